@@ -1,0 +1,1 @@
+"""Photographs into cartoons, with a small white-box GAN."""

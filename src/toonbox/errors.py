@@ -1,0 +1,63 @@
+"""Every error toonbox raises on purpose.
+
+ToonboxError
+├── UsageError          options that cannot be right together (exit code 2)
+├── ConfigError         a training configuration that cannot be right (exit code 2)
+├── PictureError        a picture that cannot be read; names the file and the reason
+├── OutputError         a result that cannot be written, or would overwrite something
+├── StyleError          a style that is missing or damaged
+├── ShapeError          an array or tensor of the wrong shape
+├── WeightsError        a weights file that is missing, damaged or not the one expected
+├── DataError           training pictures that cannot be used
+├── TrainingError       training that cannot go on (NaN, a run folder of another configuration)
+├── ExportError         an exported style that does not match its network
+└── MissingExtraError   an optional part that is not installed; says what to install
+"""
+
+
+class ToonboxError(Exception):
+    """Something went wrong that a person can act on; its text is the whole message."""
+
+
+class UsageError(ToonboxError):
+    """Options that cannot be right together."""
+
+
+class ConfigError(ToonboxError):
+    """A training configuration that cannot be right."""
+
+
+class PictureError(ToonboxError):
+    """A picture that cannot be read; names the file and the reason."""
+
+
+class OutputError(ToonboxError):
+    """A result that cannot be written, or would overwrite something."""
+
+
+class StyleError(ToonboxError):
+    """A style that is missing or damaged."""
+
+
+class ShapeError(ToonboxError, ValueError):
+    """An array or tensor of the wrong shape."""
+
+
+class WeightsError(ToonboxError):
+    """A weights file that is missing, damaged or not the one expected."""
+
+
+class DataError(ToonboxError):
+    """Training pictures that cannot be used."""
+
+
+class TrainingError(ToonboxError):
+    """Training that cannot go on."""
+
+
+class ExportError(ToonboxError):
+    """An exported style that does not match its network."""
+
+
+class MissingExtraError(ToonboxError):
+    """An optional part that is not installed."""
