@@ -1,0 +1,262 @@
+"""The check before training: which pictures of a folder can be used, and why the others cannot."""
+
+import os
+import statistics
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.console import Console
+from rich.progress import Progress
+
+from toonbox.errors import DataError
+from toonbox.pixels import Uint8Array
+
+PICTURE_SUFFIXES = frozenset(
+    {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+)
+
+# What Pillow raises for damaged files, besides its own errors: its readers of the rarer formats
+# let the errors of the parsing underneath through.
+_UNREADABLE = (
+    OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+
+_BLANK_SHARE = 0.9  # of a whole picture; a drawing on a white page is still worth its crops
+_FLAT = 4  # levels of 255 a pixel may be off the commonest colour and still count as that colour
+_HASH_BITS = 12  # of 64: differing bits up to which two pictures are compared further
+_THUMBNAIL_LEVELS = 5.0  # of 255: mean difference up to which two pictures are the same
+_TONE_LEVELS = 6.0  # of 255: variation of the two colour differences below which all is one tone
+
+
+@dataclass(frozen=True)
+class FolderReport:
+    """What was found in one folder of pictures.
+
+    Attributes:
+        folder: the folder that was searched, subfolders included.
+        minimum_side: pixels; the short side a picture had to have.
+        files: every picture file, sorted.
+        usable: those to train on: all but the unreadable, too small, blank and repeated ones.
+        sizes: (width, height) of each usable picture, in pixels, as it is shown.
+        unreadable: (file, reason) of each file that cannot be decoded to its end.
+        too_small: files with a short side under `minimum_side`.
+        blank: files of which more than nine tenths are one colour.
+        near_duplicates: groups of files that show the same; the first of each is usable.
+        black_and_white: usable files without colour; whether they are wanted depends on the style.
+    """
+
+    folder: Path
+    minimum_side: int
+    files: list[Path]
+    usable: list[Path]
+    sizes: list[tuple[int, int]]
+    unreadable: list[tuple[Path, str]]
+    too_small: list[Path]
+    blank: list[Path]
+    near_duplicates: list[list[Path]]
+    black_and_white: list[Path]
+
+    def text(self, limit: int = 10) -> str:
+        """Say it in a few lines; each kind of problem names up to `limit` files."""
+
+        def line(names: Sequence[str], what: str) -> list[str]:
+            more = [f"and {len(names) - limit} more"] if len(names) > limit else []
+            return [f"  {len(names)} {what}: {', '.join([*names[:limit], *more])}"] if names else []
+
+        repeats = [
+            f"{self._name(copy)} (like {self._name(first)})"
+            for first, *copies in self.near_duplicates
+            for copy in copies
+        ]
+        unreadable = [f"{self._name(path)} ({reason})" for path, reason in self.unreadable]
+        return "\n".join(
+            [
+                f"{self.folder}: {len(self.files)} found, {len(self.usable)} usable{self._sizes()}",
+                *line(unreadable, "unreadable"),
+                *line(self._names(self.too_small), f"under {self.minimum_side} pixels"),
+                *line(self._names(self.blank), "mostly blank"),
+                *line(repeats, "near-duplicate"),
+                *line(self._names(self.black_and_white), "black-and-white, kept"),
+            ]
+        )
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _names(self, paths: Iterable[Path]) -> list[str]:
+        return [self._name(path) for path in paths]
+
+    def _sizes(self) -> str:
+        if not self.sizes:
+            return ""
+        spans = (
+            f"{what} {min(side)} to {max(side)}, median {statistics.median_low(side)}"
+            for what, side in zip(("width", "height"), zip(*self.sizes, strict=True), strict=True)
+        )
+        return f" ({'; '.join(spans)})"
+
+
+@dataclass(frozen=True)
+class _Picture:
+    path: Path
+    size: tuple[int, int]
+    blank: bool
+    gradients: Uint8Array  # (64,) of 0 and 1: the bits of the difference hash
+    thumbnail: Uint8Array  # (32, 32, 3)
+
+
+def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
+    """Decode every picture under `folder` once and sort out those that cannot be trained on.
+
+    Hidden files and folders are ignored. A progress bar shows on stderr if that is a terminal.
+
+    Args:
+        folder: searched with its subfolders.
+        minimum_side: pixels; pictures with a shorter short side are not used.
+    Returns:
+        The report; its lists are sorted by path.
+    Raises:
+        DataError: the folder is missing or none of its pictures is usable.
+    """
+    files = find_pictures(folder)
+    looks = _look_at_all(files)
+    readable = [look for look in looks if isinstance(look, _Picture)]
+    large = [picture for picture in readable if min(picture.size) >= minimum_side]
+    groups = _near_duplicates([picture for picture in large if not picture.blank])
+    usable = [group[0] for group in groups]
+    report = FolderReport(
+        folder=folder,
+        minimum_side=minimum_side,
+        files=files,
+        usable=[picture.path for picture in usable],
+        sizes=[picture.size for picture in usable],
+        unreadable=[
+            (path, look) for path, look in zip(files, looks, strict=True) if isinstance(look, str)
+        ],
+        too_small=[picture.path for picture in readable if min(picture.size) < minimum_side],
+        blank=[picture.path for picture in large if picture.blank],
+        near_duplicates=[[picture.path for picture in group] for group in groups if group[1:]],
+        black_and_white=[
+            picture.path for picture in usable if _is_black_and_white(picture.thumbnail)
+        ],
+    )
+    if not usable:
+        raise DataError(f"no usable picture\n{report.text()}")
+    return report
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """List the picture files under `folder` by their suffix, sorted, without hidden ones.
+
+    Raises:
+        DataError: the folder is missing or holds no picture file.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
+    if not files:
+        raise DataError(f"{folder}: no picture in it ({', '.join(sorted(PICTURE_SUFFIXES))})")
+    return files
+
+
+def is_blank(rgb: Uint8Array, share: float = 0.85) -> bool:
+    """Tell whether one colour covers more than `share` of a picture.
+
+    The colour is each channel's median: where one colour covers more than half of the picture,
+    the median lies within it, whatever the rest is.
+
+    Args:
+        rgb: (H, W, 3).
+        share: at least 0.5.
+    """
+    pixels = rgb.shape[0] * rgb.shape[1]
+    histograms = (cv2.calcHist([rgb], [channel], None, [256], [0, 256]) for channel in range(3))
+    median = [int(np.searchsorted(counts.cumsum(), pixels / 2)) for counts in histograms]
+    lowest = tuple(level - _FLAT for level in median)
+    highest = tuple(level + _FLAT for level in median)
+    return bool(cv2.countNonZero(cv2.inRange(rgb, lowest, highest)) > share * pixels)
+
+
+def _look_at_all(files: Sequence[Path]) -> list[_Picture | str]:
+    console = Console(stderr=True)
+    with (
+        # Threads do: decoding and resizing let go of the interpreter lock.
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        Progress(console=console, disable=not console.is_terminal, transient=True) as progress,
+    ):
+        return list(
+            progress.track(pool.map(_look_at, files), len(files), description="Looking at pictures")
+        )
+
+
+def _look_at(path: Path) -> _Picture | str:
+    """Decode one picture to its end; the reason in words if that fails."""
+    try:
+        with Image.open(path) as image:
+            rgb = ImageOps.exif_transpose(image).convert("RGB")
+    except UnidentifiedImageError:
+        return "not a picture" if path.stat().st_size else "empty file"
+    except _UNREADABLE as error:
+        return str(error) or type(error).__name__
+    thumbnail = rgb.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=3)
+    # Every n-th pixel is enough to judge a large picture, and unlike averaging keeps its colours.
+    step = max(1, min(rgb.size) // 256)
+    return _Picture(
+        path=path,
+        size=rgb.size,
+        blank=is_blank(np.ascontiguousarray(np.asarray(rgb)[::step, ::step]), _BLANK_SHARE),
+        gradients=_difference_hash(rgb),
+        thumbnail=np.asarray(thumbnail),
+    )
+
+
+def _difference_hash(rgb: Image.Image) -> Uint8Array:
+    """Say of 8 x 8 places whether it gets lighter to the right: (64,) of 0 and 1."""
+    small = rgb.resize((9, 8), Image.Resampling.BILINEAR, reducing_gap=3).convert("L")
+    grey = np.asarray(small)
+    return (grey[:, 1:] > grey[:, :-1]).reshape(64).astype(np.uint8)
+
+
+def _near_duplicates(pictures: Sequence[_Picture]) -> list[list[_Picture]]:
+    """Group the pictures that show the same; a picture that is like no other is alone in its group.
+
+    The hash finds candidates and the thumbnails decide: in flat pages the hash is mostly noise.
+    """
+    if not pictures:
+        return []
+    # With bits as -1 and 1, the inner product of two hashes is 64 minus twice the differing bits.
+    signs = np.stack([picture.gradients for picture in pictures]).astype(np.float32) * 2 - 1
+    thumbnails = np.stack([picture.thumbnail for picture in pictures]).astype(np.int16)
+    taken = np.zeros(len(pictures), dtype=bool)
+    groups = []
+    for first in range(len(pictures)):
+        if taken[first]:
+            continue
+        alike = ~taken & (signs @ signs[first] >= 64 - 2 * _HASH_BITS)
+        alike[: first + 1] = False
+        candidates = np.flatnonzero(alike)
+        differences = np.abs(thumbnails[candidates] - thumbnails[first]).mean(axis=(1, 2, 3))
+        copies = candidates[differences <= _THUMBNAIL_LEVELS]
+        taken[copies] = True
+        groups.append([pictures[index] for index in (first, *copies)])
+    return groups
+
+
+def _is_black_and_white(thumbnail: Uint8Array) -> bool:
+    """Tell whether only lightness varies; an even tint, as of old prints, does not count."""
+    red, green, blue = thumbnail.reshape(-1, 3).astype(np.float32).T
+    return float(np.std(red - green) + np.std(blue - green)) < _TONE_LEVELS
