@@ -1,7 +1,4 @@
 import pickle
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +8,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from toonbox.errors import ShapeError, WeightsError
-from toonbox.networks import vgg, weights_cache
+from toonbox.networks import vgg
 from toonbox.networks.vgg import VggFeatures, VggKind
 
 # Layer names and torchvision places, written out by hand from the two papers' tables.
@@ -203,75 +200,22 @@ def test_wrong_tensor_is_named(bad: torch.Tensor, tmp_path: Path) -> None:
         VggFeatures.load("vgg16", tmp_path / "w.safetensors")
 
 
-@pytest.fixture
-def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """A folder served on this machine only, and a cache folder beside it."""
-    (tmp_path / "served").mkdir()
-    monkeypatch.setenv("TOONBOX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("TOONBOX_OFFLINE", raising=False)
+@pytest.mark.parametrize("kind", ["vgg16", "vgg19"])
+def test_without_a_file_the_public_one_is_fetched(
+    kind: VggKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(caffe_weights(kind), tmp_path / "w.safetensors")
+    asked = []
 
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
+    def fetch(url: str, sha256: str, *, offline: bool) -> Path:
+        asked.append((url, sha256, offline))
+        return tmp_path / "w.safetensors"
 
-    handler = partial(Quiet, directory=str(tmp_path / "served"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield tmp_path / "served", f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def test_download_is_checked_cached_and_used(served, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder, address = served
-    weights = caffe_weights("vgg16")
-    save_file(weights, folder / "tiny.safetensors")
-    sha256 = weights_cache._sha256(folder / "tiny.safetensors")
-    monkeypatch.setitem(vgg.DOWNLOADS, "vgg16", (f"{address}/tiny.safetensors", sha256))
-    first = VggFeatures.load("vgg16")
-    (folder / "tiny.safetensors").unlink()
-    second = VggFeatures.load("vgg16", offline=True)  # from the cache
-    torch.testing.assert_close(first(a_photo()), second(a_photo()))
-
-
-def test_wrong_hash_leaves_nothing(served) -> None:
-    folder, address = served
-    (folder / "w.pth").write_bytes(b"something else")
-    with pytest.raises(WeightsError, match=r"w\.pth could not be downloaded"):
-        weights_cache.fetch(f"{address}/w.pth", "0" * 64)
-    assert not (weights_cache.cache_folder() / "w.pth").exists()
-
-
-def test_unreachable_address_is_named(served) -> None:
-    with pytest.raises(WeightsError, match=r"absent\.pth could not be downloaded"):
-        weights_cache.fetch(f"{served[1]}/absent.pth", "0" * 64)
-
-
-def test_damaged_cache_is_replaced(served) -> None:
-    folder, address = served
-    (folder / "w.pth").write_bytes(b"good")
-    sha256 = weights_cache._sha256(folder / "w.pth")
-    weights_cache.cache_folder().mkdir()
-    (weights_cache.cache_folder() / "w.pth").write_bytes(b"half")
-    with pytest.raises(WeightsError, match="is damaged and downloads are switched off"):
-        weights_cache.fetch(f"{address}/w.pth", sha256, offline=True)
-    assert weights_cache.fetch(f"{address}/w.pth", sha256).read_bytes() == b"good"
-
-
-def test_offline_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TOONBOX_CACHE", str(tmp_path))
-    monkeypatch.setenv("TOONBOX_OFFLINE", "1")
-    with pytest.raises(WeightsError, match=r"vgg19-dcbb9e9d\.pth is missing.*fetch https://"):
-        VggFeatures.load("vgg19")
-
-
-def test_cache_folder_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("TOONBOX_CACHE", str(tmp_path / "a"))
-    assert weights_cache.cache_folder() == tmp_path / "a"
-    monkeypatch.delenv("TOONBOX_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
-    assert weights_cache.cache_folder() == tmp_path / "b" / "toonbox"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    assert weights_cache.cache_folder() == Path.home() / ".cache" / "toonbox"
+    monkeypatch.setattr(vgg, "fetch", fetch)
+    network = VggFeatures.load(kind, offline=True)
+    assert network.kind == kind
+    ((url, sha256, offline),) = asked
+    assert offline
+    assert len(sha256) == 64
+    # torchvision's file names end with the first eight digits of the file's sha256.
+    assert url == f"https://download.pytorch.org/models/{kind}-{sha256[:8]}.pth"

@@ -1,0 +1,83 @@
+import hashlib
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from toonbox.errors import WeightsError
+from toonbox.networks import weights_cache
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A folder served on this machine only, and a cache folder beside it."""
+    (tmp_path / "served").mkdir()
+    monkeypatch.setenv("TOONBOX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("TOONBOX_OFFLINE", raising=False)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    handler = partial(Quiet, directory=str(tmp_path / "served"))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield tmp_path / "served", f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_download_is_checked_and_cached(served) -> None:
+    folder, address = served
+    (folder / "w.pth").write_bytes(b"weights")
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    first = weights_cache.fetch(f"{address}/w.pth", sha256)
+    assert first == weights_cache.cache_folder() / "w.pth"
+    (folder / "w.pth").unlink()
+    second = weights_cache.fetch(f"{address}/w.pth", sha256, offline=True)
+    assert second.read_bytes() == b"weights"
+
+
+def test_wrong_hash_leaves_nothing(served) -> None:
+    folder, address = served
+    (folder / "w.pth").write_bytes(b"something else")
+    with pytest.raises(WeightsError, match=r"w\.pth could not be downloaded"):
+        weights_cache.fetch(f"{address}/w.pth", "0" * 64)
+    assert not (weights_cache.cache_folder() / "w.pth").exists()
+
+
+def test_unreachable_address_is_named(served) -> None:
+    with pytest.raises(WeightsError, match=r"absent\.pth could not be downloaded"):
+        weights_cache.fetch(f"{served[1]}/absent.pth", "0" * 64)
+
+
+def test_damaged_cache_is_replaced(served) -> None:
+    folder, address = served
+    (folder / "w.pth").write_bytes(b"good")
+    sha256 = hashlib.sha256(b"good").hexdigest()
+    weights_cache.cache_folder().mkdir()
+    (weights_cache.cache_folder() / "w.pth").write_bytes(b"half")
+    with pytest.raises(WeightsError, match="is damaged and downloads are switched off"):
+        weights_cache.fetch(f"{address}/w.pth", sha256, offline=True)
+    assert weights_cache.fetch(f"{address}/w.pth", sha256).read_bytes() == b"good"
+
+
+def test_offline_by_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TOONBOX_CACHE", str(tmp_path))
+    monkeypatch.setenv("TOONBOX_OFFLINE", "1")
+    with pytest.raises(WeightsError, match=r"vgg19-dcbb9e9d\.pth is missing.*fetch https://"):
+        weights_cache.fetch("https://download.pytorch.org/models/vgg19-dcbb9e9d.pth", "0" * 64)
+
+
+def test_cache_folder_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TOONBOX_CACHE", str(tmp_path / "a"))
+    assert weights_cache.cache_folder() == tmp_path / "a"
+    monkeypatch.delenv("TOONBOX_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert weights_cache.cache_folder() == tmp_path / "b" / "toonbox"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert weights_cache.cache_folder() == Path.home() / ".cache" / "toonbox"
