@@ -1,0 +1,1 @@
+"""Folders of photos and cartoons, made into seeded crops."""

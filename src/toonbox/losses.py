@@ -1,0 +1,164 @@
+"""The losses, each a mean: it grows with neither the picture, the batch nor the features."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+from toonbox.errors import ShapeError
+
+Scores = Tensor | Sequence[Tensor]
+
+
+def _mean_square(scores: Scores, target: float) -> Tensor:
+    """Mean of (scores - target)^2; scales count alike however many patches they have."""
+    maps = [scores] if isinstance(scores, Tensor) else list(scores)
+    terms = [((score.float() - target) ** 2).mean() for score in maps]
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total / len(terms)
+
+
+def generator_loss(scores_of_output: Scores) -> Tensor:
+    """Mean (D(output) - 1)^2: the surface and the texture loss.
+
+    Args:
+        scores_of_output: any shape, or a list of them, one for each scale.
+    Returns:
+        Scalar, 0 when the discriminator takes all for cartoons.
+    Source:
+        Mao et al. 2017 (least-squares GAN).
+    """
+    return _mean_square(scores_of_output, 1.0)
+
+
+def discriminator_loss(scores_of_cartoon: Scores, scores_of_output: Scores) -> Tensor:
+    """0.5 mean (D(cartoon) - 1)^2 + 0.5 mean D(output)^2.
+
+    Args:
+        scores_of_cartoon: any shape, or a list of them.
+        scores_of_output: likewise.
+    Returns:
+        Scalar; 0.25 when the discriminator cannot tell.
+    """
+    return 0.5 * _mean_square(scores_of_cartoon, 1.0) + 0.5 * _mean_square(scores_of_output, 0.0)
+
+
+def content_loss(features_of_output: Tensor, features_of_photo: Tensor) -> Tensor:
+    """Mean L1 distance of features: the content of the photo is kept.
+
+    Args:
+        features_of_output: (B, C, h, w), of the injected feature network.
+        features_of_photo: same shape.
+    Returns:
+        Scalar, the mean over all elements. The authors' code divides the mean once more by the
+        element count and multiplies by 200: their weights do not carry over.
+    Raises:
+        ShapeError: the shapes differ.
+    """
+    if features_of_output.shape != features_of_photo.shape:
+        raise ShapeError(
+            f"features differ in shape: {tuple(features_of_output.shape)} and "
+            f"{tuple(features_of_photo.shape)}"
+        )
+    return functional.l1_loss(features_of_output.float(), features_of_photo.float())
+
+
+def structure_loss(features_of_output: Tensor, features_of_structure: Tensor) -> Tensor:
+    """Mean L1 distance of features of the output and of its own structure representation.
+
+    Args:
+        features_of_output: (B, C, h, w), of the injected feature network.
+        features_of_structure: same shape; taken as a target, no gradient flows into it.
+    Returns:
+        Scalar, normalised as in `content_loss`.
+    Raises:
+        ShapeError: the shapes differ.
+    """
+    return content_loss(features_of_output, features_of_structure.detach())
+
+
+def total_variation(image: Tensor) -> Tensor:
+    """Mean squared difference of neighbouring pixels, of both directions.
+
+    Args:
+        image: (B, C, H, W) in [-1, 1].
+    Returns:
+        Scalar in squared image units, the sum of the two directions' means.
+    """
+    vertical = (image[:, :, 1:] - image[:, :, :-1]).square().mean()
+    horizontal = (image[:, :, :, 1:] - image[:, :, :, :-1]).square().mean()
+    return vertical + horizontal
+
+
+def colour_loss(output: Tensor, photo: Tensor, window: int = 32) -> Tensor:
+    """Mean L1 distance of blurred colours: the palette of the photo is kept.
+
+    Args:
+        output: (B, C, H, W) in [-1, 1].
+        photo: same shape and range.
+        window: pixels; colours are compared as means over windows of this side, half overlapping.
+    Returns:
+        Scalar.
+    """
+    window = min(window, *output.shape[-2:])
+    difference = (output - photo).contiguous()
+    step = max(1, window // 2)
+    rows = functional.avg_pool2d(difference, (window, 1), (step, 1))
+    return functional.avg_pool2d(rows, (1, window), (1, step)).abs().mean()
+
+
+def gradient_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Mean L1 distance of the differences of neighbouring pixels: edges where the target has them.
+
+    Args:
+        output: (B, C, H, W).
+        target: same shape.
+    Returns:
+        Scalar, the sum of both directions' means.
+    """
+    error = output - target
+    vertical = (error[:, :, 1:] - error[:, :, :-1]).abs().mean()
+    horizontal = (error[:, :, :, 1:] - error[:, :, :, :-1]).abs().mean()
+    return vertical + horizontal
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How much each loss counts: the white-box's knobs."""
+
+    surface: float = 0.25
+    texture: float = 0.6
+    structure: float = 0.06
+    content: float = 0.03
+    tv: float = 0.5
+    colour: float = 4.0
+
+
+PRESETS: Mapping[str, LossWeights] = {
+    "balanced": LossWeights(),
+    "smooth": LossWeights(surface=0.75, tv=1.5),
+    "flat": LossWeights(structure=0.2),
+    "outlined": LossWeights(texture=1.5),
+}
+
+
+def weighted_sum(losses: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
+    """Add up losses by their weights.
+
+    Args:
+        losses: scalars by name; each name is a field of `weights`.
+        weights: the weights.
+    Returns:
+        Scalar.
+    Raises:
+        KeyError: a loss has no weight.
+    """
+    by_name = asdict(weights)
+    terms = [by_name[name] * loss for name, loss in losses.items()]
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total

@@ -1,0 +1,1 @@
+"""The generators, the discriminators and the frozen feature networks."""

@@ -1,0 +1,109 @@
+"""The discriminators: small spectrally normalised networks that score patches or pictures."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from toonbox.errors import ShapeError
+
+SLOPE = 0.2
+
+
+@dataclass(frozen=True)
+class DiscriminatorConfig:
+    """The size and the head of a discriminator."""
+
+    channels: int = 3
+    base_channels: int = 32
+    levels: int = 3
+    head: Literal["patch", "linear"] = "patch"
+
+
+class Discriminator(nn.Module):
+    """Tell cartoons from outputs in one representation (surface: 3 channels, texture: 1).
+
+    Each level is a 3x3 convolution of stride 2 and one of stride 1, 32, 64, 128 channels, leaky
+    ReLU. Every layer is spectrally normalised, so that the network is about 1-Lipschitz.
+
+    Source:
+        Wang & Yu 2020; `linear` as the text describes it, `patch` as in the authors' code.
+    """
+
+    def __init__(self, config: DiscriminatorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or DiscriminatorConfig()
+        layers: list[nn.Module] = []
+        inputs = config.channels
+        for level in range(config.levels):
+            outputs = config.base_channels * 2**level
+            for width, stride in ((inputs, 2), (outputs, 1)):
+                layers.append(spectral_norm(nn.Conv2d(width, outputs, 3, stride, 1)))
+                layers.append(nn.LeakyReLU(SLOPE))
+            inputs = outputs
+        self.body = nn.Sequential(*layers)
+        if config.head == "patch":
+            self.head: nn.Module = spectral_norm(nn.Conv2d(inputs, 1, 1))
+        else:
+            pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            self.head = nn.Sequential(pool, spectral_norm(nn.Linear(inputs, 1)))
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Score.
+
+        Args:
+            image: (B, C, H, W) in [-1, 1], C as configured.
+        Returns:
+            Scores, towards 1 for cartoons and 0 for outputs: (B, 1, H / 8, W / 8) of patches, or
+            (B, 1) with the linear head.
+        Raises:
+            ShapeError: the number of channels differs.
+        """
+        if image.dim() != 4 or image.shape[1] != self.config.channels:
+            raise ShapeError(
+                f"expected (B, {self.config.channels}, H, W), got {tuple(image.shape)}"
+            )
+        scores: Tensor = self.head(self.body(image))
+        return scores
+
+
+class FeatureDiscriminator(nn.Module):
+    """Small heads on frozen, pretrained features at several scales.
+
+    They learn in tens of steps what a discriminator from scratch learns in thousands, which is
+    what makes adversarial training possible on a CPU. The feature network is not part of this
+    module: it is frozen and shared by both discriminators.
+
+    Source:
+        Sauer et al. 2021 (Projected GANs), section 3, without the random mixing.
+    """
+
+    def __init__(
+        self, features: Callable[[Tensor], list[Tensor]], widths: tuple[int, ...], hidden: int = 64
+    ) -> None:
+        super().__init__()
+        self.features = (features,)  # in a tuple, so that its weights are not registered here
+        self.heads = nn.ModuleList(
+            nn.Sequential(
+                spectral_norm(nn.Conv2d(width, hidden, 1)),
+                nn.LeakyReLU(SLOPE),
+                spectral_norm(nn.Conv2d(hidden, hidden, 3, 1, 1)),
+                nn.LeakyReLU(SLOPE),
+                # Without spectral norm: the scores must be free to reach 0 and 1.
+                nn.Conv2d(hidden, 1, 1),
+            )
+            for width in widths
+        )
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Score.
+
+        Args:
+            image: (B, C, H, W) in [-1, 1]; one channel is shown to the features as grey.
+        Returns:
+            One map of patch scores, (B, 1, h, w), for each scale of the features.
+        """
+        rgb = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
+        return [head(f) for head, f in zip(self.heads, self.features[0](rgb), strict=True)]

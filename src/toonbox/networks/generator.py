@@ -1,0 +1,169 @@
+"""The generator: a U-shaped, fully convolutional network from photo to cartoon."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toonbox.errors import ConfigError, ShapeError
+
+SLOPE = 0.2
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The size of a generator.
+
+    `base_channels` at full resolution, doubled by each of `stages` down-sampling layers;
+    `residual_blocks` at the bottom. With `residual` the output is the photo plus what the network
+    adds, and a new network gives back the photo.
+    """
+
+    base_channels: int = 32
+    stages: int = 3
+    residual_blocks: int = 4
+    residual: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.base_channels, self.stages) < 1 or self.residual_blocks < 0:
+            raise ConfigError(f"a generator needs at least one channel and one stage: {self}")
+
+    @property
+    def size_multiple(self) -> int:
+        """What height and width must be multiples of inside the network."""
+        return 2**self.stages
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
+
+
+def _activated(*layers: nn.Module) -> nn.Sequential:
+    """Follow each layer by the leaky ReLU."""
+    return nn.Sequential(*(m for layer in layers for m in (layer, nn.LeakyReLU(SLOPE))))
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(lrelu(conv(x)))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(channels, channels), nn.LeakyReLU(SLOPE), _conv(channels, channels)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return x + self.body(x)
+
+
+class UpSampling(nn.Module):
+    """Convolve, enlarge twice, refine to half the channels: nothing that makes a checkerboard."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolve = _activated(_conv(channels, channels))
+        self.refine = _activated(_conv(channels, channels // 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C / 2, 2H, 2W)."""
+        x = functional.interpolate(self.convolve(x), scale_factor=2, mode="bilinear")
+        return self.refine(x)
+
+
+class Generator(nn.Module):
+    """Turn photos into cartoons.
+
+    Source:
+        Wang & Yu 2020, appendix: three down-sampling layers, four residual blocks, three bilinear
+        up-sampling layers with added skips. The output is clipped to [-1, 1], which cures the
+        blotches of an unbounded one, and in training the gradient passes through the clipping.
+    """
+
+    def __init__(self, config: GeneratorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or GeneratorConfig()
+        widths = [config.base_channels * 2**stage for stage in range(config.stages + 1)]
+        self.stem = _activated(_conv(3, widths[0], 7))
+        self.down = nn.ModuleList(
+            _activated(_conv(narrow, wide, stride=2), _conv(wide, wide))
+            for narrow, wide in pairwise(widths)
+        )
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(widths[-1]) for _ in range(config.residual_blocks))
+        )
+        self.up = nn.ModuleList(UpSampling(width) for width in reversed(widths[1:]))
+        self.head = _conv(widths[0], 3, 7)
+        self.apply(_initialise)
+        if config.residual:
+            nn.init.zeros_(self.head.weight)
+
+    def forward(self, photo: Tensor) -> Tensor:
+        """Cartoonize.
+
+        Args:
+            photo: (B, 3, H, W) in [-1, 1], any height and width.
+        Returns:
+            (B, 3, H, W) in [-1, 1], float32.
+        Raises:
+            ShapeError: not (B, 3, H, W).
+        """
+        if photo.dim() != 4 or photo.shape[1] != 3:
+            raise ShapeError(f"expected (B, 3, H, W), got {tuple(photo.shape)}")
+        height, width = photo.shape[-2:]
+        padded = pad_to_multiple(photo, self.config.size_multiple)
+        output = self.network(padded)[..., :height, :width]
+        return clip_through(output)
+
+    def network(self, photo: Tensor) -> Tensor:
+        """Run the layers: (B, 3, H, W), H and W multiples of the size rule; not clipped."""
+        x = self.stem(photo)
+        skips = []
+        for layer in self.down:
+            skips.append(x)
+            x = layer(x)
+        x = self.blocks(x)
+        for layer, skip in zip(self.up, reversed(skips), strict=True):
+            x = layer(x) + skip
+        output: Tensor = self.head(x).float()
+        return photo + output if self.config.residual else output
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, SLOPE, nonlinearity="leaky_relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def clip_through(signed: Tensor) -> Tensor:
+    """Clip to [-1, 1]; the gradient passes as if unclipped, so that no pixel gets stuck."""
+    clipped = signed.clamp(-1, 1)
+    return signed + (clipped - signed).detach() if signed.requires_grad else clipped
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Pad on the right and the bottom by reflection, repeated where the picture is small.
+
+    Args:
+        image: (B, C, H, W).
+        multiple: of which the sides become multiples.
+    Returns:
+        (B, C, H', W'); the same tensor if nothing is missing.
+    """
+    for dim in (-1, -2):
+        size = image.shape[dim]
+        missing = -size % multiple
+        if missing:
+            index = reflected(size, size + missing)
+            image = image.index_select(dim, torch.tensor(index, device=image.device))
+    return image
+
+
+def reflected(size: int, wanted: int) -> Sequence[int]:
+    """Give indices 0 ... size - 1, then backwards, then forwards, until there are `wanted`."""
+    period = [*range(size), *range(size - 2, 0, -1)]
+    return [period[i % len(period)] for i in range(wanted)]

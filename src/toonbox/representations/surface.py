@@ -1,0 +1,83 @@
+"""The surface representation: smooth colour, edges kept, texture gone."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from toonbox.errors import ShapeError
+
+SURFACE_RADIUS = 5
+SURFACE_EPS = 0.2
+
+
+def _box_sum(image: Tensor, radius: int, dim: int) -> Tensor:
+    """Sum over windows of 2 * radius + 1 along one dimension, at one cost for any radius."""
+    size = image.shape[dim]
+    padding = (radius + 1, radius) if dim == -1 else (0, 0, radius + 1, radius)
+    running = functional.pad(image, padding).cumsum(dim)
+    return running.narrow(dim, 2 * radius + 1, size) - running.narrow(dim, 0, size)
+
+
+def box_mean(image: Tensor, radius: int) -> Tensor:
+    """Mean over a square window, cut off at the picture's border.
+
+    Args:
+        image: (B, C, H, W).
+        radius: pixels; the window's side is 2 * radius + 1.
+    Returns:
+        (B, C, H, W): the mean of those pixels of each window that lie inside the picture.
+    """
+    count = _box_sum(_box_sum(torch.ones_like(image[:1, :1]), radius, -1), radius, -2)
+    return _box_sum(_box_sum(image, radius, -1), radius, -2) / count
+
+
+def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tensor:
+    """Smooth `image` while keeping the edges of `guide`, channel by channel.
+
+    Args:
+        guide: (B, C, H, W) in [-1, 1].
+        image: same shape and range.
+        radius: pixels; the window's side is 2 * radius + 1.
+        eps: squared image units; larger smooths more.
+    Returns:
+        (B, C, H, W), not clamped; at least float32, also under autocast.
+    Raises:
+        ShapeError: the shapes differ.
+    Source:
+        He et al. 2013, eq. 5-8; a guide channel for each image channel as in the authors' code.
+    """
+    if guide.shape != image.shape or guide.dim() != 4:
+        raise ShapeError(
+            f"guide and image must be (B, C, H, W) of one shape, got {tuple(guide.shape)} "
+            f"and {tuple(image.shape)}"
+        )
+    # Variances are differences of close numbers: half precision would leave noise.
+    if guide.dtype in (torch.float16, torch.bfloat16):
+        guide = guide.float()
+    if image.dtype in (torch.float16, torch.bfloat16):
+        image = image.float()
+    guide, image = guide.contiguous(), image.contiguous()
+    mean_guide = box_mean(guide, radius)
+    mean_image = mean_guide if guide is image else box_mean(image, radius)
+    covariance = box_mean(guide * image, radius) - mean_guide * mean_image
+    variance = (
+        covariance if guide is image else box_mean(guide * guide, radius) - mean_guide * mean_guide
+    )
+    slope = covariance / (variance + eps)
+    offset = mean_image - slope * mean_guide
+    return box_mean(slope, radius) * guide + box_mean(offset, radius)
+
+
+def surface(image: Tensor, radius: int = SURFACE_RADIUS, eps: float = SURFACE_EPS) -> Tensor:
+    """Give the surface representation: the image filtered by itself.
+
+    Args:
+        image: (B, C, H, W) in [-1, 1].
+        radius: pixels.
+        eps: squared [-1, 1] units.
+    Returns:
+        (B, C, H, W), not clamped.
+    Source:
+        Wang & Yu 2020, section 3.1; radius and eps of the authors' training code.
+    """
+    return guided_filter(image, image, radius, eps)

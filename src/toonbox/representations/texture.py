@@ -1,0 +1,57 @@
+"""The texture representation: one channel of high frequencies, luminance and colour played down."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from toonbox.errors import ShapeError
+
+TextureKind = Literal["grayscale", "random_colour_shift", "paper"]
+
+LUMINANCE = (0.299, 0.587, 0.114)
+SHIFT = 0.1
+PAPER_ALPHA = 0.8
+
+
+def draw_channel_weights(kind: TextureKind, generator: torch.Generator | None = None) -> Tensor:
+    """Draw the weights that turn R, G, B into one channel; one draw serves both domains of a step.
+
+    Args:
+        kind: `grayscale` is the luminance; `random_colour_shift` moves each of its weights by
+            up to 0.1 and normalises; `paper` is (1 - a)(b1 R + b2 G + b3 B) + a Y with a = 0.8
+            and b ~ U(-1, 1).
+        generator: source of the random numbers.
+    Returns:
+        (3,) float32; sums to one except for `paper`.
+    Source:
+        Wang & Yu 2020, eq. 5 (`paper`) and the authors' code (`random_colour_shift`).
+    """
+    luminance = torch.tensor(LUMINANCE)
+    if kind == "grayscale":
+        return luminance
+    uniform = torch.rand(3, generator=generator) * 2 - 1
+    if kind == "random_colour_shift":
+        weights = luminance + SHIFT * uniform
+        return weights / weights.sum()
+    return (1 - PAPER_ALPHA) * uniform + PAPER_ALPHA * luminance
+
+
+def texture(image: Tensor, weights: Tensor) -> Tensor:
+    """Give the texture representation.
+
+    Args:
+        image: (B, 3, H, W) in [-1, 1].
+        weights: (3,) of `draw_channel_weights`.
+    Returns:
+        (B, 1, H, W), in [-1, 1] if the weights are positive and sum to one.
+    Raises:
+        ShapeError: not three channels, or not three weights.
+    """
+    if image.dim() != 4 or image.shape[1] != 3 or weights.shape != (3,):
+        raise ShapeError(
+            f"expected an image (B, 3, H, W) and weights (3,), got {tuple(image.shape)} "
+            f"and {tuple(weights.shape)}"
+        )
+    weights = weights.to(device=image.device, dtype=image.dtype)
+    return (image * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)

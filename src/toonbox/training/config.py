@@ -1,0 +1,146 @@
+"""The configuration of a training run: frozen dataclasses, read from TOML and written to it."""
+
+import hashlib
+import tomllib
+from dataclasses import asdict, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from toonbox.data.crops import CropConfig
+from toonbox.errors import ConfigError
+from toonbox.files import replacing
+from toonbox.losses import PRESETS, LossWeights
+from toonbox.networks.generator import GeneratorConfig
+from toonbox.representations.structure import Similarity
+from toonbox.representations.texture import TextureKind
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=STRICT)
+class PretrainConfig:
+    """The first phase: reconstruction only.
+
+    `identity` learns to give back the photo, as published; `representations` learns a classical
+    cartoon of the photo, from which adversarial training has less far to go.
+    """
+
+    kind: Literal["identity", "representations"] = "representations"
+    steps: int = Field(default=1500, ge=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    gradient_weight: float = Field(default=1.0, ge=0)
+    segments: int = Field(default=100, gt=0)
+    lines: float = Field(default=0.85, ge=0, le=1)
+
+
+@dataclass(frozen=True, config=STRICT)
+class DiscriminatorsConfig:
+    """The adversaries.
+
+    `scratch` is the published pair; `features` puts small heads on frozen pretrained features,
+    which learn much faster and need `--features FILE`. `palette_blind` shows the surface
+    discriminator pictures of shuffled channels and random gain and lift, so that it cannot judge
+    by the cartoons' palette.
+    """
+
+    kind: Literal["scratch", "features"] = "scratch"
+    head: Literal["patch", "linear"] = "patch"
+    learning_rate: float = Field(default=2e-4, gt=0)
+    palette_blind: bool = True
+
+
+@dataclass(frozen=True, config=STRICT)
+class StructureConfig:
+    """How the structure representation of the outputs is made.
+
+    `window` pixels is the side of the square, drawn anew at each step, in which the structure and
+    the content loss look: the feature network is most of a step's cost. 0 takes the whole crop.
+    """
+
+    window: int = Field(default=128, ge=0)
+    segments: int = Field(default=60, gt=0)
+    gamma: float = Field(default=1.0, gt=0)
+    similarity: Similarity = "selective_search"
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainConfig:
+    """Everything that decides what a run learns."""
+
+    seed: int = Field(default=0, ge=0)
+    steps: int = Field(default=3000, ge=0)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    gradient_clip: float = Field(default=0.5, gt=0)
+    ema_decay: float = Field(default=0.995, ge=0, lt=1)
+    texture: TextureKind = "random_colour_shift"
+    photo_guided_filter: bool = False
+    vgg: Literal["vgg16", "vgg19"] = "vgg16"
+    generator: GeneratorConfig = field(default_factory=lambda: GeneratorConfig(base_channels=16))
+    crops: CropConfig = field(default_factory=CropConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    discriminators: DiscriminatorsConfig = field(default_factory=DiscriminatorsConfig)
+    structure: StructureConfig = field(default_factory=StructureConfig)
+    weights: LossWeights = field(default_factory=LossWeights)
+
+    @property
+    def total_steps(self) -> int:
+        """Pre-training and adversarial steps together."""
+        return self.pretrain.steps + self.steps
+
+    def sha256(self) -> str:
+        """Hash the configuration, so that a style's card can name what trained it."""
+        return hashlib.sha256(tomli_w.dumps(asdict(self)).encode()).hexdigest()
+
+
+_ADAPTER = TypeAdapter(TrainConfig)
+
+
+def load_config(file: Path | None, preset: str | None, steps: int | None) -> TrainConfig:
+    """Read a configuration; what a file does not say has its default.
+
+    Args:
+        file: TOML, or None for the defaults.
+        preset: name of loss weights that replace those of the file, or None.
+        steps: adversarial steps that replace those of the file, or None.
+    Raises:
+        ConfigError: unreadable, an unknown name, or a value out of range; names each.
+    """
+    values: dict[str, Any] = {}
+    if file is not None:
+        try:
+            values = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{file}: {error}") from error
+    config = parse_config(values, str(file))
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ConfigError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+        config = replace(config, weights=PRESETS[preset])
+    if steps is not None:
+        config = parse_config({**asdict(config), "steps": steps}, "--steps")
+    return config
+
+
+def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
+    """Check values and make a configuration of them.
+
+    Raises:
+        ConfigError: an unknown name or a value out of range; names `source` and each.
+    """
+    try:
+        return _ADAPTER.validate_python(values)
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors()
+        )
+        raise ConfigError(f"{source}: {wrong}") from error
+
+
+def save_config(config: TrainConfig, file: Path) -> None:
+    """Write a configuration, every value resolved, as TOML."""
+    with replacing(file) as temporary:
+        temporary.write_text(tomli_w.dumps(asdict(config)), encoding="utf-8")

@@ -1,0 +1,310 @@
+"""The run: check the data, pre-train, train, and leave everything behind that is needed to go on."""
+
+import json
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.tensorboard import SummaryWriter
+
+from toonbox.checkpoint import save_generator
+from toonbox.data.crops import CropBatches
+from toonbox.errors import TrainingError
+from toonbox.files import replacing
+from toonbox.networks.efficientnet import EfficientNetFeatures
+from toonbox.networks.generator import Generator
+from toonbox.training.config import TrainConfig, load_config, save_config
+from toonbox.training.folders import TrainingData
+from toonbox.training.grid import load_samples, sample_grid, save_grid
+from toonbox.training.pretrain import pretrain_step, reconstruction_target
+from toonbox.training.state import TrainingState, new_state
+from toonbox.training.step import adversarial_step
+
+Features = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is done; none of it changes what is learnt, up to the precision.
+
+    Attributes:
+        out: the run's folder.
+        device: `auto`, `cpu` or `cuda`.
+        devices: processes that share each batch.
+        precision: `32` or `bf16` (autocast).
+        workers: processes for crops, and as many for superpixels.
+        sample_every: steps between two sample grids.
+        checkpoint_minutes: between two checkpoints; 0 writes one after each step.
+    """
+
+    out: Path
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    precision: Literal["32", "bf16"] = "32"
+    workers: int = 2
+    sample_every: int = 250
+    checkpoint_minutes: float = 5.0
+
+
+def new_fabric(options: RunOptions) -> Fabric:
+    """Make the Fabric that knows device, processes and precision."""
+    accelerator = {"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[options.device]
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=options.devices,
+        strategy="ddp" if options.devices > 1 else "auto",
+        precision="bf16-mixed" if options.precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
+def train(
+    config: TrainConfig,
+    data: TrainingData,
+    options: RunOptions,
+    vgg: torch.nn.Module,
+    features: EfficientNetFeatures | None,
+    fabric: Fabric | None = None,
+) -> None:
+    """Train a generator, or go on with the run that `options.out` holds.
+
+    Args:
+        config: what is learnt.
+        data: the pictures.
+        options: how it is done.
+        vgg: frozen features for the content and the structure loss.
+        features: frozen features for the discriminators, None for those from scratch.
+        fabric: a launched Fabric, or None for one made from `options`.
+    Raises:
+        TrainingError: the run folder belongs to another configuration, or training diverged.
+        KeyboardInterrupt: after Ctrl-C, when the step is done and a checkpoint written.
+    """
+    fabric = fabric or new_fabric(options)
+    state = new_state(config, fabric, features and features.to(fabric.device))
+    vgg = vgg.to(fabric.device, memory_format=torch.channels_last)
+    checkpoint = options.out / "checkpoint.pt"
+    if checkpoint.exists():
+        state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    with ExitStack() as stack:
+        workers = stack.enter_context(superpixel_workers(options.workers))
+        interrupted = stack.enter_context(deferred_interrupt())
+        report = stack.enter_context(Reporter.open(state, options, data.validation))
+        saved = time.monotonic()
+        for batch in batches(state, data, options):
+            losses = one_step(state, batch, vgg, workers)
+            state.step += 1
+            report.step(losses)
+            due = time.monotonic() - saved >= options.checkpoint_minutes * 60
+            stop = interrupted.is_set()
+            # All processes must agree: the message of one stops the others.
+            stop = bool(fabric.broadcast(stop)) if fabric.world_size > 1 else stop
+            if due or stop or state.step == config.total_steps:
+                save(state, options.out)
+                saved = time.monotonic()
+            if stop:
+                raise KeyboardInterrupt
+
+
+def one_step(
+    state: TrainingState, batch: dict[str, Tensor], vgg: Features, workers: Executor
+) -> dict[str, Tensor]:
+    """Do the update that the step's phase asks for."""
+    images = {name: _to_signed(t, state.fabric.device) for name, t in batch.items()}
+    if state.step < state.config.pretrain.steps:
+        return pretrain_step(state, images["photo"], images.get("target", images["photo"]))
+    return adversarial_step(state, images["photo"], images["cartoon"], vgg, workers)
+
+
+def _to_signed(batch: Tensor, device: torch.device) -> Tensor:
+    images = batch.to(device, non_blocking=True).float() / 127.5 - 1
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def batches(
+    state: TrainingState, data: TrainingData, options: RunOptions
+) -> Iterator[dict[str, Tensor]]:
+    """Give the batches from the state's step to the end, phase by phase."""
+    config, fabric = state.config, state.fabric
+    share = (fabric.global_rank, fabric.world_size)
+    pretraining = CropBatches(
+        data.photos,
+        None,
+        config.crops,
+        config.seed,
+        share,
+        reconstruction_target(config.pretrain),
+    )
+    adversarial = CropBatches(data.photos, data.cartoons, config.crops, config.seed, share)
+    for phase, end in (
+        (pretraining, config.pretrain.steps),
+        (adversarial, config.total_steps),
+    ):
+        if state.step < end:
+            yield from DataLoader(
+                phase,
+                batch_size=None,
+                sampler=range(state.step, end),
+                num_workers=options.workers,
+                prefetch_factor=4 if options.workers else None,
+                worker_init_fn=quiet_worker,
+            )
+
+
+def quiet_worker(_: int = 0) -> None:
+    """Leave Ctrl-C to the main process, and the other cores to the other workers."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+
+
+@contextmanager
+def superpixel_workers(count: int) -> Iterator[Executor]:
+    """Give processes that compute superpixels; they never hold a copy of this one's memory."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(max(1, count), context, initializer=quiet_worker)
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into an event, so that it cannot fall into the middle of an update."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def save(state: TrainingState, out: Path) -> None:
+    """Write the checkpoint, and the averaged generator for those who only want that."""
+    if not state.fabric.is_global_zero:
+        return
+    with replacing(out / "checkpoint.pt") as temporary:
+        torch.save(state.state_dict(), temporary)
+    generator = state.average.module
+    assert isinstance(generator, Generator)
+    save_generator(generator, out / "generator.safetensors")
+
+
+def prepare_run(config: TrainConfig, out: Path, data: TrainingData) -> None:
+    """Make the run's folder: resolved configuration, data and environment.
+
+    Raises:
+        TrainingError: it holds a run of another configuration; only `steps` may grow.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "config.toml"
+    if file.exists():
+        before = load_config(file, None, None)
+        if replace(before, steps=config.steps) != config:
+            raise TrainingError(
+                f"{out}: holds a run of another configuration; choose another --out, or the same "
+                "options to go on"
+            )
+    save_config(config, file)
+    data.save(out / "data.json")
+    with replacing(out / "environment.json") as temporary:
+        temporary.write_text(json.dumps(environment(), indent=2))
+
+
+def environment() -> dict[str, str | int | None]:
+    """Describe what a run ran on."""
+    names = ("toonbox", "torch", "numpy", "opencv-contrib-python-headless", "lightning-fabric")
+    return {
+        **{name: version(name) for name in names},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": " ".join(sys.argv),
+    }
+
+
+class Reporter:
+    """The bar, the TensorBoard scalars and the sample grids of one process; quiet in the others."""
+
+    def __init__(
+        self, state: TrainingState, options: RunOptions, samples: Tensor, stack: ExitStack
+    ) -> None:
+        self.state, self.options, self.samples = state, options, samples
+        self.writer = SummaryWriter(str(options.out / "tensorboard"), purge_step=state.step)
+        stack.callback(self.writer.close)
+        console = Console(stderr=True)
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self.task = self.bar.add_task(
+            "training", total=state.config.total_steps, completed=state.step, losses=""
+        )
+        stack.enter_context(self.bar)
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, state: TrainingState, options: RunOptions, validation: list[Path]
+    ) -> Iterator["Reporter | Silence"]:
+        """Give the reporter of the first process, silence to the others."""
+        if not state.fabric.is_global_zero:
+            yield Silence()
+            return
+        samples = load_samples(validation, 256).to(state.fabric.device)
+        with ExitStack() as stack:
+            yield cls(state, options, samples, stack)
+
+    def step(self, losses: dict[str, Tensor]) -> None:
+        """Report the step that was just done."""
+        state = self.state
+        pretraining = state.step <= state.config.pretrain.steps
+        phase = "pre-training" if pretraining else "adversarial"
+        values = {name: loss.item() for name, loss in losses.items()}
+        for name, value in values.items():
+            self.writer.add_scalar(f"{phase}/{name}", value, state.step)
+        text = " ".join(f"{name} {value:.3f}" for name, value in values.items())
+        self.bar.update(self.task, description=phase, completed=state.step, losses=text)
+        last = state.step in (state.config.pretrain.steps, state.config.total_steps)
+        if state.step % self.options.sample_every == 0 or last:
+            if self.bar.disable:
+                print(f"step {state.step} {phase}: {text}", file=sys.stderr, flush=True)
+            file = self.options.out / "samples" / f"{state.step:06d}.png"
+            file.parent.mkdir(exist_ok=True)
+            save_grid(sample_grid(state.average.module, self.samples), file)
+
+
+class Silence:
+    """The reporter of all processes but the first."""
+
+    def step(self, losses: dict[str, Tensor]) -> None:
+        """Say nothing."""

@@ -1,0 +1,131 @@
+"""What training changes: networks, optimizers, the average of the generator, the step."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from toonbox.errors import TrainingError
+from toonbox.networks.discriminator import (
+    Discriminator,
+    DiscriminatorConfig,
+    FeatureDiscriminator,
+)
+from toonbox.networks.efficientnet import WIDTHS, EfficientNetFeatures
+from toonbox.networks.generator import Generator
+from toonbox.training.config import TrainConfig
+
+BETAS = (0.5, 0.99)
+
+
+@dataclass
+class TrainingState:
+    """Everything a checkpoint holds, and the frozen features it does not."""
+
+    config: TrainConfig
+    fabric: Fabric
+    generator: nn.Module
+    average: AveragedModel
+    surface_discriminator: nn.Module
+    texture_discriminator: nn.Module
+    generator_optimizer: Optimizer
+    surface_optimizer: Optimizer
+    texture_optimizer: Optimizer
+    step: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give tensors and numbers only, so that it can be loaded with weights_only."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        return {**parts, "step": self.step}
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        for name, part in self._parts().items():
+            part.load_state_dict(values[name])
+        self.step = values["step"]
+
+    def _parts(self) -> dict[str, Any]:
+        return {
+            "generator": self.generator,
+            "average": self.average,
+            "surface_discriminator": self.surface_discriminator,
+            "texture_discriminator": self.texture_discriminator,
+            "generator_optimizer": self.generator_optimizer,
+            "surface_optimizer": self.surface_optimizer,
+            "texture_optimizer": self.texture_optimizer,
+        }
+
+
+def new_state(
+    config: TrainConfig, fabric: Fabric, features: EfficientNetFeatures | None
+) -> TrainingState:
+    """Make untrained networks; the same ones in every process, since the seed is the same."""
+    torch.manual_seed(config.seed)
+    generator = Generator(config.generator).to(fabric.device, memory_format=torch.channels_last)
+    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    surface = _new_discriminator(config, 3, features).to(fabric.device)
+    texture = _new_discriminator(config, 1, features).to(fabric.device)
+    rate = config.discriminators.learning_rate
+    return TrainingState(
+        config=config,
+        fabric=fabric,
+        generator=generator,
+        average=average,
+        surface_discriminator=surface,
+        texture_discriminator=texture,
+        generator_optimizer=Adam(generator.parameters(), config.learning_rate, BETAS),
+        surface_optimizer=Adam(surface.parameters(), rate, BETAS),
+        texture_optimizer=Adam(texture.parameters(), rate, BETAS),
+    )
+
+
+def _new_discriminator(
+    config: TrainConfig, channels: int, features: EfficientNetFeatures | None
+) -> nn.Module:
+    if features is not None:
+        return FeatureDiscriminator(features, WIDTHS)
+    return Discriminator(DiscriminatorConfig(channels, head=config.discriminators.head))
+
+
+def update(
+    state: TrainingState,
+    network: nn.Module,
+    optimizer: Optimizer,
+    loss: Tensor,
+    learning_rate: float,
+) -> None:
+    """Take one optimizer step: backward, mean gradients of all processes, clipping, Adam.
+
+    Raises:
+        TrainingError: the loss or a gradient is not a number; nothing has been changed then.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    state.fabric.backward(loss)
+    parameters = [p for p in network.parameters() if p.grad is not None]
+    average_gradients(state.fabric, parameters)
+    norm = nn.utils.clip_grad_norm_(parameters, state.config.gradient_clip)
+    if not torch.isfinite(norm):
+        raise TrainingError(
+            f"step {state.step}: the loss is {loss.item():g} and the gradient's norm {norm:g}; "
+            "the last checkpoint is good: lower the learning rate or the weights and go on"
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.step()
+
+
+def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
+    """Replace gradients by their mean over all processes, in one message."""
+    if fabric.world_size == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    joint = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+    assert isinstance(joint, Tensor)
+    parts = joint.split([g.numel() for g in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))

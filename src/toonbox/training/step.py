@@ -1,0 +1,200 @@
+"""One adversarial update: both discriminators, then the generator."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from types import EllipsisType
+
+import torch
+from torch import Tensor, nn
+
+from toonbox.losses import (
+    colour_loss,
+    content_loss,
+    discriminator_loss,
+    generator_loss,
+    structure_loss,
+    total_variation,
+    weighted_sum,
+)
+from toonbox.pixels import Uint8Array
+from toonbox.representations.structure import structure
+from toonbox.representations.surface import guided_filter, surface
+from toonbox.representations.texture import draw_channel_weights, texture
+from toonbox.training.config import StructureConfig
+from toonbox.training.state import TrainingState, update
+
+PHOTO_GUIDED_RADIUS = 1
+PHOTO_GUIDED_EPS = 1e-2
+GAIN = 0.25
+LIFT = 0.25
+
+
+@dataclass(frozen=True)
+class Palette:
+    """A change of colours: a permutation of the channels, a gain and a lift for each picture."""
+
+    order: Tensor
+    gain: Tensor
+    lift: Tensor
+
+    @classmethod
+    def draw(
+        cls, count: int, share: tuple[int, int], random: torch.Generator, device: torch.device
+    ) -> "Palette":
+        """Draw for the joint batch of `count` pictures, keep this process's share of them."""
+        order = torch.stack([torch.randperm(3, generator=random) for _ in range(count)])
+        gain = 1 + GAIN * (2 * torch.rand(count, 1, 1, 1, generator=random) - 1)
+        lift = LIFT * (2 * torch.rand(count, 1, 1, 1, generator=random) - 1)
+        mine = slice(share[0], None, share[1])
+        return cls(order[mine].to(device), gain[mine].to(device), lift[mine].to(device))
+
+    def apply(self, image: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, 3, H, W), not clipped."""
+        index = self.order[:, :, None, None].expand_as(image)
+        return image.gather(1, index) * self.gain + self.lift
+
+
+def adversarial_step(
+    state: TrainingState,
+    photo: Tensor,
+    cartoon: Tensor,
+    vgg: Callable[[Tensor], Tensor],
+    workers: Executor,
+) -> dict[str, Tensor]:
+    """Update the discriminators, then the generator.
+
+    The superpixels of the outputs are computed in `workers` while this process updates the
+    discriminators and computes the photos' features.
+
+    Args:
+        state: changed in place.
+        photo: (B, 3, H, W) in [-1, 1], this process's share of the joint batch.
+        cartoon: same shape and range, unpaired.
+        vgg: the frozen feature network, (B, 3, H, W) to (B, C, h, w).
+        workers: processes for the superpixels.
+    Returns:
+        Scalar losses by name.
+    Source:
+        Wang & Yu 2020, section 3.4; the order of the authors' code (discriminators see the
+        generator before its update).
+    """
+    config, fabric = state.config, state.fabric
+    random = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
+    channel_weights = draw_channel_weights(config.texture, random)
+    share = (fabric.global_rank, fabric.world_size)
+    drawn = [
+        Palette.draw(len(photo) * fabric.world_size, share, random, photo.device) for _ in "ab"
+    ]
+    blind = config.discriminators.palette_blind
+
+    def surface_seen(image: Tensor, palette: Palette) -> Tensor:
+        return palette.apply(surface(image)) if blind else surface(image)
+
+    with fabric.autocast():
+        output = state.generator(photo)
+    if config.photo_guided_filter:
+        output = guided_filter(photo, output, PHOTO_GUIDED_RADIUS, PHOTO_GUIDED_EPS)
+    window = draw_window(output.shape[-2:], config.structure.window, random)
+    segments = submit_structure(output[window], config.structure, workers)
+
+    fake = output.detach()
+    d_surface = _update_discriminator(
+        state,
+        state.surface_discriminator,
+        state.surface_optimizer,
+        surface_seen(cartoon, drawn[0]),
+        surface_seen(fake, drawn[1]),
+    )
+    d_texture = _update_discriminator(
+        state,
+        state.texture_discriminator,
+        state.texture_optimizer,
+        texture(cartoon, channel_weights),
+        texture(fake, channel_weights),
+    )
+
+    with fabric.autocast(), torch.no_grad():
+        features_of_photo = vgg(photo[window])
+        features_of_structure = vgg(collect_structure(segments, photo))
+    with fabric.autocast(), frozen(state.surface_discriminator, state.texture_discriminator):
+        features_of_output = vgg(output[window])
+        losses = {
+            "surface": generator_loss(state.surface_discriminator(surface_seen(output, drawn[1]))),
+            "texture": generator_loss(
+                state.texture_discriminator(texture(output, channel_weights))
+            ),
+            "structure": structure_loss(features_of_output, features_of_structure),
+            "content": content_loss(features_of_output, features_of_photo),
+            "tv": total_variation(output),
+            "colour": colour_loss(output, photo),
+        }
+    total = weighted_sum(losses, config.weights)
+    update(state, state.generator, state.generator_optimizer, total, config.learning_rate)
+    state.average.update_parameters(state.generator)
+    return {**losses, "surface_discriminator": d_surface, "texture_discriminator": d_texture}
+
+
+def _update_discriminator(
+    state: TrainingState,
+    discriminator: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    cartoon: Tensor,
+    output: Tensor,
+) -> Tensor:
+    with state.fabric.autocast():
+        both = discriminator(torch.cat([cartoon, output]))
+    maps = [both] if isinstance(both, Tensor) else both
+    halves = [scores.chunk(2) for scores in maps]
+    loss = discriminator_loss([h[0] for h in halves], [h[1] for h in halves])
+    rate = state.config.discriminators.learning_rate
+    update(state, discriminator, optimizer, loss, rate)
+    return loss
+
+
+@contextmanager
+def frozen(*networks: nn.Module) -> Iterator[None]:
+    """Let gradients pass through networks without collecting any for their weights."""
+    parameters = [p for network in networks for p in network.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+def draw_window(
+    size: tuple[int, int], side: int, random: torch.Generator
+) -> tuple[EllipsisType, slice, slice]:
+    """Draw a square of `side` pixels, or of all for 0, as an index of (..., H, W)."""
+    spans = []
+    for length in size:
+        extent = min(side or length, length)
+        start = int(torch.randint(length - extent + 1, (), generator=random))
+        spans.append(slice(start, start + extent))
+    return (..., spans[0], spans[1])
+
+
+def submit_structure(
+    output: Tensor, config: StructureConfig, workers: Executor
+) -> list[Future[Uint8Array]]:
+    """Start the structure representations of (B, 3, H, W) in worker processes."""
+    eight_bit = ((output.detach().float() + 1) * 127.5).round().clamp(0, 255).byte()
+    pictures = eight_bit.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    represent = partial(
+        structure,
+        segments=config.segments,
+        gamma=config.gamma,
+        similarity=config.similarity,
+    )
+    return [workers.submit(represent, picture) for picture in pictures]
+
+
+def collect_structure(segments: list[Future[Uint8Array]], like: Tensor) -> Tensor:
+    """Wait for the structure representations: (B, 3, H, W) in [-1, 1], device as `like`."""
+    pictures = torch.stack([torch.from_numpy(future.result()) for future in segments])
+    return pictures.permute(0, 3, 1, 2).to(like.device).float() / 127.5 - 1
