@@ -1,7 +1,4 @@
-from pathlib import Path
-
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 
@@ -61,23 +58,3 @@ def test_output_is_unbounded_and_of_the_photos_size(generator: AuthorsGenerator)
 def test_wrong_shape_is_named(shape: tuple[int, ...], generator: AuthorsGenerator) -> None:
     with pytest.raises(ShapeError, match="multiples of 4, got"):
         generator(torch.zeros(shape))
-
-
-def test_exported_network_takes_any_size(generator: AuthorsGenerator, tmp_path: Path) -> None:
-    dynamic = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
-    torch.onnx.export(
-        generator,
-        (a_photo(16, 24),),
-        tmp_path / "authors.onnx",
-        input_names=["photo"],
-        dynamic_shapes=(dynamic,),
-        dynamo=True,
-        external_data=False,
-        verbose=False,
-    )
-    session = onnxruntime.InferenceSession(tmp_path / "authors.onnx")
-    for size in [(16, 24), (4, 4), (36, 20), (8, 60)]:
-        photo = a_photo(*size)
-        (found,) = session.run(None, {"photo": photo.numpy()})
-        with torch.no_grad():
-            np.testing.assert_allclose(found, generator(photo), atol=1e-5)
