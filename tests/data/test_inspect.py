@@ -142,7 +142,7 @@ def test_pictures_without_colour_are_told_and_kept(tmp_path: Path) -> None:
     report = inspect_folder(tmp_path, minimum_side=64)
     assert report.usable == [coloured, grey, print_]
     assert report.black_and_white == [grey, print_]
-    assert "2 black-and-white, kept: b.png, c.png" in report.text()
+    assert "2 black-and-white: b.png, c.png" in report.text()
 
 
 def test_long_lists_are_cut_in_the_text_only(tmp_path: Path) -> None:

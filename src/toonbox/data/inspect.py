@@ -50,7 +50,7 @@ class FolderReport:
         too_small: files with a short side under `minimum_side`.
         blank: files of which more than nine tenths are one colour.
         near_duplicates: groups of files that show the same; the first of each is usable.
-        black_and_white: usable files without colour; whether they are wanted depends on the style.
+        black_and_white: usable files without colour, for the caller to decide about.
     """
 
     folder: Path
@@ -84,7 +84,7 @@ class FolderReport:
                 *line(self._names(self.too_small), f"under {self.minimum_side} pixels"),
                 *line(self._names(self.blank), "mostly blank"),
                 *line(repeats, "near-duplicate"),
-                *line(self._names(self.black_and_white), "black-and-white, kept"),
+                *line(self._names(self.black_and_white), "black-and-white"),
             ]
         )
 
