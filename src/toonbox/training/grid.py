@@ -38,13 +38,23 @@ def sample_grid(generator: nn.Module, photos: Tensor) -> Uint8Array:
     """
     rows = []
     weights = draw_channel_weights("grayscale")
-    for photo in photos.split(1):
-        output = generator(photo).float().cpu()
+    for photo in photos:
+        output = generator(photo[None]).float().cpu()
         grey = texture(output, weights).expand(-1, 3, -1, -1)
-        cells = [_picture(t) for t in (photo.cpu(), output, surface(output), grey)]
+        cells = [_picture(t) for t in (photo[None].cpu(), output, surface(output), grey)]
         cells.insert(3, structure(cells[1]))
         rows.append(np.hstack([_framed(cell) for cell in cells]))
     return np.vstack(rows)
+
+
+@torch.no_grad()
+def sample_pairs(generator: nn.Module, photos: Tensor) -> Uint8Array:
+    """Draw photos above what the generator makes of them: (2 * (H + GAP), N * (W + GAP), 3)."""
+    columns = [
+        np.vstack([_framed(_picture(t)) for t in (photo[None], generator(photo[None]))])
+        for photo in photos
+    ]
+    return np.hstack(columns)
 
 
 def _picture(image: Tensor) -> Uint8Array:

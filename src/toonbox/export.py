@@ -1,0 +1,251 @@
+"""From a trained network to a style folder: the file in which the two halves meet."""
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+from torch import Tensor, nn
+
+from toonbox.checkpoint import load_generator
+from toonbox.engine.session import open_session
+from toonbox.engine.style import Card, write_card
+from toonbox.errors import ExportError, OutputError
+from toonbox.files import replacing
+from toonbox.networks.generator import Generator, pad_to_multiple
+from toonbox.pixels import Uint8Array
+from toonbox.training.config import load_config
+from toonbox.training.folders import TrainingData
+from toonbox.training.grid import load_samples, sample_pairs
+from toonbox.version import __version__
+
+PARITY_SIZES = ((64, 64), (97, 131), (33, 200), (1, 9), (240, 77))
+PARITY_TOLERANCE = 1e-3
+HALF_TOLERANCE = 1 / 255
+OPSET = 20
+PREVIEW_SIDE = 320
+PREVIEW_PAIRS = 3
+
+
+class SizedGenerator(nn.Module):
+    """A generator for pictures that already obey its size rule, clipped, as it is exported."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, photo: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> the same, H and W multiples of the size rule."""
+        return self.generator.network(photo).clamp(-1, 1)
+
+
+def export_run(
+    run: Path,
+    folder: Path,
+    *,
+    name: str,
+    description: str,
+    licence: str,
+    data: str | None,
+    working_resolution: int,
+    force: bool = False,
+) -> Path:
+    """Write the averaged generator of a run as a style folder.
+
+    Args:
+        run: folder of `toonbox train`.
+        folder: of the style, made if missing.
+        name: of the style.
+        description: a line for people.
+        licence: of the style file.
+        data: what it was trained on; None counts the run's pictures.
+        working_resolution: short side at which the network works, pixels.
+        force: replace a style that is there.
+    Returns:
+        The style's folder.
+    Raises:
+        ExportError: the run is not one, or ONNX and torch differ.
+        OutputError: the style is there already.
+    """
+    for needed in ("config.toml", "data.json", "generator.safetensors"):
+        if not (run / needed).is_file():
+            raise ExportError(
+                f"{run}: not the folder of a training run with a checkpoint: {needed}"
+            )
+    config = load_config(run / "config.toml", None, None)
+    generator = load_generator(run / "generator.safetensors")
+    pictures = TrainingData.load(run / "data.json")
+    counted = f"{len(pictures.photos.files)} photos, {len(pictures.cartoons.files)} cartoons"
+    samples = load_samples(pictures.validation[:PREVIEW_PAIRS], PREVIEW_SIDE)
+    return write_style(
+        SizedGenerator(generator),
+        folder,
+        name=name,
+        version=__version__,
+        description=description,
+        licence=licence,
+        data=data or counted,
+        config_sha256=config.sha256(),
+        size_multiple=config.generator.size_multiple,
+        working_resolution=working_resolution,
+        preview=sample_pairs(generator, samples),
+        force=force,
+    )
+
+
+def write_style(
+    network: nn.Module,
+    folder: Path,
+    *,
+    name: str,
+    version: str,
+    description: str,
+    licence: str,
+    data: str,
+    config_sha256: str,
+    size_multiple: int,
+    working_resolution: int,
+    preview: Uint8Array,
+    force: bool = False,
+) -> Path:
+    """Write `style.onnx`, `card.toml` and `preview.png`.
+
+    Args:
+        network: (B, 3, H, W) RGB in [-1, 1] to the same, H and W multiples of `size_multiple`.
+        folder: of the style, made if missing.
+        name, version, description, licence, data, config_sha256: for the card.
+        size_multiple: the network's size rule.
+        working_resolution: short side at which the network works, pixels.
+        preview: (H, W, 3).
+        force: replace a style that is there.
+    Returns:
+        The folder.
+    Raises:
+        ExportError: ONNX and torch differ by more than PARITY_TOLERANCE at one of five sizes.
+        OutputError: the style is there already.
+    """
+    if (folder / "card.toml").exists() and not force:
+        raise OutputError(f"{folder}: this style is there already; --force replaces it")
+    folder.mkdir(parents=True, exist_ok=True)
+    model = to_onnx(network, size_multiple)
+    with replacing(folder / "style.onnx") as temporary:
+        onnx.save(model, temporary)
+        check_parity(_outputs_of_torch(network), temporary, size_multiple, PARITY_TOLERANCE)
+        half = with_half_weights(model)
+        full_outputs = _outputs_of_onnx(temporary)
+        onnx.save(half, temporary)
+        try:
+            check_parity(full_outputs, temporary, size_multiple, HALF_TOLERANCE)
+        except ExportError:
+            onnx.save(model, temporary)
+        sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    with replacing(folder / "preview.png") as temporary:
+        Image.fromarray(preview).save(temporary, optimize=True)
+    card = Card(
+        name=name,
+        version=version,
+        description=description,
+        size_multiple=size_multiple,
+        working_resolution=working_resolution,
+        licence=licence,
+        data=data,
+        config_sha256=config_sha256,
+        onnx_sha256=sha256,
+    )
+    write_card(card, folder)
+    return folder
+
+
+def to_onnx(network: nn.Module, size_multiple: int) -> onnx.ModelProto:
+    """Convert a network: input `photo`, output `cartoon`, batch, height and width free."""
+    example = torch.zeros(2, 3, 8 * size_multiple, 9 * size_multiple)
+    free = torch.export.Dim.AUTO
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            network.eval(),
+            (example,),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["photo"],
+            output_names=["cartoon"],
+            dynamic_shapes=({0: free, 2: free, 3: free},),
+        )
+    if program is None:
+        raise ExportError("torch gave no ONNX program")
+    model = program.model_proto
+    # The exporter notes the source line of each node, with the paths of this machine.
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    return model
+
+
+def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Store float32 weights as float16; a Cast after each makes them float32 again on loading."""
+    half = onnx.ModelProto()
+    half.CopyFrom(model)
+    casts = []
+    for index, tensor in enumerate(half.graph.initializer):
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
+            continue
+        name = tensor.name
+        values = numpy_helper.to_array(tensor).astype(np.float16)
+        half.graph.initializer[index].CopyFrom(numpy_helper.from_array(values, f"{name}_half"))
+        casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *half.graph.node]
+    del half.graph.node[:]
+    half.graph.node.extend(nodes)
+    onnx.checker.check_model(half)
+    return half
+
+
+Outputs = Callable[[Tensor], npt.NDArray[np.float32]]
+
+
+def check_parity(expected: Outputs, file: Path, size_multiple: int, tolerance: float) -> None:
+    """Compare a style file with what it was made from, on noise of five sizes, odd ones too.
+
+    Args:
+        expected: (1, 3, H, W) to the outputs that are right.
+        file: ONNX.
+        size_multiple: pictures are padded to it as in use.
+        tolerance: largest difference allowed, in [-1, 1] units.
+    Raises:
+        ExportError: names the first size that differs, and by how much.
+    """
+    outputs = _outputs_of_onnx(file)
+    random = torch.Generator().manual_seed(0)
+    for height, width in PARITY_SIZES:
+        photo = torch.rand(1, 3, height, width, generator=random) * 2 - 1
+        padded = pad_to_multiple(photo, size_multiple)
+        difference = float(np.abs(outputs(padded) - expected(padded)).max())
+        # Written so that a NaN fails too.
+        if not difference <= tolerance:
+            raise ExportError(
+                f"at {width}x{height} the exported style differs from its network by "
+                f"{difference:.2g}, more than {tolerance:.2g}"
+            )
+
+
+def _outputs_of_torch(network: nn.Module) -> Outputs:
+    def outputs(photo: Tensor) -> npt.NDArray[np.float32]:
+        with torch.no_grad():
+            result: npt.NDArray[np.float32] = network(photo).numpy()
+        return result
+
+    return outputs
+
+
+def _outputs_of_onnx(file: Path) -> Outputs:
+    session = open_session(file, engine="onnxruntime")
+    return lambda photo: session.run(photo.numpy())
