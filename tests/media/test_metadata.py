@@ -1,0 +1,60 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image
+
+from toonbox.media.images import decode, encode
+from toonbox.media.metadata import kept_exif
+
+RGB = np.zeros((4, 6, 3), np.uint8)
+
+
+def photo(format="JPEG"):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Maker"
+    exif[ExifTags.Base.Artist] = "Somebody"
+    exif[ExifTags.Base.Orientation] = 6
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.DateTimeOriginal] = "2020:01:02 03:04:05"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExifImageWidth] = 6
+    exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] = "N"
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, format, exif=exif.tobytes())
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("source", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("target", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_what_is_said_about_the_photo_is_kept(source, target):
+    picture = decode(photo(source))
+    written = Image.open(io.BytesIO(encode(picture, picture.rgb, target)))
+    exif = written.getexif()
+    folder = exif.get_ifd(ExifTags.IFD.Exif)
+    assert written.size == (4, 6)
+    assert exif[ExifTags.Base.Make] == "Maker"
+    assert exif[ExifTags.Base.Artist] == "Somebody"
+    assert exif.get(ExifTags.Base.Orientation, 1) == 1
+    assert folder[ExifTags.Base.DateTimeOriginal] == "2020:01:02 03:04:05"
+    assert ExifTags.Base.ExifImageWidth not in folder
+    assert exif.get_ifd(ExifTags.IFD.GPSInfo)[ExifTags.GPS.GPSLatitudeRef] == "N"
+
+
+def test_a_tiffs_layout_is_not_kept():
+    exif = Image.Exif()
+    exif.load(decode(photo("TIFF")).exif)
+    assert ExifTags.Base.StripOffsets not in exif
+    assert ExifTags.Base.ImageWidth not in exif
+
+
+def test_nothing_to_keep():
+    assert kept_exif(Image.fromarray(RGB), "x") is None
+    orientation_only = Image.fromarray(RGB)
+    orientation_only.getexif()[ExifTags.Base.Orientation] = 3
+    assert kept_exif(orientation_only, "x") is None
+
+
+def test_damaged_tags_cost_the_tags_not_the_picture(caplog):
+    image = Image.fromarray(RGB)
+    image.getexif()[ExifTags.Base.Rating] = object()
+    assert kept_exif(image, "photo.jpg") is None
+    assert "photo.jpg: its EXIF data are damaged" in caplog.text
