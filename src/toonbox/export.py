@@ -76,9 +76,7 @@ def export_run(
     """
     for needed in ("config.toml", "data.json", "generator.safetensors"):
         if not (run / needed).is_file():
-            raise ExportError(
-                f"{run}: not the folder of a training run with a checkpoint: {needed}"
-            )
+            raise ExportError(f"{run}: not a run with a checkpoint: {needed} is missing")
     config = load_config(run / "config.toml", None, None)
     generator = load_generator(run / "generator.safetensors")
     pictures = TrainingData.load(run / "data.json")
@@ -112,7 +110,7 @@ def write_style(
     config_sha256: str,
     size_multiple: int,
     working_resolution: int,
-    preview: Uint8Array,
+    preview: Uint8Array | None,
     force: bool = False,
 ) -> Path:
     """Write `style.onnx`, `card.toml` and `preview.png`.
@@ -123,7 +121,7 @@ def write_style(
         name, version, description, licence, data, config_sha256: for the card.
         size_multiple: the network's size rule.
         working_resolution: short side at which the network works, pixels.
-        preview: (H, W, 3).
+        preview: (H, W, 3), or None for a style without one.
         force: replace a style that is there.
     Returns:
         The folder.
@@ -146,8 +144,9 @@ def write_style(
         except ExportError:
             onnx.save(model, temporary)
         sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    with replacing(folder / "preview.png") as temporary:
-        Image.fromarray(preview).save(temporary, optimize=True)
+    if preview is not None:
+        with replacing(folder / "preview.png") as temporary:
+            Image.fromarray(preview).save(temporary, optimize=True)
     card = Card(
         name=name,
         version=version,

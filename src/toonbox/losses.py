@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,10 +16,7 @@ def _mean_square(scores: Scores, target: float) -> Tensor:
     """Mean of (scores - target)^2; scales count alike however many patches they have."""
     maps = [scores] if isinstance(scores, Tensor) else list(scores)
     terms = [((score.float() - target) ** 2).mean() for score in maps]
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total / len(terms)
+    return torch.stack(terms).mean()
 
 
 def generator_loss(scores_of_output: Scores) -> Tensor:
@@ -156,9 +154,5 @@ def weighted_sum(losses: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
     Raises:
         KeyError: a loss has no weight.
     """
-    by_name = asdict(weights)
-    terms = [by_name[name] * loss for name, loss in losses.items()]
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total
+    by_name: dict[str, float] = asdict(weights)
+    return torch.stack([by_name[name] * loss for name, loss in losses.items()]).sum()

@@ -14,4 +14,5 @@ def to_signed(rgb: Uint8Array) -> FloatArray:
 
 def to_uint8(signed: FloatArray) -> Uint8Array:
     """Map float [-1, 1], any shape, to uint8 [0, 255], rounded and clipped."""
-    return np.clip(np.rint((signed + 1) * np.float32(127.5)), 0, 255).astype(np.uint8)
+    levels: Uint8Array = np.clip(np.rint((signed + 1) * np.float32(127.5)), 0, 255).astype(np.uint8)
+    return levels

@@ -5,22 +5,6 @@ from contextlib import contextmanager
 
 from toonbox.errors import MissingExtraError
 
-OF_THE_TRAIN_EXTRA = frozenset(
-    [
-        "cv2",
-        "lightning_fabric",
-        "onnx",
-        "onnxscript",
-        "pooch",
-        "pydantic",
-        "rich",
-        "safetensors",
-        "tensorboard",
-        "tomli_w",
-        "torch",
-    ]
-)
-
 
 @contextmanager
 def learning_half() -> Iterator[None]:
@@ -32,7 +16,7 @@ def learning_half() -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in OF_THE_TRAIN_EXTRA:
+        if not error.name or error.name.split(".")[0] == "toonbox":
             raise
         raise MissingExtraError(
             f"this needs {error.name}, which is not installed: pip install 'toonbox[train]'"

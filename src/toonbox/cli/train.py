@@ -96,7 +96,7 @@ def train(
         data,
         options,
         VggFeatures.load(settings.vgg, vgg, offline),
-        features and EfficientNetFeatures.load(features),
+        None if features is None else EfficientNetFeatures.load(features),
         fabric,
     )
     typer.echo(f"{out}: {settings.total_steps} steps done; next: toonbox export {out} --name NAME")

@@ -50,7 +50,8 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C', H / stride, W / stride)."""
-        return x + self.layers(x) if self.shortcut else self.layers(x)
+        y: Tensor = self.layers(x)
+        return x + y if self.shortcut else y
 
 
 class EfficientNetFeatures(nn.Module):
@@ -80,17 +81,14 @@ class EfficientNetFeatures(nn.Module):
             WeightsError: the file is missing, is not ONNX or holds another network.
         """
         import onnx
+        from google.protobuf.message import DecodeError
 
         network = cls()
         convolutions = [m for m in network.modules() if isinstance(m, SameConv)]
         try:
             model = onnx.load(file)
-        except (OSError, ValueError, onnx.onnx_cpp2py_export.checker.ValidationError) as error:
+        except (OSError, ValueError, DecodeError) as error:
             raise WeightsError(f"{file}: cannot be read as ONNX: {error}") from error
-        except Exception as error:  # protobuf's DecodeError has no public, stable place
-            if type(error).__name__ != "DecodeError":
-                raise
-            raise WeightsError(f"{file}: not an ONNX file") from error
         tensors = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
         nodes = [node for node in model.graph.node if node.op_type == "Conv"]
         for convolution, node in zip(convolutions, nodes, strict=False):

@@ -34,7 +34,7 @@ class GeneratorConfig:
     @property
     def size_multiple(self) -> int:
         """What height and width must be multiples of inside the network."""
-        return 2**self.stages
+        return 1 << self.stages
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -57,7 +57,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return x + self.body(x)
+        return torch.add(x, self.body(x))
 
 
 class UpSampling(nn.Module):
@@ -71,7 +71,8 @@ class UpSampling(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C / 2, 2H, 2W)."""
         x = functional.interpolate(self.convolve(x), scale_factor=2, mode="bilinear")
-        return self.refine(x)
+        refined: Tensor = self.refine(x)
+        return refined
 
 
 class Generator(nn.Module):

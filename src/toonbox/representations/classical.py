@@ -29,16 +29,20 @@ def classical_cartoon(rgb: Uint8Array, *, segments: int = 100, lines: float = 0.
         (adaptive colouring), edges re-aligned with the smooth photo, a little saturation, and
         dark lines where luminance is darker than its surroundings.
     """
-    smooth = cv2.bilateralFilter(rgb, 7, 28, 5)
-    smooth = cv2.bilateralFilter(smooth, 7, 28, 5)
+    smooth = _smoothed(_smoothed(rgb))
     fine = segment(smooth, sigma=0.5, scale=40.0, minimum_size=14)
     filled = adaptive_colouring(smooth, merge_segments(smooth, fine, segments, "ward"))
     guide = smooth.astype(np.float32) / 255
-    flat = FLATNESS * filled.astype(np.float32) / 255 + (1 - FLATNESS) * guide
-    flat = cv2.ximgproc.guidedFilter(guide, flat, 2, 1e-4)
-    drawn = _saturate(flat) * (1 - lines * _line_map(smooth))[..., None]
+    flat = np.float32(FLATNESS / 255) * filled + np.float32(1 - FLATNESS) * guide
+    aligned: Float = cv2.ximgproc.guidedFilter(guide, flat, 2, 1e-4)
+    drawn = _saturate(aligned) * (1 - lines * _line_map(smooth))[..., None]
     result: Uint8Array = np.clip(np.rint(drawn * 255), 0, 255).astype(np.uint8)
     return result
+
+
+def _smoothed(rgb: Uint8Array) -> Uint8Array:
+    smooth: Uint8Array = cv2.bilateralFilter(rgb, 7, 28, 5)
+    return smooth
 
 
 def _saturate(rgb: Float) -> Float:

@@ -30,9 +30,8 @@ class TrainingData:
             "face_cartoons": self.cartoons.faces,
             "validation": self.validation,
         }
-        text = json.dumps(
-            {name: [str(f) for f in files] for name, files in lists.items()}, indent=1
-        )
+        names = {name: [str(f) for f in files] for name, files in lists.items()}
+        text = json.dumps(names, indent=1)
         with replacing(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""The run: check the data, pre-train, train, and leave everything behind that is needed to go on."""
+"""The run: pre-train, train, report, and leave behind what is needed to go on."""
 
 import json
 import multiprocessing
@@ -34,7 +34,7 @@ from toonbox.training.config import TrainConfig, load_config, save_config
 from toonbox.training.folders import TrainingData
 from toonbox.training.grid import load_samples, sample_grid, save_grid
 from toonbox.training.pretrain import pretrain_step, reconstruction_target
-from toonbox.training.state import TrainingState, new_state
+from toonbox.training.state import TrainingState, channels_last, new_state
 from toonbox.training.step import adversarial_step
 
 Features = Callable[[Tensor], Tensor]
@@ -99,7 +99,7 @@ def train(
     """
     fabric = fabric or new_fabric(options)
     state = new_state(config, fabric, features and features.to(fabric.device))
-    vgg = vgg.to(fabric.device, memory_format=torch.channels_last)
+    vgg = channels_last(vgg.to(fabric.device))
     checkpoint = options.out / "checkpoint.pt"
     if checkpoint.exists():
         state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -21,6 +21,7 @@ from toonbox.networks.generator import Generator
 from toonbox.training.config import TrainConfig
 
 BETAS = (0.5, 0.99)
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass
@@ -66,8 +67,8 @@ def new_state(
 ) -> TrainingState:
     """Make untrained networks; the same ones in every process, since the seed is the same."""
     torch.manual_seed(config.seed)
-    generator = Generator(config.generator).to(fabric.device, memory_format=torch.channels_last)
-    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    generator = channels_last(Generator(config.generator).to(fabric.device))
+    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))  # type: ignore[no-untyped-call]
     surface = _new_discriminator(config, 3, features).to(fabric.device)
     texture = _new_discriminator(config, 1, features).to(fabric.device)
     rate = config.discriminators.learning_rate
@@ -82,6 +83,11 @@ def new_state(
         surface_optimizer=Adam(surface.parameters(), rate, BETAS),
         texture_optimizer=Adam(texture.parameters(), rate, BETAS),
     )
+
+
+def channels_last(network: Network) -> Network:
+    """Lay out the weights for convolutions, which are faster so on most devices."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _new_discriminator(
@@ -126,6 +132,6 @@ def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> Non
     gradients = [p.grad for p in parameters if p.grad is not None]
     joint = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
     assert isinstance(joint, Tensor)
-    parts = joint.split([g.numel() for g in gradients])
+    parts = torch.split(joint, [g.numel() for g in gradients])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
