@@ -1,0 +1,251 @@
+"""Import of the published weights: a TensorFlow.js graph model becomes a style folder.
+
+The way of a tensor: `read_tensors` (shards to arrays, dequantised) -> `fill` (TensorFlow's names
+and layout to `AuthorsGenerator`'s) -> `import_published` (post-filter around it, style folder).
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from toonbox.engine.style import styles_folder
+from toonbox.errors import StyleError, UsageError
+from toonbox.export import write_style
+from toonbox.networks.authors import AuthorsGenerator
+from toonbox.pixels import FloatArray
+from toonbox.representations.surface import guided_filter
+
+LICENCE = "CC BY-NC-SA 4.0 (as published by the weights' authors); non-commercial"
+
+# As the converter stores them: little-endian, or one byte.
+STORED_TYPES = {
+    "float32": "<f4",
+    "float16": "<f2",
+    "int32": "<i4",
+    "uint16": "<u2",
+    "uint8": "u1",
+    "bool": "?",
+}
+
+# What slim calls the unnamed convolutions, in the order of the published network.
+SCOPES = {
+    "stem": "Conv",
+    "down1": "Conv_1",
+    "widen1": "Conv_2",
+    "down2": "Conv_3",
+    "widen2": "Conv_4",
+    "narrow": "Conv_5",
+    "up1": "Conv_6",
+    "narrow1": "Conv_7",
+    "up2": "Conv_8",
+    "head": "Conv_9",
+} | {f"blocks.{b}.conv{c}": f"block_{b}/conv{c}" for b in range(4) for c in (1, 2)}
+
+# Freezing and constant folding add to a variable's name: /read, /ReadVariableOp, :0, a scope.
+NAME = re.compile(
+    r"(?:.*/)?generator/(?P<scope>Conv(?:_\d+)?|block_\d+/conv\d+)/(?P<part>weights|biases)"
+    r"(?:/read|/ReadVariableOp)?(?:/_\d+__cf__\d+)?(?::\d+)?"
+)
+
+
+class PublishedPipeline(nn.Module):
+    """What the published inference code computes: the generator, then the photo-guided filter.
+
+    Source:
+        Wang & Yu 2020; radius 1 and eps 5e-3 as in the authors' inference code.
+    """
+
+    def __init__(self, generator: AuthorsGenerator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, photo: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB in [-1, 1], H and W multiples of 4 -> the same shape, in [-1, 1]."""
+        return guided_filter(photo, self.generator(photo), radius=1, eps=5e-3).clamp(-1, 1)
+
+
+def import_published(
+    source: Path, name: str, to: Path | None = None, licence: str = LICENCE, force: bool = False
+) -> Path:
+    """Turn the published generator, as a TensorFlow.js graph model, into a style folder.
+
+    Only the weights are read from the model; the graph is that of the published inference code,
+    as ours, so that a conversion's own pre- or post-processing does not count.
+
+    Args:
+        source: the folder of model.json and its shards, or model.json itself.
+        name: the style's name.
+        to: the style folder to write; by default `name` in the user's styles folder.
+        licence: what the card says.
+        force: replace a style folder that is there.
+    Returns:
+        The style folder.
+    Raises:
+        StyleError: the model is missing, damaged, or not the published network.
+        UsageError: the name cannot be a folder's name.
+    """
+    if to is None and (name != Path(name).name or name in ("", "..")):
+        raise UsageError(f"{name!r} cannot be the name of a style's folder")
+    generator = AuthorsGenerator()
+    fill(generator, read_tensors(source), source)
+    return write_style(
+        PublishedPipeline(generator).eval(),
+        to if to is not None else styles_folder() / name,
+        name=name,
+        version="published",
+        description="The published network of Wang & Yu 2020, from imported weights",
+        licence=licence,
+        data="as described by the weights' authors",
+        config_sha256="",
+        size_multiple=AuthorsGenerator.size_multiple,
+        working_resolution=720,
+        preview=None,
+        force=force,
+    )
+
+
+def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Path) -> None:
+    """Copy the published tensors into the generator, BGR turned into RGB.
+
+    Args:
+        generator: filled in place.
+        tensors: name -> array; kernels (height, width, in, out). Others than its own are ignored.
+        source: named in errors.
+    Raises:
+        StyleError: a tensor of the network is missing, there twice, of another shape, not finite,
+            or more than the network has.
+    """
+    found = _by_place(tensors, source)
+    state = {}
+    for key, parameter in generator.state_dict().items():
+        path, _, part = key.rpartition(".")
+        place = f"generator/{SCOPES[path]}/{'weights' if part == 'weight' else 'biases'}"
+        shape = tuple(parameter.shape)
+        wanted = (shape[2], shape[3], shape[1], shape[0]) if part == "weight" else shape
+        array = found.pop(place, None)
+        if array is None or array.shape != wanted or not np.isfinite(array).all():
+            what = "nothing" if array is None else f"{array.shape}"
+            what += " with NaN or infinity" if array is not None and array.shape == wanted else ""
+            raise StyleError(f"{source}: {place}: expected {wanted}, found {what}")
+        state[key] = torch.from_numpy(array.transpose(3, 2, 0, 1) if part == "weight" else array)
+    if found:
+        raise StyleError(f"{source}: {min(found)} is not of the published generator")
+    state["stem.weight"] = state["stem.weight"].flip(1)
+    state["head.weight"] = state["head.weight"].flip(0)
+    state["head.bias"] = state["head.bias"].flip(0)
+    generator.load_state_dict(state)
+
+
+def _by_place(tensors: dict[str, FloatArray], source: Path) -> dict[str, FloatArray]:
+    """Name the generator's tensors as the published code does; leave the others out."""
+    found: dict[str, FloatArray] = {}
+    for name, array in tensors.items():
+        match = NAME.fullmatch(name)
+        if match is None:
+            continue
+        place = f"generator/{match['scope']}/{match['part']}"
+        if place in found:
+            raise StyleError(f"{source}: {place}: expected one tensor, found another as {name}")
+        found[place] = array
+    return found
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One tensor of the manifest, as stored."""
+
+    name: str
+    shape: tuple[int, ...]
+    stored: np.dtype[Any]
+    scale: float
+    minimum: float
+
+    @classmethod
+    def parse(cls, entry: Any) -> "_Entry":
+        quantization = entry.get("quantization", {})
+        stored = np.dtype(STORED_TYPES[quantization.get("dtype", entry["dtype"])])
+        shape = tuple(int(side) for side in entry["shape"])
+        if min(shape, default=0) < 0:
+            raise ValueError(f"{entry['name']} has the shape {shape}")
+        scale, minimum = float(quantization.get("scale", 1)), float(quantization.get("min", 0))
+        return cls(str(entry["name"]), shape, stored, scale, minimum)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * self.stored.itemsize
+
+    def decode(self, data: bytes, offset: int) -> FloatArray:
+        values = np.frombuffer(data[offset : offset + self.size], self.stored).reshape(self.shape)
+        if self.stored.kind != "f":  # in double precision, as JavaScript does it
+            values = values * self.scale + self.minimum
+        return values.astype(np.float32)
+
+
+def read_tensors(source: Path) -> dict[str, FloatArray]:
+    """Read all tensors of a TensorFlow.js graph model, dequantised.
+
+    Args:
+        source: the folder of model.json and its shards, or model.json itself.
+    Returns:
+        name -> float32 array.
+    Raises:
+        StyleError: a file is missing, damaged, too short or too long, or not a graph model.
+    """
+    file = source / "model.json" if source.is_dir() else source
+    tensors: dict[str, FloatArray] = {}
+    for entries, shards in _groups(file):
+        data = b"".join(_read(shard) for shard in shards)
+        expected = sum(entry.size for entry in entries)
+        if len(data) != expected:
+            names = ", ".join(shard.name for shard in shards)
+            raise StyleError(f"{file.parent}: {names}: {len(data)} bytes, expected {expected}")
+        offset = 0
+        for entry in entries:
+            if entry.name in tensors:
+                raise StyleError(f"{file}: {entry.name} is there twice")
+            tensors[entry.name] = entry.decode(data, offset)
+            offset += entry.size
+    return tensors
+
+
+def _groups(file: Path) -> Iterator[tuple[list[_Entry], list[Path]]]:
+    """Give each group of the manifest: its tensors, and the shards that hold them in order."""
+    try:
+        model = json.loads(_read(file))
+    except (ValueError, RecursionError) as error:
+        raise StyleError(f"{file}: not JSON: {error}") from error
+    try:
+        kind = model.get("format", "graph-model")
+        if kind != "graph-model" or "node" not in model["modelTopology"]:
+            raise StyleError(f"{file}: not a TensorFlow.js graph model but {kind!r}")
+        for group in model["weightsManifest"]:
+            entries = [_Entry.parse(entry) for entry in group["weights"]]
+            yield entries, [file.parent / _inside(path) for path in group["paths"]]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise StyleError(
+            f"{file}: not a TensorFlow.js graph model: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _inside(path: Any) -> Path:
+    """A shard's path, which may not lead out of the model's folder."""
+    inside = Path(path)
+    if inside.is_absolute() or ".." in inside.parts:
+        raise ValueError(f"the shard {path} is outside of the model's folder")
+    return inside
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise StyleError(f"{file}: {error.strerror or error}") from error

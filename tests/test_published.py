@@ -1,0 +1,346 @@
+"""The published generator written a second time, slowly, in NumPy and in TensorFlow's own terms."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from toonbox.engine.session import open_session
+from toonbox.engine.style import read_card
+from toonbox.errors import StyleError, UsageError
+from toonbox.networks.authors import AuthorsGenerator
+from toonbox.published import LICENCE, PublishedPipeline, fill, import_published, read_tensors
+
+Tensors = dict[str, npt.NDArray[np.float32]]
+Array = npt.NDArray[np.float64]
+
+# (kernel, in, out) in the order of the published code; slim counts the unnamed ones.
+UNNAMED = [
+    (7, 3, 32), (3, 32, 32), (3, 32, 64), (3, 64, 64), (3, 64, 128),
+    (3, 128, 64), (3, 64, 64), (3, 64, 32), (3, 32, 32), (7, 32, 3),
+]  # fmt: skip
+NAMED = [f"block_{block}/conv{conv}" for block in range(4) for conv in (1, 2)]
+
+
+def random_tensors() -> Tensors:
+    """All 1,467,075 weights, of a size that keeps the output within about [-1, 1]."""
+    rng = np.random.default_rng(11)
+    shapes = {"Conv" + (f"_{i}" if i else ""): sides for i, sides in enumerate(UNNAMED)}
+    shapes |= dict.fromkeys(NAMED, (3, 128, 128))
+    tensors: Tensors = {}
+    for scope, (kernel, before, after) in shapes.items():
+        gain = 0.9 if scope.startswith("block") else 0.6 if after == 3 else 1.4
+        spread = gain / np.sqrt(kernel * kernel * before)
+        weights = rng.normal(0, spread, (kernel, kernel, before, after))
+        tensors[f"generator/{scope}/weights"] = weights.astype(np.float32)
+        tensors[f"generator/{scope}/biases"] = rng.normal(0, 0.1, after).astype(np.float32)
+    return tensors
+
+
+def convolve(x: Array, tensors: Tensors, scope: str, stride: int = 1) -> Array:
+    """TensorFlow's 'SAME': (H, W, C) -> (ceil(H / stride), ceil(W / stride), C)."""
+    weights = tensors[f"generator/{scope}/weights"].astype(np.float64)
+    kernel = weights.shape[0]
+    sizes = [-(-side // stride) for side in x.shape[:2]]
+    total = [max((n - 1) * stride + kernel - s, 0) for n, s in zip(sizes, x.shape, strict=False)]
+    x = np.pad(x, [(t // 2, t - t // 2) for t in total] + [(0, 0)])
+    out = np.zeros((*sizes, weights.shape[3]))
+    for y in range(sizes[0]):
+        for z in range(sizes[1]):
+            window = x[y * stride : y * stride + kernel, z * stride : z * stride + kernel]
+            out[y, z] = np.einsum("hwi,hwio->o", window, weights)
+    return out + tensors[f"generator/{scope}/biases"]
+
+
+def resize(x: Array) -> Array:
+    """TensorFlow 1's resize_bilinear to twice the size: output j looks at j / 2."""
+
+    def one(x: Array) -> Array:
+        rows = []
+        for j in range(2 * len(x)):
+            low = j // 2
+            high = min(low + 1, len(x) - 1)
+            rows.append(x[low] + (x[high] - x[low]) * (j / 2 - low))
+        return np.stack(rows)
+
+    return one(one(x).transpose(1, 0, 2)).transpose(1, 0, 2)
+
+
+def lrelu(x: Array) -> Array:
+    return np.where(x > 0, x, 0.2 * x)
+
+
+def network(x: Array, t: Tensors) -> Array:
+    x0 = lrelu(convolve(x, t, "Conv"))
+    x1 = lrelu(convolve(x0, t, "Conv_1", stride=2))
+    x1 = lrelu(convolve(x1, t, "Conv_2"))
+    x2 = lrelu(convolve(x1, t, "Conv_3", stride=2))
+    x2 = lrelu(convolve(x2, t, "Conv_4"))
+    for block in range(4):
+        inner = lrelu(convolve(x2, t, f"block_{block}/conv1"))
+        x2 = convolve(inner, t, f"block_{block}/conv2") + x2
+    x2 = lrelu(convolve(x2, t, "Conv_5"))
+    x3 = lrelu(convolve(resize(x2) + x1, t, "Conv_6"))
+    x3 = lrelu(convolve(x3, t, "Conv_7"))
+    x4 = lrelu(convolve(resize(x3) + x0, t, "Conv_8"))
+    return convolve(x4, t, "Conv_9")
+
+
+def window_mean(x: Array) -> Array:
+    out = np.empty_like(x)
+    for y in range(x.shape[0]):
+        for z in range(x.shape[1]):
+            out[y, z] = x[max(y - 1, 0) : y + 2, max(z - 1, 0) : z + 2].mean((0, 1))
+    return out
+
+
+def guided(guide: Array, image: Array) -> Array:
+    mean_guide, mean_image = window_mean(guide), window_mean(image)
+    covariance = window_mean(guide * image) - mean_guide * mean_image
+    slope = covariance / (window_mean(guide * guide) - mean_guide**2 + 5e-3)
+    return window_mean(slope) * guide + window_mean(mean_image - slope * mean_guide)
+
+
+def published(rgb: npt.NDArray[np.uint8], tensors: Tensors) -> Array:
+    """From a uint8 RGB picture to the signed RGB result, through BGR as published."""
+    bgr = rgb[..., ::-1] / 127.5 - 1
+    return np.clip(guided(bgr, network(bgr, tensors)), -1, 1)[..., ::-1]
+
+
+def a_picture(height: int, width: int) -> npt.NDArray[np.uint8]:
+    """Flat blocks of colour with a little noise, so that the filter has edges to keep."""
+    rng = np.random.default_rng(height)
+    blocks = rng.integers(20, 236, (height // 4, width // 4, 3))
+    picture = blocks.repeat(4, 0).repeat(4, 1) + rng.integers(-20, 21, (height, width, 3))
+    return picture.astype(np.uint8)
+
+
+def encode(array: npt.NDArray[Any], how: str) -> tuple[bytes, dict[str, Any], Tensors | Any]:
+    """Store an array as the converter does: bytes, what the manifest says, what they mean."""
+    if how == "float32":
+        return array.tobytes(), {}, array
+    if how == "float16":
+        half = array.astype(np.float16)
+        return half.tobytes(), {"quantization": {"dtype": "float16"}}, half.astype(np.float32)
+    low, levels = float(array.min()), np.iinfo(how).max
+    scale = (float(array.max()) - low) / levels
+    stored = np.round((array - low) / scale).astype(how)
+    entry = {"dtype": how, "scale": scale, "min": low, "original_dtype": "float32"}
+    return stored.tobytes(), {"quantization": entry}, (stored * scale + low).astype(np.float32)
+
+
+def write_model(
+    folder: Path,
+    how: str = "float32",
+    change: Callable[[dict[str, Any]], None] = lambda model: None,
+    tensors: Tensors | None = None,
+) -> Tensors:
+    """Write such a model in two groups of shards; give the weights it stands for."""
+    tensors = random_tensors() if tensors is None else tensors
+    groups, meant = [], {}
+    names = sorted(tensors)
+    for number, part in enumerate((names[:20], names[20:]), 1):
+        data, entries = b"", []
+        if number == 2:  # what a conversion of the whole pipeline holds beside the weights
+            data += np.array([2, 2], "<i4").tobytes() + b"\x01"
+            entries.append({"name": "generator/mul/y", "shape": [2], "dtype": "int32"})
+            entries.append({"name": "flag", "shape": [], "dtype": "bool"})
+        for name in part:
+            stored, more, meant[name] = encode(tensors[name], how)
+            shape = list(tensors[name].shape)
+            entries.append({"name": name, "shape": shape, "dtype": "float32"} | more)
+            data += stored
+        cuts = [0, 1001, len(data) // 2, len(data)]  # not at the tensors' borders
+        paths = [f"group{number}-shard{i}of3.bin" for i in (1, 2, 3)]
+        for path, start, end in zip(paths, cuts, cuts[1:], strict=False):
+            (folder / path).write_bytes(data[start:end])
+        groups.append({"paths": paths, "weights": entries})
+    model = {
+        "format": "graph-model",
+        "modelTopology": {"node": [{"name": "input", "op": "Placeholder"}]},
+        "weightsManifest": groups,
+    }
+    change(model)
+    (folder / "model.json").write_text(json.dumps(model))
+    return meant
+
+
+def run(network: torch.nn.Module, rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    photo = torch.from_numpy(rgb.transpose(2, 0, 1)[None] / np.float32(127.5) - 1)
+    with torch.no_grad():
+        return network(photo)[0].permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize("how", ["float32", "float16", "uint8", "uint16"])
+def test_pipeline_equals_the_published_one(how: str, tmp_path: Path) -> None:
+    meant = write_model(tmp_path, how)
+    generator = AuthorsGenerator()
+    fill(generator, read_tensors(tmp_path), tmp_path)
+    for size in [(16, 20), (32, 28)]:
+        picture = a_picture(*size)
+        expected = published(picture, meant)
+        assert expected.std() > 0.1  # a result, not a constant
+        np.testing.assert_allclose(run(PublishedPipeline(generator), picture), expected, atol=1e-4)
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "how", ["float32", pytest.param("float16", marks=SLOW), pytest.param("uint8", marks=SLOW)]
+)
+def test_imported_style_is_pixel_close(how: str, tmp_path: Path) -> None:
+    """Within 1/255 in [-1, 1], half a level: the style may keep its weights as float16."""
+    (tmp_path / "model").mkdir()
+    meant = write_model(tmp_path / "model", how)
+    folder = import_published(tmp_path / "model", "published", tmp_path / "style")
+    assert folder == tmp_path / "style"
+    card = read_card(folder)
+    assert (card.name, card.size_multiple, card.licence) == ("published", 4, LICENCE)
+    session = open_session(folder / "style.onnx", "onnxruntime")
+    for size in [(16, 20), (32, 28)]:
+        picture = a_picture(*size)
+        photo = picture.transpose(2, 0, 1)[None] / np.float32(127.5) - 1
+        found = session.run(photo)[0].transpose(1, 2, 0)
+        assert np.abs(found - published(picture, meant)).max() <= 1 / 255
+
+
+def test_model_json_itself_and_the_users_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def write_style(network: torch.nn.Module, folder: Path, **card: object) -> Path:
+        asked.update(card, folder=folder)
+        return folder
+
+    monkeypatch.setattr("toonbox.published.write_style", write_style)
+    monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / "styles"))
+    write_model(tmp_path)
+    folder = import_published(tmp_path / "model.json", "hayao", licence="mine", force=True)
+    assert folder == asked["folder"] == tmp_path / "styles" / "hayao"
+    assert (asked["name"], asked["licence"], asked["force"]) == ("hayao", "mine", True)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "/a"])
+def test_name_must_be_a_folders_name(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be the name"):
+        import_published(tmp_path, name)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "{}:0",
+        "{}/read",
+        "{}/read/_3__cf__3",
+        "{}/ReadVariableOp",
+        "StatefulPartitionedCall/{}",
+    ],
+)
+def test_converters_spellings(spelling: str) -> None:
+    tensors = random_tensors()
+    plain, spelt = AuthorsGenerator(), AuthorsGenerator()
+    fill(plain, tensors, Path("model"))
+    fill(spelt, {spelling.format(name): array for name, array in tensors.items()}, Path("model"))
+    for a, b in zip(plain.parameters(), spelt.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+KERNEL = "generator/Conv_3/weights"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({KERNEL: None}, r"Conv_3/weights: expected \(3, 3, 64, 64\), found nothing"),
+        ({KERNEL: np.zeros((3, 3, 64, 32))}, r"expected \(3, 3, 64, 64\), found \(3, 3, 64, 32\)"),
+        ({KERNEL: np.full((3, 3, 64, 64), np.nan)}, "Conv_3/weights: .* with NaN or infinity"),
+        ({KERNEL + ":0": np.zeros((3, 3, 64, 64))}, "Conv_3/weights: expected one tensor"),
+        ({"generator/Conv_10/biases": np.zeros(3)}, "Conv_10/biases is not of the published"),
+        ({"generator/block_4/conv1/biases": np.zeros(3)}, "block_4/conv1/biases is not of"),
+    ],
+)
+def test_wrong_tensors_are_named(change: dict[str, Any], message: str) -> None:
+    tensors = {k: v for k, v in (random_tensors() | change).items() if v is not None}
+    with pytest.raises(StyleError, match=message):
+        fill(AuthorsGenerator(), tensors, Path("model"))
+
+
+def test_training_slots_are_left_alone() -> None:
+    tensors = random_tensors() | {f"{KERNEL}/Adam": np.zeros(3, np.float32)}
+    fill(AuthorsGenerator(), tensors, Path("model"))
+
+
+def drop_format(model: dict[str, Any]) -> None:
+    del model["format"]
+
+
+def test_old_converters_name_no_format(tmp_path: Path) -> None:
+    write_model(tmp_path, change=drop_format)
+    assert len(read_tensors(tmp_path)) == 38
+
+
+def set_first(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda model: model["weightsManifest"][0]["weights"][0].update({key: value})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: model.update(format="layers-model"), "not a .* but 'layers-model'"),
+        (lambda model: model.update(modelTopology={"class_name": "Model"}), "not a TensorFlow"),
+        (lambda model: model.pop("modelTopology"), "KeyError: 'modelTopology'"),
+        (lambda model: model.pop("weightsManifest"), "KeyError: 'weightsManifest'"),
+        (lambda model: model.update(weightsManifest=3), "TypeError"),
+        (set_first("dtype", "string"), "KeyError: 'string'"),
+        (set_first("shape", [-1]), "has the shape"),
+        (set_first("name", "generator/Conv_1/biases"), "is there twice"),
+        (
+            lambda model: model["weightsManifest"][0].update(paths=["../secret.bin"]),
+            "outside of the model's folder",
+        ),
+    ],
+)
+def test_wrong_manifest_is_named(
+    change: Callable[[dict[str, Any]], None], message: str, tmp_path: Path
+) -> None:
+    small = {name: array for name, array in random_tensors().items() if name.endswith("biases")}
+    write_model(tmp_path, change=change, tensors=small)
+    with pytest.raises(StyleError, match=message) as caught:
+        read_tensors(tmp_path)
+    assert "model.json" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[1]", "\xff"])
+def test_broken_json_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text(text, encoding="latin-1")
+    with pytest.raises(StyleError, match=r"model\.json: not "):
+        read_tensors(tmp_path)
+
+
+def test_missing_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StyleError, match=r"model\.json: No such file"):
+        read_tensors(tmp_path)
+    with pytest.raises(StyleError, match="absent: No such file"):
+        read_tensors(tmp_path / "absent")
+
+
+def test_missing_short_and_long_shards_are_named(tmp_path: Path) -> None:
+    write_model(tmp_path)
+    shard = tmp_path / "group2-shard2of3.bin"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    with pytest.raises(StyleError, match=r"group2-shard2of3\.bin.*: \d+ bytes, expected"):
+        read_tensors(tmp_path)
+    shard.write_bytes(whole + b"\0")
+    with pytest.raises(StyleError, match=r"group2-shard2of3\.bin.*: \d+ bytes, expected \d+"):
+        read_tensors(tmp_path)
+    shard.unlink()
+    with pytest.raises(StyleError, match=r"group2-shard2of3\.bin: No such file"):
+        read_tensors(tmp_path)
