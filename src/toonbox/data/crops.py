@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -118,7 +118,7 @@ def draw_crop(
     """
     with Image.open(file) as opened:
         opened.draft("RGB", (sides[1], sides[1]))
-        image = opened.convert("RGB")
+        image = ImageOps.exif_transpose(opened).convert("RGB")
     short = min(image.size)
     for _ in range(TRIES):
         side = max(size, min(short, int(random.integers(sides[0], sides[1] + 1))))

@@ -1,0 +1,1 @@
+"""Styles at work: numpy in, numpy out, and never torch."""

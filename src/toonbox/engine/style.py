@@ -1,0 +1,128 @@
+"""Style folders: a network, the card that describes it, and where they are looked for."""
+
+import os
+import sys
+import tomllib
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from toonbox.errors import StyleError
+from toonbox.files import replacing
+
+DEFAULT_STYLE = "storybook"
+SHIPPED = Path(__file__).parent.parent / "styles"
+MODEL = "style.onnx"
+CARD = "card.toml"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a style says of itself.
+
+    Attributes:
+        name: of the style.
+        version: of the style.
+        description: a line for people.
+        size_multiple: of which the network's input sides must be multiples, pixels.
+        working_resolution: short side at which the network works unless told otherwise, pixels.
+        licence: of the style file.
+        data: what it was trained on.
+        config_sha256: of the training configuration; empty for imported weights.
+        onnx_sha256: of the network's file, checked on loading.
+    """
+
+    name: str
+    version: str
+    description: str
+    size_multiple: int
+    working_resolution: int
+    licence: str
+    data: str
+    config_sha256: str
+    onnx_sha256: str
+
+
+def read_card(folder: Path) -> Card:
+    """Read a style's card; entries this version does not know are passed over.
+
+    Raises:
+        StyleError: missing, not TOML, or an entry missing or wrong; names the file.
+    """
+    file = folder / CARD
+    try:
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StyleError(f"{file}: {_reason(error)}") from error
+    known: dict[str, Any] = {}
+    for field in fields(Card):
+        value = values.get(field.name)
+        if type(value) is not field.type:
+            raise StyleError(f"{file}: {field.name} should be {field.type}, found {value!r}")
+        known[field.name] = value
+    card = Card(**known)
+    if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
+        raise StyleError(f"{file}: size_multiple and working_resolution do not fit together")
+    return card
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def write_card(card: Card, folder: Path) -> None:
+    """Write a style's card."""
+    lines = [f"{name} = {_toml(value)}" for name, value in asdict(card).items()]
+    with replacing(folder / CARD) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _toml(value: str | int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    printable = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped)
+    return f'"{printable}"'
+
+
+def styles_folder() -> Path:
+    """Give the user's folder of styles: TOONBOX_STYLES, or where this system keeps such data."""
+    if told := os.environ.get("TOONBOX_STYLES"):
+        return Path(told)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
+    return base / "toonbox" / "styles"
+
+
+def find_style(name_or_folder: str | Path) -> Path:
+    """Find a style's folder: a path, or a name among the user's styles, then the shipped ones.
+
+    Raises:
+        StyleError: there is none; says which there are.
+    """
+    given = Path(name_or_folder)
+    candidates = [given]
+    if isinstance(name_or_folder, str) and given.name == name_or_folder:
+        candidates = [styles_folder() / given, SHIPPED / given, given]
+    for folder in candidates:
+        if (folder / CARD).is_file():
+            return folder
+    names = ", ".join(sorted({card.name for card, _ in list_styles()})) or "none"
+    raise StyleError(f"no style {str(name_or_folder)!r}; there are: {names}")
+
+
+def list_styles() -> list[tuple[Card, Path]]:
+    """List the user's and the shipped styles with their folders; a user's hides a shipped one.
+
+    Raises:
+        StyleError: one is damaged.
+    """
+    found: dict[str, Path] = {}
+    for base in (SHIPPED, styles_folder()):
+        for card_file in sorted(base.glob(f"*/{CARD}")):
+            found[card_file.parent.name] = card_file.parent
+    return [(read_card(folder), folder) for _, folder in sorted(found.items())]

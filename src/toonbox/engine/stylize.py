@@ -1,0 +1,137 @@
+"""From a photo of any size to a cartoon of the same size."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from toonbox.engine.guided import linear_model, upsample
+from toonbox.engine.session import Session, open_session
+from toonbox.engine.style import DEFAULT_STYLE, MODEL, Card, find_style, read_card
+from toonbox.errors import ShapeError, StyleError, UsageError
+from toonbox.pixels import FloatArray, Uint8Array, to_signed
+
+Resolution = int | Literal["native"] | None
+
+# Above this many pixels the network works in tiles. Beyond their margin no pixel can influence
+# another through three stages and four residual blocks, so that the tiles' seams are exact.
+TILE = 1536
+MARGIN = 128
+
+
+class Style:
+    """A style ready for use; call it with photos. Safe to share between threads."""
+
+    def __init__(self, card: Card, session: Session) -> None:
+        self.card, self.session = card, session
+
+    def __call__(
+        self, photo: Uint8Array, *, strength: float = 1.0, resolution: Resolution = None
+    ) -> Uint8Array:
+        """Cartoonize a photo.
+
+        Args:
+            photo: (H, W, 3) RGB, any height and width.
+            strength: 1 is the cartoon, 0 the photo, between them a blend.
+            resolution: short side in pixels at which the network works, never above the photo's;
+                `native` is the photo's; None is the style's own. Larger photos come back at full
+                size through guided upsampling.
+        Returns:
+            (H, W, 3) RGB.
+        Raises:
+            ShapeError: not (H, W, 3) of uint8.
+            UsageError: strength or resolution out of range.
+        """
+        if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8 or not photo.size:
+            raise ShapeError(f"expected uint8 (H, W, 3), got {photo.dtype} {photo.shape}")
+        if not 0 <= strength <= 1:
+            raise UsageError(f"strength must be from 0 to 1, got {strength:g}")
+        if strength == 0:
+            return photo.copy()
+        small = self._working_photo(photo, resolution)
+        cartoon = (self._run(to_signed(small)) + 1) * np.float32(0.5)
+        result = np.empty_like(photo)
+        if small.shape == photo.shape:
+            result[:] = _blend(photo, cartoon, strength)
+            return result
+        slope, offset = linear_model(small * np.float32(1 / 255), cartoon)
+        for rows, values in upsample(photo, slope, offset):
+            result[rows] = _blend(photo[rows], values, strength)
+        return result
+
+    def _working_photo(self, photo: Uint8Array, resolution: Resolution) -> Uint8Array:
+        """Bring the photo to the size at which the network works."""
+        short = min(photo.shape[:2])
+        if resolution == "native":
+            return photo
+        wanted = self.card.working_resolution if resolution is None else resolution
+        if isinstance(wanted, str) or wanted < 1:
+            raise UsageError(f"resolution must be pixels or 'native', got {resolution!r}")
+        if wanted >= short:
+            return photo
+        height, width = (max(1, round(side * wanted / short)) for side in photo.shape[:2])
+        image = Image.fromarray(photo)
+        return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3))
+
+    def _run(self, photo: FloatArray) -> FloatArray:
+        """Run the network, padded by reflection and in tiles if needed: (H, W, 3) -> the same."""
+        height, width = photo.shape[:2]
+        multiple = self.card.size_multiple
+        missing = [(0, -side % multiple) for side in (height, width)]
+        padded = np.pad(photo, [*missing, (0, 0)], mode="reflect")
+        if padded.shape[0] * padded.shape[1] <= 2 * TILE * TILE:
+            return self._run_tile(padded)[:height, :width]
+        result = np.empty_like(photo)
+        step, margin = (-(-length // multiple) * multiple for length in (TILE, MARGIN))
+        for top in range(0, height, step):
+            for left in range(0, width, step):
+                y, x = max(0, top - margin), max(0, left - margin)
+                tile = self._run_tile(padded[y : top + step + margin, x : left + step + margin])
+                target = result[top : top + step, left : left + step]
+                target[:] = tile[top - y :, left - x :][: target.shape[0], : target.shape[1]]
+        return result
+
+    def _run_tile(self, photo: FloatArray) -> FloatArray:
+        batch = np.ascontiguousarray(photo.transpose(2, 0, 1)[None])
+        cartoon: FloatArray = self.session.run(batch)[0].transpose(1, 2, 0)
+        return cartoon
+
+
+def _blend(photo: Uint8Array, cartoon: FloatArray, strength: float) -> Uint8Array:
+    """Mix a cartoon in [0, 1] units into a photo, round and clip."""
+    levels = cartoon * np.float32(255)
+    if strength < 1:
+        levels = photo + np.float32(strength) * (np.clip(levels, 0, 255) - photo)
+    np.rint(levels, out=levels)
+    result: Uint8Array = np.clip(levels, 0, 255, out=levels).astype(np.uint8)
+    return result
+
+
+def load_style(
+    name_or_folder: str | Path = DEFAULT_STYLE,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+) -> Style:
+    """Load a style, to be used as often as wanted.
+
+    Args:
+        name_or_folder: name of a style, or its folder.
+        engine: as in `open_session`.
+        threads: to compute with; None takes all this process may use.
+    Raises:
+        StyleError: missing or damaged.
+        UsageError, MissingExtraError: as in `open_session`.
+    """
+    folder = find_style(name_or_folder)
+    card = read_card(folder)
+    model = folder / MODEL
+    try:
+        sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+    except OSError as error:
+        raise StyleError(f"{model}: {error.strerror}") from error
+    if sha256 != card.onnx_sha256:
+        raise StyleError(f"{model}: damaged, its sha256 is not the card's")
+    return Style(card, open_session(model, engine, threads))

@@ -1,0 +1,82 @@
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from toonbox.engine.style import Card, write_card
+
+TinyStyle = Callable[..., Path]
+
+
+def tiny_network(seed: int = 0) -> onnx.ModelProto:
+    """photo + what three convolutions of stride 2, an enlargement and a convolution add, clipped.
+
+    Sides that are no multiples of 8 fail in its last addition.
+    """
+    random = np.random.default_rng(seed)
+    nodes, weights, value = [], [], "photo"
+    for index, (inputs, outputs, stride) in enumerate([(3, 4, 2), (4, 4, 2), (4, 4, 2)]):
+        kernel = random.normal(0, 0.3, (outputs, inputs, 3, 3)).astype(np.float32)
+        weights.append(numpy_helper.from_array(kernel, f"w{index}"))
+        nodes.append(
+            helper.make_node(
+                "Conv", [value, f"w{index}"], [f"c{index}"],
+                strides=[stride, stride], pads=[1, 1, 1, 1],
+            )
+        )  # fmt: skip
+        nodes.append(helper.make_node("LeakyRelu", [f"c{index}"], [f"a{index}"], alpha=0.2))
+        value = f"a{index}"
+    scales = np.array([1, 1, 8, 8], np.float32)
+    weights.append(numpy_helper.from_array(scales, "scales"))
+    head = random.normal(0, 0.1, (3, 4, 3, 3)).astype(np.float32)
+    weights.append(numpy_helper.from_array(head, "head"))
+    nodes += [
+        helper.make_node("Resize", [value, "", "scales"], ["large"], mode="linear"),
+        helper.make_node("Conv", ["large", "head"], ["added"], pads=[1, 1, 1, 1]),
+        helper.make_node("Add", ["photo", "added"], ["sum"]),
+        helper.make_node("Max", ["sum", "low"], ["lifted"]),
+        helper.make_node("Min", ["lifted", "high"], ["cartoon"]),
+    ]
+    for name, bound in (("low", -1.0), ("high", 1.0)):
+        weights.append(numpy_helper.from_array(np.float32(bound), name))
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, "h", "w"])
+        for name in ("photo", "cartoon")
+    ]
+    graph = helper.make_graph(nodes, "tiny", ends[:1], ends[1:], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.checker.check_model(model)
+    return model
+
+
+@pytest.fixture
+def tiny_style(tmp_path: Path) -> TinyStyle:
+    """Make style folders of a small seeded network: tiny_style(name="tiny", seed=0, **card)."""
+
+    def make(name: str = "tiny", seed: int = 0, to: Path | None = None, **card: object) -> Path:
+        folder = (to or tmp_path / "styles") / name
+        folder.mkdir(parents=True)
+        data = tiny_network(seed).SerializeToString()
+        (folder / "style.onnx").write_bytes(data)
+        Image.new("RGB", (8, 8)).save(folder / "preview.png")
+        values: dict[str, object] = {
+            "name": name,
+            "version": "1.0",
+            "description": "A tiny seeded network",
+            "size_multiple": 8,
+            "working_resolution": 64,
+            "licence": "Apache-2.0",
+            "data": "none",
+            "config_sha256": "",
+            "onnx_sha256": hashlib.sha256(data).hexdigest(),
+        }
+        write_card(Card(**{**values, **card}), folder)  # type: ignore[arg-type]
+        return folder
+
+    return make

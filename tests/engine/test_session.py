@@ -1,0 +1,89 @@
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from toonbox.engine import session
+from toonbox.engine.session import available_processors, open_session
+from toonbox.errors import MissingExtraError, StyleError, UsageError
+
+
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return random.uniform(-1, 1, (1, 3, height, width)).astype(np.float32)
+
+
+def test_both_engines_agree(tiny_style) -> None:
+    pytest.importorskip("openvino")
+    model = tiny_style() / "style.onnx"
+    ours, theirs = (open_session(model, e, threads=1) for e in ("onnxruntime", "openvino"))
+    assert (ours.name, theirs.name) == ("onnxruntime", "openvino")
+    for height, width in ((8, 8), (40, 16)):
+        a, b = ours.run(photo(height, width)), theirs.run(photo(height, width))
+        assert a.shape == b.shape == (1, 3, height, width)
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_threads_share_a_session(tiny_style, engine: str) -> None:
+    pytest.importorskip(engine)
+    shared = open_session(tiny_style() / "style.onnx", engine, threads=1)
+    photos = [photo(16, 24, seed) for seed in range(8)]
+    expected = [shared.run(p) for p in photos]
+    found: dict[int, np.ndarray] = {}
+    threads = [
+        threading.Thread(target=lambda i=i: found.update({i: shared.run(photos[i])}))
+        for i in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for index, output in enumerate(expected):
+        np.testing.assert_allclose(found[index], output, atol=1e-6)
+
+
+def test_auto_prefers_cuda_then_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_cuda_offered", lambda: True)
+    assert session._best_engine() == "cuda"
+    monkeypatch.setattr(session, "_cuda_offered", lambda: False)
+    monkeypatch.setattr(session, "find_spec", lambda name: None)
+    assert session._best_engine() == "onnxruntime"
+    monkeypatch.setattr(session, "find_spec", lambda name: name)
+    assert session._best_engine() == "openvino"
+
+
+def test_what_is_not_installed_says_what_to_install(
+    tiny_style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_style() / "style.onnx"
+    monkeypatch.setattr(session, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"toonbox\[openvino\]"):
+        open_session(model, "openvino")
+    monkeypatch.setattr(session, "_cuda_offered", lambda: False)
+    with pytest.raises(MissingExtraError, match="onnxruntime-gpu"):
+        open_session(model, "cuda")
+
+
+def test_an_unknown_engine_is_wrong_usage(tiny_style) -> None:
+    with pytest.raises(UsageError, match="no engine 'tpu'"):
+        open_session(tiny_style() / "style.onnx", "tpu")
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_damaged_or_missing_network_is_named(tmp_path: Path, engine: str) -> None:
+    pytest.importorskip(engine)
+    with pytest.raises(StyleError, match="No such file"):
+        open_session(tmp_path / "none.onnx", engine)
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"this is no network")
+    with pytest.raises(StyleError, match=r"broken\.onnx: not a network"):
+        open_session(broken, engine)
+
+
+def test_there_is_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert available_processors() >= 1
+    monkeypatch.delattr(session.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(session.os, "cpu_count", lambda: None)
+    assert available_processors() == 1
