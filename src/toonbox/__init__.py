@@ -1,1 +1,33 @@
 """Photographs into cartoons, with a small white-box GAN."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from toonbox.errors import ToonboxError
+from toonbox.version import __version__
+
+if TYPE_CHECKING:
+    from toonbox.engine.style import list_styles
+    from toonbox.engine.stylize import Style, load_style
+    from toonbox.picture import cartoonize
+
+__all__ = ["Style", "ToonboxError", "__version__", "cartoonize", "list_styles", "load_style"]
+
+# Imported when first used, so that `import toonbox` costs next to nothing.
+_MODULES = {
+    "Style": "toonbox.engine.stylize",
+    "cartoonize": "toonbox.picture",
+    "list_styles": "toonbox.engine.style",
+    "load_style": "toonbox.engine.stylize",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,220 @@
+"""`toonbox PHOTO...`: photos into cartoons beside them."""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toonbox.errors import OutputError, PictureError, ToonboxError
+
+if TYPE_CHECKING:
+    from toonbox.engine.stylize import Resolution
+
+
+class Engine(StrEnum):
+    """What runs the network."""
+
+    auto = "auto"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+    cuda = "cuda"
+
+
+def _style_names() -> list[str]:
+    from toonbox.engine.style import list_styles
+
+    return [card.name for card, _ in list_styles()]
+
+
+def cartoonize(
+    photos: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PHOTO",
+            help="Pictures, or folders: then all pictures directly in them.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE|DIR",
+            help="Where to write; a folder for several photos. Default: NAME.toon.EXT beside each.",
+        ),
+    ] = None,
+    style: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|DIR",
+            help="A style's name (see `toonbox styles`) or folder.",
+            autocompletion=_style_names,
+        ),
+    ] = "storybook",
+    strength: Annotated[
+        float, typer.Option(min=0, max=1, help="From the photo itself to the full cartoon.")
+    ] = 1.0,
+    resolution: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|native",
+            help="Short side, in pixels, at which the network works. Default: the style's.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
+    ] = 200_000_000,
+    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.auto,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Threads for the network. Default: one for each core."),
+    ] = None,
+) -> None:
+    """Turn photos into cartoons of the same size.
+
+    \b
+    Examples:
+      toonbox photo.jpg
+      toonbox a.jpg b.png -o cartoons/
+      toonbox photo.png -o cartoon.webp --resolution native
+      toonbox photo.jpg --style ./my-style --strength 0.7 --force
+    """
+    from toonbox.engine.stylize import load_style
+    from toonbox.picture import cartoonize_file
+
+    size = _resolution(resolution)
+    several = len(photos) > 1 or photos[0].is_dir()
+    pictures = [picture for photo in photos for picture in _pictures(photo)]
+    targets = _targets(pictures, output, several)
+    loaded = load_style(style, engine=engine.value, threads=threads)
+    failed: list[Path] = []
+    taken: dict[str, Path] = {}
+    with _progress(len(pictures)) as advance:
+        for picture, target in zip(pictures, targets, strict=True):
+            try:
+                _claim(target, picture, taken)
+                cartoonize_file(
+                    picture,
+                    target,
+                    loaded,
+                    strength=strength,
+                    resolution=size,
+                    max_pixels=max_pixels,
+                    overwrite=force,
+                )
+                typer.echo(f"{picture} -> {target}")
+            except ToonboxError as error:
+                failed.append(picture)
+                _report(picture, error)
+            advance()
+    if several:
+        _sum_up(len(pictures) - len(failed), failed)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _resolution(text: str | None) -> "Resolution":
+    if text is None:
+        return None
+    if text == "native":
+        return "native"
+    if not text.isdecimal() or int(text) == 0:
+        raise typer.BadParameter(
+            f"{text!r} is neither a number of pixels nor 'native'.", param_hint="'--resolution'"
+        )
+    return int(text)
+
+
+def _pictures(photo: Path) -> list[Path]:
+    """List a folder's pictures, without our own; anything else is itself."""
+    from toonbox.media.images import SUFFIXES
+
+    if not photo.is_dir():
+        return [photo]
+    found = [
+        path
+        for path in sorted(photo.iterdir())
+        if path.suffix.lower() in SUFFIXES
+        and not path.stem.endswith(".toon")
+        and not path.name.startswith(".")
+    ]
+    # An empty folder stays in the list, to be named among the failures.
+    return found or [photo]
+
+
+def _targets(pictures: list[Path], output: str | None, several: bool) -> list[Path]:
+    """Choose the file to write for each picture."""
+    from toonbox.media.images import SUFFIXES
+
+    if output is None:
+        return [picture.with_name(_toon_name(picture)) for picture in pictures]
+    path = Path(output)
+    known = path.suffix.lower() in SUFFIXES
+    if path.is_dir() or output.endswith(("/", os.sep)):
+        return [path / _toon_name(picture) for picture in pictures]
+    if several and (known or path.is_file()):
+        raise typer.BadParameter(
+            f"{output} is one file, but there are several photos.", param_hint="'--output'"
+        )
+    if several:
+        return [path / _toon_name(picture) for picture in pictures]
+    if path.suffix and not known:
+        raise typer.BadParameter(
+            f"cannot write {path.suffix}, only {' '.join(SUFFIXES)}.", param_hint="'--output'"
+        )
+    return [path]
+
+
+def _toon_name(picture: Path) -> str:
+    from toonbox.media.images import SUFFIXES
+
+    suffix = picture.suffix if picture.suffix.lower() in SUFFIXES else ".png"
+    return f"{picture.stem}.toon{suffix}"
+
+
+def _claim(target: Path, picture: Path, taken: dict[str, Path]) -> None:
+    """Refuse two pictures of one name in one output folder, and folders without any."""
+    if picture.is_dir():
+        raise PictureError(f"{picture}: is a folder without pictures")
+    other = taken.setdefault(os.path.realpath(target), picture)
+    if other is not picture:
+        raise OutputError(f"would be written to {target}, which is taken by {other}")
+
+
+def _report(picture: Path, error: ToonboxError) -> None:
+    message = str(error)
+    named = message.startswith(f"{picture}: ")
+    typer.echo(f"toonbox: {message}" if named else f"toonbox: {picture}: {message}", err=True)
+
+
+def _sum_up(done: int, failed: list[Path]) -> None:
+    names = ": " + ", ".join(str(picture) for picture in failed) if failed else ""
+    typer.echo(f"{done} done, {len(failed)} failed{names}", err=True)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar on standard error while more than one picture is worked on; give its step."""
+    if total < 2 or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    # Where standard output is a file or a pipe its lines must not go to the bar's console.
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),
+    ) as bar:
+        task = bar.add_task("Cartoonizing", total=total)
+        yield lambda: bar.advance(task)

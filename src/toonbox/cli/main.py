@@ -1,0 +1,96 @@
+"""The command `toonbox`: its commands, and one place that maps errors to exit codes."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from toonbox.cli.cartoonize import cartoonize
+from toonbox.cli.export import export
+from toonbox.cli.styles import styles
+from toonbox.cli.train import train
+from toonbox.errors import ConfigError, ToonboxError, UsageError
+from toonbox.version import __version__
+
+
+class _PhotosOrCommand(TyperGroup):
+    """Takes `toonbox PHOTO...` for `toonbox cartoonize PHOTO...`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own_options = {name for option in self.get_params(ctx) for name in option.opts}
+        if args and args[0] not in self.commands and args[0] not in own_options:
+            args = ["cartoonize", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_PhotosOrCommand,
+    no_args_is_help=True,
+    subcommand_metavar="PHOTO... | COMMAND [ARGS]...",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command()(cartoonize)
+app.add_typer(styles, name="styles")
+app.command()(train)
+app.command()(export)
+
+
+class _Notes(logging.Handler):
+    """What the library remarks goes to wherever standard error leads at that moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        typer.echo(f"toonbox: {record.getMessage()}", err=True)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"toonbox {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def toonbox(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Turn photographs into cartoons.
+
+    \b
+    Examples:
+      toonbox photo.jpg                    writes photo.toon.jpg beside it
+      toonbox holiday/ -o cartoons/        all pictures of a folder
+      toonbox --strength 0.6 photo.jpg     closer to the photo
+      toonbox cartoonize --help            every option for photos
+      toonbox styles                       what styles there are
+
+    A photo that is named like a command is given as ./styles.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit.
+
+    The exit codes are 0 for all done, 1 for some input failed, 2 for wrong usage and 130 for Ctrl-C
+    (the first, the last and wrong options are typer's own).
+
+    Args:
+        arguments: what follows the command's name; None for the process's own.
+    """
+    logging.basicConfig(handlers=[_Notes()], force=True)
+    # Pillow warns about damaged metadata of pictures that it reads all the same.
+    warnings.filterwarnings("ignore", module="PIL")
+    try:
+        sys.exit(app(args=arguments, prog_name="toonbox"))
+    except ToonboxError as error:
+        typer.echo(f"toonbox: {error}", err=True)
+        sys.exit(2 if isinstance(error, UsageError | ConfigError) else 1)

@@ -1,0 +1,70 @@
+"""`toonbox styles`: what styles there are, and more of them from published weights."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toonbox.cli.extras import learning_half
+
+styles = typer.Typer(rich_markup_mode=None)
+
+
+@styles.callback(invoke_without_command=True)
+def choose(context: typer.Context) -> None:
+    """List styles, or import one from published weights.
+
+    \b
+    Examples:
+      toonbox styles
+      toonbox styles import ./white_box_model --name white-box
+    """
+    if context.invoked_subcommand is None:
+        list_all()
+
+
+@styles.command("list")
+def list_all() -> None:
+    """List every style: name, version, licence, description, folder."""
+    from toonbox.engine.style import list_styles
+
+    found = list_styles()
+    if not found:
+        typer.echo("toonbox: there are no styles", err=True)
+        return
+    rows = [(card.name, card.version, card.licence, card.description) for card, _ in found]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row, (_, folder) in zip(rows, found, strict=True):
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        typer.echo("  ".join([*cells, row[3]]).rstrip())
+        typer.echo(" " * (widths[0] + 2) + str(folder))
+
+
+@styles.command("import")
+def import_style(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR", help="A TensorFlow.js graph model: model.json and its shards."
+        ),
+    ],
+    name: Annotated[str, typer.Option(help="What to call the style.")],
+    to: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for the style's folder. Default: your styles."),
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="For the card. Default: that of the published weights.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a style of that name.")] = False,
+) -> None:
+    """Make a style of the published weights of the white-box generator.
+
+    \b
+    Example:
+      toonbox styles import ./white_box_model --name white-box
+    """
+    with learning_half():
+        from toonbox.published import LICENCE, import_published
+    folder = import_published(source, name, to and to / name, licence or LICENCE, force)
+    typer.echo(f"{source} -> {folder}")

@@ -1,0 +1,290 @@
+import io
+import os
+import pty
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from toonbox.cli.main import main
+from toonbox.engine.stylize import load_style
+from toonbox.media.images import decode
+
+
+@pytest.fixture
+def toonbox(style_folder, capsys):
+    """Give a function that runs the command and returns exit code, output, errors."""
+
+    def run(*arguments, style=style_folder):
+        with pytest.raises(SystemExit) as exit:
+            main([*map(str, arguments), "--style", str(style)])
+        return exit.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def photo(path, format=None, size=(26, 20)):
+    path.parent.mkdir(exist_ok=True)
+    rgb = np.random.default_rng(len(path.name)).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    Image.fromarray(rgb).save(path, format)
+    return path
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_beside_the_photo(toonbox, here, style_folder):
+    photo(here / "a.jpg")
+    assert toonbox("a.jpg") == (0, "a.jpg -> a.toon.jpg\n", "")
+    assert names(here) == ["a.jpg", "a.toon.jpg"]
+    assert decode(here / "a.toon.jpg").format == "JPEG"
+
+
+def test_same_as_with_the_commands_name(toonbox, here):
+    photo(here / "a.png")
+    toonbox("a.png")
+    toonbox("cartoonize", "a.png", "-o", "b.png")
+    assert (here / "a.toon.png").read_bytes() == (here / "b.png").read_bytes()
+
+
+def test_options(toonbox, here, style_folder):
+    source = photo(here / "a.png", size=(70, 40))
+    rgb, style = decode(source).rgb, load_style(style_folder)
+    for name, options, expected in [
+        ("full", [], style(rgb)),
+        ("photo", ["--strength", "0"], rgb),
+        ("half", ["--strength", "0.5"], style(rgb, strength=0.5)),
+        ("small", ["--resolution", "16"], style(rgb, resolution=16)),
+        ("native", ["--resolution", "native"], style(rgb, resolution="native")),
+        ("engine", ["--engine", "onnxruntime", "--threads", "1"], style(rgb)),
+    ]:
+        assert toonbox(*options, "a.png", "-o", f"{name}.png")[0] == 0
+        difference = decode(here / f"{name}.png").rgb.astype(int) - expected
+        assert np.abs(difference).max() <= 1, name
+
+
+@pytest.mark.parametrize("resolution", ["0", "-5", "1.5", "large"])
+def test_resolution_that_is_none(resolution, toonbox):
+    code, _, errors = toonbox("a.png", "--resolution", resolution)
+    assert code == 2
+    assert "'native'" in errors
+
+
+def test_several_with_a_failure_among_them(toonbox, here):
+    photo(here / "a.jpg")
+    (here / "b.jpg").write_text("not a picture at all")
+    photo(here / "c.png")
+    code, output, errors = toonbox("a.jpg", "b.jpg", "c.png", "d.jpg")
+    assert code == 1
+    assert output.splitlines() == ["a.jpg -> a.toon.jpg", "c.png -> c.toon.png"]
+    assert errors.splitlines() == [
+        "toonbox: b.jpg: is text, not a picture",
+        "toonbox: d.jpg: no such file",
+        "2 done, 2 failed: b.jpg, d.jpg",
+    ]
+
+
+def test_several_without_a_failure(toonbox, here):
+    photo(here / "a.jpg")
+    photo(here / "b.jpg")
+    code, _, errors = toonbox("a.jpg", "b.jpg")
+    assert (code, errors) == (0, "2 done, 0 failed\n")
+
+
+def test_refuses_to_overwrite(toonbox, here):
+    photo(here / "a.png")
+    photo(here / "b.png")
+    (here / "a.toon.png").write_bytes(b"mine")
+    code, output, errors = toonbox("a.png", "b.png")
+    assert (code, output) == (1, "b.png -> b.toon.png\n")
+    assert "toonbox: a.png: a.toon.png exists already; --force overwrites it\n" in errors
+    assert (here / "a.toon.png").read_bytes() == b"mine"
+    assert toonbox("--force", "a.png")[0] == 0
+    assert decode(here / "a.toon.png").rgb.shape == (20, 26, 3)
+
+
+def test_output_file(toonbox, here):
+    photo(here / "a.jpg")
+    assert toonbox("a.jpg", "-o", "cartoon.webp")[1] == "a.jpg -> cartoon.webp\n"
+    assert decode(here / "cartoon.webp").format == "WEBP"
+
+
+def test_output_file_without_a_suffix_keeps_the_format(toonbox, here):
+    photo(here / "a.bmp")
+    toonbox("a.bmp", "--output", "cartoon")
+    assert decode(here / "cartoon").format == "BMP"
+
+
+def test_output_format_that_is_not_written(toonbox, here):
+    photo(here / "a.jpg")
+    code, _, errors = toonbox("a.jpg", "-o", "cartoon.heic")
+    assert code == 2
+    assert "cannot write .heic, only .jpg" in errors
+    assert names(here) == ["a.jpg"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_output_folder(exists, toonbox, here):
+    photo(here / "a.jpg")
+    if exists:
+        (here / "out").mkdir()
+    assert toonbox("a.jpg", "-o", "out" if exists else "out/")[0] == 0
+    assert names(here / "out") == ["a.toon.jpg"]
+
+
+def test_several_into_a_new_folder(toonbox, here):
+    photo(here / "a.jpg")
+    photo(here / "b.png")
+    assert toonbox("a.jpg", "b.png", "-o", "new/deep")[0] == 0
+    assert names(here / "new" / "deep") == ["a.toon.jpg", "b.toon.png"]
+
+
+def test_several_into_a_folder_that_looks_like_a_file(toonbox, here):
+    photo(here / "a.jpg")
+    photo(here / "b.jpg")
+    (here / "set.png").mkdir()
+    assert toonbox("a.jpg", "b.jpg", "-o", "set.png")[0] == 0
+    assert names(here / "set.png") == ["a.toon.jpg", "b.toon.jpg"]
+
+
+@pytest.mark.parametrize("output", ["out.png", "notes"])
+def test_several_into_one_file_is_wrong_usage(output, toonbox, here):
+    photo(here / "a.jpg")
+    photo(here / "b.jpg")
+    (here / "notes").write_text("mine")
+    code, _, errors = toonbox("a.jpg", "b.jpg", "-o", output)
+    assert code == 2
+    assert f"{output} is one file, but there are several photos" in errors
+    assert names(here) == ["a.jpg", "b.jpg", "notes"]
+
+
+def test_folder_that_cannot_be_made(toonbox, here):
+    photo(here / "a.jpg")
+    (here / "notes").write_text("mine")
+    code, _, errors = toonbox("a.jpg", "-o", "notes/")
+    assert code == 1
+    assert "toonbox: a.jpg: notes/a.toon.jpg cannot be written: " in errors
+
+
+def test_two_photos_of_one_name(toonbox, here):
+    photo(here / "x" / "a.jpg")
+    photo(here / "y" / "a.jpg", size=(5, 5))
+    code, output, errors = toonbox("x/a.jpg", "y/a.jpg", "-o", "out", "--force")
+    assert (code, output) == (1, "x/a.jpg -> out/a.toon.jpg\n")
+    assert "y/a.jpg: would be written to out/a.toon.jpg, which is taken by x/a.jpg" in errors
+    assert decode(here / "out" / "a.toon.jpg").rgb.shape == (20, 26, 3)
+
+
+def test_folder_of_photos(toonbox, here):
+    for name in ("b.jpg", "a.PNG", "c.toon.jpg", ".hidden.jpg"):
+        photo(here / "album" / name)
+    (here / "album" / "notes.txt").write_text("x")
+    photo(here / "album" / "d.jpg")
+    photo(here / "other.jpg")
+    (here / "album" / "deeper").mkdir()
+    photo(here / "album" / "deeper" / "e.jpg")
+    code, output, _ = toonbox("album", "other.jpg")
+    assert code == 0
+    assert output.splitlines() == [
+        "album/a.PNG -> album/a.toon.PNG",
+        "album/b.jpg -> album/b.toon.jpg",
+        "album/d.jpg -> album/d.toon.jpg",
+        "other.jpg -> other.toon.jpg",
+    ]
+    assert toonbox("album", "-o", "out")[0] == 0
+    assert names(here / "out") == ["a.toon.PNG", "b.toon.jpg", "d.toon.jpg"]
+
+
+def test_folder_without_photos(toonbox, here):
+    (here / "album").mkdir()
+    code, _, errors = toonbox("album")
+    assert code == 1
+    assert "toonbox: album: is a folder without pictures\n" in errors
+
+
+def test_formats_that_are_not_written_become_png(toonbox, here):
+    photo(here / "a.pcx")
+    photo(here / "noname", "JPEG")
+    assert toonbox("a.pcx", "noname")[0] == 0
+    assert decode(here / "a.toon.png").format == "PNG"
+    assert decode(here / "noname.toon.png").format == "PNG"
+
+
+def test_pixel_limit(toonbox, here):
+    photo(here / "a.jpg")
+    code, _, errors = toonbox("a.jpg", "--max-pixels", "519")
+    assert code == 1
+    assert "toonbox: a.jpg: is larger than the limit of 519 pixels" in errors
+    assert names(here) == ["a.jpg"]
+
+
+def test_unknown_style(toonbox, here):
+    photo(here / "a.jpg")
+    code, output, errors = toonbox("a.jpg", style="no-such-style")
+    assert (code, output) == (1, "")
+    assert errors.startswith("toonbox: ")
+    assert "no-such-style" in errors
+    assert errors.count("\n") == 1
+
+
+def test_names_of_styles_complete(style_folder, monkeypatch):
+    from toonbox.cli.cartoonize import _style_names
+    from toonbox.engine.style import read_card
+
+    monkeypatch.setenv("TOONBOX_STYLES", str(style_folder.parent))
+    assert read_card(style_folder).name in _style_names()
+
+
+def test_bad_pictures_of_every_kind(toonbox, here):
+    good = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)).save(
+        good, "JPEG"
+    )
+    bad = {
+        "cut.jpg": good.getvalue()[:-300],
+        "empty.jpg": b"",
+        "noise.jpg": bytes(range(128, 256)),
+        "text.jpg": b"hello",
+    }
+    for name, data in bad.items():
+        (here / name).write_bytes(data)
+    code, output, errors = toonbox(*bad)
+    assert (code, output) == (1, "")
+    assert errors.splitlines() == [
+        "toonbox: cut.jpg: ends before the picture is complete",
+        "toonbox: empty.jpg: is empty",
+        "toonbox: noise.jpg: is not a picture",
+        "toonbox: text.jpg: is text, not a picture",
+        "0 done, 4 failed: cut.jpg, empty.jpg, noise.jpg, text.jpg",
+    ]
+    assert names(here) == sorted(bad)
+
+
+def test_progress_bar_on_a_terminal_only(here, style_folder):
+    for name in "ab":
+        photo(here / f"{name}.png")
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "toonbox", "a.png", "b.png", "--style", str(style_folder)]
+    run = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert run.returncode == 0
+    assert run.stdout == "a.png -> a.toon.png\nb.png -> b.toon.png\n"
+    assert "Cartoonizing" in shown
+    assert "2/2" in shown

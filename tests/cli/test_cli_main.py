@@ -1,0 +1,179 @@
+import logging
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from toonbox.cli.main import main
+from toonbox.errors import ConfigError, StyleError, UsageError
+from toonbox.media.images import decode
+from toonbox.version import __version__
+
+
+def toonbox(*arguments, **options):
+    """Run the real command in a process of its own."""
+    command = [sys.executable, "-m", "toonbox", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.fixture
+def photo(tmp_path):
+    path = tmp_path / "photo.png"
+    rgb = np.random.default_rng(1).integers(0, 256, (20, 26, 3), dtype=np.uint8)
+    Image.fromarray(rgb).save(path)
+    return path
+
+
+def test_version(capsys):
+    assert exit_of("--version") == 0
+    assert capsys.readouterr().out == f"toonbox {__version__}\n"
+
+
+def test_photo_that_looks_like_an_option(photo, style_folder, monkeypatch):
+    monkeypatch.chdir(photo.parent)
+    photo.rename("-odd.png")
+    assert exit_of("--style", style_folder, "--", "-odd.png") == 0
+    assert exit_of("--style", style_folder, "--force", "./-odd.png") == 0
+    assert decode(photo.with_name("-odd.toon.png")).rgb.shape == (20, 26, 3)
+
+
+def test_no_argument_is_wrong_usage_and_shows_help():
+    run = toonbox()
+    assert run.returncode == 2
+    assert "toonbox photo.jpg" in run.stdout + run.stderr
+
+
+def test_everything_done_is_0(photo, style_folder):
+    run = toonbox(photo, "--style", style_folder)
+    assert run.returncode == 0, run.stderr
+    target = photo.with_name("photo.toon.png")
+    assert run.stdout == f"{photo} -> {target}\n"
+    assert run.stderr == ""
+    assert decode(target).rgb.shape == (20, 26, 3)
+
+
+def test_some_input_failed_is_1(photo, style_folder, tmp_path):
+    run = toonbox(tmp_path / "none.jpg", photo, "--style", style_folder)
+    assert run.returncode == 1
+    assert run.stdout == f"{photo} -> {photo.with_name('photo.toon.png')}\n"
+    assert run.stderr.splitlines() == [
+        f"toonbox: {tmp_path / 'none.jpg'}: no such file",
+        f"1 done, 1 failed: {tmp_path / 'none.jpg'}",
+    ]
+
+
+def test_wrong_usage_is_2(photo):
+    run = toonbox("--strength", "2", photo)
+    assert run.returncode == 2
+    assert "--strength" in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_interrupt_is_130_and_leaves_nothing_half_written(photo, style_folder, tmp_path):
+    pictures = [tmp_path / f"{number}.png" for number in range(400)]
+    for picture in pictures:
+        picture.hardlink_to(photo)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "toonbox", "--style", str(style_folder), *map(str, pictures)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, children inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert "->" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    written = list(tmp_path.glob("*.toon.png"))
+    assert 1 <= len(written) < 400
+    for path in written:
+        decode(path)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_torch_is_not_imported_by_a_real_run(photo, style_folder):
+    code = (
+        "import sys\n"
+        "from toonbox.cli.main import main\n"
+        "try:\n"
+        "    main(sys.argv[1:])\n"
+        "finally:\n"
+        "    print(*{'torch', 'cv2', 'onnx', 'toonbox.training'} & set(sys.modules), sep='\\n')\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(photo), "--style", str(style_folder)],
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout == f"{photo} -> {photo.with_name('photo.toon.png')}\n\n"
+
+
+def exit_of(*arguments):
+    with pytest.raises(SystemExit) as exit:
+        main(list(map(str, arguments)))
+    return exit.value.code or 0
+
+
+@pytest.mark.parametrize("help", ["--help", "-h"])
+def test_help_has_examples(help, capsys):
+    assert exit_of(help) == 0
+    shown = capsys.readouterr().out
+    assert "toonbox photo.jpg " in shown
+    for command in ("cartoonize", "styles", "train", "export"):
+        assert f"\n  {command} " in shown
+
+
+def test_options_before_the_photo_belong_to_cartoonize(capsys):
+    assert exit_of("--strength", "0.5", "--help") == 0
+    assert "Usage: toonbox cartoonize" in capsys.readouterr().out
+
+
+def test_command_of_the_same_name_wins(tmp_path, monkeypatch, style_folder, photo, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "styles").write_bytes(photo.read_bytes())
+    assert exit_of("./styles", "--style", style_folder) == 0
+    assert capsys.readouterr().out == "styles -> styles.toon.png\n"
+    assert exit_of("styles", "--help") == 0
+    assert "Usage: toonbox styles" in capsys.readouterr().out
+
+
+def test_shell_completion(capsys):
+    assert exit_of("--show-completion", "bash") == 0
+    assert "toonbox" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(UsageError("a b"), 2), (ConfigError("a b"), 2), (StyleError("a b"), 1)]
+)
+def test_errors_are_one_line(error, code, capsys, monkeypatch):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr("toonbox.engine.style.list_styles", fails)
+    assert exit_of("styles") == code
+    assert capsys.readouterr().err == "toonbox: a b\n"
+
+
+def test_unexpected_errors_are_not_hidden(monkeypatch):
+    def fails():
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("toonbox.engine.style.list_styles", fails)
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        main(["styles"])
+
+
+def test_remarks_of_the_library_are_shown(monkeypatch, capsys):
+    def remarks():
+        logging.getLogger("toonbox.media").warning("%s: a remark", "x.gif")
+        return []
+
+    monkeypatch.setattr("toonbox.engine.style.list_styles", remarks)
+    assert exit_of("styles") == 0
+    assert "toonbox: x.gif: a remark\n" in capsys.readouterr().err

@@ -1,0 +1,95 @@
+import builtins
+from pathlib import Path
+
+import pytest
+
+from toonbox.cli.main import main
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as exit:
+        main(["styles", *map(str, arguments)])
+    return exit.value.code or 0
+
+
+@pytest.fixture
+def own_styles(style_folder, monkeypatch):
+    monkeypatch.setenv("TOONBOX_STYLES", str(style_folder.parent))
+    return style_folder
+
+
+@pytest.mark.parametrize("arguments", [(), ("list",)])
+def test_every_style_with_its_card(arguments, own_styles, capsys):
+    from toonbox.engine.style import read_card
+
+    card = read_card(own_styles)
+    assert run(*arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    number = next(i for i, line in enumerate(lines) if line.split()[:1] == [card.name])
+    for value in (card.version, card.licence, card.description):
+        assert value in lines[number]
+    assert lines[number + 1].strip() == str(own_styles)
+
+
+def test_columns_line_up(monkeypatch, capsys):
+    from toonbox.engine.style import Card
+
+    def card(name, version):
+        return Card(name, version, "Words", 8, 720, "CC0", "data", "", "")
+
+    found = [(card("a", "10.0.0"), Path("/x/a")), (card("longer", "1"), Path("/x/longer"))]
+    monkeypatch.setattr("toonbox.engine.style.list_styles", lambda: found)
+    assert run() == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "a       10.0.0  CC0  Words",
+        "        /x/a",
+        "longer  1       CC0  Words",
+        "        /x/longer",
+    ]
+
+
+def test_none(monkeypatch, capsys):
+    monkeypatch.setattr("toonbox.engine.style.list_styles", list)
+    assert run() == 0
+    assert capsys.readouterr().err == "toonbox: there are no styles\n"
+
+
+def test_import_hands_everything_on(monkeypatch, capsys):
+    published = pytest.importorskip("toonbox.published")
+    calls = []
+
+    def import_published(*arguments):
+        calls.append(arguments)
+        return Path("made")
+
+    monkeypatch.setattr(published, "import_published", import_published)
+    assert run("import", "model", "--name", "mine") == 0
+    assert capsys.readouterr().out == "model -> made\n"
+    options = ("--to", "here", "--licence", "CC0", "--force")
+    assert run("import", "model", "--name", "mine", *options) == 0
+    assert calls == [
+        (Path("model"), "mine", None, published.LICENCE, False),
+        (Path("model"), "mine", Path("here/mine"), "CC0", True),
+    ]
+
+
+def test_import_without_a_model_is_one_line(tmp_path, capsys):
+    pytest.importorskip("toonbox.published")
+    assert run("import", tmp_path / "none", "--name", "mine", "--to", tmp_path / "to") == 1
+    errors = capsys.readouterr().err
+    assert errors.startswith("toonbox: ")
+    assert errors.count("\n") == 1
+    assert not (tmp_path / "to").exists()
+
+
+def test_import_needs_the_learning_half(monkeypatch, capsys):
+    original = builtins.__import__
+
+    def without(name, *rest):
+        if name == "toonbox.published":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return original(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert run("import", "model", "--name", "mine") == 1
+    assert "pip install 'toonbox[train]'" in capsys.readouterr().err
