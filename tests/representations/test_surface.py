@@ -47,9 +47,7 @@ def test_guided_filter_follows_the_equations() -> None:
     guide, image = (noise(1, 1, 7, 8, seed=s).double() for s in (0, 1))
     p, i = image[0, 0].numpy(), guide[0, 0].numpy()
     mean_i, mean_p = naive_box_mean(i, 2), naive_box_mean(p, 2)
-    a = (naive_box_mean(i * p, 2) - mean_i * mean_p) / (
-        naive_box_mean(i * i, 2) - mean_i**2 + 0.1
-    )
+    a = (naive_box_mean(i * p, 2) - mean_i * mean_p) / (naive_box_mean(i * i, 2) - mean_i**2 + 0.1)
     expected = naive_box_mean(a, 2) * i + naive_box_mean(mean_p - a * mean_i, 2)
     np.testing.assert_allclose(guided_filter(guide, image, 2, 0.1)[0, 0].numpy(), expected)
 

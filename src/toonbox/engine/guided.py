@@ -45,9 +45,8 @@ def linear_model(
     if guide.shape != target.shape:
         raise ShapeError(f"guide and target differ: {guide.shape} and {target.shape}")
     mean_guide, mean_target = box_mean(guide, radius), box_mean(target, radius)
-    product: FloatArray = guide * target
-    covariance = box_mean(product, radius) - mean_guide * mean_target
-    variance = box_mean(guide * guide, radius) - mean_guide * mean_guide
+    covariance = box_mean(np.multiply(guide, target), radius) - mean_guide * mean_target
+    variance = box_mean(np.square(guide), radius) - np.square(mean_guide)
     slope = covariance / (variance + np.float32(eps))
     offset = mean_target - slope * mean_guide
     return box_mean(slope, radius), box_mean(offset, radius)

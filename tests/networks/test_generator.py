@@ -1,0 +1,100 @@
+import pytest
+import torch
+
+from toonbox.errors import ConfigError, ShapeError
+from toonbox.networks.generator import Generator, GeneratorConfig, clip_through, pad_to_multiple
+
+
+def small(**values: object) -> Generator:
+    torch.manual_seed(0)
+    return Generator(GeneratorConfig(**{"base_channels": 4, "residual_blocks": 1, **values}))
+
+
+def disturbed(generator: Generator) -> Generator:
+    """Make a new network do something."""
+    torch.nn.init.normal_(generator.head.weight, std=0.05)
+    return generator
+
+
+def test_the_default_is_the_specified_network() -> None:
+    config = GeneratorConfig()
+    assert (config.base_channels, config.stages, config.residual_blocks) == (32, 3, 4)
+    widths = [
+        tuple(w.shape) for n, w in Generator(config).named_parameters() if n.endswith("weight")
+    ]
+    assert widths[0] == (32, 3, 7, 7)
+    assert widths[1:7] == [
+        (64, 32, 3, 3), (64, 64, 3, 3), (128, 64, 3, 3),
+        (128, 128, 3, 3), (256, 128, 3, 3), (256, 256, 3, 3),
+    ]  # fmt: skip
+    assert widths[7:15] == [(256, 256, 3, 3)] * 8
+    assert widths[15:21] == [
+        (256, 256, 3, 3), (128, 256, 3, 3), (128, 128, 3, 3),
+        (64, 128, 3, 3), (64, 64, 3, 3), (32, 64, 3, 3),
+    ]  # fmt: skip
+    assert widths[21] == (3, 32, 7, 7)
+
+
+@pytest.mark.parametrize(("base", "expected"), [(32, 207_000), (16, 52_000)])
+def test_the_cost_per_pixel_is_the_specified_one(base: int, expected: int) -> None:
+    network = Generator(GeneratorConfig(base_channels=base))
+    work = 0
+
+    def count(module: torch.nn.Conv2d, _: object, output: torch.Tensor) -> None:
+        nonlocal work
+        work += module.weight[0].numel() * output.numel()
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.zeros(1, 3, 64, 64))
+    assert work / 64**2 == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (33, 47), (1, 1), (2, 9)])
+def test_any_size_comes_back_as_it_is(size: tuple[int, int]) -> None:
+    photo = torch.rand(2, 3, *size) * 2 - 1
+    # A new residual network gives back the photo.
+    torch.testing.assert_close(small()(photo), photo, atol=1e-6, rtol=0)
+    assert disturbed(small())(photo).shape == photo.shape
+
+
+def test_the_output_is_bounded_with_or_without_residual() -> None:
+    for residual in (True, False):
+        network = small(residual=residual)
+        torch.nn.init.normal_(network.head.weight, std=10)
+        with torch.no_grad():
+            output = network(torch.rand(1, 3, 24, 24) * 2 - 1)
+        assert output.abs().max() == 1
+
+
+def test_every_parameter_learns() -> None:
+    network = disturbed(small(stages=2))
+    network(torch.rand(1, 3, 16, 16) * 2 - 1).square().sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.abs().sum() > 0, name
+
+
+def test_clipping_lets_the_gradient_through() -> None:
+    x = torch.tensor([-3.0, 0.5, 2.0], requires_grad=True)
+    y = clip_through(x)
+    assert y.tolist() == [-1, 0.5, 1]
+    y.sum().backward()
+    assert x.grad.tolist() == [1, 1, 1]
+
+
+def test_padding_reflects_again_and_again() -> None:
+    row = torch.tensor([0.0, 1, 2]).view(1, 1, 1, 3)
+    padded = pad_to_multiple(row, 8)
+    assert padded.shape == (1, 1, 8, 8)
+    assert padded[0, 0, 0].tolist() == [0, 1, 2, 1, 0, 1, 2, 1]
+    assert pad_to_multiple(padded, 8) is padded
+
+
+def test_what_is_no_batch_of_pictures_is_refused() -> None:
+    with pytest.raises(ShapeError, match=r"\(B, 3, H, W\)"):
+        small()(torch.zeros(3, 8, 8))
+    with pytest.raises(ConfigError, match="at least one"):
+        GeneratorConfig(stages=0)

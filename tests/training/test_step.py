@@ -1,0 +1,187 @@
+from concurrent.futures import Executor, Future
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from toonbox.errors import TrainingError
+from toonbox.losses import LossWeights
+from toonbox.networks.efficientnet import EfficientNetFeatures
+from toonbox.training.pretrain import pretrain_step, reconstruction_target
+from toonbox.training.state import TrainingState, new_state, update
+from toonbox.training.step import Palette, adversarial_step, draw_window, frozen
+
+
+class Here(Executor):
+    """Does the work at once, in this process."""
+
+    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
+        future: Future = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+def vgg() -> torch.nn.Module:
+    torch.manual_seed(1)
+    return torch.nn.Conv2d(3, 8, 5, 4, 2).requires_grad_(False)
+
+
+def batch(seed: int = 0, count: int = 4) -> torch.Tensor:
+    random = torch.Generator().manual_seed(seed)
+    small = torch.rand(count, 3, 8, 8, generator=random) * 2 - 1
+    return torch.nn.functional.interpolate(small, size=32, mode="bilinear")
+
+
+def state_of(config, features=None) -> TrainingState:
+    return new_state(config, Fabric(accelerator="cpu", devices=1), features)
+
+
+def weights(network: torch.nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().flatten().clone() for p in network.parameters()])
+
+
+def test_one_update_moves_generator_average_and_both_discriminators(tiny_config) -> None:
+    state = state_of(tiny_config())
+    networks = [
+        state.generator, state.average, state.surface_discriminator, state.texture_discriminator
+    ]  # fmt: skip
+    before = [weights(n) for n in networks]
+    losses = adversarial_step(state, batch(), batch(1), vgg(), Here())
+    for network, old in zip(networks, before, strict=True):
+        assert not torch.equal(weights(network), old)
+    assert set(losses) == {
+        "surface", "texture", "structure", "content", "tv", "colour",
+        "surface_discriminator", "texture_discriminator",
+    }  # fmt: skip
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    # A new generator gives back the photo: content and colours are exactly kept.
+    assert losses["content"].item() == pytest.approx(0, abs=1e-5)
+    assert losses["colour"].item() == pytest.approx(0, abs=1e-6)
+    assert losses["structure"].item() > 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"texture": "paper"},
+        {"photo_guided_filter": True},
+        {"discriminators": {"head": "linear", "palette_blind": False}},
+        {"structure": {"window": 0, "similarity": "ward"}},
+    ],
+)
+def test_every_variant_trains(tiny_config, options) -> None:
+    state = state_of(tiny_config(**options))
+    before = weights(state.generator)
+    adversarial_step(state, batch(), batch(1), vgg(), Here())
+    assert not torch.equal(weights(state.generator), before)
+
+
+def test_discriminators_on_features_learn_to_tell(tiny_config) -> None:
+    torch.manual_seed(0)
+    features = EfficientNetFeatures()
+    for parameter in features.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    config = tiny_config(discriminators={"kind": "features", "learning_rate": 3e-3})
+    state = state_of(config, features)
+    losses = []
+    for state.step in range(25):
+        losses.append(adversarial_step(state, batch(), batch(1).sign(), vgg(), Here()))
+    for name in ("surface_discriminator", "texture_discriminator"):
+        assert losses[-1][name] < 0.5 * losses[0][name]
+
+
+def test_the_surface_weight_alone_pulls_towards_the_cartoons(tiny_config) -> None:
+    only = dict.fromkeys(LossWeights.__dataclass_fields__, 0.0) | {"surface": 1.0}
+    config = tiny_config(
+        weights=only, learning_rate=2e-3,
+        discriminators={"learning_rate": 2e-3, "palette_blind": False},
+    )  # fmt: skip
+    state = state_of(config)
+    photo, cartoon = batch() * 0.2 - 0.6, torch.full((4, 3, 32, 32), 0.8)
+    for state.step in range(60):
+        adversarial_step(state, photo, cartoon, vgg(), Here())
+    with torch.no_grad():
+        assert state.generator(photo).mean() > photo.mean() + 0.2
+
+
+def test_pretraining_learns_its_target(tiny_config) -> None:
+    state = state_of(tiny_config(pretrain={"learning_rate": 3e-3, "gradient_weight": 0.1}))
+    photo = batch()
+    target = (photo * 0.5 + 0.2).clamp(-1, 1)
+    losses = [pretrain_step(state, photo, target)["l1"].item() for _ in range(60)]
+    assert losses[-1] < 0.4 * losses[0]
+
+
+def test_the_kind_of_pretraining_decides_the_target(tiny_config) -> None:
+    assert reconstruction_target(tiny_config(pretrain={"kind": "identity"}).pretrain) is None
+    represent = reconstruction_target(tiny_config(pretrain={"segments": 2, "lines": 0.0}).pretrain)
+    photo = ((batch(count=1)[0].permute(1, 2, 0) + 1) * 127).byte().numpy()
+    assert represent(photo).shape == photo.shape
+
+
+def test_what_is_not_a_number_stops_before_it_spoils_anything(tiny_config) -> None:
+    state = state_of(tiny_config())
+    before = weights(state.generator)
+    loss = state.generator(batch()).sum() * float("nan")
+    with pytest.raises(TrainingError, match="step 0: the loss is nan"):
+        update(state, state.generator, state.generator_optimizer, loss, 1e-3)
+    assert torch.equal(weights(state.generator), before)
+
+
+def test_gradients_are_clipped(tiny_config) -> None:
+    state = state_of(tiny_config(gradient_clip=0.1))
+    loss = state.generator(batch()).sum() * 1e6
+    update(state, state.generator, state.generator_optimizer, loss, 0.0)
+    squares = sum(p.grad.square().sum() for p in state.generator.parameters() if p.grad is not None)
+    assert squares.sqrt().item() == pytest.approx(0.1, rel=1e-3)
+
+
+def test_frozen_networks_pass_gradients_and_collect_none() -> None:
+    layer = torch.nn.Linear(2, 1)
+    x = torch.ones(1, 2, requires_grad=True)
+    with frozen(layer):
+        layer(x).sum().backward()
+    assert x.grad is not None
+    assert layer.weight.grad is None
+    assert layer.weight.requires_grad
+
+
+def test_a_palette_changes_colours_and_nothing_else() -> None:
+    image = batch(count=2)
+    random = torch.Generator().manual_seed(5)
+    palette = Palette.draw(2, (0, 1), random, torch.device("cpu"))
+    changed = palette.apply(image)
+    for index in range(2):
+        order = palette.order[index]
+        expected = image[index][order] * palette.gain[index] + palette.lift[index]
+        torch.testing.assert_close(changed[index], expected)
+    joint = Palette.draw(4, (0, 1), torch.Generator().manual_seed(1), torch.device("cpu"))
+    mine = Palette.draw(4, (1, 2), torch.Generator().manual_seed(1), torch.device("cpu"))
+    assert torch.equal(joint.order[1::2], mine.order)
+    assert torch.equal(joint.gain[1::2], mine.gain)
+
+
+def test_the_window_lies_inside_the_crop() -> None:
+    random = torch.Generator().manual_seed(0)
+    image = torch.zeros(1, 3, 32, 40)
+    for _ in range(50):
+        assert image[draw_window((32, 40), 16, random)].shape == (1, 3, 16, 16)
+    assert image[draw_window((32, 40), 0, random)].shape == image.shape
+    assert image[draw_window((32, 40), 99, random)].shape == image.shape
+
+
+def test_a_state_comes_back_as_it_was(tiny_config, tmp_path: Path) -> None:
+    state = state_of(tiny_config())
+    adversarial_step(state, batch(), batch(1), vgg(), Here())
+    state.step = 1
+    torch.save(state.state_dict(), tmp_path / "state.pt")
+    again = state_of(tiny_config(seed=9))
+    again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    for step in (1, 2):
+        state.step = again.step = step
+        again.config = state.config
+        one = adversarial_step(state, batch(2), batch(3), vgg(), Here())
+        other = adversarial_step(again, batch(2), batch(3), vgg(), Here())
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert torch.equal(weights(state.average), weights(again.average))
