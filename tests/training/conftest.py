@@ -3,7 +3,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageDraw
+from safetensors.torch import save_file
 
 from toonbox.training.config import TrainConfig, parse_config
 
@@ -32,6 +34,23 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Folders of photos and of cartoons."""
     base = tmp_path_factory.mktemp("data")
     return pictures(base / "photos", 12, False), pictures(base / "cartoons", 6, True)
+
+
+@pytest.fixture(scope="session")
+def vgg_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of seeded random VGG16 weights."""
+    torch.manual_seed(0)
+    widths = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256)]
+    widths += [(256, 512), (512, 512), (512, 512)]
+    names = ["1_1", "1_2", "2_1", "2_2", "3_1", "3_2", "3_3", "4_1", "4_2", "4_3"]
+    tensors = {}
+    for name, (inputs, outputs) in zip(names, widths, strict=True):
+        weight = torch.randn(outputs, inputs, 3, 3) * (2 / (9 * inputs)) ** 0.5
+        tensors[f"conv{name}.weight"] = weight.half()
+        tensors[f"conv{name}.bias"] = torch.zeros(outputs).half()
+    file = tmp_path_factory.mktemp("weights") / "vgg16.safetensors"
+    save_file(tensors, file)
+    return file
 
 
 @pytest.fixture(scope="session")

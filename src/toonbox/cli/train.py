@@ -62,8 +62,9 @@ def train(
         from toonbox.networks.vgg import VggFeatures
         from toonbox.training.config import load_config
         from toonbox.training.folders import TrainingData, inspect_training_data
-        from toonbox.training.loop import RunOptions, new_fabric, prepare_run
+        from toonbox.training.loop import new_fabric, prepare_run
         from toonbox.training.loop import train as run
+        from toonbox.training.report import RunOptions
 
     from toonbox.errors import UsageError
 

@@ -11,18 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torch.utils.tensorboard import SummaryWriter
 
 from toonbox.checkpoint import save_generator
 from toonbox.data.crops import CropBatches
@@ -32,35 +28,12 @@ from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.networks.generator import Generator
 from toonbox.training.config import TrainConfig, load_config, save_config
 from toonbox.training.folders import TrainingData
-from toonbox.training.grid import load_samples, sample_grid, save_grid
 from toonbox.training.pretrain import pretrain_step, reconstruction_target
+from toonbox.training.report import Reporter, RunOptions
 from toonbox.training.state import TrainingState, channels_last, new_state
 from toonbox.training.step import adversarial_step
 
 Features = Callable[[Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How a run is done; none of it changes what is learnt, up to the precision.
-
-    Attributes:
-        out: the run's folder.
-        device: `auto`, `cpu` or `cuda`.
-        devices: processes that share each batch.
-        precision: `32` or `bf16` (autocast).
-        workers: processes for crops, and as many for superpixels.
-        sample_every: steps between two sample grids.
-        checkpoint_minutes: between two checkpoints; 0 writes one after each step.
-    """
-
-    out: Path
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = 1
-    precision: Literal["32", "bf16"] = "32"
-    workers: int = 2
-    sample_every: int = 250
-    checkpoint_minutes: float = 5.0
 
 
 def new_fabric(options: RunOptions) -> Fabric:
@@ -244,67 +217,3 @@ def environment() -> dict[str, str | int | None]:
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "command": " ".join(sys.argv),
     }
-
-
-class Reporter:
-    """The bar, the TensorBoard scalars and the sample grids of one process; quiet in the others."""
-
-    def __init__(
-        self, state: TrainingState, options: RunOptions, samples: Tensor, stack: ExitStack
-    ) -> None:
-        self.state, self.options, self.samples = state, options, samples
-        self.writer = SummaryWriter(str(options.out / "tensorboard"), purge_step=state.step)
-        stack.callback(self.writer.close)
-        console = Console(stderr=True)
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self.task = self.bar.add_task(
-            "training", total=state.config.total_steps, completed=state.step, losses=""
-        )
-        stack.enter_context(self.bar)
-
-    @classmethod
-    @contextmanager
-    def open(
-        cls, state: TrainingState, options: RunOptions, validation: list[Path]
-    ) -> Iterator["Reporter | Silence"]:
-        """Give the reporter of the first process, silence to the others."""
-        if not state.fabric.is_global_zero:
-            yield Silence()
-            return
-        samples = load_samples(validation, 256).to(state.fabric.device)
-        with ExitStack() as stack:
-            yield cls(state, options, samples, stack)
-
-    def step(self, losses: dict[str, Tensor]) -> None:
-        """Report the step that was just done."""
-        state = self.state
-        pretraining = state.step <= state.config.pretrain.steps
-        phase = "pre-training" if pretraining else "adversarial"
-        values = {name: loss.item() for name, loss in losses.items()}
-        for name, value in values.items():
-            self.writer.add_scalar(f"{phase}/{name}", value, state.step)
-        text = " ".join(f"{name} {value:.3f}" for name, value in values.items())
-        self.bar.update(self.task, description=phase, completed=state.step, losses=text)
-        last = state.step in (state.config.pretrain.steps, state.config.total_steps)
-        if state.step % self.options.sample_every == 0 or last:
-            if self.bar.disable:
-                print(f"step {state.step} {phase}: {text}", file=sys.stderr, flush=True)
-            file = self.options.out / "samples" / f"{state.step:06d}.png"
-            file.parent.mkdir(exist_ok=True)
-            save_grid(sample_grid(state.average.module, self.samples), file)
-
-
-class Silence:
-    """The reporter of all processes but the first."""
-
-    def step(self, losses: dict[str, Tensor]) -> None:
-        """Say nothing."""

@@ -1,0 +1,225 @@
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from toonbox.checkpoint import load_generator
+from toonbox.errors import DataError, TrainingError
+from toonbox.training import loop
+from toonbox.training.config import load_config
+from toonbox.training.folders import TrainingData, inspect_training_data
+from toonbox.training.loop import prepare_run, train
+from toonbox.training.report import RunOptions
+
+
+class Vgg(torch.nn.Module):
+    """A seeded convolution in place of nine million parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer = torch.nn.Conv2d(3, 8, 5, 4, 2).requires_grad_(False)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.layer(image)
+
+
+def options(out: Path, **values: Any) -> RunOptions:
+    defaults = {"device": "cpu", "workers": 1, "sample_every": 3, "checkpoint_minutes": 0.0}
+    return RunOptions(out, **{**defaults, **values})
+
+
+def do_run(config, folders, run: RunOptions) -> None:
+    torch.set_num_threads(1)
+    data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
+    prepare_run(config, run.out, data)
+    train(config, data, run, Vgg(), None)
+
+
+def do_run_and_die(config, folders, run: RunOptions, at_step: int) -> None:
+    """Train, and be killed in the middle of a step, without a chance to clean up."""
+    update = loop.one_step
+
+    def fatal(state, *rest):
+        losses = update(state, *rest)
+        if state.step == at_step:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return losses
+
+    loop.one_step = fatal
+    do_run(config, folders, run)
+
+
+def in_a_process(target, *arguments) -> int:
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    process.start()
+    process.join(300)
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def checkpoint(out: Path) -> dict[str, Any]:
+    return torch.load(out / "checkpoint.pt", weights_only=True)
+
+
+def assert_equal(one: Any, other: Any, where: str = "") -> None:
+    if isinstance(one, torch.Tensor):
+        assert torch.equal(one, other), where
+    elif isinstance(one, dict):
+        assert one.keys() == other.keys(), where
+        for key in one:
+            assert_equal(one[key], other[key], f"{where}.{key}")
+    elif isinstance(one, list | tuple):
+        for index, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_equal(a, b, f"{where}[{index}]")
+    else:
+        assert one == other, where
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, folders, tiny_config) -> Path:
+    """A run of six steps, two of them pre-training, done in one go."""
+    out = tmp_path_factory.mktemp("straight") / "run"
+    config = tiny_config(steps=4, pretrain={"steps": 2, "segments": 8})
+    assert in_a_process(do_run, config, folders, options(out)) == 0
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed_at", [1, 3])
+def test_a_killed_run_goes_on_bit_for_bit(
+    straight: Path, tmp_path: Path, folders, killed_at: int
+) -> None:
+    out = tmp_path / "run"
+    config = load_config(straight / "config.toml", None, None)
+    died = in_a_process(do_run_and_die, config, folders, options(out), killed_at)
+    assert died == -signal.SIGKILL
+    assert checkpoint(out)["step"] == killed_at
+    assert in_a_process(do_run, config, folders, options(out, workers=2)) == 0
+    assert checkpoint(out)["step"] == 6
+    assert_equal(checkpoint(out), checkpoint(straight))
+
+
+def test_a_run_leaves_all_that_is_needed(straight: Path) -> None:
+    config = load_config(straight / "config.toml", None, None)
+    assert config.total_steps == 6
+    environment = json.loads((straight / "environment.json").read_text())
+    assert environment["torch"].startswith("2.")
+    data = TrainingData.load(straight / "data.json")
+    assert len(data.validation) == 6
+    assert len(data.photos.files) == 6
+    assert not set(data.validation) & set(data.photos.files)
+    samples = sorted((straight / "samples").iterdir())
+    assert [s.name for s in samples] == ["000002.png", "000003.png", "000006.png"]
+    with Image.open(samples[-1]) as grid:
+        assert grid.size == (5 * 260, 6 * 260)
+    average = checkpoint(straight)["average"]
+    generator = load_generator(straight / "generator.safetensors")
+    for name, weight in generator.state_dict().items():
+        assert torch.equal(weight, average[f"module.{name}"])
+    events = EventAccumulator(str(straight / "tensorboard"))
+    events.Reload()
+    assert [e.step for e in events.Scalars("adversarial/structure")] == [3, 4, 5, 6]
+    assert [e.step for e in events.Scalars("pre-training/l1")] == [1, 2]
+
+
+def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
+    data = TrainingData.load(straight / "data.json")
+    before = (straight / "config.toml").read_text()
+    values = {"pretrain": {"steps": 2, "segments": 8}}
+    with pytest.raises(TrainingError, match="another configuration"):
+        prepare_run(tiny_config(steps=4, seed=5, **values), straight, data)
+    assert (straight / "config.toml").read_text() == before
+    prepare_run(tiny_config(steps=9, **values), straight, data)
+    assert "steps = 9" in (straight / "config.toml").read_text()
+    (straight / "config.toml").write_text(before)
+
+
+def test_ctrl_c_finishes_the_step_and_saves(
+    tmp_path: Path, folders, tiny_config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = loop.one_step
+
+    def interrupted(state, *rest):
+        if state.step == 1:
+            signal.raise_signal(signal.SIGINT)
+        return update(state, *rest)
+
+    monkeypatch.setattr(loop, "one_step", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        do_run(tiny_config(), folders, options(out, workers=0, checkpoint_minutes=60.0))
+    assert checkpoint(out)["step"] == 2
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_gone_picture_stops_a_run_that_goes_on(straight: Path, tmp_path: Path) -> None:
+    lists = json.loads((straight / "data.json").read_text())
+    lists["cartoons"].append(str(tmp_path / "gone.png"))
+    file = tmp_path / "data.json"
+    file.write_text(json.dumps(lists))
+    with pytest.raises(DataError, match=r"gone\.png: gone since"):
+        TrainingData.load(file)
+
+
+def test_faces_and_black_and_white_photos_find_their_place(tmp_path: Path, folders) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for file in folders[0].iterdir():
+        (photos / file.name).write_bytes(file.read_bytes())
+    with Image.open(next(folders[0].iterdir())) as image:
+        image.convert("L").convert("RGB").transpose(Image.Transpose.ROTATE_180).save(
+            photos / "grey.png"
+        )
+    data, reports = inspect_training_data(photos, [folders[1]], (folders[0], folders[1]), 32)
+    assert [f.name for f in reports[0].black_and_white] == ["grey.png"]
+    used = [*data.photos.files, *data.validation]
+    assert "grey.png" not in {f.name for f in used}
+    assert len(used) == 12
+    assert data.photos.faces == reports[2].usable
+    assert data.cartoons.faces == reports[3].usable
+
+
+def test_one_photo_is_too_few(tmp_path: Path, folders) -> None:
+    (tmp_path / "a.png").write_bytes((folders[0] / "00.png").read_bytes())
+    with pytest.raises(DataError, match="at least two"):
+        inspect_training_data(tmp_path, [folders[1]], None, 32)
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_step_of_one(
+    tmp_path: Path, folders, tiny_config, vgg_file: Path
+) -> None:
+    config = tmp_path / "config.toml"
+    loop.save_config(tiny_config(steps=1, pretrain={"steps": 1, "segments": 8}), config)
+    for devices in (1, 2):
+        command = [
+            *(sys.executable, "-m", "toonbox", "train", "--device", "cpu", "--workers", "0"),
+            *("--photos", folders[0], "--cartoons", folders[1], "--config", config),
+            *("--vgg", vgg_file, "--devices", devices, "--out", tmp_path / str(devices)),
+        ]
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, env=one_thread(), timeout=300
+        )
+        assert done.returncode == 0, done.stderr
+    one, two = (checkpoint(tmp_path / name) for name in ("1", "2"))
+    for part in ("generator_optimizer", "surface_optimizer", "texture_optimizer"):
+        for index, moments in one[part]["state"].items():
+            # The first moment is a sum of the gradients themselves.
+            expected, found = moments["exp_avg"], two[part]["state"][index]["exp_avg"]
+            scale = expected.abs().max() + 1e-12
+            assert (found - expected).abs().max() / scale < 2e-3, (part, index)
+
+
+def one_thread() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
