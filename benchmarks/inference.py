@@ -1,0 +1,244 @@
+"""Time our network and the authors', engine by engine, and the whole command.
+
+Run `python benchmarks/inference.py`; docs/benchmarks.md says what the columns mean.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from math import prod
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnx
+import torch
+from PIL import Image, ImageOps
+
+from toonbox.engine.session import available_processors, open_session
+from toonbox.engine.style import DEFAULT_STYLE, MODEL, find_style, read_card
+from toonbox.errors import StyleError
+from toonbox.export import SizedGenerator, to_onnx, write_style
+from toonbox.networks.authors import AuthorsGenerator
+from toonbox.networks.generator import Generator, GeneratorConfig
+from toonbox.pixels import FloatArray, to_signed
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+MATRIX_SIDE = 2048
+# Idle threads of most engines spin for a while; the next contender should not pay for it.
+PAUSE = 0.1
+
+
+@dataclass
+class Contender:
+    """Something that can be timed, how much it computes, and how long it took."""
+
+    name: str
+    run: Callable[[], object]
+    gflop: float = 0.0
+    seconds: list[float] = field(default_factory=list)
+
+
+def time_in_turn(contenders: Sequence[Contender], repeats: int) -> None:
+    """Time all of them once in each round, so that a slow moment of the machine hits all."""
+    for round_number in range(repeats + 1):
+        for contender in contenders:
+            time.sleep(PAUSE)
+            start = time.perf_counter()
+            contender.run()
+            if round_number > 0:  # the first one warms up
+                contender.seconds.append(time.perf_counter() - start)
+
+
+def convolution_gflop(model: onnx.ModelProto, height: int, width: int) -> float:
+    """Count 2 x the multiply-adds of a network's convolutions, from the shapes of its graph."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for dim, value in zip(
+        sized.graph.input[0].type.tensor_type.shape.dim, (1, 3, height, width), strict=True
+    ):
+        dim.dim_value = value
+    sized.graph.output[0].type.tensor_type.ClearField("shape")
+    del sized.graph.value_info[:]  # they name the free sizes
+    graph = onnx.shape_inference.infer_shapes(sized, strict_mode=True, data_prop=True).graph
+    shapes = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    for value in (*graph.value_info, *graph.output):
+        shapes[value.name] = [dim.dim_value for dim in value.type.tensor_type.shape.dim]
+    multiply_adds: int = sum(
+        prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])
+        for node in graph.node
+        if node.op_type == "Conv"
+    )
+    return 2e-9 * multiply_adds
+
+
+def our_style(folder: Path) -> Path:
+    """Give the shipped default style, or one of seeded weights and the same size."""
+    try:
+        return find_style(DEFAULT_STYLE)
+    except StyleError:
+        torch.manual_seed(0)
+        config = GeneratorConfig(base_channels=16)
+        return write_style(
+            SizedGenerator(Generator(config)),
+            folder / "seeded",
+            name="seeded",
+            version="0",
+            description="Untrained, as large as the default style",
+            licence="none",
+            data="none",
+            config_sha256="",
+            size_multiple=config.size_multiple,
+            working_resolution=720,
+            preview=None,
+        )
+
+
+def write_photo(file: Path, width: int, height: int) -> FloatArray:
+    """Write the first example, or a seeded smooth picture; give it as (1, 3, H, W) in [-1, 1]."""
+    examples = sorted(EXAMPLES.glob("*.jpg"))
+    if examples:
+        with Image.open(examples[0]) as opened:
+            photo = ImageOps.fit(opened.convert("RGB"), (width, height))
+    else:
+        colours = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
+        photo = Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
+    photo.save(file, quality=92)
+    return np.ascontiguousarray(to_signed(np.asarray(photo)).transpose(2, 0, 1)[None])
+
+
+def engine_contenders(
+    name: str, file: Path, engines: Sequence[str], photo: FloatArray, threads: int
+) -> list[Contender]:
+    """Give a network's file in each engine."""
+    gflop = convolution_gflop(onnx.load(file), *photo.shape[2:])
+    contenders = []
+    for engine in engines:
+        session = open_session(file, engine, threads)
+        contenders.append(Contender(f"{name}, {engine}", partial(session.run, photo), gflop))
+    return contenders
+
+
+def authors_contenders(folder: Path, photo: FloatArray, threads: int) -> list[Contender]:
+    """Give the authors' network in torch, one operation after the other, and in ONNX Runtime."""
+    torch.manual_seed(0)
+    network = AuthorsGenerator().eval()
+    file = folder / "authors.onnx"
+    onnx.save(to_onnx(network, network.size_multiple), file)
+    in_engine = engine_contenders("authors' network", file, ["onnxruntime"], photo, threads)
+    tensor = torch.from_numpy(photo)
+
+    def run() -> None:
+        with torch.no_grad():
+            network(tensor)
+
+    return [Contender("authors' network, torch eager", run, in_engine[0].gflop), *in_engine]
+
+
+def matrix_product() -> Contender:
+    """Give what the processors do best."""
+    random = torch.Generator().manual_seed(0)
+    one, other = (torch.rand(MATRIX_SIDE, MATRIX_SIDE, generator=random) for _ in range(2))
+    return Contender("matrix product", lambda: torch.mm(one, other), 2e-9 * MATRIX_SIDE**3)
+
+
+def command(photo: Path, style: Path, threads: int) -> Contender:
+    """Give the whole command, from starting Python to the written file."""
+    arguments = f"--engine onnxruntime --threads {threads} --resolution native --force".split()
+    files = [str(photo), "-o", str(photo.with_suffix(".toon.jpg")), "--style", str(style)]
+    line = [sys.executable, "-m", "toonbox", *files, *arguments]
+    return Contender("command", lambda: subprocess.run(line, check=True, capture_output=True))
+
+
+def import_time() -> tuple[float, bool]:
+    """Give the milliseconds of all imports behind `import toonbox`, and whether torch is one."""
+    line = [sys.executable, "-X", "importtime", "-c", "import toonbox"]
+    report = subprocess.run(line, check=True, capture_output=True, text=True).stderr
+    rows = [row.split("|") for row in report.splitlines() if row.count("|") == 2]
+    modules = {name.strip(): int(own.rpartition(":")[2]) for own, _, name in rows[1:]}
+    return sum(modules.values()) / 1000, "torch" in modules
+
+
+def print_table(contenders: Sequence[Contender], matrix: Contender, authors: Contender) -> None:
+    best, usual = min(matrix.seconds), median(authors.seconds)
+    rows = [(c.name, median(c.seconds), c.gflop) for c in contenders]
+    rows.append(("matrix product, at its best", best, matrix.gflop))
+    print(f"{'':32}{'seconds':>9}{'GFLOP':>9}{'GFLOP/s':>9}{'of peak':>9}{'speed-up':>10}")
+    for name, seconds, gflop in rows:
+        rate = gflop / seconds
+        speed_up = "" if name.startswith("matrix") else f"{usual / seconds:.2f}x"
+        of_peak = rate / (matrix.gflop / best)
+        print(f"{name:32}{seconds:9.4f}{gflop:9.2f}{rate:9.1f}{of_peak:9.0%}{speed_up:>10}")
+
+
+def print_command(whole: Contender, bare: Contender) -> None:
+    seconds, network = median(whole.seconds), median(bare.seconds)
+    limit = 1.5 * network + 1
+    verdict = "yes" if seconds <= limit else "NO"
+    print(f"\nwhole command {seconds:.3f} s, its network alone {network:.3f} s")
+    print(f"command <= 1.5 x network + 1 s = {limit:.3f} s: {verdict}")
+    milliseconds, with_torch = import_time()
+    print(f"import toonbox {milliseconds:.0f} ms, torch imported: {'YES' if with_torch else 'no'}")
+
+
+def print_setting(options: argparse.Namespace) -> None:
+    versions = []
+    for package in ("toonbox", "torch", "onnxruntime", "openvino"):
+        try:
+            versions.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            versions.append(f"no {package}")
+    width, height = options.size
+    print(", ".join(versions))
+    print(f"{width}x{height}, float32, {options.threads} threads, median of {options.repeats}\n")
+
+
+def width_x_height(text: str) -> tuple[int, int]:
+    width, height = (int(side) for side in text.lower().split("x"))
+    if min(width, height) < 1:
+        raise ValueError("a side is not positive")
+    return width, height
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Time the networks, the engines, the command.")
+    parser.add_argument("--repeats", type=int, default=5, help="timed runs of each")
+    parser.add_argument("--threads", type=int, default=available_processors())
+    parser.add_argument("--size", type=width_x_height, default=(1280, 720), metavar="WxH")
+    options = parser.parse_args()
+    if options.repeats < 1 or options.threads < 1:
+        parser.error("--repeats and --threads are at least 1")
+    if any(side % 8 for side in options.size):
+        parser.error("--size: both sides must be multiples of 8, or the networks would pad them")
+    return options
+
+
+def main() -> None:
+    options = parse_options()
+    threads: int = options.threads
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        style = our_style(folder)
+        photo = write_photo(folder / "photo.jpg", *options.size)
+        engines = ["onnxruntime", *(["openvino"] if find_spec("openvino") else [])]
+        name = read_card(style).name
+        ours = engine_contenders(name, style / MODEL, engines, photo, threads)
+        authors = authors_contenders(folder, photo, threads)
+        matrix = matrix_product()
+        whole = command(folder / "photo.jpg", style, threads)
+        time_in_turn([*ours, *authors, matrix, whole], options.repeats)
+    print_setting(options)
+    print_table([*ours, *authors], matrix, authors[0])
+    print_command(whole, ours[0])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The benchmarks run and print their tables; nothing here depends on how long anything takes."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from toonbox.networks.authors import AuthorsGenerator
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def run(script: str, arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *arguments.split()],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def cells(output: str, row: str) -> list[float]:
+    """Give the numbers of the one row that begins with `row`."""
+    (line,) = (line for line in output.splitlines() if line.startswith(row))
+    return [float(number) for number in re.findall(r"[\d.]+", line[len(row) :])]
+
+
+def authors_gflop(height: int, width: int) -> float:
+    """Count by hooks what the benchmark counts from the ONNX file."""
+    counted = []
+
+    def count(layer: nn.Conv2d, _: object, result: torch.Tensor) -> None:
+        counted.append(2e-9 * result.numel() * layer.weight[0].numel())
+
+    network = AuthorsGenerator()
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        network(torch.zeros(1, 3, height, width))
+    return sum(counted)
+
+
+@pytest.mark.slow
+def test_inference_prints_every_contender():
+    done = run("inference.py", "--size 64x48 --repeats 1 --threads 1")
+    assert done.returncode == 0, done.stderr
+    assert "64x48, float32, 1 threads, median of 1" in done.stdout
+    assert re.search(r"^\S+, onnxruntime +[\d.]", done.stdout, re.MULTILINE)
+    for engine in ("torch eager", "onnxruntime"):
+        seconds, gflop, rate, of_peak, speed_up = cells(done.stdout, f"authors' network, {engine}")
+        assert gflop == pytest.approx(authors_gflop(48, 64), abs=0.006)
+        assert min(seconds, rate, of_peak, speed_up) > 0
+    assert cells(done.stdout, "authors' network, torch eager")[-1] == 1
+    assert cells(done.stdout, "matrix product, at its best")[1] == 17.18
+    assert re.search(r"^command <= 1\.5 x network \+ 1 s = [\d.]+ s: (yes|NO)$", done.stdout, re.M)
+    assert re.search(r"^import toonbox \d+ ms, torch imported: no$", done.stdout, re.MULTILINE)
+
+
+def test_inference_refuses_sizes_that_the_networks_would_pad():
+    done = run("inference.py", "--size 60x48")
+    assert done.returncode == 2
+    assert "multiples of 8" in done.stderr
+
+
+@pytest.mark.slow
+def test_training_books_every_part():
+    done = run("training.py", "--steps 2 --crop 48 --batch 2 --workers 1")
+    assert done.returncode == 0, done.stderr
+    parts = [
+        "waiting for data",
+        "generator forward",
+        "waiting for superpixels",
+        "VGG",
+        "discriminators  ",
+        "generator backward, update",
+        "representations, losses",
+    ]
+    rows = [cells(done.stdout, part) for part in parts]
+    assert all(min(row[0], row[2]) > 0 for row in rows)
+    total = cells(done.stdout, "total")
+    for way in (0, 2):
+        assert sum(row[way] for row in rows) == pytest.approx(total[way], abs=1e-3)
+        assert sum(row[way + 1] for row in rows) == pytest.approx(100, abs=0.5)
+    assert re.search(r"^superpixels in sequence make the step [\d.]+x", done.stdout, re.MULTILINE)
