@@ -144,7 +144,9 @@ def write_style(
         except ExportError:
             onnx.save(model, temporary)
         sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    if preview is not None:
+    if preview is None:
+        (folder / "preview.png").unlink(missing_ok=True)
+    else:
         with replacing(folder / "preview.png") as temporary:
             Image.fromarray(preview).save(temporary, optimize=True)
     card = Card(
@@ -198,7 +200,8 @@ def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
             continue
         name = tensor.name
-        values = numpy_helper.to_array(tensor).astype(np.float16)
+        with np.errstate(over="ignore"):  # what does not fit is found by the comparison
+            values = numpy_helper.to_array(tensor).astype(np.float16)
         half.graph.initializer[index].CopyFrom(numpy_helper.from_array(values, f"{name}_half"))
         casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
     nodes = [*casts, *half.graph.node]

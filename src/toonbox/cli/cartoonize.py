@@ -26,9 +26,9 @@ class Engine(StrEnum):
 
 
 def _style_names() -> list[str]:
-    from toonbox.engine.style import list_styles
+    from toonbox.engine.style import style_names
 
-    return [card.name for card, _ in list_styles()]
+    return style_names()
 
 
 def cartoonize(

@@ -1,16 +1,19 @@
 """Guided upsampling: the network's small picture, carried over to the photo's full size."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from PIL import Image
+import numpy.typing as npt
 
 from toonbox.errors import ShapeError
 from toonbox.pixels import FloatArray, Uint8Array
 
 RADIUS = 1
 EPS = 1e-3
-STRIP_PIXELS = 1 << 20
+STRIP_PIXELS = 1 << 18  # of the full-size photo, worked on at once: small enough for the cache
+
+Indices = npt.NDArray[np.intp]
 
 
 def box_mean(image: FloatArray, radius: int) -> FloatArray:
@@ -18,16 +21,19 @@ def box_mean(image: FloatArray, radius: int) -> FloatArray:
     for axis in (0, 1):
         width = [(0, 0)] * image.ndim
         width[axis] = (radius, radius)
-        padded = np.pad(image, width, mode="edge")
+        padded = np.moveaxis(np.pad(image, width, mode="edge"), axis, 0)
         size = image.shape[axis]
-        shifted = (padded.take(range(start, start + size), axis) for start in range(2 * radius + 1))
-        image = sum(shifted, start=np.zeros_like(image)) / np.float32(2 * radius + 1)
+        total = padded[:size].copy("K")
+        for start in range(1, 2 * radius + 1):
+            total += padded[start : start + size]
+        total *= np.float32(1 / (2 * radius + 1))
+        image = np.moveaxis(total, 0, axis)
     return image
 
 
-def linear_model(
+def local_slope(
     guide: FloatArray, target: FloatArray, radius: int = RADIUS, eps: float = EPS
-) -> tuple[FloatArray, FloatArray]:
+) -> FloatArray:
     """Fit target = slope * guide + offset in the window around each pixel, channel by channel.
 
     Args:
@@ -36,7 +42,7 @@ def linear_model(
         radius: pixels; the window's side is 2 * radius + 1.
         eps: squared units of the guide; larger smooths more.
     Returns:
-        Slope and offset, (H, W, C) each, averaged over the windows that hold a pixel.
+        The slope, (H, W, C), averaged over the windows that hold a pixel.
     Raises:
         ShapeError: the shapes differ.
     Source:
@@ -47,34 +53,77 @@ def linear_model(
     mean_guide, mean_target = box_mean(guide, radius), box_mean(target, radius)
     covariance = box_mean(np.multiply(guide, target), radius) - mean_guide * mean_target
     variance = box_mean(np.square(guide), radius) - np.square(mean_guide)
-    slope = covariance / (variance + np.float32(eps))
-    offset = mean_target - slope * mean_guide
-    return box_mean(slope, radius), box_mean(offset, radius)
+    return box_mean(covariance / (variance + np.float32(eps)), radius)
 
 
 def upsample(
-    photo: Uint8Array, slope: FloatArray, offset: FloatArray
-) -> Iterator[tuple[slice, FloatArray]]:
-    """Apply a linear model of a small picture to the full-size photo, strip by strip.
+    photo: Uint8Array, small: Uint8Array, cartoon: Uint8Array
+) -> Iterator[tuple[slice, Uint8Array]]:
+    """Bring a cartoon to the size of its photo, with the photo's edges, strip by strip.
+
+    Each pixel becomes slope * photo + offset, both fitted at the small size and enlarged
+    bilinearly. The paper averages the offset as it does the slope, which blurs what the network
+    has drawn and the photo has not, outlines first of all. Here it is cartoon - slope * small: no
+    more work, and at the small size nothing of the cartoon is lost.
 
     Args:
         photo: (H, W, 3), the guide at full size.
-        slope: (h, w, 3) of `linear_model`.
-        offset: same shape.
+        small: (h, w, 3), the photo reduced, h <= H and w <= W.
+        cartoon: (h, w, 3), what the network made of it.
     Yields:
-        Rows, and their values (rows, W, 3) in [0, 1] units, not clipped.
+        Rows, and the result's values there, (rows, W, 3).
+    Raises:
+        ShapeError: `small` and `cartoon` differ.
+    Source:
+        He & Sun 2015, but for the offset.
     """
     height, width = photo.shape[:2]
-    planes = [Image.fromarray(np.ascontiguousarray(p)) for m in (slope, offset)
-              for p in np.moveaxis(m, 2, 0)]  # fmt: skip
-    scale = slope.shape[0] / height
-    rows = max(1, STRIP_PIXELS // width)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        box = (0, top * scale, slope.shape[1], bottom * scale)
-        large = [
-            np.asarray(plane.resize((width, bottom - top), Image.Resampling.BILINEAR, box=box))
-            for plane in planes
-        ]
-        guide = photo[top:bottom] * np.float32(1 / 255)
-        yield slice(top, bottom), guide * np.stack(large[:3], 2) + np.stack(large[3:], 2)
+    columns = _neighbours(0, width, width, small.shape[1])
+    strip = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, strip):
+        bottom = min(top + strip, height)
+        upper, lower, share = _neighbours(top, bottom, height, small.shape[0])
+        first, last = upper[0], lower[-1] + 1
+        # A slope depends on this many rows above and below it.
+        start = max(0, first - 2 * RADIUS)
+        band = slice(start, last + 2 * RADIUS)
+        guide, target = (part[band] * np.float32(1 / 255) for part in (small, cartoon))
+        slope = local_slope(guide, target)
+        kept = slice(first - start, last - start)
+        rows = (upper - first, lower - first, share)
+        slope, offset = (
+            _enlarge(model[kept], rows, columns) for model in (slope, target - slope * guide)
+        )
+        offset *= np.float32(255)
+        slope *= photo[top:bottom]
+        slope += offset
+        np.rint(slope, out=slope)
+        yield slice(top, bottom), np.clip(slope, 0, 255, out=slope).astype(np.uint8)
+
+
+def _neighbours(start: int, stop: int, large: int, small: int) -> tuple[Indices, Indices, Any]:
+    """Say between which two of `small` pixels each of `large` lies, and its share of the second.
+
+    Pixels are areas, so that centres are at halves; only those from `start` to `stop`.
+    """
+    centres = (np.arange(start, stop) + 0.5) * (small / large) - 0.5
+    places = np.clip(centres, 0, small - 1)
+    first = places.astype(np.intp)
+    return first, np.minimum(first + 1, small - 1), (places - first).astype(np.float32)
+
+
+def _enlarge(
+    model: FloatArray,
+    rows: tuple[Indices, Indices, FloatArray],
+    columns: tuple[Indices, Indices, FloatArray],
+) -> FloatArray:
+    """Interpolate bilinearly: columns first, because there are fewer rows then."""
+    for axis, (first, second, share) in ((1, columns), (0, rows)):
+        shape = [1, 1, 1]
+        shape[axis] = -1
+        result, other = model.take(first, axis), model.take(second, axis)
+        other -= result
+        other *= share.reshape(shape)
+        result += other
+        model = result
+    return model

@@ -22,7 +22,11 @@ class Session(Protocol):
         ...
 
     def run(self, photo: FloatArray) -> FloatArray:
-        """(N, 3, H, W) RGB in [-1, 1] -> the same; H and W obey the style's size rule."""
+        """Run the network: (N, 3, H, W) RGB in [-1, 1] -> the same.
+
+        Raises:
+            StyleError: the network fails, be it because H or W break the style's size rule.
+        """
         ...
 
 
@@ -33,17 +37,19 @@ def open_session(model: Path, engine: str = "auto", threads: int | None = None) 
         model: ONNX file with input `photo` and output `cartoon`.
         engine: `onnxruntime`, `openvino`, `cuda`, or `auto`: CUDA where ONNX Runtime offers it,
             else OpenVINO where it is installed, else ONNX Runtime on the CPU.
-        threads: to compute with; None takes all this process may use.
+        threads: to compute with; None takes one for each core this process may use.
     Raises:
-        UsageError: no such engine.
+        UsageError: no such engine, or less than one thread.
         MissingExtraError: the engine is not installed; says what to install.
         StyleError: the file cannot be loaded.
     """
     if engine not in ENGINES:
         raise UsageError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
+    threads = available_processors() if threads is None else threads
+    if threads < 1:
+        raise UsageError(f"threads must be at least 1, got {threads}")
     if engine == "auto":
         engine = _best_engine()
-    threads = threads or available_processors()
     if engine == "openvino":
         return OpenVinoSession(model, threads)
     return OnnxRuntimeSession(model, threads, cuda=engine == "cuda")
@@ -62,10 +68,15 @@ def _cuda_offered() -> bool:
 
 
 def available_processors() -> int:
-    """Count the processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Count the cores this process may use, two threads of one core once where Linux says so."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    return len({_siblings(processor) for processor in os.sched_getaffinity(0)})
+
+
+def _siblings(processor: int) -> str:
+    file = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+    return file.read_text() if file.exists() else str(processor)
 
 
 class OnnxRuntimeSession:
@@ -78,8 +89,11 @@ class OnnxRuntimeSession:
             raise MissingExtraError("CUDA needs: pip install onnxruntime-gpu")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3
+        options.log_severity_level = 4
+        # Waiting threads would take the processors from whoever decodes the next picture.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = ["CUDAExecutionProvider"] if cuda else []
+        self._path = model
         try:
             # From bytes: a path of other than the system's encoding is no problem then.
             self._session = onnxruntime.InferenceSession(
@@ -89,20 +103,29 @@ class OnnxRuntimeSession:
             raise StyleError(f"{model}: {error.strerror}") from error
         except _onnxruntime_errors() as error:
             raise StyleError(f"{model}: not a network that ONNX Runtime reads: {error}") from error
-        self.name = "cuda" if cuda else "onnxruntime"
+        ends = (*self._session.get_inputs(), *self._session.get_outputs())
+        if [end.name for end in ends] != ["photo", "cartoon"]:
+            raise StyleError(f"{model}: its input and output should be 'photo' and 'cartoon'")
+        # Without its libraries CUDA is offered all the same, and then left out silently.
+        in_use = self._session.get_providers()
+        self.name = "cuda" if "CUDAExecutionProvider" in in_use else "onnxruntime"
 
     def run(self, photo: FloatArray) -> FloatArray:
         """As `Session.run`."""
-        (cartoon,) = self._session.run(["cartoon"], {"photo": photo})
+        try:
+            (cartoon,) = self._session.run(["cartoon"], {"photo": photo})
+        except _onnxruntime_errors() as error:
+            raise StyleError(f"{self._path}: fails on {photo.shape}: {error}") from error
         result: FloatArray = np.asarray(cartoon, dtype=np.float32)
         return result
 
 
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """Give all of them: ONNX Runtime has no class above its own errors."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-    return (state.Fail, state.InvalidArgument, state.InvalidProtobuf, state.InvalidGraph,
-            state.NoSuchFile, state.NotImplemented)  # fmt: skip
+    things = vars(state).values()
+    return tuple(t for t in things if isinstance(t, type) and issubclass(t, Exception))
 
 
 class OpenVinoSession:
@@ -120,9 +143,11 @@ class OpenVinoSession:
             "INFERENCE_PRECISION_HINT": "f32",
             "PERFORMANCE_HINT": "LATENCY",
         }
+        self._path = model
         try:
             core = openvino.Core()
             self._model = core.compile_model(core.read_model(model.read_bytes()), "CPU", settings)
+            self._model.input("photo"), self._model.output("cartoon")
         except OSError as error:
             raise StyleError(f"{model}: {error.strerror}") from error
         except RuntimeError as error:
@@ -132,6 +157,9 @@ class OpenVinoSession:
         """As `Session.run`."""
         # A request of its own for each call: requests are not safe to share between threads.
         request = self._model.create_infer_request()
-        request.infer({"photo": photo})
-        result: FloatArray = np.array(request.get_output_tensor(0).data, dtype=np.float32)
+        try:
+            request.infer({"photo": photo})
+        except RuntimeError as error:
+            raise StyleError(f"{self._path}: fails on {photo.shape}: {error}") from error
+        result: FloatArray = np.array(request.get_tensor("cartoon").data, dtype=np.float32)
         return result

@@ -111,7 +111,7 @@ def find_style(name_or_folder: str | Path) -> Path:
     for folder in candidates:
         if (folder / CARD).is_file():
             return folder
-    names = ", ".join(sorted({card.name for card, _ in list_styles()})) or "none"
+    names = ", ".join(style_names()) or "none"
     raise StyleError(f"no style {str(name_or_folder)!r}; there are: {names}")
 
 
@@ -119,10 +119,20 @@ def list_styles() -> list[tuple[Card, Path]]:
     """List the user's and the shipped styles with their folders; a user's hides a shipped one.
 
     Raises:
-        StyleError: one is damaged.
+        StyleError: one is damaged; names it.
     """
-    found: dict[str, Path] = {}
-    for base in (SHIPPED, styles_folder()):
-        for card_file in sorted(base.glob(f"*/{CARD}")):
-            found[card_file.parent.name] = card_file.parent
-    return [(read_card(folder), folder) for _, folder in sorted(found.items())]
+    return [(read_card(folder), folder) for folder in _folders().values()]
+
+
+def style_names() -> list[str]:
+    """Name the styles there are, damaged ones too."""
+    return list(_folders())
+
+
+def _folders() -> dict[str, Path]:
+    found = {
+        card.parent.name: card.parent
+        for base in (SHIPPED, styles_folder())
+        for card in base.glob(f"*/{CARD}")
+    }
+    return dict(sorted(found.items()))

@@ -1,0 +1,152 @@
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+
+from toonbox import export
+from toonbox.checkpoint import save_generator
+from toonbox.data.crops import Domain
+from toonbox.engine.stylize import load_style
+from toonbox.errors import ExportError, OutputError
+from toonbox.export import SizedGenerator, check_parity, export_run, to_onnx, write_style
+from toonbox.networks.generator import Generator, GeneratorConfig
+from toonbox.training.config import parse_config, save_config
+from toonbox.training.folders import TrainingData
+
+
+def generator(scale: float = 0.05) -> Generator:
+    torch.manual_seed(0)
+    network = Generator(GeneratorConfig(base_channels=4, stages=3, residual_blocks=1))
+    torch.nn.init.normal_(network.head.weight, std=scale)
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a training run leaves, without the training."""
+    folder = tmp_path_factory.mktemp("run")
+    random = np.random.default_rng(0)
+    files = []
+    for index in range(3):
+        files.append(folder / f"{index}.png")
+        noise = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(noise).resize((400, 330)).save(files[-1])
+    values = {"generator": {"base_channels": 4, "stages": 3, "residual_blocks": 1}}
+    save_config(parse_config(values, "test"), folder / "config.toml")
+    save_generator(generator(), folder / "generator.safetensors")
+    TrainingData(Domain(files), Domain(files[:2]), files).save(folder / "data.json")
+    return folder
+
+
+DESCRIBED = {"name": "mine", "description": "Ours", "licence": "CC0", "data": None}
+
+
+@pytest.fixture(scope="module")
+def style(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("styles") / "mine"
+    return export_run(run, folder, working_resolution=96, **DESCRIBED)
+
+
+@pytest.mark.slow
+def test_the_style_does_what_the_generator_does(style: Path) -> None:
+    photo = np.random.default_rng(1).integers(0, 256, (45, 70, 3), dtype=np.uint8)
+    loaded = load_style(style, engine="onnxruntime", threads=1)
+    signed = torch.from_numpy(photo / 127.5 - 1).float().permute(2, 0, 1)[None]
+    with torch.no_grad():
+        expected = ((generator()(signed)[0] + 1) * 127.5).permute(1, 2, 0).numpy()
+    cartoon = loaded(photo)
+    # float16 weights: at most 1/255 of the range off, and the rounding.
+    assert np.abs(cartoon - expected).max() <= 1.1
+    assert np.abs(cartoon.astype(int) - photo).mean() > 3
+
+
+def test_weights_are_stored_as_float16(style: Path) -> None:
+    model = onnx.load(style / "style.onnx")
+    kinds = {t.data_type for t in model.graph.initializer if len(t.dims) == 4}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    assert [i.name for i in model.graph.input] == ["photo"]
+    assert [o.name for o in model.graph.output] == ["cartoon"]
+    assert all(d.dim_param for i in (0, 2, 3) for d in [_dimension(model, i)])
+    # The exporter notes the files it came from: nothing of this machine is to be shipped.
+    assert b"/src/" not in (style / "style.onnx").read_bytes()
+
+
+def _dimension(model: onnx.ModelProto, index: int):
+    return model.graph.input[0].type.tensor_type.shape.dim[index]
+
+
+def test_the_card_tells_where_it_comes_from(style: Path, run: Path) -> None:
+    from toonbox.training.config import load_config
+
+    card = tomllib.loads((style / "card.toml").read_text())
+    assert card["name"] == "mine"
+    assert card["licence"] == "CC0"
+    assert card["data"] == "3 photos, 2 cartoons"
+    assert (card["size_multiple"], card["working_resolution"]) == (8, 96)
+    assert card["config_sha256"] == load_config(run / "config.toml", None, None).sha256()
+    with Image.open(style / "preview.png") as preview:
+        assert preview.size == (3 * 324, 2 * 324)
+
+
+def test_an_existing_style_is_kept(style: Path, run: Path) -> None:
+    before = (style / "style.onnx").read_bytes()
+    with pytest.raises(OutputError, match="--force"):
+        export_run(run, style, working_resolution=96, **DESCRIBED)
+    assert (style / "style.onnx").read_bytes() == before
+
+
+def test_a_network_that_does_not_survive_the_conversion_is_refused(
+    style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = onnx.load(style / "style.onnx")
+    monkeypatch.setattr(export, "to_onnx", lambda *_: good)
+    other = SizedGenerator(generator(0.2))
+    card = {**DESCRIBED, "data": "", "version": "1", "config_sha256": "", "preview": None}
+    with pytest.raises(ExportError, match=r"at 64x64 the exported style differs"):
+        write_style(other, tmp_path / "s", size_multiple=8, working_resolution=96, **card)
+    assert list((tmp_path / "s").iterdir()) == []
+
+
+def test_a_not_a_number_is_no_parity(style: Path) -> None:
+    with pytest.raises(ExportError, match="nan"):
+        check_parity(lambda x: x.numpy() * np.nan, style / "style.onnx", 8, 1.0)
+
+
+@pytest.mark.slow
+def test_weights_that_float16_cannot_hold_stay_float32(tmp_path: Path) -> None:
+    network = generator(0.05)
+    with torch.no_grad():
+        network.stem[0].weight *= 1e6  # beyond float16's 65504
+        network.head.weight *= 1e-6
+    card = {**DESCRIBED, "data": "", "version": "1", "config_sha256": "", "preview": None}
+    folder = write_style(
+        SizedGenerator(network), tmp_path / "s", size_multiple=8, working_resolution=96, **card
+    )
+    kinds = {t.data_type for t in onnx.load(folder / "style.onnx").graph.initializer if t.dims}
+    assert onnx.TensorProto.FLOAT16 not in kinds
+    assert not (folder / "preview.png").exists()
+    load_style(folder, engine="onnxruntime")
+
+
+def test_what_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"config\.toml is missing"):
+        export_run(tmp_path, tmp_path / "s", working_resolution=96, **DESCRIBED)
+
+
+def test_any_batch_and_size_goes_through_the_graph(tmp_path: Path) -> None:
+    import onnxruntime
+
+    network = SizedGenerator(generator())
+    file = tmp_path / "s.onnx"
+    onnx.save(to_onnx(network, 8), file)
+    session = onnxruntime.InferenceSession(file)
+    for shape in ((1, 3, 8, 8), (3, 3, 16, 40)):
+        photo = torch.rand(shape) * 2 - 1
+        with torch.no_grad():
+            expected = network(photo).numpy()
+        (found,) = session.run(None, {"photo": photo.numpy()})
+        np.testing.assert_allclose(found, expected, atol=1e-4)
