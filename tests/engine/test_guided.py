@@ -3,51 +3,118 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.engine.guided import box_mean, linear_model, upsample
+from toonbox.engine import guided
+from toonbox.engine.guided import box_mean, local_slope, upsample
 from toonbox.errors import ShapeError
+from toonbox.pixels import Uint8Array
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(0, 1, shape).astype(np.float32)
 
 
-def test_box_mean_agrees_with_opencv() -> None:
-    image = noise(17, 23, 3)
-    expected = cv2.blur(image, (5, 5), borderType=cv2.BORDER_REPLICATE)
+def colours(*shape: int, seed: int = 0) -> Uint8Array:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def whole(photo: Uint8Array, small: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
+    return np.concatenate([values for _, values in upsample(photo, small, cartoon)])
+
+
+def windows(image: np.ndarray, y: int, x: int, radius: int) -> np.ndarray:
+    """The pixels around one, edges repeated."""
+    rows = np.clip(range(y - radius, y + radius + 1), 0, image.shape[0] - 1)
+    columns = np.clip(range(x - radius, x + radius + 1), 0, image.shape[1] - 1)
+    return image[np.ix_(rows, columns)]
+
+
+def slow_slope(guide: np.ndarray, target: np.ndarray, radius: int, eps: float) -> np.ndarray:
+    """Ridge regression in each window, one after the other, then the mean of each window."""
+    height, width = guide.shape
+    slope = np.empty((height, width))
+    for y, x in np.ndindex(height, width):
+        seen = windows(guide, y, x, radius).astype(float).ravel()
+        wanted = windows(target, y, x, radius).astype(float).ravel()
+        matrix = np.stack([seen, np.ones_like(seen)], axis=1)
+        penalty = np.diag([eps * seen.size, 0])
+        slope[y, x] = np.linalg.solve(matrix.T @ matrix + penalty, matrix.T @ wanted)[0]
+    means = [windows(slope, y, x, radius).mean() for y, x in np.ndindex(height, width)]
+    return np.reshape(means, (height, width))
+
+
+@pytest.mark.parametrize("shape", [(17, 23, 3), (1, 1, 3), (2, 9, 1)])
+def test_box_mean_agrees_with_opencv(shape: tuple[int, ...]) -> None:
+    image = noise(*shape)
+    expected = cv2.blur(image, (5, 5), borderType=cv2.BORDER_REPLICATE).reshape(shape)
     np.testing.assert_allclose(box_mean(image, 2), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize(("radius", "eps"), [(1, 1e-3), (2, 1e-2)])
+def test_the_slope_is_that_of_ridge_regression_in_each_window(radius: int, eps: float) -> None:
+    guide, target = noise(9, 11, 2), noise(9, 11, 2, seed=1)
+    slope = local_slope(guide, target, radius, eps)
+    for channel in range(2):
+        expected = slow_slope(guide[..., channel], target[..., channel], radius, eps)
+        np.testing.assert_allclose(slope[..., channel], expected, rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("radius", [1, 4])
-def test_at_one_size_it_is_the_guided_filter_of_opencv(radius: int) -> None:
+def test_with_the_offset_averaged_too_it_is_the_guided_filter_of_opencv(radius: int) -> None:
     guide, target = noise(40, 50, 1), noise(40, 50, 1, seed=1)
-    slope, offset = linear_model(guide, target, radius, 1e-2)
-    ours = (slope * guide + offset)[..., 0]
-    theirs = cv2.ximgproc.guidedFilter(guide[..., 0], target[..., 0], radius, 1e-2)
+    filtered = cv2.ximgproc.guidedFilter(guide.copy(), target, radius, 1e-2)
+    # What OpenCV adds to slope * guide must be the averaged offset, made of its own box filter.
+    offset = filtered - (local_slope(guide, target, radius, 1e-2) * guide)[..., 0]
+    size = 2 * radius + 1
+    mean = [cv2.blur(i[..., 0], (size, size)) for i in (guide, target, guide * target, guide**2)]
+    slope = (mean[2] - mean[0] * mean[1]) / (mean[3] - mean[0] ** 2 + 1e-2)
+    expected = cv2.blur(mean[1] - slope * mean[0], (size, size))
     inside = slice(2 * radius, -2 * radius)
-    np.testing.assert_allclose(ours[inside, inside], theirs[inside, inside], atol=1e-4)
+    np.testing.assert_allclose(offset[inside, inside], expected[inside, inside], atol=1e-4)
 
 
-def test_a_linear_change_of_colours_is_carried_over_exactly() -> None:
-    # A picture that looks the same at both sizes but for detail: target = 0.5 guide + 0.2.
-    photo = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    small = np.asarray(Image.fromarray(photo).resize((48, 32))) / np.float32(255)
-    slope, offset = linear_model(small, 0.5 * small + 0.2, eps=1e-9)
-    for rows, values in upsample(photo, slope, offset):
-        np.testing.assert_allclose(values, photo[rows] / 255 * 0.5 + 0.2, atol=2e-3)
+def test_at_one_size_it_is_the_cartoon() -> None:
+    photo, cartoon = colours(21, 34, 3), colours(21, 34, 3, seed=1)
+    np.testing.assert_array_equal(whole(photo, photo, cartoon), cartoon)
+
+
+@pytest.mark.parametrize("size", [(64, 96), (63, 101), (32, 50), (5000, 48), (40, 33)])
+def test_it_is_the_enlarged_model_applied_to_the_photo(size: tuple[int, int]) -> None:
+    photo = colours(*size, 3)
+    height, width = min(32, size[0]), min(31, size[1])
+    small, cartoon = colours(height, width, 3, seed=1), colours(height, width, 3, seed=2)
+    guide, target = small / np.float32(255), cartoon / np.float32(255)
+    slope = local_slope(guide, target)
+    slope, offset = (
+        cv2.resize(model, size[::-1], interpolation=cv2.INTER_LINEAR)
+        for model in (slope, target - slope * guide)
+    )
+    expected = np.clip(np.rint(slope * photo + offset * 255), 0, 255)
+    difference = np.abs(whole(photo, small, cartoon) - expected)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.001
+
+
+def test_a_linear_change_of_colours_is_carried_over() -> None:
+    # The same waves, reduced; the cartoon is half as bright and lifted.
+    y, x = np.mgrid[0:120, 0:180]
+    wave = 127 + 60 * np.sin(x / 9) + 60 * np.cos(y / 7)
+    photo = np.repeat(wave[..., None], 3, axis=2).astype(np.uint8)
+    small = np.asarray(Image.fromarray(photo).resize((60, 40), Image.Resampling.BICUBIC))
+    cartoon = np.rint(0.5 * small + 40).astype(np.uint8)
+    assert np.abs(whole(photo, small, cartoon) - (0.5 * photo + 40)).mean() < 1
 
 
 def test_strips_make_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
-    from toonbox.engine import guided
-
-    photo = np.random.default_rng(1).integers(0, 256, (101, 57, 3), dtype=np.uint8)
-    slope, offset = noise(31, 17, 3), noise(31, 17, 3, seed=1)
-    whole = np.concatenate([values for _, values in upsample(photo, slope, offset)])
+    photo = colours(101, 57, 3)
+    small, cartoon = colours(31, 17, 3, seed=1), colours(31, 17, 3, seed=2)
+    expected = whole(photo, small, cartoon)
     monkeypatch.setattr(guided, "STRIP_PIXELS", 57 * 7)
-    strips = list(upsample(photo, slope, offset))
-    assert len(strips) == 15
-    np.testing.assert_allclose(np.concatenate([v for _, v in strips]), whole, atol=1e-5)
+    assert len(list(upsample(photo, small, cartoon))) == 15
+    np.testing.assert_array_equal(whole(photo, small, cartoon), expected)
 
 
 def test_differing_shapes_are_refused() -> None:
     with pytest.raises(ShapeError, match="differ"):
-        linear_model(noise(4, 4, 3), noise(4, 5, 3))
+        local_slope(noise(4, 4, 3), noise(4, 5, 3))
+    with pytest.raises(ShapeError, match="differ"):
+        list(upsample(colours(9, 9, 3), colours(4, 4, 3), colours(4, 5, 3)))

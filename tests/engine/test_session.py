@@ -71,6 +71,45 @@ def test_an_unknown_engine_is_wrong_usage(tiny_style) -> None:
         open_session(tiny_style() / "style.onnx", "tpu")
 
 
+@pytest.mark.parametrize("threads", [0, -1])
+def test_less_than_one_thread_is_wrong_usage(tiny_style, threads: int) -> None:
+    with pytest.raises(UsageError, match="threads must be at least 1"):
+        open_session(tiny_style() / "style.onnx", "onnxruntime", threads)
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider:UserWarning")
+def test_cuda_that_does_not_load_is_not_said_to_be_used(
+    tiny_style, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if session._cuda_offered():
+        pytest.skip("CUDA is there")
+    model = tiny_style() / "style.onnx"
+    monkeypatch.setattr(session, "_cuda_offered", lambda: True)
+    assert open_session(model).name == "onnxruntime"
+    with pytest.raises(MissingExtraError, match="CUDA does not load"):
+        open_session(model, "cuda")
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_network_that_fails_is_named(tiny_style, engine: str, threads: int) -> None:
+    pytest.importorskip(engine)
+    shared = open_session(tiny_style() / "style.onnx", engine, threads)
+    with pytest.raises(StyleError, match=r"style\.onnx: fails on \(1, 3, 8, 9\)"):
+        shared.run(photo(8, 9))
+    assert shared.run(photo(8, 8)).shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("end", [b"photo", b"cartoon"])
+def test_a_network_with_other_ends_is_no_style(tiny_style, engine: str, end: bytes) -> None:
+    pytest.importorskip(engine)
+    model = tiny_style() / "style.onnx"
+    model.write_bytes(model.read_bytes().replace(end, end[::-1]))
+    with pytest.raises(StyleError, match=r"(?s)style\.onnx: .*" + end.decode()):
+        open_session(model, engine)
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_a_damaged_or_missing_network_is_named(tmp_path: Path, engine: str) -> None:
     pytest.importorskip(engine)
@@ -80,6 +119,14 @@ def test_a_damaged_or_missing_network_is_named(tmp_path: Path, engine: str) -> N
     broken.write_bytes(b"this is no network")
     with pytest.raises(StyleError, match=r"broken\.onnx: not a network"):
         open_session(broken, engine)
+
+
+def test_two_threads_of_one_core_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session.os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 5}, raising=False)
+    monkeypatch.setattr(session, "_siblings", lambda p: f"{p % 4},{p % 4 + 4}")
+    assert available_processors() == 4
+    monkeypatch.undo()
+    assert session._siblings(10**6) == "1000000"
 
 
 def test_there_is_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:

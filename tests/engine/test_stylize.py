@@ -92,6 +92,21 @@ def test_tiles_make_no_seam(style, monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.abs(tiled.astype(int) - whole).max() <= 1
 
 
+@pytest.mark.parametrize("size", [(3, 5000), (5000, 3), (100, 3000)])
+def test_long_pictures_keep_their_shape(style, monkeypatch: pytest.MonkeyPatch, size) -> None:
+    monkeypatch.setattr(stylize, "TILE", 128)
+    monkeypatch.setattr(stylize, "MARGIN", 32)
+    result = style(photo(*size))
+    assert result.shape == (*size, 3)
+    assert result.flags.c_contiguous
+
+
+def test_a_network_that_changes_the_size_is_no_style(style, monkeypatch) -> None:
+    monkeypatch.setattr(style.session, "run", lambda photo: photo[..., ::2, ::2])
+    with pytest.raises(StyleError, match="tiny: made"):
+        style(photo(16, 16))
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -48,11 +48,13 @@ def open_session(model: Path, engine: str = "auto", threads: int | None = None) 
     threads = available_processors() if threads is None else threads
     if threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
-    if engine == "auto":
-        engine = _best_engine()
-    if engine == "openvino":
+    chosen = _best_engine() if engine == "auto" else engine
+    if chosen == "openvino":
         return OpenVinoSession(model, threads)
-    return OnnxRuntimeSession(model, threads, cuda=engine == "cuda")
+    session = OnnxRuntimeSession(model, threads, cuda=chosen == "cuda")
+    if engine == "cuda" and session.name != "cuda":
+        raise MissingExtraError("CUDA does not load: pip install 'onnxruntime-gpu[cuda,cudnn]'")
+    return session
 
 
 def _best_engine() -> str:
@@ -162,4 +164,6 @@ class OpenVinoSession:
         except RuntimeError as error:
             raise StyleError(f"{self._path}: fails on {photo.shape}: {error}") from error
         result: FloatArray = np.array(request.get_tensor("cartoon").data, dtype=np.float32)
+        if not result.size:  # what a failure looks like with one thread
+            raise StyleError(f"{self._path}: fails on {photo.shape}")
         return result

@@ -58,7 +58,8 @@ def read_card(folder: Path) -> Card:
     for field in fields(Card):
         value = values.get(field.name)
         if type(value) is not field.type:
-            raise StyleError(f"{file}: {field.name} should be {field.type}, found {value!r}")
+            wanted = "a number" if field.type is int else "a text"
+            raise StyleError(f"{file}: {field.name} should be {wanted}, found {value!r}")
         known[field.name] = value
     card = Card(**known)
     if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
@@ -81,7 +82,7 @@ def _toml(value: str | int) -> str:
     if isinstance(value, int):
         return str(value)
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    printable = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped)
+    printable = "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped)
     return f'"{printable}"'
 
 
