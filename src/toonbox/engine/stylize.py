@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from toonbox.engine.guided import upsample
+from toonbox.engine.guided import STRIP_PIXELS, upsample
 from toonbox.engine.session import Session, open_session
 from toonbox.engine.style import DEFAULT_STYLE, MODEL, Card, find_style, read_card
 from toonbox.errors import ShapeError, StyleError, UsageError
@@ -100,8 +100,14 @@ class Style:
 
 
 def _blend(photo: Uint8Array, cartoon: Uint8Array, strength: float) -> Uint8Array:
-    """Mix a cartoon into its photo; Pillow does it without a copy in floats."""
-    return np.array(Image.blend(Image.fromarray(photo), Image.fromarray(cartoon), strength))
+    """Mix a cartoon into its photo, in strips: floats of a whole photo may be too many."""
+    mixed = np.empty_like(photo)
+    rows = max(1, STRIP_PIXELS // photo.shape[1])
+    for top in range(0, photo.shape[0], rows):
+        strip = slice(top, top + rows)
+        levels = photo[strip] * np.float32(1 - strength) + cartoon[strip] * np.float32(strength)
+        mixed[strip] = np.rint(levels, out=levels)
+    return mixed
 
 
 def load_style(
