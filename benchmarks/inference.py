@@ -97,7 +97,6 @@ def our_style(folder: Path) -> Path:
             config_sha256="",
             size_multiple=config.size_multiple,
             working_resolution=720,
-            preview=None,
         )
 
 

@@ -89,7 +89,13 @@ def test_the_card_tells_where_it_comes_from(style: Path, run: Path) -> None:
     assert (card["size_multiple"], card["working_resolution"]) == (8, 96)
     assert card["config_sha256"] == load_config(run / "config.toml", None, None).sha256()
     with Image.open(style / "preview.png") as preview:
-        assert preview.size == (3 * 324, 2 * 324)
+        picture = np.asarray(preview.convert("RGB"))
+    with Image.open(export.PREVIEW_PHOTO) as opened:
+        photo = np.asarray(opened.convert("RGB"))
+    assert picture.shape == (2 * photo.shape[0], photo.shape[1], 3)
+    assert (picture[: len(photo)] == photo).all()
+    cartoon = load_style(style, engine="onnxruntime")(photo)
+    assert np.abs(picture[len(photo) :].astype(int) - cartoon).max() <= 1
 
 
 def test_an_existing_style_is_kept(style: Path, run: Path) -> None:
@@ -105,7 +111,7 @@ def test_a_network_that_does_not_survive_the_conversion_is_refused(
     good = onnx.load(style / "style.onnx")
     monkeypatch.setattr(export, "to_onnx", lambda *_: good)
     other = SizedGenerator(generator(0.2))
-    card = {**DESCRIBED, "data": "", "version": "1", "config_sha256": "", "preview": None}
+    card = {**DESCRIBED, "data": "", "version": "1", "config_sha256": ""}
     with pytest.raises(ExportError, match=r"at 64x64 the exported style differs"):
         write_style(other, tmp_path / "s", size_multiple=8, working_resolution=96, **card)
     assert list((tmp_path / "s").iterdir()) == []
@@ -122,13 +128,12 @@ def test_weights_that_float16_cannot_hold_stay_float32(tmp_path: Path) -> None:
     with torch.no_grad():
         network.stem[0].weight *= 1e6  # beyond float16's 65504
         network.head.weight *= 1e-6
-    card = {**DESCRIBED, "data": "", "version": "1", "config_sha256": "", "preview": None}
+    card = {**DESCRIBED, "data": "", "version": "1", "config_sha256": ""}
     folder = write_style(
         SizedGenerator(network), tmp_path / "s", size_multiple=8, working_resolution=96, **card
     )
     kinds = {t.data_type for t in onnx.load(folder / "style.onnx").graph.initializer if t.dims}
     assert onnx.TensorProto.FLOAT16 not in kinds
-    assert not (folder / "preview.png").exists()
     load_style(folder, engine="onnxruntime")
 
 

@@ -16,22 +16,20 @@ from torch import Tensor, nn
 
 from toonbox.checkpoint import load_generator
 from toonbox.engine.session import open_session
-from toonbox.engine.style import Card, write_card
+from toonbox.engine.style import SHIPPED, Card, write_card
+from toonbox.engine.stylize import load_style
 from toonbox.errors import ExportError, OutputError
 from toonbox.files import replacing
 from toonbox.networks.generator import Generator, pad_to_multiple
-from toonbox.pixels import Uint8Array
 from toonbox.training.config import load_config
 from toonbox.training.folders import TrainingData
-from toonbox.training.grid import load_samples, sample_pairs
 from toonbox.version import __version__
 
 PARITY_SIZES = ((64, 64), (97, 131), (33, 200), (1, 9), (240, 77))
 PARITY_TOLERANCE = 1e-3
 HALF_TOLERANCE = 1 / 255
 OPSET = 20
-PREVIEW_SIDE = 320
-PREVIEW_PAIRS = 3
+PREVIEW_PHOTO = SHIPPED / "preview-photo.jpg"
 
 
 class SizedGenerator(nn.Module):
@@ -81,7 +79,6 @@ def export_run(
     generator = load_generator(run / "generator.safetensors")
     pictures = TrainingData.load(run / "data.json")
     counted = f"{len(pictures.photos.files)} photos, {len(pictures.cartoons.files)} cartoons"
-    samples = load_samples(pictures.validation[:PREVIEW_PAIRS], PREVIEW_SIDE)
     return write_style(
         SizedGenerator(generator),
         folder,
@@ -93,7 +90,6 @@ def export_run(
         config_sha256=config.sha256(),
         size_multiple=config.generator.size_multiple,
         working_resolution=working_resolution,
-        preview=sample_pairs(generator, samples),
         force=force,
     )
 
@@ -110,7 +106,6 @@ def write_style(
     config_sha256: str,
     size_multiple: int,
     working_resolution: int,
-    preview: Uint8Array | None,
     force: bool = False,
 ) -> Path:
     """Write `style.onnx`, `card.toml` and `preview.png`.
@@ -121,7 +116,6 @@ def write_style(
         name, version, description, licence, data, config_sha256: for the card.
         size_multiple: the network's size rule.
         working_resolution: short side at which the network works, pixels.
-        preview: (H, W, 3), or None for a style without one.
         force: replace a style that is there.
     Returns:
         The folder.
@@ -144,11 +138,6 @@ def write_style(
         except ExportError:
             onnx.save(model, temporary)
         sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    if preview is None:
-        (folder / "preview.png").unlink(missing_ok=True)
-    else:
-        with replacing(folder / "preview.png") as temporary:
-            Image.fromarray(preview).save(temporary, optimize=True)
     card = Card(
         name=name,
         version=version,
@@ -161,7 +150,17 @@ def write_style(
         onnx_sha256=sha256,
     )
     write_card(card, folder)
+    draw_preview(folder)
     return folder
+
+
+def draw_preview(folder: Path) -> None:
+    """Write a style's `preview.png`: the same photo for every style, above its cartoon."""
+    with Image.open(PREVIEW_PHOTO) as opened:
+        photo = np.asarray(opened.convert("RGB"))
+    cartoon = load_style(folder, engine="onnxruntime")(photo)
+    with replacing(folder / "preview.png") as temporary:
+        Image.fromarray(np.vstack([photo, cartoon])).save(temporary, optimize=True)
 
 
 def to_onnx(network: nn.Module, size_multiple: int) -> onnx.ModelProto:

@@ -107,7 +107,6 @@ def import_published(
         config_sha256="",
         size_multiple=AuthorsGenerator.size_multiple,
         working_resolution=720,
-        preview=None,
         force=force,
     )
 

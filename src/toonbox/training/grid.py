@@ -47,16 +47,6 @@ def sample_grid(generator: nn.Module, photos: Tensor) -> Uint8Array:
     return np.vstack(rows)
 
 
-@torch.no_grad()
-def sample_pairs(generator: nn.Module, photos: Tensor) -> Uint8Array:
-    """Draw photos above what the generator makes of them: (2 * (H + GAP), N * (W + GAP), 3)."""
-    columns = [
-        np.vstack([_framed(_picture(t)) for t in (photo[None], generator(photo[None]))])
-        for photo in photos
-    ]
-    return np.hstack(columns)
-
-
 def _picture(image: Tensor) -> Uint8Array:
     return to_uint8(image[0].permute(1, 2, 0).numpy())
 
