@@ -31,25 +31,37 @@ def test_every_style_with_its_card(arguments, own_styles, capsys):
     assert lines[number + 1].strip() == str(own_styles)
 
 
-def test_columns_line_up(monkeypatch, capsys):
-    from toonbox.engine.style import Card
+@pytest.fixture
+def no_styles(tmp_path, monkeypatch):
+    monkeypatch.setattr("toonbox.engine.style.SHIPPED", tmp_path / "shipped")
+    monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / "mine"))
+    return tmp_path / "mine"
 
-    def card(name, version):
-        return Card(name, version, "Words", 8, 720, "CC0", "data", "", "")
 
-    found = [(card("a", "10.0.0"), Path("/x/a")), (card("longer", "1"), Path("/x/longer"))]
-    monkeypatch.setattr("toonbox.engine.style.list_styles", lambda: found)
+def test_columns_line_up(tiny_style, no_styles, capsys):
+    words = {"description": "Words", "licence": "CC0"}
+    a = tiny_style("a", to=no_styles, version="10.0.0", **words)
+    longer = tiny_style("longer", to=no_styles, version="1", **words)
     assert run() == 0
     assert capsys.readouterr().out.splitlines() == [
         "a       10.0.0  CC0  Words",
-        "        /x/a",
+        f"        {a}",
         "longer  1       CC0  Words",
-        "        /x/longer",
+        f"        {longer}",
     ]
 
 
-def test_none(monkeypatch, capsys):
-    monkeypatch.setattr("toonbox.engine.style.list_styles", list)
+def test_a_damaged_style_is_named_and_the_others_listed(tiny_style, no_styles, capsys):
+    tiny_style("good", to=no_styles)
+    (tiny_style("bad", to=no_styles) / "card.toml").write_text("nonsense")
+    assert run() == 1
+    printed = capsys.readouterr()
+    assert printed.out.startswith("good")
+    assert "bad" in printed.err
+    assert "card.toml" in printed.err
+
+
+def test_none(no_styles, capsys):
     assert run() == 0
     assert capsys.readouterr().err == "toonbox: there are no styles\n"
 

@@ -81,3 +81,11 @@ def test_cache_folder_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     assert weights_cache.cache_folder() == tmp_path / "b" / "toonbox"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert weights_cache.cache_folder() == Path.home() / ".cache" / "toonbox"
+
+
+def test_a_terminal_sees_the_download(served, monkeypatch, capsys) -> None:
+    folder, address = served
+    (folder / "w.pth").write_bytes(b"x" * 3000)
+    monkeypatch.setattr(weights_cache.sys.stderr, "isatty", lambda: True, raising=False)
+    weights_cache.fetch(f"{address}/w.pth", hashlib.sha256(b"x" * 3000).hexdigest())
+    assert "Downloading weights" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from toonbox.cli.extras import learning_half
+from toonbox.errors import StyleError
 
 styles = typer.Typer(rich_markup_mode=None)
 
@@ -26,18 +27,26 @@ def choose(context: typer.Context) -> None:
 @styles.command("list")
 def list_all() -> None:
     """List every style: name, version, licence, description, folder."""
-    from toonbox.engine.style import list_styles
+    from toonbox.engine.style import find_style, read_card, style_names
 
-    found = list_styles()
-    if not found:
-        typer.echo("toonbox: there are no styles", err=True)
-        return
+    found, damaged = [], False
+    for name in style_names():
+        folder = find_style(name)
+        try:
+            found.append((read_card(folder), folder))
+        except StyleError as error:
+            typer.echo(f"toonbox: {error}", err=True)
+            damaged = True
     rows = [(card.name, card.version, card.licence, card.description) for card, _ in found]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     for row, (_, folder) in zip(rows, found, strict=True):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         typer.echo("  ".join([*cells, row[3]]).rstrip())
         typer.echo(" " * (widths[0] + 2) + str(folder))
+    if damaged:
+        raise typer.Exit(1)
+    if not found:
+        typer.echo("toonbox: there are no styles", err=True)
 
 
 @styles.command("import")

@@ -2,9 +2,12 @@
 
 import hashlib
 import os
+import sys
 from pathlib import Path
 
 import pooch
+from rich.console import Console
+from rich.progress import DownloadColumn, Progress
 
 from toonbox.errors import WeightsError
 
@@ -47,11 +50,32 @@ def fetch(url: str, sha256: str, *, offline: bool = False) -> Path:
                 known_hash=f"sha256:{sha256}",
                 fname=target.name,
                 path=folder,
-                progressbar=False,
+                progressbar=_Bar() if sys.stderr.isatty() else False,
             )
         )
     except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong hash ValueError
         raise WeightsError(f"{target.name} could not be downloaded from {url}: {error}") from error
+
+
+class _Bar:
+    """A download's progress on standard error, with the methods that pooch asks for."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._bar = Progress(
+            *Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True)
+        )
+        self._task = self._bar.add_task("Downloading weights", total=None)
+
+    def update(self, count: int) -> None:
+        self._bar.start()
+        self._bar.update(self._task, total=self.total, advance=count)
+
+    def reset(self) -> None:
+        self._bar.reset(self._task)
+
+    def close(self) -> None:
+        self._bar.stop()
 
 
 def _sha256(file: Path) -> str:

@@ -71,7 +71,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C, when the step is done and a checkpoint written.
     """
     fabric = fabric or new_fabric(options)
-    state = new_state(config, fabric, features and features.to(fabric.device))
+    state = new_state(config, fabric, features and channels_last(features.to(fabric.device)))
     vgg = channels_last(vgg.to(fabric.device))
     checkpoint = options.out / "checkpoint.pt"
     if checkpoint.exists():
