@@ -10,6 +10,7 @@ from toonbox.losses import (
     discriminator_loss,
     generator_loss,
     gradient_loss,
+    reconstruction_loss,
     structure_loss,
     total_variation,
     weighted_sum,
@@ -32,9 +33,13 @@ def test_a_discriminator_that_cannot_tell_has_a_quarter() -> None:
     assert discriminator_loss(half, half).item() == pytest.approx(0.25)
 
 
-def test_content_is_the_mean_distance_whatever_the_size() -> None:
+def test_content_is_relative_to_the_photos_features_whatever_the_size() -> None:
     for shape in ((1, 4, 2, 2), (3, 16, 5, 7)):
-        assert content_loss(torch.ones(shape), torch.full(shape, 3.0)).item() == pytest.approx(2)
+        for scale in (0.01, 100.0):
+            photo = torch.full(shape, -2 * scale)
+            assert content_loss(photo * 1.5, photo).item() == pytest.approx(0.5)
+            assert content_loss(photo, photo).item() == 0
+    assert content_loss(torch.zeros(1, 2, 2, 2), torch.zeros(1, 2, 2, 2)).item() == 0
     with pytest.raises(ShapeError, match="shape"):
         content_loss(torch.zeros(1, 2, 2, 2), torch.zeros(1, 1, 2, 2))
 
@@ -68,6 +73,13 @@ def test_gradient_loss_ignores_a_constant() -> None:
     edge = torch.zeros(1, 1, 1, 2)
     edge[..., 1] = 1
     assert gradient_loss(edge.expand(1, 1, 2, 2), torch.zeros(1, 1, 2, 2)).item() == 1
+
+
+def test_reconstruction_of_literal_numbers() -> None:
+    output = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
+    # L1: half the pixels off by 1; differences: 0 downwards, 1 sideways.
+    assert reconstruction_loss(output, torch.zeros(1, 1, 2, 2)).item() == pytest.approx(1.5)
+    assert reconstruction_loss(output, output * 0, 0.0).item() == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,7 @@ def test_a_run_leaves_all_that_is_needed(straight: Path) -> None:
     events = EventAccumulator(str(straight / "tensorboard"))
     events.Reload()
     assert [e.step for e in events.Scalars("adversarial/structure")] == [3, 4, 5, 6]
-    assert [e.step for e in events.Scalars("pre-training/l1")] == [1, 2]
+    assert [e.step for e in events.Scalars("pre-training/reconstruction")] == [1, 2]
 
 
 def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
@@ -142,6 +142,20 @@ def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
     prepare_run(tiny_config(steps=9, **values), straight, data)
     assert "steps = 9" in (straight / "config.toml").read_text()
     (straight / "config.toml").write_text(before)
+
+
+def test_loss_weights_may_be_retuned_on_demand(straight: Path, tmp_path: Path, tiny_config) -> None:
+    data = TrainingData.load(straight / "data.json")
+    values = {"steps": 4, "pretrain": {"steps": 2, "segments": 8}}
+    prepare_run(tiny_config(**values), tmp_path, data)
+    weights = {"weights": {"texture": 3.0, "reconstruction": 1.0}}
+    with pytest.raises(TrainingError, match="--retune"):
+        prepare_run(tiny_config(**values, **weights), tmp_path, data)
+    prepare_run(tiny_config(**values, **weights), tmp_path, data, retune=True)
+    assert "texture = 3.0" in (tmp_path / "config.toml").read_text()
+    assert "texture = 1.0" in (tmp_path / "config-1.toml").read_text()
+    with pytest.raises(TrainingError, match="another configuration"):
+        prepare_run(tiny_config(**values, seed=7), tmp_path, data, retune=True)
 
 
 def test_ctrl_c_finishes_the_step_and_saves(

@@ -105,11 +105,21 @@ def test_the_surface_weight_alone_pulls_towards_the_cartoons(tiny_config) -> Non
         assert state.generator(photo).mean() > photo.mean() + 0.2
 
 
+def test_reconstruction_holds_on_to_the_target(tiny_config) -> None:
+    state = state_of(tiny_config(weights={"reconstruction": 5.0}, learning_rate=2e-3))
+    photo = batch()
+    target = (photo * 0.5 + 0.2).clamp(-1, 1)
+    losses = []
+    for state.step in range(40):
+        losses.append(adversarial_step(state, photo, batch(1), vgg(), Here(), target))
+    assert losses[-1]["reconstruction"] < 0.5 * losses[0]["reconstruction"]
+
+
 def test_pretraining_learns_its_target(tiny_config) -> None:
     state = state_of(tiny_config(pretrain={"learning_rate": 3e-3, "gradient_weight": 0.1}))
     photo = batch()
     target = (photo * 0.5 + 0.2).clamp(-1, 1)
-    losses = [pretrain_step(state, photo, target)["l1"].item() for _ in range(60)]
+    losses = [pretrain_step(state, photo, target)["reconstruction"].item() for _ in range(60)]
     assert losses[-1] < 0.4 * losses[0]
 
 

@@ -49,6 +49,9 @@ def train(
     offline: Annotated[bool, typer.Option(help="Never download.")] = False,
     sample_every: Annotated[int, typer.Option(min=1)] = 250,
     checkpoint_minutes: Annotated[float, typer.Option(min=0)] = 5.0,
+    retune: Annotated[
+        bool, typer.Option("--retune", help="Go on with other loss weights than before.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Check the pictures and stop.")] = False,
 ) -> None:
     """Train a style on your own pictures.
@@ -90,7 +93,7 @@ def train(
     )
     fabric = new_fabric(options)
     if fabric.is_global_zero:
-        prepare_run(settings, out, data)
+        prepare_run(settings, out, data, retune)
     fabric.barrier()
     run(
         settings,

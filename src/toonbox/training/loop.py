@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -101,9 +102,10 @@ def one_step(
 ) -> dict[str, Tensor]:
     """Do the update that the step's phase asks for."""
     images = {name: _to_signed(t, state.fabric.device) for name, t in batch.items()}
+    photo, target = images["photo"], images.get("target")
     if state.step < state.config.pretrain.steps:
-        return pretrain_step(state, images["photo"], images.get("target", images["photo"]))
-    return adversarial_step(state, images["photo"], images["cartoon"], vgg, workers)
+        return pretrain_step(state, photo, photo if target is None else target)
+    return adversarial_step(state, photo, images["cartoon"], vgg, workers, target)
 
 
 def _to_signed(batch: Tensor, device: torch.device) -> Tensor:
@@ -117,15 +119,11 @@ def batches(
     """Give the batches from the state's step to the end, phase by phase."""
     config, fabric = state.config, state.fabric
     share = (fabric.global_rank, fabric.world_size)
-    pretraining = CropBatches(
-        data.photos,
-        None,
-        config.crops,
-        config.seed,
-        share,
-        reconstruction_target(config.pretrain),
-    )
-    adversarial = CropBatches(data.photos, data.cartoons, config.crops, config.seed, share)
+    target = reconstruction_target(config.pretrain)
+    held = target if config.weights.reconstruction else None
+    source = (config.crops, config.seed, share)
+    pretraining = CropBatches(data.photos, None, *source, target)
+    adversarial = CropBatches(data.photos, data.cartoons, *source, held)
     for phase, end in (
         (pretraining, config.pretrain.steps),
         (adversarial, config.total_steps),
@@ -185,21 +183,34 @@ def save(state: TrainingState, out: Path) -> None:
     save_generator(generator, out / "generator.safetensors")
 
 
-def prepare_run(config: TrainConfig, out: Path, data: TrainingData) -> None:
+def prepare_run(config: TrainConfig, out: Path, data: TrainingData, retune: bool = False) -> None:
     """Make the run's folder: resolved configuration, data and environment.
 
+    Args:
+        config: what is learnt; `steps` may always differ from what the run began with.
+        out: the run's folder.
+        data: the pictures.
+        retune: go on although the configuration has changed. The networks and the seed must be
+            the same; the earlier configuration is kept beside the new one.
     Raises:
-        TrainingError: it holds a run of another configuration; only `steps` may grow.
+        TrainingError: it holds a run of another configuration.
     """
     out.mkdir(parents=True, exist_ok=True)
     file = out / "config.toml"
     if file.exists():
         before = load_config(file, None, None)
-        if replace(before, steps=config.steps) != config:
+        fixed: dict[str, Any] = {"steps": config.steps}
+        if retune:
+            tunable = ("learning_rate", "structure", "weights", "texture", "photo_guided_filter")
+            fixed |= {name: getattr(config, name) for name in tunable}
+        if replace(before, **fixed) != config:
             raise TrainingError(
                 f"{out}: holds a run of another configuration; choose another --out, or the same "
-                "options to go on"
+                "options to go on" + ("" if retune else ", or --retune to change loss weights")
             )
+        if replace(before, steps=config.steps) != config:
+            earlier = len(list(out.glob("config-*.toml"))) + 1
+            file.rename(out / f"config-{earlier}.toml")
     save_config(config, file)
     data.save(out / "data.json")
     with replacing(out / "environment.json") as temporary:

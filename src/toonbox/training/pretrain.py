@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
-from toonbox.losses import gradient_loss
+from toonbox.losses import reconstruction_loss
 from toonbox.pixels import Uint8Array
 from toonbox.representations.classical import classical_cartoon
 from toonbox.training.config import PretrainConfig
@@ -32,8 +32,7 @@ def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[s
     config = state.config.pretrain
     with state.fabric.autocast():
         output = state.generator(photo)
-    losses = {"l1": (output - target).abs().mean(), "gradient": gradient_loss(output, target)}
-    total = losses["l1"] + config.gradient_weight * losses["gradient"]
-    update(state, state.generator, state.generator_optimizer, total, config.learning_rate)
+    loss = reconstruction_loss(output, target, config.gradient_weight)
+    update(state, state.generator, state.generator_optimizer, loss, config.learning_rate)
     state.average.update_parameters(state.generator)
-    return losses
+    return {"reconstruction": loss}

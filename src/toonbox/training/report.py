@@ -46,7 +46,7 @@ class Reporter:
         self, state: TrainingState, options: RunOptions, samples: Tensor, stack: ExitStack
     ) -> None:
         self.state, self.options, self.samples = state, options, samples
-        self.writer = SummaryWriter(str(options.out / "tensorboard"), purge_step=state.step)
+        self.writer = SummaryWriter(str(options.out / "tensorboard"), purge_step=state.step + 1)
         stack.callback(self.writer.close)
         console = Console(stderr=True)
         self.bar = Progress(

@@ -15,6 +15,7 @@ from toonbox.losses import (
     content_loss,
     discriminator_loss,
     generator_loss,
+    reconstruction_loss,
     structure_loss,
     total_variation,
     weighted_sum,
@@ -63,6 +64,7 @@ def adversarial_step(
     cartoon: Tensor,
     vgg: Callable[[Tensor], Tensor],
     workers: Executor,
+    target: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Update the discriminators, then the generator.
 
@@ -75,6 +77,7 @@ def adversarial_step(
         cartoon: same shape and range, unpaired.
         vgg: the frozen feature network, (B, 3, H, W) to (B, C, h, w).
         workers: processes for the superpixels.
+        target: (B, 3, H, W) in [-1, 1], of pre-training; None for no reconstruction loss.
     Returns:
         Scalar losses by name.
     Source:
@@ -131,6 +134,8 @@ def adversarial_step(
             "tv": total_variation(output),
             "colour": colour_loss(output, photo),
         }
+        if target is not None:
+            losses["reconstruction"] = reconstruction_loss(output, target)
     total = weighted_sum(losses, config.weights)
     update(state, state.generator, state.generator_optimizer, total, config.learning_rate)
     state.average.update_parameters(state.generator)
