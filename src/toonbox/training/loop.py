@@ -68,7 +68,7 @@ def train(
         features: frozen features for the discriminators, None for those from scratch.
         fabric: a launched Fabric, or None for one made from `options`.
     Raises:
-        TrainingError: the run folder belongs to another configuration, or training diverged.
+        TrainingError: a loss or gradient is not a number; the last checkpoint is good.
         KeyboardInterrupt: after Ctrl-C, when the step is done and a checkpoint written.
     """
     fabric = fabric or new_fabric(options)

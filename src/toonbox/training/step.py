@@ -58,6 +58,35 @@ class Palette:
         return image.gather(1, index) * self.gain + self.lift
 
 
+@dataclass(frozen=True)
+class Views:
+    """What the discriminators see of pictures in one step; one draw serves both domains."""
+
+    channel_weights: Tensor
+    cartoon_palette: Palette | None
+    output_palette: Palette | None
+
+    @classmethod
+    def draw(cls, state: TrainingState, photo: Tensor, random: torch.Generator) -> "Views":
+        """Draw for one step and this process's share of its joint batch."""
+        fabric = state.fabric
+        weights = draw_channel_weights(state.config.texture, random)
+        if not state.config.discriminators.palette_blind:
+            return cls(weights, None, None)
+        share = (fabric.global_rank, fabric.world_size)
+        count = len(photo) * fabric.world_size
+        return cls(weights, *(Palette.draw(count, share, random, photo.device) for _ in "ab"))
+
+    def surface(self, image: Tensor, palette: Palette | None) -> Tensor:
+        """Give the surface representation, its colours changed if a palette is given."""
+        smooth = surface(image)
+        return smooth if palette is None else palette.apply(smooth)
+
+    def texture(self, image: Tensor) -> Tensor:
+        """Give the texture representation."""
+        return texture(image, self.channel_weights)
+
+
 def adversarial_step(
     state: TrainingState,
     photo: Tensor,
@@ -80,22 +109,15 @@ def adversarial_step(
         target: (B, 3, H, W) in [-1, 1], of pre-training; None for no reconstruction loss.
     Returns:
         Scalar losses by name.
+    Raises:
+        TrainingError: a loss or gradient is not a number.
     Source:
         Wang & Yu 2020, section 3.4; the order of the authors' code (discriminators see the
         generator before its update).
     """
     config, fabric = state.config, state.fabric
     random = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
-    channel_weights = draw_channel_weights(config.texture, random)
-    share = (fabric.global_rank, fabric.world_size)
-    drawn = [
-        Palette.draw(len(photo) * fabric.world_size, share, random, photo.device) for _ in "ab"
-    ]
-    blind = config.discriminators.palette_blind
-
-    def surface_seen(image: Tensor, palette: Palette) -> Tensor:
-        return palette.apply(surface(image)) if blind else surface(image)
-
+    views = Views.draw(state, photo, random)
     with fabric.autocast():
         output = state.generator(photo)
     if config.photo_guided_filter:
@@ -103,32 +125,14 @@ def adversarial_step(
     window = draw_window(output.shape[-2:], config.structure.window, random)
     segments = submit_structure(output[window], config.structure, workers)
 
-    fake = output.detach()
-    d_surface = _update_discriminator(
-        state,
-        state.surface_discriminator,
-        state.surface_optimizer,
-        surface_seen(cartoon, drawn[0]),
-        surface_seen(fake, drawn[1]),
-    )
-    d_texture = _update_discriminator(
-        state,
-        state.texture_discriminator,
-        state.texture_optimizer,
-        texture(cartoon, channel_weights),
-        texture(fake, channel_weights),
-    )
-
+    discriminator_losses = update_discriminators(state, views, cartoon, output.detach())
     with fabric.autocast(), torch.no_grad():
         features_of_photo = vgg(photo[window])
         features_of_structure = vgg(collect_structure(segments, photo))
-    with fabric.autocast(), frozen(state.surface_discriminator, state.texture_discriminator):
+    with fabric.autocast():
         features_of_output = vgg(output[window])
         losses = {
-            "surface": generator_loss(state.surface_discriminator(surface_seen(output, drawn[1]))),
-            "texture": generator_loss(
-                state.texture_discriminator(texture(output, channel_weights))
-            ),
+            **adversarial_losses(state, views, output),
             "structure": structure_loss(features_of_output, features_of_structure),
             "content": content_loss(features_of_output, features_of_photo),
             "tv": total_variation(output),
@@ -139,7 +143,39 @@ def adversarial_step(
     total = weighted_sum(losses, config.weights)
     update(state, state.generator, state.generator_optimizer, total, config.learning_rate)
     state.average.update_parameters(state.generator)
-    return {**losses, "surface_discriminator": d_surface, "texture_discriminator": d_texture}
+    return losses | discriminator_losses
+
+
+def adversarial_losses(state: TrainingState, views: Views, output: Tensor) -> dict[str, Tensor]:
+    """Let both discriminators judge the outputs, without gradients for their own weights."""
+    with frozen(state.surface_discriminator, state.texture_discriminator):
+        smooth = views.surface(output, views.output_palette)
+        return {
+            "surface": generator_loss(state.surface_discriminator(smooth)),
+            "texture": generator_loss(state.texture_discriminator(views.texture(output))),
+        }
+
+
+def update_discriminators(
+    state: TrainingState, views: Views, cartoon: Tensor, output: Tensor
+) -> dict[str, Tensor]:
+    """Teach both discriminators to tell cartoons from outputs, each in its representation."""
+    return {
+        "surface_discriminator": _update_discriminator(
+            state,
+            state.surface_discriminator,
+            state.surface_optimizer,
+            views.surface(cartoon, views.cartoon_palette),
+            views.surface(output, views.output_palette),
+        ),
+        "texture_discriminator": _update_discriminator(
+            state,
+            state.texture_discriminator,
+            state.texture_optimizer,
+            views.texture(cartoon),
+            views.texture(output),
+        ),
+    }
 
 
 def _update_discriminator(
@@ -149,13 +185,13 @@ def _update_discriminator(
     cartoon: Tensor,
     output: Tensor,
 ) -> Tensor:
+    # One forward pass for both, so that spectral normalisation iterates once.
     with state.fabric.autocast():
         both = discriminator(torch.cat([cartoon, output]))
     maps = [both] if isinstance(both, Tensor) else both
     halves = [scores.chunk(2) for scores in maps]
     loss = discriminator_loss([h[0] for h in halves], [h[1] for h in halves])
-    rate = state.config.discriminators.learning_rate
-    update(state, discriminator, optimizer, loss, rate)
+    update(state, discriminator, optimizer, loss, state.config.discriminators.learning_rate)
     return loss
 
 
