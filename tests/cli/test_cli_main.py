@@ -155,7 +155,7 @@ def test_errors_are_one_line(error, code, capsys, monkeypatch):
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("toonbox.engine.style.list_styles", fails)
+    monkeypatch.setattr("toonbox.engine.style.style_names", fails)
     assert exit_of("styles") == code
     assert capsys.readouterr().err == "toonbox: a b\n"
 
@@ -164,7 +164,7 @@ def test_unexpected_errors_are_not_hidden(monkeypatch):
     def fails():
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("toonbox.engine.style.list_styles", fails)
+    monkeypatch.setattr("toonbox.engine.style.style_names", fails)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         main(["styles"])
 
@@ -174,6 +174,6 @@ def test_remarks_of_the_library_are_shown(monkeypatch, capsys):
         logging.getLogger("toonbox.media").warning("%s: a remark", "x.gif")
         return []
 
-    monkeypatch.setattr("toonbox.engine.style.list_styles", remarks)
+    monkeypatch.setattr("toonbox.engine.style.style_names", remarks)
     assert exit_of("styles") == 0
     assert "toonbox: x.gif: a remark\n" in capsys.readouterr().err
