@@ -51,7 +51,7 @@ def content_loss(features_of_output: Tensor, features_of_photo: Tensor) -> Tenso
         features_of_output: (B, C, h, w), of the injected feature network.
         features_of_photo: same shape.
     Returns:
-        Scalar, relative to the mean magnitude of the photo's features: 0 for the same, about 1
+        Scalar, relative to the mean magnitude of each photo's features: 0 for the same, about 1
         for another photo, whichever feature network and crop size. The authors' code divides
         the plain mean by the element count and multiplies by 200: their weights do not carry over.
     Raises:
@@ -63,8 +63,10 @@ def content_loss(features_of_output: Tensor, features_of_photo: Tensor) -> Tenso
             f"{tuple(features_of_photo.shape)}"
         )
     target = features_of_photo.float()
-    scale = target.detach().abs().mean().clamp_min(1e-6)
-    return functional.l1_loss(features_of_output.float(), target) / scale
+    # Picture by picture, so that a batch shared by processes gives the gradients of the whole.
+    distance = (features_of_output.float() - target).abs().mean(dim=(1, 2, 3))
+    scale = target.detach().abs().mean(dim=(1, 2, 3)).clamp_min(1e-6)
+    return (distance / scale).mean()
 
 
 def structure_loss(features_of_output: Tensor, features_of_structure: Tensor) -> Tensor:

@@ -215,7 +215,12 @@ def test_two_processes_take_the_step_of_one(
     tmp_path: Path, folders, tiny_config, vgg_file: Path
 ) -> None:
     config = tmp_path / "config.toml"
-    loop.save_config(tiny_config(steps=1, pretrain={"steps": 1, "segments": 8}), config)
+    # One step from random weights: Adam's steps, signs at first, would enlarge rounding errors.
+    values = {
+        "generator": {"base_channels": 4, "stages": 2, "residual_blocks": 1, "residual": False},
+        "discriminators": {"learning_rate": 1e-9},
+    }
+    loop.save_config(tiny_config(steps=1, pretrain={"steps": 0}, **values), config)
     for devices in (1, 2):
         command = [
             *(sys.executable, "-m", "toonbox", "train", "--device", "cpu", "--workers", "0"),
@@ -232,7 +237,7 @@ def test_two_processes_take_the_step_of_one(
             # The first moment is a sum of the gradients themselves.
             expected, found = moments["exp_avg"], two[part]["state"][index]["exp_avg"]
             scale = expected.abs().max() + 1e-12
-            assert (found - expected).abs().max() / scale < 2e-3, (part, index)
+            assert (found - expected).abs().max() / scale < 1e-3, (part, index)
 
 
 def one_thread() -> dict[str, str]:
