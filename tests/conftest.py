@@ -13,10 +13,11 @@ from toonbox.engine.style import Card, write_card
 TinyStyle = Callable[..., Path]
 
 
-def tiny_network(seed: int = 0) -> onnx.ModelProto:
+def tiny_network(seed: int = 0, knobs: int = 0) -> onnx.ModelProto:
     """photo + what three convolutions of stride 2, an enlargement and a convolution add, clipped.
 
-    Sides that are no multiples of 8 fail in its last addition.
+    Sides that are no multiples of 8 fail in its last addition. Each of `knobs` (at most three)
+    weighs one more convolution of the photo, added to one channel: the first to red.
     """
     random = np.random.default_rng(seed)
     nodes, weights, value = [], [], "photo"
@@ -38,8 +39,21 @@ def tiny_network(seed: int = 0) -> onnx.ModelProto:
     nodes += [
         helper.make_node("Resize", [value, "", "scales"], ["large"], mode="linear"),
         helper.make_node("Conv", ["large", "head"], ["added"], pads=[1, 1, 1, 1]),
-        helper.make_node("Add", ["photo", "added"], ["sum"]),
-        helper.make_node("Max", ["sum", "low"], ["lifted"]),
+        helper.make_node("Add", ["photo", "added"], ["sum0"]),
+    ]
+    for index in range(knobs):
+        kernel = np.zeros((3, 3, 3, 3), np.float32)
+        kernel[index] = random.normal(0, 0.1, (3, 3, 3))
+        weights.append(numpy_helper.from_array(kernel, f"knob{index}"))
+        weights.append(numpy_helper.from_array(np.array([index]), f"place{index}"))
+        nodes += [
+            helper.make_node("Conv", ["photo", f"knob{index}"], [f"k{index}"], pads=[1, 1, 1, 1]),
+            helper.make_node("Gather", ["knobs", f"place{index}"], [f"weight{index}"], axis=1),
+            helper.make_node("Mul", [f"k{index}", f"weight{index}"], [f"more{index}"]),
+            helper.make_node("Add", [f"sum{index}", f"more{index}"], [f"sum{index + 1}"]),
+        ]
+    nodes += [
+        helper.make_node("Max", [f"sum{knobs}", "low"], ["lifted"]),
         helper.make_node("Min", ["lifted", "high"], ["cartoon"]),
     ]
     for name, bound in (("low", -1.0), ("high", 1.0)):
@@ -48,7 +62,10 @@ def tiny_network(seed: int = 0) -> onnx.ModelProto:
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3, "h", "w"])
         for name in ("photo", "cartoon")
     ]
-    graph = helper.make_graph(nodes, "tiny", ends[:1], ends[1:], weights)
+    inputs = ends[:1]
+    if knobs:
+        inputs.append(helper.make_tensor_value_info("knobs", TensorProto.FLOAT, [1, knobs]))
+    graph = helper.make_graph(nodes, "tiny", inputs, ends[1:], weights)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 9
     onnx.checker.check_model(model)
@@ -57,12 +74,23 @@ def tiny_network(seed: int = 0) -> onnx.ModelProto:
 
 @pytest.fixture
 def tiny_style(tmp_path: Path) -> TinyStyle:
-    """Make style folders of a small seeded network: tiny_style(name="tiny", seed=0, **card)."""
+    """Make style folders of a small seeded network: tiny_style(name="tiny", seed=0, **card).
 
-    def make(name: str = "tiny", seed: int = 0, to: Path | None = None, **card: object) -> Path:
+    The network takes as many knobs as the card names, unless `network_knobs` says otherwise.
+    """
+
+    def make(
+        name: str = "tiny",
+        seed: int = 0,
+        to: Path | None = None,
+        knobs: tuple[str, ...] = (),
+        network_knobs: int | None = None,
+        **card: object,
+    ) -> Path:
         folder = (to or tmp_path / "styles") / name
         folder.mkdir(parents=True)
-        data = tiny_network(seed).SerializeToString()
+        count = len(knobs) if network_knobs is None else network_knobs
+        data = tiny_network(seed, count).SerializeToString()
         (folder / "style.onnx").write_bytes(data)
         Image.new("RGB", (8, 8)).save(folder / "preview.png")
         values: dict[str, object] = {
@@ -75,6 +103,7 @@ def tiny_style(tmp_path: Path) -> TinyStyle:
             "data": "none",
             "config_sha256": "",
             "onnx_sha256": hashlib.sha256(data).hexdigest(),
+            "knobs": knobs,
         }
         write_card(Card(**{**values, **card}), folder)  # type: ignore[arg-type]
         return folder

@@ -7,7 +7,7 @@ from PIL import Image
 
 from toonbox import picture as module
 from toonbox.engine.stylize import load_style
-from toonbox.errors import OutputError, PictureError, ShapeError, StyleError
+from toonbox.errors import OutputError, PictureError, ShapeError, StyleError, UsageError
 from toonbox.media.images import decode
 from toonbox.picture import cartoonize, cartoonize_file
 
@@ -68,6 +68,18 @@ def test_strength_and_resolution_reach_the_style(style):
     np.testing.assert_array_equal(cartoonize(RGB, style=style, strength=0.0), RGB)
     native = cartoonize(RGB, style=style, resolution="native")
     np.testing.assert_array_equal(native, style(RGB, resolution="native"))
+
+
+def test_knobs_reach_the_style(tiny_style, photo, tmp_path, style):
+    knobbed = load_style(tiny_style("knobbed", knobs=("surface", "structure", "texture")))
+    knobs = {"surface": 0.0, "structure": 2.0, "texture": 0.5}
+    expected = knobbed(RGB, **knobs)
+    assert np.abs(expected.astype(int) - knobbed(RGB)).max() > 0
+    np.testing.assert_array_equal(cartoonize(RGB, style=knobbed, **knobs), expected)
+    cartoonize_file(photo, tmp_path / "out.png", knobbed, **knobs)
+    np.testing.assert_array_equal(decode(tmp_path / "out.png").rgb, expected)
+    with pytest.raises(UsageError, match="tiny has no knob surface"):
+        cartoonize(RGB, style=style, surface=1)
 
 
 def test_alpha_comes_back(style):

@@ -2,13 +2,13 @@
 
 import functools
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 from PIL import Image
 
 from toonbox.engine.style import DEFAULT_STYLE, find_style
-from toonbox.engine.stylize import Resolution, Style, load_style
+from toonbox.engine.stylize import Look, Resolution, Style, load_style
 from toonbox.errors import OutputError, PictureError, ShapeError
 from toonbox.files import replacing
 from toonbox.media.images import (
@@ -28,36 +28,32 @@ def cartoonize(
     picture: str | Path,
     *,
     style: str | Path | Style = ...,
-    strength: float = ...,
-    resolution: Resolution = ...,
     max_pixels: int = ...,
+    **look: Unpack[Look],
 ) -> Image.Image: ...
 @overload
 def cartoonize(
     picture: bytes,
     *,
     style: str | Path | Style = ...,
-    strength: float = ...,
-    resolution: Resolution = ...,
     max_pixels: int = ...,
+    **look: Unpack[Look],
 ) -> bytes: ...
 @overload
 def cartoonize(
     picture: Image.Image,
     *,
     style: str | Path | Style = ...,
-    strength: float = ...,
-    resolution: Resolution = ...,
     max_pixels: int = ...,
+    **look: Unpack[Look],
 ) -> Image.Image: ...
 @overload
 def cartoonize(
     picture: Uint8Array,
     *,
     style: str | Path | Style = ...,
-    strength: float = ...,
-    resolution: Resolution = ...,
     max_pixels: int = ...,
+    **look: Unpack[Look],
 ) -> Uint8Array: ...
 def cartoonize(
     picture: str | Path | bytes | Image.Image | Uint8Array,
@@ -65,6 +61,9 @@ def cartoonize(
     style: str | Path | Style = DEFAULT_STYLE,
     strength: float = 1.0,
     resolution: Resolution = None,
+    surface: float | None = None,
+    structure: float | None = None,
+    texture: float | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Image.Image | bytes | Uint8Array:
     """Turn a photo into a cartoon of the same size.
@@ -77,6 +76,10 @@ def cartoonize(
         strength: 0..1, from the photo itself to the full cartoon.
         resolution: the short side, in pixels, at which the network works; "native" for the
             picture's own; None for the style's.
+        surface: 0..2, for styles with this knob: more of it paints with a smoother brush; None for
+            1, as trained. `toonbox styles` lists each style's knobs.
+        structure: the same; more of it makes flatter and fewer areas of colour.
+        texture: the same; more of it draws stronger outlines.
         max_pixels: the largest width times height that is read from a path or bytes.
     Returns:
         A Pillow image (RGB, or RGBA if the picture has transparency) for a path or an image; bytes
@@ -86,10 +89,18 @@ def cartoonize(
         PictureError: the picture cannot be read.
         StyleError: there is no such style, or it is damaged.
         ShapeError: the array is not of a shape and type above.
+        UsageError: an option is out of range, or a knob that the style does not have.
         OutputError: the bytes' format cannot hold the result.
     """
     photo = _read(picture, max_pixels)
-    cartoon = _style(style)(photo.rgb, strength=strength, resolution=resolution)
+    cartoon = _style(style)(
+        photo.rgb,
+        strength=strength,
+        resolution=resolution,
+        surface=surface,
+        structure=structure,
+        texture=texture,
+    )
     if isinstance(picture, bytes):
         return encode(photo, cartoon, photo.format)
     if isinstance(picture, np.ndarray):
@@ -103,10 +114,9 @@ def cartoonize_file(
     target: Path,
     style: Style,
     *,
-    strength: float = 1.0,
-    resolution: Resolution = None,
     max_pixels: int = MAX_PIXELS,
     overwrite: bool = False,
+    **look: Unpack[Look],
 ) -> None:
     """Follow one picture from disk to disk.
 
@@ -115,19 +125,19 @@ def cartoonize_file(
         target: its suffix names the format, the photo's is used if it names none. Missing folders
             are made; nobody ever sees half of it.
         style: what `load_style` returned.
-        strength: as in `cartoonize`, as are `resolution` and `max_pixels`.
-        resolution: see there.
-        max_pixels: see there.
+        max_pixels: as in `cartoonize`.
         overwrite: replace the target if there is one.
+        look: the options of `Style.__call__`.
     Raises:
         PictureError: the photo cannot be read, or is too much for the memory.
+        UsageError: as in `cartoonize`.
         OutputError: the target exists or cannot be written.
     """
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists already; --force overwrites it")
     photo = decode(source, max_pixels=max_pixels)
     try:
-        cartoon = style(photo.rgb, strength=strength, resolution=resolution)
+        cartoon = style(photo.rgb, **look)
     except MemoryError as error:
         raise PictureError(f"{source}: needs more memory than there is") from error
     data = encode(photo, cartoon, SUFFIXES.get(target.suffix.lower(), photo.format))

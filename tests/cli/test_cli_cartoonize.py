@@ -72,6 +72,31 @@ def test_options(toonbox, here, style_folder):
         assert np.abs(difference).max() <= 1, name
 
 
+def test_knobs(toonbox, here, tiny_style, tmp_path_factory):
+    knobs = ("surface", "structure", "texture")
+    folder = tiny_style("knobbed", to=tmp_path_factory.mktemp("knobbed"), knobs=knobs)
+    rgb, style = decode(photo(here / "a.png")).rgb, load_style(folder)
+    options = ["--surface", "0", "--structure", "2", "--texture", "0.5"]
+    assert toonbox(*options, "a.png", style=folder)[0] == 0
+    expected = style(rgb, surface=0, structure=2, texture=0.5)
+    np.testing.assert_array_equal(decode(here / "a.toon.png").rgb, expected)
+
+
+@pytest.mark.parametrize("value", ["-1", "2.1", "much", "nan"])
+def test_knob_out_of_range(value, toonbox, here):
+    photo(here / "a.png")
+    assert toonbox("a.png", "--texture", value)[0] == 2
+    assert names(here) == ["a.png"]
+
+
+def test_a_knob_the_style_does_not_have_stops_at_once(toonbox, here):
+    photo(here / "a.png")
+    photo(here / "b.png")
+    code, output, errors = toonbox("a.png", "b.png", "--texture", "1")
+    assert (code, output) == (2, "")
+    assert errors == "toonbox: style tiny has no knob texture; its knobs: none\n"
+
+
 @pytest.mark.parametrize("resolution", ["0", "-5", "1.5", "large"])
 def test_resolution_that_is_none(resolution, toonbox):
     code, _, errors = toonbox("a.png", "--resolution", resolution)

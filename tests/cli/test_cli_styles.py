@@ -51,6 +51,15 @@ def test_columns_line_up(tiny_style, no_styles, capsys):
     ]
 
 
+def test_knobs_are_listed_as_the_options_they_are(tiny_style, no_styles, capsys):
+    folder = tiny_style("a", to=no_styles, knobs=("surface", "texture"))
+    plain = tiny_style("b", to=no_styles)
+    assert run() == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1:3] == ["   knobs: --surface --texture", f"   {folder}"]
+    assert lines[4:] == [f"   {plain}"]
+
+
 def test_a_damaged_style_is_named_and_the_others_listed(tiny_style, no_styles, capsys):
     tiny_style("good", to=no_styles)
     (tiny_style("bad", to=no_styles) / "card.toml").write_text("nonsense")

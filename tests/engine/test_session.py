@@ -110,6 +110,46 @@ def test_a_network_with_other_ends_is_no_style(tiny_style, engine: str, end: byt
         open_session(model, engine)
 
 
+def test_both_engines_take_knobs_and_agree(tiny_style) -> None:
+    pytest.importorskip("openvino")
+    plain = tiny_style("plain") / "style.onnx"
+    model = tiny_style(knobs=("surface", "structure", "texture")) / "style.onnx"
+    ours, theirs = (open_session(model, e, threads=1) for e in ("onnxruntime", "openvino"))
+    for engine, knobbed in (("onnxruntime", ours), ("openvino", theirs)):
+        assert knobbed.takes_knobs is True
+        assert open_session(plain, engine, threads=1).takes_knobs is False
+    outputs = []
+    for values in ([1, 1, 1], [0, 1, 2], [2, 0.5, 0]):
+        knobs = np.array([values], np.float32)
+        a, b = ours.run(photo(16, 24), knobs), theirs.run(photo(16, 24), knobs)
+        np.testing.assert_allclose(a, b, atol=1e-4)
+        outputs.append(a)
+    assert np.abs(outputs[0] - outputs[1]).max() > 0.01
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_knobs_too_many_or_missing_are_refused(tiny_style, engine: str) -> None:
+    pytest.importorskip(engine)
+    plain = open_session(tiny_style("plain") / "style.onnx", engine, threads=1)
+    with pytest.raises(StyleError, match=r"style\.onnx: takes no knobs"):
+        plain.run(photo(8, 8), np.ones((1, 3), np.float32))
+    model = tiny_style(knobs=("surface", "structure", "texture")) / "style.onnx"
+    knobbed = open_session(model, engine, threads=1)
+    with pytest.raises(StyleError, match=r"style\.onnx: takes knobs"):
+        knobbed.run(photo(8, 8))
+    with pytest.raises(StyleError, match=r"style\.onnx: fails on"):
+        knobbed.run(photo(8, 8), np.ones((1, 2), np.float32))
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_a_second_input_of_another_name_is_no_style(tiny_style, engine: str) -> None:
+    pytest.importorskip(engine)
+    model = tiny_style(knobs=("surface",)) / "style.onnx"
+    model.write_bytes(model.read_bytes().replace(b"knobs", b"other"))
+    with pytest.raises(StyleError, match=r"style\.onnx: its inputs should be .*'knobs'"):
+        open_session(model, engine)
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_a_damaged_or_missing_network_is_named(tmp_path: Path, engine: str) -> None:
     pytest.importorskip(engine)

@@ -55,6 +55,31 @@ def test_unknown_entries_are_passed_over(tiny_style) -> None:
     assert read_card(folder).name == "tiny"
 
 
+def test_knobs_survive_writing_and_reading_and_are_written_only_if_there(tiny_style) -> None:
+    folder = tiny_style("knobbed", knobs=("surface", "texture"))
+    assert read_card(folder).knobs == ("surface", "texture")
+    assert 'knobs = "surface texture"\n' in (folder / "card.toml").read_text()
+    plain = tiny_style("plain")
+    assert read_card(plain).knobs == ()
+    assert "knobs" not in (plain / "card.toml").read_text()
+
+
+@pytest.mark.parametrize("value", ["3", '["surface"]', '"sur-face"', '"a b a"', '"2nd"'])
+def test_knobs_that_are_no_names_are_refused(tiny_style, value: str) -> None:
+    folder = tiny_style()
+    with (folder / "card.toml").open("a") as card:
+        card.write(f"knobs = {value}\n")
+    with pytest.raises(StyleError, match=r"card\.toml: knobs should be names"):
+        read_card(folder)
+
+
+def test_empty_knobs_are_none(tiny_style) -> None:
+    folder = tiny_style()
+    with (folder / "card.toml").open("a") as card:
+        card.write('knobs = ""\n')
+    assert read_card(folder).knobs == ()
+
+
 def test_a_users_style_hides_a_shipped_one(tiny_style, tmp_path: Path) -> None:
     shipped = tiny_style("a", to=tmp_path / "shipped")
     assert find_style("a") == shipped

@@ -72,7 +72,7 @@ def test_resolution_is_never_above_the_photos(style) -> None:
 def test_resolution_changes_the_size_at_which_the_network_works(style, monkeypatch) -> None:
     seen = []
     run = style.session.run
-    monkeypatch.setattr(style.session, "run", lambda p: seen.append(p.shape) or run(p))
+    monkeypatch.setattr(style.session, "run", lambda p, *k: seen.append(p.shape) or run(p, *k))
     original = photo(160, 320)
     for resolution in (None, 32, "native"):
         assert style(original, resolution=resolution).shape == original.shape
@@ -86,7 +86,7 @@ def test_tiles_make_no_seam(style, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stylize, "MARGIN", 32)
     seen = []
     run = style.session.run
-    monkeypatch.setattr(style.session, "run", lambda p: seen.append(p.shape) or run(p))
+    monkeypatch.setattr(style.session, "run", lambda p, *k: seen.append(p.shape) or run(p, *k))
     tiled = style(original, resolution="native")
     assert len(seen) == 4 * 6
     assert np.abs(tiled.astype(int) - whole).max() <= 1
@@ -102,7 +102,7 @@ def test_long_pictures_keep_their_shape(style, monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_a_network_that_changes_the_size_is_no_style(style, monkeypatch) -> None:
-    monkeypatch.setattr(style.session, "run", lambda photo: photo[..., ::2, ::2])
+    monkeypatch.setattr(style.session, "run", lambda photo, _: photo[..., ::2, ::2])
     with pytest.raises(StyleError, match="tiny: made"):
         style(photo(16, 16))
 
@@ -126,6 +126,69 @@ def test_other_arrays_are_refused(style, wrong: np.ndarray) -> None:
 def test_options_out_of_range_are_wrong_usage(style, options) -> None:
     with pytest.raises(UsageError, match="must be"):
         style(photo(9, 9), **options)
+
+
+@pytest.fixture
+def knobbed(tiny_style) -> Style:
+    folder = tiny_style("knobbed", knobs=("surface", "structure", "texture"))
+    return load_style(folder, engine="onnxruntime", threads=1)
+
+
+@pytest.mark.parametrize(("knob", "channel"), [("surface", 0), ("structure", 1), ("texture", 2)])
+def test_each_knob_reaches_its_place_in_the_network(knobbed, knob: str, channel: int) -> None:
+    original = photo(40, 48)
+    default = knobbed(original).astype(float)
+    np.testing.assert_array_equal(knobbed(original, **{knob: 1}), default)
+    # In this network a knob weighs what is added to one channel: twice the weight, twice as much.
+    none, twice = (knobbed(original, **{knob: value}).astype(float) for value in (0, 2))
+    others = [other for other in range(3) if other != channel]
+    for changed in (none, twice):
+        assert np.abs(changed - default)[..., channel].max() > 5
+        np.testing.assert_array_equal(changed[..., others], default[..., others])
+    unclipped = (none > 0) & (none < 255) & (twice > 0) & (twice < 255)
+    assert unclipped[..., channel].mean() > 0.3
+    assert np.abs(none + twice - 2 * default)[unclipped].max() <= 2
+
+
+def test_knobs_follow_the_cards_order(tiny_style) -> None:
+    folder = tiny_style("turned", knobs=("texture", "surface"))
+    turned = load_style(folder, engine="onnxruntime", threads=1)
+    difference = turned(photo(16, 16), texture=0).astype(int) - turned(photo(16, 16))
+    assert np.abs(difference).max(axis=(0, 1))[0] > 0
+    assert (difference[..., 1:] == 0).all()
+
+
+def test_tiles_and_larger_photos_have_knobs_too(knobbed, monkeypatch) -> None:
+    original = photo(203, 331)
+    whole = knobbed(original, resolution="native", texture=2)
+    monkeypatch.setattr(stylize, "TILE", 64)
+    monkeypatch.setattr(stylize, "MARGIN", 32)
+    tiled = knobbed(original, resolution="native", texture=2)
+    assert np.abs(tiled.astype(int) - whole).max() <= 1
+    assert np.abs(knobbed(original, texture=2).astype(int) - knobbed(original)).max() > 5
+
+
+def test_a_knob_the_style_does_not_have_is_wrong_usage(style, tiny_style) -> None:
+    with pytest.raises(UsageError, match="tiny has no knob texture; its knobs: none"):
+        style(photo(9, 9), texture=1, strength=0)
+    some = load_style(tiny_style("some", knobs=("surface", "structure")))
+    with pytest.raises(UsageError, match="some has no knob texture; its knobs: surface, structure"):
+        some(photo(9, 9), texture=1)
+
+
+@pytest.mark.parametrize("value", [-0.1, 2.1, float("nan"), float("inf")])
+def test_knobs_out_of_range_are_wrong_usage(knobbed, value: float) -> None:
+    with pytest.raises(UsageError, match="structure must be from 0 to 2"):
+        knobbed(photo(9, 9), structure=value, strength=0)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_card_and_network_must_agree_on_knobs(tiny_style, engine: str) -> None:
+    pytest.importorskip(engine)
+    with pytest.raises(StyleError, match=r"style\.onnx: takes no knobs, its card names surface"):
+        load_style(tiny_style("a", knobs=("surface",), network_knobs=0), engine=engine)
+    with pytest.raises(StyleError, match=r"style\.onnx: takes knobs, its card names none"):
+        load_style(tiny_style("b", network_knobs=3), engine=engine)
 
 
 def test_a_changed_network_is_not_loaded(tiny_style) -> None:

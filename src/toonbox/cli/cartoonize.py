@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toonbox.errors import OutputError, PictureError, ToonboxError
+from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 
 if TYPE_CHECKING:
     from toonbox.engine.stylize import Resolution
@@ -67,6 +67,22 @@ def cartoonize(
             help="Short side, in pixels, at which the network works. Default: the style's.",
         ),
     ] = None,
+    surface: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=2, metavar="0..2", help="More paints with a smoother brush; 1 as trained."
+        ),
+    ] = None,
+    structure: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=2, metavar="0..2", help="More makes flatter and fewer areas of colour."
+        ),
+    ] = None,
+    texture: Annotated[
+        float | None,
+        typer.Option(min=0, max=2, metavar="0..2", help="More draws stronger outlines."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
@@ -85,6 +101,9 @@ def cartoonize(
       toonbox a.jpg b.png -o cartoons/
       toonbox photo.png -o cartoon.webp --resolution native
       toonbox photo.jpg --style ./my-style --strength 0.7 --force
+      toonbox photo.jpg --texture 1.6 --surface 0.5
+
+    Only styles with knobs take --surface, --structure and --texture: see `toonbox styles`.
     """
     from toonbox.engine.stylize import load_style
     from toonbox.picture import cartoonize_file
@@ -104,12 +123,17 @@ def cartoonize(
                     picture,
                     target,
                     loaded,
-                    strength=strength,
-                    resolution=size,
                     max_pixels=max_pixels,
                     overwrite=force,
+                    strength=strength,
+                    resolution=size,
+                    surface=surface,
+                    structure=structure,
+                    texture=texture,
                 )
                 typer.echo(f"{picture} -> {target}")
+            except UsageError:  # as wrong for all other pictures
+                raise
             except ToonboxError as error:
                 failed.append(picture)
                 _report(picture, error)

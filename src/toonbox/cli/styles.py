@@ -26,7 +26,7 @@ def choose(context: typer.Context) -> None:
 
 @styles.command("list")
 def list_all() -> None:
-    """List every style: name, version, licence, description, folder."""
+    """List every style: name, version, licence, description, knobs if it has any, folder."""
     from toonbox.engine.style import find_style, read_card, style_names
 
     found, damaged = [], False
@@ -39,10 +39,13 @@ def list_all() -> None:
             damaged = True
     rows = [(card.name, card.version, card.licence, card.description) for card, _ in found]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-    for row, (_, folder) in zip(rows, found, strict=True):
+    indent = " " * (widths[0] + 2)
+    for row, (card, folder) in zip(rows, found, strict=True):
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         typer.echo("  ".join([*cells, row[3]]).rstrip())
-        typer.echo(" " * (widths[0] + 2) + str(folder))
+        if card.knobs:
+            typer.echo(indent + "knobs: " + " ".join(f"--{knob}" for knob in card.knobs))
+        typer.echo(indent + str(folder))
     if damaged:
         raise typer.Exit(1)
     if not found:

@@ -21,9 +21,19 @@ class Session(Protocol):
         """Of the engine."""
         ...
 
-    def run(self, photo: FloatArray) -> FloatArray:
-        """Run the network: (N, 3, H, W) RGB in [-1, 1] -> the same.
+    @property
+    def takes_knobs(self) -> bool:
+        """Say whether the network has a second input, `knobs`."""
+        ...
 
+    def run(self, photo: FloatArray, knobs: FloatArray | None = None) -> FloatArray:
+        """Run the network.
+
+        Args:
+            photo: (N, 3, H, W) RGB in [-1, 1].
+            knobs: (1, K), for a network that takes them and only for such.
+        Returns:
+            (N, 3, H, W) RGB in [-1, 1].
         Raises:
             StyleError: the network fails, be it because H or W break the style's size rule.
         """
@@ -34,7 +44,7 @@ def open_session(model: Path, engine: str = "auto", threads: int | None = None) 
     """Load a network.
 
     Args:
-        model: ONNX file with input `photo` and output `cartoon`.
+        model: ONNX file with input `photo`, or `photo` and `knobs`, and output `cartoon`.
         engine: `onnxruntime`, `openvino`, `cuda`, or `auto`: CUDA where ONNX Runtime offers it,
             else OpenVINO where it is installed, else ONNX Runtime on the CPU.
         threads: to compute with; None takes one for each core this process may use.
@@ -81,6 +91,24 @@ def _siblings(processor: int) -> str:
     return file.read_text() if file.exists() else str(processor)
 
 
+def _takes_knobs(model: Path, inputs: list[str], outputs: list[str]) -> bool:
+    """Tell by the names of a network's ends which of the two kinds it is; refuse any other."""
+    if inputs not in (["photo"], ["photo", "knobs"]) or outputs != ["cartoon"]:
+        raise StyleError(
+            f"{model}: its inputs should be 'photo', or 'photo' and 'knobs', its output 'cartoon'"
+        )
+    return len(inputs) == 2
+
+
+def _feed(
+    session: Session, model: Path, photo: FloatArray, knobs: FloatArray | None
+) -> dict[str, FloatArray]:
+    """Name the inputs; OpenVINO would make up one that is missing."""
+    if session.takes_knobs != (knobs is not None):
+        raise StyleError(f"{model}: takes {'knobs' if session.takes_knobs else 'no knobs'}")
+    return {"photo": photo} if knobs is None else {"photo": photo, "knobs": knobs}
+
+
 class OnnxRuntimeSession:
     """A network in ONNX Runtime, on the CPU or with CUDA."""
 
@@ -105,17 +133,18 @@ class OnnxRuntimeSession:
             raise StyleError(f"{model}: {error.strerror}") from error
         except _onnxruntime_errors() as error:
             raise StyleError(f"{model}: not a network that ONNX Runtime reads: {error}") from error
-        ends = (*self._session.get_inputs(), *self._session.get_outputs())
-        if [end.name for end in ends] != ["photo", "cartoon"]:
-            raise StyleError(f"{model}: its input and output should be 'photo' and 'cartoon'")
+        ends = self._session.get_inputs(), self._session.get_outputs()
+        inputs, outputs = ([end.name for end in side] for side in ends)
+        self.takes_knobs = _takes_knobs(model, inputs, outputs)
         # Without its libraries CUDA is offered all the same, and then left out silently.
         in_use = self._session.get_providers()
         self.name = "cuda" if "CUDAExecutionProvider" in in_use else "onnxruntime"
 
-    def run(self, photo: FloatArray) -> FloatArray:
+    def run(self, photo: FloatArray, knobs: FloatArray | None = None) -> FloatArray:
         """As `Session.run`."""
+        feed = _feed(self, self._path, photo, knobs)
         try:
-            (cartoon,) = self._session.run(["cartoon"], {"photo": photo})
+            (cartoon,) = self._session.run(["cartoon"], feed)
         except _onnxruntime_errors() as error:
             raise StyleError(f"{self._path}: fails on {photo.shape}: {error}") from error
         result: FloatArray = np.asarray(cartoon, dtype=np.float32)
@@ -149,18 +178,23 @@ class OpenVinoSession:
         try:
             core = openvino.Core()
             self._model = core.compile_model(core.read_model(model.read_bytes()), "CPU", settings)
-            self._model.input("photo"), self._model.output("cartoon")
         except OSError as error:
             raise StyleError(f"{model}: {error.strerror}") from error
         except RuntimeError as error:
             raise StyleError(f"{model}: not a network that OpenVINO reads: {error}") from error
+        # An end may have several names; only ours matter.
+        ours = {"photo", "knobs", "cartoon"}
+        ends = self._model.inputs, self._model.outputs
+        inputs, outputs = (["".join(end.names & ours) for end in side] for side in ends)
+        self.takes_knobs = _takes_knobs(model, inputs, outputs)
 
-    def run(self, photo: FloatArray) -> FloatArray:
+    def run(self, photo: FloatArray, knobs: FloatArray | None = None) -> FloatArray:
         """As `Session.run`."""
+        feed = _feed(self, self._path, photo, knobs)
         # A request of its own for each call: requests are not safe to share between threads.
         request = self._model.create_infer_request()
         try:
-            request.infer({"photo": photo})
+            request.infer(feed)
         except RuntimeError as error:
             raise StyleError(f"{self._path}: fails on {photo.shape}: {error}") from error
         result: FloatArray = np.array(request.get_tensor("cartoon").data, dtype=np.float32)

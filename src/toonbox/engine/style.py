@@ -30,6 +30,8 @@ class Card:
         data: what it was trained on.
         config_sha256: of the training configuration; empty for imported weights.
         onnx_sha256: of the network's file, checked on loading.
+        knobs: names of the numbers that the network takes beside the photo, in its order; 1 is the
+            trained default, 0 to 2 the range. Often none.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Card:
     data: str
     config_sha256: str
     onnx_sha256: str
+    knobs: tuple[str, ...] = ()
 
 
 def read_card(folder: Path) -> Card:
@@ -56,15 +59,24 @@ def read_card(folder: Path) -> Card:
         raise StyleError(f"{file}: {_reason(error)}") from error
     known: dict[str, Any] = {}
     for field in fields(Card):
+        if field.name == "knobs":
+            continue
         value = values.get(field.name)
         if type(value) is not field.type:
             wanted = "a number" if field.type is int else "a text"
             raise StyleError(f"{file}: {field.name} should be {wanted}, found {value!r}")
         known[field.name] = value
-    card = Card(**known)
+    card = Card(**known, knobs=_read_knobs(values.get("knobs", ""), file))
     if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
         raise StyleError(f"{file}: size_multiple and working_resolution do not fit together")
     return card
+
+
+def _read_knobs(value: Any, file: Path) -> tuple[str, ...]:
+    names = tuple(value.split()) if isinstance(value, str) else ("",)
+    if len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
+        raise StyleError(f"{file}: knobs should be names with spaces between, found {value!r}")
+    return names
 
 
 def _reason(error: Exception) -> str:
@@ -73,7 +85,10 @@ def _reason(error: Exception) -> str:
 
 def write_card(card: Card, folder: Path) -> None:
     """Write a style's card."""
-    lines = [f"{name} = {_toml(value)}" for name, value in asdict(card).items()]
+    values = asdict(card)
+    if knobs := values.pop("knobs"):
+        values["knobs"] = " ".join(knobs)
+    lines = [f"{name} = {_toml(value)}" for name, value in values.items()]
     with replacing(folder / CARD) as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 from PIL import Image
@@ -11,7 +11,7 @@ from toonbox.engine.guided import STRIP_PIXELS, upsample
 from toonbox.engine.session import Session, open_session
 from toonbox.engine.style import DEFAULT_STYLE, MODEL, Card, find_style, read_card
 from toonbox.errors import ShapeError, StyleError, UsageError
-from toonbox.pixels import Uint8Array, to_signed, to_uint8
+from toonbox.pixels import FloatArray, Uint8Array, to_signed, to_uint8
 
 Resolution = int | Literal["native"] | None
 
@@ -21,6 +21,16 @@ TILE = 1536
 MARGIN = 128
 
 
+class Look(TypedDict, total=False):
+    """What a style can be told beside the photo: the options of `Style.__call__`."""
+
+    strength: float
+    resolution: Resolution
+    surface: float | None
+    structure: float | None
+    texture: float | None
+
+
 class Style:
     """A style ready for use; call it with photos. Safe to share between threads."""
 
@@ -28,7 +38,14 @@ class Style:
         self.card, self.session = card, session
 
     def __call__(
-        self, photo: Uint8Array, *, strength: float = 1.0, resolution: Resolution = None
+        self,
+        photo: Uint8Array,
+        *,
+        strength: float = 1.0,
+        resolution: Resolution = None,
+        surface: float | None = None,
+        structure: float | None = None,
+        texture: float | None = None,
     ) -> Uint8Array:
         """Cartoonize a photo.
 
@@ -38,26 +55,45 @@ class Style:
             resolution: short side in pixels at which the network works, never above the photo's;
                 `native` is the photo's; None is the style's own. Larger photos come back at full
                 size through guided upsampling.
+            surface: 0 to 2, for styles with this knob (see `card.knobs`): more of it paints with a
+                smoother brush. None is 1, as trained.
+            structure: the same; more of it makes flatter and fewer areas of colour.
+            texture: the same; more of it draws stronger outlines.
         Returns:
             (H, W, 3) RGB.
         Raises:
             ShapeError: not (H, W, 3) of uint8.
-            UsageError: strength or resolution out of range.
+            UsageError: an option out of range, or a knob this style does not have.
         """
         if photo.ndim != 3 or photo.shape[2] != 3 or photo.dtype != np.uint8 or not photo.size:
             raise ShapeError(f"expected uint8 (H, W, 3), got {photo.dtype} {photo.shape}")
         if not 0 <= strength <= 1:
             raise UsageError(f"strength must be from 0 to 1, got {strength:g}")
+        knobs = self._knobs(surface=surface, structure=structure, texture=texture)
         if strength == 0:
             return photo.copy()
         small = self._working_photo(photo, resolution)
-        cartoon = self._run(small)
+        cartoon = self._run(small, knobs)
         if small.shape != photo.shape:
             large = np.empty_like(photo)
             for rows, values in upsample(photo, small, cartoon):
                 large[rows] = values
             cartoon = large
         return cartoon if strength == 1 else _blend(photo, cartoon, strength)
+
+    def _knobs(self, **told: float | None) -> FloatArray | None:
+        """Give the network's second input, (1, K), if it has one."""
+        names = self.card.knobs
+        values = {name: value for name, value in told.items() if value is not None}
+        for name, value in values.items():
+            if name not in names:
+                has = ", ".join(names) or "none"
+                raise UsageError(f"style {self.card.name} has no knob {name}; its knobs: {has}")
+            if not 0 <= value <= 2:
+                raise UsageError(f"{name} must be from 0 to 2, got {value:g}")
+        if not names:
+            return None
+        return np.array([[values.get(name, 1) for name in names]], np.float32)
 
     def _working_photo(self, photo: Uint8Array, resolution: Resolution) -> Uint8Array:
         """Bring the photo to the size at which the network works."""
@@ -73,27 +109,28 @@ class Style:
         image = Image.fromarray(photo)
         return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=3))
 
-    def _run(self, photo: Uint8Array) -> Uint8Array:
+    def _run(self, photo: Uint8Array, knobs: FloatArray | None) -> Uint8Array:
         """Run the network, padded by reflection and in tiles if needed: (H, W, 3) -> the same."""
         height, width = photo.shape[:2]
         multiple = self.card.size_multiple
         missing = [(0, -side % multiple) for side in (height, width)]
         padded = np.pad(photo, [*missing, (0, 0)], mode="reflect")
         if padded.shape[0] * padded.shape[1] <= 2 * TILE * TILE:
-            return np.ascontiguousarray(self._run_tile(padded)[:height, :width])
+            return np.ascontiguousarray(self._run_tile(padded, knobs)[:height, :width])
         result = np.empty_like(photo)
         step, margin = (-(-length // multiple) * multiple for length in (TILE, MARGIN))
         for top in range(0, height, step):
             for left in range(0, width, step):
                 y, x = max(0, top - margin), max(0, left - margin)
-                tile = self._run_tile(padded[y : top + step + margin, x : left + step + margin])
+                tile = padded[y : top + step + margin, x : left + step + margin]
+                cartoon = self._run_tile(tile, knobs)
                 target = result[top : top + step, left : left + step]
-                target[:] = tile[top - y :, left - x :][: target.shape[0], : target.shape[1]]
+                target[:] = cartoon[top - y :, left - x :][: target.shape[0], : target.shape[1]]
         return result
 
-    def _run_tile(self, photo: Uint8Array) -> Uint8Array:
+    def _run_tile(self, photo: Uint8Array, knobs: FloatArray | None) -> Uint8Array:
         batch = to_signed(np.ascontiguousarray(photo.transpose(2, 0, 1)[None]))
-        cartoon = self.session.run(batch)
+        cartoon = self.session.run(batch, knobs)
         if cartoon.shape != batch.shape:
             raise StyleError(f"{self.card.name}: made {cartoon.shape} of {batch.shape}")
         return to_uint8(cartoon[0]).transpose(1, 2, 0)
@@ -135,4 +172,8 @@ def load_style(
         raise StyleError(f"{model}: {error.strerror}") from error
     if sha256 != card.onnx_sha256:
         raise StyleError(f"{model}: damaged, its sha256 is not the card's")
-    return Style(card, open_session(model, engine, threads))
+    session = open_session(model, engine, threads)
+    if session.takes_knobs != bool(card.knobs):
+        has = "takes" if session.takes_knobs else "takes no"
+        raise StyleError(f"{model}: {has} knobs, its card names {' '.join(card.knobs) or 'none'}")
+    return Style(card, session)
