@@ -136,11 +136,29 @@ def cartoonize_file(
     if target.exists() and not overwrite:
         raise OutputError(f"{target} exists already; --force overwrites it")
     photo = decode(source, max_pixels=max_pixels)
+    cartoon = cartoon_of(photo, style, **look)
+    write_file(target, encode(photo, cartoon, SUFFIXES.get(target.suffix.lower(), photo.format)))
+
+
+def cartoon_of(photo: Picture, style: Style, **look: Unpack[Look]) -> Uint8Array:
+    """Cartoonize a decoded photo: (H, W, 3).
+
+    Raises:
+        PictureError: it is too much for the memory.
+        UsageError, StyleError: as in `cartoonize`.
+    """
     try:
-        cartoon = style(photo.rgb, **look)
+        return style(photo.rgb, **look)
     except MemoryError as error:
-        raise PictureError(f"{source}: needs more memory than there is") from error
-    data = encode(photo, cartoon, SUFFIXES.get(target.suffix.lower(), photo.format))
+        raise PictureError(f"{photo.name}: needs more memory than there is") from error
+
+
+def write_file(target: Path, data: bytes) -> None:
+    """Write a file whole or not at all, with the folders it needs.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:

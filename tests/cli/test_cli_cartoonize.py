@@ -262,11 +262,11 @@ def test_unknown_style(toonbox, here):
 
 
 def test_names_of_styles_complete(style_folder, monkeypatch):
-    from toonbox.cli.cartoonize import _style_names
+    from toonbox.cli.photos import style_names
     from toonbox.engine.style import read_card
 
     monkeypatch.setenv("TOONBOX_STYLES", str(style_folder.parent))
-    assert read_card(style_folder).name in _style_names()
+    assert read_card(style_folder).name in style_names()
 
 
 def test_bad_pictures_of_every_kind(toonbox, here):

@@ -1,19 +1,21 @@
 """`toonbox PHOTO...`: photos into cartoons beside them."""
 
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from toonbox.cli.photos import (
+    parse_resolution,
+    pictures_of,
+    progress,
+    report,
+    style_names,
+    sum_up,
+)
 from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
-
-if TYPE_CHECKING:
-    from toonbox.engine.stylize import Resolution
 
 
 class Engine(StrEnum):
@@ -23,12 +25,6 @@ class Engine(StrEnum):
     onnxruntime = "onnxruntime"
     openvino = "openvino"
     cuda = "cuda"
-
-
-def _style_names() -> list[str]:
-    from toonbox.engine.style import style_names
-
-    return style_names()
 
 
 def cartoonize(
@@ -54,7 +50,7 @@ def cartoonize(
         typer.Option(
             metavar="NAME|DIR",
             help="A style's name (see `toonbox styles`) or folder.",
-            autocompletion=_style_names,
+            autocompletion=style_names,
         ),
     ] = "storybook",
     strength: Annotated[
@@ -108,14 +104,14 @@ def cartoonize(
     from toonbox.engine.stylize import load_style
     from toonbox.picture import cartoonize_file
 
-    size = _resolution(resolution)
+    size = parse_resolution(resolution)
     several = len(photos) > 1 or photos[0].is_dir()
-    pictures = [picture for photo in photos for picture in _pictures(photo)]
+    pictures = [picture for photo in photos for picture in pictures_of(photo)]
     targets = _targets(pictures, output, several)
     loaded = load_style(style, engine=engine.value, threads=threads)
     failed: list[Path] = []
     taken: dict[str, Path] = {}
-    with _progress(len(pictures)) as advance:
+    with progress(len(pictures)) as advance:
         for picture, target in zip(pictures, targets, strict=True):
             try:
                 _claim(target, picture, taken)
@@ -136,41 +132,12 @@ def cartoonize(
                 raise
             except ToonboxError as error:
                 failed.append(picture)
-                _report(picture, error)
+                report(picture, error)
             advance()
     if several:
-        _sum_up(len(pictures) - len(failed), failed)
+        sum_up(len(pictures) - len(failed), failed)
     if failed:
         raise typer.Exit(1)
-
-
-def _resolution(text: str | None) -> "Resolution":
-    if text is None:
-        return None
-    if text == "native":
-        return "native"
-    if not text.isdecimal() or int(text) == 0:
-        raise typer.BadParameter(
-            f"{text!r} is neither a number of pixels nor 'native'.", param_hint="'--resolution'"
-        )
-    return int(text)
-
-
-def _pictures(photo: Path) -> list[Path]:
-    """List a folder's pictures, without our own; anything else is itself."""
-    from toonbox.media.images import SUFFIXES
-
-    if not photo.is_dir():
-        return [photo]
-    found = [
-        path
-        for path in sorted(photo.iterdir())
-        if path.suffix.lower() in SUFFIXES
-        and not path.stem.endswith(".toon")
-        and not path.name.startswith(".")
-    ]
-    # An empty folder stays in the list, to be named among the failures.
-    return found or [photo]
 
 
 def _targets(pictures: list[Path], output: str | None, several: bool) -> list[Path]:
@@ -210,35 +177,3 @@ def _claim(target: Path, picture: Path, taken: dict[str, Path]) -> None:
     other = taken.setdefault(os.path.realpath(target), picture)
     if other is not picture:
         raise OutputError(f"would be written to {target}, which is taken by {other}")
-
-
-def _report(picture: Path, error: ToonboxError) -> None:
-    message = str(error)
-    named = message.startswith(f"{picture}: ")
-    typer.echo(f"toonbox: {message}" if named else f"toonbox: {picture}: {message}", err=True)
-
-
-def _sum_up(done: int, failed: list[Path]) -> None:
-    names = ": " + ", ".join(str(picture) for picture in failed) if failed else ""
-    typer.echo(f"{done} done, {len(failed)} failed{names}", err=True)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on standard error while more than one picture is worked on; give its step."""
-    if total < 2 or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    # Where standard output is a file or a pipe its lines must not go to the bar's console.
-    with Progress(
-        *columns,
-        console=Console(stderr=True),
-        transient=True,
-        redirect_stdout=sys.stdout.isatty(),
-    ) as bar:
-        task = bar.add_task("Cartoonizing", total=total)
-        yield lambda: bar.advance(task)

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from toonbox.cli.cartoonize import cartoonize
+from toonbox.cli.compare import compare
 from toonbox.cli.export import export
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.command()(cartoonize)
 app.add_typer(styles, name="styles")
+app.command()(compare)
 app.command()(train)
 app.command()(export)
 

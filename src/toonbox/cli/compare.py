@@ -1,0 +1,131 @@
+"""`toonbox compare PHOTO...`: photos beside what styles make of them."""
+
+import functools
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from toonbox.cli.photos import (
+    parse_resolution,
+    pictures_of,
+    progress,
+    report,
+    style_names,
+    sum_up,
+)
+from toonbox.errors import StyleError, ToonboxError, UsageError
+
+if TYPE_CHECKING:
+    from toonbox.engine.stylize import Look
+
+NUMBERS = ("surface", "structure", "texture", "strength")
+
+
+def compare(
+    photos: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PHOTO",
+            help="Pictures, or folders: then all pictures directly in them.",
+            show_default=False,
+        ),
+    ],
+    style: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|DIR[:KEY=VALUE,...]",
+            help="One for each column. KEY is surface, structure, texture, strength or resolution. "
+            "Default: every style there is.",
+            autocompletion=style_names,
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for index.html and comparison.png.")
+    ] = Path("comparison"),
+    strength: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="From the photo itself to the full cartoon."),
+    ] = 1.0,
+    resolution: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|native",
+            help="Short side, in pixels, at which the networks work. Default: each style's.",
+        ),
+    ] = None,
+    height: Annotated[
+        int, typer.Option(min=16, max=4096, help="Of each picture in the grid, in pixels.")
+    ] = 360,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
+    ] = 200_000_000,
+) -> None:
+    """Show photos beside what styles make of them: one row a photo, one column a style.
+
+    \b
+    Examples:
+      toonbox compare a.jpg b.jpg
+      toonbox compare holiday/ --style storybook --style ./my-style --out album
+      toonbox compare a.jpg --style storybook:texture=0 --style storybook:texture=2,surface=0.5
+
+    Settings behind a style's name go before --strength and --resolution.
+    """
+    from toonbox.comparison import Column, Comparison
+    from toonbox.engine import style as styles
+    from toonbox.engine.stylize import load_style
+
+    defaults: Look = {"strength": strength, "resolution": parse_resolution(resolution)}
+    texts = style or styles.style_names()
+    if not texts:
+        raise StyleError("there are no styles")
+    wanted = [(text, *_parse_column(text, defaults)) for text in texts]
+    load = functools.cache(load_style)
+    columns = [Column(text, load(name), look) for text, name, look in wanted]
+    comparison = Comparison(out, columns, height, overwrite=force)
+    pictures = [picture for photo in photos for picture in pictures_of(photo)]
+    failed: list[Path] = []
+    with progress(len(pictures) * len(columns)) as advance:
+        for picture in pictures:
+            try:
+                comparison.add(picture, max_pixels, advance)
+            except UsageError:  # as wrong for all other pictures
+                raise
+            except ToonboxError as error:
+                failed.append(picture)
+                report(picture, error)
+    if comparison.rows:
+        comparison.write()
+        typer.echo(f"{comparison.page}\n{comparison.sheet}")
+    if len(pictures) > 1:
+        sum_up(len(comparison.rows), failed)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _parse_column(text: str, defaults: "Look") -> tuple[str, "Look"]:
+    """Take NAME[:KEY=VALUE,...] apart; a path may have colons of its own."""
+    name, *settings = re.split(r":(?=\w+=)", text, maxsplit=1)
+    look: dict[str, Any] = dict(defaults)
+    for setting in settings[0].split(",") if settings else []:
+        key, _, value = setting.partition("=")
+        look[key] = _parse_setting(key, value, text)
+    return name, cast("Look", look)
+
+
+def _parse_setting(key: str, value: str, text: str) -> "float | str | None":
+    if key == "resolution":
+        return parse_resolution(value, "--style")
+    if key not in NUMBERS:
+        keys = ", ".join((*NUMBERS, "resolution"))
+        raise typer.BadParameter(
+            f"{text}: no setting {key!r}, only {keys}.", param_hint="'--style'"
+        )
+    try:
+        return float(value)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text}: {key} should be a number, not {value!r}.", param_hint="'--style'"
+        ) from None

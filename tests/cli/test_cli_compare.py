@@ -1,0 +1,193 @@
+import os
+import pty
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from toonbox.cli.main import main
+from toonbox.engine.stylize import load_style
+from toonbox.media.images import decode
+
+KNOBS = ("surface", "structure", "texture")
+
+
+@pytest.fixture
+def styles(tiny_style, tmp_path_factory, monkeypatch):
+    """Make the only two styles there are: plain, and one with knobs."""
+    folder = tmp_path_factory.mktemp("styles")
+    monkeypatch.setattr("toonbox.engine.style.SHIPPED", folder / "none")
+    monkeypatch.setenv("TOONBOX_STYLES", str(folder))
+    tiny_style("knobbed", seed=2, to=folder, knobs=KNOBS)
+    tiny_style("plain", to=folder)
+    return folder
+
+
+@pytest.fixture
+def compare(capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as exit:
+            main(["compare", *map(str, arguments)])
+        return exit.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def photo(path, size=(60, 40)):
+    path.parent.mkdir(exist_ok=True)
+    y, x = np.mgrid[0 : size[1], 0 : size[0]]
+    rgb = np.stack([127 + 90 * np.sin(x / 15), 127 + 90 * np.cos(y / 11), 2 * x + y], axis=2)
+    Image.fromarray(rgb.astype(np.uint8)).save(path)
+    return path
+
+
+def heads(page):
+    text = page.read_text(encoding="utf-8")
+    return [piece.split("</th>")[0] for piece in text.split('<th scope="col">')[1:]]
+
+
+def test_every_style_by_default(compare, here, styles):
+    photo(here / "a.png")
+    code, output, errors = compare("a.png")
+    assert (code, errors) == (0, "")
+    assert output == "comparison/index.html\ncomparison/comparison.png\n"
+    assert heads(here / "comparison" / "index.html") == ["photo", "knobbed", "plain"]
+    rgb = decode(here / "a.png").rgb
+    for place, name in enumerate(("knobbed", "plain"), 1):
+        found = decode(here / "comparison" / "pictures" / f"1-style-{place}.jpg").rgb
+        assert np.abs(found.astype(int) - load_style(name)(rgb)).mean() < 3
+
+
+def test_settings_of_a_column_go_before_those_of_all(compare, here, styles):
+    photo(here / "a.png")
+    columns = [
+        "knobbed",
+        "knobbed:texture=2,surface=0",
+        f"{styles}/plain:strength=1,resolution=native",
+    ]
+    options = [word for column in columns for word in ("--style", column)]
+    code, _, errors = compare(
+        "a.png", *options, "--strength", 0.5, "--resolution", 16, "--out", "x"
+    )
+    assert (code, errors) == (0, "")
+    assert heads(here / "x" / "index.html") == ["photo", *columns]
+    rgb, knobbed = decode(here / "a.png").rgb, load_style("knobbed")
+    expected = [
+        knobbed(rgb, strength=0.5, resolution=16),
+        knobbed(rgb, strength=0.5, resolution=16, texture=2, surface=0),
+        load_style("plain")(rgb, resolution="native"),
+    ]
+    for place in (1, 2, 3):
+        found = decode(here / "x" / "pictures" / f"1-style-{place}.jpg").rgb
+        errors = [np.abs(found.astype(int) - other).mean() for other in expected]
+        assert np.argmin(errors) == place - 1
+        assert errors[place - 1] < 3
+
+
+@pytest.mark.parametrize(
+    ("style", "reason"),
+    [
+        ("plain:colour=1", "no setting 'colour'"),
+        ("plain:strength=much", "strength should be a number"),
+        ("plain:strength=", "strength should be a number"),
+        ("plain:resolution=large", "'native'"),
+        ("plain:strength=2", "strength must be from 0 to 1"),
+        ("plain:texture=1", "plain has no knob texture"),
+        ("knobbed:texture=nan", "texture must be from 0 to 2"),
+        ("knobbed:texture=1,", "no setting ''"),
+    ],
+)
+def test_settings_that_cannot_be(style, reason, compare, here, styles):
+    photo(here / "a.png")
+    code, output, errors = compare("a.png", "--style", style)
+    assert (code, output) == (2, "")
+    assert reason in errors
+    assert not (here / "comparison").exists()
+
+
+@pytest.mark.parametrize("style", ["", "none", "plain:texture", "C:\\styles\\plain"])
+def test_a_style_that_is_not_there(style, compare, here, styles):
+    photo(here / "a.png")
+    code, _, errors = compare("a.png", "--style", style)
+    assert code == 1
+    assert f"no style {style!r}; there are: knobbed, plain" in errors
+
+
+def test_no_styles_at_all(compare, here, monkeypatch, tmp_path):
+    monkeypatch.setattr("toonbox.engine.style.SHIPPED", tmp_path / "none")
+    monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / "none"))
+    assert compare("a.png") == (1, "", "toonbox: there are no styles\n")
+
+
+def test_a_failure_is_named_and_the_rest_goes_on(compare, here, styles):
+    photo(here / "album" / "a.png")
+    (here / "album" / "b.png").write_text("no picture")
+    photo(here / "album" / "c.png", size=(41, 41))
+    code, output, errors = compare("album", "none.jpg", "--style", "plain")
+    assert code == 1
+    assert output == "comparison/index.html\ncomparison/comparison.png\n"
+    assert errors.splitlines() == [
+        "toonbox: album/b.png: is text, not a picture",
+        "toonbox: none.jpg: no such file",
+        "2 done, 2 failed: album/b.png, none.jpg",
+    ]
+    page = (here / "comparison" / "index.html").read_text(encoding="utf-8")
+    assert "a.png, 60 × 40" in page
+    assert "c.png, 41 × 41" in page
+    assert "b.png" not in page
+
+
+def test_nothing_is_written_if_all_fail(compare, here, styles):
+    photo(here / "a.png")
+    code, output, errors = compare("a.png", "--max-pixels", 2399)
+    assert (code, output) == (1, "")
+    assert errors.startswith("toonbox: a.png: is larger than the limit")
+    assert not (here / "comparison").exists()
+
+
+def test_a_comparison_is_overwritten_only_with_force(compare, here, styles):
+    photo(here / "a.png")
+    assert compare("a.png", "--style", "plain")[0] == 0
+    code, _, errors = compare("a.png", "--style", "knobbed")
+    assert (code, errors) == (
+        1,
+        "toonbox: comparison is not empty; --force overwrites what is there\n",
+    )
+    assert heads(here / "comparison" / "index.html") == ["photo", "plain"]
+    assert compare("a.png", "--style", "knobbed", "--force")[0] == 0
+    assert heads(here / "comparison" / "index.html") == ["photo", "knobbed"]
+
+
+def test_height_of_the_cells(compare, here, styles):
+    photo(here / "a.png", size=(300, 200))
+    heights = []
+    for height in (100, 50):
+        assert compare("a.png", "--height", height, "--out", height)[0] == 0
+        heights.append(Image.open(here / str(height) / "comparison.png").height)
+    assert heights[0] - heights[1] == 50
+
+
+def test_progress_bar_on_a_terminal(here, styles):
+    photo(here / "a.png")
+    ours, theirs = pty.openpty()
+    shipped = [word for name in ("plain", "knobbed") for word in ("--style", str(styles / name))]
+    run = subprocess.run(
+        [sys.executable, "-m", "toonbox", "compare", "a.png", *shipped],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm"},
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert run.returncode == 0
+    assert "2/2" in shown
