@@ -220,6 +220,8 @@ def _load_onnx(file: Path) -> LoadedNetwork:
     )  # fmt: skip
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    # Waiting threads would take the processors from a training that runs beside.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(
             file.read_bytes(), options, providers=["CPUExecutionProvider"]

@@ -52,8 +52,9 @@ def frechet_distance(one: FloatArray, other: FloatArray) -> float:
     Raises:
         ShapeError: the shapes do not fit.
     Source:
-        Heusel et al. 2017, eq. 6. torchmetrics gives the same from the eigenvalues of S1 S2, which
-        is not symmetric: at 2048 features 20 to 50 times slower than R S2 R', S1 = R' R.
+        Heusel et al. 2017, eq. 6. torchmetrics gives the same from the eigenvalues of S1 S2; those
+        of R S2 R' with S1 = R' R are the same, symmetric and so found several times faster, which
+        the bootstrap needs.
     """
     _check(one, other, dimensions=2)
     fewer, more = sorted(
