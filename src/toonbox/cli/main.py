@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from toonbox.cli.cartoonize import cartoonize
 from toonbox.cli.compare import compare
+from toonbox.cli.evaluate import evaluate
 from toonbox.cli.export import export
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
@@ -41,6 +42,7 @@ app.add_typer(styles, name="styles")
 app.command()(compare)
 app.command()(train)
 app.command()(export)
+app.command()(evaluate)
 
 
 class _Notes(logging.Handler):

@@ -1,0 +1,197 @@
+"""`toonbox evaluate`: how good styles are, in numbers and side by side."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toonbox.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from toonbox.evaluation.evaluate import Subject
+    from toonbox.evaluation.features import FeatureNetwork
+
+
+def evaluate(
+    photos: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Photos that no style was trained on.",
+            exists=True,
+            file_okay=False,
+        ),
+    ],
+    cartoons: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="DIR",
+            help="What outputs should look like; several add up.",
+            exists=True,
+            file_okay=False,
+        ),
+    ],
+    style: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME|DIR", help="May be given several times. Default: storybook."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for JSON, CSV and a page with the pictures."),
+    ] = None,
+    features: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Feature network: ONNX, TorchScript or VGG safetensors. May be given several "
+            "times. Default: Inception v3.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    inception: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Weights of Inception v3; downloaded if not given.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Never download.")] = False,
+    train_photos: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="For the linear probe and the classifier to learn from. Default: half of the "
+            "photos, judging the other.",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
+    classifier: Annotated[
+        bool,
+        typer.Option(
+            "--classifier/--no-classifier",
+            help="Train one to tell photos from cartoons (minutes), and test representations "
+            "and outputs on it.",
+        ),
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=4, help="Use so many of the photos, drawn by the seed.")
+    ] = None,
+    resolution: Annotated[
+        int | None,
+        typer.Option(min=64, help="Short side at which to work, in pixels. Default: the style's."),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=2, help="Of each bootstrap interval.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Of crops, draws and halves.")] = 0,
+) -> None:
+    """Measure styles: distances to cartoons and photos, content, flatness, outlines, artefacts.
+
+    \b
+    Examples:
+      toonbox evaluate --photos holiday --cartoons books
+      toonbox evaluate --style storybook --style ./mine --photos holiday --cartoons books \\
+        --features network.onnx --out report
+    """
+    from toonbox.cli.extras import learning_half
+
+    with learning_half():
+        from toonbox.evaluation.classifier import ClassifierConfig
+        from toonbox.evaluation.evaluate import evaluate as run
+        from toonbox.evaluation.report import write_report
+        from toonbox.evaluation.tables import text
+
+    subjects = _subjects(style or ["storybook"], resolution)
+    chosen = _some(_pictures(photos), limit, seed)
+    drawn = [file for folder in cartoons for file in _pictures(folder)]
+    learned = _pictures(train_photos) if train_photos else []
+    networks = _networks(features or [], inception, offline)
+    with TemporaryDirectory(prefix="toonbox-") as work:
+        evaluation = run(
+            subjects,
+            chosen,
+            drawn,
+            networks,
+            work=Path(work),
+            train_photos=learned,
+            classifier=ClassifierConfig(seed=seed) if classifier else None,
+            draws=draws,
+            seed=seed,
+            progress=_progress,
+        )
+        typer.echo(text(evaluation))
+        if out is not None:
+            write_report(evaluation, out)
+            typer.echo(f"-> {out / 'index.html'}", err=True)
+    for message in evaluation.unreadable:
+        typer.echo(f"toonbox: {message}", err=True)
+    if evaluation.unreadable:
+        raise typer.Exit(1)
+
+
+def _subjects(styles: list[str], resolution: int | None) -> "list[Subject]":
+    """Load each style; two of one name go by what they were asked for with."""
+    from functools import partial
+
+    from toonbox.engine.stylize import load_style
+    from toonbox.evaluation.evaluate import Subject
+
+    loaded = [load_style(style) for style in styles]
+    names = [style.card.name for style in loaded]
+    return [
+        Subject(
+            name if names.count(name) == 1 else given,
+            resolution or style.card.working_resolution,
+            partial(style, resolution="native"),
+        )
+        for given, name, style in zip(styles, names, loaded, strict=True)
+    ]
+
+
+def _networks(files: list[Path], inception: Path | None, offline: bool) -> "list[FeatureNetwork]":
+    """Load what was asked for; Inception v3 if that was, or if nothing was."""
+    from toonbox.evaluation.features import load_feature_network, load_inception
+
+    networks = [load_feature_network(file) for file in files]
+    if inception or not files:
+        networks.append(load_inception(inception, offline))
+    return networks
+
+
+def _pictures(folder: Path) -> list[Path]:
+    """List a folder's pictures; none at all is wrong usage."""
+    from toonbox.data.inspect import find_pictures
+
+    try:
+        return find_pictures(folder)
+    except DataError as error:
+        raise UsageError(str(error)) from error
+
+
+def _some(files: list[Path], limit: int | None, seed: int) -> list[Path]:
+    """Draw up to `limit` of the files, in their order."""
+    import numpy as np
+
+    order = np.random.default_rng(seed).permutation(len(files))[:limit]
+    return [files[place] for place in sorted(order)]
+
+
+@contextmanager
+def _progress(description: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar on standard error; give its step."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import MofNCompleteColumn, Progress
+
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda: bar.advance(task)

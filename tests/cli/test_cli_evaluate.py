@@ -1,0 +1,146 @@
+import builtins
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from PIL import Image
+
+from toonbox.cli.main import main
+
+
+def draw(folder: Path, count: int, colour: int) -> None:
+    folder.mkdir()
+    random = np.random.default_rng(colour)
+    for index in range(count):
+        noise = random.normal(colour, 30, (70, 80, 3))
+        Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).save(folder / f"{index}.png")
+
+
+def mean_colours(file: Path) -> Path:
+    """Write a feature network: the mean of each channel of 32 x 32 crops."""
+    nodes = [helper.make_node("GlobalAveragePool", ["images"], ["features"])]
+    ends = [
+        helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 32, 32]),
+        helper.make_tensor_value_info("features", TensorProto.FLOAT, ["n", 3, 1, 1]),
+    ]
+    graph = helper.make_graph(nodes, "means", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9
+    onnx.save(model, file)
+    return file
+
+
+@pytest.fixture
+def arguments(tmp_path, style_folder):
+    draw(tmp_path / "photos", 5, 80)
+    draw(tmp_path / "cartoons", 3, 180)
+    draw(tmp_path / "more", 2, 200)
+    network = mean_colours(tmp_path / "colours.onnx")
+    return ["--style", style_folder, "--photos", tmp_path / "photos", "--features", network,
+            "--cartoons", tmp_path / "cartoons", "--cartoons", tmp_path / "more",
+            "--draws", "2"]  # fmt: skip
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as exit:
+        main(["evaluate", *map(str, arguments)])
+    return exit.value.code or 0
+
+
+def test_it_prints_tables_and_writes_the_report(arguments, tmp_path, capsys):
+    out = tmp_path / "report"
+    assert run(*arguments, "--out", out) == 0
+    printed = capsys.readouterr()
+    assert "5 photos, 5 cartoons" in printed.out
+    assert "crops of 32 pixels" in printed.out
+    for title in ("Features of colours", "Frechet to cartoons", "KID x1000", "edge SSIM"):
+        assert title in printed.out
+    assert sum(line.startswith("tiny") for line in printed.out.splitlines()) == 2
+    assert printed.err == f"-> {out / 'index.html'}\n"
+    assert sorted(path.name for path in out.iterdir()) == [
+        "index.html", "per-photo.csv", "pictures", "results.csv", "results.json"
+    ]  # fmt: skip
+    assert len(list((out / "pictures").iterdir())) == 10
+
+
+def test_without_out_nothing_is_written(arguments, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    assert run(*arguments) == 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_limit_resolution_and_training_photos(arguments, tmp_path, capsys):
+    draw(tmp_path / "trained", 3, 90)
+    options = ("--limit", 4, "--resolution", 66, "--train-photos", tmp_path / "trained")
+    assert run(*arguments, *options, "--out", tmp_path / "report") == 0
+    printed = capsys.readouterr().out
+    assert "4 photos, 5 cartoons" in printed
+    assert "3 training photos" in printed
+    assert "photos 66, tiny 66" in printed
+    picture = next((tmp_path / "report" / "pictures").iterdir())
+    assert min(Image.open(picture).size) == 66
+
+
+def test_two_styles_of_one_name_go_by_their_folders(arguments, tmp_path, tiny_style):
+    other = tiny_style(to=tmp_path / "others", seed=1)
+    assert run(*arguments, "--style", other, "--out", tmp_path / "report") == 0
+    found = json.loads((tmp_path / "report" / "results.json").read_text())
+    assert [row["name"] for row in found["rows"]] == ["photos", str(arguments[1]), str(other)]
+
+
+def test_an_unreadable_picture_is_named_and_the_exit_code_says_so(arguments, tmp_path, capsys):
+    broken = tmp_path / "photos" / "broken.png"
+    broken.write_bytes(b"no picture")
+    assert run(*arguments) == 1
+    printed = capsys.readouterr()
+    assert "5 photos" in printed.out
+    assert printed.err.startswith(f"toonbox: {broken}: ")
+
+
+def test_an_empty_folder_is_wrong_usage(arguments, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert run(*arguments, "--cartoons", tmp_path / "empty") == 2
+    assert "empty: no picture" in capsys.readouterr().err
+
+
+def test_an_unknown_style_is_named(arguments, capsys):
+    assert run(*arguments, "--style", "nothing-like-it") == 1
+    assert "nothing-like-it" in capsys.readouterr().err
+
+
+def test_inception_is_the_default_and_never_downloaded_offline(arguments, monkeypatch, capsys):
+    monkeypatch.setenv("TOONBOX_CACHE", str(arguments[3] / "no-cache"))
+    place = arguments.index("--features")
+    assert run(*arguments[:place], *arguments[place + 2 :], "--offline") == 1
+    assert "downloads are switched off" in capsys.readouterr().err
+
+
+def test_the_classifier_is_trained_on_demand(arguments, monkeypatch, capsys):
+    from toonbox.evaluation import classifier
+
+    steps = classifier.ClassifierConfig(classifier.CropRule(64, 32, 2), 2, 4, base_channels=4)
+    monkeypatch.setattr(classifier, "ClassifierConfig", lambda seed: steps)
+    assert run(*arguments, "--classifier") == 0
+    assert "cartoons, structure" in capsys.readouterr().out
+
+
+def test_progress_shows_on_a_terminal(arguments, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert run(*arguments) == 0
+    assert "5/5" in capsys.readouterr().err
+
+
+def test_it_needs_the_learning_half(arguments, monkeypatch, capsys):
+    original = builtins.__import__
+
+    def without(name, *rest):
+        if name.startswith("toonbox.evaluation"):
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        return original(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert run(*arguments) == 1
+    assert "pip install 'toonbox[train]'" in capsys.readouterr().err

@@ -1,0 +1,209 @@
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from toonbox.errors import DataError, PictureError, UsageError
+from toonbox.evaluation.classifier import ClassifierConfig
+from toonbox.evaluation.evaluate import Subject, evaluate
+from toonbox.evaluation.features import CropRule
+from toonbox.evaluation.measures import means
+from toonbox.evaluation.pictures import Reader, read_picture, shrunk
+
+
+class Colours:
+    """A feature network: the mean and deviation of each channel."""
+
+    name, size = "colours", 32
+
+    def __call__(self, crops):
+        unit = crops.astype(np.float32) / 255
+        return np.concatenate([unit.mean(axis=(1, 2)), unit.std(axis=(1, 2))], axis=1)
+
+
+def draw(folder: Path, count: int, colour, seed: int) -> list[Path]:
+    """Make pictures of noise about a colour, short side 80."""
+    folder.mkdir()
+    random = np.random.default_rng(seed)
+    files = []
+    for index in range(count):
+        noise = random.normal(colour, 20, (80, 96, 3)) + random.normal(0, 10, 3)
+        files.append(folder / f"{index}.png")
+        Image.fromarray(np.clip(noise, 0, 255).astype(np.uint8)).save(files[-1])
+    return files
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return draw(tmp_path / "photos", 6, (60, 60, 60), 0)
+
+
+@pytest.fixture
+def cartoons(tmp_path):
+    return draw(tmp_path / "cartoons", 8, (200, 160, 60), 1)
+
+
+def recoloured(photo):
+    return np.clip(photo + np.array([140, 100, 0]), 0, 255).astype(np.uint8)
+
+
+SAME = Subject("same", 64, lambda photo: photo)
+DRAWN = Subject("drawn", 64, recoloured)
+
+
+def test_a_style_of_the_cartoons_colours_is_nearer_to_them(photos, cartoons, tmp_path):
+    found = evaluate([SAME, DRAWN], photos, cartoons, [Colours()], work=tmp_path / "work")
+    assert (found.photos, found.cartoons, found.train_photos) == (6, 8, 0)
+    assert [row.name for row in found.rows] == ["photos", "same", "drawn"]
+    assert found.rules == {"colours": CropRule(size=32)}
+    start, same, drawn = (row.distances["colours"] for row in found.rows)
+    assert same == start
+    assert start.to_photos == pytest.approx(0, abs=1e-6)
+    assert start.called_cartoon == 0
+    assert drawn.called_cartoon > 0.75
+    assert drawn.to_cartoons.high < start.to_cartoons.low
+    assert drawn.kernel.high < start.kernel.low
+    assert drawn.to_photos > 0.1
+
+
+def test_rows_hold_measures_and_outputs_at_the_working_size(photos, cartoons, tmp_path):
+    found = evaluate([DRAWN], photos, cartoons, [], work=tmp_path / "work")
+    row = found.rows[1]
+    assert row.distances == {}
+    assert [output.photo for output in row.outputs] == photos
+    assert row.measures == means([output.measures for output in row.outputs])
+    assert row.measures.colour_drift > 20
+    original = np.asarray(Image.open(photos[2]))
+    written = np.asarray(Image.open(row.outputs[2].file))
+    np.testing.assert_array_equal(written, recoloured(shrunk(original, 64)))
+
+
+def test_the_probe_learns_from_training_photos_where_there_are_any(photos, cartoons, tmp_path):
+    # To a probe that knows photos as bright, the dark photos are what cartoons are.
+    bright = draw(tmp_path / "bright", 4, (250, 250, 250), 2)
+    found = evaluate(
+        [DRAWN], photos, cartoons, [Colours()], work=tmp_path / "work", train_photos=bright
+    )
+    assert found.train_photos == 4
+    assert found.rows[0].distances["colours"].called_cartoon > 0.5
+
+
+def test_the_same_seed_gives_the_same_result(photos, cartoons, tmp_path):
+    one, same, other = (
+        evaluate([DRAWN], photos, cartoons, [Colours()], work=tmp_path / name, seed=seed)
+        for name, seed in (("one", 3), ("same", 3), ("other", 4))
+    )
+    assert one.rows[1].distances == same.rows[1].distances
+    assert one.rows[1].distances != other.rows[1].distances
+
+
+@pytest.mark.parametrize("with_training_photos", [False, True])
+def test_the_classifier_judges_pictures_it_has_not_seen(
+    photos, cartoons, tmp_path, with_training_photos
+):
+    trained = draw(tmp_path / "more", 4, (60, 60, 60), 3) if with_training_photos else []
+    config = ClassifierConfig(CropRule(64, 32, 2), steps=60, batch_size=8, base_channels=4)
+    found = evaluate(
+        [SAME, DRAWN],
+        photos,
+        cartoons,
+        [],
+        work=tmp_path / "work",
+        train_photos=trained,
+        classifier=config,
+    )
+    assert found.classification.photos < 0.3
+    assert set(found.classification.styles) == {"same", "drawn"}
+    assert found.classification.styles["same"] == found.classification.photos
+    assert found.classification.styles["drawn"] > 0.7
+    assert found.classification.representations["original"] > 0.7
+
+
+def test_unreadable_pictures_are_named_and_passed_over(photos, cartoons, tmp_path):
+    broken, small = tmp_path / "broken.png", tmp_path / "small.png"
+    broken.write_bytes(photos[0].read_bytes()[:300])
+    Image.new("RGB", (63, 80)).save(small)
+    found = evaluate(
+        [DRAWN], [broken, *photos], [small, *cartoons], [Colours()], work=tmp_path / "work"
+    )
+    assert (found.photos, found.cartoons) == (6, 8)
+    assert [message.split(": ")[0] for message in found.unreadable] == [str(broken), str(small)]
+    assert "under 64 pixels" in found.unreadable[1]
+
+
+def test_too_few_readable_pictures_say_why(photos, cartoons, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"nothing")
+    with pytest.raises(DataError, match=r"3 of 4 pictures.*\n.*broken\.png: cannot identify"):
+        evaluate([DRAWN], [*photos[:3], broken], cartoons, [], work=tmp_path / "work")
+    with pytest.raises(DataError, match="1 of 1 pictures"):
+        evaluate([DRAWN], photos, cartoons[:1], [Colours()], work=tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("subjects", "networks", "name"),
+    [
+        ([DRAWN, DRAWN], [], "drawn"),
+        ([Subject("photos", 64, recoloured)], [], "photos"),
+        ([DRAWN], [Colours(), Colours()], "colours"),
+    ],
+)
+def test_names_must_differ(subjects, networks, name, tmp_path):
+    with pytest.raises(UsageError, match=name):
+        evaluate(subjects, [], [], networks, work=tmp_path)
+
+
+def test_progress_is_told_of_every_step(photos, cartoons, tmp_path):
+    told = {}
+
+    @contextmanager
+    def progress(description, total):
+        told[description] = [0, total]
+
+        def advance():
+            told[description][0] += 1
+
+        yield advance
+
+    evaluate(
+        [DRAWN], photos, cartoons, [Colours()], work=tmp_path / "work", draws=3, progress=progress
+    )
+    assert told["drawn"] == [6, 6]
+    assert told["colours: cartoons"] == [8, 8]
+    assert told["colours: intervals"] == [6, 6]
+    assert all(done == total for done, total in told.values())
+
+
+# Pictures
+
+
+def test_pictures_are_read_as_shown(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned a quarter to the right
+    Image.fromarray(colours).save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(read_picture(tmp_path / "turned.png"), np.rot90(colours, -1))
+
+
+def test_an_unreadable_picture_names_its_file(tmp_path):
+    with pytest.raises(PictureError, match=r"none\.png"):
+        read_picture(tmp_path / "none.png")
+
+
+def test_failures_are_looked_at_once(tmp_path, monkeypatch):
+    read = Reader()
+    missing = tmp_path / "none.png"
+    assert list(read([missing], least=0)) == []
+    monkeypatch.delattr("toonbox.evaluation.pictures.read_picture")
+    assert list(read([missing], least=0)) == []
+    assert list(read.failures) == [missing]
+
+
+def test_photos_are_shrunk_to_their_short_side_and_never_enlarged():
+    photo = np.zeros((100, 150, 3), np.uint8)
+    assert shrunk(photo, 64).shape == (64, 96, 3)
+    assert shrunk(photo.transpose(1, 0, 2), 64).shape == (96, 64, 3)
+    assert shrunk(photo, 100) is photo
+    assert shrunk(photo, 200) is photo
