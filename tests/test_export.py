@@ -1,3 +1,4 @@
+import shutil
 import tomllib
 from pathlib import Path
 
@@ -18,9 +19,9 @@ from toonbox.training.config import parse_config, save_config
 from toonbox.training.folders import TrainingData
 
 
-def generator(scale: float = 0.05) -> Generator:
+def generator(scale: float = 0.05, knobs: bool = False) -> Generator:
     torch.manual_seed(0)
-    network = Generator(GeneratorConfig(base_channels=4, stages=3, residual_blocks=1))
+    network = Generator(GeneratorConfig(base_channels=4, stages=3, residual_blocks=1, knobs=knobs))
     torch.nn.init.normal_(network.head.weight, std=scale)
     return network.eval()
 
@@ -98,6 +99,27 @@ def test_the_card_tells_where_it_comes_from(style: Path, run: Path) -> None:
     assert np.abs(picture[len(photo) :].astype(int) - cartoon).max() <= 1
 
 
+def test_knobs_are_an_input_of_the_style(run: Path, tmp_path: Path) -> None:
+    knobbed = tmp_path / "run"
+    shutil.copytree(run, knobbed)
+    size = {"base_channels": 4, "stages": 3, "residual_blocks": 1, "knobs": True}
+    network = generator(knobs=True)
+    torch.nn.init.normal_(network.knobs.embed[-1].weight, std=0.5)
+    (knobbed / "config.toml").unlink()
+    save_config(parse_config({"generator": size}, "test"), knobbed / "config.toml")
+    save_generator(network, knobbed / "generator.safetensors")
+    folder = export_run(knobbed, tmp_path / "style", working_resolution=96, **DESCRIBED)
+    loaded = load_style(folder, engine="onnxruntime", threads=1)
+    assert loaded.card.knobs == ("surface", "structure", "texture")
+    photo = np.random.default_rng(1).integers(0, 256, (48, 72, 3), dtype=np.uint8)
+    signed = torch.from_numpy(photo / 127.5 - 1).float().permute(2, 0, 1)[None]
+    with torch.no_grad():
+        output = network(signed, torch.tensor([[0.5, 1.0, 2.0]]))
+    expected = ((output[0] + 1) * 127.5).permute(1, 2, 0).numpy()
+    assert np.abs(loaded(photo, surface=0.5, texture=2.0) - expected).max() <= 1.1
+    assert np.abs(loaded(photo) - expected).max() > 5
+
+
 def test_an_existing_style_is_kept(style: Path, run: Path) -> None:
     before = (style / "style.onnx").read_bytes()
     with pytest.raises(OutputError, match="--force"):
@@ -119,7 +141,12 @@ def test_a_network_that_does_not_survive_the_conversion_is_refused(
 
 def test_a_not_a_number_is_no_parity(style: Path) -> None:
     with pytest.raises(ExportError, match="nan"):
-        check_parity(lambda x: x.numpy() * np.nan, style / "style.onnx", 8, 1.0)
+        check_parity(
+            lambda x, _: x.numpy() * np.nan,
+            style / "style.onnx",
+            size_multiple=8,
+            tolerance=1.0,
+        )
 
 
 @pytest.mark.slow

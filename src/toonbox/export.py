@@ -4,6 +4,7 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from toonbox.engine.style import SHIPPED, Card, write_card
 from toonbox.engine.stylize import load_style
 from toonbox.errors import ExportError, OutputError
 from toonbox.files import replacing
-from toonbox.networks.generator import Generator, pad_to_multiple
+from toonbox.networks.generator import KNOBS, Generator, pad_to_multiple
 from toonbox.training.config import load_config
 from toonbox.training.folders import TrainingData
 from toonbox.version import __version__
@@ -33,15 +34,18 @@ PREVIEW_PHOTO = SHIPPED / "preview-photo.jpg"
 
 
 class SizedGenerator(nn.Module):
-    """A generator for pictures that already obey its size rule, clipped, as it is exported."""
+    """A generator for pictures that already obey its size rule, clipped, as it is exported.
+
+    Knobs, where the generator has them, are a second input.
+    """
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
 
-    def forward(self, photo: Tensor) -> Tensor:
+    def forward(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> the same, H and W multiples of the size rule."""
-        return self.generator.network(photo).clamp(-1, 1)
+        return self.generator.network(photo, knobs).clamp(-1, 1)
 
 
 def export_run(
@@ -90,6 +94,7 @@ def export_run(
         config_sha256=config.sha256(),
         size_multiple=config.generator.size_multiple,
         working_resolution=working_resolution,
+        knobs=KNOBS if config.generator.knobs else (),
         force=force,
     )
 
@@ -106,16 +111,19 @@ def write_style(
     config_sha256: str,
     size_multiple: int,
     working_resolution: int,
+    knobs: tuple[str, ...] = (),
     force: bool = False,
 ) -> Path:
     """Write `style.onnx`, `card.toml` and `preview.png`.
 
     Args:
-        network: (B, 3, H, W) RGB in [-1, 1] to the same, H and W multiples of `size_multiple`.
+        network: (B, 3, H, W) RGB in [-1, 1] to the same, H and W multiples of `size_multiple`;
+            with knobs it takes (1, K) of them, too.
         folder: of the style, made if missing.
         name, version, description, licence, data, config_sha256: for the card.
         size_multiple: the network's size rule.
         working_resolution: short side at which the network works, pixels.
+        knobs: their names, in the network's order.
         force: replace a style that is there.
     Returns:
         The folder.
@@ -126,15 +134,16 @@ def write_style(
     if (folder / "card.toml").exists() and not force:
         raise OutputError(f"{folder}: this style is there already; --force replaces it")
     folder.mkdir(parents=True, exist_ok=True)
-    model = to_onnx(network, size_multiple)
+    model = to_onnx(network, size_multiple, len(knobs))
+    parity = partial(check_parity, size_multiple=size_multiple, knobs=len(knobs))
     with replacing(folder / "style.onnx") as temporary:
         onnx.save(model, temporary)
-        check_parity(_outputs_of_torch(network), temporary, size_multiple, PARITY_TOLERANCE)
+        parity(_outputs_of_torch(network), temporary, tolerance=PARITY_TOLERANCE)
         half = with_half_weights(model)
         full_outputs = _outputs_of_onnx(temporary)
         onnx.save(half, temporary)
         try:
-            check_parity(full_outputs, temporary, size_multiple, HALF_TOLERANCE)
+            parity(full_outputs, temporary, tolerance=HALF_TOLERANCE)
         except ExportError:
             onnx.save(model, temporary)
         sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
@@ -148,6 +157,7 @@ def write_style(
         data=data,
         config_sha256=config_sha256,
         onnx_sha256=sha256,
+        knobs=knobs,
     )
     write_card(card, folder)
     draw_preview(folder)
@@ -163,22 +173,27 @@ def draw_preview(folder: Path) -> None:
         Image.fromarray(np.vstack([photo, cartoon])).save(temporary, optimize=True)
 
 
-def to_onnx(network: nn.Module, size_multiple: int) -> onnx.ModelProto:
-    """Convert a network: input `photo`, output `cartoon`, batch, height and width free."""
-    example = torch.zeros(2, 3, 8 * size_multiple, 9 * size_multiple)
+def to_onnx(network: nn.Module, size_multiple: int, knobs: int = 0) -> onnx.ModelProto:
+    """Convert a network: input `photo`, output `cartoon`, batch, height and width free.
+
+    With `knobs` there is a second input of that name, (1, knobs).
+    """
+    photo = torch.zeros(2, 3, 8 * size_multiple, 9 * size_multiple)
     free = torch.export.Dim.AUTO
+    example = (photo, torch.ones(1, knobs)) if knobs else (photo,)
+    shapes = ({0: free, 2: free, 3: free}, None) if knobs else ({0: free, 2: free, 3: free},)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             network.eval(),
-            (example,),
+            example,
             dynamo=True,
             verbose=False,
             opset_version=OPSET,
-            input_names=["photo"],
+            input_names=["photo", "knobs"][: len(example)],
             output_names=["cartoon"],
-            dynamic_shapes=({0: free, 2: free, 3: free},),
+            dynamic_shapes=shapes,
         )
     if program is None:
         raise ExportError("torch gave no ONNX program")
@@ -210,17 +225,20 @@ def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-Outputs = Callable[[Tensor], npt.NDArray[np.float32]]
+Outputs = Callable[[Tensor, Tensor | None], npt.NDArray[np.float32]]
 
 
-def check_parity(expected: Outputs, file: Path, size_multiple: int, tolerance: float) -> None:
+def check_parity(
+    expected: Outputs, file: Path, *, size_multiple: int, tolerance: float, knobs: int = 0
+) -> None:
     """Compare a style file with what it was made from, on noise of five sizes, odd ones too.
 
     Args:
-        expected: (1, 3, H, W) to the outputs that are right.
+        expected: (1, 3, H, W), and (1, knobs) or None, to the outputs that are right.
         file: ONNX.
         size_multiple: pictures are padded to it as in use.
         tolerance: largest difference allowed, in [-1, 1] units.
+        knobs: how many numbers the network takes beside the photo; each size has its own.
     Raises:
         ExportError: names the first size that differs, and by how much.
     """
@@ -229,7 +247,8 @@ def check_parity(expected: Outputs, file: Path, size_multiple: int, tolerance: f
     for height, width in PARITY_SIZES:
         photo = torch.rand(1, 3, height, width, generator=random) * 2 - 1
         padded = pad_to_multiple(photo, size_multiple)
-        difference = float(np.abs(outputs(padded) - expected(padded)).max())
+        settings = torch.rand(1, knobs, generator=random) * 2 if knobs else None
+        difference = np.abs(outputs(padded, settings) - expected(padded, settings)).max()
         # Written so that a NaN fails too.
         if not difference <= tolerance:
             raise ExportError(
@@ -239,9 +258,10 @@ def check_parity(expected: Outputs, file: Path, size_multiple: int, tolerance: f
 
 
 def _outputs_of_torch(network: nn.Module) -> Outputs:
-    def outputs(photo: Tensor) -> npt.NDArray[np.float32]:
+    def outputs(photo: Tensor, knobs: Tensor | None) -> npt.NDArray[np.float32]:
         with torch.no_grad():
-            result: npt.NDArray[np.float32] = network(photo).numpy()
+            inputs = (photo,) if knobs is None else (photo, knobs)
+            result: npt.NDArray[np.float32] = network(*inputs).numpy()
         return result
 
     return outputs
@@ -249,4 +269,4 @@ def _outputs_of_torch(network: nn.Module) -> Outputs:
 
 def _outputs_of_onnx(file: Path) -> Outputs:
     session = open_session(file, engine="onnxruntime")
-    return lambda photo: session.run(photo.numpy())
+    return lambda photo, knobs: session.run(photo.numpy(), None if knobs is None else knobs.numpy())

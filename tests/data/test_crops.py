@@ -61,7 +61,7 @@ def test_every_fifth_batch_is_of_faces(files: list[Path]) -> None:
 
 
 def test_targets_belong_to_their_photos(files: list[Path]) -> None:
-    batch = batches(files, cartoons=None, target=lambda photo: 255 - photo)[0]
+    batch = batches(files, cartoons=None, target=lambda photo, step: 255 - photo + step)[0]
     assert sorted(batch) == ["photo", "target"]
     assert torch.equal(batch["target"], 255 - batch["photo"])
 

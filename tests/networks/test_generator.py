@@ -52,6 +52,27 @@ def test_the_cost_per_pixel_is_the_specified_one(base: int, expected: int) -> No
     assert work / 64**2 == pytest.approx(expected, rel=0.05)
 
 
+def test_new_knobs_change_nothing_and_trained_ones_do() -> None:
+    photo = torch.rand(2, 3, 16, 24) * 2 - 1
+    network = disturbed(small(knobs=True))
+    at_default = network(photo)
+    turned = torch.tensor([[0.0, 1.0, 2.0]])
+    torch.testing.assert_close(network(photo, turned), at_default)
+    torch.nn.init.normal_(network.knobs.embed[-1].weight, std=0.5)
+    at_default = network(photo)
+    assert (network(photo, turned) - at_default).abs().max() > 0.01
+    # None is 1, and each picture can have its own.
+    torch.testing.assert_close(network(photo, torch.ones(1, 3)), at_default)
+    both = network(photo, torch.cat([turned, torch.ones(1, 3)]))
+    torch.testing.assert_close(both[:1], network(photo[:1], turned))
+    torch.testing.assert_close(both[1:], at_default[1:])
+
+
+def test_knobs_for_a_generator_without_are_refused() -> None:
+    with pytest.raises(ConfigError, match="no knobs"):
+        small()(torch.zeros(1, 3, 8, 8), torch.ones(1, 3))
+
+
 @pytest.mark.parametrize("size", [(16, 16), (33, 47), (1, 1), (2, 9)])
 def test_any_size_comes_back_as_it_is(size: tuple[int, int]) -> None:
     photo = torch.rand(2, 3, *size) * 2 - 1

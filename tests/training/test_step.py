@@ -1,16 +1,21 @@
 from concurrent.futures import Executor, Future
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 
 from toonbox.errors import TrainingError
-from toonbox.losses import LossWeights
+from toonbox.losses import LossWeights, weighted_sum
 from toonbox.networks.efficientnet import EfficientNetFeatures
-from toonbox.training.pretrain import pretrain_step, reconstruction_target
+from toonbox.representations.classical import Drawing, classical_cartoon
+from toonbox.training.knobs import KnobSettings
+from toonbox.training.pretrain import drawn_target, pretrain_step
 from toonbox.training.state import TrainingState, new_state, update
-from toonbox.training.step import Palette, adversarial_step, draw_window, frozen
+from toonbox.training.step import Palette, adversarial_step, draw_window, frozen, learning_rate
+
+KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
 
 
 class Here(Executor):
@@ -124,10 +129,43 @@ def test_pretraining_learns_its_target(tiny_config) -> None:
 
 
 def test_the_kind_of_pretraining_decides_the_target(tiny_config) -> None:
-    assert reconstruction_target(tiny_config(pretrain={"kind": "identity"}).pretrain) is None
-    represent = reconstruction_target(tiny_config(pretrain={"segments": 2, "lines": 0.0}).pretrain)
+    assert drawn_target(tiny_config(pretrain={"kind": "identity"})) is None
+    assert drawn_target(tiny_config(pretrain={"kind": "teacher"})) is None
     photo = ((batch(count=1)[0].permute(1, 2, 0) + 1) * 127).byte().numpy()
-    assert represent(photo).shape == photo.shape
+    config = tiny_config(pretrain={"drawing": {"segments": 2, "lines": 0.0}})
+    drawing = Drawing(segments=2, lines=0.0)
+    assert (drawn_target(config)(photo, 5) == classical_cartoon(photo, drawing)).all()
+
+
+def test_the_target_follows_the_knobs_of_the_step(tiny_config) -> None:
+    config = tiny_config(generator=KNOBBED, knobs_at_default=0.0)
+    photo = ((batch(count=1)[0].permute(1, 2, 0) + 1) * 127).byte().numpy()
+    knobs = KnobSettings.draw(config, 5)
+    turned = config.pretrain.drawing.turned(knobs.surface, knobs.structure, knobs.texture)
+    assert (drawn_target(config)(photo, 5) == classical_cartoon(photo, turned)).all()
+
+
+def test_knobs_are_told_to_the_generator_and_turn_their_losses(tiny_config) -> None:
+    config = tiny_config(generator=KNOBBED, knobs_at_default=0.0, weights={"reconstruction": 0.0})
+    state = state_of(config)
+    told = []
+    state.generator.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1]))
+    with patch("toonbox.training.step.weighted_sum", wraps=weighted_sum) as summed:
+        adversarial_step(state, batch(), batch(1), vgg(), Here())
+    knobs = KnobSettings.draw(config, 0)
+    expected = [[knobs.surface, knobs.structure, knobs.texture]]
+    assert told[0].tolist() == [pytest.approx(row) for row in expected]
+    weights = summed.call_args.args[1]
+    assert weights.texture == pytest.approx(config.weights.texture * knobs.texture)
+    assert weights.content == config.weights.content
+
+
+def test_the_learning_rate_falls_to_its_end(tiny_config) -> None:
+    state = state_of(tiny_config(steps=10, learning_rate=1e-3, final_learning_rate=0.5))
+    rates = []
+    for state.step in (3, 8, 13):
+        rates.append(learning_rate(state))
+    assert rates == pytest.approx([1e-3, 0.75e-3, 0.5e-3])
 
 
 def test_what_is_not_a_number_stops_before_it_spoils_anything(tiny_config) -> None:

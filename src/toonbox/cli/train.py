@@ -46,6 +46,10 @@ def train(
         Path | None,
         typer.Option(help="EfficientNet-lite0 as ONNX, for discriminators on features."),
     ] = None,
+    teacher: Annotated[
+        Path | None,
+        typer.Option(help="generator.safetensors of another run, for pretrain.kind = teacher."),
+    ] = None,
     offline: Annotated[bool, typer.Option(help="Never download.")] = False,
     sample_every: Annotated[int, typer.Option(min=1)] = 250,
     checkpoint_minutes: Annotated[float, typer.Option(min=0)] = 5.0,
@@ -61,6 +65,7 @@ def train(
     from toonbox.cli.extras import learning_half
 
     with learning_half():
+        from toonbox.checkpoint import load_generator
         from toonbox.networks.efficientnet import EfficientNetFeatures
         from toonbox.networks.vgg import VggFeatures
         from toonbox.training.config import load_config
@@ -76,6 +81,8 @@ def train(
     settings = load_config(config, preset, steps)
     if (settings.discriminators.kind == "features") != (features is not None):
         raise UsageError('--features FILE belongs to discriminators of kind = "features"')
+    if (settings.pretrain.kind == "teacher") != (teacher is not None):
+        raise UsageError('--teacher FILE belongs to pre-training of kind = "teacher"')
     if settings.crops.batch_size % devices:
         raise UsageError(f"a batch of {settings.crops.batch_size} cannot be shared by {devices}")
     lists = out / "data.json"
@@ -102,5 +109,6 @@ def train(
         VggFeatures.load(settings.vgg, vgg, offline),
         None if features is None else EfficientNetFeatures.load(features),
         fabric,
+        None if teacher is None else load_generator(teacher),
     )
     typer.echo(f"{out}: {settings.total_steps} steps done; next: toonbox export {out} --name NAME")

@@ -53,7 +53,8 @@ class CropBatches(Dataset[dict[str, Tensor]]):
         config: sizes; `batch_size` counts the joint batch of all processes.
         seed: of all draws.
         share: (rank, processes): this process gets every `processes`-th crop of the joint batch.
-        target: (H, W, 3) uint8 to the same, run on each photo crop in the loader's worker.
+        target: (H, W, 3) uint8 and the step to the same shape, run on each photo crop in the
+            loader's worker.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class CropBatches(Dataset[dict[str, Tensor]]):
         config: CropConfig,
         seed: int,
         share: tuple[int, int] = (0, 1),
-        target: Callable[[Uint8Array], Uint8Array] | None = None,
+        target: Callable[[Uint8Array, int], Uint8Array] | None = None,
     ) -> None:
         self.photos, self.cartoons = photos, cartoons
         self.config, self.seed, self.share, self.target = config, seed, share, target
@@ -75,7 +76,7 @@ class CropBatches(Dataset[dict[str, Tensor]]):
         if self.cartoons is not None:
             batch["cartoon"] = self._crops(self.cartoons, CARTOON, self.config.cartoon_side, step)
         if self.target is not None:
-            batch["target"] = [self.target(photo) for photo in photos]
+            batch["target"] = [self.target(photo, step) for photo in photos]
         return {name: _stack(crops) for name, crops in batch.items()}
 
     def _crops(

@@ -11,6 +11,9 @@ from torch.nn import functional
 from toonbox.errors import ConfigError, ShapeError
 
 SLOPE = 0.2
+# What a generator with knobs is told, in this order; 1 is the trained default, 0 to 2 the range.
+KNOBS = ("surface", "structure", "texture")
+Film = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
@@ -19,13 +22,14 @@ class GeneratorConfig:
 
     `base_channels` at full resolution, doubled by each of `stages` down-sampling layers;
     `residual_blocks` at the bottom. With `residual` the output is the photo plus what the network
-    adds, and a new network gives back the photo.
+    adds, and a new network gives back the photo. With `knobs` it takes three numbers beside it.
     """
 
     base_channels: int = 32
     stages: int = 3
     residual_blocks: int = 4
     residual: bool = True
+    knobs: bool = False
 
     def __post_init__(self) -> None:
         if min(self.base_channels, self.stages) < 1 or self.residual_blocks < 0:
@@ -46,8 +50,43 @@ def _activated(*layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(*(m for layer in layers for m in (layer, nn.LeakyReLU(SLOPE))))
 
 
+class Knobs(nn.Module):
+    """Scales and shifts for features, from a few numbers; a new one leaves features as they are.
+
+    Source:
+        Dosovitskiy & Djolonga 2020 (loss-conditional training), by the feature-wise linear
+        modulation of Perez et al. 2018.
+    """
+
+    def __init__(self, widths: Sequence[int], hidden: int = 64) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        last = nn.Linear(hidden, 2 * sum(self.widths))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.embed = nn.Sequential(
+            nn.Linear(len(KNOBS), hidden),
+            nn.LeakyReLU(SLOPE),
+            nn.Linear(hidden, hidden),
+            nn.LeakyReLU(SLOPE),
+            last,
+        )
+
+    def forward(self, knobs: Tensor) -> list[Film]:
+        """(B, 3) -> for each width a scale about 1 and a shift about 0, each (B, width, 1, 1)."""
+        numbers = self.embed(knobs - 1)[:, :, None, None]
+        scales, shifts = numbers.split(sum(self.widths), dim=1)
+        pairs = zip(scales.split(self.widths, 1), shifts.split(self.widths, 1), strict=True)
+        return [(1 + scale, shift) for scale, shift in pairs]
+
+
+def modulate(features: Tensor, film: Film | None) -> Tensor:
+    """Scale and shift (B, C, H, W) by (B, C, 1, 1) each; None leaves them."""
+    return features if film is None else features * film[0] + film[1]
+
+
 class ResidualBlock(nn.Module):
-    """x + conv(lrelu(conv(x)))."""
+    """x + conv(lrelu(conv(x))), what is added scaled and shifted by the knobs if there are any."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -55,9 +94,9 @@ class ResidualBlock(nn.Module):
             _conv(channels, channels), nn.LeakyReLU(SLOPE), _conv(channels, channels)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, film: Film | None = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        return torch.add(x, self.body(x))
+        return x + modulate(self.body(x), film)
 
 
 class UpSampling(nn.Module):
@@ -82,6 +121,7 @@ class Generator(nn.Module):
         Wang & Yu 2020, appendix: three down-sampling layers, four residual blocks, three bilinear
         up-sampling layers with added skips. The output is clipped to [-1, 1], which cures the
         blotches of an unbounded one, and in training the gradient passes through the clipping.
+        Knobs act on what the residual blocks and the skips add.
     """
 
     def __init__(self, config: GeneratorConfig | None = None) -> None:
@@ -93,44 +133,58 @@ class Generator(nn.Module):
             _activated(_conv(narrow, wide, stride=2), _conv(wide, wide))
             for narrow, wide in pairwise(widths)
         )
-        self.blocks = nn.Sequential(
-            *(ResidualBlock(widths[-1]) for _ in range(config.residual_blocks))
+        self.blocks = nn.ModuleList(
+            ResidualBlock(widths[-1]) for _ in range(config.residual_blocks)
         )
         self.up = nn.ModuleList(UpSampling(width) for width in reversed(widths[1:]))
         self.head = _conv(widths[0], 3, 7)
+        if config.knobs:
+            added = [widths[-1]] * config.residual_blocks
+            self.knobs = Knobs([*added, *reversed(widths[:-1])])
         self.apply(_initialise)
         if config.residual:
             nn.init.zeros_(self.head.weight)
 
-    def forward(self, photo: Tensor) -> Tensor:
+    def forward(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
         """Cartoonize.
 
         Args:
             photo: (B, 3, H, W) in [-1, 1], any height and width.
+            knobs: (B, 3) or (1, 3) in 0 ... 2, the order of KNOBS; None is 1, the trained default.
         Returns:
             (B, 3, H, W) in [-1, 1], float32.
         Raises:
             ShapeError: not (B, 3, H, W).
+            ConfigError: knobs for a generator without.
         """
         if photo.dim() != 4 or photo.shape[1] != 3:
             raise ShapeError(f"expected (B, 3, H, W), got {tuple(photo.shape)}")
         height, width = photo.shape[-2:]
         padded = pad_to_multiple(photo, self.config.size_multiple)
-        output = self.network(padded)[..., :height, :width]
+        output = self.network(padded, knobs)[..., :height, :width]
         return clip_through(output)
 
-    def network(self, photo: Tensor) -> Tensor:
+    def network(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
         """Run the layers: (B, 3, H, W), H and W multiples of the size rule; not clipped."""
+        films = iter(self._films(photo, knobs))
         x = self.stem(photo)
         skips = []
         for layer in self.down:
             skips.append(x)
             x = layer(x)
-        x = self.blocks(x)
+        for block in self.blocks:
+            x = block(x, next(films))
         for layer, skip in zip(self.up, reversed(skips), strict=True):
-            x = layer(x) + skip
+            x = layer(x) + modulate(skip, next(films))
         output: Tensor = self.head(x).float()
         return photo + output if self.config.residual else output
+
+    def _films(self, photo: Tensor, knobs: Tensor | None) -> Sequence[Film | None]:
+        if self.config.knobs:
+            return self.knobs(photo.new_ones(1, len(KNOBS)) if knobs is None else knobs)  # type: ignore[no-any-return]
+        if knobs is not None:
+            raise ConfigError("this generator has no knobs")
+        return [None] * (len(self.blocks) + len(self.up))
 
 
 def _initialise(module: nn.Module) -> None:

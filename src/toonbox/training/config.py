@@ -15,6 +15,7 @@ from toonbox.errors import ConfigError
 from toonbox.files import replacing
 from toonbox.losses import PRESETS, LossWeights
 from toonbox.networks.generator import GeneratorConfig
+from toonbox.representations.classical import Drawing
 from toonbox.representations.structure import Similarity
 from toonbox.representations.texture import TextureKind
 
@@ -26,15 +27,15 @@ class PretrainConfig:
     """The first phase: reconstruction only.
 
     `identity` learns to give back the photo, as published; `representations` learns a classical
-    cartoon of the photo, from which adversarial training has less far to go.
+    cartoon of the photo, the `drawing`, from which adversarial training has less far to go;
+    `teacher` learns what another generator makes of the photo, and needs `--teacher FILE`.
     """
 
-    kind: Literal["identity", "representations"] = "representations"
+    kind: Literal["identity", "representations", "teacher"] = "representations"
     steps: int = Field(default=1500, ge=0)
     learning_rate: float = Field(default=5e-4, gt=0)
     gradient_weight: float = Field(default=1.0, ge=0)
-    segments: int = Field(default=100, gt=0)
-    lines: float = Field(default=0.85, ge=0, le=1)
+    drawing: Drawing = field(default_factory=Drawing)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -69,11 +70,18 @@ class StructureConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class TrainConfig:
-    """Everything that decides what a run learns."""
+    """Everything that decides what a run learns.
+
+    The learning rate falls on a straight line to `final_learning_rate` times itself over the
+    adversarial steps. A generator with knobs sees them at 1 in a share `knobs_at_default` of the
+    steps, elsewhere drawn from 0 to 2; the weights of the losses and the drawing are turned alike.
+    """
 
     seed: int = Field(default=0, ge=0)
     steps: int = Field(default=3000, ge=0)
     learning_rate: float = Field(default=2e-4, gt=0)
+    final_learning_rate: float = Field(default=1.0, gt=0, le=1)
+    knobs_at_default: float = Field(default=0.4, ge=0, le=1)
     gradient_clip: float = Field(default=0.5, gt=0)
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
     texture: TextureKind = "random_colour_shift"

@@ -29,7 +29,8 @@ from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.networks.generator import Generator
 from toonbox.training.config import TrainConfig, load_config, save_config
 from toonbox.training.folders import TrainingData
-from toonbox.training.pretrain import pretrain_step, reconstruction_target
+from toonbox.training.knobs import KnobSettings
+from toonbox.training.pretrain import drawn_target, pretrain_step
 from toonbox.training.report import Reporter, RunOptions
 from toonbox.training.state import TrainingState, channels_last, new_state
 from toonbox.training.step import adversarial_step
@@ -57,6 +58,7 @@ def train(
     vgg: torch.nn.Module,
     features: EfficientNetFeatures | None,
     fabric: Fabric | None = None,
+    teacher: Generator | None = None,
 ) -> None:
     """Train a generator, or go on with the run that `options.out` holds.
 
@@ -67,6 +69,7 @@ def train(
         vgg: frozen features for the content and the structure loss.
         features: frozen features for the discriminators, None for those from scratch.
         fabric: a launched Fabric, or None for one made from `options`.
+        teacher: whose outputs are the target of reconstruction, for pre-training of that kind.
     Raises:
         TrainingError: a loss or gradient is not a number; the last checkpoint is good.
         KeyboardInterrupt: after Ctrl-C, when the step is done and a checkpoint written.
@@ -74,6 +77,7 @@ def train(
     fabric = fabric or new_fabric(options)
     state = new_state(config, fabric, features and channels_last(features.to(fabric.device)))
     vgg = channels_last(vgg.to(fabric.device))
+    teacher = teacher and channels_last(teacher.to(fabric.device))
     checkpoint = options.out / "checkpoint.pt"
     if checkpoint.exists():
         state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
@@ -83,7 +87,7 @@ def train(
         report = stack.enter_context(Reporter.open(state, options, data.validation))
         saved = time.monotonic()
         for batch in batches(state, data, options):
-            losses = one_step(state, batch, vgg, workers)
+            losses = one_step(state, batch, vgg, workers, teacher)
             state.step += 1
             report.step(losses)
             due = time.monotonic() - saved >= options.checkpoint_minutes * 60
@@ -98,11 +102,19 @@ def train(
 
 
 def one_step(
-    state: TrainingState, batch: dict[str, Tensor], vgg: Features, workers: Executor
+    state: TrainingState,
+    batch: dict[str, Tensor],
+    vgg: Features,
+    workers: Executor,
+    teacher: Generator | None = None,
 ) -> dict[str, Tensor]:
     """Do the update that the step's phase asks for."""
     images = {name: _to_signed(t, state.fabric.device) for name, t in batch.items()}
     photo, target = images["photo"], images.get("target")
+    if teacher is not None:
+        knobs = KnobSettings.draw(state.config, state.step)
+        with torch.no_grad(), state.fabric.autocast():
+            target = teacher(photo, knobs.tensor(state.config, photo))
     if state.step < state.config.pretrain.steps:
         return pretrain_step(state, photo, photo if target is None else target)
     return adversarial_step(state, photo, images["cartoon"], vgg, workers, target)
@@ -119,7 +131,7 @@ def batches(
     """Give the batches from the state's step to the end, phase by phase."""
     config, fabric = state.config, state.fabric
     share = (fabric.global_rank, fabric.world_size)
-    target = reconstruction_target(config.pretrain)
+    target = drawn_target(config)
     held = target if config.weights.reconstruction else None
     source = (config.crops, config.seed, share)
     pretraining = CropBatches(data.photos, None, *source, target)
@@ -201,7 +213,8 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, retune: bool
         before = load_config(file, None, None)
         fixed: dict[str, Any] = {"steps": config.steps}
         if retune:
-            tunable = ("learning_rate", "structure", "weights", "texture", "photo_guided_filter")
+            rates = ("learning_rate", "final_learning_rate", "knobs_at_default")
+            tunable = (*rates, "structure", "weights", "texture", "photo_guided_filter")
             fixed |= {name: getattr(config, name) for name in tunable}
         if replace(before, **fixed) != config:
             raise TrainingError(

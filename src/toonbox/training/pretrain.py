@@ -1,22 +1,35 @@
 """One update of pre-training: the generator learns by reconstruction where to start from."""
 
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass
 
 from torch import Tensor
 
 from toonbox.losses import reconstruction_loss
 from toonbox.pixels import Uint8Array
 from toonbox.representations.classical import classical_cartoon
-from toonbox.training.config import PretrainConfig
+from toonbox.training.config import TrainConfig
+from toonbox.training.knobs import KnobSettings
 from toonbox.training.state import TrainingState, update
 
 
-def reconstruction_target(config: PretrainConfig) -> Callable[[Uint8Array], Uint8Array] | None:
-    """Give what makes a photo into its target; None when the photo is its own."""
-    if config.kind == "identity":
-        return None
-    return partial(classical_cartoon, segments=config.segments, lines=config.lines)
+@dataclass(frozen=True)
+class DrawnTarget:
+    """Makes a photo's target in a step: its classical cartoon, as the step's knobs have it."""
+
+    config: TrainConfig
+
+    def __call__(self, photo: Uint8Array, step: int) -> Uint8Array:
+        """(H, W, 3) -> (H, W, 3)."""
+        knobs = KnobSettings.draw(self.config, step)
+        drawing = self.config.pretrain.drawing
+        return classical_cartoon(
+            photo, drawing.turned(knobs.surface, knobs.structure, knobs.texture)
+        )
+
+
+def drawn_target(config: TrainConfig) -> DrawnTarget | None:
+    """Give what draws the targets in the data's workers; None when nothing is drawn."""
+    return DrawnTarget(config) if config.pretrain.kind == "representations" else None
 
 
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -31,7 +44,8 @@ def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[s
     """
     config = state.config.pretrain
     with state.fabric.autocast():
-        output = state.generator(photo)
+        knobs = KnobSettings.draw(state.config, state.step)
+        output = state.generator(photo, knobs.tensor(state.config, photo))
     loss = reconstruction_loss(output, target, config.gradient_weight)
     update(state, state.generator, state.generator_optimizer, loss, config.learning_rate)
     state.average.update_parameters(state.generator)

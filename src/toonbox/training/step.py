@@ -25,6 +25,7 @@ from toonbox.representations.structure import structure
 from toonbox.representations.surface import guided_filter, surface
 from toonbox.representations.texture import draw_channel_weights, texture
 from toonbox.training.config import StructureConfig
+from toonbox.training.knobs import KnobSettings
 from toonbox.training.state import TrainingState, update
 
 PHOTO_GUIDED_RADIUS = 1
@@ -118,8 +119,9 @@ def adversarial_step(
     config, fabric = state.config, state.fabric
     random = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
     views = Views.draw(state, photo, random)
+    knobs = KnobSettings.draw(config, state.step)
     with fabric.autocast():
-        output = state.generator(photo)
+        output = state.generator(photo, knobs.tensor(config, photo))
     if config.photo_guided_filter:
         output = guided_filter(photo, output, PHOTO_GUIDED_RADIUS, PHOTO_GUIDED_EPS)
     window = draw_window(output.shape[-2:], config.structure.window, random)
@@ -140,10 +142,17 @@ def adversarial_step(
         }
         if target is not None:
             losses["reconstruction"] = reconstruction_loss(output, target)
-    total = weighted_sum(losses, config.weights)
-    update(state, state.generator, state.generator_optimizer, total, config.learning_rate)
+    total = weighted_sum(losses, knobs.weights(config.weights))
+    update(state, state.generator, state.generator_optimizer, total, learning_rate(state))
     state.average.update_parameters(state.generator)
     return losses | discriminator_losses
+
+
+def learning_rate(state: TrainingState) -> float:
+    """Give the generator's learning rate in this adversarial step."""
+    config = state.config
+    progress = (state.step - config.pretrain.steps) / max(1, config.steps)
+    return config.learning_rate * (1 - progress * (1 - config.final_learning_rate))
 
 
 def adversarial_losses(state: TrainingState, views: Views, output: Tensor) -> dict[str, Tensor]:
