@@ -13,7 +13,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from toonbox.checkpoint import load_generator
-from toonbox.errors import DataError, TrainingError
+from toonbox.errors import ConfigError, DataError, TrainingError
+from toonbox.networks.generator import Generator, GeneratorConfig
 from toonbox.training import loop
 from toonbox.training.config import load_config
 from toonbox.training.folders import TrainingData, inspect_training_data
@@ -242,3 +243,56 @@ def test_two_processes_take_the_step_of_one(
 
 def one_thread() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
+
+
+def lively(**values: Any) -> Generator:
+    """A generator that does something."""
+    torch.manual_seed(3)
+    network = Generator(GeneratorConfig(**values))
+    torch.nn.init.normal_(network.head.weight, std=0.05)
+    return network.eval()
+
+
+def test_a_run_begins_with_another_ones_weights(tiny_config, folders, tmp_path: Path) -> None:
+    config = tiny_config(generator=KNOBBED, steps=0, pretrain={"steps": 1, "learning_rate": 1e-9})
+    data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
+    start = lively(**KNOBBED)
+    prepare_run(config, tmp_path / "run", data)
+    train(config, data, options(tmp_path / "run"), Vgg(), None, start=start)
+    ended = load_generator(tmp_path / "run/generator.safetensors")
+    for name, value in ended.state_dict().items():
+        torch.testing.assert_close(value, start.state_dict()[name], atol=1e-6, rtol=0)
+
+
+def test_a_start_of_another_size_is_refused(tiny_config, folders, tmp_path: Path) -> None:
+    data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
+    prepare_run(tiny_config(), tmp_path / "run", data)
+    with pytest.raises(ConfigError, match="cannot begin with"):
+        train(tiny_config(), data, options(tmp_path / "run"), Vgg(), None, start=lively(**KNOBBED))
+
+
+def test_a_pupil_learns_what_its_teacher_makes(tiny_config, folders, tmp_path: Path) -> None:
+    teacher = lively(base_channels=8, stages=2, residual_blocks=1, knobs=True)
+    pretrain = {"kind": "teacher", "steps": 40, "learning_rate": 3e-3}
+    config = tiny_config(generator=KNOBBED, steps=1, pretrain=pretrain)
+    data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
+    prepare_run(config, tmp_path / "run", data)
+    run = options(tmp_path / "run", sample_every=100, checkpoint_minutes=9.0)
+    train(config, data, run, Vgg(), None, teacher=teacher)
+    events = EventAccumulator(str(tmp_path / "run/tensorboard"))
+    events.Reload()
+    losses = [event.value for event in events.Scalars("pre-training/reconstruction")]
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert events.Scalars("adversarial/reconstruction")[0].value < losses[0]
+
+
+def test_a_teacher_without_knobs_cannot_teach_them(tiny_config, folders, tmp_path: Path) -> None:
+    config = tiny_config(generator=KNOBBED, pretrain={"kind": "teacher", "steps": 1})
+    data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
+    prepare_run(config, tmp_path / "run", data)
+    teacher = lively(base_channels=4, stages=2, residual_blocks=1)
+    with pytest.raises(ConfigError, match="no knobs"):
+        train(config, data, options(tmp_path / "run"), Vgg(), None, teacher=teacher)

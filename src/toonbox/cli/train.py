@@ -50,6 +50,10 @@ def train(
         Path | None,
         typer.Option(help="generator.safetensors of another run, for pretrain.kind = teacher."),
     ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="generator.safetensors of another run, of the same size, to begin with."),
+    ] = None,
     offline: Annotated[bool, typer.Option(help="Never download.")] = False,
     sample_every: Annotated[int, typer.Option(min=1)] = 250,
     checkpoint_minutes: Annotated[float, typer.Option(min=0)] = 5.0,
@@ -110,5 +114,6 @@ def train(
         None if features is None else EfficientNetFeatures.load(features),
         fabric,
         None if teacher is None else load_generator(teacher),
+        None if start is None else load_generator(start),
     )
     typer.echo(f"{out}: {settings.total_steps} steps done; next: toonbox export {out} --name NAME")

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from toonbox.checkpoint import save_generator
 from toonbox.data.crops import CropBatches
-from toonbox.errors import TrainingError
+from toonbox.errors import ConfigError, TrainingError
 from toonbox.files import replacing
 from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.networks.generator import Generator
@@ -59,6 +59,7 @@ def train(
     features: EfficientNetFeatures | None,
     fabric: Fabric | None = None,
     teacher: Generator | None = None,
+    start: Generator | None = None,
 ) -> None:
     """Train a generator, or go on with the run that `options.out` holds.
 
@@ -70,15 +71,21 @@ def train(
         features: frozen features for the discriminators, None for those from scratch.
         fabric: a launched Fabric, or None for one made from `options`.
         teacher: whose outputs are the target of reconstruction, for pre-training of that kind.
+        start: whose weights a new run begins with, of the configured size.
     Raises:
         TrainingError: a loss or gradient is not a number; the last checkpoint is good.
+        ConfigError: `start` or `teacher` does not fit the configuration.
         KeyboardInterrupt: after Ctrl-C, when the step is done and a checkpoint written.
     """
     fabric = fabric or new_fabric(options)
     state = new_state(config, fabric, features and channels_last(features.to(fabric.device)))
     vgg = channels_last(vgg.to(fabric.device))
     teacher = teacher and channels_last(teacher.to(fabric.device))
+    if teacher is not None and config.generator.knobs and not teacher.config.knobs:
+        raise ConfigError("the teacher has no knobs for its pupil to learn")
     checkpoint = options.out / "checkpoint.pt"
+    if start is not None:
+        begin_with(state, start)
     if checkpoint.exists():
         state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     with ExitStack() as stack:
@@ -99,6 +106,18 @@ def train(
                 saved = time.monotonic()
             if stop:
                 raise KeyboardInterrupt
+
+
+def begin_with(state: TrainingState, start: Generator) -> None:
+    """Take another run's weights, for the generator and for its average.
+
+    Raises:
+        ConfigError: its size is not the configured one.
+    """
+    if start.config != state.config.generator:
+        raise ConfigError(f"cannot begin with {start.config}: {state.config.generator} is wanted")
+    for network in (state.generator, state.average.module):
+        network.load_state_dict(start.state_dict())
 
 
 def one_step(
