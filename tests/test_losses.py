@@ -3,6 +3,7 @@ import torch
 
 from toonbox.errors import ShapeError
 from toonbox.losses import (
+    SQUARE_WEIGHT,
     PRESETS,
     LossWeights,
     colour_loss,
@@ -77,9 +78,10 @@ def test_gradient_loss_ignores_a_constant() -> None:
 
 def test_reconstruction_of_literal_numbers() -> None:
     output = torch.tensor([[[[0.0, 1.0], [0.0, 1.0]]]])
-    # L1: half the pixels off by 1; differences: 0 downwards, 1 sideways.
-    assert reconstruction_loss(output, torch.zeros(1, 1, 2, 2)).item() == pytest.approx(1.5)
-    assert reconstruction_loss(output, output * 0, 0.0).item() == pytest.approx(0.5)
+    # Half the pixels are off by 1; differences: 0 downwards, 1 sideways.
+    pixels = 0.5 + SQUARE_WEIGHT * 0.5
+    assert reconstruction_loss(output, output * 0, 0.0).item() == pytest.approx(pixels)
+    assert reconstruction_loss(output, output * 0, 2.0).item() == pytest.approx(pixels + 2)
 
 
 @pytest.mark.parametrize(

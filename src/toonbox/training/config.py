@@ -34,7 +34,7 @@ class PretrainConfig:
     kind: Literal["identity", "representations", "teacher"] = "representations"
     steps: int = Field(default=1500, ge=0)
     learning_rate: float = Field(default=5e-4, gt=0)
-    gradient_weight: float = Field(default=1.0, ge=0)
+    gradient_weight: float = Field(default=0.1, ge=0)
     drawing: Drawing = field(default_factory=Drawing)
 
 
