@@ -3,8 +3,8 @@ import torch
 
 from toonbox.errors import ShapeError
 from toonbox.losses import (
-    SQUARE_WEIGHT,
     PRESETS,
+    SQUARE_WEIGHT,
     LossWeights,
     colour_loss,
     content_loss,
