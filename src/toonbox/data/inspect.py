@@ -24,7 +24,7 @@ PICTURE_SUFFIXES = frozenset(
 
 # What Pillow raises for damaged files, besides its own errors: its readers of the rarer formats
 # let the errors of the parsing underneath through.
-_UNREADABLE = (
+UNREADABLE = (
     OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error,
     Image.DecompressionBombError,
 )  # fmt: skip
@@ -210,7 +210,7 @@ def _look_at(path: Path) -> _Picture | str:
             rgb = ImageOps.exif_transpose(image).convert("RGB")
     except UnidentifiedImageError:
         return "not a picture" if path.stat().st_size else "empty file"
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return str(error) or type(error).__name__
     thumbnail = rgb.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=3)
     # Every n-th pixel is enough to judge a large picture, and unlike averaging keeps its colours.

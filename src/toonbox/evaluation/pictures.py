@@ -1,23 +1,16 @@
 """Reading the pictures of an evaluation, and remembering those that cannot be read."""
 
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from toonbox.data.inspect import UNREADABLE
 from toonbox.errors import DataError, PictureError
 from toonbox.evaluation.artefacts import SMALLEST
 from toonbox.files import replacing
 from toonbox.pixels import Uint8Array
-
-# What Pillow's readers let through for damaged files, besides errors of their own.
-_UNREADABLE = (
-    OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error,
-    Image.DecompressionBombError,
-)  # fmt: skip
 
 
 def read_picture(file: Path) -> Uint8Array:
@@ -29,7 +22,7 @@ def read_picture(file: Path) -> Uint8Array:
     try:
         with Image.open(file) as opened:
             rgb = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise PictureError(f"{file}: {error}") from error
     if min(rgb.shape[:2]) < SMALLEST:
         raise PictureError(f"{file}: under {SMALLEST} pixels high or wide")
