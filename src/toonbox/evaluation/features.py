@@ -25,6 +25,10 @@ FREE_SIZE = 224  # crop side for networks that take any
 TORCHSCRIPT_SUFFIXES = (".pt", ".ts", ".torchscript")
 # Tensors that VGG19 has and VGG16 has not, as Caffe's and torchvision's files call them.
 ONLY_VGG19 = {"conv3_4.weight", "features.16.weight"}
+# Caffe's weights give averaged features of about this root mean square (8.1 to 10.0 on photos):
+# divided by it they are about 1, for which the cubic kernel of KID is made. One number for all
+# weights and pictures, so that figures stay comparable.
+VGG_SCALE = 9.0
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def load_feature_network(file: Path) -> FeatureNetwork:
         file: `.onnx` or TorchScript (`.pt`, `.ts`, `.torchscript`), with an input
             (N, 3, S, S) RGB in [0, 1] and a first output (N, D), or (N, D, h, w) which is
             averaged over space; or `.safetensors`, VGG weights as for training, whose last layer
-            is averaged.
+            is averaged and divided by VGG_SCALE.
     Raises:
         WeightsError: the file is missing, damaged or nothing of these.
     """
@@ -275,7 +279,8 @@ def _load_vgg(file: Path) -> LoadedNetwork:
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{file}: cannot be read as weights: {error}") from error
     kind: VggKind = "vgg19" if names & ONLY_VGG19 else "vgg16"
-    return LoadedNetwork(file.stem, FREE_SIZE, _signed(VggFeatures.load(kind, file)))
+    features = _signed(VggFeatures.load(kind, file))
+    return LoadedNetwork(file.stem, FREE_SIZE, lambda unit: features(unit) / np.float32(VGG_SCALE))
 
 
 def _signed(network: Callable[[Tensor], Tensor]) -> Callable[[FloatArray], FloatArray]:
