@@ -9,6 +9,9 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from toonbox.cli.main import main
+from toonbox.engine.stylize import load_style
+from toonbox.evaluation.measures import measure
+from toonbox.evaluation.pictures import shrunk
 
 
 def draw(folder: Path, count: int, colour: int) -> None:
@@ -58,7 +61,7 @@ def test_it_prints_tables_and_writes_the_report(arguments, tmp_path, capsys):
     assert "crops of 32 pixels" in printed.out
     for title in ("Features of colours", "Frechet to cartoons", "KID x1000", "edge SSIM"):
         assert title in printed.out
-    assert sum(line.startswith("tiny") for line in printed.out.splitlines()) == 2
+    assert sum(line.startswith(f"{arguments[1]} ") for line in printed.out.splitlines()) == 2
     assert printed.err == f"-> {out / 'index.html'}\n"
     assert sorted(path.name for path in out.iterdir()) == [
         "index.html", "per-photo.csv", "pictures", "results.csv", "results.json"
@@ -79,16 +82,55 @@ def test_limit_resolution_and_training_photos(arguments, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "4 photos, 5 cartoons" in printed
     assert "3 training photos" in printed
-    assert "photos 66, tiny 66" in printed
+    assert f"photos 66, {arguments[1]} 66" in printed
     picture = next((tmp_path / "report" / "pictures").iterdir())
     assert min(Image.open(picture).size) == 66
 
 
-def test_two_styles_of_one_name_go_by_their_folders(arguments, tmp_path, tiny_style):
-    other = tiny_style(to=tmp_path / "others", seed=1)
-    assert run(*arguments, "--style", other, "--out", tmp_path / "report") == 0
+def test_settings_behind_a_style(arguments, tmp_path, tiny_style):
+    knobbed = tiny_style("knobbed", to=tmp_path / "others", knobs=("surface", "texture"))
+    texts = [
+        f"{knobbed}:texture=2,surface=0,resolution=68",
+        f"{knobbed}:strength=0",
+        f"{knobbed}:surface=1",
+    ]
+    given = [word for text in texts for word in ("--style", text)]
+    assert run(*arguments, *given, "--resolution", 66, "--out", tmp_path / "report") == 0
     found = json.loads((tmp_path / "report" / "results.json").read_text())
-    assert [row["name"] for row in found["rows"]] == ["photos", str(arguments[1]), str(other)]
+    rows = {row["name"]: row for row in found["rows"]}
+    assert list(rows) == ["photos", str(arguments[1]), *texts]
+    assert [row["resolution"] for row in rows.values()] == [66, 66, 68, 66, 66]
+    assert rows[texts[1]]["measures"]["colour_drift"] == 0
+    style = load_style(knobbed)
+    for text, pixels, told in (
+        (texts[0], 68, {"texture": 2, "surface": 0}),
+        (texts[2], 66, {}),
+    ):
+        for output in rows[text]["outputs"]:
+            small = shrunk(np.asarray(Image.open(output["photo"])), pixels)
+            expected = measure(small, style(small, resolution="native", **told))
+            assert output["interior_energy"] == pytest.approx(expected.interior_energy)
+            assert output["colour_drift"] == pytest.approx(expected.colour_drift)
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("colour=1", "no setting 'colour'"),
+        ("strength=much", "strength should be a number"),
+        ("strength=2", "strength must be from 0 to 1"),
+        ("texture=1", "tiny has no knob texture"),
+        ("resolution=63", "resolution should be at least 64 pixels"),
+        ("resolution=native", "resolution should be at least 64 pixels"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused_before_measuring(
+    setting, reason, arguments, monkeypatch, capsys
+):
+    monkeypatch.setattr("toonbox.evaluation.evaluate.evaluate", None)
+    assert run(*arguments, "--style", f"{arguments[1]}:{setting}") == 2
+    words = capsys.readouterr().err.replace("│", " ").split()
+    assert reason in " ".join(words)
 
 
 def test_an_unreadable_picture_is_named_and_the_exit_code_says_so(arguments, tmp_path, capsys):

@@ -1,12 +1,12 @@
 """`toonbox compare PHOTO...`: photos beside what styles make of them."""
 
 import functools
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.looks import KEYS, METAVAR, parse_style
 from toonbox.cli.photos import (
     parse_resolution,
     pictures_of,
@@ -19,8 +19,6 @@ from toonbox.errors import StyleError, ToonboxError, UsageError
 
 if TYPE_CHECKING:
     from toonbox.engine.stylize import Look
-
-NUMBERS = ("surface", "structure", "texture", "strength")
 
 
 def compare(
@@ -35,9 +33,8 @@ def compare(
     style: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME|DIR[:KEY=VALUE,...]",
-            help="One for each column. KEY is surface, structure, texture, strength or resolution. "
-            "Default: every style there is.",
+            metavar=METAVAR,
+            help=f"One for each column. {KEYS} Default: every style there is.",
             autocompletion=style_names,
         ),
     ] = None,
@@ -81,7 +78,7 @@ def compare(
     texts = style or styles.style_names()
     if not texts:
         raise StyleError("there are no styles")
-    wanted = [(text, *_parse_column(text, defaults)) for text in texts]
+    wanted = [(text, *parse_style(text, defaults)) for text in texts]
     load = functools.cache(load_style)
     columns = [Column(text, load(name), look) for text, name, look in wanted]
     comparison = Comparison(out, columns, height, overwrite=force)
@@ -103,29 +100,3 @@ def compare(
         sum_up(len(comparison.rows), failed)
     if failed:
         raise typer.Exit(1)
-
-
-def _parse_column(text: str, defaults: "Look") -> tuple[str, "Look"]:
-    """Take NAME[:KEY=VALUE,...] apart; a path may have colons of its own."""
-    name, *settings = re.split(r":(?=\w+=)", text, maxsplit=1)
-    look: dict[str, Any] = dict(defaults)
-    for setting in settings[0].split(",") if settings else []:
-        key, _, value = setting.partition("=")
-        look[key] = _parse_setting(key, value, text)
-    return name, cast("Look", look)
-
-
-def _parse_setting(key: str, value: str, text: str) -> "float | str | None":
-    if key == "resolution":
-        return parse_resolution(value, "--style")
-    if key not in NUMBERS:
-        keys = ", ".join((*NUMBERS, "resolution"))
-        raise typer.BadParameter(
-            f"{text}: no setting {key!r}, only {keys}.", param_hint="'--style'"
-        )
-    try:
-        return float(value)
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text}: {key} should be a number, not {value!r}.", param_hint="'--style'"
-        ) from None

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.looks import KEYS, METAVAR, parse_style
+from toonbox.cli.photos import style_names
 from toonbox.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from toonbox.evaluation.evaluate import Subject
     from toonbox.evaluation.features import FeatureNetwork
+
+LEAST_RESOLUTION = 64  # pixels; smaller pictures cannot be measured
 
 
 def evaluate(
@@ -37,7 +41,11 @@ def evaluate(
     ],
     style: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME|DIR", help="May be given several times. Default: storybook."),
+        typer.Option(
+            metavar=METAVAR,
+            help=f"May be given several times. {KEYS} Default: storybook.",
+            autocompletion=style_names,
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -86,7 +94,10 @@ def evaluate(
     ] = None,
     resolution: Annotated[
         int | None,
-        typer.Option(min=64, help="Short side at which to work, in pixels. Default: the style's."),
+        typer.Option(
+            min=LEAST_RESOLUTION,
+            help="Short side at which to work, in pixels. Default: the style's.",
+        ),
     ] = None,
     draws: Annotated[int, typer.Option(min=2, help="Of each bootstrap interval.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Of crops, draws and halves.")] = 0,
@@ -98,6 +109,10 @@ def evaluate(
       toonbox evaluate --photos holiday --cartoons books
       toonbox evaluate --style storybook --style ./mine --photos holiday --cartoons books \\
         --features network.onnx --out report
+      toonbox evaluate --style storybook --style storybook:texture=2 --photos holiday \\
+        --cartoons books
+
+    A resolution behind a style's name goes before --resolution.
     """
     from toonbox.cli.extras import learning_half
 
@@ -135,23 +150,31 @@ def evaluate(
         raise typer.Exit(1)
 
 
-def _subjects(styles: list[str], resolution: int | None) -> "list[Subject]":
-    """Load each style; two of one name go by what they were asked for with."""
-    from functools import partial
+def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
+    """Load each style, and try what it is told: measuring takes minutes before its turn comes."""
+    from functools import cache, partial
+
+    import numpy as np
 
     from toonbox.engine.stylize import load_style
     from toonbox.evaluation.evaluate import Subject
 
-    loaded = [load_style(style) for style in styles]
-    names = [style.card.name for style in loaded]
-    return [
-        Subject(
-            name if names.count(name) == 1 else given,
-            resolution or style.card.working_resolution,
-            partial(style, resolution="native"),
-        )
-        for given, name, style in zip(styles, names, loaded, strict=True)
-    ]
+    load = cache(load_style)
+    subjects = []
+    for text in texts:
+        name, look = parse_style(text, {"resolution": resolution})
+        style = load(name)
+        pixels = look["resolution"] or style.card.working_resolution
+        if pixels == "native" or pixels < LEAST_RESOLUTION:
+            raise typer.BadParameter(
+                f"{text}: resolution should be at least {LEAST_RESOLUTION} pixels.",
+                param_hint="'--style'",
+            )
+        look["resolution"] = "native"  # photos are brought to their size before
+        cartoonize = partial(style, **look)
+        cartoonize(np.zeros((LEAST_RESOLUTION, LEAST_RESOLUTION, 3), np.uint8))
+        subjects.append(Subject(text, pixels, cartoonize))
+    return subjects
 
 
 def _networks(files: list[Path], inception: Path | None, offline: bool) -> "list[FeatureNetwork]":
