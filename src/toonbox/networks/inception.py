@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toonbox.errors import ShapeError, WeightsError
-from toonbox.networks.vgg import _read_tensors
+from toonbox.networks.vgg import read_tensors
 from toonbox.networks.weights_cache import fetch
 
 # pytorch-fid's port of the weights: address and sha256.
@@ -238,7 +238,7 @@ class InceptionFeatures(nn.Module):
             WeightsError: the file is missing, damaged, or holds another network.
         """
         file = file if file is not None else fetch(*DOWNLOAD, offline=offline)
-        tensors = _read_tensors(file)
+        tensors = read_tensors(file)
         network = cls()
         for name, wanted in network.state_dict().items():
             if name.endswith("num_batches_tracked"):

@@ -113,7 +113,7 @@ class VggFeatures(nn.Module):
         """
         file = file if file is not None else fetch(*DOWNLOADS[kind], offline=offline)
         network = cls(kind)
-        network._fill(_read_tensors(file), file)
+        network._fill(read_tensors(file), file)
         return network
 
     def _fill(self, tensors: dict[str, Tensor], file: Path) -> None:
@@ -147,7 +147,7 @@ class VggFeatures(nn.Module):
         return f"features.{names.index(layer)}.{part}"
 
 
-def _read_tensors(file: Path) -> dict[str, Tensor]:
+def read_tensors(file: Path) -> dict[str, Tensor]:
     """Read a .safetensors file or a PyTorch state dict, never running code from it."""
     if not file.is_file():
         raise WeightsError(f"{file}: no such weights file")
