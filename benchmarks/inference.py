@@ -27,7 +27,7 @@ from toonbox.engine.style import DEFAULT_STYLE, MODEL, find_style, read_card
 from toonbox.errors import StyleError
 from toonbox.export import SizedGenerator, to_onnx, write_style
 from toonbox.networks.authors import AuthorsGenerator
-from toonbox.networks.generator import Generator, GeneratorConfig
+from toonbox.networks.generator import KNOBS, Generator, GeneratorConfig
 from toonbox.pixels import FloatArray, to_signed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -121,7 +121,9 @@ def engine_contenders(
     contenders = []
     for engine in engines:
         session = open_session(file, engine, threads)
-        contenders.append(Contender(f"{name}, {engine}", partial(session.run, photo), gflop))
+        knobs = np.ones((1, len(KNOBS)), np.float32) if session.takes_knobs else None
+        run = partial(session.run, photo, knobs)
+        contenders.append(Contender(f"{name}, {engine}", run, gflop))
     return contenders
 
 
