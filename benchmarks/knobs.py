@@ -215,7 +215,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--style", default=DEFAULT_STYLE, metavar="NAME|DIR")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "knobs", metavar="DIR")
     parser.add_argument("--limit", type=int, metavar="N", help="use N photos, evenly spread")
-    parser.add_argument("--show", type=Path, default=ROOT / "examples" / "boats.jpg",
+    parser.add_argument("--show", type=Path, default=ROOT / "examples" / "laptop.jpg",
                         metavar="FILE", help="photo of the contact sheet")  # fmt: skip
     options = parser.parse_args(arguments)
     if options.limit is not None and options.limit < 1:

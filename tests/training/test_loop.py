@@ -90,7 +90,7 @@ def assert_equal(one: Any, other: Any, where: str = "") -> None:
 def straight(tmp_path_factory, folders, tiny_config) -> Path:
     """A run of six steps, two of them pre-training, done in one go."""
     out = tmp_path_factory.mktemp("straight") / "run"
-    config = tiny_config(steps=4, pretrain={"steps": 2, "segments": 8})
+    config = tiny_config(steps=4, pretrain={"steps": 2, "drawing": {"segments": 8}})
     assert in_a_process(do_run, config, folders, options(out)) == 0
     return out
 
@@ -136,7 +136,7 @@ def test_a_run_leaves_all_that_is_needed(straight: Path) -> None:
 def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
     data = TrainingData.load(straight / "data.json")
     before = (straight / "config.toml").read_text()
-    values = {"pretrain": {"steps": 2, "segments": 8}}
+    values = {"pretrain": {"steps": 2, "drawing": {"segments": 8}}}
     with pytest.raises(TrainingError, match="another configuration"):
         prepare_run(tiny_config(steps=4, seed=5, **values), straight, data)
     assert (straight / "config.toml").read_text() == before
@@ -147,7 +147,7 @@ def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
 
 def test_loss_weights_may_be_retuned_on_demand(straight: Path, tmp_path: Path, tiny_config) -> None:
     data = TrainingData.load(straight / "data.json")
-    values = {"steps": 4, "pretrain": {"steps": 2, "segments": 8}}
+    values = {"steps": 4, "pretrain": {"steps": 2, "drawing": {"segments": 8}}}
     prepare_run(tiny_config(**values), tmp_path, data)
     weights = {"weights": {"texture": 3.0, "reconstruction": 1.0}}
     with pytest.raises(TrainingError, match="--retune"):
