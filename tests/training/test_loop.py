@@ -248,6 +248,11 @@ def one_thread() -> dict[str, str]:
 KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
 
 
+def in_this_process(out: Path, **values: Any) -> RunOptions:
+    """Read data without forked workers: a fork of a process with threads may hang."""
+    return options(out, workers=0, **values)
+
+
 def lively(**values: Any) -> Generator:
     """A generator that does something."""
     torch.manual_seed(3)
@@ -261,7 +266,7 @@ def test_a_run_begins_with_another_ones_weights(tiny_config, folders, tmp_path: 
     data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
     start = lively(**KNOBBED)
     prepare_run(config, tmp_path / "run", data)
-    train(config, data, options(tmp_path / "run"), Vgg(), None, start=start)
+    train(config, data, in_this_process(tmp_path / "run"), Vgg(), None, start=start)
     ended = load_generator(tmp_path / "run/generator.safetensors")
     for name, value in ended.state_dict().items():
         torch.testing.assert_close(value, start.state_dict()[name], atol=1e-6, rtol=0)
@@ -271,7 +276,14 @@ def test_a_start_of_another_size_is_refused(tiny_config, folders, tmp_path: Path
     data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
     prepare_run(tiny_config(), tmp_path / "run", data)
     with pytest.raises(ConfigError, match="cannot begin with"):
-        train(tiny_config(), data, options(tmp_path / "run"), Vgg(), None, start=lively(**KNOBBED))
+        train(
+            tiny_config(),
+            data,
+            in_this_process(tmp_path / "run"),
+            Vgg(),
+            None,
+            start=lively(**KNOBBED),
+        )
 
 
 def test_a_pupil_learns_what_its_teacher_makes(tiny_config, folders, tmp_path: Path) -> None:
@@ -280,7 +292,7 @@ def test_a_pupil_learns_what_its_teacher_makes(tiny_config, folders, tmp_path: P
     config = tiny_config(generator=KNOBBED, steps=1, pretrain=pretrain)
     data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
     prepare_run(config, tmp_path / "run", data)
-    run = options(tmp_path / "run", sample_every=100, checkpoint_minutes=9.0)
+    run = in_this_process(tmp_path / "run", sample_every=100, checkpoint_minutes=9.0)
     train(config, data, run, Vgg(), None, teacher=teacher)
     events = EventAccumulator(str(tmp_path / "run/tensorboard"))
     events.Reload()
@@ -295,4 +307,4 @@ def test_a_teacher_without_knobs_cannot_teach_them(tiny_config, folders, tmp_pat
     prepare_run(config, tmp_path / "run", data)
     teacher = lively(base_channels=4, stages=2, residual_blocks=1)
     with pytest.raises(ConfigError, match="no knobs"):
-        train(config, data, options(tmp_path / "run"), Vgg(), None, teacher=teacher)
+        train(config, data, in_this_process(tmp_path / "run"), Vgg(), None, teacher=teacher)
