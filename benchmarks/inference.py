@@ -24,10 +24,9 @@ from PIL import Image, ImageOps
 
 from toonbox.engine.session import available_processors, open_session
 from toonbox.engine.style import DEFAULT_STYLE, MODEL, find_style, read_card
-from toonbox.errors import StyleError
-from toonbox.export import SizedGenerator, to_onnx, write_style
+from toonbox.export import to_onnx
 from toonbox.networks.authors import AuthorsGenerator
-from toonbox.networks.generator import KNOBS, Generator, GeneratorConfig
+from toonbox.networks.generator import KNOBS
 from toonbox.pixels import FloatArray, to_signed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -79,36 +78,10 @@ def convolution_gflop(model: onnx.ModelProto, height: int, width: int) -> float:
     return 2e-9 * multiply_adds
 
 
-def our_style(folder: Path) -> Path:
-    """Give the shipped default style, or one of seeded weights and the same size."""
-    try:
-        return find_style(DEFAULT_STYLE)
-    except StyleError:
-        torch.manual_seed(0)
-        config = GeneratorConfig(base_channels=16)
-        return write_style(
-            SizedGenerator(Generator(config)),
-            folder / "seeded",
-            name="seeded",
-            version="0",
-            description="Untrained, as large as the default style",
-            licence="none",
-            data="none",
-            config_sha256="",
-            size_multiple=config.size_multiple,
-            working_resolution=720,
-        )
-
-
 def write_photo(file: Path, width: int, height: int) -> FloatArray:
-    """Write the first example, or a seeded smooth picture; give it as (1, 3, H, W) in [-1, 1]."""
-    examples = sorted(EXAMPLES.glob("*.jpg"))
-    if examples:
-        with Image.open(examples[0]) as opened:
-            photo = ImageOps.fit(opened.convert("RGB"), (width, height))
-    else:
-        colours = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
-        photo = Image.fromarray(colours).resize((width, height), Image.Resampling.BICUBIC)
+    """Write the first example in this size; give it as (1, 3, H, W) in [-1, 1]."""
+    with Image.open(min(EXAMPLES.glob("*.jpg"))) as opened:
+        photo = ImageOps.fit(opened.convert("RGB"), (width, height))
     photo.save(file, quality=92)
     return np.ascontiguousarray(to_signed(np.asarray(photo)).transpose(2, 0, 1)[None])
 
@@ -227,7 +200,7 @@ def main() -> None:
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        style = our_style(folder)
+        style = find_style(DEFAULT_STYLE)
         photo = write_photo(folder / "photo.jpg", *options.size)
         engines = ["onnxruntime", *(["openvino"] if find_spec("openvino") else [])]
         name = read_card(style).name

@@ -143,7 +143,9 @@ def test_command_of_the_same_name_wins(tmp_path, monkeypatch, style_folder, phot
     assert "Usage: toonbox styles" in capsys.readouterr().out
 
 
-def test_shell_completion(capsys):
+def test_shell_completion(capsys, monkeypatch):
+    # The tests need not be run from a shell.
+    monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
     assert exit_of("--show-completion", "bash") == 0
     assert "toonbox" in capsys.readouterr().out
 

@@ -16,7 +16,6 @@ from toonbox.evaluation.frechet import (
     kernel_distance,
     kernel_estimate,
     linear_probe,
-    probe_accuracy,
 )
 from toonbox.pixels import FloatArray
 
@@ -177,14 +176,13 @@ def test_probe_separates_what_can_be_separated() -> None:
     probe = linear_probe(*learn)
     assert probe(new[0]) < 0.03
     assert probe(new[1]) > 0.97
-    assert probe_accuracy(probe, *new) > 0.97
     assert linear_probe(*learn)(new[0]) == probe(new[0])
 
 
 def test_probe_guesses_where_there_is_no_difference() -> None:
     probe = linear_probe(normal(150, 4, 5), normal(400, 4, 5, seed=1))
-    accuracy = probe_accuracy(probe, normal(200, 4, 5, seed=2), normal(200, 4, 5, seed=3))
-    assert accuracy == pytest.approx(0.5, abs=0.05)
+    photos, cartoons = normal(200, 4, 5, seed=2), normal(200, 4, 5, seed=3)
+    assert probe(cartoons) == pytest.approx(probe(photos), abs=0.1)
     # balanced, though there are more cartoons than photos to learn from
     assert probe(normal(200, 4, 5, seed=4)) == pytest.approx(0.5, abs=0.15)
 

@@ -8,6 +8,12 @@ from typing import Annotated
 import typer
 
 from toonbox.cli.photos import (
+    MAX_PIXELS,
+    Force,
+    MaxPixels,
+    Photos,
+    Strength,
+    WorkingResolution,
     parse_resolution,
     pictures_of,
     progress,
@@ -28,14 +34,7 @@ class Engine(StrEnum):
 
 
 def cartoonize(
-    photos: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PHOTO",
-            help="Pictures, or folders: then all pictures directly in them.",
-            show_default=False,
-        ),
-    ],
+    photos: Photos,
     output: Annotated[
         str | None,
         typer.Option(
@@ -53,16 +52,8 @@ def cartoonize(
             autocompletion=style_names,
         ),
     ] = "storybook",
-    strength: Annotated[
-        float, typer.Option(min=0, max=1, help="From the photo itself to the full cartoon.")
-    ] = 1.0,
-    resolution: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|native",
-            help="Short side, in pixels, at which the network works. Default: the style's.",
-        ),
-    ] = None,
+    strength: Strength = 1.0,
+    resolution: WorkingResolution = None,
     surface: Annotated[
         float | None,
         typer.Option(
@@ -79,10 +70,8 @@ def cartoonize(
         float | None,
         typer.Option(min=0, max=2, metavar="0..2", help="More draws stronger outlines."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
-    ] = 200_000_000,
+    force: Force = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
     engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.auto,
     threads: Annotated[
         int | None,
@@ -111,7 +100,7 @@ def cartoonize(
     loaded = load_style(style, engine=engine.value, threads=threads)
     failed: list[Path] = []
     taken: dict[str, Path] = {}
-    with progress(len(pictures)) as advance:
+    with progress("Cartoonizing", len(pictures)) as advance:
         for picture, target in zip(pictures, targets, strict=True):
             try:
                 _claim(target, picture, taken)

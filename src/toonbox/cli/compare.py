@@ -8,6 +8,12 @@ import typer
 
 from toonbox.cli.looks import KEYS, METAVAR, parse_style
 from toonbox.cli.photos import (
+    MAX_PIXELS,
+    Force,
+    MaxPixels,
+    Photos,
+    Strength,
+    WorkingResolution,
     parse_resolution,
     pictures_of,
     progress,
@@ -22,14 +28,7 @@ if TYPE_CHECKING:
 
 
 def compare(
-    photos: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PHOTO",
-            help="Pictures, or folders: then all pictures directly in them.",
-            show_default=False,
-        ),
-    ],
+    photos: Photos,
     style: Annotated[
         list[str] | None,
         typer.Option(
@@ -41,24 +40,13 @@ def compare(
     out: Annotated[
         Path, typer.Option(metavar="DIR", help="Folder for index.html and comparison.png.")
     ] = Path("comparison"),
-    strength: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="From the photo itself to the full cartoon."),
-    ] = 1.0,
-    resolution: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|native",
-            help="Short side, in pixels, at which the networks work. Default: each style's.",
-        ),
-    ] = None,
+    strength: Strength = 1.0,
+    resolution: WorkingResolution = None,
     height: Annotated[
         int, typer.Option(min=16, max=4096, help="Of each picture in the grid, in pixels.")
     ] = 360,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
-    max_pixels: Annotated[
-        int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")
-    ] = 200_000_000,
+    force: Force = False,
+    max_pixels: MaxPixels = MAX_PIXELS,
 ) -> None:
     """Show photos beside what styles make of them: one row a photo, one column a style.
 
@@ -84,7 +72,7 @@ def compare(
     comparison = Comparison(out, columns, height, overwrite=force)
     pictures = [picture for photo in photos for picture in pictures_of(photo)]
     failed: list[Path] = []
-    with progress(len(pictures) * len(columns)) as advance:
+    with progress("Cartoonizing", len(pictures) * len(columns)) as advance:
         for picture in pictures:
             try:
                 comparison.add(picture, max_pixels, advance)

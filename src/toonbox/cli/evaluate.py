@@ -1,8 +1,5 @@
 """`toonbox evaluate`: how good styles are, in numbers and side by side."""
 
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toonbox.cli.looks import KEYS, METAVAR, parse_style
-from toonbox.cli.photos import style_names
+from toonbox.cli.photos import progress, style_names
 from toonbox.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -138,7 +135,7 @@ def evaluate(
             classifier=ClassifierConfig(seed=seed) if classifier else None,
             draws=draws,
             seed=seed,
-            progress=_progress,
+            progress=progress,
         )
         typer.echo(text(evaluation))
         if out is not None:
@@ -203,18 +200,3 @@ def _some(files: list[Path], limit: int | None, seed: int) -> list[Path]:
 
     order = np.random.default_rng(seed).permutation(len(files))[:limit]
     return [files[place] for place in sorted(order)]
-
-
-@contextmanager
-def _progress(description: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on standard error; give its step."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
-
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda: bar.advance(task)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,29 @@ from toonbox.errors import ToonboxError
 
 if TYPE_CHECKING:
     from toonbox.engine.stylize import Resolution
+
+MAX_PIXELS = 200_000_000  # as in toonbox.media.images, whose imports take their time
+
+Photos = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="PHOTO",
+        help="Pictures, or folders: then all pictures directly in them.",
+        show_default=False,
+    ),
+]
+Strength = Annotated[
+    float, typer.Option(min=0, max=1, help="From the photo itself to the full cartoon.")
+]
+WorkingResolution = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|native",
+        help="Short side, in pixels, at which the network works. Default: the style's.",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
+MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")]
 
 
 def style_names() -> list[str]:
@@ -69,7 +92,7 @@ def sum_up(done: int, failed: list[Path]) -> None:
 
 
 @contextmanager
-def progress(total: int) -> Iterator[Callable[[], None]]:
+def progress(description: str, total: int) -> Iterator[Callable[[], None]]:
     """Show a bar on standard error while there is more than one step; give its step."""
     if total < 2 or not sys.stderr.isatty():
         yield lambda: None
@@ -85,5 +108,5 @@ def progress(total: int) -> Iterator[Callable[[], None]]:
         transient=True,
         redirect_stdout=sys.stdout.isatty(),
     ) as bar:
-        task = bar.add_task("Cartoonizing", total=total)
+        task = bar.add_task(description, total=total)
         yield lambda: bar.advance(task)

@@ -23,6 +23,7 @@ from toonbox.evaluation.features import CropRule, FeatureNetwork, features_of
 from toonbox.evaluation.frechet import (
     Probe,
     bootstrap,
+    crops_of,
     frechet_distance,
     kernel_estimate,
     linear_probe,
@@ -183,7 +184,7 @@ def _with_distances(
         for row, features in zip(rows, described, strict=True):
             distances = Distances(
                 to_cartoons=bootstrap(frechet_distance, features, drawn, draws, seed, advance),
-                to_photos=frechet_distance(_crops(features), _crops(described[0])),
+                to_photos=frechet_distance(crops_of(features), crops_of(described[0])),
                 kernel=kernel_estimate(features, drawn, seed=seed),
                 called_cartoon=_called_cartoon(judges, features),
             )
@@ -248,8 +249,3 @@ def _classification(
             config.rule,
             advance,
         )
-
-
-def _crops(features: FloatArray) -> FloatArray:
-    """(P, K, D) -> (P * K, D)."""
-    return features.reshape(-1, features.shape[2])

@@ -129,9 +129,9 @@ def bootstrap(
     resampled = []
     for _ in range(draws):
         samples = (s[random.integers(0, len(s), len(s))] for s in (one, other))
-        resampled.append(statistic(*map(_crops, samples)))
+        resampled.append(statistic(*map(crops_of, samples)))
         advance()
-    return Estimate.around(statistic(_crops(one), _crops(other)), np.array(resampled))
+    return Estimate.around(statistic(crops_of(one), crops_of(other)), np.array(resampled))
 
 
 def kernel_estimate(
@@ -156,9 +156,9 @@ def kernel_estimate(
         random.multinomial(len(s), [1 / len(s)] * len(s), draws) for s in (one, other)
     )
     within = _mean_within(one, in_one) + _mean_within(other, in_other)
-    pairs = len(_crops(one)) * len(_crops(other))
+    pairs = len(crops_of(one)) * len(crops_of(other))
     across = _weighted(_kernel_sums(one, other), in_one, in_other) / pairs
-    value = kernel_distance(_crops(one), _crops(other), seed=seed)
+    value = kernel_distance(crops_of(one), crops_of(other), seed=seed)
     return Estimate.around(value, within - 2 * across)
 
 
@@ -179,7 +179,7 @@ def linear_probe(photos: FloatArray, cartoons: FloatArray, seed: int = 0) -> Pro
     """
     _check(photos, cartoons, dimensions=3)
     random = np.random.default_rng(seed)
-    sets = [_crops(photos), _crops(cartoons)]
+    sets = [crops_of(photos), crops_of(cartoons)]
     fewer = min(map(len, sets))
     chosen = np.concatenate([s[random.permutation(len(s))[:fewer]] for s in sets])
     mean, deviation = chosen.mean(axis=0), chosen.std(axis=0)
@@ -190,22 +190,9 @@ def linear_probe(photos: FloatArray, cartoons: FloatArray, seed: int = 0) -> Pro
     def share(outputs: FloatArray) -> float:
         if outputs.ndim != 3 or outputs.shape[2] != len(mean):
             raise ShapeError(f"expected features (N, K, {len(mean)}), got {outputs.shape}")
-        return float(np.mean(((_crops(outputs) - mean) / deviation) @ weight + bias > 0))
+        return float(np.mean(((crops_of(outputs) - mean) / deviation) @ weight + bias > 0))
 
     return share
-
-
-def probe_accuracy(probe: Probe, photos: FloatArray, cartoons: FloatArray) -> float:
-    """Give the share a probe gets right of photos and cartoons it has not learned from.
-
-    Args:
-        probe: of `linear_probe`.
-        photos: (P, K, D).
-        cartoons: (Q, L, D); both kinds count the same.
-    Returns:
-        In [0, 1]; 0.5 is guessing.
-    """
-    return (1 - probe(photos) + probe(cartoons)) / 2
 
 
 def _logistic_regression(features: Tensor, positive: Tensor) -> tuple[FloatArray, float]:
@@ -226,19 +213,19 @@ def _logistic_regression(features: Tensor, positive: Tensor) -> tuple[FloatArray
     return weight.detach().numpy(), float(bias.detach())
 
 
-def _crops(features: FloatArray) -> FloatArray:
+def crops_of(features: FloatArray) -> FloatArray:
     """(P, K, D) -> (P * K, D)."""
     return features.reshape(-1, features.shape[-1])
 
 
 def _kernel_sums(one: FloatArray, other: FloatArray) -> Numbers:
     """Sum the kernel over the crops of each pair of pictures: (P, K, D), (Q, L, D) -> (P, Q)."""
-    crops = torch.from_numpy(_crops(other))
+    crops = torch.from_numpy(crops_of(other))
     rows = []
     step = max(1, BLOCK // one.shape[1])
     for start in range(0, len(one), step):
         block = one[start : start + step]
-        values = poly_kernel(torch.from_numpy(_crops(block)), crops).numpy()
+        values = poly_kernel(torch.from_numpy(crops_of(block)), crops).numpy()
         rows.append(values.reshape(*block.shape[:2], *other.shape[:2]).sum((1, 3), np.float64))
     return np.concatenate(rows)
 
