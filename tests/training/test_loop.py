@@ -90,7 +90,7 @@ def assert_equal(one: Any, other: Any, where: str = "") -> None:
 def straight(tmp_path_factory, folders, tiny_config) -> Path:
     """A run of six steps, two of them pre-training, done in one go."""
     out = tmp_path_factory.mktemp("straight") / "run"
-    config = tiny_config(steps=4, pretrain={"steps": 2, "drawing": {"segments": 8}})
+    config = tiny_config(steps=4, pretrain={"steps": 2, "drawing": {"edge_cost": 0.05}})
     assert in_a_process(do_run, config, folders, options(out)) == 0
     return out
 
@@ -136,7 +136,7 @@ def test_a_run_leaves_all_that_is_needed(straight: Path) -> None:
 def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
     data = TrainingData.load(straight / "data.json")
     before = (straight / "config.toml").read_text()
-    values = {"pretrain": {"steps": 2, "drawing": {"segments": 8}}}
+    values = {"pretrain": {"steps": 2, "drawing": {"edge_cost": 0.05}}}
     with pytest.raises(TrainingError, match="another configuration"):
         prepare_run(tiny_config(steps=4, seed=5, **values), straight, data)
     assert (straight / "config.toml").read_text() == before
@@ -147,7 +147,7 @@ def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
 
 def test_loss_weights_may_be_retuned_on_demand(straight: Path, tmp_path: Path, tiny_config) -> None:
     data = TrainingData.load(straight / "data.json")
-    values = {"steps": 4, "pretrain": {"steps": 2, "drawing": {"segments": 8}}}
+    values = {"steps": 4, "pretrain": {"steps": 2, "drawing": {"edge_cost": 0.05}}}
     prepare_run(tiny_config(**values), tmp_path, data)
     weights = {"weights": {"texture": 3.0, "reconstruction": 1.0}}
     with pytest.raises(TrainingError, match="--retune"):
@@ -248,11 +248,6 @@ def one_thread() -> dict[str, str]:
 KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
 
 
-def in_this_process(out: Path, **values: Any) -> RunOptions:
-    """Read data without forked workers: a fork of a process with threads may hang."""
-    return options(out, workers=0, **values)
-
-
 def lively(**values: Any) -> Generator:
     """A generator that does something."""
     torch.manual_seed(3)
@@ -266,7 +261,7 @@ def test_a_run_begins_with_another_ones_weights(tiny_config, folders, tmp_path: 
     data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
     start = lively(**KNOBBED)
     prepare_run(config, tmp_path / "run", data)
-    train(config, data, in_this_process(tmp_path / "run"), Vgg(), None, start=start)
+    train(config, data, options(tmp_path / "run"), Vgg(), None, start=start)
     ended = load_generator(tmp_path / "run/generator.safetensors")
     for name, value in ended.state_dict().items():
         torch.testing.assert_close(value, start.state_dict()[name], atol=1e-6, rtol=0)
@@ -279,7 +274,7 @@ def test_a_start_of_another_size_is_refused(tiny_config, folders, tmp_path: Path
         train(
             tiny_config(),
             data,
-            in_this_process(tmp_path / "run"),
+            options(tmp_path / "run"),
             Vgg(),
             None,
             start=lively(**KNOBBED),
@@ -292,7 +287,7 @@ def test_a_pupil_learns_what_its_teacher_makes(tiny_config, folders, tmp_path: P
     config = tiny_config(generator=KNOBBED, steps=1, pretrain=pretrain)
     data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
     prepare_run(config, tmp_path / "run", data)
-    run = in_this_process(tmp_path / "run", sample_every=100, checkpoint_minutes=9.0)
+    run = options(tmp_path / "run", sample_every=100, checkpoint_minutes=9.0)
     train(config, data, run, Vgg(), None, teacher=teacher)
     events = EventAccumulator(str(tmp_path / "run/tensorboard"))
     events.Reload()
@@ -307,4 +302,4 @@ def test_a_teacher_without_knobs_cannot_teach_them(tiny_config, folders, tmp_pat
     prepare_run(config, tmp_path / "run", data)
     teacher = lively(base_channels=4, stages=2, residual_blocks=1)
     with pytest.raises(ConfigError, match="no knobs"):
-        train(config, data, in_this_process(tmp_path / "run"), Vgg(), None, teacher=teacher)
+        train(config, data, options(tmp_path / "run"), Vgg(), None, teacher=teacher)

@@ -165,6 +165,8 @@ def batches(
                 batch_size=None,
                 sampler=range(state.step, end),
                 num_workers=options.workers,
+                # A fork of a process that has run torch's threads may hang.
+                multiprocessing_context="spawn" if options.workers else None,
                 prefetch_factor=4 if options.workers else None,
                 worker_init_fn=quiet_worker,
             )
