@@ -6,7 +6,7 @@ import numpy as np
 from toonbox.representations.classical import Drawing, classical_cartoon
 from toonbox.representations.structure import segment
 
-PLAIN = Drawing(gamma=1.0, saturation=1.0, segments=100, lines=1.0)
+PLAIN = Drawing(gamma=1.0, saturation=1.0, edge_cost=0.01, lines=1.0)
 
 
 def photo_with_a_line() -> np.ndarray:
@@ -79,7 +79,12 @@ def test_surface_smoothes_what_is_inside_the_areas() -> None:
 
 
 def test_structure_leaves_fewer_areas() -> None:
-    photo = busy_photo()
+    random = np.random.default_rng(1)
+    coarse, fine = (random.uniform(-1, 1, (n, n, 3)) for n in (4, 16))
+    tiles = (
+        128 + 60 * np.kron(coarse, np.ones((40, 40, 1))) + 18 * np.kron(fine, np.ones((10, 10, 1)))
+    )
+    photo = (tiles + random.normal(0, 4, tiles.shape)).clip(0, 255).astype(np.uint8)
     counts = [
         segment(classical_cartoon(photo, PLAIN.turned(1, s, 0)), sigma=0.5, scale=40.0).max()
         for s in (0, 1, 2)

@@ -12,8 +12,8 @@ from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.representations.classical import Drawing, classical_cartoon
 from toonbox.training.knobs import KnobSettings
 from toonbox.training.pretrain import drawn_target, pretrain_step
-from toonbox.training.state import TrainingState, new_state, update
-from toonbox.training.step import Palette, adversarial_step, draw_window, frozen, learning_rate
+from toonbox.training.state import TrainingState, learning_rate, new_state, update
+from toonbox.training.step import Palette, adversarial_step, draw_window, frozen
 
 KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
 
@@ -132,8 +132,8 @@ def test_the_kind_of_pretraining_decides_the_target(tiny_config) -> None:
     assert drawn_target(tiny_config(pretrain={"kind": "identity"})) is None
     assert drawn_target(tiny_config(pretrain={"kind": "teacher"})) is None
     photo = ((batch(count=1)[0].permute(1, 2, 0) + 1) * 127).byte().numpy()
-    config = tiny_config(pretrain={"drawing": {"segments": 2, "lines": 0.0}})
-    drawing = Drawing(segments=2, lines=0.0)
+    config = tiny_config(pretrain={"drawing": {"edge_cost": 0.05, "lines": 0.0}})
+    drawing = Drawing(edge_cost=0.05, lines=0.0)
     assert (drawn_target(config)(photo, 5) == classical_cartoon(photo, drawing)).all()
 
 
@@ -160,12 +160,14 @@ def test_knobs_are_told_to_the_generator_and_turn_their_losses(tiny_config) -> N
     assert weights.content == config.weights.content
 
 
-def test_the_learning_rate_falls_to_its_end(tiny_config) -> None:
-    state = state_of(tiny_config(steps=10, learning_rate=1e-3, final_learning_rate=0.5))
+def test_the_learning_rate_falls_in_each_phase(tiny_config) -> None:
+    pretrain = {"steps": 4, "learning_rate": 1e-2}
+    config = tiny_config(steps=10, learning_rate=1e-3, final_learning_rate=0.5, pretrain=pretrain)
+    state = state_of(config)
     rates = []
-    for state.step in (3, 8, 13):
+    for state.step in (0, 2, 4, 9, 14):
         rates.append(learning_rate(state))
-    assert rates == pytest.approx([1e-3, 0.75e-3, 0.5e-3])
+    assert rates == pytest.approx([1e-2, 0.75e-2, 1e-3, 0.75e-3, 0.5e-3])
 
 
 def test_what_is_not_a_number_stops_before_it_spoils_anything(tiny_config) -> None:

@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from toonbox.pixels import Uint8Array
-from toonbox.representations.structure import adaptive_colouring, merge_segments, segment
+from toonbox.representations.flatten import flatten
 
 Float = npt.NDArray[np.float32]
 
 LINE_MINIMUM = 10
+MARGIN = 8
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,8 @@ class Drawing:
         detail: share of the photo's fine texture that stays, 0 to 1.
         smoothing: passes of the bilateral filter; a fraction is a blend of two numbers of passes.
         brush: share of a guided filter's smoothing in the result, 0 to 1, before the lines.
-        segments: colour areas in a crop of 192 x 192, at most; larger pictures get more.
-        flatness: share of an area's one colour, 0 to 1; the rest is the smooth photo.
-        sharpness: of the areas' edges.
+        edge_cost: of `flatten`; the more an edge costs, the fewer areas remain.
+        flatness: share of the areas' flat colours, 0 to 1; the rest is the smooth photo.
         saturation: of colours; 1 keeps them.
         gamma: exponent on the colours in [0, 1]; below 1 lights up the shadows.
         paper: how much of white paper shines through, 0 to 1.
@@ -38,10 +39,9 @@ class Drawing:
     detail: float = 0.0
     smoothing: float = 2.0
     brush: float = 0.0
-    segments: int = 60
+    edge_cost: float = 0.02
     flatness: float = 0.95
-    sharpness: float = 0.5
-    saturation: float = 1.25
+    saturation: float = 1.4
     gamma: float = 0.8
     paper: float = 0.0
     lines: float = 0.9
@@ -63,7 +63,7 @@ class Drawing:
             detail=self.detail + less * (0.7 - self.detail),
             smoothing=self.smoothing * min(surface, 1),
             brush=self.brush + more * (0.8 - self.brush),
-            segments=round(self.segments * 0.25**flatter),
+            edge_cost=self.edge_cost * 4**flatter,
             flatness=self.flatness * min(structure, 1) + (1 - self.flatness) * flatter,
             lines=self.lines * min(texture, 1) + (1 - self.lines) * bolder,
             line_width=self.line_width * (1 + 0.4 * bolder),
@@ -78,19 +78,17 @@ def classical_cartoon(rgb: Uint8Array, drawing: Drawing) -> Uint8Array:
         rgb: (H, W, 3).
         drawing: how.
     Returns:
-        (H, W, 3): bilateral filters, their result filled segment by segment with one colour
-        (adaptive colouring), edges sharpened, and lines where luminance is darker than its
-        surroundings.
+        (H, W, 3): bilateral filters, their result flattened within areas, and lines where
+        luminance is darker than its surroundings.
     """
     smooth = _smoothed(rgb, drawing.smoothing)
-    filled = _filled(smooth, drawing)
-    crisp = filled + drawing.sharpness * (filled - cv2.GaussianBlur(filled, (0, 0), 1.2))
+    flat = _flattened(smooth, drawing)
     if drawing.brush:
-        crisp += drawing.brush * (cv2.ximgproc.guidedFilter(crisp, crisp, 4, 4e-3) - crisp)
+        flat += drawing.brush * (cv2.ximgproc.guidedFilter(flat, flat, 4, 4e-3) - flat)
     if drawing.detail:
         wide = _smoothed(rgb, 2.0)
-        crisp += np.float32(drawing.detail / 255) * (rgb.astype(np.float32) - wide)
-    coloured = _saturate(np.clip(crisp, 0, 1), drawing.saturation)
+        flat += np.float32(drawing.detail / 255) * (rgb.astype(np.float32) - wide)
+    coloured = _saturate(np.clip(flat, 0, 1), drawing.saturation)
     light = np.clip(coloured, 0, 1) ** np.float32(drawing.gamma)
     lit = light + np.float32(drawing.paper) * (1 - light)
     ink = np.array(drawing.ink, dtype=np.float32) / 255
@@ -100,18 +98,15 @@ def classical_cartoon(rgb: Uint8Array, drawing: Drawing) -> Uint8Array:
     return result
 
 
-def _filled(smooth: Uint8Array, drawing: Drawing) -> Float:
-    """Fill each segment with its colour, its rim without stairs: (H, W, 3) in [0, 1]."""
+def _flattened(smooth: Uint8Array, drawing: Drawing) -> Float:
+    """Flatten areas, keep their edges: (H, W, 3) in [0, 1]."""
     photo: Float = smooth.astype(np.float32) / np.float32(255)
     if not drawing.flatness:
         return photo
-    count = max(2, round(drawing.segments * smooth.shape[0] * smooth.shape[1] / 192**2))
-    fine = segment(smooth, sigma=0.5, scale=40.0, minimum_size=14)
-    filled = adaptive_colouring(smooth, merge_segments(smooth, fine, count, "ward"))
-    flat = cv2.GaussianBlur(cv2.medianBlur(filled, 3).astype(np.float32), (0, 0), 0.6)
-    mixed: Float = cv2.addWeighted(
-        flat, drawing.flatness / 255, photo, 1 - drawing.flatness, 0, dtype=cv2.CV_32F
-    )
+    wide = cv2.copyMakeBorder(photo, *(MARGIN,) * 4, cv2.BORDER_REFLECT)
+    flat = flatten(torch.from_numpy(wide).permute(2, 0, 1), drawing.edge_cost)
+    inside = flat.permute(1, 2, 0).numpy()[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    mixed: Float = cv2.addWeighted(inside, drawing.flatness, photo, 1 - drawing.flatness, 0)
     return mixed
 
 

@@ -72,9 +72,9 @@ class StructureConfig:
 class TrainConfig:
     """Everything that decides what a run learns.
 
-    The learning rate falls on a straight line to `final_learning_rate` times itself over the
-    adversarial steps. A generator with knobs sees them at 1 in a share `knobs_at_default` of the
-    steps, elsewhere drawn from 0 to 2; the weights of the losses and the drawing are turned alike.
+    In each phase the learning rate falls on a straight line to `final_learning_rate` times itself.
+    A generator with knobs sees them at 1 in a share `knobs_at_default` of the steps, elsewhere
+    drawn from 0 to 2; the weights of the losses and the drawing are turned alike.
     """
 
     seed: int = Field(default=0, ge=0)

@@ -9,7 +9,7 @@ from toonbox.pixels import Uint8Array
 from toonbox.representations.classical import classical_cartoon
 from toonbox.training.config import TrainConfig
 from toonbox.training.knobs import KnobSettings
-from toonbox.training.state import TrainingState, update
+from toonbox.training.state import TrainingState, learning_rate, update
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,6 @@ def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[s
         knobs = KnobSettings.draw(state.config, state.step)
         output = state.generator(photo, knobs.tensor(state.config, photo))
     loss = reconstruction_loss(output, target, config.gradient_weight)
-    update(state, state.generator, state.generator_optimizer, loss, config.learning_rate)
+    update(state, state.generator, state.generator_optimizer, loss, learning_rate(state))
     state.average.update_parameters(state.generator)
     return {"reconstruction": loss}

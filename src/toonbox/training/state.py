@@ -98,6 +98,16 @@ def _new_discriminator(
     return Discriminator(DiscriminatorConfig(channels, head=config.discriminators.head))
 
 
+def learning_rate(state: TrainingState) -> float:
+    """Give the generator's learning rate in this step: it falls in each of the two phases."""
+    config, pretrain = state.config, state.config.pretrain
+    if state.step < pretrain.steps:
+        rate, progress = pretrain.learning_rate, state.step / pretrain.steps
+    else:
+        rate, progress = config.learning_rate, (state.step - pretrain.steps) / max(1, config.steps)
+    return rate * (1 - progress * (1 - config.final_learning_rate))
+
+
 def update(
     state: TrainingState,
     network: nn.Module,

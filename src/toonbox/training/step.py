@@ -26,7 +26,7 @@ from toonbox.representations.surface import guided_filter, surface
 from toonbox.representations.texture import draw_channel_weights, texture
 from toonbox.training.config import StructureConfig
 from toonbox.training.knobs import KnobSettings
-from toonbox.training.state import TrainingState, update
+from toonbox.training.state import TrainingState, learning_rate, update
 
 PHOTO_GUIDED_RADIUS = 1
 PHOTO_GUIDED_EPS = 1e-2
@@ -146,13 +146,6 @@ def adversarial_step(
     update(state, state.generator, state.generator_optimizer, total, learning_rate(state))
     state.average.update_parameters(state.generator)
     return losses | discriminator_losses
-
-
-def learning_rate(state: TrainingState) -> float:
-    """Give the generator's learning rate in this adversarial step."""
-    config = state.config
-    progress = (state.step - config.pretrain.steps) / max(1, config.steps)
-    return config.learning_rate * (1 - progress * (1 - config.final_learning_rate))
 
 
 def adversarial_losses(state: TrainingState, views: Views, output: Tensor) -> dict[str, Tensor]:
