@@ -39,7 +39,7 @@ class Drawing:
     detail: float = 0.0
     smoothing: float = 2.0
     brush: float = 0.0
-    edge_cost: float = 0.02
+    edge_cost: float = 0.01
     flatness: float = 0.95
     saturation: float = 1.4
     gamma: float = 0.8
@@ -99,13 +99,17 @@ def classical_cartoon(rgb: Uint8Array, drawing: Drawing) -> Uint8Array:
 
 
 def _flattened(smooth: Uint8Array, drawing: Drawing) -> Float:
-    """Flatten areas, keep their edges: (H, W, 3) in [0, 1]."""
+    """Flatten areas, keep their edges: (H, W, 3) in [0, 1].
+
+    Of square roots, so that an edge in the dark counts as much as one in the light: the features
+    of a dark face must not cost more than those of a pale one.
+    """
     photo: Float = smooth.astype(np.float32) / np.float32(255)
     if not drawing.flatness:
         return photo
-    wide = cv2.copyMakeBorder(photo, *(MARGIN,) * 4, cv2.BORDER_REFLECT)
+    wide = cv2.copyMakeBorder(np.sqrt(photo), *(MARGIN,) * 4, cv2.BORDER_REFLECT)
     flat = flatten(torch.from_numpy(wide).permute(2, 0, 1), drawing.edge_cost)
-    inside = flat.permute(1, 2, 0).numpy()[MARGIN:-MARGIN, MARGIN:-MARGIN]
+    inside = flat.square().permute(1, 2, 0).numpy()[MARGIN:-MARGIN, MARGIN:-MARGIN]
     mixed: Float = cv2.addWeighted(inside, drawing.flatness, photo, 1 - drawing.flatness, 0)
     return mixed
 
