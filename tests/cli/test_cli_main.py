@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from toonbox.cli import photos
 from toonbox.cli.main import main
 from toonbox.errors import ConfigError, StyleError, UsageError
-from toonbox.media.images import decode
+from toonbox.media.images import MAX_PIXELS, decode
 from toonbox.version import __version__
 
 
@@ -141,6 +142,10 @@ def test_command_of_the_same_name_wins(tmp_path, monkeypatch, style_folder, phot
     assert capsys.readouterr().out == "styles -> styles.toon.png\n"
     assert exit_of("styles", "--help") == 0
     assert "Usage: toonbox styles" in capsys.readouterr().out
+
+
+def test_the_limit_of_pixels_is_the_librarys() -> None:
+    assert photos.MAX_PIXELS == MAX_PIXELS
 
 
 def test_shell_completion(capsys, monkeypatch):

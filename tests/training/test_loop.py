@@ -271,14 +271,7 @@ def test_a_start_of_another_size_is_refused(tiny_config, folders, tmp_path: Path
     data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
     prepare_run(tiny_config(), tmp_path / "run", data)
     with pytest.raises(ConfigError, match="cannot begin with"):
-        train(
-            tiny_config(),
-            data,
-            options(tmp_path / "run"),
-            Vgg(),
-            None,
-            start=lively(**KNOBBED),
-        )
+        train(tiny_config(), data, options(tmp_path / "run"), Vgg(), None, start=lively(**KNOBBED))
 
 
 def test_a_pupil_learns_what_its_teacher_makes(tiny_config, folders, tmp_path: Path) -> None:

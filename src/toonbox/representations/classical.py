@@ -83,16 +83,16 @@ def classical_cartoon(rgb: Uint8Array, drawing: Drawing) -> Uint8Array:
     """
     smooth = _smoothed(rgb, drawing.smoothing)
     flat = _flattened(smooth, drawing)
+    without_grain = _smoothed(rgb, 2.0)
     if drawing.brush:
         flat += drawing.brush * (cv2.ximgproc.guidedFilter(flat, flat, 4, 4e-3) - flat)
     if drawing.detail:
-        wide = _smoothed(rgb, 2.0)
-        flat += np.float32(drawing.detail / 255) * (rgb.astype(np.float32) - wide)
+        flat += np.float32(drawing.detail / 255) * (rgb.astype(np.float32) - without_grain)
     coloured = _saturate(np.clip(flat, 0, 1), drawing.saturation)
     light = np.clip(coloured, 0, 1) ** np.float32(drawing.gamma)
     lit = light + np.float32(drawing.paper) * (1 - light)
     ink = np.array(drawing.ink, dtype=np.float32) / 255
-    pen = np.float32(drawing.lines) * _line_map(_smoothed(rgb, 2.0), drawing)[..., None]
+    pen = np.float32(drawing.lines) * _line_map(without_grain, drawing)[..., None]
     drawn = lit + pen * (ink - lit)
     result: Uint8Array = np.clip(np.rint(drawn * 255), 0, 255).astype(np.uint8)
     return result

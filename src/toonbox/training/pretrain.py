@@ -33,7 +33,7 @@ def drawn_target(config: TrainConfig) -> DrawnTarget | None:
 
 
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Move the generator's output towards the target: L1 plus L1 of neighbouring differences.
+    """Move the generator's output towards the target, by the reconstruction loss.
 
     Args:
         state: changed in place.
