@@ -11,6 +11,7 @@ from toonbox.losses import (
     discriminator_loss,
     generator_loss,
     gradient_loss,
+    perceptual_loss,
     reconstruction_loss,
     structure_loss,
     total_variation,
@@ -56,6 +57,15 @@ def test_no_gradient_flows_into_the_structure() -> None:
 def test_total_variation_of_literal_numbers() -> None:
     image = torch.tensor([[[[0.0, 1.0], [2.0, 1.0]]]])
     assert total_variation(image).item() == pytest.approx((4 + 0) / 2 + (1 + 1) / 2)
+
+
+def test_perceptual_loss_counts_each_scale_alike_and_leaves_the_target() -> None:
+    target = [torch.ones(1, 2, 8, 8, requires_grad=True), 10 * torch.ones(1, 4, 2, 2)]
+    output = [(1.5 * target[0]).detach().requires_grad_(), 12 * torch.ones(1, 4, 2, 2)]
+    loss = perceptual_loss(output, target)
+    assert loss.item() == pytest.approx((0.5 + 0.2) / 2)
+    loss.backward()
+    assert target[0].grad is None
 
 
 def test_colour_loss_sees_a_shift_and_not_the_detail() -> None:

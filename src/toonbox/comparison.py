@@ -16,6 +16,7 @@ from toonbox.picture import cartoon_of, write_file
 
 PHOTO = "photo"  # what the first column is called
 GAP = 8  # pixels between the pictures of the sheet
+MIN_COLUMN_REM = 12
 
 
 @dataclass(frozen=True)
@@ -154,10 +155,10 @@ _PAGE = """<!doctype html>
 <title>Comparison</title>
 <style>
 :root {{ color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif; }}
-table {{ border-spacing: 8px; }}
+table {{ border-spacing: 8px; table-layout: fixed; width: 100%; min-width: {width}rem; }}
 th {{ position: sticky; top: 0; background: Canvas; padding: 8px 0; text-align: left; }}
 td {{ vertical-align: top; padding: 0; }}
-img {{ display: block; }}
+img {{ display: block; max-width: 100%; height: auto; }}
 p {{ margin: 2px 0 12px; opacity: .7; }}
 </style>
 <table>
@@ -183,4 +184,5 @@ def page(labels: Sequence[str], rows: Sequence[Row]) -> str:
         cells[0] += f"<p>{escape(row.title)}</p>"
         lines.append("<tr>" + "</td>\n".join(cells) + "</td></tr>")
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
-    return _PAGE.format(labels=heads, rows="\n".join(lines))
+    width = MIN_COLUMN_REM * len(labels)
+    return _PAGE.format(labels=heads, rows="\n".join(lines), width=width)

@@ -85,6 +85,23 @@ def structure_loss(features_of_output: Tensor, features_of_structure: Tensor) ->
     return content_loss(features_of_output, features_of_structure.detach())
 
 
+def perceptual_loss(output: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
+    """Mean L1 distance of features at several scales: what pixels do not say of a paired target.
+
+    Args:
+        output: (B, C, h, w) for each scale, features of the output.
+        target: same shapes, of the target; no gradient flows into it.
+    Returns:
+        Scalar, each scale normalised as in `content_loss`.
+    Raises:
+        ShapeError: the shapes differ.
+    Source:
+        Johnson et al. 2016 (perceptual losses).
+    """
+    terms = [content_loss(a, b.detach()) for a, b in zip(output, target, strict=True)]
+    return torch.stack(terms).mean()
+
+
 def total_variation(image: Tensor) -> Tensor:
     """Mean squared difference of neighbouring pixels, of both directions.
 

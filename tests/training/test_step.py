@@ -6,7 +6,7 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from toonbox.errors import TrainingError
+from toonbox.errors import ConfigError, TrainingError
 from toonbox.losses import LossWeights, weighted_sum
 from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.representations.classical import Drawing, classical_cartoon
@@ -40,6 +40,14 @@ def batch(seed: int = 0, count: int = 4) -> torch.Tensor:
 
 def state_of(config, features=None) -> TrainingState:
     return new_state(config, Fabric(accelerator="cpu", devices=1), features)
+
+
+def random_features() -> EfficientNetFeatures:
+    torch.manual_seed(0)
+    features = EfficientNetFeatures()
+    for parameter in features.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return features
 
 
 def weights(network: torch.nn.Module) -> torch.Tensor:
@@ -83,12 +91,8 @@ def test_every_variant_trains(tiny_config, options) -> None:
 
 
 def test_discriminators_on_features_learn_to_tell(tiny_config) -> None:
-    torch.manual_seed(0)
-    features = EfficientNetFeatures()
-    for parameter in features.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
     config = tiny_config(discriminators={"kind": "features", "learning_rate": 3e-3})
-    state = state_of(config, features)
+    state = state_of(config, random_features())
     losses = []
     for state.step in range(25):
         losses.append(adversarial_step(state, batch(), batch(1).sign(), vgg(), Here()))
@@ -126,6 +130,22 @@ def test_pretraining_learns_its_target(tiny_config) -> None:
     target = (photo * 0.5 + 0.2).clamp(-1, 1)
     losses = [pretrain_step(state, photo, target)["reconstruction"].item() for _ in range(60)]
     assert losses[-1] < 0.4 * losses[0]
+
+
+def test_pretraining_learns_the_features_of_its_target(tiny_config) -> None:
+    pretrain = {"learning_rate": 3e-3, "feature_weight": 1.0}
+    state = state_of(tiny_config(pretrain=pretrain), random_features())
+    photo = batch()
+    losses = [pretrain_step(state, photo, 0.3 * photo)["features"].item() for _ in range(60)]
+    assert losses[-1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize(
+    "part", [{"pretrain": {"feature_weight": 1.0}}, {"discriminators": {"kind": "features"}}]
+)
+def test_features_must_be_given_where_they_are_needed(tiny_config, part) -> None:
+    with pytest.raises(ConfigError, match="needs pretrained features"):
+        state_of(tiny_config(**part))
 
 
 def test_the_kind_of_pretraining_decides_the_target(tiny_config) -> None:

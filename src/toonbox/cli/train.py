@@ -44,7 +44,7 @@ def train(
     ] = None,
     features: Annotated[
         Path | None,
-        typer.Option(help="EfficientNet-lite0 as ONNX, for discriminators on features."),
+        typer.Option(help="EfficientNet-lite0 as ONNX, for discriminators and losses on features."),
     ] = None,
     teacher: Annotated[
         Path | None,
@@ -83,8 +83,11 @@ def train(
     if (face_photos is None) != (face_cartoons is None):
         raise UsageError("--face-photos and --face-cartoons belong together")
     settings = load_config(config, preset, steps)
-    if (settings.discriminators.kind == "features") != (features is not None):
-        raise UsageError('--features FILE belongs to discriminators of kind = "features"')
+    if settings.needs_features != (features is not None):
+        raise UsageError(
+            '--features FILE belongs to discriminators of kind = "features" '
+            "and to pretrain.feature_weight"
+        )
     if (settings.pretrain.kind == "teacher") != (teacher is not None):
         raise UsageError('--teacher FILE belongs to pre-training of kind = "teacher"')
     if settings.crops.batch_size % devices:

@@ -37,16 +37,16 @@ class Drawing:
     """
 
     detail: float = 0.0
-    smoothing: float = 2.0
+    smoothing: float = 3.0
     brush: float = 0.0
-    edge_cost: float = 0.01
-    flatness: float = 0.95
-    saturation: float = 1.4
-    gamma: float = 0.8
+    edge_cost: float = 0.025
+    flatness: float = 1.0
+    saturation: float = 1.5
+    gamma: float = 0.77
     paper: float = 0.0
-    lines: float = 0.9
-    line_width: float = 0.7
-    line_threshold: float = 0.012
+    lines: float = 0.45
+    line_width: float = 0.6
+    line_threshold: float = 0.003
     line_gain: float = 90.0
     ink: tuple[int, int, int] = (0, 0, 0)
 

@@ -29,12 +29,15 @@ class PretrainConfig:
     `identity` learns to give back the photo, as published; `representations` learns a classical
     cartoon of the photo, the `drawing`, from which adversarial training has less far to go;
     `teacher` learns what another generator makes of the photo, and needs `--teacher FILE`.
+    `feature_weight` of a distance between the features of output and target needs
+    `--features FILE`.
     """
 
     kind: Literal["identity", "representations", "teacher"] = "representations"
     steps: int = Field(default=1500, ge=0)
     learning_rate: float = Field(default=5e-4, gt=0)
     gradient_weight: float = Field(default=0.1, ge=0)
+    feature_weight: float = Field(default=0.0, ge=0)
     drawing: Drawing = field(default_factory=Drawing)
 
 
@@ -98,6 +101,11 @@ class TrainConfig:
     def total_steps(self) -> int:
         """Pre-training and adversarial steps together."""
         return self.pretrain.steps + self.steps
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether pretrained features must be given."""
+        return self.discriminators.kind == "features" or self.pretrain.feature_weight > 0
 
     def sha256(self) -> str:
         """Hash the configuration, so that a style's card can name what trained it."""

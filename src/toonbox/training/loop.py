@@ -68,7 +68,7 @@ def train(
         data: the pictures.
         options: how it is done.
         vgg: frozen features for the content and the structure loss.
-        features: frozen features for the discriminators, None for those from scratch.
+        features: frozen, for what of the configuration needs them; else None.
         fabric: a launched Fabric, or None for one made from `options`.
         teacher: whose outputs are the target of reconstruction, for pre-training of that kind.
         start: whose weights a new run begins with, of the configured size.
@@ -235,7 +235,7 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, retune: bool
         fixed: dict[str, Any] = {"steps": config.steps}
         if retune:
             rates = ("learning_rate", "final_learning_rate", "knobs_at_default")
-            tunable = (*rates, "structure", "weights", "texture", "photo_guided_filter")
+            tunable = (*rates, "pretrain", "structure", "weights", "texture", "photo_guided_filter")
             fixed |= {name: getattr(config, name) for name in tunable}
         if replace(before, **fixed) != config:
             raise TrainingError(

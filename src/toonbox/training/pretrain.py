@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from toonbox.losses import reconstruction_loss
+from toonbox.losses import perceptual_loss, reconstruction_loss
 from toonbox.pixels import Uint8Array
 from toonbox.representations.classical import classical_cartoon
 from toonbox.training.config import TrainConfig
@@ -33,7 +33,7 @@ def drawn_target(config: TrainConfig) -> DrawnTarget | None:
 
 
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Move the generator's output towards the target, by the reconstruction loss.
+    """Move the generator's output towards the target, in pixels and, if weighted, in features.
 
     Args:
         state: changed in place.
@@ -46,7 +46,13 @@ def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[s
     with state.fabric.autocast():
         knobs = KnobSettings.draw(state.config, state.step)
         output = state.generator(photo, knobs.tensor(state.config, photo))
-    loss = reconstruction_loss(output, target, config.gradient_weight)
-    update(state, state.generator, state.generator_optimizer, loss, learning_rate(state))
+    losses = {"reconstruction": reconstruction_loss(output, target, config.gradient_weight)}
+    total = losses["reconstruction"]
+    if config.feature_weight:
+        assert state.features is not None
+        with state.fabric.autocast():
+            losses["features"] = perceptual_loss(state.features(output), state.features(target))
+        total = total + config.feature_weight * losses["features"]
+    update(state, state.generator, state.generator_optimizer, total, learning_rate(state))
     state.average.update_parameters(state.generator)
-    return {"reconstruction": loss}
+    return losses

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from toonbox.errors import TrainingError
+from toonbox.errors import ConfigError, TrainingError
 from toonbox.networks.discriminator import (
     Discriminator,
     DiscriminatorConfig,
@@ -37,6 +37,7 @@ class TrainingState:
     generator_optimizer: Optimizer
     surface_optimizer: Optimizer
     texture_optimizer: Optimizer
+    features: EfficientNetFeatures | None = None
     step: int = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -65,7 +66,13 @@ class TrainingState:
 def new_state(
     config: TrainConfig, fabric: Fabric, features: EfficientNetFeatures | None
 ) -> TrainingState:
-    """Make untrained networks; the same ones in every process, since the seed is the same."""
+    """Make untrained networks; the same ones in every process, since the seed is the same.
+
+    Raises:
+        ConfigError: the configuration needs `features`, and there are none.
+    """
+    if config.needs_features and features is None:
+        raise ConfigError("this configuration needs pretrained features")
     torch.manual_seed(config.seed)
     generator = channels_last(Generator(config.generator).to(fabric.device))
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))  # type: ignore[no-untyped-call]
@@ -82,6 +89,7 @@ def new_state(
         generator_optimizer=Adam(generator.parameters(), config.learning_rate, BETAS),
         surface_optimizer=Adam(surface.parameters(), rate, BETAS),
         texture_optimizer=Adam(texture.parameters(), rate, BETAS),
+        features=features,
     )
 
 
@@ -93,7 +101,7 @@ def channels_last(network: Network) -> Network:
 def _new_discriminator(
     config: TrainConfig, channels: int, features: EfficientNetFeatures | None
 ) -> nn.Module:
-    if features is not None:
+    if config.discriminators.kind == "features" and features is not None:
         return FeatureDiscriminator(features, WIDTHS)
     return Discriminator(DiscriminatorConfig(channels, head=config.discriminators.head))
 
