@@ -39,7 +39,7 @@ class Drawing:
     detail: float = 0.0
     smoothing: float = 3.0
     brush: float = 0.0
-    edge_cost: float = 0.025
+    edge_cost: float = 0.01
     flatness: float = 1.0
     saturation: float = 1.5
     gamma: float = 0.77
