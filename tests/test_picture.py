@@ -85,7 +85,10 @@ def test_knobs_reach_the_style(tiny_style, photo, tmp_path, style):
 def test_alpha_comes_back(style):
     rgba = np.dstack([RGB, ALPHA])
     array = cartoonize(rgba, style=style)
-    np.testing.assert_array_equal(array[..., :3], style(RGB))
+    shown = ALPHA > 0
+    assert not shown.all()
+    np.testing.assert_array_equal(array[..., :3][shown], style(RGB)[shown])
+    np.testing.assert_array_equal(array[..., :3][~shown], RGB[~shown])
     np.testing.assert_array_equal(array[..., 3], ALPHA)
     image = cartoonize(Image.fromarray(rgba), style=style)
     assert image.mode == "RGBA"

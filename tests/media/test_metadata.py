@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from toonbox.media.images import decode, encode
+from toonbox.media.encoding import encode
+from toonbox.media.images import decode
 from toonbox.media.metadata import kept_exif
 
 RGB = np.zeros((4, 6, 3), np.uint8)
@@ -41,7 +42,7 @@ def test_what_is_said_about_the_photo_is_kept(source, target):
 
 def test_a_tiffs_layout_is_not_kept():
     exif = Image.Exif()
-    exif.load(decode(photo("TIFF")).exif)
+    exif.load(decode(photo("TIFF")).metadata.exif)
     assert ExifTags.Base.StripOffsets not in exif
     assert ExifTags.Base.ImageWidth not in exif
 
