@@ -16,9 +16,10 @@ def iptc_of(image: Image.Image) -> bytes | None:
     resources = image.info.get("photoshop")
     if isinstance(resources, dict) and isinstance(resources.get(_RESOURCE), bytes):
         return resources[_RESOURCE] or None
-    tags: Any = getattr(image, "tag_v2", {})
-    if TIFF_TAG in tags:
-        return _tag_bytes(tags[TIFF_TAG], tags.tagtype.get(TIFF_TAG))
+    # As they stand in the file: many programs say that they are numbers, which Pillow believes.
+    raw: Any = getattr(getattr(image, "tag_v2", None), "_tagdata", {})
+    if raw.get(TIFF_TAG):
+        return bytes(raw[TIFF_TAG])
     text = image.info.get(PNG_TEXT)
     return _from_png_text(text) if isinstance(text, str) else None
 
@@ -39,20 +40,21 @@ def png_text(records: bytes) -> str:
     return f"\niptc\n{len(digits) // 2:8}\n{lines}\n"
 
 
-def _tag_bytes(value: Any, kind: int | None) -> bytes | None:
-    if isinstance(value, bytes):
-        return value or None
-    if isinstance(value, tuple) and kind == 4:  # whole numbers of four bytes, a mistake of old
-        return struct.pack(f"<{len(value)}I", *value)
-    return None
-
-
 def _from_png_text(text: str) -> bytes | None:
     try:
-        data = bytes.fromhex("".join(text.split()[2:]))
+        data = bytes.fromhex("".join(text.strip().splitlines()[2:]))
     except ValueError:
         return None
-    if not data.startswith(b"8BIM"):
-        return data or None
-    kind, name, length = struct.unpack_from(">HHI", data, 4) if len(data) >= 12 else (0, 0, 0)
-    return data[12 : 12 + length] if (kind, name) == (_RESOURCE, 0) and length else None
+    return _from_resources(data) if data.startswith(b"8BIM") else data or None
+
+
+def _from_resources(data: bytes) -> bytes | None:
+    """Find the records among Photoshop's resources: names and values are padded to even lengths."""
+    while data[:4] == b"8BIM" and len(data) >= 12:
+        start = 6 + (data[6] + 2) // 2 * 2
+        kind, length = int.from_bytes(data[4:6]), int.from_bytes(data[start : start + 4])
+        value = data[start + 4 : start + 4 + length]
+        if kind == _RESOURCE:
+            return value or None
+        data = data[start + 4 + length + length % 2 :]
+    return None
