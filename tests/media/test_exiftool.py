@@ -67,6 +67,7 @@ def copy(photo, **_):
     return photo.copy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MORE)
 def test_metadata_are_kept_stripped_or_without_places(kind, tmp_path):
     source, written = photo_with_tags(tmp_path, kind), {}
