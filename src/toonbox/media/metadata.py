@@ -87,13 +87,12 @@ def read_metadata(image: Image.Image, name: str) -> Metadata:
     comment = image.info.get("comment") or image.info.get("Comment")
     if isinstance(comment, bytes):
         comment = _decoded(comment)
-    dpi = image.info.get("dpi")
     xmp = image.info.get("xmp")
     return Metadata(
         exif=kept_exif(image, name),
         xmp=kept_xmp(xmp) if isinstance(xmp, bytes) else None,
         iptc=iptc_of(image),
-        dpi=dpi or _exif_dpi(image),
+        dpi=_dpi(image),
         comment=comment if isinstance(comment, str) else None,
         texts=_texts(image),
     )
@@ -143,17 +142,22 @@ def _exif_without_places(data: bytes | None) -> bytes | None:
     return written if written != Image.Exif().tobytes() else None
 
 
-def _exif_dpi(image: Image.Image) -> tuple[float, float] | None:
-    """Read the resolution where a format has no field of its own for it."""
-    with contextlib.suppress(*_EXIF_DAMAGE, ZeroDivisionError):
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    """Read the resolution, from EXIF where a format has no field of its own for it."""
+    with contextlib.suppress(*_EXIF_DAMAGE, ArithmeticError):
+        if found := image.info.get("dpi"):
+            return _sensible(found, 1)
         exif = image.getexif()
         unit = {2: 1.0, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit, 2))
-        across, down = (
-            float(exif[tag]) for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)
-        )
-        if unit and 0 < across < 1e6 and 0 < down < 1e6:
-            return across * unit, down * unit
+        tags = (ExifTags.Base.XResolution, ExifTags.Base.YResolution)
+        return _sensible([exif[tag] for tag in tags], unit) if unit else None
     return None
+
+
+def _sensible(resolution: Any, unit: float) -> tuple[float, float] | None:
+    """Refuse what damaged files say: texts, infinity, more than formats can hold."""
+    across, down = (float(value) * unit for value in resolution)
+    return (across, down) if 0 < across < 65536 and 0 < down < 65536 else None
 
 
 def _texts(image: Image.Image) -> tuple[tuple[str, str], ...]:
