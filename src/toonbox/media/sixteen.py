@@ -2,8 +2,8 @@
 
 Pillow's readers keep the upper byte of each value, or the lower one if they are told that the file
 has the other byte order: two readings give all 16 bits, of every PNG and TIFF that Pillow knows.
-Both formats are written here with Pillow's own metadata around the values. No library would spare
-us that: PyAV and pypng write no EXIF, XMP or profiles in one or both formats, tifffile no EXIF.
+Both formats are written here, uncompressed or by zlib, with the metadata as Pillow writes them: a
+library for the values alone would leave us to put EXIF, XMP and profiles around them all the same.
 """
 
 import io
