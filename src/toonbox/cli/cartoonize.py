@@ -24,6 +24,14 @@ from toonbox.cli.photos import (
 from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 
 
+class Keep(StrEnum):
+    """What becomes of EXIF, XMP, IPTC, resolution and comments."""
+
+    KEEP = "keep"
+    STRIP = "strip"
+    NO_GPS = "no-gps"
+
+
 class Engine(StrEnum):
     """What runs the network."""
 
@@ -70,6 +78,23 @@ def cartoonize(
         float | None,
         typer.Option(min=0, max=2, metavar="0..2", help="More draws stronger outlines."),
     ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="jpeg, png, webp, avif, tiff, bmp, gif or ppm. Default: as the photo.",
+        ),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF. Default: 95."),
+    ] = None,
+    lossless: Annotated[
+        bool, typer.Option("--lossless", help="Keep every value; fail where a format cannot.")
+    ] = False,
+    metadata: Annotated[
+        Keep, typer.Option(help="EXIF, XMP, IPTC, resolution and comments; no-gps: all but places.")
+    ] = Keep.KEEP,
     force: Force = False,
     max_pixels: MaxPixels = MAX_PIXELS,
     engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.auto,
@@ -91,12 +116,18 @@ def cartoonize(
     Only styles with knobs take --surface, --structure and --texture: see `toonbox styles`.
     """
     from toonbox.engine.stylize import load_style
-    from toonbox.picture import cartoonize_file
+    from toonbox.picture import Saving, cartoonize_file
 
+    saving: Saving = {
+        "format": format,
+        "quality": quality,
+        "lossless": lossless,
+        "metadata": metadata.value,
+    }
     size = parse_resolution(resolution)
     several = len(photos) > 1 or photos[0].is_dir()
     pictures = [picture for photo in photos for picture in pictures_of(photo)]
-    targets = _targets(pictures, output, several)
+    targets = _targets(pictures, output, several, format)
     loaded = load_style(style, engine=engine.value, threads=threads)
     failed: list[Path] = []
     taken: dict[str, Path] = {}
@@ -110,6 +141,7 @@ def cartoonize(
                     loaded,
                     max_pixels=max_pixels,
                     overwrite=force,
+                    saving=saving,
                     strength=strength,
                     resolution=size,
                     surface=surface,
@@ -129,34 +161,37 @@ def cartoonize(
         raise typer.Exit(1)
 
 
-def _targets(pictures: list[Path], output: str | None, several: bool) -> list[Path]:
+def _targets(
+    pictures: list[Path], output: str | None, several: bool, format: str | None
+) -> list[Path]:
     """Choose the file to write for each picture."""
-    from toonbox.media.images import SUFFIXES
+    from toonbox.media.formats import SUFFIXES, format_named
 
     if output is None:
-        return [picture.with_name(_toon_name(picture)) for picture in pictures]
+        return [picture.with_name(_toon_name(picture, format)) for picture in pictures]
     path = Path(output)
     known = path.suffix.lower() in SUFFIXES
     if path.is_dir() or output.endswith(("/", os.sep)):
-        return [path / _toon_name(picture) for picture in pictures]
+        return [path / _toon_name(picture, format) for picture in pictures]
     if several and (known or path.is_file()):
         raise typer.BadParameter(
             f"{output} is one file, but there are several photos.", param_hint="'--output'"
         )
     if several:
-        return [path / _toon_name(picture) for picture in pictures]
+        return [path / _toon_name(picture, format) for picture in pictures]
     if path.suffix and not known:
         raise typer.BadParameter(
             f"cannot write {path.suffix}, only {' '.join(SUFFIXES)}.", param_hint="'--output'"
         )
+    if format and known and SUFFIXES[path.suffix.lower()] != format_named(format):
+        raise typer.BadParameter(f"{output} is not called like {format}.", param_hint="'--format'")
     return [path]
 
 
-def _toon_name(picture: Path) -> str:
-    from toonbox.media.images import SUFFIXES
+def _toon_name(picture: Path, format: str | None) -> str:
+    from toonbox.media.formats import toon_suffix
 
-    suffix = picture.suffix if picture.suffix.lower() in SUFFIXES else ".png"
-    return f"{picture.stem}.toon{suffix}"
+    return f"{picture.stem}.toon{toon_suffix(picture.suffix, format)}"
 
 
 def _claim(target: Path, picture: Path, taken: dict[str, Path]) -> None:

@@ -63,14 +63,14 @@ def parse_resolution(text: str | None, option: str = "--resolution") -> "Resolut
 
 def pictures_of(photo: Path) -> list[Path]:
     """List a folder's pictures, without our own; anything else is itself."""
-    from toonbox.media.images import SUFFIXES
+    from toonbox.media.formats import READ_SUFFIXES
 
     if not photo.is_dir():
         return [photo]
     found = [
         path
         for path in sorted(photo.iterdir())
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in READ_SUFFIXES
         and not path.stem.endswith(".toon")
         and not path.name.startswith(".")
     ]
