@@ -133,11 +133,10 @@ def cartoonize_file(
         UsageError: as in `cartoonize`.
         OutputError: the target exists or cannot be written.
     """
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target} exists already; --force overwrites it")
+    if not overwrite:
+        refuse_existing(target)
     photo = decode(source, max_pixels=max_pixels)
-    cartoon = cartoon_of(photo, style, **look)
-    write_file(target, encode(photo, cartoon, SUFFIXES.get(target.suffix.lower(), photo.format)))
+    write_cartoon(target, photo, cartoon_of(photo, style, **look))
 
 
 def cartoon_of(photo: Picture, style: Style, **look: Unpack[Look]) -> Uint8Array:
@@ -151,6 +150,33 @@ def cartoon_of(photo: Picture, style: Style, **look: Unpack[Look]) -> Uint8Array
         return style(photo.rgb, **look)
     except MemoryError as error:
         raise PictureError(f"{photo.name}: needs more memory than there is") from error
+
+
+def is_there(target: Path) -> bool:
+    """Tell whether a file exists; one that cannot even be asked about does not."""
+    try:
+        return target.exists()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def refuse_existing(target: Path) -> None:
+    """Keep what is there.
+
+    Raises:
+        OutputError: the target exists.
+    """
+    if is_there(target):
+        raise OutputError(f"{target} exists already; --force overwrites it")
+
+
+def write_cartoon(target: Path, photo: Picture, cartoon: Uint8Array) -> None:
+    """Write a cartoon (H, W, 3) in the format that the target's suffix names, or the photo's.
+
+    Raises:
+        OutputError: the format cannot hold it, or the file cannot be written.
+    """
+    write_file(target, encode(photo, cartoon, SUFFIXES.get(target.suffix.lower(), photo.format)))
 
 
 def write_file(target: Path, data: bytes) -> None:
