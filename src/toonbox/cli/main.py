@@ -72,7 +72,7 @@ def toonbox(
     \b
     Examples:
       toonbox photo.jpg                    writes photo.toon.jpg beside it
-      toonbox holiday/ -o cartoons/        all pictures of a folder
+      toonbox holiday/ -o cartoons/        all pictures of a folder and below it
       toonbox --strength 0.6 photo.jpg     closer to the photo
       toonbox cartoonize --help            every option for photos
       toonbox styles                       what styles there are
