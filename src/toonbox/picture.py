@@ -154,16 +154,41 @@ def cartoonize_file(
         UsageError: as in `cartoonize`.
         OutputError: the target exists or cannot be written.
     """
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target} exists already; --force overwrites it")
+    if not overwrite:
+        refuse_existing(target)
     saving = saving or {}
-    photo = decode(source, max_pixels=max_pixels)
+    photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
+    write_cartoon(target, photo, cartoon_of(photo, style, **look), format, saving)
+
+
+def read_photo(
+    source: bytes | Path,
+    target: Path | None,
+    saving: Saving,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+) -> tuple[Picture, str]:
+    """Read a photo, and choose the format of its cartoon before the work begins.
+
+    Args:
+        source: a file, or what is in it.
+        target: the file for the cartoon; None for standard output.
+        saving: as in `cartoonize_file`.
+        max_pixels, name: as in `decode`.
+    Returns:
+        The photo with the metadata that are to be kept, and Pillow's name of the format.
+    Raises:
+        PictureError: it cannot be read.
+        UsageError: there is no such format.
+        OutputError: the format cannot be lossless, if that is wanted.
+    """
+    photo = decode(source, max_pixels=max_pixels, name=name)
     photo = replace(photo, metadata=photo.metadata.kept(saving.get("metadata", "keep")))
-    format, lossless = _written_format(photo, target, saving), saving.get("lossless", False)
-    if lossless:
+    format = _written_format(photo, target, saving)
+    if saving.get("lossless"):
         check_lossless(format)
-    cartoon = cartoon_of(photo, style, **look)
-    write_file(target, encode(photo, cartoon, format, saving.get("quality"), lossless))
+    return photo, format
 
 
 def cartoon_of(photo: Picture, style: Style, **look: Unpack[Look]) -> PhotoArray:
@@ -184,6 +209,45 @@ def cartoon_of(photo: Picture, style: Style, **look: Unpack[Look]) -> PhotoArray
         raise PictureError(f"{photo.name}: needs more memory than there is") from error
 
 
+def is_there(target: Path) -> bool:
+    """Tell whether a file exists; one that cannot even be asked about does not."""
+    try:
+        return target.exists()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def refuse_existing(target: Path) -> None:
+    """Keep what is there.
+
+    Raises:
+        OutputError: the target exists.
+    """
+    if is_there(target):
+        raise OutputError(f"{target} exists already; --force overwrites it")
+
+
+def encode_cartoon(photo: Picture, cartoon: PhotoArray, format: str, saving: Saving) -> bytes:
+    """Make a file of a cartoon, (H, W, 3), in the format that `read_photo` chose.
+
+    Raises:
+        OutputError: the format cannot hold it.
+    """
+    quality, lossless = saving.get("quality"), saving.get("lossless", False)
+    return encode(photo, cartoon, format, quality, lossless)
+
+
+def write_cartoon(
+    target: Path, photo: Picture, cartoon: PhotoArray, format: str, saving: Saving
+) -> None:
+    """Write a cartoon, (H, W, 3), in the format that `read_photo` chose.
+
+    Raises:
+        OutputError: the format cannot hold it, or the file cannot be written.
+    """
+    write_file(target, encode_cartoon(photo, cartoon, format, saving))
+
+
 def write_file(target: Path, data: bytes) -> None:
     """Write a file whole or not at all, with the folders it needs.
 
@@ -198,12 +262,12 @@ def write_file(target: Path, data: bytes) -> None:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
 
 
-def _written_format(photo: Picture, target: Path, saving: Saving) -> str:
+def _written_format(photo: Picture, target: Path | None, saving: Saving) -> str:
     """Choose the format, and say so if the photo's own cannot be."""
     if named := saving.get("format"):
         return format_named(named)
     own = writable_format(photo.format, transparent=photo.alpha is not None)
-    format = SUFFIXES.get(target.suffix.lower(), own)
+    format = SUFFIXES.get(target.suffix.lower(), own) if target else own
     if photo.format and photo.format != own:
         _logger.warning("%s: %s", photo.name, becomes(photo.format, format))
     return format
