@@ -128,7 +128,8 @@ def test_only_a_few_pictures_are_on_their_way(tmp_path, style):
 def test_the_network_works_while_others_are_read_and_written(step, tmp_path, style, monkeypatch):
     """The network and one step of another picture each wait until the other has begun."""
     network, other = threading.Event(), threading.Event()
-    which = {"read_photo": 2, "write_cartoon": 1}[step]  # read while the first, written while the last
+    # Read while the first, written while the last.
+    which = {"read_photo": 2, "write_cartoon": 1}[step]
     real, calls = getattr(batch, step), []
 
     def meets_the_network(*arguments, **options):
