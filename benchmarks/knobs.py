@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -22,7 +23,7 @@ from knobs_plot import Numbers, Panel, plot
 from toonbox.comparison import GAP, Row, sheet
 from toonbox.data.inspect import find_pictures
 from toonbox.engine.style import DEFAULT_STYLE
-from toonbox.engine.stylize import Style, load_style
+from toonbox.engine.stylize import Look, Style, load_style
 from toonbox.errors import ToonboxError, UsageError
 from toonbox.evaluation.flatness import colour_segments, interior_energy
 from toonbox.evaluation.outline import outline_contrast
@@ -105,7 +106,9 @@ def cartoons(style: Style, photo: Uint8Array) -> Iterator[list[Uint8Array]]:
     usual = style(photo, resolution="native")
     for knob in AIMS:
         yield [
-            usual if setting == 1 else style(photo, resolution="native", **{knob: setting})
+            usual
+            if setting == 1
+            else style(photo, **cast(Look, {"resolution": "native", knob: setting}))
             for setting in SETTINGS
         ]
 

@@ -1,14 +1,17 @@
 import io
 import os
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from icc_profiles import ADOBE_RGB, DISPLAY_P3, reference, rgb_profile
 from toonbox import picture as module
 from toonbox.engine.stylize import load_style
 from toonbox.errors import OutputError, PictureError, ShapeError, StyleError, UsageError
-from toonbox.media.images import decode
+from toonbox.media.encoding import encode
+from toonbox.media.images import Picture, decode
 from toonbox.picture import cartoonize, cartoonize_file
 
 RGB = np.random.default_rng(5).integers(0, 256, (20, 26, 3), dtype=np.uint8)
@@ -85,7 +88,10 @@ def test_knobs_reach_the_style(tiny_style, photo, tmp_path, style):
 def test_alpha_comes_back(style):
     rgba = np.dstack([RGB, ALPHA])
     array = cartoonize(rgba, style=style)
-    np.testing.assert_array_equal(array[..., :3], style(RGB))
+    shown = ALPHA > 0
+    assert not shown.all()
+    np.testing.assert_array_equal(array[..., :3][shown], style(RGB)[shown])
+    np.testing.assert_array_equal(array[..., :3][~shown], RGB[~shown])
     np.testing.assert_array_equal(array[..., 3], ALPHA)
     image = cartoonize(Image.fromarray(rgba), style=style)
     assert image.mode == "RGBA"
@@ -223,3 +229,143 @@ def test_too_much_for_the_memory(photo, tmp_path):
 
     with pytest.raises(PictureError, match=r"photo\.png: needs more memory"):
         cartoonize_file(photo, tmp_path / "out.png", greedy)
+
+
+def wide_png(path, primaries):
+    y, x = np.mgrid[0:160, 0:200]
+    waves = np.stack([np.sin(x / 17), np.cos(y / 13), np.sin((x + y) / 29)], axis=2)
+    rgb = ((waves + 1) * 60 + 60).astype(np.uint8)
+    Image.fromarray(rgb).save(path, icc_profile=rgb_profile(primaries))
+    return rgb
+
+
+@pytest.mark.parametrize("primaries", [DISPLAY_P3, ADOBE_RGB], ids=["display-p3", "adobe-rgb"])
+@pytest.mark.parametrize("resolution", [64, "native"])
+def test_a_wide_photo_comes_back_in_its_own_colours(primaries, resolution, tmp_path, style):
+    photo, target = tmp_path / "wide.png", tmp_path / "out.png"
+    rgb = wide_png(photo, primaries)
+    cartoonize_file(photo, target, style, resolution=resolution)
+    written = Image.open(target)
+    assert written.info["icc_profile"] == rgb_profile(primaries)
+    # It looks like the cartoon of the same photo in sRGB.
+    srgb = np.rint(reference(rgb, primaries).clip(0, 255)).astype(np.uint8)
+    expected = style(srgb, resolution=resolution)
+    looks = reference(np.array(written), primaries)
+    inside = (looks > 8).all(axis=2) & (looks < 247).all(axis=2)
+    assert inside.mean() > 0.5
+    assert np.abs(looks - expected)[inside].mean() < 2
+    assert np.abs(np.array(written)[inside] - expected[inside].astype(int)).mean() > 4
+    image = cartoonize(photo, style=style, resolution=resolution)
+    np.testing.assert_array_equal(np.array(image), np.array(written))
+    assert image.info["icc_profile"] == rgb_profile(primaries)
+
+
+def test_without_strength_a_wide_photo_is_unchanged(tmp_path, style):
+    rgb = wide_png(tmp_path / "wide.png", DISPLAY_P3)
+    cartoonize_file(tmp_path / "wide.png", tmp_path / "out.png", style, strength=0.0)
+    np.testing.assert_array_equal(np.array(Image.open(tmp_path / "out.png")), rgb)
+
+
+def deep_ramp(path, alpha=False):
+    """A slow ramp of 16 bits, written by another program; OpenCV's order of colours."""
+    values = np.linspace(8000, 57000, 1500).astype(np.uint16)
+    rgb = np.repeat(np.tile(values, (70, 1))[..., None], 3, axis=2)
+    if alpha:
+        steps = np.tile(np.arange(1500, dtype=np.uint16) * 43, (70, 1))
+        rgb = np.dstack([rgb, steps])
+    assert cv2.imwrite(str(path), rgb)
+    return rgb
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("resolution", [32, "native"])
+def test_sixteen_bits_stay_smooth(suffix, resolution, tmp_path, style):
+    photo, target = tmp_path / f"deep{suffix}", tmp_path / f"out{suffix}"
+    deep_ramp(photo)
+    cartoonize_file(photo, target, style, resolution=resolution)
+    result = cv2.imread(str(target), cv2.IMREAD_UNCHANGED)
+    assert result.dtype == np.uint16
+    for channel in range(3):
+        row = result[35, 100:-100, channel]
+        assert len(np.unique(row)) > 1000
+        # No steps as large as those of 8 bits.
+        assert np.abs(np.diff(row.astype(int))).max() < 200
+    # The same cartoon as in 8 bits, but for rounding.
+    eight = tmp_path / "eight.png"
+    Image.fromarray(decode(photo).rgb.astype(np.float32)[..., 0] / 257).convert("RGB").save(eight)
+    expected = style(decode(eight).rgb, resolution=resolution)
+    assert np.abs(result[..., ::-1] / 257 - expected).mean() < 1.5
+
+
+def test_sixteen_bits_of_alpha_are_exact_and_hidden_colours_stay(tmp_path, style):
+    rgba = deep_ramp(tmp_path / "deep.png", alpha=True)
+    data = cartoonize((tmp_path / "deep.png").read_bytes(), style=style)
+    result = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert result.dtype == np.uint16
+    np.testing.assert_array_equal(result[..., 3], rgba[..., 3])
+    hidden = rgba[..., 3] == 0
+    assert hidden.any()
+    np.testing.assert_array_equal(result[hidden], rgba[hidden])
+
+
+def test_sixteen_bits_in_wide_colours_stay_smooth(tmp_path, style):
+    rgb = deep_ramp(tmp_path / "plain.png")
+    own = rgb_profile(ADOBE_RGB)
+    (tmp_path / "deep.png").write_bytes(encode(Picture("p", rgb, icc_profile=own), rgb, "PNG"))
+    cartoonize_file(tmp_path / "deep.png", tmp_path / "out.tif", style, resolution=32)
+    assert Image.open(tmp_path / "out.tif").info["icc_profile"] == own
+    result = cv2.imread(str(tmp_path / "out.tif"), cv2.IMREAD_UNCHANGED)
+    for channel in range(3):
+        assert len(np.unique(result[35, :, channel])) > 1000
+
+
+def test_grey_files_stay_grey(tmp_path, style):
+    grey = RGB[..., 0]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    image = cartoonize(tmp_path / "grey.png", style=style)
+    assert image.mode == "L"
+    np.testing.assert_array_equal(np.array(image), cartoonize(grey, style=style))
+    cartoonize_file(tmp_path / "grey.png", tmp_path / "out.jpg", style)
+    assert Image.open(tmp_path / "out.jpg").mode == "L"
+
+
+def test_bytes_in_another_format(photo, style):
+    data = photo.read_bytes()
+    assert decode(cartoonize(data, style=style, format="webp")).format == "WEBP"
+    small = cartoonize(data, style=style, format="jpg", quality=20)
+    assert len(small) < len(cartoonize(data, style=style, format="jpg")) / 1.5
+    exact = cartoonize(data, style=style, format="webp", lossless=True)
+    np.testing.assert_array_equal(decode(exact).rgb, style(RGB))
+    with pytest.raises(UsageError, match="cannot write heic, only avif"):
+        cartoonize(data, style=style, format="heic")
+
+
+def test_how_to_write_is_for_bytes(style):
+    for options in ({"format": "png"}, {"quality": 3}, {"lossless": True}):
+        with pytest.raises(UsageError, match="are written"):
+            cartoonize(RGB, style=style, **options)
+
+
+def test_images_and_bytes_without_metadata(tmp_path, style):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(RGB).save(path, exif=exif, dpi=(300, 300), comment="hello")
+    kept = cartoonize(path, style=style).info
+    assert kept["dpi"] == (300, 300)
+    assert kept["comment"] == "hello"
+    assert b"Maker" in kept["exif"]
+    assert cartoonize(path, style=style, metadata="strip").info == {}
+    stripped = cartoonize(path.read_bytes(), style=style, metadata="strip")
+    assert b"Maker" not in stripped
+    assert b"hello" not in stripped
+    with pytest.raises(UsageError, match="keep, strip or no-gps"):
+        cartoonize(path, style=style, metadata="some")
+
+
+def test_lossless_is_refused_before_the_network_works(photo, tmp_path):
+    def never(*_, **__):
+        raise AssertionError("the network worked")
+
+    with pytest.raises(OutputError, match="JPEG is never lossless"):
+        cartoonize_file(photo, tmp_path / "out.jpg", never, saving={"lossless": True})

@@ -11,7 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from toonbox.engine.stylize import Look, Style
 from toonbox.errors import OutputError
-from toonbox.media.images import MAX_PIXELS, decode, encode
+from toonbox.media.colour import to_srgb
+from toonbox.media.encoding import encode
+from toonbox.media.images import MAX_PIXELS, decode
 from toonbox.picture import cartoon_of, write_file
 
 PHOTO = "photo"  # what the first column is called
@@ -115,7 +117,7 @@ def small(data: bytes, height: int) -> Image.Image:
     """Reduce a picture file to `height` pixels at most, and half more in width; never enlarge."""
     image = Image.open(io.BytesIO(data))
     image.thumbnail((height * 3 // 2, height), Image.Resampling.LANCZOS)
-    return image.convert("RGB")
+    return to_srgb(image)
 
 
 def sheet(labels: Sequence[str], rows: Sequence[Row], height: int) -> Image.Image:

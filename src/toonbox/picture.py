@@ -1,34 +1,44 @@
 """One picture into its cartoon: from disk to disk, or from memory to memory."""
 
 import functools
+import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Unpack, overload
+from typing import Any, TypedDict, Unpack, overload
 
 import numpy as np
 from PIL import Image
 
 from toonbox.engine.style import DEFAULT_STYLE, find_style
 from toonbox.engine.stylize import Look, Resolution, Style, load_style
-from toonbox.errors import OutputError, PictureError, ShapeError
+from toonbox.errors import OutputError, PictureError, ShapeError, UsageError
 from toonbox.files import replacing
-from toonbox.media.images import (
-    MAX_PIXELS,
-    SUFFIXES,
-    Picture,
-    decode,
-    encode,
-    read_image,
-    to_image,
-)
-from toonbox.pixels import Uint8Array
+from toonbox.media.colour import GreyColours
+from toonbox.media.encoding import encode, to_image
+from toonbox.media.formats import SUFFIXES, becomes, check_lossless, format_named, writable_format
+from toonbox.media.images import MAX_PIXELS, Picture, decode, read_image
+from toonbox.media.metadata import Keep
+from toonbox.pixels import PhotoArray, Uint8Array
+
+_logger = logging.getLogger(__name__)
+
+
+class Saving(TypedDict, total=False):
+    """How a file is written: options of `cartoonize_file`, and of `cartoonize` for bytes."""
+
+    format: str | None
+    quality: int | None
+    lossless: bool
+    metadata: Keep
 
 
 @overload
 def cartoonize(
-    picture: str | Path,
+    picture: str | Path | Image.Image,
     *,
     style: str | Path | Style = ...,
     max_pixels: int = ...,
+    metadata: Keep = ...,
     **look: Unpack[Look],
 ) -> Image.Image: ...
 @overload
@@ -37,16 +47,12 @@ def cartoonize(
     *,
     style: str | Path | Style = ...,
     max_pixels: int = ...,
+    format: str | None = ...,
+    quality: int | None = ...,
+    lossless: bool = ...,
+    metadata: Keep = ...,
     **look: Unpack[Look],
 ) -> bytes: ...
-@overload
-def cartoonize(
-    picture: Image.Image,
-    *,
-    style: str | Path | Style = ...,
-    max_pixels: int = ...,
-    **look: Unpack[Look],
-) -> Image.Image: ...
 @overload
 def cartoonize(
     picture: Uint8Array,
@@ -65,6 +71,10 @@ def cartoonize(
     structure: float | None = None,
     texture: float | None = None,
     max_pixels: int = MAX_PIXELS,
+    format: str | None = None,
+    quality: int | None = None,
+    lossless: bool = False,
+    metadata: Keep = "keep",
 ) -> Image.Image | bytes | Uint8Array:
     """Turn a photo into a cartoon of the same size.
 
@@ -81,20 +91,31 @@ def cartoonize(
         structure: the same; more of it makes flatter and fewer areas of colour.
         texture: the same; more of it draws stronger outlines.
         max_pixels: the largest width times height that is read from a path or bytes.
+        format: what to write for bytes: jpeg, png, webp, avif, tiff, bmp, gif or ppm; None for the
+            picture's own. This and the next two are for bytes only.
+        quality: 1..100, of JPEG, WebP and AVIF; None for 95.
+        lossless: keep every value, or fail.
+        metadata: "keep", "strip" or "no-gps": EXIF, XMP, IPTC, resolution and comments.
     Returns:
-        A Pillow image (RGB, or RGBA if the picture has transparency) for a path or an image; bytes
-        in the same format for bytes (PNG if the format cannot be written); an array of the same
-        shape for an array.
+        A Pillow image (RGB, or L if the picture is grey, with alpha RGBA or LA) for a path or an
+        image; bytes in the same format for bytes (JPEG for HEIC and PNG for others that cannot be
+        written); an array of the same shape for an array. All are in the colours of the picture:
+        an image carries the picture's profile. Bytes keep the 16 bits of PNG and TIFF.
     Raises:
         PictureError: the picture cannot be read.
         StyleError: there is no such style, or it is damaged.
         ShapeError: the array is not of a shape and type above.
-        UsageError: an option is out of range, or a knob that the style does not have.
+        UsageError: an option is out of range or of no use, or a knob that the style does not have.
         OutputError: the bytes' format cannot hold the result.
     """
+    if not isinstance(picture, bytes) and (format or quality is not None or lossless):
+        raise UsageError("format, quality and lossless say how bytes are written; save images so")
     photo = _read(picture, max_pixels)
-    cartoon = _style(style)(
-        photo.rgb,
+    photo = replace(photo, metadata=photo.metadata.kept(metadata))
+    written = format_named(format) if format else photo.format
+    cartoon = cartoon_of(
+        photo,
+        _style(style),
         strength=strength,
         resolution=resolution,
         surface=surface,
@@ -102,11 +123,9 @@ def cartoonize(
         texture=texture,
     )
     if isinstance(picture, bytes):
-        return encode(photo, cartoon, photo.format)
-    if isinstance(picture, np.ndarray):
-        image = to_image(photo, cartoon)
-        return np.array(image.convert("L") if picture.ndim == 2 else image)
-    return to_image(photo, cartoon)
+        return encode(photo, cartoon, written, quality, lossless)
+    image = to_image(photo, cartoon)
+    return np.array(image) if isinstance(picture, np.ndarray) else image
 
 
 def cartoonize_file(
@@ -116,6 +135,7 @@ def cartoonize_file(
     *,
     max_pixels: int = MAX_PIXELS,
     overwrite: bool = False,
+    saving: Saving | None = None,
     **look: Unpack[Look],
 ) -> None:
     """Follow one picture from disk to disk.
@@ -127,30 +147,105 @@ def cartoonize_file(
         style: what `load_style` returned.
         max_pixels: as in `cartoonize`.
         overwrite: replace the target if there is one.
+        saving: as in `cartoonize`; a format here counts more than the target's suffix.
         look: the options of `Style.__call__`.
     Raises:
         PictureError: the photo cannot be read, or is too much for the memory.
         UsageError: as in `cartoonize`.
         OutputError: the target exists or cannot be written.
     """
-    if target.exists() and not overwrite:
-        raise OutputError(f"{target} exists already; --force overwrites it")
-    photo = decode(source, max_pixels=max_pixels)
-    cartoon = cartoon_of(photo, style, **look)
-    write_file(target, encode(photo, cartoon, SUFFIXES.get(target.suffix.lower(), photo.format)))
+    if not overwrite:
+        refuse_existing(target)
+    saving = saving or {}
+    photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
+    write_cartoon(target, photo, cartoon_of(photo, style, **look), format, saving)
 
 
-def cartoon_of(photo: Picture, style: Style, **look: Unpack[Look]) -> Uint8Array:
-    """Cartoonize a decoded photo: (H, W, 3).
+def read_photo(
+    source: bytes | Path,
+    target: Path | None,
+    saving: Saving,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+) -> tuple[Picture, str]:
+    """Read a photo, and choose the format of its cartoon before the work begins.
+
+    Args:
+        source: a file, or what is in it.
+        target: the file for the cartoon; None for standard output.
+        saving: as in `cartoonize_file`.
+        max_pixels, name: as in `decode`.
+    Returns:
+        The photo with the metadata that are to be kept, and Pillow's name of the format.
+    Raises:
+        PictureError: it cannot be read.
+        UsageError: there is no such format.
+        OutputError: the format cannot be lossless, if that is wanted.
+    """
+    photo = decode(source, max_pixels=max_pixels, name=name)
+    photo = replace(photo, metadata=photo.metadata.kept(saving.get("metadata", "keep")))
+    format = _written_format(photo, target, saving)
+    if saving.get("lossless"):
+        check_lossless(format)
+    return photo, format
+
+
+def cartoon_of(photo: Picture, style: Style, **look: Unpack[Look]) -> PhotoArray:
+    """Cartoonize a decoded photo: (H, W, 3), in its bits and colours.
+
+    What is fully transparent stays as it is.
 
     Raises:
         PictureError: it is too much for the memory.
         UsageError, StyleError: as in `cartoonize`.
     """
     try:
-        return style(photo.rgb, **look)
+        cartoon = style(photo.rgb, colours=photo.colours, **look)
+        if photo.alpha is not None:
+            np.copyto(cartoon, photo.rgb, where=(photo.alpha == 0)[..., None])
+        return cartoon
     except MemoryError as error:
         raise PictureError(f"{photo.name}: needs more memory than there is") from error
+
+
+def is_there(target: Path) -> bool:
+    """Tell whether a file exists; one that cannot even be asked about does not."""
+    try:
+        return target.exists()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def refuse_existing(target: Path) -> None:
+    """Keep what is there.
+
+    Raises:
+        OutputError: the target exists.
+    """
+    if is_there(target):
+        raise OutputError(f"{target} exists already; --force overwrites it")
+
+
+def encode_cartoon(photo: Picture, cartoon: PhotoArray, format: str, saving: Saving) -> bytes:
+    """Make a file of a cartoon, (H, W, 3), in the format that `read_photo` chose.
+
+    Raises:
+        OutputError: the format cannot hold it.
+    """
+    quality, lossless = saving.get("quality"), saving.get("lossless", False)
+    return encode(photo, cartoon, format, quality, lossless)
+
+
+def write_cartoon(
+    target: Path, photo: Picture, cartoon: PhotoArray, format: str, saving: Saving
+) -> None:
+    """Write a cartoon, (H, W, 3), in the format that `read_photo` chose.
+
+    Raises:
+        OutputError: the format cannot hold it, or the file cannot be written.
+    """
+    write_file(target, encode_cartoon(photo, cartoon, format, saving))
 
 
 def write_file(target: Path, data: bytes) -> None:
@@ -165,6 +260,17 @@ def write_file(target: Path, data: bytes) -> None:
             temporary.write_bytes(data)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+
+
+def _written_format(photo: Picture, target: Path | None, saving: Saving) -> str:
+    """Choose the format, and say so if the photo's own cannot be."""
+    if named := saving.get("format"):
+        return format_named(named)
+    own = writable_format(photo.format, transparent=photo.alpha is not None)
+    format = SUFFIXES.get(target.suffix.lower(), own) if target else own
+    if photo.format and photo.format != own:
+        _logger.warning("%s: %s", photo.name, becomes(photo.format, format))
+    return format
 
 
 def _style(style: str | Path | Style) -> Style:
@@ -197,6 +303,7 @@ def _read_array(array: Uint8Array) -> Picture:
             f"got {array.dtype} {array.shape}"
         )
     if array.ndim == 2:
-        return Picture(name="<array>", rgb=np.repeat(array[..., None], 3, axis=2))
+        grey = np.repeat(array[..., None], 3, axis=2)
+        return Picture(name="<array>", rgb=grey, colours=GreyColours())
     alpha = array[..., 3] if array.shape[2] == 4 else None
     return Picture(name="<array>", rgb=np.ascontiguousarray(array[..., :3]), alpha=alpha)

@@ -8,21 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.cli.main import main
 from toonbox.engine.stylize import load_style
 from toonbox.media.images import decode
-
-
-@pytest.fixture
-def toonbox(style_folder, capsys):
-    """Give a function that runs the command and returns exit code, output, errors."""
-
-    def run(*arguments, style=style_folder):
-        with pytest.raises(SystemExit) as exit:
-            main([*map(str, arguments), "--style", str(style)])
-        return exit.value.code or 0, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture(autouse=True)
@@ -114,7 +101,7 @@ def test_several_with_a_failure_among_them(toonbox, here):
     assert errors.splitlines() == [
         "toonbox: b.jpg: is text, not a picture",
         "toonbox: d.jpg: no such file",
-        "2 done, 2 failed: b.jpg, d.jpg",
+        "2 done, 2 failed",
     ]
 
 
@@ -209,33 +196,6 @@ def test_two_photos_of_one_name(toonbox, here):
     assert decode(here / "out" / "a.toon.jpg").rgb.shape == (20, 26, 3)
 
 
-def test_folder_of_photos(toonbox, here):
-    for name in ("b.jpg", "a.PNG", "c.toon.jpg", ".hidden.jpg"):
-        photo(here / "album" / name)
-    (here / "album" / "notes.txt").write_text("x")
-    photo(here / "album" / "d.jpg")
-    photo(here / "other.jpg")
-    (here / "album" / "deeper").mkdir()
-    photo(here / "album" / "deeper" / "e.jpg")
-    code, output, _ = toonbox("album", "other.jpg")
-    assert code == 0
-    assert output.splitlines() == [
-        "album/a.PNG -> album/a.toon.PNG",
-        "album/b.jpg -> album/b.toon.jpg",
-        "album/d.jpg -> album/d.toon.jpg",
-        "other.jpg -> other.toon.jpg",
-    ]
-    assert toonbox("album", "-o", "out")[0] == 0
-    assert names(here / "out") == ["a.toon.PNG", "b.toon.jpg", "d.toon.jpg"]
-
-
-def test_folder_without_photos(toonbox, here):
-    (here / "album").mkdir()
-    code, _, errors = toonbox("album")
-    assert code == 1
-    assert "toonbox: album: is a folder without pictures\n" in errors
-
-
 def test_formats_that_are_not_written_become_png(toonbox, here):
     photo(here / "a.pcx")
     photo(here / "noname", "JPEG")
@@ -289,7 +249,7 @@ def test_bad_pictures_of_every_kind(toonbox, here):
         "toonbox: empty.jpg: is empty",
         "toonbox: noise.jpg: is not a picture",
         "toonbox: text.jpg: is text, not a picture",
-        "0 done, 4 failed: cut.jpg, empty.jpg, noise.jpg, text.jpg",
+        "0 done, 4 failed",
     ]
     assert names(here) == sorted(bad)
 
@@ -313,3 +273,86 @@ def test_progress_bar_on_a_terminal_only(here, style_folder):
     assert run.stdout == "a.png -> a.toon.png\nb.png -> b.toon.png\n"
     assert "Cartoonizing" in shown
     assert "2/2" in shown
+
+
+FORMATS = ("jpg", "png", "webp", "avif", "tif", "bmp", "gif", "ppm")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_format_into_every_other(kind, toonbox, here):
+    photo(here / f"a.{kind}")
+    for name in FORMATS:
+        code, output, errors = toonbox(f"a.{kind}", "--format", name, "-o", f"{name}/")
+        assert (code, output, errors) == (0, f"a.{kind} -> {name}/a.toon.{name}\n", "")
+        written = Image.open(here / name / f"a.toon.{name}")
+        assert written.format == Image.registered_extensions()[f".{name}"]
+        assert written.size == (26, 20)
+
+
+def test_heic_becomes_jpeg_with_a_message(toonbox, here):
+    pytest.importorskip("pi_heif", reason="the extra heic is not installed")
+    pillow_heif = pytest.importorskip("pillow_heif", reason="nothing here writes HEIC")
+    (here / "album").mkdir()
+    source = Image.open(photo(here / "a.png"))
+    pillow_heif.from_pillow(source).save(str(here / "album" / "a.heic"))
+    code, output, errors = toonbox("album")
+    assert (code, output) == (0, "album/a.heic -> album/a.heic.toon.jpg\n")
+    assert "toonbox: album/a.heic: HEIC cannot be written; it becomes JPEG\n" in errors
+    assert decode(here / "album" / "a.heic.toon.jpg").format == "JPEG"
+    assert toonbox("album/a.heic", "--format", "png")[2] == ""
+    assert decode(here / "album" / "a.toon.png").format == "PNG"
+
+
+def test_format_of_an_output_file(toonbox, here):
+    photo(here / "a.jpg")
+    assert toonbox("a.jpg", "-o", "cartoon", "--format", "webp")[0] == 0
+    assert decode(here / "cartoon").format == "WEBP"
+    assert toonbox("a.jpg", "-o", "cartoon.tiff", "--format", "tif")[0] == 0
+    code, _, errors = toonbox("a.jpg", "-o", "cartoon.png", "--format", "webp")
+    assert code == 2
+    assert "cartoon.png is not called like webp" in errors
+    assert names(here) == ["a.jpg", "cartoon", "cartoon.tiff"]
+
+
+def test_format_that_cannot_be_written(toonbox, here):
+    photo(here / "a.jpg")
+    for output in ([], ["-o", "cartoon"]):
+        code, _, errors = toonbox("a.jpg", "--format", "heic", *output)
+        assert code == 2
+        assert "cannot write heic, only avif" in errors
+    assert names(here) == ["a.jpg"]
+
+
+def test_quality_and_lossless(toonbox, here):
+    photo(here / "a.png")
+    for name, options in [("fine", ["--quality", "95"]), ("coarse", ["--quality", "20"])]:
+        assert toonbox("a.png", "-o", f"{name}.webp", *options)[0] == 0
+    assert (here / "coarse.webp").stat().st_size < (here / "fine.webp").stat().st_size / 1.5
+    toonbox("a.png", "-o", "b.png")
+    assert toonbox("a.png", "-o", "exact.webp", "--lossless")[0] == 0
+    exact = np.array(Image.open(here / "exact.webp"))
+    np.testing.assert_array_equal(exact, np.array(Image.open(here / "b.png")))
+    code, _, errors = toonbox("a.png", "-o", "c.jpg", "--lossless")
+    assert code == 1
+    assert (
+        errors
+        == "toonbox: a.png: JPEG is never lossless; --format can be png, tiff, webp, bmp, ppm\n"
+    )
+    assert toonbox("a.png", "--quality", "0")[0] == 2
+    assert "c.jpg" not in names(here)
+
+
+def test_metadata(toonbox, here):
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif.get_ifd(0x8825)[1] = "N"
+    Image.new("RGB", (9, 9)).save(here / "a.jpg", exif=exif)
+    for keep, (maker, place) in {
+        "keep": (True, True),
+        "no-gps": (True, False),
+        "strip": (False, False),
+    }.items():
+        assert toonbox("a.jpg", "--metadata", keep, "-o", f"{keep}.jpg")[0] == 0
+        written = Image.open(here / f"{keep}.jpg").getexif()
+        assert (0x010F in written, bool(written.get_ifd(0x8825))) == (maker, place)
+    assert toonbox("a.jpg", "--metadata", "some")[0] == 2

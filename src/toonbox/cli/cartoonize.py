@@ -1,82 +1,82 @@
 """`toonbox PHOTO...`: photos into cartoons beside them."""
 
-import os
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.outcomes import Outcomes, interruptible, summed_up
 from toonbox.cli.photos import (
     MAX_PIXELS,
+    AsJson,
+    Engine,
+    EngineName,
+    Exclude,
     Force,
+    Format,
+    Include,
+    Jobs,
+    Keep,
+    KeptMetadata,
+    Lossless,
     MaxPixels,
-    Photos,
+    Quality,
     Strength,
+    Structure,
+    StyleName,
+    Surface,
+    Texture,
+    Threads,
     WorkingResolution,
     parse_resolution,
-    pictures_of,
     progress,
-    report,
-    style_names,
-    sum_up,
 )
-from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
+from toonbox.cli.pipe import cartoonize_pipe, check_pipe, is_piped
+from toonbox.cli.targets import Plan
 
-
-class Engine(StrEnum):
-    """What runs the network."""
-
-    auto = "auto"
-    onnxruntime = "onnxruntime"
-    openvino = "openvino"
-    cuda = "cuda"
+if TYPE_CHECKING:
+    from toonbox.engine.stylize import Look
+    from toonbox.picture import Saving
 
 
 def cartoonize(
-    photos: Photos,
+    photos: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PHOTO",
+            help="Pictures; folders, for all pictures in them and in folders below; "
+            "or - for standard input.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE|DIR",
-            help="Where to write; a folder for several photos. Default: NAME.toon.EXT beside each.",
+            help="Where to write; a folder for several photos; - for standard output. "
+            "Default: NAME.toon.EXT beside each.",
         ),
     ] = None,
-    style: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME|DIR",
-            help="A style's name (see `toonbox styles`) or folder.",
-            autocompletion=style_names,
-        ),
-    ] = "storybook",
+    style: StyleName = "storybook",
     strength: Strength = 1.0,
     resolution: WorkingResolution = None,
-    surface: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=2, metavar="0..2", help="More paints with a smoother brush; 1 as trained."
-        ),
-    ] = None,
-    structure: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=2, metavar="0..2", help="More makes flatter and fewer areas of colour."
-        ),
-    ] = None,
-    texture: Annotated[
-        float | None,
-        typer.Option(min=0, max=2, metavar="0..2", help="More draws stronger outlines."),
-    ] = None,
+    surface: Surface = None,
+    structure: Structure = None,
+    texture: Texture = None,
+    format: Format = None,
+    quality: Quality = None,
+    lossless: Lossless = False,
+    metadata: KeptMetadata = Keep.KEEP,
     force: Force = False,
+    include: Include = None,
+    exclude: Exclude = None,
     max_pixels: MaxPixels = MAX_PIXELS,
-    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = Engine.auto,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="Threads for the network. Default: one for each core."),
-    ] = None,
+    engine: EngineName = Engine.auto,
+    threads: Threads = None,
+    jobs: Jobs = None,
+    as_json: AsJson = False,
 ) -> None:
     """Turn photos into cartoons of the same size.
 
@@ -84,85 +84,67 @@ def cartoonize(
     Examples:
       toonbox photo.jpg
       toonbox a.jpg b.png -o cartoons/
+      toonbox holiday/ -o cartoons/ --exclude 'raw/*'
       toonbox photo.png -o cartoon.webp --resolution native
       toonbox photo.jpg --style ./my-style --strength 0.7 --force
       toonbox photo.jpg --texture 1.6 --surface 0.5
+      toonbox - < photo.jpg > cartoon.jpg
 
-    Only styles with knobs take --surface, --structure and --texture: see `toonbox styles`.
+    Pictures of folders that are done already are skipped, so that the same command goes on where
+    it was stopped. Only styles with knobs take --surface, --structure and --texture: see
+    `toonbox styles`.
     """
+    from toonbox.batch import cartoonize_files
     from toonbox.engine.stylize import load_style
-    from toonbox.picture import cartoonize_file
 
-    size = parse_resolution(resolution)
+    look: Look = {
+        "strength": strength,
+        "resolution": parse_resolution(resolution),
+        "surface": surface,
+        "structure": structure,
+        "texture": texture,
+    }
+    saving: Saving = {
+        "format": format,
+        "quality": quality,
+        "lossless": lossless,
+        "metadata": metadata.value,
+    }
+    if is_piped(photos, output):
+        check_pipe(photos, output, as_json)
+        loaded = load_style(style, engine=engine.value, threads=threads)
+        cartoonize_pipe(
+            photos[0],
+            output,
+            loaded,
+            max_pixels=max_pixels,
+            force=force,
+            saving=saving,
+            look=look,
+        )
+        return
     several = len(photos) > 1 or photos[0].is_dir()
-    pictures = [picture for photo in photos for picture in pictures_of(photo)]
-    targets = _targets(pictures, output, several)
+    plan = Plan(output, force, include or [], exclude or [], format)
+    plan.add_all(photos, several)
     loaded = load_style(style, engine=engine.value, threads=threads)
-    failed: list[Path] = []
-    taken: dict[str, Path] = {}
-    with progress("Cartoonizing", len(pictures)) as advance:
-        for picture, target in zip(pictures, targets, strict=True):
-            try:
-                _claim(target, picture, taken)
-                cartoonize_file(
-                    picture,
-                    target,
-                    loaded,
-                    max_pixels=max_pixels,
-                    overwrite=force,
-                    strength=strength,
-                    resolution=size,
-                    surface=surface,
-                    structure=structure,
-                    texture=texture,
-                )
-                typer.echo(f"{picture} -> {target}")
-            except UsageError:  # as wrong for all other pictures
-                raise
-            except ToonboxError as error:
-                failed.append(picture)
-                report(picture, error)
+    outcomes = Outcomes(as_json)
+    with (
+        summed_up(outcomes, several),
+        progress("Cartoonizing", len(plan.tasks)) as advance,
+        interruptible(several) as stop,
+    ):
+        for outcome in plan.settled:
+            outcomes.tell(outcome)
+        for outcome in cartoonize_files(
+            plan.tasks,
+            loaded,
+            jobs=jobs,
+            max_pixels=max_pixels,
+            saving=saving,
+            stop=stop,
+            **look,
+        ):
+            outcomes.tell(outcome)
             advance()
-    if several:
-        sum_up(len(pictures) - len(failed), failed)
-    if failed:
+    if outcomes.failed:
         raise typer.Exit(1)
-
-
-def _targets(pictures: list[Path], output: str | None, several: bool) -> list[Path]:
-    """Choose the file to write for each picture."""
-    from toonbox.media.images import SUFFIXES
-
-    if output is None:
-        return [picture.with_name(_toon_name(picture)) for picture in pictures]
-    path = Path(output)
-    known = path.suffix.lower() in SUFFIXES
-    if path.is_dir() or output.endswith(("/", os.sep)):
-        return [path / _toon_name(picture) for picture in pictures]
-    if several and (known or path.is_file()):
-        raise typer.BadParameter(
-            f"{output} is one file, but there are several photos.", param_hint="'--output'"
-        )
-    if several:
-        return [path / _toon_name(picture) for picture in pictures]
-    if path.suffix and not known:
-        raise typer.BadParameter(
-            f"cannot write {path.suffix}, only {' '.join(SUFFIXES)}.", param_hint="'--output'"
-        )
-    return [path]
-
-
-def _toon_name(picture: Path) -> str:
-    from toonbox.media.images import SUFFIXES
-
-    suffix = picture.suffix if picture.suffix.lower() in SUFFIXES else ".png"
-    return f"{picture.stem}.toon{suffix}"
-
-
-def _claim(target: Path, picture: Path, taken: dict[str, Path]) -> None:
-    """Refuse two pictures of one name in one output folder, and folders without any."""
-    if picture.is_dir():
-        raise PictureError(f"{picture}: is a folder without pictures")
-    other = taken.setdefault(os.path.realpath(target), picture)
-    if other is not picture:
-        raise OutputError(f"would be written to {target}, which is taken by {other}")

@@ -15,6 +15,7 @@ from toonbox.cli.evaluate import evaluate
 from toonbox.cli.export import export
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
+from toonbox.cli.watch import watch
 from toonbox.errors import ConfigError, ToonboxError, UsageError
 from toonbox.version import __version__
 
@@ -38,6 +39,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command()(cartoonize)
+app.command()(watch)
 app.add_typer(styles, name="styles")
 app.command()(compare)
 app.command()(train)
@@ -72,9 +74,10 @@ def toonbox(
     \b
     Examples:
       toonbox photo.jpg                    writes photo.toon.jpg beside it
-      toonbox holiday/ -o cartoons/        all pictures of a folder
+      toonbox holiday/ -o cartoons/        all pictures of a folder and below it
       toonbox --strength 0.6 photo.jpg     closer to the photo
       toonbox cartoonize --help            every option for photos
+      toonbox watch in/ -o out/            pictures as they arrive
       toonbox styles                       what styles there are
 
     A photo that is named like a command is given as ./styles.

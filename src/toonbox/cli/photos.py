@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,12 +16,45 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 200_000_000  # as in toonbox.media.images, whose imports take their time
 
+
+class Engine(StrEnum):
+    """What runs the network."""
+
+    auto = "auto"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+    cuda = "cuda"
+
+
+class Keep(StrEnum):
+    """What becomes of EXIF, XMP, IPTC, resolution and comments."""
+
+    KEEP = "keep"
+    STRIP = "strip"
+    NO_GPS = "no-gps"
+
+
+def style_names() -> list[str]:
+    """Name the styles there are, for completion by the shell."""
+    from toonbox.engine import style
+
+    return style.style_names()
+
+
 Photos = Annotated[
     list[Path],
     typer.Argument(
         metavar="PHOTO",
         help="Pictures, or folders: then all pictures directly in them.",
         show_default=False,
+    ),
+]
+StyleName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|DIR",
+        help="A style's name (see `toonbox styles`) or folder.",
+        autocompletion=style_names,
     ),
 ]
 Strength = Annotated[
@@ -33,15 +67,74 @@ WorkingResolution = Annotated[
         help="Short side, in pixels, at which the network works. Default: the style's.",
     ),
 ]
+Surface = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=2, metavar="0..2", help="More paints with a smoother brush; 1 as trained."
+    ),
+]
+Structure = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=2, metavar="0..2", help="More makes flatter and fewer areas of colour."
+    ),
+]
+Texture = Annotated[
+    float | None,
+    typer.Option(min=0, max=2, metavar="0..2", help="More draws stronger outlines."),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="jpeg, png, webp, avif, tiff, bmp, gif or ppm. Default: as the photo.",
+    ),
+]
+Quality = Annotated[
+    int | None, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF. Default: 95.")
+]
+Lossless = Annotated[
+    bool, typer.Option("--lossless", help="Keep every value; fail where a format cannot.")
+]
+KeptMetadata = Annotated[
+    Keep, typer.Option(help="EXIF, XMP, IPTC, resolution and comments; no-gps: all but places.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
 MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")]
 
-
-def style_names() -> list[str]:
-    """Name the styles there are, for completion by the shell."""
-    from toonbox.engine import style
-
-    return style.style_names()
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Of folders, only the pictures that this fits, by name or by path below the folder. "
+        "May be given several times.",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="Of folders, leave out the pictures and folders that this fits. "
+        "May be given several times.",
+    ),
+]
+EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the network.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(min=1, help="Threads for the network. Default: one for each core."),
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Pictures to read and write at a time while the network works on another. "
+        "Default: one for each core.",
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Tell of each picture in a line of JSON on standard output."),
+]
 
 
 def parse_resolution(text: str | None, option: str = "--resolution") -> "Resolution":
@@ -63,16 +156,14 @@ def parse_resolution(text: str | None, option: str = "--resolution") -> "Resolut
 
 def pictures_of(photo: Path) -> list[Path]:
     """List a folder's pictures, without our own; anything else is itself."""
-    from toonbox.media.images import SUFFIXES
+    from toonbox.media.folder import is_picture
 
     if not photo.is_dir():
         return [photo]
     found = [
         path
         for path in sorted(photo.iterdir())
-        if path.suffix.lower() in SUFFIXES
-        and not path.stem.endswith(".toon")
-        and not path.name.startswith(".")
+        if is_picture(path) and not path.name.startswith(".")
     ]
     # An empty folder stays in the list, to be named among the failures.
     return found or [photo]
@@ -93,14 +184,15 @@ def sum_up(done: int, failed: list[Path]) -> None:
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on standard error while there is more than one step; give its step."""
+    """Show a bar, rate and time left on standard error for more than one step; give its step."""
     if total < 2 or not sys.stderr.isatty():
         yield lambda: None
         return
     from rich.console import Console
-    from rich.progress import MofNCompleteColumn, Progress
+    from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    rate = TextColumn("{task.fields[rate]}", style="progress.data.speed")
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), rate)
     # Where standard output is a file or a pipe its lines must not go to the bar's console.
     with Progress(
         *columns,
@@ -108,5 +200,10 @@ def progress(description: str, total: int) -> Iterator[Callable[[], None]]:
         transient=True,
         redirect_stdout=sys.stdout.isatty(),
     ) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda: bar.advance(task)
+        task = bar.add_task(description, total=total, rate="")
+
+        def advance() -> None:
+            speed = bar.tasks[0].speed
+            bar.update(task, advance=1, rate=f"{speed:.2g}/s" if speed else "")
+
+        yield advance

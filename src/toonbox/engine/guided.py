@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from toonbox.errors import ShapeError
-from toonbox.pixels import FloatArray, Uint8Array
+from toonbox.pixels import FloatArray, Levels, PhotoArray, white
 
 RADIUS = 1
 EPS = 1e-3
@@ -57,8 +57,8 @@ def local_slope(
 
 
 def upsample(
-    photo: Uint8Array, small: Uint8Array, cartoon: Uint8Array
-) -> Iterator[tuple[slice, Uint8Array]]:
+    photo: PhotoArray, small: Levels, cartoon: Levels
+) -> Iterator[tuple[slice, PhotoArray]]:
     """Bring a cartoon to the size of its photo, with the photo's edges, strip by strip.
 
     Each pixel becomes slope * photo + offset, both fitted at the small size and enlarged
@@ -67,17 +67,17 @@ def upsample(
     more work, and at the small size nothing of the cartoon is lost.
 
     Args:
-        photo: (H, W, 3), the guide at full size.
-        small: (h, w, 3), the photo reduced, h <= H and w <= W.
-        cartoon: (h, w, 3), what the network made of it.
+        photo: (H, W, 3) of 8 or 16 bits, the guide at full size.
+        small: (h, w, 3), the photo reduced, h <= H and w <= W, in levels [0, 255].
+        cartoon: (h, w, 3), what the network made of it, in levels.
     Yields:
-        Rows, and the result's values there, (rows, W, 3).
+        Rows, and the result's values there, (rows, W, 3), with the bits of the photo.
     Raises:
         ShapeError: `small` and `cartoon` differ.
     Source:
         He & Sun 2015, but for the offset.
     """
-    height, width = photo.shape[:2]
+    (height, width), highest = photo.shape[:2], white(photo)
     columns = _neighbours(0, width, width, small.shape[1])
     strip = max(1, STRIP_PIXELS // width)
     for top in range(0, height, strip):
@@ -94,11 +94,11 @@ def upsample(
         slope, offset = (
             _enlarge(model[kept], rows, columns) for model in (slope, target - slope * guide)
         )
-        offset *= np.float32(255)
+        offset *= np.float32(highest)
         slope *= photo[top:bottom]
         slope += offset
         np.rint(slope, out=slope)
-        yield slice(top, bottom), np.clip(slope, 0, 255, out=slope).astype(np.uint8)
+        yield slice(top, bottom), np.clip(slope, 0, highest, out=slope).astype(photo.dtype)
 
 
 def _neighbours(start: int, stop: int, large: int, small: int) -> tuple[Indices, Indices, Any]:

@@ -1,9 +1,18 @@
-"""What a picture's EXIF data say about the photo, without what they say about the old file."""
+"""What a picture's file says about the photo, without what it says about the old file."""
 
+import contextlib
 import logging
 import struct
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from PIL import ExifTags, Image
+
+from toonbox.errors import UsageError
+from toonbox.media.iptc import iptc_of
+from toonbox.media.xmp import kept_xmp, without_places
+
+Keep = Literal["keep", "strip", "no-gps"]
 
 # What to keep is listed, not what to drop: the rest may describe the old file's layout.
 _KEPT_TAGS = (
@@ -20,9 +29,73 @@ _KEPT_TAGS = (
 _KEPT_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 # The orientation is applied to the pixels, which may swap these two.
 _STALE_TAGS = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
+# Chunks of text in PNG that say what is kept elsewhere.
+_NO_TEXT = ("XML:com.adobe.xmp", "Raw profile type ", "Comment")
 
-
+_EXIF_DAMAGE = (LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error)
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is said about a photo.
+
+    Attributes:
+        exif: the tags worth keeping, without orientation, as Pillow writes them.
+        xmp: the packet, an XML text, orientation reset.
+        iptc: the IIM records, as they stand in JPEG and TIFF.
+        dpi: horizontal and vertical, pixels per inch.
+        comment: of JPEG, PNG or GIF.
+        texts: other named texts of PNG.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    comment: str | None = None
+    texts: tuple[tuple[str, str], ...] = ()
+
+    def kept(self, keep: Keep) -> "Metadata":
+        """Choose what to write: all, nothing, or all but where the photo was taken.
+
+        "no-gps" leaves out the GPS folder of EXIF and every GPS property of XMP, and also the
+        maker's note, because nobody can tell what is in there. Names of places that somebody wrote
+        into captions or IPTC records stay.
+
+        Raises:
+            UsageError: none of the three.
+        """
+        match keep:
+            case "keep":
+                return self
+            case "strip":
+                return Metadata()
+            case "no-gps":
+                xmp = None if self.xmp is None else without_places(self.xmp)
+                return replace(self, exif=_exif_without_places(self.exif), xmp=xmp)
+        raise UsageError(f"metadata must be keep, strip or no-gps, got {keep!r}")
+
+
+def read_metadata(image: Image.Image, name: str) -> Metadata:
+    """Collect what is also true of a cartoon of the picture.
+
+    Args:
+        image: as opened and loaded.
+        name: what messages call it.
+    """
+    comment = image.info.get("comment") or image.info.get("Comment")
+    if isinstance(comment, bytes):
+        comment = _decoded(comment)
+    xmp = image.info.get("xmp")
+    return Metadata(
+        exif=kept_exif(image, name),
+        xmp=kept_xmp(xmp) if isinstance(xmp, bytes) else None,
+        iptc=iptc_of(image),
+        dpi=_dpi(image),
+        comment=comment if isinstance(comment, str) else None,
+        texts=_texts(image),
+    )
 
 
 def kept_exif(image: Image.Image, name: str) -> bytes | None:
@@ -46,7 +119,54 @@ def kept_exif(image: Image.Image, name: str) -> bytes | None:
             if values:
                 kept.get_ifd(folder).update(values)
         data = kept.tobytes()
-    except (LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error):
+    except _EXIF_DAMAGE:
         _logger.warning("%s: its EXIF data are damaged and are left out", name)
         return None
     return data if data != Image.Exif().tobytes() else None
+
+
+def _exif_without_places(data: bytes | None) -> bytes | None:
+    if data is None:
+        return None
+    exif = Image.Exif()
+    exif.load(data)
+    kept = Image.Exif()
+    for tag in _KEPT_TAGS:
+        if tag in exif:
+            kept[tag] = exif[tag]
+    values = dict(exif.get_ifd(ExifTags.IFD.Exif))
+    values.pop(ExifTags.Base.MakerNote, None)
+    if values:
+        kept.get_ifd(ExifTags.IFD.Exif).update(values)
+    written = kept.tobytes()
+    return written if written != Image.Exif().tobytes() else None
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    """Read the resolution, from EXIF where a format has no field of its own for it."""
+    with contextlib.suppress(*_EXIF_DAMAGE, ArithmeticError):
+        if found := image.info.get("dpi"):
+            return _sensible(found, 1)
+        exif = image.getexif()
+        unit = {2: 1.0, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit, 2))
+        tags = (ExifTags.Base.XResolution, ExifTags.Base.YResolution)
+        return _sensible([exif[tag] for tag in tags], unit) if unit else None
+    return None
+
+
+def _sensible(resolution: Any, unit: float) -> tuple[float, float] | None:
+    """Refuse what damaged files say: texts, infinity, more than formats can hold."""
+    across, down = (float(value) * unit for value in resolution)
+    return (across, down) if 0 < across < 65536 and 0 < down < 65536 else None
+
+
+def _texts(image: Image.Image) -> tuple[tuple[str, str], ...]:
+    texts: dict[str, Any] = getattr(image, "text", None) or {}
+    return tuple((k, str(v)) for k, v in texts.items() if not k.startswith(_NO_TEXT))
+
+
+def _decoded(comment: bytes) -> str:
+    try:
+        return comment.rstrip(b"\0").decode()
+    except UnicodeDecodeError:
+        return comment.rstrip(b"\0").decode("latin-1")

@@ -1,0 +1,167 @@
+"""Many pictures, one after the other: while the network works, others are read and written."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, Unpack
+
+from toonbox.engine.session import available_processors
+from toonbox.engine.stylize import Look, Style
+from toonbox.errors import PictureError, ToonboxError, UsageError
+from toonbox.media.images import MAX_PIXELS, Picture
+from toonbox.picture import (
+    Saving,
+    cartoon_of,
+    is_there,
+    read_photo,
+    refuse_existing,
+    write_cartoon,
+)
+from toonbox.pixels import PhotoArray
+
+Status = Literal["ok", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A picture, the file for its cartoon, and what to do if that file is there already."""
+
+    source: Path
+    target: Path
+    if_there: Literal["refuse", "skip", "overwrite"] = "refuse"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a picture.
+
+    Attributes:
+        source: the picture, or a folder that could not be read.
+        target: the file for the cartoon, if it got as far as having one.
+        status: skipped is one whose target was there.
+        seconds: of work, without waiting for its turn.
+        size: width and height in pixels, of a picture that was read.
+        error: why it failed.
+    """
+
+    source: Path
+    target: Path | None
+    status: Status
+    seconds: float = 0.0
+    size: tuple[int, int] | None = None
+    error: ToonboxError | None = None
+
+
+def cartoonize_files(
+    tasks: Iterable[Task],
+    style: Style,
+    *,
+    jobs: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    saving: Saving | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **look: Unpack[Look],
+) -> Iterator[Outcome]:
+    """Follow many pictures from disk to disk, and tell of each in the order of the tasks.
+
+    The network works on one picture at a time, with all its threads, in the caller's thread.
+    Meanwhile `jobs` other threads read and write; up to `jobs` pictures wait before the network
+    and as many behind it, so that memory stays bounded.
+
+    Args:
+        tasks: taken as they are needed.
+        style: what `load_style` returned.
+        jobs: threads for reading and writing; None takes one for each core.
+        max_pixels, saving: as in `cartoonize_file`.
+        stop: asked before each picture; once it says yes, what the network has done is still
+            written and told, nothing else is begun.
+        look: the options of `Style.__call__`.
+    Raises:
+        UsageError: an option that is as wrong for all other pictures.
+    """
+    jobs, saving = jobs or available_processors(), saving or {}
+    pending = iter(tasks)
+    reading: deque[Future[_Work]] = deque()
+    writing: deque[Future[Outcome]] = deque()
+    with ThreadPoolExecutor(jobs, thread_name_prefix="toonbox") as pool:
+        try:
+            while True:
+                for task in islice(pending, jobs - len(reading)):
+                    reading.append(pool.submit(_read, task, saving, max_pixels))
+                while writing and (writing[0].done() or len(writing) >= jobs):
+                    yield writing.popleft().result()
+                if not reading:
+                    break
+                work = reading.popleft().result()
+                if stop():
+                    break
+                _draw(work, style, look)
+                writing.append(pool.submit(_write, work, saving))
+                del work  # its pixels would stay until the next picture is read
+            while writing:
+                yield writing.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@dataclass
+class _Work:
+    """A picture on its way."""
+
+    task: Task
+    status: Status = "ok"
+    seconds: float = 0.0
+    photo: Picture | None = None
+    format: str = ""
+    cartoon: PhotoArray | None = None
+    error: ToonboxError | None = None
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Add up the time, and note a failure of this picture."""
+        began = time.perf_counter()
+        try:
+            yield
+        except UsageError:  # as wrong for all other pictures
+            raise
+        except ToonboxError as error:
+            self.status, self.error = "failed", error
+        except MemoryError:
+            self.status, self.error = "failed", PictureError("needs more memory than there is")
+        finally:
+            self.seconds += time.perf_counter() - began
+
+
+def _read(task: Task, saving: Saving, max_pixels: int) -> _Work:
+    work = _Work(task)
+    with work.step():
+        if task.if_there == "refuse":
+            refuse_existing(task.target)
+        if task.if_there == "skip" and is_there(task.target):
+            work.status = "skipped"
+        else:
+            work.photo, work.format = read_photo(
+                task.source, task.target, saving, max_pixels=max_pixels
+            )
+    return work
+
+
+def _draw(work: _Work, style: Style, look: Look) -> None:
+    if work.photo is not None:
+        with work.step():
+            work.cartoon = cartoon_of(work.photo, style, **look)
+
+
+def _write(work: _Work, saving: Saving) -> Outcome:
+    task, photo, size = work.task, work.photo, None
+    if photo is not None:
+        size = photo.rgb.shape[1], photo.rgb.shape[0]
+        if work.cartoon is not None:
+            with work.step():
+                write_cartoon(task.target, photo, work.cartoon, work.format, saving)
+    return Outcome(task.source, task.target, work.status, work.seconds, size, work.error)

@@ -1,0 +1,108 @@
+"""What became of each picture: lines or JSON as it goes, failures and a sum at the end."""
+
+import json
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from toonbox.cli.photos import report
+
+if TYPE_CHECKING:
+    from toonbox.batch import Outcome
+
+
+class Outcomes:
+    """What became of the pictures so far."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.counts: Counter[str] = Counter()
+        self.failed: list[Outcome] = []
+
+    def tell(self, outcome: "Outcome") -> None:
+        """Say on standard output what was written, or everything as JSON; keep failures."""
+        self.counts[outcome.status] += 1
+        if outcome.status == "failed":
+            self.failed.append(outcome)
+        if self.as_json:
+            typer.echo(json.dumps(_as_dict(outcome)))
+        elif outcome.status == "ok":
+            typer.echo(f"{outcome.source} -> {outcome.target}")
+
+    def forget(self, sources: Collection[Path]) -> None:
+        """Take failures back, of pictures that are tried again."""
+        self.failed = [outcome for outcome in self.failed if outcome.source not in sources]
+
+    def sum_up(self) -> None:
+        """Say on standard error how many pictures were done, skipped and failed."""
+        skipped = f"{self.counts['skipped']} skipped, " if self.counts["skipped"] else ""
+        typer.echo(f"{self.counts['ok']} done, {skipped}{len(self.failed)} failed", err=True)
+
+
+@contextmanager
+def summed_up(outcomes: Outcomes, several: bool = True) -> Iterator[None]:
+    """List the failures after the block or Ctrl-C, and give a sum if there are several pictures."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _conclude(outcomes, several)
+        raise
+    _conclude(outcomes, several)
+
+
+@contextmanager
+def interruptible(patient: bool = True) -> Iterator[Callable[[], bool]]:
+    """Give what tells whether Ctrl-C was pressed, so that what is begun can be finished.
+
+    Args:
+        patient: False leaves Ctrl-C as it is; so does the second one in any case.
+    Raises:
+        KeyboardInterrupt: at the end of the block, if it was pressed.
+    """
+    asked = False
+
+    def ask(*_: Any) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    ours = threading.current_thread() is threading.main_thread()
+    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if not (patient and ours and usual):
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if asked:
+        raise KeyboardInterrupt
+
+
+def _conclude(outcomes: Outcomes, several: bool) -> None:
+    for outcome in outcomes.failed:
+        if outcome.error is not None:
+            report(outcome.source, outcome.error)
+    if several:
+        outcomes.sum_up()
+
+
+def _as_dict(outcome: "Outcome") -> dict[str, str | int | float | None]:
+    width, height = outcome.size or (None, None)
+    return {
+        "input": str(outcome.source),
+        "output": None if outcome.target is None else str(outcome.target),
+        "status": outcome.status,
+        "seconds": round(outcome.seconds, 3),
+        "width": width,
+        "height": height,
+        "error": None if outcome.error is None else str(outcome.error),
+    }

@@ -1,0 +1,207 @@
+"""`toonbox watch DIR -o DIR`: the pictures of a folder as they arrive."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from toonbox.cli.outcomes import Outcomes, interruptible
+from toonbox.cli.photos import (
+    MAX_PIXELS,
+    AsJson,
+    Engine,
+    EngineName,
+    Exclude,
+    Format,
+    Include,
+    Jobs,
+    Keep,
+    KeptMetadata,
+    Lossless,
+    MaxPixels,
+    Quality,
+    Strength,
+    Structure,
+    StyleName,
+    Surface,
+    Texture,
+    Threads,
+    WorkingResolution,
+    parse_resolution,
+    report,
+)
+from toonbox.cli.targets import Plan
+
+if TYPE_CHECKING:
+    from toonbox.batch import Outcome, Task
+    from toonbox.engine.stylize import Look
+    from toonbox.picture import Saving
+
+Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
+
+
+def watch(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="Where pictures arrive, in it or in folders below.",
+            exists=True,
+            file_okay=False,
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.", file_okay=False)
+    ],
+    style: StyleName = "storybook",
+    strength: Strength = 1.0,
+    resolution: WorkingResolution = None,
+    surface: Surface = None,
+    structure: Structure = None,
+    texture: Texture = None,
+    format: Format = None,
+    quality: Quality = None,
+    lossless: Lossless = False,
+    metadata: KeptMetadata = Keep.KEEP,
+    interval: Annotated[
+        float, typer.Option(min=0.01, metavar="SECONDS", help="How often to look.")
+    ] = 1.0,
+    settle: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            metavar="SECONDS",
+            help="A picture is complete when nothing about it has changed for so long.",
+        ),
+    ] = 2.0,
+    include: Include = None,
+    exclude: Exclude = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
+    engine: EngineName = Engine.auto,
+    threads: Threads = None,
+    jobs: Jobs = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn the pictures of a folder into cartoons as they arrive, until Ctrl-C.
+
+    \b
+    Example:
+      toonbox watch incoming/ -o cartoons/
+
+    What is there at the start and not done yet is done first. A picture that fails is tried again
+    when it changes. The exit code is 0, or 1 if there are pictures that failed.
+    """
+    import numpy as np
+
+    from toonbox.batch import cartoonize_files
+    from toonbox.engine.stylize import load_style
+
+    look: Look = {
+        "strength": strength,
+        "resolution": parse_resolution(resolution),
+        "surface": surface,
+        "structure": structure,
+        "texture": texture,
+    }
+    saving: Saving = {
+        "format": format,
+        "quality": quality,
+        "lossless": lossless,
+        "metadata": metadata.value,
+    }
+    loaded = load_style(style, engine=engine.value, threads=threads)
+    loaded(np.zeros((8, 8, 3), np.uint8), **look)  # what is wrong should be told now
+    arrivals, outcomes = Arrivals(settle), Outcomes(as_json)
+    typer.echo(f"watching {folder}, until Ctrl-C", err=True)
+    try:
+        while True:
+            plan = Plan(str(output), False, include or [], exclude or [], format)
+            plan.add_folder(folder)
+            _tell_new(outcomes, plan.settled)
+            tasks = arrivals.complete(plan, time.monotonic())
+            outcomes.forget({task.source for task in tasks})
+            with interruptible() as stop:
+                for outcome in cartoonize_files(
+                    tasks,
+                    loaded,
+                    jobs=jobs,
+                    max_pixels=max_pixels,
+                    saving=saving,
+                    stop=stop,
+                    **look,
+                ):
+                    _tell(outcomes, outcome)
+            time.sleep(interval)
+    except KeyboardInterrupt:
+        outcomes.sum_up()
+    if outcomes.failed:
+        raise typer.Exit(1)
+
+
+class Arrivals:
+    """Which pictures have come, and which of them are complete."""
+
+    def __init__(self, settle: float) -> None:
+        self.settle = settle
+        self._since: dict[Path, tuple[Stamp, float]] = {}
+        self._begun: dict[Path, Stamp] = {}
+
+    def complete(self, plan: Plan, now: float) -> "list[Task]":
+        """Give the pictures to do: those that have not changed for long enough.
+
+        Each comes once, and again when it has changed since: it was not complete then, or was not
+        a picture yet. What an earlier run has done is left as it is.
+
+        Args:
+            plan: what is in the folder now.
+            now: seconds, of a clock that only goes forward.
+        """
+        from toonbox.batch import Task
+
+        ours = [
+            Task(outcome.source, outcome.target, "overwrite")
+            for outcome in plan.settled
+            if outcome.status == "skipped" and outcome.source in self._begun and outcome.target
+        ]
+        tasks = {task.source: task for task in [*plan.tasks, *ours]}
+        stamps = {source: stamp for source in tasks if (stamp := _stamp(source))}
+        # What is gone is forgotten, or this would grow for ever.
+        self._since = {
+            source: since
+            if (since := self._since.get(source)) and since[0] == stamp
+            else (stamp, now)
+            for source, stamp in stamps.items()
+        }
+        settled = {
+            source: stamp
+            for source, (stamp, since) in self._since.items()
+            if now - since >= self.settle and self._begun.get(source) != stamp
+        }
+        self._begun = {source: self._begun[source] for source in stamps if source in self._begun}
+        self._begun |= settled
+        return [tasks[source] for source in settled]
+
+
+def _stamp(picture: Path) -> Stamp | None:
+    try:
+        status = picture.stat()
+    except OSError:  # gone in the meantime
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _tell(outcomes: Outcomes, outcome: "Outcome") -> None:
+    """Tell at once, failures too: there may never be an end."""
+    outcomes.tell(outcome)
+    if outcome.error is not None:
+        report(outcome.source, outcome.error)
+
+
+def _tell_new(outcomes: Outcomes, settled: "list[Outcome]") -> None:
+    """Tell what failed before it began, such as a folder that cannot be read, only once."""
+    known = {outcome.source for outcome in outcomes.failed}
+    for outcome in settled:
+        if outcome.status == "failed" and outcome.source not in known:
+            _tell(outcomes, outcome)

@@ -1,0 +1,214 @@
+"""Pictures into files: the right pixels for each format, and the metadata where it wants them."""
+
+import io
+import logging
+import struct
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, PngImagePlugin
+
+from toonbox.errors import OutputError, UsageError
+from toonbox.media import iptc, sixteen
+from toonbox.media.formats import (
+    SIXTEEN_BITS,
+    WITHOUT_ALPHA,
+    WITHOUT_PROFILE,
+    becomes,
+    check_lossless,
+    writable_format,
+)
+from toonbox.media.images import Picture
+from toonbox.media.metadata import Metadata
+from toonbox.pixels import PhotoArray, to_eight_bits, white
+
+QUALITY = 95
+_XMP_TAG = 700
+_JPEG_LIMIT = 65533 - 29  # bytes in one segment, after the longest name for it
+
+_logger = logging.getLogger(__name__)
+
+
+def to_image(picture: Picture, rgb: PhotoArray) -> Image.Image:
+    """Make a Pillow image of `rgb` (H, W, 3) with all else from `picture`.
+
+    Returns:
+        Mode RGB or L, with alpha RGBA or LA, of 8 bits, which is all that Pillow has. Its
+        `info` carries the picture's profile, EXIF, XMP, resolution and comment.
+    """
+    image = _image_of(picture, to_eight_bits(rgb))
+    metadata = picture.metadata
+    kept = {
+        "icc_profile": picture.icc_profile,
+        "exif": metadata.exif,
+        "xmp": metadata.xmp,
+        "dpi": metadata.dpi,
+        "comment": metadata.comment,
+    }
+    image.info.update({key: value for key, value in kept.items() if value is not None})
+    return image
+
+
+def encode(
+    picture: Picture,
+    rgb: PhotoArray,
+    format: str,
+    quality: int | None = None,
+    lossless: bool = False,
+) -> bytes:
+    """Write `rgb` (H, W, 3) as a file, with the transparency and metadata of `picture`.
+
+    Args:
+        picture: where all but the colours comes from.
+        rgb: same height and width as the picture, in its colours.
+        format: Pillow's name; one that cannot be written becomes PNG, HEIC becomes JPEG.
+        quality: 1..100, of JPEG, WebP and AVIF; None for 95.
+        lossless: keep every value, or fail.
+    Returns:
+        The file's bytes, of 16 bits if `rgb` and the format have them. A format without
+        transparency gets a white background, one without profiles sRGB.
+    Raises:
+        UsageError: quality out of range.
+        OutputError: the format cannot hold this picture, or is never lossless.
+    """
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must be from 1 to 100, got {quality}")
+    written = writable_format(format, transparent=picture.alpha is not None)
+    if lossless:
+        check_lossless(written)
+    if format and written != format:
+        _logger.warning("%s: %s", picture.name, becomes(format, written))
+    try:
+        if white(rgb) > 255 and written in SIXTEEN_BITS:
+            return _encode_sixteen(picture, rgb, written)
+        return _encode_eight(picture, to_eight_bits(rgb), written, quality or QUALITY, lossless)
+    except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
+        raise OutputError(f"{picture.name}: cannot be written as {written}: {error}") from error
+
+
+def _encode_eight(
+    picture: Picture, rgb: PhotoArray, format: str, quality: int, lossless: bool
+) -> bytes:
+    profile = picture.icc_profile
+    if format in WITHOUT_PROFILE and picture.colours is not None:
+        rgb = picture.colours.to_srgb(rgb)
+    image = _image_of(picture, rgb)
+    if picture.alpha is not None and format in WITHOUT_ALPHA:
+        _logger.warning("%s: %s has no transparency; its background is white", picture.name, format)
+        white_one = Image.new("RGBA", image.size, "white")
+        mode = "L" if picture.grey else "RGB"
+        image = Image.alpha_composite(white_one, image.convert("RGBA")).convert(mode)
+    buffer = io.BytesIO()
+    options = _save_options(format, quality, lossless, picture.alpha is not None)
+    options |= _metadata_options(picture.metadata, format, picture.name)
+    if profile and format not in WITHOUT_PROFILE:
+        options["icc_profile"] = profile
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def _encode_sixteen(picture: Picture, rgb: PhotoArray, format: str) -> bytes:
+    metadata, profile = picture.metadata, picture.icc_profile
+    values = rgb[..., :1] if picture.grey else rgb
+    if picture.alpha is not None:
+        values = np.dstack([values, picture.alpha])
+    if format == "TIFF":
+        return sixteen.write_tiff(values, _exif_for(metadata, format), profile, metadata.dpi)
+    buffer = io.BytesIO()
+    options = _metadata_options(metadata, format, picture.name)
+    model = Image.new("L" if picture.grey else "RGB", (1, 1))
+    model.save(buffer, "PNG", icc_profile=profile, **options)
+    return sixteen.write_png(values, buffer.getvalue())
+
+
+def _image_of(picture: Picture, rgb: PhotoArray) -> Image.Image:
+    image = Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if picture.grey else rgb)
+    if picture.alpha is not None:
+        image.putalpha(Image.fromarray(to_eight_bits(picture.alpha)))
+    return image
+
+
+def _save_options(format: str, quality: int, lossless: bool, transparent: bool) -> dict[str, Any]:
+    match format:
+        case "JPEG":
+            # Outlines are thin and coloured: halved colour would fray them.
+            return {"quality": quality, "subsampling": "4:4:4"}
+        case "AVIF":
+            options = {"quality": quality, "subsampling": "4:4:4"}
+            return options | ({"advanced": {"alpha:lossless": "1"}} if transparent else {})
+        case "WEBP":
+            # Exact: else colours under full transparency are lost.
+            return {"quality": quality, "lossless": lossless, "exact": True}
+        case _:
+            # TIFF too: Pillow fails at compressed ones that have EXIF data.
+            return {}
+
+
+def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, Any]:
+    """Say to Pillow what to write; what the format has no place for is named once."""
+    exif = _exif_for(metadata, format).tobytes()
+    options: dict[str, Any] = {"exif": exif if exif != Image.Exif().tobytes() else None}
+    lost = {key for key in ("iptc", "comment") if getattr(metadata, key)}
+    match format:
+        case "JPEG":
+            options, lost = _jpeg_options(metadata, options["exif"])
+        case "PNG":
+            options |= {"dpi": metadata.dpi, "pnginfo": _png_texts(metadata)}
+            lost.clear()
+        case "TIFF":
+            options["dpi"] = metadata.dpi
+            lost.discard("iptc")
+        case "WEBP" | "AVIF":
+            options["xmp"] = metadata.xmp
+        case "GIF":
+            options = {"comment": metadata.comment}
+            lost.discard("comment")
+        case "BMP":
+            options = {"dpi": metadata.dpi}
+        case _:
+            options = {}
+    if format in ("GIF", "BMP", "PPM"):
+        lost |= {key for key in ("exif", "xmp") if getattr(metadata, key)}
+    if lost:
+        names = ", ".join(sorted(lost))
+        _logger.warning("%s: %s has no place for its metadata: %s", name, format, names)
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _jpeg_options(metadata: Metadata, exif: bytes | None) -> tuple[dict[str, Any], set[str]]:
+    """Give the options, and the names of what does not fit into a segment."""
+    segment = iptc.jpeg_segment(metadata.iptc) if metadata.iptc else None
+    comment = metadata.comment.encode() if metadata.comment else None
+    options = {"exif": exif, "xmp": metadata.xmp, "iptc": segment, "comment": comment}
+    long = {key for key, data in options.items() if data and len(data) > _JPEG_LIMIT}
+    fitting: dict[str, Any] = {k: data for k, data in options.items() if k not in long}
+    fitting["extra"] = fitting.pop("iptc", None)
+    return fitting | {"dpi": metadata.dpi}, long
+
+
+def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
+    """Add what stands among the tags in some formats and elsewhere in others."""
+    exif = Image.Exif()
+    if metadata.exif:
+        exif.load(metadata.exif)
+    if format == "TIFF" and metadata.xmp:
+        exif[_XMP_TAG] = metadata.xmp
+    if format == "TIFF" and metadata.iptc:
+        exif[iptc.TIFF_TAG] = metadata.iptc
+    if format in ("WEBP", "AVIF") and metadata.dpi:
+        exif[ExifTags.Base.ResolutionUnit] = 2
+        exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = metadata.dpi
+    return exif
+
+
+def _png_texts(metadata: Metadata) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    if metadata.xmp:
+        info.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode())
+    if metadata.iptc:
+        info.add_text(iptc.PNG_TEXT, iptc.png_text(metadata.iptc), zip=True)
+    if metadata.comment:
+        info.add_text("Comment", metadata.comment)
+    for key, text in metadata.texts:
+        info.add_text(key, text)
+    return info

@@ -1,0 +1,279 @@
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from toonbox.media.images import decode
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def photo(path, size=(26, 20), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rgb = np.random.default_rng(len(path.name)).integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+    Image.fromarray(rgb).save(path, **options)
+    return path
+
+
+def tree(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+
+
+def start(style_folder, *arguments):
+    """Start the real command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "toonbox", *arguments, "--style", str(style_folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, children inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+def test_the_tree_is_mirrored(toonbox, here):
+    for name in ("b.jpg", "a.PNG", "c.toon.jpg", ".hidden.jpg", "x/y/d.webp", ".x/e.jpg"):
+        photo(here / "album" / name)
+    (here / "album" / "notes.txt").write_text("x")
+    code, output, errors = toonbox("album", "-o", "out")
+    assert (code, errors) == (0, "3 done, 0 failed\n")
+    assert output.splitlines() == [
+        "album/a.PNG -> out/a.toon.PNG",
+        "album/b.jpg -> out/b.toon.jpg",
+        "album/x/y/d.webp -> out/x/y/d.toon.webp",
+    ]
+    assert tree(here / "out") == ["a.toon.PNG", "b.toon.jpg", "x/y/d.toon.webp"]
+    assert decode(here / "out" / "x" / "y" / "d.toon.webp").format == "WEBP"
+
+
+def test_beside_the_pictures_and_with_photos_named_on_their_own(toonbox, here):
+    photo(here / "album" / "a.jpg")
+    photo(here / "album" / "deeper" / "b.jpg")
+    photo(here / "other.jpg")
+    code, output, _ = toonbox("album", "other.jpg")
+    assert code == 0
+    assert output.splitlines() == [
+        "album/a.jpg -> album/a.toon.jpg",
+        "album/deeper/b.jpg -> album/deeper/b.toon.jpg",
+        "other.jpg -> other.toon.jpg",
+    ]
+
+
+def test_what_is_done_is_skipped_unless_forced(toonbox, here):
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        photo(here / "album" / name)
+    assert toonbox("album", "-o", "out")[0] == 0
+    (here / "out" / "a.toon.jpg").write_bytes(b"mine")
+    (here / "out" / "b.toon.jpg").unlink()
+    code, output, errors = toonbox("album", "-o", "out")
+    assert (code, output) == (0, "album/b.jpg -> out/b.toon.jpg\n")
+    assert errors == "1 done, 2 skipped, 0 failed\n"
+    assert (here / "out" / "a.toon.jpg").read_bytes() == b"mine"
+    code, _, errors = toonbox("album", "-o", "out", "--force")
+    assert (code, errors) == (0, "3 done, 0 failed\n")
+    assert decode(here / "out" / "a.toon.jpg").rgb.shape == (20, 26, 3)
+
+
+def test_a_photo_named_on_its_own_is_not_skipped(toonbox, here):
+    photo(here / "album" / "a.jpg")
+    photo(here / "b.jpg")
+    (here / "b.toon.jpg").write_bytes(b"mine")
+    code, _, errors = toonbox("album", "b.jpg")
+    assert code == 1
+    assert errors.splitlines() == [
+        "toonbox: b.jpg: b.toon.jpg exists already; --force overwrites it",
+        "1 done, 1 failed",
+    ]
+    assert (here / "b.toon.jpg").read_bytes() == b"mine"
+
+
+def test_pictures_of_one_stem_are_all_written(toonbox, here):
+    for name in ("a.jpg", "a.jpeg", "a.png", "a.ppm", "a.pgm"):
+        photo(here / "album" / name)
+    assert toonbox("album", "-o", "out")[0] == 0
+    names = ["a.toon.jpg", "a.toon.jpeg", "a.toon.png", "a.toon.ppm", "a.toon.pgm"]
+    assert tree(here / "out") == sorted(names)
+    code, output, errors = toonbox("album", "-o", "out")
+    assert (code, output, errors) == (0, "", "0 done, 5 skipped, 0 failed\n")
+
+
+def test_a_folder_in_another_format(toonbox, here):
+    for name in ("a.jpg", "a.webp"):
+        photo(here / "album" / name)
+    for did in ("2 done, 0 failed\n", "0 done, 2 skipped, 0 failed\n"):
+        assert toonbox("album", "-o", "out", "--format", "webp")[::2] == (0, did)
+    assert tree(here / "out") == ["a.jpg.toon.webp", "a.toon.webp"]
+    assert decode(here / "out" / "a.jpg.toon.webp").format == "WEBP"
+
+
+def test_two_pictures_for_one_target_are_an_error_that_names_both(toonbox, here):
+    photo(here / "x" / "a.jpg")
+    photo(here / "y" / "a.jpg", size=(5, 5))
+    for skipped in ("", "1 skipped, "):  # no less an error when the first one is done
+        code, _, errors = toonbox("x", "y", "-o", "out")
+        assert code == 1
+        assert errors.splitlines() == [
+            "toonbox: y/a.jpg: would be written to out/a.toon.jpg, which is taken by x/a.jpg",
+            f"{0 if skipped else 1} done, {skipped}1 failed",
+        ]
+        assert decode(here / "out" / "a.toon.jpg").rgb.shape == (20, 26, 3)
+
+
+def test_globs(toonbox, here):
+    for name in ("a.jpg", "b.png", "raw/c.jpg", "x/d.jpg", "x/e.gif"):
+        photo(here / "album" / name)
+    globs = ["--include", "*.jpg", "--include", "e.*", "--exclude", "raw/*", "--exclude", "a.*"]
+    assert toonbox("album", "-o", "out", *globs)[0] == 0
+    assert tree(here / "out") == ["x/d.toon.jpg", "x/e.toon.gif"]
+    code, _, errors = toonbox("album", "-o", "out", "--include", "*.webp")
+    assert code == 1
+    assert "toonbox: album: is a folder without pictures that are asked for\n" in errors
+
+
+def test_folder_without_pictures(toonbox, here):
+    (here / "album" / "deeper").mkdir(parents=True)
+    code, _, errors = toonbox("album")
+    assert code == 1
+    assert "toonbox: album: is a folder without pictures\n" in errors
+
+
+def test_output_inside_the_folder(toonbox, here):
+    photo(here / "album" / "a.jpg")
+    photo(here / "album" / "out" / "looks-like-a-photo.jpg")
+    for expected in ("1 done, 0 failed\n", "0 done, 1 skipped, 0 failed\n"):
+        code, _, errors = toonbox("album", "-o", "album/out")
+        assert (code, errors) == (0, expected)
+    assert tree(here / "album" / "out") == ["a.toon.jpg", "looks-like-a-photo.jpg"]
+
+
+def test_folders_into_one_file_is_wrong_usage(toonbox, here):
+    photo(here / "album" / "a.jpg")
+    code, _, errors = toonbox("album", "-o", "out.png")
+    assert code == 2
+    assert "out.png is one file, but there are several photos" in errors
+
+
+def test_a_folder_that_cannot_be_read_is_a_failure(toonbox, here, monkeypatch):
+    photo(here / "album" / "a.jpg")
+    photo(here / "album" / "locked" / "b.jpg")
+    real = Path.iterdir
+
+    def locked(path):
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", locked)
+    code, output, errors = toonbox("album")
+    assert (code, output) == (1, "album/a.jpg -> album/a.toon.jpg\n")
+    assert errors.splitlines() == [
+        "toonbox: album/locked: cannot be read: Permission denied",
+        "1 done, 1 failed",
+    ]
+
+
+def test_json(toonbox, here):
+    photo(here / "album" / "a.jpg")
+    (here / "album" / "b.jpg").write_bytes(b"")
+    photo(here / "album" / "c.jpg", size=(31, 17))
+    photo(here / "album" / "d.gif", save_all=True, append_images=[Image.new("RGB", (26, 20))])
+    toonbox("album/a.jpg", "-o", "out/")
+    code, output, errors = toonbox("album", "-o", "out", "--json")
+    assert code == 1
+    lines = {line["input"]: line for line in map(json.loads, output.splitlines())}
+    assert all(line.pop("seconds") >= 0 for line in lines.values())
+    nothing = {"width": None, "height": None, "error": None}
+    a, c = "out/a.toon.jpg", "out/c.toon.jpg"
+    assert lines.pop("album/d.gif")["status"] == "ok"
+    assert lines == {
+        "album/a.jpg": {"input": "album/a.jpg", "output": a, "status": "skipped", **nothing},
+        "album/b.jpg": {
+            **{"input": "album/b.jpg", "output": "out/b.toon.jpg", "status": "failed", **nothing},
+            "error": "album/b.jpg: is empty",
+        },
+        "album/c.jpg": {
+            **{"input": "album/c.jpg", "output": c, "status": "ok", **nothing},
+            **{"width": 31, "height": 17},
+        },
+    }
+    assert errors.splitlines()[-2:] == [
+        "toonbox: album/b.jpg: is empty",
+        "2 done, 1 skipped, 1 failed",
+    ]
+
+
+@pytest.mark.parametrize("jobs", ["1", "7"])
+def test_jobs(jobs, toonbox, here):
+    for number in range(5):
+        photo(here / "album" / f"{number}.png")
+    code, output, _ = toonbox("album", "-o", "out", "--jobs", jobs)
+    assert code == 0
+    expected = [f"album/{number}.png -> out/{number}.toon.png" for number in range(5)]
+    assert output.splitlines() == expected
+
+
+def test_no_jobs_is_wrong_usage(toonbox):
+    assert toonbox("a.png", "--jobs", "0")[0] == 2
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(kill, here, style_folder):
+    first = photo(here / "album" / "0" / "0.png", size=(160, 120))
+    for number in range(1, 400):
+        path = here / "album" / str(number % 7) / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.hardlink_to(first)
+    process = start(style_folder, "album", "-o", "out")
+    lines = [process.stdout.readline()]
+    process.send_signal(signal.SIGKILL if kill else signal.SIGINT)
+    # Not `communicate`: it would not see what `readline` has taken beyond the line.
+    lines += process.stdout.readlines()
+    errors = process.stderr.read()
+    process.wait(120)
+    written = [path for path in (here / "out").rglob("*.png") if not path.name.startswith(".")]
+    assert 1 <= len(written) < 400
+    for path in written:
+        assert decode(path).rgb.shape == (120, 160, 3)
+    if not kill:
+        assert process.returncode == 130
+        assert len(lines) == len(written), "what was written is told"
+        assert f"{len(written)} done, 0 failed\n" in errors
+        assert "Traceback" not in errors
+        assert not list((here / "out").rglob(".*"))
+    process = start(style_folder, "album", "-o", "out")
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert len(output.splitlines()) == 400 - len(written)
+    assert errors == f"{400 - len(written)} done, {len(written)} skipped, 0 failed\n"
+    assert len([path for path in tree(here / "out") if "/." not in path]) == 400
+
+
+def test_progress_shows_count_and_rate(here, style_folder):
+    for number in range(8):
+        photo(here / "album" / f"{number}.png")
+    ours, theirs = pty.openpty()
+    run = subprocess.run(
+        [sys.executable, "-m", "toonbox", "album", "--json", "--style", str(style_folder)],
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        text=True,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert run.returncode == 0
+    assert len([json.loads(line) for line in run.stdout.splitlines()]) == 8
+    assert "8/8" in shown
+    assert "/s" in shown

@@ -1,0 +1,145 @@
+import io
+import os
+import pty
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from toonbox.engine.stylize import load_style
+from toonbox.media.images import decode
+
+RGB = np.random.default_rng(1).integers(0, 256, (20, 26, 3), dtype=np.uint8)
+
+
+def data(format):
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, format)
+    return buffer.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def toonbox(style_folder):
+    """Give a function that runs the real command with bytes for its standard input."""
+
+    def run(*arguments, given=b"", style=style_folder, **options):
+        command = [sys.executable, "-m", "toonbox", *arguments, "--style", str(style)]
+        return subprocess.run(
+            command, **{"input": given, "capture_output": True, "timeout": 120, **options}
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("output", [[], ["-o", "-"]])
+def test_through(output, toonbox, style_folder, here):
+    run = toonbox("-", *output, given=data("PNG"))
+    assert (run.returncode, run.stderr) == (0, b"")
+    picture = decode(run.stdout)
+    assert picture.format == "PNG"
+    np.testing.assert_array_equal(picture.rgb, load_style(style_folder)(RGB))
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WEBP", "PPM"])
+def test_content_decides_the_format(format, toonbox):
+    assert decode(toonbox("cartoonize", "-", given=data(format)).stdout).format == format
+
+
+def test_a_format_may_be_asked_for(toonbox):
+    run = toonbox("cartoonize", "-", "--format", "png", given=data("JPEG"))
+    assert decode(run.stdout).format == "PNG"
+
+
+def test_into_a_file_whose_suffix_decides_the_format(toonbox, here):
+    run = toonbox("-", "-o", "new/cartoon.webp", given=data("PNG"))
+    assert (run.returncode, run.stdout, run.stderr) == (0, b"- -> new/cartoon.webp\n", b"")
+    assert decode(here / "new" / "cartoon.webp").format == "WEBP"
+    run = toonbox("-", "-o", "new/cartoon.webp", given=data("PNG"))
+    assert run.returncode == 1
+    assert b"new/cartoon.webp exists already" in run.stderr
+    assert toonbox("-", "-o", "new/cartoon.webp", "--force", given=data("PNG")).returncode == 0
+
+
+def test_out_of_a_file(toonbox, here, style_folder):
+    (here / "a.bmp").write_bytes(data("BMP"))
+    run = toonbox("a.bmp", "-o", "-")
+    assert (run.returncode, run.stderr) == (0, b"")
+    assert decode(run.stdout).format == "BMP"
+    np.testing.assert_array_equal(decode(run.stdout).rgb, load_style(style_folder)(RGB))
+    assert [path.name for path in here.iterdir()] == ["a.bmp"]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        (b"", b"is empty"),
+        (b"hello", b"is text, not a picture"),
+        (data("JPEG")[:-200], b"ends before the picture is complete"),
+    ],
+)
+def test_what_is_no_picture(given, reason, toonbox):
+    run = toonbox("-", given=given)
+    assert (run.returncode, run.stdout) == (1, b"")
+    assert run.stderr == b"toonbox: standard input: " + reason + b"\n"
+
+
+def test_limit_of_pixels(toonbox):
+    run = toonbox("-", "--max-pixels", "519", given=data("PNG"))
+    assert (run.returncode, run.stdout) == (1, b"")
+    assert b"limit of 519 pixels" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["-", "a.png"], b"through - goes one photo only"),
+        (["a.png", "b.png", "-o", "-"], b"through - goes one photo only"),
+        (["album", "-o", "-"], b"through - goes one photo only"),
+        (["-", "-o", "album"], b"album is a folder"),
+        (["-", "-o", "new/"], b"new/ is a folder"),
+        (["-", "-o", "a.heic"], b"cannot write .heic"),
+        (["-", "--json"], b"--json"),
+    ],
+)
+def test_wrong_usage(arguments, reason, toonbox, here):
+    (here / "album").mkdir()
+    run = toonbox(*arguments, given=data("PNG"))
+    assert (run.returncode, run.stdout) == (2, b"")
+    assert reason in run.stderr
+    assert b"Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("end", ["stdin", "stdout"])
+def test_a_terminal_is_refused(end, toonbox):
+    ours, theirs = pty.openpty()
+    options = {"stdin": theirs, "input": None} if end == "stdin" else {"stdout": theirs}
+    if end == "stdin":
+        options |= {"stdout": subprocess.PIPE}
+    run = toonbox("-", **options, stderr=subprocess.PIPE, capture_output=False)
+    os.close(theirs)
+    os.close(ours)
+    assert run.returncode == 2
+    name = {"stdin": b"standard input", "stdout": b"standard output"}[end]
+    assert name + b" is a terminal" in run.stderr
+
+
+def test_a_reader_that_goes_away(style_folder):
+    command = [sys.executable, "-m", "toonbox", "-", "--style", str(style_folder)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    process.stdin.write(data("BMP"))
+    process.stdin.close()
+    errors = process.stderr.read()
+    assert process.wait(120) == 1
+    assert errors == b"toonbox: standard output cannot be written: Broken pipe\n"

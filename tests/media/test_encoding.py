@@ -1,0 +1,176 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from toonbox.errors import OutputError, UsageError
+from toonbox.media.colour import GreyColours
+from toonbox.media.encoding import encode, to_image
+from toonbox.media.images import Picture, decode
+from toonbox.media.metadata import Metadata
+
+RNG = np.random.default_rng(3)
+RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+
+
+def file_of(image, format="PNG", **options):
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def smooth(height=48, width=64):
+    """Make a picture that lossy formats keep nearly as it is."""
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack([x * 3, y * 4, 255 - x * 2], axis=-1).astype(np.uint8)
+
+
+LOSSY = [
+    "JPEG",
+    "WEBP",
+    pytest.param(
+        "AVIF", marks=pytest.mark.skipif(not features.check("avif"), reason="Pillow without AVIF")
+    ),
+]
+
+
+@pytest.mark.parametrize("format", LOSSY)
+def test_lossy_formats_stay_close(format):
+    rgb = smooth()
+    data = encode(Picture("p", rgb), rgb, format)
+    read = decode(data)
+    assert read.format == format
+    assert np.abs(read.rgb.astype(int) - rgb).mean() < 2
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "BMP"])
+def test_lossless_formats_are_exact(format):
+    read = decode(encode(Picture("p", RGB), RGB, format))
+    assert read.format == format
+    np.testing.assert_array_equal(read.rgb, RGB)
+
+
+def test_gif_has_a_palette():
+    rgb = np.zeros((4, 6, 3), np.uint8)
+    rgb[:, 3:] = [200, 30, 60]
+    np.testing.assert_array_equal(decode(encode(Picture("p", rgb), rgb, "GIF")).rgb, rgb)
+
+
+@pytest.mark.parametrize("format", ["PCX", "", "nonsense"])
+def test_formats_we_do_not_write_become_png(format):
+    assert decode(encode(Picture("p", RGB), RGB, format)).format == "PNG"
+
+
+def test_heic_becomes_jpeg_or_png_with_a_message(caplog):
+    assert decode(encode(Picture("a.heic", RGB), RGB, "HEIF")).format == "JPEG"
+    assert "a.heic: HEIC cannot be written; it becomes JPEG" in caplog.text
+    transparent = Picture("b.heic", RGB, np.full(RGB.shape[:2], 9, np.uint8))
+    assert decode(encode(transparent, RGB, "HEIF")).format == "PNG"
+    assert "b.heic: HEIC cannot be written; it becomes PNG" in caplog.text
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "BMP", "PPM"])
+def test_lossless_keeps_every_value(format):
+    data = encode(Picture("p", RGB), RGB, format, lossless=True)
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(data)).convert("RGB")), RGB)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "AVIF", "GIF"])
+def test_lossless_is_refused_where_it_cannot_be(format):
+    with pytest.raises(OutputError, match=f"{format} is never lossless; --format can be png"):
+        encode(Picture("p", RGB), RGB, format, lossless=True)
+
+
+@pytest.mark.parametrize("quality", [0, 101])
+def test_quality_out_of_range(quality):
+    with pytest.raises(UsageError, match="quality must be from 1 to 100"):
+        encode(Picture("p", RGB), RGB, "JPEG", quality=quality)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+def test_colours_under_transparency_are_written(format):
+    alpha = np.zeros(RGB.shape[:2], np.uint8)
+    data = encode(Picture("p", RGB, alpha), RGB, format, lossless=True)
+    image = Image.open(io.BytesIO(data))
+    assert image.mode == "RGBA"
+    np.testing.assert_array_equal(np.array(image), np.dstack([RGB, alpha]))
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "AVIF"])
+def test_alpha_is_exact_in_lossy_formats_too(format):
+    rgb = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    alpha = RNG.integers(0, 256, (40, 50), dtype=np.uint8)
+    written = Image.open(io.BytesIO(encode(Picture("p", rgb, alpha), rgb, format, quality=60)))
+    np.testing.assert_array_equal(np.array(written.getchannel("A")), alpha)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "JPEG", "PPM", "BMP"])
+def test_grey_is_written_as_grey(format):
+    grey = np.repeat(RGB[..., :1], 3, axis=2)
+    written = Image.open(
+        io.BytesIO(encode(Picture("p", grey, colours=GreyColours()), grey, format))
+    )
+    assert written.mode == "L"
+    assert np.abs(np.array(written).astype(int) - RGB[..., 0]).mean() < 3
+
+
+def test_jpeg_keeps_the_full_resolution_of_colour():
+    image = Image.open(io.BytesIO(encode(Picture("p", RGB), RGB, "JPEG")))
+    assert image.layer[0][1:3] == image.layer[1][1:3] == (1, 1)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "WEBP"])
+def test_quality(format):
+    rgb = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    picture = Picture("p", rgb)
+    assert len(encode(picture, rgb, format, quality=30)) < len(encode(picture, rgb, format)) / 1.5
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
+def test_alpha_is_written_back(format):
+    alpha = np.tile(np.array([[0, 90, 255, 255]], np.uint8), (4, 1))
+    rgb = np.full((4, 4, 3), 120, np.uint8)
+    read = decode(encode(Picture("p", rgb, alpha), rgb, format))
+    np.testing.assert_array_equal(read.alpha, alpha)
+
+
+def test_gif_keeps_full_transparency():
+    alpha = np.array([[0, 255]], np.uint8)
+    rgb = np.full((1, 2, 3), 120, np.uint8)
+    np.testing.assert_array_equal(decode(encode(Picture("p", rgb, alpha), rgb, "GIF")).alpha, alpha)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "BMP"])
+def test_formats_without_alpha_get_a_white_background(format):
+    rgb = np.zeros((16, 16, 3), np.uint8)
+    alpha = np.zeros((16, 16), np.uint8)
+    alpha[:, 8:] = 255
+    read = decode(encode(Picture("p", rgb, alpha), rgb, format))
+    assert read.alpha is None
+    assert read.rgb[:, :8].min() >= 250
+    assert read.rgb[:, 8:].max() <= 5
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "BMP"])
+def test_resolution_is_kept(format):
+    picture = decode(file_of(Image.fromarray(RGB), "PNG", dpi=(300, 300)))
+    written = Image.open(io.BytesIO(encode(picture, picture.rgb, format)))
+    assert written.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+
+
+def test_too_large_for_the_format():
+    rgb = np.zeros((1, 70_000, 3), np.uint8)
+    for format in ("WEBP", "JPEG"):
+        with pytest.raises(OutputError, match=f"long: cannot be written as {format}: "):
+            encode(Picture("long", rgb), rgb, format)
+
+
+def test_image_carries_what_is_known():
+    alpha = np.full((5, 7), 7, np.uint8)
+    image = to_image(
+        Picture("p", RGB, alpha, icc_profile=b"icc", metadata=Metadata(dpi=(72, 72))), RGB
+    )
+    assert image.mode == "RGBA"
+    assert image.info == {"dpi": (72, 72), "icc_profile": b"icc"}
+    assert to_image(Picture("p", RGB), RGB).mode == "RGB"

@@ -1,0 +1,63 @@
+import time
+
+import pytest
+
+from toonbox.media.xmp import kept_xmp, without_places
+
+PACKET = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:exif="http://ns.adobe.com/exif/1.0/"
+  {attributes}>{elements}<dc:title>Höhe</dc:title></rdf:Description></x:xmpmeta>"""
+
+
+def packet(attributes="", elements=""):
+    return PACKET.format(attributes=attributes, elements=elements).encode()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (packet('tiff:Orientation="6"'), packet('tiff:Orientation="1"')),
+        (packet("tiff:Orientation = '8'"), packet("tiff:Orientation = '1'")),
+        (
+            packet(elements="<tiff:Orientation>3</tiff:Orientation>"),
+            packet(elements="<tiff:Orientation>1</tiff:Orientation>"),
+        ),
+        (packet(elements="<exif:PixelXDimension>9</exif:PixelXDimension>"), packet()),
+        (packet('a:b="c" tiff:ImageWidth="30"'), packet('a:b="c"')),
+    ],
+)
+def test_orientation_and_size_are_the_cartoons(before, after):
+    assert kept_xmp(before) == after
+    assert kept_xmp(after) == after
+
+
+def test_what_is_no_packet():
+    assert kept_xmp(b"") is None
+    assert kept_xmp(b"\0\0") is None
+    assert kept_xmp("<x>é</x>".encode("latin-1")) is None
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"attributes": "exif:GPSLatitude=\"48,30N\" exif:GPSLongitude='9,1E'"},
+        {"elements": "<exif:GPSLatitude>48,30N</exif:GPSLatitude><exif:GPSAltitude/>"},
+        {"elements": '<exif:GPSMapDatum xml:lang="x">WGS</exif:GPSMapDatum>'},
+    ],
+)
+def test_places_are_taken_out(places):
+    left = without_places(packet(**places))
+    assert b"GPS" not in left
+    assert "Höhe".encode() in left
+
+
+def test_a_place_that_cannot_be_taken_out_costs_the_packet():
+    assert without_places(packet(elements="<exif:GPSx><a/></exif:GPSx>")) is None
+
+
+@pytest.mark.parametrize("bait", [b"<exif:GPSa>", b" exif:GPSa='", b"<a:GPSa ", b" ", b"a", b"a:"])
+def test_hostile_packets_take_no_time(bait):
+    start = time.process_time()
+    without_places(b"<x " + bait * (1_000_000 // len(bait)))
+    kept_xmp(bait * (1_000_000 // len(bait)))
+    assert time.process_time() - start < 10

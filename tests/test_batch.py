@@ -1,0 +1,164 @@
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from toonbox import batch
+from toonbox.batch import Task, cartoonize_files
+from toonbox.engine.stylize import load_style
+from toonbox.errors import OutputError, PictureError, UsageError
+from toonbox.media.images import decode
+
+
+@pytest.fixture
+def style(tiny_style, tmp_path_factory):
+    return load_style(tiny_style(to=tmp_path_factory.mktemp("styles")))
+
+
+def photos(folder, count):
+    paths = []
+    for number in range(count):
+        random = np.random.default_rng(number)
+        paths.append(folder / f"{number:03}.png")
+        rgb = random.integers(0, 256, (20, 26 + number % 5, 3), dtype=np.uint8)
+        Image.fromarray(rgb).save(paths[-1])
+    return paths
+
+
+def tasks(paths, if_there="refuse"):
+    return [Task(path, path.parent / "out" / path.name, if_there) for path in paths]
+
+
+@pytest.mark.parametrize("jobs", [1, 3, None])
+def test_every_picture_is_written_and_told_in_order(jobs, tmp_path, style):
+    wanted = tasks(photos(tmp_path, 12))
+    outcomes = list(cartoonize_files(wanted, style, jobs=jobs, strength=0.5))
+    assert [outcome.source for outcome in outcomes] == [task.source for task in wanted]
+    for number, outcome in enumerate(outcomes):
+        assert (outcome.status, outcome.error) == ("ok", None)
+        assert outcome.size == (26 + number % 5, 20)
+        assert outcome.seconds > 0
+        expected = style(decode(outcome.source).rgb, strength=0.5)
+        np.testing.assert_array_equal(decode(outcome.target).rgb, expected)
+
+
+def test_nothing_to_do(style):
+    assert list(cartoonize_files([], style)) == []
+
+
+def test_failures_stay_with_their_pictures(tmp_path, style):
+    paths = photos(tmp_path, 5)
+    paths[1].write_bytes(b"")
+    paths[3].unlink()
+    wanted = tasks(paths)
+    wanted[4] = Task(paths[4], paths[0] / "in-a-file" / "a.png")
+    outcomes = list(cartoonize_files(wanted, style, jobs=2))
+    assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok", "failed", "failed"]
+    kinds = [type(outcome.error) for outcome in outcomes]
+    assert kinds == [type(None), PictureError, type(None), PictureError, OutputError]
+    assert [outcome.size for outcome in outcomes] == [(26, 20), None, (28, 20), None, (30, 20)]
+
+
+def test_what_to_do_with_targets_that_are_there(tmp_path, style):
+    path = photos(tmp_path, 1)[0]
+    target = tmp_path / "cartoon.png"
+    for if_there, status in (("refuse", "failed"), ("skip", "skipped"), ("overwrite", "ok")):
+        target.write_bytes(b"mine")
+        (outcome,) = cartoonize_files([Task(path, target, if_there)], style)
+        assert outcome.status == status
+        assert (target.read_bytes() == b"mine") == (status != "ok")
+
+
+def test_too_much_for_the_memory_is_one_pictures_failure(tmp_path, style):
+    def greedy(photo, **look):
+        if photo.shape[1] == 27:
+            raise MemoryError
+        return style(photo, **look)
+
+    outcomes = list(cartoonize_files(tasks(photos(tmp_path, 3)), greedy))
+    assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
+    assert "needs more memory than there is" in str(outcomes[1].error)
+
+
+def test_wrong_options_stop_everything(tmp_path, style):
+    with pytest.raises(UsageError, match="no knob texture"):
+        list(cartoonize_files(tasks(photos(tmp_path, 3)), style, texture=1))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bug_is_not_hidden_and_ends_the_threads(tmp_path, style):
+    def broken(*_, **__):
+        raise ZeroDivisionError("a bug")
+
+    before = threading.active_count()
+    with pytest.raises(ZeroDivisionError):
+        list(cartoonize_files(tasks(photos(tmp_path, 3)), broken))
+    assert threading.active_count() == before
+
+
+def test_the_network_runs_in_the_callers_thread_only(tmp_path, style):
+    threads = set()
+
+    def noting(photo, **look):
+        threads.add(threading.current_thread())
+        return style(photo, **look)
+
+    assert len(list(cartoonize_files(tasks(photos(tmp_path, 6)), noting, jobs=3))) == 6
+    assert threads == {threading.current_thread()}
+
+
+def test_only_a_few_pictures_are_on_their_way(tmp_path, style):
+    taken, told, most = 0, 0, 0
+
+    def counted():
+        nonlocal taken
+        for task in tasks(photos(tmp_path, 30)):
+            taken += 1
+            yield task
+
+    for _ in cartoonize_files(counted(), style, jobs=2):
+        most = max(most, taken - told)
+        told += 1
+    assert told == 30
+    assert most <= 2 * 2 + 1
+
+
+@pytest.mark.parametrize("step", ["read_photo", "write_cartoon"])
+def test_the_network_works_while_others_are_read_and_written(step, tmp_path, style, monkeypatch):
+    """The network and one step of another picture each wait until the other has begun."""
+    network, other = threading.Event(), threading.Event()
+    # Read while the first, written while the last.
+    which = {"read_photo": 2, "write_cartoon": 1}[step]
+    real, calls = getattr(batch, step), []
+
+    def meets_the_network(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == which:
+            other.set()
+            assert network.wait(60)
+        return real(*arguments, **options)
+
+    def meets_the_other(photo, **look):
+        if photo.shape[1] == 28 - which:
+            network.set()
+            assert other.wait(60)
+        return style(photo, **look)
+
+    monkeypatch.setattr(batch, step, meets_the_network)
+    outcomes = list(cartoonize_files(tasks(photos(tmp_path, 2)), meets_the_other, jobs=2))
+    assert [outcome.status for outcome in outcomes] == ["ok", "ok"]
+
+
+def test_stop_finishes_what_the_network_has_done(tmp_path, style):
+    done = 0
+
+    def counting(photo, **look):
+        nonlocal done
+        done += 1
+        return style(photo, **look)
+
+    wanted = tasks(photos(tmp_path, 20))
+    outcomes = list(cartoonize_files(wanted, counting, jobs=2, stop=lambda: done == 5))
+    assert [outcome.source for outcome in outcomes] == [task.source for task in wanted[:5]]
+    assert sorted((tmp_path / "out").iterdir()) == [task.target for task in wanted[:5]]
