@@ -1,5 +1,5 @@
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -109,3 +109,16 @@ def tiny_style(tmp_path: Path) -> TinyStyle:
         return folder
 
     return make
+
+
+@pytest.fixture
+def locked_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody list folders called "locked"; root, who may run the tests, could."""
+    real = Path.iterdir
+
+    def locked(path: Path) -> Iterator[Path]:
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(Path, "iterdir", locked)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
+from picture_files import file_of, smooth
 from toonbox.errors import OutputError, UsageError
 from toonbox.media.colour import GreyColours
 from toonbox.media.encoding import encode, to_image
@@ -12,18 +13,6 @@ from toonbox.media.metadata import Metadata
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
-
-
-def file_of(image, format="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-def smooth(height=48, width=64):
-    """Make a picture that lossy formats keep nearly as it is."""
-    y, x = np.mgrid[0:height, 0:width]
-    return np.stack([x * 3, y * 4, 255 - x * 2], axis=-1).astype(np.uint8)
 
 
 LOSSY = [

@@ -93,16 +93,8 @@ def test_only_files_are_pictures(tmp_path):
     assert found(tmp_path) == ["folder.jpg/a.png"]
 
 
-def test_folders_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+def test_folders_that_cannot_be_read_are_named(tmp_path, locked_folders):
     make(tmp_path, "a.jpg", "locked/b.jpg")
-    real = Path.iterdir
-
-    def locked(path):
-        if path.name == "locked":
-            raise PermissionError(13, "Permission denied")
-        return real(path)
-
-    monkeypatch.setattr(Path, "iterdir", locked)
     result = find_pictures(tmp_path)
     assert result.pictures == [tmp_path / "a.jpg"]
     assert result.unreadable == [(tmp_path / "locked", "Permission denied")]

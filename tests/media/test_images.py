@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from picture_files import file_of, smooth
 from toonbox.errors import PictureError
 from toonbox.media import images
 from toonbox.media.encoding import encode
@@ -16,12 +17,6 @@ from toonbox.media.images import decode, read_image
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)
-
-
-def file_of(image, format="PNG", **options):
-    buffer = io.BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def png(width, height, depth, colour_type, rows, *chunks):
@@ -35,12 +30,6 @@ def png(width, height, depth, colour_type, rows, *chunks):
     parts = [chunk(b"IHDR", header), *(chunk(*extra) for extra in chunks)]
     parts += [chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
-def smooth(height=48, width=64):
-    """Make a picture that lossy formats keep nearly as it is."""
-    y, x = np.mgrid[0:height, 0:width]
-    return np.stack([x * 3, y * 4, 255 - x * 2], axis=-1).astype(np.uint8)
 
 
 @pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "PPM"])
