@@ -58,7 +58,8 @@ def train(
     sample_every: Annotated[int, typer.Option(min=1)] = 250,
     checkpoint_minutes: Annotated[float, typer.Option(min=0)] = 5.0,
     retune: Annotated[
-        bool, typer.Option("--retune", help="Go on with other loss weights than before.")
+        bool,
+        typer.Option("--retune", help="Go on with other weights or pre-training than before."),
     ] = False,
     dry_run: Annotated[bool, typer.Option(help="Check the pictures and stop.")] = False,
 ) -> None:

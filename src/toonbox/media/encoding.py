@@ -19,7 +19,7 @@ from toonbox.media.formats import (
     writable_format,
 )
 from toonbox.media.images import Picture
-from toonbox.media.metadata import Metadata
+from toonbox.media.metadata import Metadata, exif_bytes
 from toonbox.pixels import PhotoArray, to_eight_bits, white
 
 QUALITY = 95
@@ -146,8 +146,7 @@ def _save_options(format: str, quality: int, lossless: bool, transparent: bool) 
 
 def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, Any]:
     """Say to Pillow what to write; what the format has no place for is named once."""
-    exif = _exif_for(metadata, format).tobytes()
-    options: dict[str, Any] = {"exif": exif if exif != Image.Exif().tobytes() else None}
+    options: dict[str, Any] = {"exif": exif_bytes(_exif_for(metadata, format))}
     lost = {key for key in ("iptc", "comment") if getattr(metadata, key)}
     match format:
         case "JPEG":

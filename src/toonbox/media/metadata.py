@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -108,20 +109,16 @@ def kept_exif(image: Image.Image, name: str) -> bytes | None:
         EXIF data as Pillow writes them, None if there is nothing to keep. Data too damaged to be
         written again are left out, which is logged.
     """
-    kept = Image.Exif()
     try:
-        found = image.getexif()
-        for tag in _KEPT_TAGS:
-            if tag in found:
-                kept[tag] = found[tag]
-        for folder in _KEPT_FOLDERS:
-            values = {k: v for k, v in found.get_ifd(folder).items() if k not in _STALE_TAGS}
-            if values:
-                kept.get_ifd(folder).update(values)
-        data = kept.tobytes()
+        return _chosen_exif(image.getexif(), _KEPT_FOLDERS, _STALE_TAGS)
     except _EXIF_DAMAGE:
         _logger.warning("%s: its EXIF data are damaged and are left out", name)
         return None
+
+
+def exif_bytes(exif: Image.Exif) -> bytes | None:
+    """Write tags as Pillow does; None if there are none."""
+    data = exif.tobytes()
     return data if data != Image.Exif().tobytes() else None
 
 
@@ -130,16 +127,22 @@ def _exif_without_places(data: bytes | None) -> bytes | None:
         return None
     exif = Image.Exif()
     exif.load(data)
+    return _chosen_exif(exif, (ExifTags.IFD.Exif,), (ExifTags.Base.MakerNote,))
+
+
+def _chosen_exif(
+    found: Image.Exif, folders: Collection[int], left_out: Collection[int]
+) -> bytes | None:
+    """Write _KEPT_TAGS and these folders, but for the tags to be left out of them."""
     kept = Image.Exif()
     for tag in _KEPT_TAGS:
-        if tag in exif:
-            kept[tag] = exif[tag]
-    values = dict(exif.get_ifd(ExifTags.IFD.Exif))
-    values.pop(ExifTags.Base.MakerNote, None)
-    if values:
-        kept.get_ifd(ExifTags.IFD.Exif).update(values)
-    written = kept.tobytes()
-    return written if written != Image.Exif().tobytes() else None
+        if tag in found:
+            kept[tag] = found[tag]
+    for folder in folders:
+        values = {k: v for k, v in found.get_ifd(folder).items() if k not in left_out}
+        if values:
+            kept.get_ifd(folder).update(values)
+    return exif_bytes(kept)
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:

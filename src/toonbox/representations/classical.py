@@ -13,6 +13,7 @@ from toonbox.representations.flatten import flatten
 Float = npt.NDArray[np.float32]
 
 LINE_MINIMUM = 10
+GRAIN_PASSES = 2.0  # of the bilateral filter, after which what is left is no grain
 MARGIN = 8
 
 
@@ -81,9 +82,10 @@ def classical_cartoon(rgb: Uint8Array, drawing: Drawing) -> Uint8Array:
         (H, W, 3): bilateral filters, their result flattened within areas, and lines where
         luminance is darker than its surroundings.
     """
-    smooth = _smoothed(rgb, drawing.smoothing)
+    without_grain = _smoothed(rgb, GRAIN_PASSES)
+    more = drawing.smoothing - GRAIN_PASSES
+    smooth = _smoothed(without_grain, more) if more >= 0 else _smoothed(rgb, drawing.smoothing)
     flat = _flattened(smooth, drawing)
-    without_grain = _smoothed(rgb, 2.0)
     if drawing.brush:
         flat += drawing.brush * (cv2.ximgproc.guidedFilter(flat, flat, 4, 4e-3) - flat)
     if drawing.detail:
