@@ -91,7 +91,9 @@ def cartoonize(
 
     Args:
         picture: a file's path; a file's bytes; a Pillow image of any mode; or a uint8 array of
-            shape (H, W), (H, W, 3) RGB or (H, W, 4) RGBA.
+            shape (H, W), (H, W, 3) RGB or (H, W, 4) RGBA. Bytes of an animation give an animation;
+            a path gives the first frame, with a message in the log, and an animated Pillow image
+            the frame it is at: one Pillow image has no room for more.
         style: a style's name, its folder, or what `load_style` returned. A style named here stays
             loaded for the next call.
         strength: 0..1, from the photo itself to the full cartoon.
@@ -101,7 +103,8 @@ def cartoonize(
             1, as trained. `toonbox styles` lists each style's knobs.
         structure: the same; more of it makes flatter and fewer areas of colour.
         texture: the same; more of it draws stronger outlines.
-        max_pixels: the largest width times height that is read from a path or bytes.
+        max_pixels: the largest width times height that is read from a path or bytes; all frames of
+            an animation count together.
         format: what to write for bytes: jpeg, png, webp, avif, tiff, bmp, gif or ppm; None for the
             picture's own. This and the next two are for bytes only.
         quality: 1..100, of JPEG, WebP and AVIF; None for 95.
@@ -153,7 +156,7 @@ def cartoonize_file(
     saving: Saving | None = None,
     **look: Unpack[Look],
 ) -> None:
-    """Follow one picture from disk to disk.
+    """Follow one picture, which may be an animation, from disk to disk.
 
     Args:
         source: the photo.

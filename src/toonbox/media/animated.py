@@ -82,11 +82,11 @@ def _parts(
     before: PhotoArray | None = None
     palette: Palette | None = None
     for (frame, cartoon), duration in zip(drawn, animation.durations, strict=True):
-        shown, old = _shown(frame, cartoon), palette
+        shown = _shown(frame, cartoon)
         if format == "GIF":
             rgb = written_rgb(frame, cartoon, format)
-            palette = choose_palette(rgb, gif_colours(frame), old)
-        if before is None or clears or palette is not old:
+            palette = choose_palette(rgb, gif_colours(frame), palette)
+        if before is None or clears:
             rows, columns = slice(0, shown.shape[0]), slice(0, shown.shape[1])
         else:
             rows, columns = _changed(before, shown, _GRID[format])
@@ -144,6 +144,7 @@ def _encode_avif(animation: Animation, drawn: Drawn, quality: int) -> bytes:
     images = (image_of(*pair).convert(mode) for pair in chain([(frame, cartoon)], pairs))
     model = replace(frame, metadata=animation.metadata)
     options = save_options(model, "AVIF", quality, lossless=False)
+    options["speed"] = 7  # Pillow's 6 took 20 times as long for a file as large and hardly better
     if frame.grey:
         options["subsampling"] = "4:0:0"
     # libavif makes 1 of 0 all the same.

@@ -86,7 +86,7 @@ def _of_parts(data: bytes, format: str, max_pixels: int, name: str) -> Animation
     grey = format == "PNG" and base.mode in ("1", "L", "LA", "I;16", "I")
 
     def images() -> Iterator[Image.Image]:
-        for canvas in composited(parts):
+        for canvas in composited(parts, name):
             frame = canvas.convert("LA") if grey else canvas
             frame.info = dict(info)
             yield frame

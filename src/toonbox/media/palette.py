@@ -8,22 +8,25 @@ looking at cartoons: less shows bands, more shows the pattern.
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from toonbox.pixels import PhotoArray, Uint8Array
+from toonbox.pixels import FloatArray, PhotoArray, Uint8Array
 
 PATTERN = 8  # side, in pixels
 _STRENGTH = 4  # levels between the lowest and the highest of the pattern
 _SAMPLE = 128  # side, in pixels, of what colours are chosen by
-_WORSE = 1.25, 1.0  # a palette is kept up to this much more error, squared levels
+_BLOCK = 16  # side, in pixels of the sample
+_WORSE = 1.25, 4.0  # a palette is kept up to this much more error, ratio and squared levels
 
 
-def _pattern() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def _pattern() -> FloatArray:
     """Bayer's matrix, in [-0.5, 0.5): (PATTERN, PATTERN)."""
     matrix = np.zeros((1, 1))
     while len(matrix) < PATTERN:
         matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
-    return (matrix / PATTERN**2 - 0.5).astype(np.float32)
+    pattern: FloatArray = (matrix / PATTERN**2 - 0.5).astype(np.float32)
+    return pattern
 
 
 @dataclass(frozen=True)
@@ -32,31 +35,42 @@ class Palette:
 
     Attributes:
         colours: (N, 3), at most 256.
-        exact: these are all the colours there are, nothing needs dithering.
-        error: mean squared difference in levels from the frame it was chosen for.
+        exact: these are all the colours there are, in order; nothing needs dithering.
+        error: what `error_of` says of the frame it was chosen for.
     """
 
     colours: Uint8Array
     exact: bool
     error: float = 0.0
 
-    def drawn(self, rgb: PhotoArray, dithered: bool) -> Image.Image:
+    def drawn(self, rgb: PhotoArray) -> Image.Image:
         """Draw (H, W, 3) of 8 bits in mode P."""
-        values = rgb
-        if dithered:
-            height, width = rgb.shape[:2]
-            times = (-(-height // PATTERN), -(-width // PATTERN))
-            pattern = np.tile(_pattern() * _STRENGTH, times)[:height, :width, None]
-            values = np.clip(np.rint(rgb + pattern), 0, 255).astype(np.uint8)
+        if self.exact:
+            places = np.searchsorted(_codes(self.colours), _codes(rgb))
+            image = Image.fromarray(places.astype(np.uint8)).convert("P")
+            image.putpalette(self.colours.tobytes())
+            return image
+        height, width = rgb.shape[:2]
+        times = (-(-height // PATTERN), -(-width // PATTERN))
+        pattern = np.tile(_pattern() * _STRENGTH, times)[:height, :width, None]
+        return self._nearest(np.clip(np.rint(rgb + pattern), 0, 255).astype(np.uint8))
+
+    def _nearest(self, rgb: PhotoArray) -> Image.Image:
         model = Image.new("P", (1, 1))
         model.putpalette(self.colours.tobytes())
-        return Image.fromarray(values).quantize(palette=model, dither=Image.Dither.NONE)
+        return Image.fromarray(rgb).quantize(palette=model, dither=Image.Dither.NONE)
 
     def error_of(self, rgb: PhotoArray) -> float:
-        """Give the mean squared difference in levels from a frame without dither, of a sample."""
+        """Tell how far a frame's worst block is off: its mean squared difference in levels.
+
+        The mean of all would not notice a small thing of a new colour.
+        """
         sample = _sampled(rgb)
-        drawn = np.asarray(self.drawn(sample, False).convert("RGB"), np.float32)
-        return float(np.square(drawn - sample).mean())
+        drawn = np.asarray(self._nearest(sample).convert("RGB"), np.float32)
+        wrong = np.square(drawn - sample).mean(axis=2)
+        tops, lefts = (range(0, side, _BLOCK) for side in wrong.shape)
+        blocks = (wrong[y : y + _BLOCK, x : x + _BLOCK] for y in tops for x in lefts)
+        return max(float(block.mean()) for block in blocks)
 
 
 def choose_palette(rgb: PhotoArray, count: int, before: Palette | None = None) -> Palette:
@@ -70,11 +84,13 @@ def choose_palette(rgb: PhotoArray, count: int, before: Palette | None = None) -
     found = Image.fromarray(rgb).getcolors(count)
     if found is not None:
         colours = np.array(sorted(colour for _, colour in found), np.uint8)
-        if before is not None and before.exact and _among(colours, before.colours):
-            return before
         return Palette(colours, exact=True)
     ratio, slack = _WORSE
-    if before is not None and before.error_of(rgb) <= ratio * before.error + slack:
+    if (
+        before is not None
+        and not before.exact
+        and before.error_of(rgb) <= ratio * before.error + slack
+    ):
         return before
     sample = Image.fromarray(_sampled(rgb))
     chosen = sample.quantize(count, Image.Quantize.MEDIANCUT, kmeans=2).getpalette() or []
@@ -90,7 +106,7 @@ def with_palette(rgb: PhotoArray, alpha: PhotoArray | None, palette: Palette) ->
         alpha: (H, W) of 8 bits; what is less than half opaque becomes fully transparent.
         palette: of 255 colours at most if there is alpha.
     """
-    image = palette.drawn(rgb, dithered=not palette.exact)
+    image = palette.drawn(rgb)
     if alpha is not None and (alpha < 128).any():
         transparent = len(palette.colours)
         image.putpalette(palette.colours.tobytes() + bytes(3))
@@ -107,5 +123,8 @@ def _sampled(rgb: PhotoArray) -> PhotoArray:
     return np.ascontiguousarray(rgb[rows][:, columns])
 
 
-def _among(colours: Uint8Array, others: Uint8Array) -> bool:
-    return set(map(tuple, colours)) <= set(map(tuple, others))
+def _codes(colours: PhotoArray) -> npt.NDArray[np.uint32]:
+    """Make one number of each colour: (..., 3) -> (...)."""
+    red, green, blue = np.moveaxis(colours.astype(np.uint32), -1, 0)
+    codes: npt.NDArray[np.uint32] = red << 16 | green << 8 | blue
+    return codes

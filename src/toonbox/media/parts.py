@@ -9,6 +9,8 @@ from typing import Literal
 
 from PIL import Image
 
+from toonbox.media.opening import open_image
+
 FOREVER = 0  # of `Parts.plays`
 
 
@@ -50,17 +52,19 @@ class Parts:
     remark: str = ""
 
 
-def composited(animation: Parts) -> Iterator[Image.Image]:
+def composited(animation: Parts, name: str) -> Iterator[Image.Image]:
     """Show the canvas, RGBA, at the time of each frame; it begins transparent.
+
+    Errors are those of `opening.open_image`; `name` is what its messages call the file.
 
     Pillow would do this for GIF and APNG, but it takes a GIF's disposal of 0 for the one before,
     clears to an opaque colour where all browsers clear to nothing, and blends alpha in APNG as
     if it were a colour (seen in 13.0).
     """
-    canvas = Image.new("RGBA", animation.size)
+    canvas, (width, height) = Image.new("RGBA", animation.size), animation.size
     for part in animation.parts:
-        with Image.open(io.BytesIO(part.still)) as opened:
-            still = opened.convert("RGBA")
+        opened = open_image(io.BytesIO(part.still), name, width * height)
+        still = opened.convert("RGBA")
         place = (part.left, part.top)
         before = canvas.copy() if part.then == "restore" else None
         if part.over:
