@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from toonbox.errors import OutputError
@@ -17,7 +18,6 @@ from toonbox.media.encoding import (
     QUALITY,
     check_quality,
     encode,
-    gif_colours,
     image_of,
     save_options,
     written_rgb,
@@ -76,21 +76,22 @@ def _parts(
     animation: Animation, drawn: Drawn, format: str, quality: int | None, lossless: bool
 ) -> Iterator[Part]:
     """Encode each frame, or what has changed of it."""
-    # Transparent pixels of a GIF let through what was there, so that has to go first.
+    # Transparent pixels of a GIF let through what was there: if frames have some, that has to go.
     clears = format == "GIF" and animation.transparent
     metadata = animation.metadata
     before: PhotoArray | None = None
     palette: Palette | None = None
     for (frame, cartoon), duration in zip(drawn, animation.durations, strict=True):
-        shown = _shown(frame, cartoon)
         if format == "GIF":
-            rgb = written_rgb(frame, cartoon, format)
-            palette = choose_palette(rgb, gif_colours(frame), palette)
-        if before is None or clears:
-            rows, columns = slice(0, shown.shape[0]), slice(0, shown.shape[1])
-        else:
-            rows, columns = _changed(before, shown, _GRID[format])
-        alpha = None if frame.alpha is None else frame.alpha[rows, columns]
+            palette = choose_palette(written_rgb(frame, cartoon, format), 255, palette)
+        shown, alpha = _shown(frame, cartoon), frame.alpha
+        rows, columns = slice(0, shown.shape[0]), slice(0, shown.shape[1])
+        if before is not None and not clears:
+            changed = (before != shown).any(axis=2)
+            rows, columns = _box(changed, _GRID[format])
+            if format == "GIF":  # what has not changed shall not flicker with the palette
+                alpha = np.where(changed, 255, 0).astype(np.uint8)
+        alpha = None if alpha is None else alpha[rows, columns]
         part = replace(frame, alpha=alpha, metadata=metadata)
         data = encode(part, cartoon[rows, columns], format, quality, lossless, palette)
         then: Literal["stay", "clear"] = "clear" if clears else "stay"
@@ -102,9 +103,8 @@ def _shown(frame: Picture, cartoon: PhotoArray) -> PhotoArray:
     return cartoon if frame.alpha is None else np.dstack([cartoon, frame.alpha])
 
 
-def _changed(before: PhotoArray, after: PhotoArray, grid: int) -> tuple[slice, slice]:
+def _box(changed: npt.NDArray[np.bool_], grid: int) -> tuple[slice, slice]:
     """Find the smallest box that begins on the grid and holds all changes, or one pixel."""
-    changed = (before != after).any(axis=2)
     box = []
     for axis in (1, 0):
         places = np.flatnonzero(changed.any(axis=axis))

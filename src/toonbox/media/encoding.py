@@ -115,7 +115,7 @@ def _encode_eight(
         image = Image.alpha_composite(white_one, image.convert("RGBA")).convert(mode)
     if format == "GIF":
         alpha = None if picture.alpha is None else to_eight_bits(picture.alpha)
-        palette = palette or choose_palette(rgb, gif_colours(picture))
+        palette = palette or choose_palette(rgb, 256 if alpha is None else 255)
         image = with_palette(rgb, alpha, palette)
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
@@ -127,11 +127,6 @@ def written_rgb(picture: Picture, rgb: PhotoArray, format: str) -> PhotoArray:
     if format in WITHOUT_PROFILE and picture.colours is not None:
         return picture.colours.to_srgb(rgb)
     return rgb
-
-
-def gif_colours(picture: Picture) -> int:
-    """Tell how many colours a GIF has beside that of transparency."""
-    return 256 if picture.alpha is None else 255
 
 
 def _encode_sixteen(picture: Picture, rgb: PhotoArray, format: str) -> bytes:
