@@ -13,10 +13,11 @@ from typing import Literal, Unpack
 from toonbox.engine.session import available_processors
 from toonbox.engine.stylize import Look, Style
 from toonbox.errors import PictureError, ToonboxError, UsageError
+from toonbox.media.animation import Animation
 from toonbox.media.images import MAX_PIXELS, Picture
 from toonbox.picture import (
     Saving,
-    cartoon_of,
+    draw,
     is_there,
     read_photo,
     refuse_existing,
@@ -100,7 +101,7 @@ def cartoonize_files(
                 work = reading.popleft().result()
                 if stop():
                     break
-                _draw(work, style, look)
+                _draw(work, style, saving, look)
                 writing.append(pool.submit(_write, work, saving))
                 del work  # its pixels would stay until the next picture is read
             while writing:
@@ -116,9 +117,9 @@ class _Work:
     task: Task
     status: Status = "ok"
     seconds: float = 0.0
-    photo: Picture | None = None
+    photo: Picture | Animation | None = None
     format: str = ""
-    cartoon: PhotoArray | None = None
+    cartoon: PhotoArray | bytes | None = None
     error: ToonboxError | None = None
 
     @contextmanager
@@ -151,16 +152,16 @@ def _read(task: Task, saving: Saving, max_pixels: int) -> _Work:
     return work
 
 
-def _draw(work: _Work, style: Style, look: Look) -> None:
+def _draw(work: _Work, style: Style, saving: Saving, look: Look) -> None:
     if work.photo is not None:
         with work.step():
-            work.cartoon = cartoon_of(work.photo, style, **look)
+            work.cartoon = draw(work.photo, work.format, style, saving, **look)
 
 
 def _write(work: _Work, saving: Saving) -> Outcome:
     task, photo, size = work.task, work.photo, None
     if photo is not None:
-        size = photo.rgb.shape[1], photo.rgb.shape[0]
+        size = photo.size
         if work.cartoon is not None:
             with work.step():
                 write_cartoon(task.target, photo, work.cartoon, work.format, saving)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
@@ -13,9 +14,19 @@ from toonbox.engine.style import DEFAULT_STYLE, find_style
 from toonbox.engine.stylize import Look, Resolution, Style, load_style
 from toonbox.errors import OutputError, PictureError, ShapeError, UsageError
 from toonbox.files import replacing
+from toonbox.media import animation
+from toonbox.media.animated import encode_animation
+from toonbox.media.animation import Animation
 from toonbox.media.colour import GreyColours
 from toonbox.media.encoding import encode, to_image
-from toonbox.media.formats import SUFFIXES, becomes, check_lossless, format_named, writable_format
+from toonbox.media.formats import (
+    ANIMATED,
+    SUFFIXES,
+    becomes,
+    check_lossless,
+    format_named,
+    writable_format,
+)
 from toonbox.media.images import MAX_PIXELS, Picture, decode, read_image
 from toonbox.media.metadata import Keep
 from toonbox.pixels import PhotoArray, Uint8Array
@@ -80,7 +91,9 @@ def cartoonize(
 
     Args:
         picture: a file's path; a file's bytes; a Pillow image of any mode; or a uint8 array of
-            shape (H, W), (H, W, 3) RGB or (H, W, 4) RGBA.
+            shape (H, W), (H, W, 3) RGB or (H, W, 4) RGBA. Bytes of an animation give an animation;
+            a path gives the first frame, with a message in the log, and an animated Pillow image
+            the frame it is at: one Pillow image has no room for more.
         style: a style's name, its folder, or what `load_style` returned. A style named here stays
             loaded for the next call.
         strength: 0..1, from the photo itself to the full cartoon.
@@ -90,7 +103,8 @@ def cartoonize(
             1, as trained. `toonbox styles` lists each style's knobs.
         structure: the same; more of it makes flatter and fewer areas of colour.
         texture: the same; more of it draws stronger outlines.
-        max_pixels: the largest width times height that is read from a path or bytes.
+        max_pixels: the largest width times height that is read from a path or bytes; all frames of
+            an animation count together.
         format: what to write for bytes: jpeg, png, webp, avif, tiff, bmp, gif or ppm; None for the
             picture's own. This and the next two are for bytes only.
         quality: 1..100, of JPEG, WebP and AVIF; None for 95.
@@ -110,22 +124,26 @@ def cartoonize(
     """
     if not isinstance(picture, bytes) and (format or quality is not None or lossless):
         raise UsageError("format, quality and lossless say how bytes are written; save images so")
+    look: Look = {
+        "strength": strength,
+        "resolution": resolution,
+        "surface": surface,
+        "structure": structure,
+        "texture": texture,
+    }
+    if isinstance(picture, bytes):
+        saving = Saving(format=format, quality=quality, lossless=lossless, metadata=metadata)
+        return _through_bytes(picture, _style(style), max_pixels, saving, look)
     photo = _read(picture, max_pixels)
     photo = replace(photo, metadata=photo.metadata.kept(metadata))
-    written = format_named(format) if format else photo.format
-    cartoon = cartoon_of(
-        photo,
-        _style(style),
-        strength=strength,
-        resolution=resolution,
-        surface=surface,
-        structure=structure,
-        texture=texture,
-    )
-    if isinstance(picture, bytes):
-        return encode(photo, cartoon, written, quality, lossless)
+    cartoon = cartoon_of(photo, _style(style), **look)
     image = to_image(photo, cartoon)
     return np.array(image) if isinstance(picture, np.ndarray) else image
+
+
+def _through_bytes(data: bytes, style: Style, max_pixels: int, saving: Saving, look: Look) -> bytes:
+    photo, format = read_photo(data, None, saving, max_pixels=max_pixels)
+    return encode_cartoon(photo, draw(photo, format, style, saving, **look), format, saving)
 
 
 def cartoonize_file(
@@ -138,7 +156,7 @@ def cartoonize_file(
     saving: Saving | None = None,
     **look: Unpack[Look],
 ) -> None:
-    """Follow one picture from disk to disk.
+    """Follow one picture, which may be an animation, from disk to disk.
 
     Args:
         source: the photo.
@@ -158,7 +176,8 @@ def cartoonize_file(
         refuse_existing(target)
     saving = saving or {}
     photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
-    write_cartoon(target, photo, cartoon_of(photo, style, **look), format, saving)
+    cartoon = draw(photo, format, style, saving, **look)
+    write_cartoon(target, photo, cartoon, format, saving)
 
 
 def read_photo(
@@ -168,24 +187,27 @@ def read_photo(
     *,
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
-) -> tuple[Picture, str]:
-    """Read a photo, and choose the format of its cartoon before the work begins.
+) -> tuple[Picture | Animation, str]:
+    """Read a photo or an animation, and choose the format of its cartoon before the work begins.
 
     Args:
         source: a file, or what is in it.
         target: the file for the cartoon; None for standard output.
         saving: as in `cartoonize_file`.
-        max_pixels, name: as in `decode`.
+        max_pixels, name: as in `animation.read`.
     Returns:
-        The photo with the metadata that are to be kept, and Pillow's name of the format.
+        The photo with the metadata that are to be kept, and Pillow's name of the format. For a
+        format without animations the photo is the first frame, with a message.
     Raises:
         PictureError: it cannot be read.
         UsageError: there is no such format.
         OutputError: the format cannot be lossless, if that is wanted.
     """
-    photo = decode(source, max_pixels=max_pixels, name=name)
+    named = _named_format(target, saving)
+    read = animation.read if named is None or named in ANIMATED else decode
+    photo = read(source, max_pixels=max_pixels, name=name)
     photo = replace(photo, metadata=photo.metadata.kept(saving.get("metadata", "keep")))
-    format = _written_format(photo, target, saving)
+    format = _written_format(photo, named, saving)
     if saving.get("lossless"):
         check_lossless(format)
     return photo, format
@@ -209,6 +231,40 @@ def cartoon_of(photo: Picture, style: Style, **look: Unpack[Look]) -> PhotoArray
         raise PictureError(f"{photo.name}: needs more memory than there is") from error
 
 
+def draw(
+    photo: Picture | Animation, format: str, style: Style, saving: Saving, **look: Unpack[Look]
+) -> PhotoArray | bytes:
+    """Cartoonize what `read_photo` gave, in the format that it chose.
+
+    Returns:
+        Of a photo (H, W, 3), in its bits and colours; of an animation a file, because its frames
+        may be too many for the memory.
+    Raises:
+        PictureError, UsageError, StyleError: as in `cartoon_of`.
+        OutputError: the format cannot hold the animation.
+    """
+    if isinstance(photo, Picture):
+        return cartoon_of(photo, style, **look)
+    quality, lossless = saving.get("quality"), saving.get("lossless", False)
+    return encode_animation(photo, _drawn(photo, style, look), format, quality, lossless)
+
+
+def _drawn(animated: Animation, style: Style, look: Look) -> Iterator[tuple[Picture, PhotoArray]]:
+    """Cartoonize frame by frame; one that shows nothing new is not drawn again."""
+    before: Picture | None = None
+    for frame in animated.frames():
+        if before is None or not _same(frame, before):
+            cartoon = cartoon_of(frame, style, **look)
+        yield frame, cartoon
+        before = frame
+
+
+def _same(one: Picture, other: Picture) -> bool:
+    if one.alpha is not None and other.alpha is not None:
+        return np.array_equal(one.rgb, other.rgb) and np.array_equal(one.alpha, other.alpha)
+    return np.array_equal(one.rgb, other.rgb)
+
+
 def is_there(target: Path) -> bool:
     """Tell whether a file exists; one that cannot even be asked about does not."""
     try:
@@ -227,20 +283,28 @@ def refuse_existing(target: Path) -> None:
         raise OutputError(f"{target} exists already; --force overwrites it")
 
 
-def encode_cartoon(photo: Picture, cartoon: PhotoArray, format: str, saving: Saving) -> bytes:
-    """Make a file of a cartoon, (H, W, 3), in the format that `read_photo` chose.
+def encode_cartoon(
+    photo: Picture | Animation, cartoon: PhotoArray | bytes, format: str, saving: Saving
+) -> bytes:
+    """Make a file of what `draw` gave, in the format that `read_photo` chose.
 
     Raises:
         OutputError: the format cannot hold it.
     """
+    if isinstance(photo, Animation) or isinstance(cartoon, bytes):
+        return bytes(cartoon)
     quality, lossless = saving.get("quality"), saving.get("lossless", False)
     return encode(photo, cartoon, format, quality, lossless)
 
 
 def write_cartoon(
-    target: Path, photo: Picture, cartoon: PhotoArray, format: str, saving: Saving
+    target: Path,
+    photo: Picture | Animation,
+    cartoon: PhotoArray | bytes,
+    format: str,
+    saving: Saving,
 ) -> None:
-    """Write a cartoon, (H, W, 3), in the format that `read_photo` chose.
+    """Write what `draw` gave, in the format that `read_photo` chose.
 
     Raises:
         OutputError: the format cannot hold it, or the file cannot be written.
@@ -262,14 +326,19 @@ def write_file(target: Path, data: bytes) -> None:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
 
 
-def _written_format(photo: Picture, target: Path | None, saving: Saving) -> str:
-    """Choose the format, and say so if the photo's own cannot be."""
+def _named_format(target: Path | None, saving: Saving) -> str | None:
+    """Tell the format that was asked for, or that a file is called like."""
     if named := saving.get("format"):
         return format_named(named)
-    own = writable_format(photo.format, transparent=photo.alpha is not None)
-    format = SUFFIXES.get(target.suffix.lower(), own) if target else own
-    if photo.format and photo.format != own:
-        _logger.warning("%s: %s", photo.name, becomes(photo.format, format))
+    return SUFFIXES.get(target.suffix.lower()) if target else None
+
+
+def _written_format(photo: Picture | Animation, named: str | None, saving: Saving) -> str:
+    """Choose the format, and say so if the photo's own cannot be."""
+    own, transparent = photo.format, isinstance(photo, Picture) and photo.alpha is not None
+    format = named or writable_format(own, transparent=transparent)
+    if own and writable_format(own) != own and not saving.get("format"):
+        _logger.warning("%s: %s", photo.name, becomes(own, format))
     return format
 
 

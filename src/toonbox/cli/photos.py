@@ -100,7 +100,13 @@ KeptMetadata = Annotated[
     Keep, typer.Option(help="EXIF, XMP, IPTC, resolution and comments; no-gps: all but places.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite what is there.")]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")]
+MaxPixels = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Refuse pictures with more pixels than this, all frames of an animation together.",
+    ),
+]
 
 Include = Annotated[
     list[str] | None,

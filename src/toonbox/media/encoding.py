@@ -20,6 +20,7 @@ from toonbox.media.formats import (
 )
 from toonbox.media.images import Picture
 from toonbox.media.metadata import Metadata, exif_bytes
+from toonbox.media.palette import Palette, choose_palette, with_palette
 from toonbox.pixels import PhotoArray, to_eight_bits, white
 
 QUALITY = 95
@@ -36,7 +37,7 @@ def to_image(picture: Picture, rgb: PhotoArray) -> Image.Image:
         Mode RGB or L, with alpha RGBA or LA, of 8 bits, which is all that Pillow has. Its
         `info` carries the picture's profile, EXIF, XMP, resolution and comment.
     """
-    image = _image_of(picture, to_eight_bits(rgb))
+    image = image_of(picture, to_eight_bits(rgb))
     metadata = picture.metadata
     kept = {
         "icc_profile": picture.icc_profile,
@@ -55,6 +56,7 @@ def encode(
     format: str,
     quality: int | None = None,
     lossless: bool = False,
+    palette: Palette | None = None,
 ) -> bytes:
     """Write `rgb` (H, W, 3) as a file, with the transparency and metadata of `picture`.
 
@@ -64,6 +66,7 @@ def encode(
         format: Pillow's name; one that cannot be written becomes PNG, HEIC becomes JPEG.
         quality: 1..100, of JPEG, WebP and AVIF; None for 95.
         lossless: keep every value, or fail.
+        palette: of a GIF, None for one of its own.
     Returns:
         The file's bytes, of 16 bits if `rgb` and the format have them. A format without
         transparency gets a white background, one without profiles sRGB.
@@ -71,8 +74,7 @@ def encode(
         UsageError: quality out of range.
         OutputError: the format cannot hold this picture, or is never lossless.
     """
-    if quality is not None and not 1 <= quality <= 100:
-        raise UsageError(f"quality must be from 1 to 100, got {quality}")
+    check_quality(quality)
     written = writable_format(format, transparent=picture.alpha is not None)
     if lossless:
         check_lossless(written)
@@ -81,30 +83,50 @@ def encode(
     try:
         if white(rgb) > 255 and written in SIXTEEN_BITS:
             return _encode_sixteen(picture, rgb, written)
-        return _encode_eight(picture, to_eight_bits(rgb), written, quality or QUALITY, lossless)
+        options = save_options(picture, written, quality or QUALITY, lossless)
+        return _encode_eight(picture, to_eight_bits(rgb), written, options, palette)
     except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
         raise OutputError(f"{picture.name}: cannot be written as {written}: {error}") from error
 
 
+def check_quality(quality: int | None) -> None:
+    """Refuse what is no quality.
+
+    Raises:
+        UsageError: out of range.
+    """
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must be from 1 to 100, got {quality}")
+
+
 def _encode_eight(
-    picture: Picture, rgb: PhotoArray, format: str, quality: int, lossless: bool
+    picture: Picture,
+    rgb: PhotoArray,
+    format: str,
+    options: dict[str, Any],
+    palette: Palette | None,
 ) -> bytes:
-    profile = picture.icc_profile
-    if format in WITHOUT_PROFILE and picture.colours is not None:
-        rgb = picture.colours.to_srgb(rgb)
-    image = _image_of(picture, rgb)
+    rgb = written_rgb(picture, rgb, format)
+    image = image_of(picture, rgb)
     if picture.alpha is not None and format in WITHOUT_ALPHA:
         _logger.warning("%s: %s has no transparency; its background is white", picture.name, format)
         white_one = Image.new("RGBA", image.size, "white")
         mode = "L" if picture.grey else "RGB"
         image = Image.alpha_composite(white_one, image.convert("RGBA")).convert(mode)
+    if format == "GIF":
+        alpha = None if picture.alpha is None else to_eight_bits(picture.alpha)
+        palette = palette or choose_palette(rgb, 256 if alpha is None else 255)
+        image = with_palette(rgb, alpha, palette)
     buffer = io.BytesIO()
-    options = _save_options(format, quality, lossless, picture.alpha is not None)
-    options |= _metadata_options(picture.metadata, format, picture.name)
-    if profile and format not in WITHOUT_PROFILE:
-        options["icc_profile"] = profile
     image.save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def written_rgb(picture: Picture, rgb: PhotoArray, format: str) -> PhotoArray:
+    """Convert (H, W, 3) in the picture's colours to those that a format can have."""
+    if format in WITHOUT_PROFILE and picture.colours is not None:
+        return picture.colours.to_srgb(rgb)
+    return rgb
 
 
 def _encode_sixteen(picture: Picture, rgb: PhotoArray, format: str) -> bytes:
@@ -121,11 +143,21 @@ def _encode_sixteen(picture: Picture, rgb: PhotoArray, format: str) -> bytes:
     return sixteen.write_png(values, buffer.getvalue())
 
 
-def _image_of(picture: Picture, rgb: PhotoArray) -> Image.Image:
+def image_of(picture: Picture, rgb: PhotoArray) -> Image.Image:
+    """Make an image of `rgb` (H, W, 3) of 8 bits with the alpha of `picture`, nothing else."""
     image = Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if picture.grey else rgb)
     if picture.alpha is not None:
         image.putalpha(Image.fromarray(to_eight_bits(picture.alpha)))
     return image
+
+
+def save_options(picture: Picture, format: str, quality: int, lossless: bool) -> dict[str, Any]:
+    """Say to Pillow how to write, with which metadata and profile; names those that are lost."""
+    options = _save_options(format, quality, lossless, picture.alpha is not None)
+    options |= _metadata_options(picture.metadata, format, picture.name)
+    if picture.icc_profile and format not in WITHOUT_PROFILE:
+        options["icc_profile"] = picture.icc_profile
+    return options
 
 
 def _save_options(format: str, quality: int, lossless: bool, transparent: bool) -> dict[str, Any]:
@@ -139,6 +171,8 @@ def _save_options(format: str, quality: int, lossless: bool, transparent: bool) 
         case "WEBP":
             # Exact: else colours under full transparency are lost.
             return {"quality": quality, "lossless": lossless, "exact": True}
+        case "GIF":
+            return {"interlace": 0}  # smaller
         case _:
             # TIFF too: Pillow fails at compressed ones that have EXIF data.
             return {}

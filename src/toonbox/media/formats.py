@@ -35,6 +35,7 @@ _USUAL_SUFFIXES = {format: suffix for suffix, format in reversed(SUFFIXES.items(
 WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
 WITHOUT_PROFILE = ("BMP", "GIF", "PPM")
 SIXTEEN_BITS = ("PNG", "TIFF")
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
 _LOSSLESS = ("PNG", "TIFF", "WEBP", "BMP", "PPM")
 
 

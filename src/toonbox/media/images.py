@@ -1,7 +1,7 @@
 """Picture files into arrays, with their colours, transparency and metadata."""
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +45,11 @@ class Picture:
     def grey(self) -> bool:
         """Whether all three channels are the same by nature."""
         return isinstance(self.colours, GreyColours)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.rgb.shape[1], self.rgb.shape[0]
 
 
 def decode(
@@ -91,12 +96,25 @@ def read_image(image: Image.Image, name: str = "<image>") -> Picture:
 
 
 def _read(image: Image.Image, name: str, low: Image.Image | None = None, mode: str = "") -> Picture:
-    """Take a picture apart; `low` and `mode`: see `sixteen.joined`."""
+    """Do all that is left when a picture is loaded; `low` and `mode`: see `sixteen.joined`."""
     # Phones put previews behind the photo (MPO); they are no animation.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        which = "the first" if image.tell() == 0 else "one of them"
+        _logger.warning("%s: has more than one frame or page; only %s is used", name, which)
+    metadata = read_metadata(image, name)
+    return replace(without_metadata(image, name, low, mode), metadata=metadata)
+
+
+def without_metadata(
+    image: Image.Image, name: str, low: Image.Image | None = None, mode: str = ""
+) -> Picture:
+    """Take a loaded picture apart, but for its metadata; `low` and `mode`: see `sixteen.joined`.
+
+    Raises:
+        PictureError: its kind of pixels cannot be used; one of `opening.DAMAGE` for the rest.
+    """
     format = "JPEG" if image.format == "MPO" else image.format or ""
-    if format != "JPEG" and getattr(image, "is_animated", False):
-        _logger.warning("%s: has more than one frame or page; only the first is used", name)
-    metadata, profile = read_metadata(image, name), image.info.get("icc_profile")
+    profile = image.info.get("icc_profile")
     image = ImageOps.exif_transpose(image)
     if low is None:
         values = _sixteen_bit_grey(image, format)
@@ -113,7 +131,7 @@ def _read(image: Image.Image, name: str, low: Image.Image | None = None, mode: s
         )
     else:
         rgb = np.ascontiguousarray(values[..., :3])
-    return Picture(name, rgb, alpha, format, colours, written, metadata)
+    return Picture(name, rgb, alpha, format, colours, written)
 
 
 def _sixteen_bit_grey(image: Image.Image, format: str) -> Uint16Array | None:

@@ -19,6 +19,7 @@ _DRAWINGS = ("EPS", "WMF")
 
 # How the files begin that people have most of; BMP and TIFF begin with words, too short to tell.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
+_AVIF_SIGNATURES = (b"ftypavif", b"ftypavis")
 _HEIF_SIGNATURES = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftypmif1")
 
 # Everything Pillow has been seen to raise for files that were cut off or altered.
@@ -144,7 +145,7 @@ def _head_and_size(stream: BinaryIO) -> tuple[bytes, int]:
 
 
 def _not_a_picture(head: bytes) -> str:
-    known = head.startswith(_SIGNATURES) or head[4:12] in (b"ftypavif", *_HEIF_SIGNATURES)
+    known = head.startswith(_SIGNATURES) or head[4:12] in _AVIF_SIGNATURES + _HEIF_SIGNATURES
     if known:
         return "begins like a picture, but its header is damaged or cut off"
     try:

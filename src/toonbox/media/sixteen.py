@@ -10,17 +10,17 @@ import io
 import struct
 import sys
 import zlib
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from PIL.TiffTags import TAGS_V2_GROUPS
 
+from toonbox.media.png import SIGNATURE, chunk, chunks
 from toonbox.pixels import Uint16Array
 
 _ORDERS = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _STRIP_BYTES = 1 << 22
 
@@ -63,9 +63,9 @@ def write_png(values: Uint16Array, model: bytes) -> bytes:
         values: (H, W, C): grey, grey and alpha, RGB or RGBA.
         model: any PNG, whose metadata are taken over.
     """
-    parts = [_PNG_SIGNATURE]
+    parts = [SIGNATURE]
     done = False
-    for kind, data in _png_chunks(model):
+    for kind, data in chunks(model):
         if kind == b"IHDR":
             height, width, channels = values.shape
             colour_type = _PNG_COLOUR_TYPES[channels]
@@ -74,8 +74,7 @@ def write_png(values: Uint16Array, model: bytes) -> bytes:
             if done:
                 continue
             done, data = True, _png_data(values)
-        parts.append(struct.pack(">I", len(data)) + kind + data)
-        parts.append(struct.pack(">I", zlib.crc32(kind + data)))
+        parts.append(chunk(kind, data))
     return b"".join(parts)
 
 
@@ -131,16 +130,6 @@ def _sixteen(high: Any, low: Any) -> Uint16Array:
     values <<= 8
     values |= low
     return values
-
-
-def _png_chunks(data: bytes) -> list[tuple[bytes, bytes]]:
-    stream: BinaryIO = io.BytesIO(data[len(_PNG_SIGNATURE) :])
-    chunks = []
-    while head := stream.read(8):
-        length, kind = struct.unpack(">I4s", head)
-        chunks.append((kind, stream.read(length)))
-        stream.read(4)
-    return chunks
 
 
 def _png_data(values: Uint16Array) -> bytes:
