@@ -152,8 +152,10 @@ def write_file(target: Path, data: bytes) -> None:
     """Write a file whole or not at all, with the folders it needs.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or is there and no file, such as /dev/null.
     """
+    if is_there(target) and not target.is_file():
+        raise OutputError(f"{target} cannot be written: it is there and is not a file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
