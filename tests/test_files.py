@@ -33,9 +33,14 @@ def test_nothing_has_the_final_name_until_all_is_written(tmp_path):
 @pytest.mark.parametrize("error", [OSError("full"), KeyboardInterrupt()])
 def test_what_fails_leaves_nothing_and_keeps_what_was_there(error, tmp_path):
     (tmp_path / "a.png").write_bytes(b"old")
-    with pytest.raises(type(error)), replacing(tmp_path / "a.png") as temporary:
-        temporary.write_bytes(b"half")
-        raise error
+
+    def write():
+        with replacing(tmp_path / "a.png") as temporary:
+            temporary.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
     assert names(tmp_path) == ["a.png"]
     assert (tmp_path / "a.png").read_bytes() == b"old"
 

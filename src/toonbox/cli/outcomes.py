@@ -60,8 +60,10 @@ def summed_up(outcomes: Outcomes, several: bool = True) -> Iterator[None]:
 def interruptible(patient: bool = True) -> Iterator[Callable[[], bool]]:
     """Give what tells whether Ctrl-C was pressed, so that what is begun can be finished.
 
+    The second one ends the process at once.
+
     Args:
-        patient: False leaves Ctrl-C as it is; so does the second one in any case.
+        patient: False leaves Ctrl-C as it is.
     Raises:
         KeyboardInterrupt: at the end of the block, if it was pressed.
     """
@@ -69,12 +71,12 @@ def interruptible(patient: bool = True) -> Iterator[Callable[[], bool]]:
 
     def ask(*_: Any) -> None:
         nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
         asked = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+    before = signal.getsignal(signal.SIGINT)
     ours = threading.current_thread() is threading.main_thread()
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    usual = before in (signal.SIG_DFL, signal.default_int_handler)
     if not (patient and ours and usual):
         yield lambda: False
         return
@@ -82,7 +84,7 @@ def interruptible(patient: bool = True) -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
     if asked:
         raise KeyboardInterrupt
 
