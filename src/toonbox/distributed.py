@@ -50,7 +50,6 @@ def start_ray(address: str | None = None) -> None:
         ToonboxError: there is no cluster at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         import ray.data
     except ModuleNotFoundError as error:

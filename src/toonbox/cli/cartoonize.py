@@ -1,5 +1,7 @@
 """`toonbox PHOTO...`: photos into cartoons beside them."""
 
+import sys
+from contextlib import nullcontext, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -143,8 +145,10 @@ def cartoonize(
     else:
         loaded = load_style(style, engine=engine.value, threads=threads)
         work = partial(cartoonize_files, plan.tasks, loaded, jobs=jobs)
-    outcomes = Outcomes(as_json)
+    outcomes = Outcomes(as_json, sys.stdout if on_ray else None)
     with (
+        # Ray tells on standard output of workers that have ended.
+        redirect_stdout(sys.stderr) if on_ray else nullcontext(),
         summed_up(outcomes, several),
         progress("Cartoonizing", len(plan.tasks)) as advance,
         interruptible(several) as stop,

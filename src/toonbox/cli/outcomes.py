@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Outcomes:
-    """What became of the pictures so far."""
+    """What became of the pictures so far; told on `stream`, or wherever standard output leads."""
 
-    def __init__(self, as_json: bool) -> None:
-        self.as_json = as_json
+    def __init__(self, as_json: bool, stream: TextIO | None = None) -> None:
+        self.as_json, self.stream = as_json, stream
         self.counts: Counter[str] = Counter()
         self.failed: list[Outcome] = []
 
@@ -31,9 +31,9 @@ class Outcomes:
         if outcome.status == "failed":
             self.failed.append(outcome)
         if self.as_json:
-            typer.echo(json.dumps(_as_dict(outcome)))
+            typer.echo(json.dumps(_as_dict(outcome)), self.stream)
         elif outcome.status == "ok":
-            typer.echo(f"{outcome.source} -> {outcome.target}")
+            typer.echo(f"{outcome.source} -> {outcome.target}", self.stream)
 
     def forget(self, sources: Collection[Path]) -> None:
         """Take failures back, of pictures that are tried again."""
