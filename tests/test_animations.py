@@ -18,7 +18,8 @@ from toonbox.engine.stylize import load_style
 from toonbox.errors import OutputError, PictureError
 from toonbox.media.animation import Animation, read
 from toonbox.media.images import decode
-from toonbox.picture import cartoonize, cartoonize_file
+from toonbox.picture import cartoonize_file
+from toonbox.pictures import Style, cartoonize
 
 TIMES = [40, 50, 1000, 30]
 FORMATS = {"gif": "GIF", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}
@@ -96,7 +97,7 @@ def test_equal_frames_are_drawn_once(style):
             seen.append(photo)
             return style(photo, **look)
 
-    result = read(cartoonize(data, style=Noting(), format="png"))
+    result = read(cartoonize(data, style=Style(Noting()), format="png"))
     assert len(result.durations) == 4
     assert len(seen) == 4 - sum(same)
     assert any(same)
@@ -109,7 +110,7 @@ def pairs_of(animation):
 
 def test_transparent_frames(style):
     frames = frames_of(4, alpha=True)
-    result = read(cartoonize(wave("PNG", frames), style=style))
+    result = read(cartoonize(wave("PNG", frames), style=Style(style)))
     for frame, expected in zip(result.frames(), frames, strict=True):
         np.testing.assert_array_equal(frame.alpha, expected[..., 3])
         visible = frame.alpha > 0
@@ -119,17 +120,17 @@ def test_transparent_frames(style):
 
 def test_bytes_give_bytes_and_one_image_has_one_frame(tmp_path, style, caplog):
     data = wave("GIF")
-    expect(cartoonize(data, style=style), style, frames_of(4))
-    still = decode(cartoonize(data, style=style, format="jpeg"))
+    expect(cartoonize(data, style=Style(style)), style, frames_of(4))
+    still = decode(cartoonize(data, style=Style(style), format="jpeg"))
     assert still.format == "JPEG"
     (tmp_path / "a.gif").write_bytes(data)
     caplog.clear()
-    image = cartoonize(tmp_path / "a.gif", style=style)
+    image = cartoonize(tmp_path / "a.gif", style=Style(style))
     np.testing.assert_array_equal(np.asarray(image), style(frames_of(1)[0]))
     assert "only the first is used" in caplog.text
     opened = Image.open(io.BytesIO(data))
     opened.seek(2)
-    image = cartoonize(opened, style=style)
+    image = cartoonize(opened, style=Style(style))
     np.testing.assert_array_equal(np.asarray(image), style(frames_of(3)[2]))
     assert "only one of them is used" in caplog.text
 
@@ -138,9 +139,9 @@ def test_metadata_stay_or_go(style):
     exif = Image.Exif()
     exif[0x013B] = "Ada"
     data = wave("WEBP", exif=exif)
-    kept = Image.open(io.BytesIO(cartoonize(data, style=style)))
+    kept = Image.open(io.BytesIO(cartoonize(data, style=Style(style))))
     assert kept.getexif()[0x013B] == "Ada"
-    stripped = Image.open(io.BytesIO(cartoonize(data, style=style, metadata="strip")))
+    stripped = Image.open(io.BytesIO(cartoonize(data, style=Style(style), metadata="strip")))
     assert len(stripped.getexif()) == 0
     assert stripped.n_frames == 4
 
@@ -213,7 +214,7 @@ def test_the_shipped_style(caplog):
     data = animation_of(frames, "PNG", duration=TIMES, loop=0)
     style = load_style("storybook", threads=2)
     with caplog.at_level(logging.WARNING):
-        drawn = cartoonize(data, style=style, format="gif")
+        drawn = cartoonize(data, style=Style(style), format="gif")
     assert caplog.text == ""
     assert [delay for _, delay, *_ in gif_facts(drawn)[1]] == [4, 5, 100, 3]
     shown = [frame.rgb.astype(int) for frame in read(drawn).frames()]

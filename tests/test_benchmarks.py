@@ -88,3 +88,14 @@ def test_training_books_every_part():
         assert sum(row[way] for row in rows) == pytest.approx(total[way], abs=1e-3)
         assert sum(row[way + 1] for row in rows) == pytest.approx(100, abs=0.5)
     assert re.search(r"^superpixels in sequence make the step [\d.]+x", done.stdout, re.MULTILINE)
+
+
+def test_many_compares_batches_and_lists_with_one_after_the_other():
+    done = run("many.py", "--count 4 --side 32 --megapixels 0.01 --repeats 1 --threads 1")
+    assert done.returncode == 0, done.stderr
+    for row in ("one at a time", "one after the other"):
+        assert all(
+            cells(line, f"  {row}")[1] == 1 for line in done.stdout.splitlines() if row in line
+        )
+    assert min(cells(done.stdout, "  a list")) > 0
+    assert min(cells(done.stdout.partition("openvino")[0], "  4 at a time")) > 0

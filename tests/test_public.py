@@ -28,8 +28,7 @@ def test_unknown_name():
 
 def test_names_are_those_of_their_modules():
     from toonbox.engine.style import list_styles
-    from toonbox.engine.stylize import Style, load_style
-    from toonbox.picture import cartoonize
+    from toonbox.pictures import Style, cartoonize, load_style
 
     assert toonbox.cartoonize is cartoonize
     assert toonbox.load_style is load_style

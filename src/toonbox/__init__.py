@@ -8,17 +8,16 @@ from toonbox.version import __version__
 
 if TYPE_CHECKING:
     from toonbox.engine.style import list_styles
-    from toonbox.engine.stylize import Style, load_style
-    from toonbox.picture import cartoonize
+    from toonbox.pictures import Style, cartoonize, load_style
 
 __all__ = ["Style", "ToonboxError", "__version__", "cartoonize", "list_styles", "load_style"]
 
 # Imported when first used, so that `import toonbox` costs next to nothing.
 _MODULES = {
-    "Style": "toonbox.engine.stylize",
-    "cartoonize": "toonbox.picture",
+    "Style": "toonbox.pictures",
+    "cartoonize": "toonbox.pictures",
     "list_styles": "toonbox.engine.style",
-    "load_style": "toonbox.engine.stylize",
+    "load_style": "toonbox.pictures",
 }
 
 

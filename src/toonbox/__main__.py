@@ -1,6 +1,20 @@
-"""`python -m toonbox` is the same as `toonbox`."""
+"""The process `toonbox`, which is also `python -m toonbox`."""
 
-from toonbox.cli.main import main
+import signal
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command line and exit."""
+    # Ctrl-C ends the process at once, but where a command wants to finish something. Python's own
+    # way raises an exception anywhere: inside an import it can be lost, and its lock stay behind,
+    # for which all other threads then wait forever.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from toonbox.cli.main import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

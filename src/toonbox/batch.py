@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Literal, TypeVar, Unpack
 
 from toonbox.engine.session import available_processors
 from toonbox.engine.stylize import Look, Style
@@ -26,6 +26,9 @@ from toonbox.picture import (
 from toonbox.pixels import PhotoArray
 
 Status = Literal["ok", "skipped", "failed"]
+Item = TypeVar("Item")
+Work = TypeVar("Work")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -85,24 +88,61 @@ def cartoonize_files(
     Raises:
         UsageError: an option that is as wrong for all other pictures.
     """
-    jobs, saving = jobs or available_processors(), saving or {}
-    pending = iter(tasks)
-    reading: deque[Future[_Work]] = deque()
-    writing: deque[Future[Outcome]] = deque()
+    told = saving or {}
+    return overlapped(
+        tasks,
+        lambda task: _read(task, told, max_pixels),
+        lambda work: _draw(work, style, told, look),
+        lambda work: _write(work, told),
+        jobs,
+        stop,
+    )
+
+
+def overlapped(
+    items: Iterable[Item],
+    read: Callable[[Item], Work],
+    draw: Callable[[Work], None],
+    write: Callable[[Work], Result],
+    jobs: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Result]:
+    """Read, draw and write many things, and give the results in the order of the items.
+
+    Args:
+        items: taken as they are needed, in the caller's thread.
+        read, write: run in `jobs` threads, while others are drawn.
+        draw: runs in the caller's thread, for one thing at a time.
+        jobs, stop: as in `cartoonize_files`.
+    Raises:
+        What a step raises, after the results of all items before that one.
+        UsageError: less than one job.
+    """
+    jobs = available_processors() if jobs is None else jobs
+    if jobs < 1:
+        raise UsageError(f"jobs must be at least 1, got {jobs}")
+    pending = iter(items)
+    reading: deque[Future[Work]] = deque()
+    writing: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(jobs, thread_name_prefix="toonbox") as pool:
         try:
             while True:
-                for task in islice(pending, jobs - len(reading)):
-                    reading.append(pool.submit(_read, task, saving, max_pixels))
+                for item in islice(pending, jobs - len(reading)):
+                    reading.append(pool.submit(read, item))
                 while writing and (writing[0].done() or len(writing) >= jobs):
                     yield writing.popleft().result()
                 if not reading:
                     break
-                work = reading.popleft().result()
-                if stop():
-                    break
-                _draw(work, style, saving, look)
-                writing.append(pool.submit(_write, work, saving))
+                try:
+                    work = reading.popleft().result()
+                    if stop():
+                        break
+                    draw(work)
+                except Exception:
+                    while writing:
+                        yield writing.popleft().result()
+                    raise
+                writing.append(pool.submit(write, work))
                 del work  # its pixels would stay until the next picture is read
             while writing:
                 yield writing.popleft().result()

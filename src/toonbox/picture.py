@@ -1,24 +1,20 @@
-"""One picture into its cartoon: from disk to disk, or from memory to memory."""
+"""One picture into its cartoon, from disk to disk."""
 
-import functools
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, overload
+from typing import TypedDict, Unpack
 
 import numpy as np
-from PIL import Image
 
-from toonbox.engine.style import DEFAULT_STYLE, find_style
-from toonbox.engine.stylize import Look, Resolution, Style, load_style
-from toonbox.errors import OutputError, PictureError, ShapeError, UsageError
+from toonbox.engine.stylize import Look, Style
+from toonbox.errors import OutputError, PictureError
 from toonbox.files import replacing
 from toonbox.media import animation
 from toonbox.media.animated import encode_animation
 from toonbox.media.animation import Animation
-from toonbox.media.colour import GreyColours
-from toonbox.media.encoding import encode, to_image
+from toonbox.media.encoding import encode
 from toonbox.media.formats import (
     ANIMATED,
     SUFFIXES,
@@ -27,123 +23,20 @@ from toonbox.media.formats import (
     format_named,
     writable_format,
 )
-from toonbox.media.images import MAX_PIXELS, Picture, decode, read_image
+from toonbox.media.images import MAX_PIXELS, Picture, decode
 from toonbox.media.metadata import Keep
-from toonbox.pixels import PhotoArray, Uint8Array
+from toonbox.pixels import PhotoArray
 
 _logger = logging.getLogger(__name__)
 
 
 class Saving(TypedDict, total=False):
-    """How a file is written: options of `cartoonize_file`, and of `cartoonize` for bytes."""
+    """How a file is written: options of `cartoonize_file`."""
 
     format: str | None
     quality: int | None
     lossless: bool
     metadata: Keep
-
-
-@overload
-def cartoonize(
-    picture: str | Path | Image.Image,
-    *,
-    style: str | Path | Style = ...,
-    max_pixels: int = ...,
-    metadata: Keep = ...,
-    **look: Unpack[Look],
-) -> Image.Image: ...
-@overload
-def cartoonize(
-    picture: bytes,
-    *,
-    style: str | Path | Style = ...,
-    max_pixels: int = ...,
-    format: str | None = ...,
-    quality: int | None = ...,
-    lossless: bool = ...,
-    metadata: Keep = ...,
-    **look: Unpack[Look],
-) -> bytes: ...
-@overload
-def cartoonize(
-    picture: Uint8Array,
-    *,
-    style: str | Path | Style = ...,
-    max_pixels: int = ...,
-    **look: Unpack[Look],
-) -> Uint8Array: ...
-def cartoonize(
-    picture: str | Path | bytes | Image.Image | Uint8Array,
-    *,
-    style: str | Path | Style = DEFAULT_STYLE,
-    strength: float = 1.0,
-    resolution: Resolution = None,
-    surface: float | None = None,
-    structure: float | None = None,
-    texture: float | None = None,
-    max_pixels: int = MAX_PIXELS,
-    format: str | None = None,
-    quality: int | None = None,
-    lossless: bool = False,
-    metadata: Keep = "keep",
-) -> Image.Image | bytes | Uint8Array:
-    """Turn a photo into a cartoon of the same size.
-
-    Args:
-        picture: a file's path; a file's bytes; a Pillow image of any mode; or a uint8 array of
-            shape (H, W), (H, W, 3) RGB or (H, W, 4) RGBA. Bytes of an animation give an animation;
-            a path gives the first frame, with a message in the log, and an animated Pillow image
-            the frame it is at: one Pillow image has no room for more.
-        style: a style's name, its folder, or what `load_style` returned. A style named here stays
-            loaded for the next call.
-        strength: 0..1, from the photo itself to the full cartoon.
-        resolution: the short side, in pixels, at which the network works; "native" for the
-            picture's own; None for the style's.
-        surface: 0..2, for styles with this knob: more of it paints with a smoother brush; None for
-            1, as trained. `toonbox styles` lists each style's knobs.
-        structure: the same; more of it makes flatter and fewer areas of colour.
-        texture: the same; more of it draws stronger outlines.
-        max_pixels: the largest width times height that is read from a path or bytes; all frames of
-            an animation count together.
-        format: what to write for bytes: jpeg, png, webp, avif, tiff, bmp, gif or ppm; None for the
-            picture's own. This and the next two are for bytes only.
-        quality: 1..100, of JPEG, WebP and AVIF; None for 95.
-        lossless: keep every value, or fail.
-        metadata: "keep", "strip" or "no-gps": EXIF, XMP, IPTC, resolution and comments.
-    Returns:
-        A Pillow image (RGB, or L if the picture is grey, with alpha RGBA or LA) for a path or an
-        image; bytes in the same format for bytes (JPEG for HEIC and PNG for others that cannot be
-        written); an array of the same shape for an array. All are in the colours of the picture:
-        an image carries the picture's profile. Bytes keep the 16 bits of PNG and TIFF.
-    Raises:
-        PictureError: the picture cannot be read.
-        StyleError: there is no such style, or it is damaged.
-        ShapeError: the array is not of a shape and type above.
-        UsageError: an option is out of range or of no use, or a knob that the style does not have.
-        OutputError: the bytes' format cannot hold the result.
-    """
-    if not isinstance(picture, bytes) and (format or quality is not None or lossless):
-        raise UsageError("format, quality and lossless say how bytes are written; save images so")
-    look: Look = {
-        "strength": strength,
-        "resolution": resolution,
-        "surface": surface,
-        "structure": structure,
-        "texture": texture,
-    }
-    if isinstance(picture, bytes):
-        saving = Saving(format=format, quality=quality, lossless=lossless, metadata=metadata)
-        return _through_bytes(picture, _style(style), max_pixels, saving, look)
-    photo = _read(picture, max_pixels)
-    photo = replace(photo, metadata=photo.metadata.kept(metadata))
-    cartoon = cartoon_of(photo, _style(style), **look)
-    image = to_image(photo, cartoon)
-    return np.array(image) if isinstance(picture, np.ndarray) else image
-
-
-def _through_bytes(data: bytes, style: Style, max_pixels: int, saving: Saving, look: Look) -> bytes:
-    photo, format = read_photo(data, None, saving, max_pixels=max_pixels)
-    return encode_cartoon(photo, draw(photo, format, style, saving, **look), format, saving)
 
 
 def cartoonize_file(
@@ -316,8 +209,10 @@ def write_file(target: Path, data: bytes) -> None:
     """Write a file whole or not at all, with the folders it needs.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or is there and no file, such as /dev/null.
     """
+    if is_there(target) and not target.is_file():
+        raise OutputError(f"{target} cannot be written: it is there and is not a file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
@@ -340,39 +235,3 @@ def _written_format(photo: Picture | Animation, named: str | None, saving: Savin
     if own and writable_format(own) != own and not saving.get("format"):
         _logger.warning("%s: %s", photo.name, becomes(own, format))
     return format
-
-
-def _style(style: str | Path | Style) -> Style:
-    return _loaded(find_style(style).resolve()) if isinstance(style, str | Path) else style
-
-
-@functools.lru_cache(maxsize=4)
-def _loaded(folder: Path) -> Style:
-    return load_style(folder)
-
-
-def _read(picture: Any, max_pixels: int) -> Picture:
-    match picture:
-        case bytes():
-            return decode(picture, max_pixels=max_pixels)
-        case str() | Path():
-            return decode(Path(picture), max_pixels=max_pixels)
-        case Image.Image():
-            return read_image(picture)
-        case np.ndarray():
-            return _read_array(picture)
-    raise TypeError(f"a picture is a path, bytes, a Pillow image or an array, not {type(picture)}")
-
-
-def _read_array(array: Uint8Array) -> Picture:
-    right_shape = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if array.dtype != np.uint8 or not right_shape or array.size == 0:
-        raise ShapeError(
-            "expected a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4), "
-            f"got {array.dtype} {array.shape}"
-        )
-    if array.ndim == 2:
-        grey = np.repeat(array[..., None], 3, axis=2)
-        return Picture(name="<array>", rgb=grey, colours=GreyColours())
-    alpha = array[..., 3] if array.shape[2] == 4 else None
-    return Picture(name="<array>", rgb=np.ascontiguousarray(array[..., :3]), alpha=alpha)

@@ -184,3 +184,14 @@ def test_remarks_of_the_library_are_shown(monkeypatch, capsys):
     monkeypatch.setattr("toonbox.engine.style.style_names", remarks)
     assert exit_of("styles") == 0
     assert "toonbox: x.gif: a remark\n" in capsys.readouterr().err
+
+
+def test_ray_takes_no_pipe_and_an_address_only_goes_with_it(capsys):
+    for arguments, reason in (
+        (["a.jpg", "--address", "auto"], "--address is for --engine ray"),
+        (["a.jpg", "-o", "-", "--engine", "ray"], "a pipe goes through this machine alone"),
+    ):
+        with pytest.raises(SystemExit) as exit:
+            main(arguments)
+        assert exit.value.code == 2
+        assert reason in capsys.readouterr().err

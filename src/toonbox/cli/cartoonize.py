@@ -1,5 +1,8 @@
 """`toonbox PHOTO...`: photos into cartoons beside them."""
 
+import sys
+from contextlib import nullcontext, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,9 +11,10 @@ import typer
 from toonbox.cli.outcomes import Outcomes, interruptible, summed_up
 from toonbox.cli.photos import (
     MAX_PIXELS,
+    Address,
     AsJson,
-    Engine,
-    EngineName,
+    EngineOrRay,
+    EngineOrRayName,
     Exclude,
     Force,
     Format,
@@ -33,6 +37,7 @@ from toonbox.cli.photos import (
 )
 from toonbox.cli.pipe import cartoonize_pipe, check_pipe, is_piped
 from toonbox.cli.targets import Plan
+from toonbox.errors import UsageError
 
 if TYPE_CHECKING:
     from toonbox.engine.stylize import Look
@@ -73,7 +78,8 @@ def cartoonize(
     include: Include = None,
     exclude: Exclude = None,
     max_pixels: MaxPixels = MAX_PIXELS,
-    engine: EngineName = Engine.auto,
+    engine: EngineOrRayName = EngineOrRay.auto,
+    address: Address = None,
     threads: Threads = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
@@ -110,7 +116,12 @@ def cartoonize(
         "lossless": lossless,
         "metadata": metadata.value,
     }
+    on_ray = engine is EngineOrRay.ray
+    if address and not on_ray:
+        raise UsageError("--address is for --engine ray")
     if is_piped(photos, output):
+        if on_ray:
+            raise UsageError("a pipe goes through this machine alone, without --engine ray")
         check_pipe(photos, output, as_json)
         loaded = load_style(style, engine=engine.value, threads=threads)
         cartoonize_pipe(
@@ -126,24 +137,25 @@ def cartoonize(
     several = len(photos) > 1 or photos[0].is_dir()
     plan = Plan(output, force, include or [], exclude or [], format)
     plan.add_all(photos, several)
-    loaded = load_style(style, engine=engine.value, threads=threads)
-    outcomes = Outcomes(as_json)
+    if on_ray:
+        from toonbox.distributed import cartoonize_tasks, start_ray
+
+        start_ray(address)
+        work = partial(cartoonize_tasks, plan.tasks, style, workers=jobs, threads=threads or 1)
+    else:
+        loaded = load_style(style, engine=engine.value, threads=threads)
+        work = partial(cartoonize_files, plan.tasks, loaded, jobs=jobs)
+    outcomes = Outcomes(as_json, sys.stdout if on_ray else None)
     with (
+        # Ray tells on standard output of workers that have ended.
+        redirect_stdout(sys.stderr) if on_ray else nullcontext(),
         summed_up(outcomes, several),
         progress("Cartoonizing", len(plan.tasks)) as advance,
         interruptible(several) as stop,
     ):
         for outcome in plan.settled:
             outcomes.tell(outcome)
-        for outcome in cartoonize_files(
-            plan.tasks,
-            loaded,
-            jobs=jobs,
-            max_pixels=max_pixels,
-            saving=saving,
-            stop=stop,
-            **look,
-        ):
+        for outcome in work(max_pixels=max_pixels, saving=saving, stop=stop, **look):
             outcomes.tell(outcome)
             advance()
     if outcomes.failed:

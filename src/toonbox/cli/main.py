@@ -1,5 +1,6 @@
 """The command `toonbox`: its commands, and one place that maps errors to exit codes."""
 
+import io
 import logging
 import sys
 import warnings
@@ -93,6 +94,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: what follows the command's name; None for the process's own.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may be anything; standard error is so already.
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(handlers=[_Notes()], force=True)
     # Pillow warns about damaged metadata of pictures that it reads all the same.
     warnings.filterwarnings("ignore", module="PIL")

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 class Outcomes:
-    """What became of the pictures so far."""
+    """What became of the pictures so far; told on `stream`, or wherever standard output leads."""
 
-    def __init__(self, as_json: bool) -> None:
-        self.as_json = as_json
+    def __init__(self, as_json: bool, stream: TextIO | None = None) -> None:
+        self.as_json, self.stream = as_json, stream
         self.counts: Counter[str] = Counter()
         self.failed: list[Outcome] = []
 
@@ -31,9 +31,9 @@ class Outcomes:
         if outcome.status == "failed":
             self.failed.append(outcome)
         if self.as_json:
-            typer.echo(json.dumps(_as_dict(outcome)))
+            typer.echo(json.dumps(_as_dict(outcome)), self.stream)
         elif outcome.status == "ok":
-            typer.echo(f"{outcome.source} -> {outcome.target}")
+            typer.echo(f"{outcome.source} -> {outcome.target}", self.stream)
 
     def forget(self, sources: Collection[Path]) -> None:
         """Take failures back, of pictures that are tried again."""
@@ -60,8 +60,10 @@ def summed_up(outcomes: Outcomes, several: bool = True) -> Iterator[None]:
 def interruptible(patient: bool = True) -> Iterator[Callable[[], bool]]:
     """Give what tells whether Ctrl-C was pressed, so that what is begun can be finished.
 
+    The second one ends the process at once.
+
     Args:
-        patient: False leaves Ctrl-C as it is; so does the second one in any case.
+        patient: False leaves Ctrl-C as it is.
     Raises:
         KeyboardInterrupt: at the end of the block, if it was pressed.
     """
@@ -69,12 +71,12 @@ def interruptible(patient: bool = True) -> Iterator[Callable[[], bool]]:
 
     def ask(*_: Any) -> None:
         nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
         asked = True
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+    before = signal.getsignal(signal.SIGINT)
     ours = threading.current_thread() is threading.main_thread()
-    usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    usual = before in (signal.SIG_DFL, signal.default_int_handler)
     if not (patient and ours and usual):
         yield lambda: False
         return
@@ -82,7 +84,7 @@ def interruptible(patient: bool = True) -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: asked
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, before)
     if asked:
         raise KeyboardInterrupt
 

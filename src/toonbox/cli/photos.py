@@ -26,6 +26,16 @@ class Engine(StrEnum):
     cuda = "cuda"
 
 
+class EngineOrRay(StrEnum):
+    """The same, or where it runs."""
+
+    auto = "auto"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+    cuda = "cuda"
+    ray = "ray"
+
+
 class Keep(StrEnum):
     """What becomes of EXIF, XMP, IPTC, resolution and comments."""
 
@@ -125,6 +135,21 @@ Exclude = Annotated[
     ),
 ]
 EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the network.")]
+EngineOrRayName = Annotated[
+    EngineOrRay,
+    typer.Option(
+        "--engine",
+        help="What runs the network; with ray, workers of a Ray cluster, each with the best "
+        "engine it has.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT|auto",
+        help="Of the cluster, with --engine ray. Default: workers on this machine only.",
+    ),
+]
 Threads = Annotated[
     int | None,
     typer.Option(min=1, help="Threads for the network. Default: one for each core."),

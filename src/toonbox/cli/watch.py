@@ -1,6 +1,7 @@
 """`toonbox watch DIR -o DIR`: the pictures of a folder as they arrive."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,13 +117,13 @@ def watch(
     arrivals, outcomes = Arrivals(settle), Outcomes(as_json)
     typer.echo(f"watching {folder}, until Ctrl-C", err=True)
     try:
-        while True:
-            plan = Plan(str(output), False, include or [], exclude or [], format)
-            plan.add_folder(folder)
-            _tell_new(outcomes, plan.settled)
-            tasks = arrivals.complete(plan, time.monotonic())
-            outcomes.forget({task.source for task in tasks})
-            with interruptible() as stop:
+        with interruptible() as stop:
+            while not stop():
+                plan = Plan(str(output), False, include or [], exclude or [], format)
+                plan.add_folder(folder)
+                _tell_new(outcomes, plan.settled)
+                tasks = arrivals.complete(plan, time.monotonic())
+                outcomes.forget({task.source for task in tasks})
                 for outcome in cartoonize_files(
                     tasks,
                     loaded,
@@ -133,7 +134,7 @@ def watch(
                     **look,
                 ):
                     _tell(outcomes, outcome)
-            time.sleep(interval)
+                _pause(interval, stop)
     except KeyboardInterrupt:
         outcomes.sum_up()
     if outcomes.failed:
@@ -182,6 +183,13 @@ class Arrivals:
         self._begun = {source: self._begun[source] for source in stamps if source in self._begun}
         self._begun |= settled
         return [tasks[source] for source in settled]
+
+
+def _pause(seconds: float, stop: Callable[[], bool]) -> None:
+    """Sleep, in pieces: a signal whose handler returns does not end a sleep."""
+    until = time.monotonic() + seconds
+    while not stop() and (left := until - time.monotonic()) > 0:
+        time.sleep(min(left, 0.1))
 
 
 def _stamp(picture: Path) -> Stamp | None:

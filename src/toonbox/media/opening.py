@@ -42,13 +42,16 @@ _pillow_limit = threading.Lock()
 
 
 def open_stream(source: bytes | Path, name: str) -> BinaryIO:
-    """Open a file, or what is in it.
+    """Open a file, or what is in it; a pipe is read to its end.
 
     Raises:
         PictureError: missing, a folder, or not readable.
     """
     try:
         stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        if not stream.seekable():
+            with stream:
+                return io.BytesIO(stream.read())
     except FileNotFoundError as error:
         raise PictureError(f"{name}: no such file") from error
     except OSError as error:

@@ -1,0 +1,289 @@
+"""Pictures of any kind into cartoons of the same kind, one or many: the door for Python."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar, Unpack, overload
+
+import numpy as np
+from PIL import Image
+
+from toonbox.batch import overlapped
+from toonbox.engine import stylize
+from toonbox.engine.style import DEFAULT_STYLE, Card, find_style
+from toonbox.engine.stylize import Look, Resolution
+from toonbox.errors import ShapeError, UsageError
+from toonbox.media.animation import Animation
+from toonbox.media.colour import GreyColours
+from toonbox.media.encoding import to_image
+from toonbox.media.images import MAX_PIXELS, Picture, decode, read_image
+from toonbox.media.metadata import Keep
+from toonbox.picture import Saving, draw, encode_cartoon, read_photo
+from toonbox.pixels import PhotoArray, Uint8Array, Uint16Array
+
+# What gives images, and what gives more of its own kind.
+Shown = TypeVar("Shown", bound=str | Path | Image.Image)
+Same = TypeVar("Same", bytes, Uint8Array, Uint16Array)
+
+
+class Options(Look, total=False):
+    """What `cartoonize` can be told about any picture."""
+
+    max_pixels: int
+    metadata: Keep
+    jobs: int | None
+
+
+class SavingOptions(Options, total=False):
+    """What it can be told about bytes, which it writes; arrays have no use for all this."""
+
+    format: str | None
+    quality: int | None
+    lossless: bool
+
+
+class Style:
+    """A style ready for use; call it with pictures. Safe to share between threads."""
+
+    def __init__(self, network: stylize.Style) -> None:
+        self._network = network
+
+    @property
+    def card(self) -> Card:
+        """What the style says about itself: name, knobs, licence."""
+        return self._network.card
+
+    @overload
+    def __call__(self, picture: Shown, **options: Unpack[Options]) -> Image.Image: ...
+    @overload
+    def __call__(self, picture: Same, **options: Unpack[SavingOptions]) -> Same: ...
+    @overload
+    def __call__(self, picture: list[Shown], **options: Unpack[Options]) -> list[Image.Image]: ...
+    @overload
+    def __call__(self, picture: list[Same], **options: Unpack[SavingOptions]) -> list[Same]: ...
+    @overload
+    def __call__(
+        self, picture: Iterator[Shown], **options: Unpack[Options]
+    ) -> Iterator[Image.Image]: ...
+    @overload
+    def __call__(
+        self, picture: Iterator[Same], **options: Unpack[SavingOptions]
+    ) -> Iterator[Same]: ...
+    def __call__(self, picture: Any, **options: Any) -> Any:
+        """Turn pictures into cartoons; all as in `cartoonize`."""
+        return cartoonize(picture, style=self, **options)
+
+
+def load_style(
+    name_or_folder: str | Path = DEFAULT_STYLE,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+) -> Style:
+    """Load a style, to be used as often as wanted.
+
+    Args:
+        name_or_folder: name of a style, or its folder.
+        engine: `onnxruntime`, `openvino`, `cuda`, or `auto` for the best there is.
+        threads: to compute with; None takes one for each core this process may use.
+    Raises:
+        StyleError: missing or damaged.
+        UsageError: no such engine, or less than one thread.
+        MissingExtraError: the engine is not installed; says what to install.
+    """
+    return Style(stylize.load_style(name_or_folder, engine=engine, threads=threads))
+
+
+@overload
+def cartoonize(
+    picture: Shown, *, style: str | Path | Style = ..., **options: Unpack[Options]
+) -> Image.Image: ...
+@overload
+def cartoonize(
+    picture: Same, *, style: str | Path | Style = ..., **options: Unpack[SavingOptions]
+) -> Same: ...
+@overload
+def cartoonize(
+    picture: list[Shown], *, style: str | Path | Style = ..., **options: Unpack[Options]
+) -> list[Image.Image]: ...
+@overload
+def cartoonize(
+    picture: list[Same], *, style: str | Path | Style = ..., **options: Unpack[SavingOptions]
+) -> list[Same]: ...
+@overload
+def cartoonize(
+    picture: Iterator[Shown], *, style: str | Path | Style = ..., **options: Unpack[Options]
+) -> Iterator[Image.Image]: ...
+@overload
+def cartoonize(
+    picture: Iterator[Same], *, style: str | Path | Style = ..., **options: Unpack[SavingOptions]
+) -> Iterator[Same]: ...
+def cartoonize(
+    picture: Any,
+    *,
+    style: str | Path | Style = DEFAULT_STYLE,
+    strength: float = 1.0,
+    resolution: Resolution = None,
+    surface: float | None = None,
+    structure: float | None = None,
+    texture: float | None = None,
+    max_pixels: int = MAX_PIXELS,
+    format: str | None = None,
+    quality: int | None = None,
+    lossless: bool = False,
+    metadata: Keep = "keep",
+    jobs: int | None = None,
+) -> Any:
+    """Turn photos into cartoons of the same size.
+
+    Args:
+        picture: a file's path; a file's bytes; a Pillow image of any mode; or an array of uint8 or
+            uint16 and shape (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, in sRGB. Bytes of an animation
+            give an animation; a path gives the first frame, with a message in the log, and an
+            animated Pillow image the frame it is at: one Pillow image has no room for more. Or
+            many of these: a list, or an iterator, of which a few are taken ahead.
+        style: a style's name, its folder, or what `load_style` returned. A style named here stays
+            loaded for the next call.
+        strength: 0..1, from the photo itself to the full cartoon.
+        resolution: the short side, in pixels, at which the network works; "native" for the
+            picture's own; None for the style's.
+        surface: 0..2, for styles with this knob: more of it paints with a smoother brush; None for
+            1, as trained. `toonbox styles` lists each style's knobs.
+        structure: the same; more of it makes flatter and fewer areas of colour.
+        texture: the same; more of it draws stronger outlines.
+        max_pixels: the largest width times height that is read from a path or bytes; all frames of
+            an animation count together.
+        format: what to write for bytes: jpeg, png, webp, avif, tiff, bmp, gif or ppm; None for the
+            picture's own. This and the next two are for bytes only.
+        quality: 1..100, of JPEG, WebP and AVIF; None for 95.
+        lossless: keep every value, or fail.
+        metadata: "keep", "strip" or "no-gps": EXIF, XMP, IPTC, resolution and comments.
+        jobs: of many pictures, how many to read, and how many to write, while the network works on
+            another; None for one on each core.
+    Returns:
+        A Pillow image (RGB, or L if the picture is grey, with alpha RGBA or LA) for a path or an
+        image; bytes in the same format for bytes (JPEG for HEIC and PNG for others that cannot be
+        written); an array of the same shape and type for an array. All are in the colours of the
+        picture: an image carries the picture's profile. Bytes keep the 16 bits of PNG and TIFF. A
+        list of these for a list, an iterator for an iterator, in the same order.
+    Raises:
+        PictureError: the picture cannot be read.
+        StyleError: there is no such style, or it is damaged.
+        ShapeError: the array is not of a shape and type above.
+        UsageError: an option is out of range or of no use, or a knob that the style does not have.
+        OutputError: the bytes' format cannot hold the result.
+        All of these name the picture. An iterator first gives the cartoons of those before it, and
+        then has come to its end. A list gives none.
+    """
+    look: Look = {
+        "strength": strength,
+        "resolution": resolution,
+        "surface": surface,
+        "structure": structure,
+        "texture": texture,
+    }
+    saving: Saving = {
+        "format": format,
+        "quality": quality,
+        "lossless": lossless,
+        "metadata": metadata,
+    }
+    way = _Way(_network(style), look, saving, max_pixels)
+    if not isinstance(picture, list | Iterator):
+        work = way.read((picture, ""))
+        way.draw(work)
+        return way.give(work)
+    many = ((one, f" {number}") for number, one in enumerate(picture))
+    cartoons = overlapped(many, way.read, way.draw, way.give, jobs)
+    return list(cartoons) if isinstance(picture, list) else cartoons
+
+
+@dataclass
+class _Work:
+    """A picture on its way, what it came as, and the format for it if it is bytes."""
+
+    kind: type
+    photo: Picture | Animation
+    format: str
+    cartoon: PhotoArray | bytes | None = None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The three steps of every picture, and what they have been told."""
+
+    network: stylize.Style
+    look: Look
+    saving: Saving
+    max_pixels: int
+
+    def read(self, numbered: tuple[Any, str]) -> _Work:
+        picture, number = numbered
+        if isinstance(picture, bytes):
+            name = f"<bytes{number}>"
+            limit = self.max_pixels
+            return _Work(
+                bytes, *read_photo(picture, None, self.saving, max_pixels=limit, name=name)
+            )
+        told = self.saving
+        if told.get("format") or told.get("quality") is not None or told.get("lossless"):
+            raise UsageError("format, quality and lossless are for bytes; say them when you save")
+        photo = _read(picture, number, self.max_pixels)
+        metadata = photo.metadata.kept(told.get("metadata", "keep"))
+        return _Work(type(picture), replace(photo, metadata=metadata), "")
+
+    def draw(self, work: _Work) -> None:
+        work.cartoon = draw(work.photo, work.format, self.network, self.saving, **self.look)
+
+    def give(self, work: _Work) -> Image.Image | bytes | PhotoArray:
+        photo, cartoon = work.photo, work.cartoon
+        assert cartoon is not None
+        if work.kind is bytes:
+            return encode_cartoon(photo, cartoon, work.format, self.saving)
+        assert isinstance(photo, Picture)
+        assert not isinstance(cartoon, bytes)
+        if issubclass(work.kind, np.ndarray):
+            return _to_array(photo, cartoon)
+        return to_image(photo, cartoon)
+
+
+def _network(style: str | Path | Style) -> stylize.Style:
+    return style._network if isinstance(style, Style) else _loaded(find_style(style).resolve())
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(folder: Path) -> stylize.Style:
+    return stylize.load_style(folder)
+
+
+def _read(picture: Any, number: str, max_pixels: int) -> Picture:
+    match picture:
+        case str() | Path():
+            return decode(Path(picture), max_pixels=max_pixels)
+        case Image.Image():
+            return read_image(picture, f"<image{number}>")
+        case np.ndarray():
+            return _read_array(picture, f"<array{number}>")
+    raise TypeError(
+        f"a picture{number} is a path, bytes, a Pillow image or an array, not {type(picture)}"
+    )
+
+
+def _read_array(array: PhotoArray, name: str) -> Picture:
+    right_shape = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype not in (np.uint8, np.uint16) or not right_shape or array.size == 0:
+        raise ShapeError(
+            f"{name}: expected uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4), "
+            f"got {array.dtype} {array.shape}"
+        )
+    if array.ndim == 2:
+        return Picture(name, np.repeat(array[..., None], 3, axis=2), colours=GreyColours())
+    alpha = array[..., 3] if array.shape[2] == 4 else None
+    return Picture(name, np.ascontiguousarray(array[..., :3]), alpha)
+
+
+def _to_array(photo: Picture, cartoon: PhotoArray) -> PhotoArray:
+    if photo.grey:
+        return np.ascontiguousarray(cartoon[..., 0])
+    return cartoon if photo.alpha is None else np.dstack([cartoon, photo.alpha])

@@ -1,0 +1,285 @@
+"""Links, odd names, full and read-only disks, and runs that are stopped at any moment."""
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from picture_files import file_of
+from toonbox.engine.stylize import load_style
+from toonbox.errors import PictureError
+from toonbox.media import images
+from toonbox.media.images import decode
+
+RGB = np.random.default_rng(1).integers(0, 256, (20, 26, 3), dtype=np.uint8)
+PNG = file_of(Image.fromarray(RGB))
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def cartoon(style_folder):
+    return load_style(style_folder)(RGB)
+
+
+def start(style_folder, *arguments, **options):
+    """Start the real command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "toonbox", *arguments, "--style", str(style_folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_links_to_pictures(toonbox, here, cartoon):
+    (here / "real.png").write_bytes(PNG)
+    (here / "link.png").symlink_to("real.png")
+    (here / "nowhere.png").symlink_to("gone.png")
+    (here / "ring.png").symlink_to("ring.png")
+    code, output, errors = toonbox("link.png", "nowhere.png", "ring.png", "-o", "out")
+    assert (code, output) == (1, "link.png -> out/link.toon.png\n")
+    assert errors.splitlines() == [
+        "toonbox: nowhere.png: no such file",
+        "toonbox: ring.png: cannot be read: Too many levels of symbolic links",
+        "1 done, 2 failed",
+    ]
+    np.testing.assert_array_equal(decode(here / "out" / "link.toon.png").rgb, cartoon)
+
+
+def test_a_link_in_the_place_of_the_cartoon_is_replaced_and_not_followed(toonbox, here, cartoon):
+    (here / "photo.png").write_bytes(PNG)
+    for place in ("photo.png", "gone.png"):
+        out = here / "out.png"
+        out.unlink(missing_ok=True)
+        out.symlink_to(place)
+        if place == "photo.png":  # it is there: only with --force
+            assert toonbox("photo.png", "-o", "out.png")[0] == 1
+        assert toonbox("photo.png", "-o", "out.png", "--force")[0] == 0
+        assert not out.is_symlink()
+        np.testing.assert_array_equal(decode(out).rgb, cartoon)
+        assert (here / "photo.png").read_bytes() == PNG
+        assert not (here / "gone.png").exists()
+
+
+def test_an_output_folder_that_is_a_link(toonbox, here):
+    (here / "photo.png").write_bytes(PNG)
+    (here / "real").mkdir()
+    (here / "link").symlink_to("real", target_is_directory=True)
+    assert toonbox("photo.png", "-o", "link")[0] == 0
+    assert names(here / "real") == ["photo.toon.png"]
+
+
+def test_what_is_no_file_is_never_replaced(toonbox, here):
+    (here / "photo.png").write_bytes(PNG)
+    os.mkfifo(here / "pipe.png")
+    (here / "folder.png").mkdir()
+    for place in ("pipe.png", "/dev/null"):
+        code, _, errors = toonbox("photo.png", "-o", place, "--force")
+        assert code == 1
+        assert f"{place} cannot be written: it is there and is not a file" in errors
+    assert names(here) == ["folder.png", "photo.png", "pipe.png"]
+
+
+def test_up_and_down_the_tree(toonbox, here):
+    (here / "album" / "x").mkdir(parents=True)
+    (here / "album" / "x" / "a.png").write_bytes(PNG)
+    code, output, _ = toonbox("album/../album/x/..", "-o", "new/../out")
+    assert (code, output) == (0, "album/../album/x/../x/a.png -> new/../out/x/a.toon.png\n")
+    assert names(here / "out" / "x") == ["a.toon.png"]
+
+
+NAMES = [
+    b"\xff\xfe.png",
+    b"two\nlines.png",
+    b"-o.png",
+    b"\x1b[31m.png",
+    b" .png",
+    b"l" * 246 + b".png",
+]
+
+
+def test_odd_names(toonbox, here):
+    (here / "album").mkdir()
+    for name in NAMES:
+        with open(os.path.join(b"album", name), "wb") as file:  # noqa: PTH118, PTH123
+            file.write(PNG)
+    for arguments in ([], ["--json", "--force"]):
+        code, _, errors = toonbox("album", "-o", "out", *arguments)
+        assert (code, errors) == (0, f"{len(NAMES)} done, 0 failed\n")
+    toons = {name[:-4] + b".toon.png" for name in NAMES}
+    assert set(os.listdir(b"out")) == toons  # noqa: PTH208
+
+
+def test_a_name_too_long_for_its_cartoon_is_a_failure(toonbox, here):
+    (here / ("l" * 250 + ".png")).write_bytes(PNG)
+    (here / "a.png").write_bytes(PNG)
+    code, _, errors = toonbox(".", "-o", "out")
+    assert code == 1
+    assert "cannot be written: File name too long" in errors
+    assert names(here / "out") == ["a.toon.png"]
+
+
+def test_a_pipe_with_a_name(here, style_folder, cartoon):
+    os.mkfifo(here / "pipe.png")
+    process = start(style_folder, "pipe.png", "-o", "out.png")
+    (here / "pipe.png").write_bytes(PNG)
+    assert process.wait(120) == 0, process.stderr.read()
+    np.testing.assert_array_equal(decode(here / "out.png").rgb, cartoon)
+
+
+@pytest.mark.parametrize("format", ["PNG", "BMP", "TIFF", "JPEG", "WEBP", "PPM"])
+@pytest.mark.parametrize("change", ["shorter", "other"])
+def test_a_file_that_changes_while_it_is_read(format, change, here, monkeypatch):
+    large = np.random.default_rng(2).integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    (here / "photo").write_bytes(file_of(Image.fromarray(large), format))
+    real = images.load
+
+    def changed(*arguments):
+        if change == "shorter":
+            os.truncate(here / "photo", 600)
+        else:
+            (here / "photo").write_bytes(file_of(Image.fromarray(large[:50, :40]), format))
+        return real(*arguments)
+
+    monkeypatch.setattr(images, "load", changed)
+    if format == "WEBP":  # read whole with its header
+        np.testing.assert_array_equal(decode(here / "photo").rgb.shape, large.shape)
+    else:
+        with pytest.raises(PictureError, match=r"photo: (ends before|is damaged)"):
+            decode(here / "photo")
+
+
+def test_a_deep_file_that_changes_between_its_two_readings(here, monkeypatch):
+    values = np.random.default_rng(2).integers(0, 65536, (200, 300), dtype=np.uint16)
+    deep = np.repeat(values[..., None], 3, axis=2)
+    cv2.imwrite("deep.png", deep)
+    real, opened = images.open_image, []
+
+    def changed(stream, name, max_pixels):
+        if opened:
+            cv2.imwrite("deep.png", deep[:50])
+        opened.append(name)
+        return real(stream, name, max_pixels)
+
+    monkeypatch.setattr(images, "open_image", changed)
+    with pytest.raises(PictureError, match=r"deep\.png: "):
+        decode(here / "deep.png")
+    assert len(opened) == 2
+
+
+@pytest.fixture
+def disk(here):
+    """Mount a small disk of memory."""
+    folder = here / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def album(here, count=4, size=(300, 200)):
+    """Make pictures that fill about 180 kB each as PNG."""
+    (here / "album").mkdir()
+    for number in range(count):
+        random = np.random.default_rng(number)
+        rgb = random.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        Image.fromarray(rgb).save(here / "album" / f"{number}.png")
+
+
+def test_full_disk(toonbox, here, disk):
+    album(here)
+    code, _, errors = toonbox("album", "-o", "disk")
+    assert code == 1
+    assert "1 done, 3 failed" in errors
+    assert errors.count("cannot be written: No space left on device") == 3
+    (written,) = disk.iterdir()
+    assert decode(written).rgb.shape == (200, 300, 3)
+    code, _, errors = toonbox("album", "-o", "elsewhere")
+    assert (code, errors) == (0, "4 done, 0 failed\n")
+
+
+def test_read_only_disk(toonbox, here, disk):
+    (here / "photo.png").write_bytes(PNG)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    code, _, errors = toonbox("photo.png", "-o", "disk/new/out.png")
+    assert code == 1
+    assert errors == (
+        "toonbox: photo.png: disk/new/out.png cannot be written: Read-only file system\n"
+    )
+    assert names(disk) == []
+
+
+def test_a_limit_on_file_sizes(here, style_folder):
+    """The same as a full disk, but needs no rights."""
+    album(here, count=2)
+    limit = (100_000, 100_000)
+    process = start(
+        style_folder,
+        *("album", "-o", "out"),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+    )
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert errors.count(b"cannot be written: File too large") == 2
+    assert names(here / "out") == []
+
+
+SIGNALS = {
+    "ctrl-c": (signal.SIGINT,),
+    "ctrl-c twice": (signal.SIGINT, signal.SIGINT),
+    "terminated": (signal.SIGTERM,),
+    "killed": (signal.SIGKILL,),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", SIGNALS)
+def test_stopped_at_any_moment(how, here, style_folder):
+    """Whenever it is, files with final names are whole; the next run leaves nothing else."""
+    album(here, count=3, size=(900, 700))
+
+    def begin():
+        return start(
+            style_folder,
+            *("album", "-o", "out", "--force"),
+            # Where the tests run in the background, children inherit that Ctrl-C is ignored.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+
+    began = time.monotonic()
+    assert begin().wait(120) == 0
+    usual = time.monotonic() - began
+    chance = random.Random(how)
+    for moment in range(5):
+        for path in (here / "out").glob("[0-9]*"):
+            path.unlink()
+        process = begin()
+        time.sleep(usual * (moment + chance.random()) / 5)
+        for number in SIGNALS[how]:
+            process.send_signal(number)
+        process.communicate(timeout=120)  # it never hangs
+        for path in (here / "out").glob("[0-9]*"):
+            assert decode(path).rgb.shape == (700, 900, 3)
+    assert begin().wait(120) == 0
+    assert names(here / "out") == ["0.toon.png", "1.toon.png", "2.toon.png"]

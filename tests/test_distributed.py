@@ -1,0 +1,210 @@
+"""On a local cluster of two workers; Ray takes its time to start."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from picture_files import file_of
+from toonbox import distributed
+from toonbox.batch import Task
+from toonbox.engine.stylize import load_style
+from toonbox.errors import MissingExtraError, UsageError
+from toonbox.media.images import decode
+
+ray = pytest.importorskip("ray", reason="the extra ray is not installed")
+ray_data = pytest.importorskip("ray.data")
+
+pytestmark = pytest.mark.slow
+
+
+def photos(folder, count, size=(80, 60)):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        random = np.random.default_rng(number)
+        rgb = random.integers(0, 256, (*size[::-1], 3), dtype=np.uint8)
+        Image.fromarray(rgb).save(folder / f"{number:02}.png")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    distributed.start_ray()
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def style_folder(tiny_style, tmp_path_factory):
+    return tiny_style(to=tmp_path_factory.mktemp("styles"))
+
+
+def test_a_dataset_of_files_into_parquet(cluster, style_folder, tmp_path):
+    paths = photos(tmp_path / "in", 3)
+    (tmp_path / "in" / "bad.png").write_bytes(b"hello")
+    dataset = ray_data.read_binary_files(str(tmp_path / "in"), include_paths=True)
+    cartoons = distributed.cartoonize_dataset(
+        dataset, style_folder, saving={"format": "webp", "lossless": True}, strength=0.5
+    )
+    cartoons.write_parquet(str(tmp_path / "out"))
+    rows = ray_data.read_parquet(str(tmp_path / "out")).take_all()
+    found = {Path(row["path"]).name: row for row in rows}
+    assert sorted(found) == ["00.png", "01.png", "02.png", "bad.png"]
+    bad = found.pop("bad.png")
+    assert bad["cartoon"] == b""
+    assert bad["error"].endswith("bad.png: is text, not a picture")
+    style = load_style(style_folder)
+    for path in paths:
+        row = found[path.name]
+        assert row["error"] == ""
+        expected = style(decode(path).rgb, strength=0.5)
+        np.testing.assert_array_equal(decode(row["cartoon"]).rgb, expected)
+
+
+def test_a_dataset_of_images(cluster, style_folder, tmp_path):
+    paths = photos(tmp_path / "in", 2)
+    dataset = ray_data.read_images(str(tmp_path / "in"), include_paths=True)
+    rows = distributed.cartoonize_dataset(dataset, style_folder).take_all()
+    found = {Path(row["path"]).name: row["cartoon"] for row in rows}
+    for path in paths:
+        expected = load_style(style_folder)(decode(path).rgb)
+        np.testing.assert_array_equal(found[path.name], expected)
+
+
+def test_one_place_of_a_storage_into_another(cluster, style_folder, tmp_path):
+    photos(tmp_path / "in" / "x", 2)
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"")
+    (tmp_path / "in" / "notes.txt").write_text("no picture")
+    places = [(tmp_path / name).as_uri() for name in ("in", "out")]
+    rows = list(distributed.cartoonize_storage(*places, style_folder))
+    told = {row["target"].removeprefix(places[1]): row["status"] for row in rows}
+    assert told == {"/bad.toon.jpg": "failed", "/x/00.toon.png": "ok", "/x/01.toon.png": "ok"}
+    assert decode(tmp_path / "out" / "x" / "01.toon.png").rgb.shape == (60, 80, 3)
+    (again,) = distributed.cartoonize_storage(*places, style_folder)
+    assert again["error"].endswith("/bad.jpg: is empty")
+
+
+class Poisoned(distributed._FileWorker):
+    """One picture ends whatever worker gets it."""
+
+    def __call__(self, row):
+        if row["source"].endswith("01.png"):
+            os.abort()
+        return super().__call__(row)
+
+
+def test_a_picture_that_ends_its_workers_is_a_failure(cluster, style_folder, tmp_path, monkeypatch):
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(distributed, "_FileWorker", Poisoned)
+    paths = photos(tmp_path / "in", 5)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "04.png").write_bytes(b"mine")
+    tasks = [Task(path, tmp_path / "out" / path.name) for path in paths]
+    outcomes = {one.source.name: one for one in distributed.cartoonize_tasks(tasks, style_folder)}
+    assert len(outcomes) == 5
+    statuses = [outcomes[f"{number:02}.png"].status for number in range(5)]
+    assert statuses == ["ok", "failed", "ok", "ok", "failed"]
+    assert "the worker that had it ended, 3 times" in str(outcomes["01.png"].error)
+    assert "exists already" in str(outcomes["04.png"].error)
+    assert (tmp_path / "out" / "04.png").read_bytes() == b"mine"
+
+
+def test_wrong_options_are_told_before_anything_is_done(cluster, style_folder, tmp_path):
+    task = Task(*photos(tmp_path / "in", 1), tmp_path / "out.png")
+    with pytest.raises(UsageError, match="no knob texture"):
+        list(distributed.cartoonize_tasks([task], style_folder, texture=1))
+
+
+def descendants(ancestor):
+    """Find the processes below one, by /proc."""
+    parents = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rpartition(")")[2].split()
+        except OSError:  # ended in the meantime
+            continue
+        parents[int(status.parent.name)] = int(fields[1])
+    found = {ancestor}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+def workers_of(process):
+    named = {}
+    for number in descendants(process.pid):
+        try:
+            named[number] = Path(f"/proc/{number}/cmdline").read_bytes()
+        except OSError:
+            continue
+    # What a worker itself starts has its name too, and stays in its group.
+    groups = {number: os.getpgid(number) for number, name in named.items() if b"_FileWork" in name}
+    return [number for number, group in groups.items() if number == group]
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers by /proc")
+def test_a_worker_killed_on_the_way_loses_and_doubles_nothing(style_folder, tmp_path):
+    paths = photos(tmp_path / "in", 60, size=(700, 500))
+    (tmp_path / "in" / "bad.png").write_bytes(b"")
+    command = [sys.executable, "-m", "toonbox", "in", "-o", "out", "--engine", "ray", "--json"]
+    process = subprocess.Popen(
+        [*command, "--style", str(style_folder), "--jobs", "2"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = [process.stdout.readline() for _ in range(3)]
+        workers = workers_of(process)
+        assert len(workers) == 2
+        os.kill(workers[0], signal.SIGKILL)
+        lines += process.stdout.readlines()
+        errors = process.stderr.read()
+        assert process.wait(300) == 1, errors
+    finally:
+        process.terminate()
+    told = [json.loads(line) for line in lines]
+    assert sorted(Path(one["input"]).name for one in told) == [
+        *(path.name for path in paths),
+        "bad.png",
+    ]
+    assert [one["input"] for one in told if one["status"] == "failed"] == ["in/bad.png"]
+    # What the killed worker had written and not told yet was found by the next one.
+    assert sum(one["status"] == "skipped" for one in told) <= 2
+    assert "toonbox: in/bad.png: is empty" in errors
+    style = load_style(style_folder)
+    for path in paths:
+        written = decode(tmp_path / "out" / f"{path.stem}.toon.png").rgb
+        np.testing.assert_array_equal(written, style(decode(path).rgb))
+    again = subprocess.run(
+        [*command, "--style", str(style_folder)], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "0 done, 60 skipped, 1 failed" in again.stderr
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert [name for name in names if not name.startswith(".")] == names[-60:]
+
+
+def test_without_the_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    with pytest.raises(MissingExtraError, match=r"toonbox\[ray\]"):
+        distributed.start_ray()
+
+
+def test_a_storage_that_is_not_a_disk(tmp_path, monkeypatch):
+    from pyarrow import fs
+
+    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    monkeypatch.setattr(distributed, "_storage", lambda place: (store, place.partition("://")[2]))
+    data = file_of(Image.new("RGB", (2, 2)))
+    assert not distributed._exists("s3://a.png")
+    distributed._write("s3://a.png", data)
+    assert distributed._exists("s3://a.png")
+    assert distributed._read("s3://a.png") == data
+    assert (tmp_path / "a.png").read_bytes() == data
