@@ -4,7 +4,7 @@ A photo has 8 bits (uint8, 255 is white) or 16 (uint16, 65535 is white). Levels 
 to on the way: [0, 255], as uint8 or, where rounding would show in 16 bits, as float32.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,29 @@ PhotoArray = npt.NDArray[Any]  # uint8 or uint16
 Levels = npt.NDArray[Any]  # uint8 or float32
 
 
+class Rows(Protocol):
+    """A photo, (H, W, 3) or (H, W), that gives its rows: an array, or a file read bit by bit."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and, if there are several, channels."""
+
+    @property
+    def dtype(self) -> Any:
+        """The type of its values: uint8 or uint16."""
+
+    def __getitem__(self, rows: slice) -> PhotoArray:
+        """Give rows; a file is read fastest from top to bottom."""
+
+
 def white(photo: PhotoArray) -> int:
     """Give the value of white: 255 or 65535."""
     return int(np.iinfo(photo.dtype).max)
 
 
 def to_levels(photo: PhotoArray) -> Levels:
-    """Map 8 bits to themselves and 16 to float32 [0, 255], any shape."""
-    return photo if white(photo) == 255 else photo * np.float32(1 / 257)
+    """Map 16 bits to float32 [0, 255], any shape; 8 bits and what is levels already stay."""
+    return photo * np.float32(1 / 257) if photo.dtype == np.uint16 else photo
 
 
 def from_levels(levels: Levels, dtype: Any) -> PhotoArray:

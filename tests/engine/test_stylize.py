@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.engine import stylize
 from toonbox.engine.session import open_session
 from toonbox.engine.stylize import Style, load_style
 from toonbox.errors import ShapeError, StyleError, UsageError
@@ -12,7 +11,7 @@ from toonbox.errors import ShapeError, StyleError, UsageError
 
 @pytest.fixture
 def style(tiny_style) -> Style:
-    return load_style(tiny_style(), engine="onnxruntime", threads=1)
+    return load_style(tiny_style(reach=32), engine="onnxruntime", threads=1)
 
 
 def photo(height: int, width: int) -> np.ndarray:
@@ -82,21 +81,17 @@ def test_resolution_changes_the_size_at_which_the_network_works(style, monkeypat
 def test_tiles_make_no_seam(style, monkeypatch: pytest.MonkeyPatch) -> None:
     original = photo(203, 331)
     whole = style(original, resolution="native")
-    monkeypatch.setattr(stylize, "TILE", 64)
-    monkeypatch.setattr(stylize, "MARGIN", 32)
     seen = []
     run = style.session.run
     monkeypatch.setattr(style.session, "run", lambda p, *k: seen.append(p.shape) or run(p, *k))
-    tiled = style(original, resolution="native")
+    tiled = Style(style.card, style.session, tile=64)(original, resolution="native")
     assert len(seen) == 4 * 6
     assert np.abs(tiled.astype(int) - whole).max() <= 1
 
 
 @pytest.mark.parametrize("size", [(3, 5000), (5000, 3), (100, 3000)])
-def test_long_pictures_keep_their_shape(style, monkeypatch: pytest.MonkeyPatch, size) -> None:
-    monkeypatch.setattr(stylize, "TILE", 128)
-    monkeypatch.setattr(stylize, "MARGIN", 32)
-    result = style(photo(*size))
+def test_long_pictures_keep_their_shape(style, size) -> None:
+    result = Style(style.card, style.session, tile=128)(photo(*size))
     assert result.shape == (*size, 3)
     assert result.flags.c_contiguous
 
@@ -130,7 +125,7 @@ def test_options_out_of_range_are_wrong_usage(style, options) -> None:
 
 @pytest.fixture
 def knobbed(tiny_style) -> Style:
-    folder = tiny_style("knobbed", knobs=("surface", "structure", "texture"))
+    folder = tiny_style("knobbed", knobs=("surface", "structure", "texture"), reach=32)
     return load_style(folder, engine="onnxruntime", threads=1)
 
 
@@ -158,12 +153,12 @@ def test_knobs_follow_the_cards_order(tiny_style) -> None:
     assert (difference[..., 1:] == 0).all()
 
 
-def test_tiles_and_larger_photos_have_knobs_too(knobbed, monkeypatch) -> None:
+def test_tiles_and_larger_photos_have_knobs_too(knobbed) -> None:
     original = photo(203, 331)
     whole = knobbed(original, resolution="native", texture=2)
-    monkeypatch.setattr(stylize, "TILE", 64)
-    monkeypatch.setattr(stylize, "MARGIN", 32)
-    tiled = knobbed(original, resolution="native", texture=2)
+    tiled = Style(knobbed.card, knobbed.session, tile=64)(
+        original, resolution="native", texture=2
+    )
     assert np.abs(tiled.astype(int) - whole).max() <= 1
     assert np.abs(knobbed(original, texture=2).astype(int) - knobbed(original)).max() > 5
 
