@@ -154,7 +154,7 @@ def _read(task: Task, saving: Saving, max_pixels: int) -> _Work:
 def _draw(work: _Work, style: Style, look: Look) -> None:
     if work.photo is not None:
         with work.step():
-            work.cartoon = cartoon_of(work.photo, style, **look)
+            work.cartoon = cartoon_of(work.photo, style, over=True, **look)
 
 
 def _write(work: _Work, saving: Saving) -> Outcome:

@@ -158,7 +158,7 @@ def cartoonize_file(
         refuse_existing(target)
     saving = saving or {}
     photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
-    write_cartoon(target, photo, cartoon_of(photo, style, **look), format, saving)
+    write_cartoon(target, photo, cartoon_of(photo, style, over=True, **look), format, saving)
 
 
 def read_photo(
@@ -191,20 +191,25 @@ def read_photo(
     return photo, format
 
 
-def cartoon_of(photo: Picture, style: Style, **look: Unpack[Look]) -> PhotoArray:
+def cartoon_of(
+    photo: Picture, style: Style, *, over: bool = False, **look: Unpack[Look]
+) -> PhotoArray:
     """Cartoonize a decoded photo: (H, W, 3), in its bits and colours.
 
     What is fully transparent stays as it is.
 
+    Args:
+        photo: as decoded.
+        style: what `load_style` returned.
+        over: write over the photo's own values, which halves the memory.
+        look: the options of `Style.__call__`.
     Raises:
         PictureError: it is too much for the memory.
         UsageError, StyleError: as in `cartoonize`.
     """
     try:
-        cartoon = style(photo.rgb, colours=photo.colours, **look)
-        if photo.alpha is not None:
-            np.copyto(cartoon, photo.rgb, where=(photo.alpha == 0)[..., None])
-        return cartoon
+        out = photo.rgb if over else None
+        return style(photo.rgb, colours=photo.colours, alpha=photo.alpha, out=out, **look)
     except MemoryError as error:
         raise PictureError(f"{photo.name}: needs more memory than there is") from error
 

@@ -4,6 +4,7 @@ A photo has 8 bits (uint8, 255 is white) or 16 (uint16, 65535 is white). Levels 
 to on the way: [0, 255], as uint8 or, where rounding would show in 16 bits, as float32.
 """
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,8 @@ Uint16Array = npt.NDArray[np.uint16]
 FloatArray = npt.NDArray[np.float32]
 PhotoArray = npt.NDArray[Any]  # uint8 or uint16
 Levels = npt.NDArray[Any]  # uint8 or float32
+
+STRIP_PIXELS = 1 << 18  # of a photo, worked on at once where the whole would take much memory
 
 
 class Rows(Protocol):
@@ -66,3 +69,11 @@ def to_uint8(signed: FloatArray) -> Uint8Array:
     """Map float [-1, 1], any shape, to uint8 [0, 255], rounded and clipped."""
     levels: Uint8Array = np.clip(np.rint((signed + 1) * np.float32(127.5)), 0, 255).astype(np.uint8)
     return levels
+
+
+def strips_of(photo: Rows) -> Iterator[slice]:
+    """Divide a photo into rows of about STRIP_PIXELS, from top to bottom."""
+    height, width = photo.shape[:2]
+    step = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, step):
+        yield slice(top, min(top + step, height))

@@ -77,7 +77,7 @@ def cartoonize_pipe(
     source = sys.stdin.buffer.read() if photo == Path(PIPE) else photo
     name = "standard input" if photo == Path(PIPE) else str(photo)
     picture, format = read_photo(source, target, saving, max_pixels=max_pixels, name=name)
-    cartoon = cartoon_of(picture, style, **look)
+    cartoon = cartoon_of(picture, style, over=True, **look)
     if target is None:
         _write_out(encode_cartoon(picture, cartoon, format, saving))
     else:

@@ -6,12 +6,11 @@ import numpy as np
 import numpy.typing as npt
 
 from toonbox.errors import ShapeError
-from toonbox.pixels import FloatArray, Levels, PhotoArray, Rows
+from toonbox.pixels import STRIP_PIXELS, FloatArray, Levels, PhotoArray, Rows
 
 RADIUS = 1
 EPS = 1e-3
-STRIP_PIXELS = 1 << 18  # of the full-size photo, worked on at once: not much memory
-CACHED_PIXELS = 1 << 15  # the same, for many operations in a row: small enough for the cache
+CACHED_PIXELS = 1 << 15  # of the photo, worked on at once: small enough for the cache
 
 Indices = npt.NDArray[np.intp]
 Neighbours = tuple[Indices, Indices, FloatArray]

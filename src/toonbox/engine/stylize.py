@@ -8,16 +8,18 @@ from typing import Any, Literal, Protocol, TypedDict, Unpack
 import numpy as np
 from PIL import Image
 
-from toonbox.engine.guided import STRIP_PIXELS, upsample
+from toonbox.engine.guided import upsample
 from toonbox.engine.session import Session, open_session
 from toonbox.engine.style import DEFAULT_STYLE, MODEL, Card, find_style, read_card
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.pixels import (
+    STRIP_PIXELS,
     FloatArray,
     Levels,
     PhotoArray,
     Rows,
     from_levels,
+    strips_of,
     to_levels,
     to_signed,
     to_uint8,
@@ -244,14 +246,6 @@ class Style:
         else:
             drawn = np.ascontiguousarray((np.clip(cartoon, -1, 1) + 1) * np.float32(127.5))
         return drawn if colours is None else colours.from_srgb(drawn)
-
-
-def strips_of(photo: Rows) -> Iterator[slice]:
-    """Divide a photo into rows of about STRIP_PIXELS."""
-    height, width = photo.shape[:2]
-    step = max(1, STRIP_PIXELS // width)
-    for top in range(0, height, step):
-        yield slice(top, min(top + step, height))
 
 
 def _reduced(photo: Rows, size: tuple[int, int]) -> Levels:
