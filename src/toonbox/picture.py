@@ -2,6 +2,8 @@
 
 import functools
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack, overload
@@ -14,10 +16,12 @@ from toonbox.engine.stylize import Look, Resolution, Style, load_style
 from toonbox.errors import OutputError, PictureError, ShapeError, UsageError
 from toonbox.files import replacing
 from toonbox.media.colour import GreyColours
-from toonbox.media.encoding import encode, to_image
+from toonbox.media.encoding import encode, encode_strips, to_image
 from toonbox.media.formats import SUFFIXES, becomes, check_lossless, format_named, writable_format
+from toonbox.media.huge import open_huge
 from toonbox.media.images import MAX_PIXELS, Picture, decode, read_image
 from toonbox.media.metadata import Keep
+from toonbox.media.strips import FORMATS as STREAMED
 from toonbox.pixels import PhotoArray, Uint8Array
 
 _logger = logging.getLogger(__name__)
@@ -161,6 +165,41 @@ def cartoonize_file(
     write_cartoon(target, photo, cartoon_of(photo, style, over=True, **look), format, saving)
 
 
+def stream_file(
+    source: Path,
+    target: Path,
+    style: Style,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    saving: Saving | None = None,
+    **look: Unpack[Look],
+) -> tuple[int, int]:
+    """Follow one picture from disk to disk, a few rows at a time, however large it is.
+
+    The result is that of `cartoonize_file`. Rotated pictures go by way of a temporary file of
+    libvips.
+
+    Returns:
+        Width and height.
+    Raises:
+        MissingExtraError: libvips is not installed.
+        PictureError, UsageError, OutputError: as in `cartoonize_file`, or for a kind of picture or
+            format that cannot be read or written so.
+    """
+    saving = saving or {}
+    huge = open_huge(source, max_pixels=max_pixels)
+    photo = _as_told(huge.about, saving)
+    format = _written_format(photo, target, saving)
+    if format not in STREAMED:
+        raise OutputError(f"{target}: {format} is not written bit by bit; JPEG, PNG and TIFF are")
+    drawn = style.strips(huge.rgb, colours=photo.colours, alpha=huge.alpha, **look)
+    parts = ((values, None if huge.alpha is None else huge.alpha[rows]) for rows, values in drawn)
+    quality, lossless = saving.get("quality"), saving.get("lossless", False)
+    with writing(target) as temporary, temporary.open("wb") as stream:
+        encode_strips(stream, photo, huge.rgb.shape, parts, format, quality, lossless)
+    return huge.rgb.shape[1], huge.rgb.shape[0]
+
+
 def read_photo(
     source: bytes | Path,
     target: Path | None,
@@ -183,8 +222,7 @@ def read_photo(
         UsageError: there is no such format.
         OutputError: the format cannot be lossless, if that is wanted.
     """
-    photo = decode(source, max_pixels=max_pixels, name=name)
-    photo = replace(photo, metadata=photo.metadata.kept(saving.get("metadata", "keep")))
+    photo = _as_told(decode(source, max_pixels=max_pixels, name=name), saving)
     format = _written_format(photo, target, saving)
     if saving.get("lossless"):
         check_lossless(format)
@@ -259,12 +297,27 @@ def write_file(target: Path, data: bytes) -> None:
     Raises:
         OutputError: it cannot be written.
     """
+    with writing(target) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """Give a temporary name that becomes `target` if the block succeeds; make missing folders.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
-            temporary.write_bytes(data)
+            yield temporary
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+
+
+def _as_told(photo: Picture, saving: Saving) -> Picture:
+    return replace(photo, metadata=photo.metadata.kept(saving.get("metadata", "keep")))
 
 
 def _written_format(photo: Picture, target: Path | None, saving: Saving) -> str:
