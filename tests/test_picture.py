@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from acting import Acting
 from icc_profiles import ADOBE_RGB, DISPLAY_P3, reference, rgb_profile
 from toonbox import picture as module
 from toonbox.engine.stylize import load_style
@@ -206,12 +207,12 @@ def test_a_folder_that_cannot_be(photo, style):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bug"), KeyboardInterrupt()])
-def test_nothing_is_written_when_the_network_stops(error, photo, tmp_path):
+def test_nothing_is_written_when_the_network_stops(error, style, photo, tmp_path):
     def stops(*_, **__):
         raise error
 
     with pytest.raises(type(error)):
-        cartoonize_file(photo, tmp_path / "out.png", stops)
+        cartoonize_file(photo, tmp_path / "out.png", Acting(style, stops))
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
@@ -223,12 +224,12 @@ def test_failure_while_encoding_writes_nothing(tmp_path, style):
     assert [path.name for path in tmp_path.iterdir()] == ["wide.png"]
 
 
-def test_too_much_for_the_memory(photo, tmp_path):
+def test_too_much_for_the_memory(style, photo, tmp_path):
     def greedy(*_, **__):
         raise MemoryError
 
     with pytest.raises(PictureError, match=r"photo\.png: needs more memory"):
-        cartoonize_file(photo, tmp_path / "out.png", greedy)
+        cartoonize_file(photo, tmp_path / "out.png", Acting(style, greedy))
 
 
 def wide_png(path, primaries):
@@ -363,9 +364,11 @@ def test_images_and_bytes_without_metadata(tmp_path, style):
         cartoonize(path, style=style, metadata="some")
 
 
-def test_lossless_is_refused_before_the_network_works(photo, tmp_path):
+def test_lossless_is_refused_before_the_network_works(style, photo, tmp_path):
     def never(*_, **__):
         raise AssertionError("the network worked")
 
     with pytest.raises(OutputError, match="JPEG is never lossless"):
-        cartoonize_file(photo, tmp_path / "out.jpg", never, saving={"lossless": True})
+        cartoonize_file(
+            photo, tmp_path / "out.jpg", Acting(style, never), saving={"lossless": True}
+        )

@@ -5,8 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Unpack
 
@@ -14,12 +13,15 @@ from toonbox.engine.session import available_processors
 from toonbox.engine.stylize import Look, Style
 from toonbox.errors import PictureError, ToonboxError, UsageError
 from toonbox.media.images import MAX_PIXELS, Picture
+from toonbox.memory import Memory, Need
 from toonbox.picture import (
     Saving,
     cartoon_of,
     is_there,
+    need_of,
     read_photo,
     refuse_existing,
+    stream_file,
     write_cartoon,
 )
 from toonbox.pixels import PhotoArray
@@ -63,6 +65,7 @@ def cartoonize_files(
     *,
     jobs: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    max_memory: int | None = None,
     saving: Saving | None = None,
     stop: Callable[[], bool] = lambda: False,
     **look: Unpack[Look],
@@ -71,13 +74,13 @@ def cartoonize_files(
 
     The network works on one picture at a time, with all its threads, in the caller's thread.
     Meanwhile `jobs` other threads read and write; up to `jobs` pictures wait before the network
-    and as many behind it, so that memory stays bounded.
+    and as many behind it, fewer if they are too much for the memory together.
 
     Args:
         tasks: taken as they are needed.
         style: what `load_style` returned.
         jobs: threads for reading and writing; None takes one for each core.
-        max_pixels, saving: as in `cartoonize_file`.
+        max_pixels, max_memory, saving: as in `cartoonize_file`.
         stop: asked before each picture; once it says yes, what the network has done is still
             written and told, nothing else is begun.
         look: the options of `Style.__call__`.
@@ -85,22 +88,32 @@ def cartoonize_files(
         UsageError: an option that is as wrong for all other pictures.
     """
     jobs, saving = jobs or available_processors(), saving or {}
-    pending = iter(tasks)
+    memory = Memory(style, max_memory)
+    pending = (_needed(task, memory, saving, look, max_pixels) for task in tasks)
+    waiting = next(pending, None)
     reading: deque[Future[_Work]] = deque()
     writing: deque[Future[Outcome]] = deque()
+    needs: deque[Need] = deque()  # of all that are on their way
     with ThreadPoolExecutor(jobs, thread_name_prefix="toonbox") as pool:
         try:
             while True:
-                for task in islice(pending, jobs - len(reading)):
-                    reading.append(pool.submit(_read, task, saving, max_pixels))
-                while writing and (writing[0].done() or len(writing) >= jobs):
+                while waiting and len(reading) < jobs:
+                    if needs and not memory.fits([*needs, waiting.need]):
+                        break
+                    needs.append(waiting.need)
+                    reading.append(pool.submit(_read, waiting, saving, max_pixels))
+                    waiting = next(pending, None)
+                while writing and (writing[0].done() or len(writing) >= jobs or not reading):
                     yield writing.popleft().result()
+                    needs.popleft()
                 if not reading:
+                    if waiting:
+                        continue
                     break
                 work = reading.popleft().result()
                 if stop():
                     break
-                _draw(work, style, look)
+                _draw(work, memory.style, saving, look, max_pixels)
                 writing.append(pool.submit(_write, work, saving))
                 del work  # its pixels would stay until the next picture is read
             while writing:
@@ -114,6 +127,8 @@ class _Work:
     """A picture on its way."""
 
     task: Task
+    need: Need = field(default_factory=Need)
+    size: tuple[int, int] | None = None
     status: Status = "ok"
     seconds: float = 0.0
     photo: Picture | None = None
@@ -137,7 +152,7 @@ class _Work:
             self.seconds += time.perf_counter() - began
 
 
-def _read(task: Task, saving: Saving, max_pixels: int) -> _Work:
+def _needed(task: Task, memory: Memory, saving: Saving, look: Look, max_pixels: int) -> _Work:
     work = _Work(task)
     with work.step():
         if task.if_there == "refuse":
@@ -145,23 +160,35 @@ def _read(task: Task, saving: Saving, max_pixels: int) -> _Work:
         if task.if_there == "skip" and is_there(task.target):
             work.status = "skipped"
         else:
-            work.photo, work.format = read_photo(
-                task.source, task.target, saving, max_pixels=max_pixels
-            )
+            work.need = need_of(task.source, task.target, memory, saving, look, max_pixels)
     return work
 
 
-def _draw(work: _Work, style: Style, look: Look) -> None:
-    if work.photo is not None:
+def _read(work: _Work, saving: Saving, max_pixels: int) -> _Work:
+    if work.status == "ok" and not work.need.streamed:
         with work.step():
+            task = work.task
+            photo, work.format = read_photo(task.source, task.target, saving, max_pixels=max_pixels)
+            work.photo, work.size = photo, (photo.rgb.shape[1], photo.rgb.shape[0])
+    return work
+
+
+def _draw(work: _Work, style: Style, saving: Saving, look: Look, max_pixels: int) -> None:
+    if work.status != "ok":
+        return
+    with work.step():
+        if work.photo is not None:
             work.cartoon = cartoon_of(work.photo, style, over=True, **look)
+        else:
+            source, target = work.task.source, work.task.target
+            work.size = stream_file(
+                source, target, style, max_pixels=max_pixels, saving=saving, **look
+            )
 
 
 def _write(work: _Work, saving: Saving) -> Outcome:
-    task, photo, size = work.task, work.photo, None
-    if photo is not None:
-        size = photo.rgb.shape[1], photo.rgb.shape[0]
-        if work.cartoon is not None:
-            with work.step():
-                write_cartoon(task.target, photo, work.cartoon, work.format, saving)
-    return Outcome(task.source, task.target, work.status, work.seconds, size, work.error)
+    task = work.task
+    if work.photo is not None and work.cartoon is not None:
+        with work.step():
+            write_cartoon(task.target, work.photo, work.cartoon, work.format, saving)
+    return Outcome(task.source, task.target, work.status, work.seconds, work.size, work.error)

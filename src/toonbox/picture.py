@@ -19,9 +19,10 @@ from toonbox.media.colour import GreyColours
 from toonbox.media.encoding import encode, encode_strips, to_image
 from toonbox.media.formats import SUFFIXES, becomes, check_lossless, format_named, writable_format
 from toonbox.media.huge import open_huge
-from toonbox.media.images import MAX_PIXELS, Picture, decode, read_image
+from toonbox.media.images import MAX_PIXELS, Picture, decode, read_header, read_image
 from toonbox.media.metadata import Keep
 from toonbox.media.strips import FORMATS as STREAMED
+from toonbox.memory import Memory, Need
 from toonbox.pixels import PhotoArray, Uint8Array
 
 _logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def cartoonize(
     *,
     style: str | Path | Style = ...,
     max_pixels: int = ...,
+    max_memory: int | None = ...,
     metadata: Keep = ...,
     **look: Unpack[Look],
 ) -> Image.Image: ...
@@ -51,6 +53,7 @@ def cartoonize(
     *,
     style: str | Path | Style = ...,
     max_pixels: int = ...,
+    max_memory: int | None = ...,
     format: str | None = ...,
     quality: int | None = ...,
     lossless: bool = ...,
@@ -63,6 +66,7 @@ def cartoonize(
     *,
     style: str | Path | Style = ...,
     max_pixels: int = ...,
+    max_memory: int | None = ...,
     **look: Unpack[Look],
 ) -> Uint8Array: ...
 def cartoonize(
@@ -75,6 +79,7 @@ def cartoonize(
     structure: float | None = None,
     texture: float | None = None,
     max_pixels: int = MAX_PIXELS,
+    max_memory: int | None = None,
     format: str | None = None,
     quality: int | None = None,
     lossless: bool = False,
@@ -95,6 +100,8 @@ def cartoonize(
         structure: the same; more of it makes flatter and fewer areas of colour.
         texture: the same; more of it draws stronger outlines.
         max_pixels: the largest width times height that is read from a path or bytes.
+        max_memory: bytes that the process may take; the network works in smaller tiles then. None
+            for three quarters of the machine's.
         format: what to write for bytes: jpeg, png, webp, avif, tiff, bmp, gif or ppm; None for the
             picture's own. This and the next two are for bytes only.
         quality: 1..100, of JPEG, WebP and AVIF; None for 95.
@@ -119,7 +126,7 @@ def cartoonize(
     written = format_named(format) if format else photo.format
     cartoon = cartoon_of(
         photo,
-        _style(style),
+        Memory(_style(style), max_memory).style,
         strength=strength,
         resolution=resolution,
         surface=surface,
@@ -138,6 +145,7 @@ def cartoonize_file(
     style: Style,
     *,
     max_pixels: int = MAX_PIXELS,
+    max_memory: int | None = None,
     overwrite: bool = False,
     saving: Saving | None = None,
     **look: Unpack[Look],
@@ -150,19 +158,41 @@ def cartoonize_file(
             are made; nobody ever sees half of it.
         style: what `load_style` returned.
         max_pixels: as in `cartoonize`.
+        max_memory: bytes that the process may take; what needs more goes the way of `stream_file`.
+            None for three quarters of the machine's.
         overwrite: replace the target if there is one.
         saving: as in `cartoonize`; a format here counts more than the target's suffix.
         look: the options of `Style.__call__`.
     Raises:
         PictureError: the photo cannot be read, or is too much for the memory.
-        UsageError: as in `cartoonize`.
+        MissingExtraError: the same, and libvips would help.
+        UsageError: as in `cartoonize`, or `max_memory` is too little for anything.
         OutputError: the target exists or cannot be written.
     """
     if not overwrite:
         refuse_existing(target)
     saving = saving or {}
+    memory = Memory(style, max_memory)
+    style = memory.style
+    if need_of(source, target, memory, saving, look, max_pixels).streamed:
+        stream_file(source, target, style, max_pixels=max_pixels, saving=saving, **look)
+        return
     photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
     write_cartoon(target, photo, cartoon_of(photo, style, over=True, **look), format, saving)
+
+
+def need_of(
+    source: Path, target: Path, memory: Memory, saving: Saving, look: Look, max_pixels: int
+) -> Need:
+    """Look at a photo's header: what it takes from disk to disk, and how it can be done.
+
+    Raises:
+        PictureError, MissingExtraError: it cannot be read, or takes too much memory.
+    """
+    header = read_header(source, max_pixels=max_pixels)
+    format = saving.get("format")
+    written = format_named(format) if format else SUFFIXES.get(target.suffix.lower(), "PNG")
+    return memory.need(str(source), header, written, look.get("resolution"))
 
 
 def stream_file(

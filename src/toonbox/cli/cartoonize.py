@@ -19,6 +19,7 @@ from toonbox.cli.photos import (
     Keep,
     KeptMetadata,
     Lossless,
+    MaxMemory,
     MaxPixels,
     Quality,
     Strength,
@@ -28,6 +29,7 @@ from toonbox.cli.photos import (
     Texture,
     Threads,
     WorkingResolution,
+    parse_memory,
     parse_resolution,
     progress,
 )
@@ -73,6 +75,7 @@ def cartoonize(
     include: Include = None,
     exclude: Exclude = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    max_memory: MaxMemory = None,
     engine: EngineName = Engine.auto,
     threads: Threads = None,
     jobs: Jobs = None,
@@ -104,6 +107,7 @@ def cartoonize(
         "structure": structure,
         "texture": texture,
     }
+    memory = parse_memory(max_memory)
     saving: Saving = {
         "format": format,
         "quality": quality,
@@ -118,6 +122,7 @@ def cartoonize(
             output,
             loaded,
             max_pixels=max_pixels,
+            max_memory=memory,
             force=force,
             saving=saving,
             look=look,
@@ -140,6 +145,7 @@ def cartoonize(
             loaded,
             jobs=jobs,
             max_pixels=max_pixels,
+            max_memory=memory,
             saving=saving,
             stop=stop,
             **look,

@@ -50,6 +50,7 @@ def cartoonize_pipe(
     style: "Style",
     *,
     max_pixels: int,
+    max_memory: int | None,
     force: bool,
     saving: "Saving",
     look: "Look",
@@ -62,6 +63,7 @@ def cartoonize_pipe(
     Raises:
         PictureError, UsageError, OutputError: as in `cartoonize_file`.
     """
+    from toonbox.memory import Memory
     from toonbox.picture import (
         cartoon_of,
         encode_cartoon,
@@ -70,6 +72,7 @@ def cartoonize_pipe(
         write_cartoon,
     )
 
+    style = Memory(style, max_memory).style
     wanted = saving.get("format")
     target = None if output in (None, PIPE) else choose_target(photo, output, format=wanted)
     if target is not None and not force:

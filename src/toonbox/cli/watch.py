@@ -19,6 +19,7 @@ from toonbox.cli.photos import (
     Keep,
     KeptMetadata,
     Lossless,
+    MaxMemory,
     MaxPixels,
     Quality,
     Strength,
@@ -28,6 +29,7 @@ from toonbox.cli.photos import (
     Texture,
     Threads,
     WorkingResolution,
+    parse_memory,
     parse_resolution,
     report,
 )
@@ -79,6 +81,7 @@ def watch(
     include: Include = None,
     exclude: Exclude = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    max_memory: MaxMemory = None,
     engine: EngineName = Engine.auto,
     threads: Threads = None,
     jobs: Jobs = None,
@@ -105,6 +108,7 @@ def watch(
         "structure": structure,
         "texture": texture,
     }
+    memory = parse_memory(max_memory)
     saving: Saving = {
         "format": format,
         "quality": quality,
@@ -128,6 +132,7 @@ def watch(
                     loaded,
                     jobs=jobs,
                     max_pixels=max_pixels,
+                    max_memory=memory,
                     saving=saving,
                     stop=stop,
                     **look,

@@ -160,10 +160,11 @@ def encode_strips(
 
 def _strip(strip: Picture, format: str, deep: bool) -> PhotoArray:
     """Bring some rows to what their format holds: (rows, W, C)."""
-    if not deep:
+    if not deep and strip.alpha is not None:
         array = np.asarray(_image_for(format, strip, to_eight_bits(strip.rgb)))
         return array[..., None] if array.ndim == 2 else array
-    values = strip.rgb[..., :1] if strip.grey else strip.rgb
+    values = strip.rgb if deep else to_eight_bits(strip.rgb)
+    values = values[..., :1] if strip.grey else values
     return values if strip.alpha is None else np.dstack([values, strip.alpha])
 
 

@@ -47,6 +47,42 @@ class Picture:
         return isinstance(self.colours, GreyColours)
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a file says of a picture before its pixels come.
+
+    Attributes:
+        width, height: in pixels, as in the file, before any rotation.
+        format: Pillow's name.
+        deep: whether it has 16 bits.
+        transparent: whether it may be.
+    """
+
+    width: int
+    height: int
+    format: str
+    deep: bool
+    transparent: bool
+
+
+def read_header(source: Path, *, max_pixels: int = MAX_PIXELS) -> Header:
+    """Read no more than the header.
+
+    Raises:
+        PictureError: as in `decode`, as far as the header tells.
+    """
+    name = str(source)
+    with open_stream(source, name) as stream:
+        try:
+            image = open_image(stream, name, max_pixels)
+            mode = sixteen.raw_mode(image)
+            deep = sixteen.has_sixteen_bits(mode) or image.mode.startswith("I")
+            format = image.format or ""
+            return Header(image.width, image.height, format, deep, image.has_transparency_data)
+        except DAMAGE as error:
+            raise PictureError(f"{name}: {reason(error, stream)}") from error
+
+
 def decode(
     source: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str | None = None
 ) -> Picture:
