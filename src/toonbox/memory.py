@@ -58,7 +58,8 @@ class Memory:
             self.style = Style(style.card, style.session, min(tile, style.tile))
         least = _PROCESS + 2 * self._network(10**9)
         if least > self.limit:
-            raise UsageError(f"{in_words(self.limit)} of memory are too little: {in_words(least)}")
+            words = in_words(self.limit), in_words(least)
+            raise UsageError("{} of memory are too little; at least {} are needed".format(*words))
 
     def need(self, name: str, header: Header, format: str, resolution: Resolution) -> Need:
         """Estimate what a picture takes, and choose how to do it.

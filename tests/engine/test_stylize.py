@@ -207,7 +207,7 @@ class Rows:
         if rows.start is None:
             assert rows.stop == 0
             return self.values[:0]
-        if rows.start == 0:
+        if rows.start == 0 and (self.place or not self.passes):
             self.passes, self.place = self.passes + 1, 0
         assert rows.start >= self.place
         self.place = rows.start
@@ -217,7 +217,10 @@ class Rows:
 @pytest.mark.parametrize("resolution", [None, 40, 150, "native"])
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("strength", [0.3, 1.0])
-def test_strips_over_the_photo_and_of_a_file_are_the_whole(style, resolution, kind, strength):
+def test_strips_over_the_photo_and_of_a_file_are_the_whole(
+    style, resolution, kind, strength, monkeypatch
+) -> None:
+    monkeypatch.setattr(stylize, "STRIP_PIXELS", 200 * 16)
     original = photo(303, 200).astype(kind) * (np.iinfo(kind).max // 255)
     alpha = np.where(original[..., 0] > np.iinfo(kind).max // 2, 0, 9).astype(kind)
     small = Style(style.card, style.session, tile=64)
@@ -241,7 +244,7 @@ def test_reducing_is_what_pillow_does() -> None:
     difference = np.abs(stylize._reduced(original, (33, 50)).astype(int) - expected)
     assert difference.max() <= 1
     deep = stylize._reduced(original.astype(np.uint16) * 257, (33, 50))
-    assert np.abs(deep - expected).max() <= 1.01
+    assert np.abs(deep - expected).max() <= 1.5
 
 
 @pytest.mark.parametrize("size", [(160, 160), (161, 200), (257, 150), (128, 448)])
