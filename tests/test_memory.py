@@ -275,3 +275,15 @@ def test_half_a_streamed_picture_is_never_seen(style, tmp_path):
         picture.stream_file(source, tmp_path / "out" / "a.png", style)
     assert list((tmp_path / "out").iterdir()) == []
     assert re.fullmatch(r"photo\.png", next(tmp_path.glob("*.png")).name)
+
+
+def test_what_must_be_in_memory_is_refused_if_it_is_too_large(style, tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    Image.new("1", (9000, 8000)).save(path)
+    for source in (path, str(path), path.read_bytes()):
+        monkeypatch.setattr(module, "can_stream", lambda: True)
+        with pytest.raises(PictureError, match="from file to file it can be done"):
+            picture.cartoonize(source, style=style, max_memory=500 * MIB)
+        monkeypatch.setattr(module, "can_stream", lambda: False)
+        with pytest.raises(MissingExtraError, match=r"needs about .* of memory"):
+            picture.cartoonize(source, style=style, max_memory=500 * MIB)

@@ -113,7 +113,7 @@ def cartoonize(
         written); an array of the same shape for an array. All are in the colours of the picture:
         an image carries the picture's profile. Bytes keep the 16 bits of PNG and TIFF.
     Raises:
-        PictureError: the picture cannot be read.
+        PictureError: the picture cannot be read, or is too much for the memory.
         StyleError: there is no such style, or it is damaged.
         ShapeError: the array is not of a shape and type above.
         UsageError: an option is out of range or of no use, or a knob that the style does not have.
@@ -121,12 +121,16 @@ def cartoonize(
     """
     if not isinstance(picture, bytes) and (format or quality is not None or lossless):
         raise UsageError("format, quality and lossless say how bytes are written; save images so")
+    picture = Path(picture) if isinstance(picture, str) else picture
+    memory = Memory(_style(style), max_memory)
+    if isinstance(picture, Path | bytes):
+        refuse_too_large(picture, memory, format, resolution, max_pixels=max_pixels)
     photo = _read(picture, max_pixels)
     photo = replace(photo, metadata=photo.metadata.kept(metadata))
     written = format_named(format) if format else photo.format
     cartoon = cartoon_of(
         photo,
-        Memory(_style(style), max_memory).style,
+        memory.style,
         strength=strength,
         resolution=resolution,
         surface=surface,
@@ -193,6 +197,28 @@ def need_of(
     format = saving.get("format")
     written = format_named(format) if format else SUFFIXES.get(target.suffix.lower(), "PNG")
     return memory.need(str(source), header, written, look.get("resolution"))
+
+
+def refuse_too_large(
+    source: bytes | Path,
+    memory: Memory,
+    format: str | None,
+    resolution: Resolution,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+) -> None:
+    """Look at the header of a picture that must be in memory.
+
+    Raises:
+        PictureError, MissingExtraError: it cannot be read, or takes too much.
+        UsageError: there is no such format.
+    """
+    header = read_header(source, max_pixels=max_pixels, name=name)
+    name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    written = format_named(format) if format else header.format
+    if memory.need(name, header, written, resolution).streamed:
+        raise PictureError(f"{name}: too large for this way; from file to file it can be done")
 
 
 def stream_file(
@@ -374,8 +400,8 @@ def _read(picture: Any, max_pixels: int) -> Picture:
     match picture:
         case bytes():
             return decode(picture, max_pixels=max_pixels)
-        case str() | Path():
-            return decode(Path(picture), max_pixels=max_pixels)
+        case Path():
+            return decode(picture, max_pixels=max_pixels)
         case Image.Image():
             return read_image(picture)
         case np.ndarray():

@@ -69,18 +69,21 @@ def cartoonize_pipe(
         encode_cartoon,
         read_photo,
         refuse_existing,
+        refuse_too_large,
         write_cartoon,
     )
 
-    style = Memory(style, max_memory).style
+    memory = Memory(style, max_memory)
     wanted = saving.get("format")
     target = None if output in (None, PIPE) else choose_target(photo, output, format=wanted)
     if target is not None and not force:
         refuse_existing(target)
     source = sys.stdin.buffer.read() if photo == Path(PIPE) else photo
     name = "standard input" if photo == Path(PIPE) else str(photo)
+    resolution = look.get("resolution")
+    refuse_too_large(source, memory, wanted, resolution, max_pixels=max_pixels, name=name)
     picture, format = read_photo(source, target, saving, max_pixels=max_pixels, name=name)
-    cartoon = cartoon_of(picture, style, over=True, **look)
+    cartoon = cartoon_of(picture, memory.style, over=True, **look)
     if target is None:
         _write_out(encode_cartoon(picture, cartoon, format, saving))
     else:

@@ -65,13 +65,15 @@ class Header:
     transparent: bool
 
 
-def read_header(source: Path, *, max_pixels: int = MAX_PIXELS) -> Header:
-    """Read no more than the header.
+def read_header(
+    source: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Header:
+    """Read no more than the header; arguments as for `decode`.
 
     Raises:
         PictureError: as in `decode`, as far as the header tells.
     """
-    name = str(source)
+    name = name or _name(source)
     with open_stream(source, name) as stream:
         try:
             image = open_image(stream, name, max_pixels)
@@ -98,7 +100,7 @@ def decode(
     Raises:
         PictureError: missing, empty, cut off, damaged, too large, or not a picture.
     """
-    name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    name = name or _name(source)
     with open_stream(source, name) as stream:
         try:
             image = open_image(stream, name, max_pixels)
@@ -111,6 +113,10 @@ def decode(
             return _read(image, name, load(low, name, max_pixels), mode)
         except DAMAGE as error:
             raise PictureError(f"{name}: {reason(error, stream)}") from error
+
+
+def _name(source: bytes | Path) -> str:
+    return "<bytes>" if isinstance(source, bytes) else str(source)
 
 
 def read_image(image: Image.Image, name: str = "<image>") -> Picture:
