@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from acting import Acting
 from animation_files import animation_of, frames_of, gif_facts
 from toonbox.batch import Task, cartoonize_files
 from toonbox.cli.main import main
@@ -92,12 +93,11 @@ def test_equal_frames_are_drawn_once(style):
     same = [np.array_equal(a.rgb, b.rgb) for a, b in pairs_of(read(data))]
     seen = []
 
-    class Noting:
-        def __call__(self, photo, **look):
-            seen.append(photo)
-            return style(photo, **look)
+    def noting(photo, **look):
+        seen.append(photo)
+        return style(photo, **look)
 
-    result = read(cartoonize(data, style=Style(Noting()), format="png"))
+    result = read(cartoonize(data, style=Style(Acting(style, noting)), format="png"))
     assert len(result.durations) == 4
     assert len(seen) == 4 - sum(same)
     assert any(same)
@@ -149,10 +149,10 @@ def test_metadata_stay_or_go(style):
 def test_lossless_is_refused_before_the_work(tmp_path, style):
     (tmp_path / "a.gif").write_bytes(wave("GIF"))
     with pytest.raises(OutputError, match="GIF is never lossless"):
-        cartoonize_file(tmp_path / "a.gif", tmp_path / "b.gif", object(), saving={"lossless": True})
+        cartoonize_file(tmp_path / "a.gif", tmp_path / "b.gif", style, saving={"lossless": True})
 
 
-def test_nothing_is_left_of_a_damaged_one(tmp_path):
+def test_nothing_is_left_of_a_damaged_one(tmp_path, style):
     data = wave("GIF")
     (tmp_path / "a.gif").write_bytes(data[: len(data) * 2 // 3])
 
@@ -160,7 +160,7 @@ def test_nothing_is_left_of_a_damaged_one(tmp_path):
         raise AssertionError("the network has begun")
 
     with pytest.raises(PictureError, match=r"a.gif: ends before the picture is complete"):
-        cartoonize_file(tmp_path / "a.gif", tmp_path / "b.gif", never)
+        cartoonize_file(tmp_path / "a.gif", tmp_path / "b.gif", Acting(style, never))
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
 
 

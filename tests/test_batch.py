@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from acting import Acting
 from toonbox import batch
 from toonbox.batch import Task, cartoonize_files
 from toonbox.engine.stylize import load_style
@@ -76,7 +77,7 @@ def test_too_much_for_the_memory_is_one_pictures_failure(tmp_path, style):
             raise MemoryError
         return style(photo, **look)
 
-    outcomes = list(cartoonize_files(tasks(photos(tmp_path, 3)), greedy))
+    outcomes = list(cartoonize_files(tasks(photos(tmp_path, 3)), Acting(style, greedy)))
     assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
     assert "needs more memory than there is" in str(outcomes[1].error)
 
@@ -93,7 +94,7 @@ def test_a_bug_is_not_hidden_and_ends_the_threads(tmp_path, style):
 
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
-        list(cartoonize_files(tasks(photos(tmp_path, 3)), broken))
+        list(cartoonize_files(tasks(photos(tmp_path, 3)), Acting(style, broken)))
     assert threading.active_count() == before
 
 
@@ -104,7 +105,9 @@ def test_the_network_runs_in_the_callers_thread_only(tmp_path, style):
         threads.add(threading.current_thread())
         return style(photo, **look)
 
-    assert len(list(cartoonize_files(tasks(photos(tmp_path, 6)), noting, jobs=3))) == 6
+    assert (
+        len(list(cartoonize_files(tasks(photos(tmp_path, 6)), Acting(style, noting), jobs=3))) == 6
+    )
     assert threads == {threading.current_thread()}
 
 
@@ -146,7 +149,9 @@ def test_the_network_works_while_others_are_read_and_written(step, tmp_path, sty
         return style(photo, **look)
 
     monkeypatch.setattr(batch, step, meets_the_network)
-    outcomes = list(cartoonize_files(tasks(photos(tmp_path, 2)), meets_the_other, jobs=2))
+    outcomes = list(
+        cartoonize_files(tasks(photos(tmp_path, 2)), Acting(style, meets_the_other), jobs=2)
+    )
     assert [outcome.status for outcome in outcomes] == ["ok", "ok"]
 
 
@@ -159,6 +164,8 @@ def test_stop_finishes_what_the_network_has_done(tmp_path, style):
         return style(photo, **look)
 
     wanted = tasks(photos(tmp_path, 20))
-    outcomes = list(cartoonize_files(wanted, counting, jobs=2, stop=lambda: done == 5))
+    outcomes = list(
+        cartoonize_files(wanted, Acting(style, counting), jobs=2, stop=lambda: done == 5)
+    )
     assert [outcome.source for outcome in outcomes] == [task.source for task in wanted[:5]]
     assert sorted((tmp_path / "out").iterdir()) == [task.target for task in wanted[:5]]

@@ -99,3 +99,30 @@ def test_many_compares_batches_and_lists_with_one_after_the_other():
         )
     assert min(cells(done.stdout, "  a list")) > 0
     assert min(cells(done.stdout.partition("openvino")[0], "  4 at a time")) > 0
+
+
+@pytest.mark.slow
+def test_folder_compares_with_what_is_allowed_and_with_a_plain_loop():
+    done = run("folder.py", "--count 1 --threads 1 --engine onnxruntime")
+    assert done.returncode == 0, done.stderr
+    seconds = {}
+    for row in ("folder", "codec alone", "network alone", "plain loop", "allowed"):
+        seconds[row], rate = cells(done.stdout, f"{row:16}")
+        assert min(seconds[row], rate) > 0
+    together = seconds["codec alone"] + seconds["network alone"]
+    assert seconds["allowed"] == pytest.approx(together, abs=0.02)
+    assert cells(done.stdout, "folder / allowed, rates:")[0] == pytest.approx(
+        seconds["allowed"] / seconds["folder"], abs=0.02
+    )
+    assert cells(done.stdout, "folder / plain loop, rates:")[0] > 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks into /proc")
+@pytest.mark.slow
+def test_memory_is_looked_up_twice():
+    done = run("memory.py", "--early 3 --late 9 --engine onnxruntime")
+    assert done.returncode == 0, done.stderr
+    early, late = re.findall(r"files? ([\d.]+) MiB|9 ([\d.]+) MiB", done.stdout)
+    sizes = float(early[0]), float(late[1])
+    assert min(sizes) > 50
+    assert cells(done.stdout, "late / early:")[0] == pytest.approx(sizes[1] / sizes[0], abs=0.01)

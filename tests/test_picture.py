@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from acting import Acting
 from icc_profiles import ADOBE_RGB, DISPLAY_P3, reference, rgb_profile
 from toonbox.engine.stylize import load_style
 from toonbox.errors import OutputError, PictureError, UsageError
@@ -96,12 +97,12 @@ def test_a_folder_that_cannot_be(photo, style):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bug"), KeyboardInterrupt()])
-def test_nothing_is_written_when_the_network_stops(error, photo, tmp_path):
+def test_nothing_is_written_when_the_network_stops(error, style, photo, tmp_path):
     def stops(*_, **__):
         raise error
 
     with pytest.raises(type(error)):
-        cartoonize_file(photo, tmp_path / "out.png", stops)
+        cartoonize_file(photo, tmp_path / "out.png", Acting(style, stops))
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
@@ -113,12 +114,12 @@ def test_failure_while_encoding_writes_nothing(tmp_path, style):
     assert [path.name for path in tmp_path.iterdir()] == ["wide.png"]
 
 
-def test_too_much_for_the_memory(photo, tmp_path):
+def test_too_much_for_the_memory(style, photo, tmp_path):
     def greedy(*_, **__):
         raise MemoryError
 
     with pytest.raises(PictureError, match=r"photo\.png: needs more memory"):
-        cartoonize_file(photo, tmp_path / "out.png", greedy)
+        cartoonize_file(photo, tmp_path / "out.png", Acting(style, greedy))
 
 
 def wide_png(path, primaries):
@@ -198,9 +199,11 @@ def test_grey_files_stay_grey(tmp_path, style):
     assert Image.open(tmp_path / "out.jpg").mode == "L"
 
 
-def test_lossless_is_refused_before_the_network_works(photo, tmp_path):
+def test_lossless_is_refused_before_the_network_works(photo, style, tmp_path):
     def never(*_, **__):
         raise AssertionError("the network worked")
 
     with pytest.raises(OutputError, match="JPEG is never lossless"):
-        cartoonize_file(photo, tmp_path / "out.jpg", never, saving={"lossless": True})
+        cartoonize_file(
+            photo, tmp_path / "out.jpg", Acting(style, never), saving={"lossless": True}
+        )

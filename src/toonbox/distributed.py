@@ -276,7 +276,7 @@ class _FileWorker(_Worker):
                 name=row["source"],
             )
             done["width"], done["height"] = photo.size
-            cartoon = draw(photo, format, self.style, self.saving, **self.look)
+            cartoon = draw(photo, format, self.style, self.saving, over=True, **self.look)
             _write(row["to"], encode_cartoon(photo, cartoon, format, self.saving))
         except (ToonboxError, OSError) as error:
             done |= {"status": "failed", "error": str(error)}
@@ -295,7 +295,7 @@ class _DatasetWorker(_Worker):
             photo, format = read_photo(
                 row["bytes"], None, self.saving, max_pixels=self.max_pixels, name=name
             )
-            cartoon = draw(photo, format, self.style, self.saving, **self.look)
+            cartoon = draw(photo, format, self.style, self.saving, over=True, **self.look)
             data = encode_cartoon(photo, cartoon, format, self.saving)
             return {**row, "cartoon": data, "error": ""}
         except ToonboxError as error:

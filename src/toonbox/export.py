@@ -95,6 +95,7 @@ def export_run(
         size_multiple=config.generator.size_multiple,
         working_resolution=working_resolution,
         knobs=KNOBS if config.generator.knobs else (),
+        reach=config.generator.reach,
         force=force,
     )
 
@@ -112,6 +113,7 @@ def write_style(
     size_multiple: int,
     working_resolution: int,
     knobs: tuple[str, ...] = (),
+    reach: int = Card.reach,
     force: bool = False,
 ) -> Path:
     """Write `style.onnx`, `card.toml` and `preview.png`.
@@ -124,6 +126,7 @@ def write_style(
         size_multiple: the network's size rule.
         working_resolution: short side at which the network works, pixels.
         knobs: their names, in the network's order.
+        reach: as on the card.
         force: replace a style that is there.
     Returns:
         The folder.
@@ -158,6 +161,7 @@ def write_style(
         config_sha256=config_sha256,
         onnx_sha256=sha256,
         knobs=knobs,
+        reach=reach,
     )
     write_card(card, folder)
     draw_preview(folder)

@@ -2,19 +2,20 @@
 
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import TypedDict, TypeVar, Unpack
 
 import numpy as np
 
-from toonbox.engine.stylize import Look, Style
+from toonbox.engine.stylize import Look, Resolution, Style
 from toonbox.errors import OutputError, PictureError
 from toonbox.files import replacing
 from toonbox.media import animation
 from toonbox.media.animated import encode_animation
 from toonbox.media.animation import Animation
-from toonbox.media.encoding import encode
+from toonbox.media.encoding import encode, encode_strips
 from toonbox.media.formats import (
     ANIMATED,
     SUFFIXES,
@@ -23,9 +24,14 @@ from toonbox.media.formats import (
     format_named,
     writable_format,
 )
-from toonbox.media.images import MAX_PIXELS, Picture, decode
+from toonbox.media.huge import open_huge
+from toonbox.media.images import MAX_PIXELS, Picture, decode, read_header
 from toonbox.media.metadata import Keep
+from toonbox.media.strips import FORMATS as STREAMED
+from toonbox.memory import Memory, Need
 from toonbox.pixels import PhotoArray
+
+Read = TypeVar("Read", bound=Picture | Animation)
 
 _logger = logging.getLogger(__name__)
 
@@ -45,6 +51,7 @@ def cartoonize_file(
     style: Style,
     *,
     max_pixels: int = MAX_PIXELS,
+    max_memory: int | None = None,
     overwrite: bool = False,
     saving: Saving | None = None,
     **look: Unpack[Look],
@@ -57,20 +64,98 @@ def cartoonize_file(
             are made; nobody ever sees half of it.
         style: what `load_style` returned.
         max_pixels: as in `cartoonize`.
+        max_memory: bytes that the process may take; what needs more goes the way of `stream_file`.
+            None for three quarters of the machine's.
         overwrite: replace the target if there is one.
         saving: as in `cartoonize`; a format here counts more than the target's suffix.
         look: the options of `Style.__call__`.
     Raises:
         PictureError: the photo cannot be read, or is too much for the memory.
-        UsageError: as in `cartoonize`.
+        MissingExtraError: the same, and libvips would help.
+        UsageError: as in `cartoonize`, or `max_memory` is too little for anything.
         OutputError: the target exists or cannot be written.
     """
     if not overwrite:
         refuse_existing(target)
     saving = saving or {}
+    memory = Memory(style, max_memory)
+    style = memory.style
+    if need_of(source, target, memory, saving, look, max_pixels).streamed:
+        stream_file(source, target, style, max_pixels=max_pixels, saving=saving, **look)
+        return
     photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
-    cartoon = draw(photo, format, style, saving, **look)
+    cartoon = draw(photo, format, style, saving, over=True, **look)
     write_cartoon(target, photo, cartoon, format, saving)
+
+
+def need_of(
+    source: Path, target: Path, memory: Memory, saving: Saving, look: Look, max_pixels: int
+) -> Need:
+    """Look at a photo's header: what it takes from disk to disk, and how it can be done.
+
+    Raises:
+        PictureError, MissingExtraError: it cannot be read, or takes too much memory.
+    """
+    header = read_header(source, max_pixels=max_pixels)
+    written = _named_format(target, saving) or "PNG"
+    return memory.need(str(source), header, written, look.get("resolution"))
+
+
+def refuse_too_large(
+    source: bytes | Path,
+    memory: Memory,
+    format: str | None,
+    resolution: Resolution,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    name: str | None = None,
+) -> None:
+    """Look at the header of a picture that must be in memory.
+
+    Raises:
+        PictureError, MissingExtraError: it cannot be read, or takes too much.
+        UsageError: there is no such format.
+    """
+    header = read_header(source, max_pixels=max_pixels, name=name)
+    name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    written = format_named(format) if format else header.format
+    if memory.need(name, header, written, resolution).streamed:
+        raise PictureError(f"{name}: too large for this way; from file to file it can be done")
+
+
+def stream_file(
+    source: Path,
+    target: Path,
+    style: Style,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    saving: Saving | None = None,
+    **look: Unpack[Look],
+) -> tuple[int, int]:
+    """Follow one picture from disk to disk, a few rows at a time, however large it is.
+
+    The result is that of `cartoonize_file`. Rotated pictures go by way of a temporary file of
+    libvips.
+
+    Returns:
+        Width and height.
+    Raises:
+        MissingExtraError: libvips is not installed.
+        PictureError, UsageError, OutputError: as in `cartoonize_file`, or for a kind of picture or
+            format that cannot be read or written so.
+    """
+    saving = saving or {}
+    huge = open_huge(source, max_pixels=max_pixels)
+    photo = _as_told(huge.about, saving)
+    format = _written_format(photo, _named_format(target, saving), saving)
+    if format not in STREAMED:
+        raise OutputError(f"{target}: {format} is not written bit by bit; JPEG, PNG and TIFF are")
+    drawn = style.strips(huge.rgb, colours=photo.colours, alpha=huge.alpha, **look)
+    parts = ((values, None if huge.alpha is None else huge.alpha[rows]) for rows, values in drawn)
+    quality, lossless = saving.get("quality"), saving.get("lossless", False)
+    with writing(target) as temporary, temporary.open("wb") as stream:
+        encode_strips(stream, photo, huge.rgb.shape, parts, format, quality, lossless)
+    return huge.rgb.shape[1], huge.rgb.shape[0]
 
 
 def read_photo(
@@ -98,37 +183,51 @@ def read_photo(
     """
     named = _named_format(target, saving)
     read = animation.read if named is None or named in ANIMATED else decode
-    photo = read(source, max_pixels=max_pixels, name=name)
-    photo = replace(photo, metadata=photo.metadata.kept(saving.get("metadata", "keep")))
+    photo = _as_told(read(source, max_pixels=max_pixels, name=name), saving)
     format = _written_format(photo, named, saving)
     if saving.get("lossless"):
         check_lossless(format)
     return photo, format
 
 
-def cartoon_of(photo: Picture, style: Style, **look: Unpack[Look]) -> PhotoArray:
+def cartoon_of(
+    photo: Picture, style: Style, *, over: bool = False, **look: Unpack[Look]
+) -> PhotoArray:
     """Cartoonize a decoded photo: (H, W, 3), in its bits and colours.
 
     What is fully transparent stays as it is.
 
+    Args:
+        photo: as decoded.
+        style: what `load_style` returned.
+        over: write over the photo's own values, which halves the memory.
+        look: the options of `Style.__call__`.
     Raises:
         PictureError: it is too much for the memory.
         UsageError, StyleError: as in `cartoonize`.
     """
     try:
-        cartoon = style(photo.rgb, colours=photo.colours, **look)
-        if photo.alpha is not None:
-            np.copyto(cartoon, photo.rgb, where=(photo.alpha == 0)[..., None])
-        return cartoon
+        out = photo.rgb if over else None
+        return style(photo.rgb, colours=photo.colours, alpha=photo.alpha, out=out, **look)
     except MemoryError as error:
         raise PictureError(f"{photo.name}: needs more memory than there is") from error
 
 
 def draw(
-    photo: Picture | Animation, format: str, style: Style, saving: Saving, **look: Unpack[Look]
+    photo: Picture | Animation,
+    format: str,
+    style: Style,
+    saving: Saving,
+    *,
+    over: bool = False,
+    **look: Unpack[Look],
 ) -> PhotoArray | bytes:
     """Cartoonize what `read_photo` gave, in the format that it chose.
 
+    Args:
+        photo, format: what `read_photo` gave.
+        style, over, look: as in `cartoon_of`.
+        saving: as in `cartoonize_file`.
     Returns:
         Of a photo (H, W, 3), in its bits and colours; of an animation a file, because its frames
         may be too many for the memory.
@@ -137,7 +236,7 @@ def draw(
         OutputError: the format cannot hold the animation.
     """
     if isinstance(photo, Picture):
-        return cartoon_of(photo, style, **look)
+        return cartoon_of(photo, style, over=over, **look)
     quality, lossless = saving.get("quality"), saving.get("lossless", False)
     return encode_animation(photo, _drawn(photo, style, look), format, quality, lossless)
 
@@ -211,14 +310,29 @@ def write_file(target: Path, data: bytes) -> None:
     Raises:
         OutputError: it cannot be written, or is there and no file, such as /dev/null.
     """
+    with writing(target) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """Give a temporary name that becomes `target` if the block succeeds; make missing folders.
+
+    Raises:
+        OutputError: as in `write_file`.
+    """
     if is_there(target) and not target.is_file():
         raise OutputError(f"{target} cannot be written: it is there and is not a file")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with replacing(target) as temporary:
-            temporary.write_bytes(data)
+            yield temporary
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+
+
+def _as_told(photo: Read, saving: Saving) -> Read:
+    return replace(photo, metadata=photo.metadata.kept(saving.get("metadata", "keep")))
 
 
 def _named_format(target: Path | None, saving: Saving) -> str | None:

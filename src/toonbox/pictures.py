@@ -19,7 +19,8 @@ from toonbox.media.colour import GreyColours
 from toonbox.media.encoding import to_image
 from toonbox.media.images import MAX_PIXELS, Picture, decode, read_image
 from toonbox.media.metadata import Keep
-from toonbox.picture import Saving, draw, encode_cartoon, read_photo
+from toonbox.memory import Memory
+from toonbox.picture import Saving, draw, encode_cartoon, read_photo, refuse_too_large
 from toonbox.pixels import PhotoArray, Uint8Array, Uint16Array
 
 # What gives images, and what gives more of its own kind.
@@ -31,6 +32,7 @@ class Options(Look, total=False):
     """What `cartoonize` can be told about any picture."""
 
     max_pixels: int
+    max_memory: int | None
     metadata: Keep
     jobs: int | None
 
@@ -129,6 +131,7 @@ def cartoonize(
     structure: float | None = None,
     texture: float | None = None,
     max_pixels: int = MAX_PIXELS,
+    max_memory: int | None = None,
     format: str | None = None,
     quality: int | None = None,
     lossless: bool = False,
@@ -154,6 +157,8 @@ def cartoonize(
         texture: the same; more of it draws stronger outlines.
         max_pixels: the largest width times height that is read from a path or bytes; all frames of
             an animation count together.
+        max_memory: bytes that this process may take; the network works in smaller tiles then. None
+            for three quarters of the machine's.
         format: what to write for bytes: jpeg, png, webp, avif, tiff, bmp, gif or ppm; None for the
             picture's own. This and the next two are for bytes only.
         quality: 1..100, of JPEG, WebP and AVIF; None for 95.
@@ -189,7 +194,7 @@ def cartoonize(
         "lossless": lossless,
         "metadata": metadata,
     }
-    way = _Way(_network(style), look, saving, max_pixels)
+    way = _Way(Memory(_network(style), max_memory), look, saving, max_pixels)
     if not isinstance(picture, list | Iterator):
         work = way.read((picture, ""))
         way.draw(work)
@@ -213,7 +218,7 @@ class _Work:
 class _Way:
     """The three steps of every picture, and what they have been told."""
 
-    network: stylize.Style
+    memory: Memory
     look: Look
     saving: Saving
     max_pixels: int
@@ -229,12 +234,21 @@ class _Way:
         told = self.saving
         if told.get("format") or told.get("quality") is not None or told.get("lossless"):
             raise UsageError("format, quality and lossless are for bytes; say them when you save")
+        if isinstance(picture, str | Path):
+            self.refuse_too_large(Path(picture), str(picture))
         photo = _read(picture, number, self.max_pixels)
         metadata = photo.metadata.kept(told.get("metadata", "keep"))
         return _Work(type(picture), replace(photo, metadata=metadata), "")
 
+    def refuse_too_large(self, picture: bytes | Path, name: str) -> None:
+        format, resolution = self.saving.get("format"), self.look.get("resolution")
+        limit = self.max_pixels
+        refuse_too_large(picture, self.memory, format, resolution, max_pixels=limit, name=name)
+
     def draw(self, work: _Work) -> None:
-        work.cartoon = draw(work.photo, work.format, self.network, self.saving, **self.look)
+        # What came as pixels may still be used by others.
+        over, style = work.kind is bytes, self.memory.style
+        work.cartoon = draw(work.photo, work.format, style, self.saving, over=over, **self.look)
 
     def give(self, work: _Work) -> Image.Image | bytes | PhotoArray:
         photo, cartoon = work.photo, work.cartoon

@@ -356,3 +356,32 @@ def test_metadata(toonbox, here):
         written = Image.open(here / f"{keep}.jpg").getexif()
         assert (0x010F in written, bool(written.get_ifd(0x8825))) == (maker, place)
     assert toonbox("a.jpg", "--metadata", "some")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("size", "least"), [("2G", None), ("1.5gib", None), ("90M", "90M of memory")]
+)
+def test_a_limit_of_memory(toonbox, here, size, least):
+    photo(here / "a.png")
+    code, _, errors = toonbox("a.png", "--max-memory", size)
+    assert code == (2 if least else 0), errors
+    assert (least or "") in errors
+    assert (here / "a.toon.png").exists() == (least is None)
+
+
+@pytest.mark.parametrize("size", ["lots", "-1G", "0", "1.5X", "1G2", ""])
+def test_a_limit_that_is_no_size(toonbox, here, size):
+    photo(here / "a.png")
+    code, _, errors = toonbox("a.png", "--max-memory", size)
+    assert code == 2
+    assert "is no size such as 800M or 1.5G" in " ".join(errors.split())
+
+
+def test_what_needs_more_memory_is_refused_with_advice(toonbox, here, monkeypatch):
+    monkeypatch.setattr("toonbox.memory.can_stream", lambda: False)
+    Image.new("1", (9000, 8000)).save(here / "a.png")
+    code, _, errors = toonbox("a.png", "--max-memory", "500M")
+    assert code == 1
+    assert "a.png: needs about " in errors
+    assert "more than the 500M of --max-memory" in errors
+    assert "pip install 'toonbox[huge]'" in errors

@@ -109,7 +109,10 @@ def test_strips_make_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     small, cartoon = colours(31, 17, 3, seed=1), colours(31, 17, 3, seed=2)
     expected = whole(photo, small, cartoon)
     monkeypatch.setattr(guided, "STRIP_PIXELS", 57 * 7)
-    assert len(list(upsample(photo, small, cartoon))) == 15
+    monkeypatch.setattr(guided, "CACHED_PIXELS", 57 * 2)
+    strips = [rows for rows, _ in upsample(photo, small, cartoon)]
+    assert max(rows.stop - rows.start for rows in strips) == 2
+    assert [rows.start for rows in strips] == [0, *(rows.stop for rows in strips[:-1])]
     np.testing.assert_array_equal(whole(photo, small, cartoon), expected)
 
 

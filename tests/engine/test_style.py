@@ -119,3 +119,13 @@ def test_styles_live_where_the_system_keeps_data(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert styles_folder() == Path(expected)
+
+
+def test_cards_from_before_reach_have_that_of_the_usual_network(tiny_style) -> None:
+    folder = tiny_style("far", reach=40)
+    assert read_card(folder).reach == 40
+    card = folder / "card.toml"
+    card.write_text("".join(line for line in card.open() if not line.startswith("reach")))
+    assert read_card(folder).reach == 126
+    with pytest.raises(StyleError, match="reach is less than size_multiple"):
+        read_card(tiny_style("near", reach=7))

@@ -12,7 +12,7 @@ from toonbox.errors import ShapeError, StyleError, UsageError
 
 @pytest.fixture
 def style(tiny_style) -> Style:
-    return load_style(tiny_style(), engine="onnxruntime", threads=1)
+    return load_style(tiny_style(reach=32), engine="onnxruntime", threads=1)
 
 
 def photo(height: int, width: int) -> np.ndarray:
@@ -82,21 +82,17 @@ def test_resolution_changes_the_size_at_which_the_network_works(style, monkeypat
 def test_tiles_make_no_seam(style, monkeypatch: pytest.MonkeyPatch) -> None:
     original = photo(203, 331)
     whole = style(original, resolution="native")
-    monkeypatch.setattr(stylize, "TILE", 64)
-    monkeypatch.setattr(stylize, "MARGIN", 32)
     seen = []
     run = style.session.run
     monkeypatch.setattr(style.session, "run", lambda p, *k: seen.append(p.shape) or run(p, *k))
-    tiled = style(original, resolution="native")
+    tiled = Style(style.card, style.session, tile=64)(original, resolution="native")
     assert len(seen) == 4 * 6
     assert np.abs(tiled.astype(int) - whole).max() <= 1
 
 
 @pytest.mark.parametrize("size", [(3, 5000), (5000, 3), (100, 3000)])
-def test_long_pictures_keep_their_shape(style, monkeypatch: pytest.MonkeyPatch, size) -> None:
-    monkeypatch.setattr(stylize, "TILE", 128)
-    monkeypatch.setattr(stylize, "MARGIN", 32)
-    result = style(photo(*size))
+def test_long_pictures_keep_their_shape(style, size) -> None:
+    result = Style(style.card, style.session, tile=128)(photo(*size))
     assert result.shape == (*size, 3)
     assert result.flags.c_contiguous
 
@@ -130,7 +126,7 @@ def test_options_out_of_range_are_wrong_usage(style, options) -> None:
 
 @pytest.fixture
 def knobbed(tiny_style) -> Style:
-    folder = tiny_style("knobbed", knobs=("surface", "structure", "texture"))
+    folder = tiny_style("knobbed", knobs=("surface", "structure", "texture"), reach=32)
     return load_style(folder, engine="onnxruntime", threads=1)
 
 
@@ -158,12 +154,10 @@ def test_knobs_follow_the_cards_order(tiny_style) -> None:
     assert (difference[..., 1:] == 0).all()
 
 
-def test_tiles_and_larger_photos_have_knobs_too(knobbed, monkeypatch) -> None:
+def test_tiles_and_larger_photos_have_knobs_too(knobbed) -> None:
     original = photo(203, 331)
     whole = knobbed(original, resolution="native", texture=2)
-    monkeypatch.setattr(stylize, "TILE", 64)
-    monkeypatch.setattr(stylize, "MARGIN", 32)
-    tiled = knobbed(original, resolution="native", texture=2)
+    tiled = Style(knobbed.card, knobbed.session, tile=64)(original, resolution="native", texture=2)
     assert np.abs(tiled.astype(int) - whole).max() <= 1
     assert np.abs(knobbed(original, texture=2).astype(int) - knobbed(original)).max() > 5
 
@@ -200,3 +194,84 @@ def test_a_changed_network_is_not_loaded(tiny_style) -> None:
     (folder / "style.onnx").unlink()
     with pytest.raises(StyleError, match="No such file"):
         load_style(folder)
+
+
+class Rows:
+    """A photo that is read from top to bottom, and says so if it is not."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+        self.place = self.passes = 0
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        if rows.start is None:
+            assert rows.stop == 0
+            return self.values[:0]
+        if rows.start == 0 and (self.place or not self.passes):
+            self.passes, self.place = self.passes + 1, 0
+        assert rows.start >= self.place
+        self.place = rows.start
+        return self.values[rows].copy()
+
+
+@pytest.mark.parametrize("resolution", [None, 40, 150, "native"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("strength", [0.3, 1.0])
+def test_strips_over_the_photo_and_of_a_file_are_the_whole(
+    style, resolution, kind, strength, monkeypatch
+) -> None:
+    monkeypatch.setattr(stylize, "STRIP_PIXELS", 200 * 16)
+    original = photo(303, 200).astype(kind) * (np.iinfo(kind).max // 255)
+    alpha = np.where(original[..., 0] > np.iinfo(kind).max // 2, 0, 9).astype(kind)
+    small = Style(style.card, style.session, tile=64)
+    look = {"resolution": resolution, "strength": strength, "alpha": alpha}
+    expected = small(original, **look)
+    assert (expected == original)[alpha == 0].all()
+    assert not (expected == original)[alpha > 0].all()
+    rows = Rows(original)
+    strips = list(small.strips(rows, **look))
+    assert rows.passes == (1 if resolution == "native" else 2)
+    assert [rows.start for rows, _ in strips] == [0, *(rows.stop for rows, _ in strips[:-1])]
+    np.testing.assert_array_equal(np.concatenate([values for _, values in strips]), expected)
+    over = original.copy()
+    assert small(over, out=over, **look) is over
+    np.testing.assert_array_equal(over, expected)
+
+
+def test_reducing_is_what_pillow_does() -> None:
+    original = photo(403, 611)
+    expected = Image.fromarray(original).resize((50, 33), Image.Resampling.BICUBIC, reducing_gap=2)
+    difference = np.abs(stylize._reduced(original, (33, 50)).astype(int) - expected)
+    assert difference.max() <= 1
+    deep = stylize._reduced(original.astype(np.uint16) * 257, (33, 50))
+    assert np.abs(deep - expected).max() <= 1.5
+
+
+@pytest.mark.parametrize("size", [(160, 160), (161, 200), (257, 150), (128, 448)])
+def test_the_shipped_network_makes_no_seams(size) -> None:
+    shipped = load_style("storybook", engine="onnxruntime", threads=1)
+    original = photo(*size)
+    noise = np.random.default_rng(0).normal(0, 30, original.shape)
+    original = np.clip(original + noise, 0, 255).astype(np.uint8)
+    tiles = Style(shipped.card, shipped.session, tile=32)
+    seen = []
+    tiles.session = Noting(shipped.session, seen)
+    for look in ({}, {"texture": 2.0, "surface": 0.0}):
+        whole = shipped(original, resolution="native", **look)
+        tiled = tiles(original, resolution="native", **look)
+        assert np.abs(tiled.astype(int) - whole).max() <= 1
+    few = (size[0] + 7) * (size[1] + 7) <= (32 + 2 * 128) ** 2
+    assert len(seen) == 2 * (1 if few else -(-size[0] // 32) * -(-size[1] // 32))
+
+
+class Noting:
+    """A session that notes what it is given."""
+
+    takes_knobs = True
+
+    def __init__(self, session, seen: list) -> None:
+        self.session, self.seen = session, seen
+
+    def run(self, batch, knobs=None):
+        self.seen.append(batch.shape)
+        return self.session.run(batch, knobs)

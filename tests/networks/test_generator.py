@@ -119,3 +119,19 @@ def test_what_is_no_batch_of_pictures_is_refused() -> None:
         small()(torch.zeros(3, 8, 8))
     with pytest.raises(ConfigError, match="at least one"):
         GeneratorConfig(stages=0)
+
+
+@pytest.mark.parametrize(("stages", "blocks"), [(3, 4), (2, 1), (1, 0), (2, 3)])
+def test_reach_is_how_far_gradients_go(stages: int, blocks: int) -> None:
+    config = GeneratorConfig(base_channels=2, stages=stages, residual_blocks=blocks)
+    network = Generator(config).double()
+    for weights in network.parameters():
+        torch.nn.init.constant_(weights, 0.01)  # nothing cancels
+    side = 2 * (config.reach // config.size_multiple + 3) * config.size_multiple
+    photo = torch.zeros(1, 3, side, side, dtype=torch.double, requires_grad=True)
+    output, farthest = network.network(photo), 0
+    for place in range(side // 2, side // 2 + config.size_multiple):
+        (gradient,) = torch.autograd.grad(output[0, 0, place, place], photo, retain_graph=True)
+        reached = gradient.abs().sum((0, 1)).nonzero()
+        farthest = max(farthest, place - int(reached.min()), int(reached.max()) - place)
+    assert farthest == config.reach

@@ -23,6 +23,7 @@ from toonbox.cli.photos import (
     Keep,
     KeptMetadata,
     Lossless,
+    MaxMemory,
     MaxPixels,
     Quality,
     Strength,
@@ -32,6 +33,7 @@ from toonbox.cli.photos import (
     Texture,
     Threads,
     WorkingResolution,
+    parse_memory,
     parse_resolution,
     progress,
 )
@@ -78,6 +80,7 @@ def cartoonize(
     include: Include = None,
     exclude: Exclude = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    max_memory: MaxMemory = None,
     engine: EngineOrRayName = EngineOrRay.auto,
     address: Address = None,
     threads: Threads = None,
@@ -110,6 +113,7 @@ def cartoonize(
         "structure": structure,
         "texture": texture,
     }
+    memory = parse_memory(max_memory)
     saving: Saving = {
         "format": format,
         "quality": quality,
@@ -119,6 +123,8 @@ def cartoonize(
     on_ray = engine is EngineOrRay.ray
     if address and not on_ray:
         raise UsageError("--address is for --engine ray")
+    if on_ray and memory:
+        raise UsageError("--max-memory is for this machine alone, without --engine ray")
     if is_piped(photos, output):
         if on_ray:
             raise UsageError("a pipe goes through this machine alone, without --engine ray")
@@ -129,6 +135,7 @@ def cartoonize(
             output,
             loaded,
             max_pixels=max_pixels,
+            max_memory=memory,
             force=force,
             saving=saving,
             look=look,
@@ -144,7 +151,7 @@ def cartoonize(
         work = partial(cartoonize_tasks, plan.tasks, style, workers=jobs, threads=threads or 1)
     else:
         loaded = load_style(style, engine=engine.value, threads=threads)
-        work = partial(cartoonize_files, plan.tasks, loaded, jobs=jobs)
+        work = partial(cartoonize_files, plan.tasks, loaded, jobs=jobs, max_memory=memory)
     outcomes = Outcomes(as_json, sys.stdout if on_ray else None)
     with (
         # Ray tells on standard output of workers that have ended.

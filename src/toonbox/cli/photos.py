@@ -1,5 +1,6 @@
 """What the commands that take photos share: reading their options, and going on after failures."""
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -117,6 +118,14 @@ MaxPixels = Annotated[
         help="Refuse pictures with more pixels than this, all frames of an animation together.",
     ),
 ]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Memory to keep to, such as 800M or 1.5G: smaller tiles, fewer pictures at a time, "
+        "and what is too large bit by bit. Default: three quarters of the machine's.",
+    ),
+]
 
 Include = Annotated[
     list[str] | None,
@@ -183,6 +192,22 @@ def parse_resolution(text: str | None, option: str = "--resolution") -> "Resolut
             f"{text!r} is neither a number of pixels nor 'native'.", param_hint=f"'{option}'"
         )
     return int(text)
+
+
+def parse_memory(text: str | None) -> int | None:
+    """Read a size as typed: bytes, or with K, M, G or T after it, each 1024 times the one before.
+
+    Raises:
+        typer.BadParameter: not a size.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not match or float(match[1]) == 0:
+        raise typer.BadParameter(
+            f"{text!r} is no size such as 800M or 1.5G.", param_hint="'--max-memory'"
+        )
+    return int(float(match[1]) * 1024 ** (" KMGT".index(match[2].upper() or " ")))
 
 
 def pictures_of(photo: Path) -> list[Path]:

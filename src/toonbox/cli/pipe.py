@@ -50,6 +50,7 @@ def cartoonize_pipe(
     style: "Style",
     *,
     max_pixels: int,
+    max_memory: int | None,
     force: bool,
     saving: "Saving",
     look: "Look",
@@ -62,22 +63,27 @@ def cartoonize_pipe(
     Raises:
         PictureError, UsageError, OutputError: as in `cartoonize_file`.
     """
+    from toonbox.memory import Memory
     from toonbox.picture import (
         draw,
         encode_cartoon,
         read_photo,
         refuse_existing,
+        refuse_too_large,
         write_cartoon,
     )
 
+    memory = Memory(style, max_memory)
     wanted = saving.get("format")
     target = None if output in (None, PIPE) else choose_target(photo, output, format=wanted)
     if target is not None and not force:
         refuse_existing(target)
     source = sys.stdin.buffer.read() if photo == Path(PIPE) else photo
     name = "standard input" if photo == Path(PIPE) else str(photo)
+    resolution = look.get("resolution")
+    refuse_too_large(source, memory, wanted, resolution, max_pixels=max_pixels, name=name)
     picture, format = read_photo(source, target, saving, max_pixels=max_pixels, name=name)
-    cartoon = draw(picture, format, style, saving, **look)
+    cartoon = draw(picture, format, memory.style, saving, over=True, **look)
     if target is None:
         _write_out(encode_cartoon(picture, cartoon, format, saving))
     else:

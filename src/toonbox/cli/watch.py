@@ -20,6 +20,7 @@ from toonbox.cli.photos import (
     Keep,
     KeptMetadata,
     Lossless,
+    MaxMemory,
     MaxPixels,
     Quality,
     Strength,
@@ -29,6 +30,7 @@ from toonbox.cli.photos import (
     Texture,
     Threads,
     WorkingResolution,
+    parse_memory,
     parse_resolution,
     report,
 )
@@ -80,6 +82,7 @@ def watch(
     include: Include = None,
     exclude: Exclude = None,
     max_pixels: MaxPixels = MAX_PIXELS,
+    max_memory: MaxMemory = None,
     engine: EngineName = Engine.auto,
     threads: Threads = None,
     jobs: Jobs = None,
@@ -106,6 +109,7 @@ def watch(
         "structure": structure,
         "texture": texture,
     }
+    memory = parse_memory(max_memory)
     saving: Saving = {
         "format": format,
         "quality": quality,
@@ -129,6 +133,7 @@ def watch(
                     loaded,
                     jobs=jobs,
                     max_pixels=max_pixels,
+                    max_memory=memory,
                     saving=saving,
                     stop=stop,
                     **look,

@@ -32,6 +32,8 @@ class Card:
         onnx_sha256: of the network's file, checked on loading.
         knobs: names of the numbers that the network takes beside the photo, in its order; 1 is the
             trained default, 0 to 2 the range. Often none.
+        reach: how far away, in pixels, a pixel of the photo can still change one of the cartoon;
+            tiles overlap by it. Cards without it are of networks of the usual size.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Card:
     config_sha256: str
     onnx_sha256: str
     knobs: tuple[str, ...] = ()
+    reach: int = 126
 
 
 def read_card(folder: Path) -> Card:
@@ -61,7 +64,7 @@ def read_card(folder: Path) -> Card:
     for field in fields(Card):
         if field.name == "knobs":
             continue
-        value = values.get(field.name)
+        value = values.get(field.name, Card.reach if field.name == "reach" else None)
         if type(value) is not field.type:
             wanted = "a number" if field.type is int else "a text"
             raise StyleError(f"{file}: {field.name} should be {wanted}, found {value!r}")
@@ -69,6 +72,8 @@ def read_card(folder: Path) -> Card:
     card = Card(**known, knobs=_read_knobs(values.get("knobs", ""), file))
     if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
         raise StyleError(f"{file}: size_multiple and working_resolution do not fit together")
+    if card.reach < card.size_multiple:
+        raise StyleError(f"{file}: reach is less than size_multiple")
     return card
 
 

@@ -1,21 +1,25 @@
 """From a photo of any size to a cartoon of the same size."""
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict, Unpack
 
 import numpy as np
 from PIL import Image
 
-from toonbox.engine.guided import STRIP_PIXELS, upsample
+from toonbox.engine.guided import upsample
 from toonbox.engine.session import Session, open_session
 from toonbox.engine.style import DEFAULT_STYLE, MODEL, Card, find_style, read_card
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.pixels import (
+    STRIP_PIXELS,
     FloatArray,
     Levels,
     PhotoArray,
+    Rows,
     from_levels,
+    strips_of,
     to_levels,
     to_signed,
     to_uint8,
@@ -23,10 +27,8 @@ from toonbox.pixels import (
 
 Resolution = int | Literal["native"] | None
 
-# Pictures of more than two tiles are worked on in tiles of this side. Through three stages and four
-# residual blocks a pixel reaches at most 125 others: with this margin there are no seams.
-TILE = 1536
-MARGIN = 128
+TILE = 1024  # pixels: with what they overlap by they take about 0.75 GB in the network
+KNOBS = ("surface", "structure", "texture")
 
 
 class Colours(Protocol):
@@ -52,24 +54,34 @@ class Look(TypedDict, total=False):
 class Style:
     """A style ready for use; call it with photos. Safe to share between threads."""
 
-    def __init__(self, card: Card, session: Session) -> None:
-        self.card, self.session = card, session
+    def __init__(self, card: Card, session: Session, tile: int = TILE) -> None:
+        """Put it together.
+
+        Args:
+            card: what the style says of itself.
+            session: its network.
+            tile: side, in pixels, of the parts in which the network sees what is larger than one
+                of them with its surroundings; smaller ones take less memory and more time.
+        """
+        self.card, self.session, self.tile = card, session, tile
 
     def __call__(
         self,
         photo: PhotoArray,
         *,
-        strength: float = 1.0,
-        resolution: Resolution = None,
-        surface: float | None = None,
-        structure: float | None = None,
-        texture: float | None = None,
         colours: Colours | None = None,
+        alpha: PhotoArray | None = None,
+        out: PhotoArray | None = None,
+        **look: Unpack[Look],
     ) -> PhotoArray:
         """Cartoonize a photo.
 
         Args:
             photo: (H, W, 3) RGB of 8 or 16 bits, any height and width.
+            colours: what the photo's values mean, if not sRGB. Only what the network sees and what
+                it makes are converted; the photo's detail is carried over in its own colours.
+            alpha: (H, W); where it is 0 the photo stays as it is.
+            out: where to write, like `photo`; `photo` itself if it is not needed any more.
             strength: 1 is the cartoon, 0 the photo, between them a blend.
             resolution: short side in pixels at which the network works, never above the photo's;
                 `native` is the photo's; None is the style's own. Larger photos come back at full
@@ -78,35 +90,84 @@ class Style:
                 smoother brush. None is 1, as trained.
             structure: the same; more of it makes flatter and fewer areas of colour.
             texture: the same; more of it draws stronger outlines.
-            colours: what the photo's values mean, if not sRGB. Only what the network sees and what
-                it makes are converted; the photo's detail is carried over in its own colours.
         Returns:
             (H, W, 3) RGB, with the bits and the colours of the photo.
         Raises:
             ShapeError: not (H, W, 3) of uint8 or uint16.
             UsageError: an option out of range, or a knob this style does not have.
         """
-        known = photo.dtype in (np.uint8, np.uint16)
-        if photo.ndim != 3 or photo.shape[2] != 3 or not known or not photo.size:
-            raise ShapeError(f"expected uint8 (H, W, 3) or uint16, got {photo.dtype} {photo.shape}")
-        if not 0 <= strength <= 1:
-            raise UsageError(f"strength must be from 0 to 1, got {strength:g}")
-        knobs = self._knobs(surface=surface, structure=structure, texture=texture)
-        if strength == 0:
-            return photo.copy()
-        small = self._working_photo(photo, resolution)
-        seen = small if colours is None else colours.to_srgb(small)
-        drawn = self._run(seen, knobs)
-        drawn = drawn if colours is None else colours.from_srgb(drawn)
-        if small.shape == photo.shape:
-            cartoon = from_levels(drawn, photo.dtype)
-        else:
-            cartoon = np.empty_like(photo)
-            for rows, values in upsample(photo, small, drawn):
-                cartoon[rows] = values
-        return cartoon if strength == 1 else _blend(photo, cartoon, strength)
+        strips = self.strips(photo, colours=colours, alpha=alpha, **look)
+        cartoon = np.empty_like(photo) if out is None else out
+        for rows, values in strips:
+            cartoon[rows] = values
+        return cartoon
 
-    def _knobs(self, **told: float | None) -> FloatArray | None:
+    def strips(
+        self,
+        photo: Rows,
+        *,
+        colours: Colours | None = None,
+        alpha: Rows | None = None,
+        **look: Unpack[Look],
+    ) -> Iterator[tuple[slice, PhotoArray]]:
+        """Do the same bit by bit, with a photo that need not be in memory.
+
+        The photo is read from top to bottom: once, or twice if the network works at a smaller size.
+        A strip of it may be overwritten as soon as the cartoon's has come.
+
+        Returns:
+            Rows from top to bottom, and the cartoon there, (rows, W, 3).
+        Raises:
+            ShapeError, UsageError: as in `__call__`, at once.
+        """
+        known = photo.dtype in (np.uint8, np.uint16)
+        if len(photo.shape) != 3 or photo.shape[2] != 3 or not known or 0 in photo.shape:
+            raise ShapeError(f"expected uint8 (H, W, 3) or uint16, got {photo.dtype} {photo.shape}")
+        if not 0 <= (strength := look.get("strength", 1.0)) <= 1:
+            raise UsageError(f"strength must be from 0 to 1, got {strength:g}")
+        knobs = self._knobs(**{name: look.get(name) for name in KNOBS})
+        size = self.working_size(photo.shape, look.get("resolution"))
+        return self._strips(photo, size, knobs, strength, colours, alpha)
+
+    def _strips(
+        self,
+        photo: Rows,
+        size: tuple[int, int],
+        knobs: FloatArray | None,
+        strength: float,
+        colours: Colours | None,
+        alpha: Rows | None,
+    ) -> Iterator[tuple[slice, PhotoArray]]:
+        for rows, own, values in self._drawn(photo, size, knobs, strength, colours):
+            if strength < 1:
+                values = own * np.float32(1 - strength) + values * np.float32(strength)
+                values = np.rint(values, out=values).astype(photo.dtype)
+            if alpha is not None:
+                np.copyto(values, own, where=(alpha[rows] == 0)[..., None])
+            yield rows, values
+
+    def _drawn(
+        self,
+        photo: Rows,
+        size: tuple[int, int],
+        knobs: FloatArray | None,
+        strength: float,
+        colours: Colours | None,
+    ) -> Iterator[tuple[slice, PhotoArray, PhotoArray]]:
+        """Give rows, the photo there, and the full cartoon there, which may be changed."""
+        if strength == 0:
+            for rows in strips_of(photo):
+                yield rows, photo[rows], photo[rows].copy()
+        elif size == photo.shape[:2]:
+            for rows, own, levels in self._run(photo, knobs, colours):
+                yield rows, own, from_levels(levels, photo.dtype)
+        else:
+            small = _reduced(photo, size)
+            drawn = np.concatenate([part for _, _, part in self._run(small, knobs, colours)])
+            for rows, values in upsample(photo, small, drawn):
+                yield rows, photo[rows], values
+
+    def _knobs(self, **told: Any) -> FloatArray | None:
         """Give the network's second input, (1, K), if it has one."""
         names = self.card.knobs
         values = {name: value for name, value in told.items() if value is not None}
@@ -120,69 +181,108 @@ class Style:
             return None
         return np.array([[values.get(name, 1) for name in names]], np.float32)
 
-    def _working_photo(self, photo: PhotoArray, resolution: Resolution) -> Levels:
-        """Bring the photo to the size at which the network works."""
-        short = min(photo.shape[:2])
-        if resolution == "native":
-            return to_levels(photo)
+    def working_size(self, shape: tuple[int, ...], resolution: Resolution) -> tuple[int, int]:
+        """Give the height and width at which the network works, for a photo of this shape.
+
+        Raises:
+            UsageError: no such resolution.
+        """
+        height, width = shape[:2]
         wanted = self.card.working_resolution if resolution is None else resolution
+        if wanted == "native":
+            return height, width
         if isinstance(wanted, str) or wanted < 1:
             raise UsageError(f"resolution must be pixels or 'native', got {resolution!r}")
+        short = min(height, width)
         if wanted >= short:
-            return to_levels(photo)
-        height, width = (max(1, round(side * wanted / short)) for side in photo.shape[:2])
-        return _reduced(photo, (width, height))
+            return height, width
+        return max(1, round(height * wanted / short)), max(1, round(width * wanted / short))
 
-    def _run(self, photo: Levels, knobs: FloatArray | None) -> Levels:
-        """Run the network, padded by reflection and in tiles if needed: (H, W, 3) -> the same."""
+    def _run(
+        self, photo: Rows, knobs: FloatArray | None, colours: Colours | None
+    ) -> Iterator[tuple[slice, PhotoArray, Levels]]:
+        """Run the network, in tiles if needed: rows, the photo there, and its cartoon in levels.
+
+        Tiles begin at multiples of the size rule and overlap by the network's reach, so that each
+        pixel is computed from the same values as in one piece.
+        """
         height, width = photo.shape[:2]
         multiple = self.card.size_multiple
-        missing = [(0, -side % multiple) for side in (height, width)]
-        padded = np.pad(photo, [*missing, (0, 0)], mode="reflect")
-        if padded.shape[0] * padded.shape[1] <= 2 * TILE * TILE:
-            return np.ascontiguousarray(self._run_tile(padded, knobs)[:height, :width])
-        result = np.empty_like(photo)
-        step, margin = (-(-length // multiple) * multiple for length in (TILE, MARGIN))
+        tall, wide = (-(-side // multiple) * multiple for side in (height, width))
+        step, margin = (-(-side // multiple) * multiple for side in (self.tile, self.card.reach))
+        if tall * wide <= (step + 2 * margin) ** 2:
+            step = max(tall, wide)
+        band, start = photo[:0], 0
         for top in range(0, height, step):
+            bottom, above = min(top + step, height), max(0, top - margin)
+            more = photo[start + len(band) : min(bottom + margin, height)]
+            # A copy, because the photo may be overwritten from here on.
+            band, start = np.concatenate([band[above - start :], more]), above
+            kept = slice(top - start, bottom - start)
+            levels = np.empty((bottom - top, width, 3), to_levels(band[:0]).dtype)
             for left in range(0, width, step):
-                y, x = max(0, top - margin), max(0, left - margin)
-                tile = padded[y : top + step + margin, x : left + step + margin]
-                cartoon = self._run_tile(tile, knobs)
-                target = result[top : top + step, left : left + step]
-                target[:] = cartoon[top - y :, left - x :][: target.shape[0], : target.shape[1]]
-        return result
+                x = max(0, left - margin)
+                cartoon = self._run_tile(band[:, x : left + step + margin], knobs, colours)
+                right = min(left + step, width)
+                levels[:, left:right] = cartoon[kept, left - x : right - x]
+            yield slice(top, bottom), band[kept], levels
 
-    def _run_tile(self, photo: Levels, knobs: FloatArray | None) -> Levels:
-        batch = to_signed(np.ascontiguousarray(photo.transpose(2, 0, 1)[None]))
+    def _run_tile(
+        self, tile: PhotoArray, knobs: FloatArray | None, colours: Colours | None
+    ) -> Levels:
+        """Run the network on (h, w, 3), padded by reflection to its size rule: levels."""
+        seen = to_levels(tile)
+        seen = seen if colours is None else colours.to_srgb(np.ascontiguousarray(seen))
+        height, width = seen.shape[:2]
+        missing = [(0, -side % self.card.size_multiple) for side in (height, width)]
+        padded = np.pad(seen, [*missing, (0, 0)], mode="reflect")
+        batch = to_signed(np.ascontiguousarray(padded.transpose(2, 0, 1)[None]))
         cartoon = self.session.run(batch, knobs)
         if cartoon.shape != batch.shape:
             raise StyleError(f"{self.card.name}: made {cartoon.shape} of {batch.shape}")
-        if photo.dtype == np.uint8:
-            return to_uint8(cartoon[0]).transpose(1, 2, 0)
-        levels: FloatArray = (np.clip(cartoon[0], -1, 1) + 1) * np.float32(127.5)
-        return levels.transpose(1, 2, 0)
+        cartoon = cartoon[0, :, :height, :width].transpose(1, 2, 0)
+        if seen.dtype == np.uint8:
+            drawn: Levels = np.ascontiguousarray(to_uint8(cartoon))
+        else:
+            drawn = np.ascontiguousarray((np.clip(cartoon, -1, 1) + 1) * np.float32(127.5))
+        return drawn if colours is None else colours.from_srgb(drawn)
 
 
-def _reduced(photo: PhotoArray, size: tuple[int, int]) -> Levels:
-    """Reduce a photo to `size`, (width, height); one of 16 bits in floats, for smooth levels."""
-    if photo.dtype == np.uint8:
-        image = Image.fromarray(photo)
-        return np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=3))
-    channels = [Image.fromarray(to_levels(photo[..., channel])) for channel in range(3)]
-    reduced = [channel.resize(size, Image.Resampling.BICUBIC) for channel in channels]
-    levels: FloatArray = np.stack([np.asarray(channel) for channel in reduced], axis=2)
-    return levels.clip(0, 255)
+def _reduced(photo: Rows, size: tuple[int, int]) -> Levels:
+    """Reduce a photo to `size`, (height, width); one of 16 bits in floats, for smooth levels.
+
+    First by whole numbers, to not less than twice the size, then sideways, both strip by strip,
+    then downwards: the same as Pillow's resize does with reducing_gap=2, without a copy of the
+    photo.
+    """
+    (height, width), (small_height, small_width) = photo.shape[:2], size
+    down, across = max(1, height // small_height // 2), max(1, width // small_width // 2)
+    step = max(1, STRIP_PIXELS // width // down) * down
+    parts = []
+    for top in range(0, height, step):
+        levels = to_levels(photo[top : min(top + step, height)])
+        rows = -(-len(levels) // down)
+        parts.append(_resized(levels, (small_width, rows), (width / across, rows), (across, down)))
+    narrow = np.concatenate(parts)
+    small = _resized(narrow, (small_width, small_height), (small_width, height / down))
+    return small if small.dtype == np.uint8 else small.clip(0, 255)
 
 
-def _blend(photo: PhotoArray, cartoon: PhotoArray, strength: float) -> PhotoArray:
-    """Mix a cartoon into its photo, in strips: floats of a whole photo may be too many."""
-    mixed = np.empty_like(photo)
-    rows = max(1, STRIP_PIXELS // photo.shape[1])
-    for top in range(0, photo.shape[0], rows):
-        strip = slice(top, top + rows)
-        levels = photo[strip] * np.float32(1 - strength) + cartoon[strip] * np.float32(strength)
-        mixed[strip] = np.rint(levels, out=levels)
-    return mixed
+def _resized(
+    levels: Levels,
+    size: tuple[int, int],
+    kept: tuple[float, float],
+    factors: tuple[int, int] = (1, 1),
+) -> Levels:
+    """Reduce by whole factors, then bring what is kept, (width, height), to `size`, alike."""
+    eight = levels.dtype == np.uint8
+    parts = [levels] if eight else [np.ascontiguousarray(levels[..., c]) for c in range(3)]
+    images = [Image.fromarray(part).reduce(factors) for part in parts]
+    resized = [
+        np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=(0, 0, *kept)))
+        for image in images
+    ]
+    return resized[0] if eight else np.stack(resized, axis=2)
 
 
 def load_style(

@@ -3,13 +3,15 @@
 import io
 import logging
 import struct
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
 from toonbox.errors import OutputError, UsageError
-from toonbox.media import iptc, sixteen
+from toonbox.media import iptc, strips
 from toonbox.media.formats import (
     SIXTEEN_BITS,
     WITHOUT_ALPHA,
@@ -21,7 +23,7 @@ from toonbox.media.formats import (
 from toonbox.media.images import Picture
 from toonbox.media.metadata import Metadata, exif_bytes
 from toonbox.media.palette import Palette, choose_palette, with_palette
-from toonbox.pixels import PhotoArray, to_eight_bits, white
+from toonbox.pixels import PhotoArray, strips_of, to_eight_bits, white
 
 QUALITY = 95
 _XMP_TAG = 700
@@ -107,16 +109,14 @@ def _encode_eight(
     palette: Palette | None,
 ) -> bytes:
     rgb = written_rgb(picture, rgb, format)
-    image = image_of(picture, rgb)
     if picture.alpha is not None and format in WITHOUT_ALPHA:
         _logger.warning("%s: %s has no transparency; its background is white", picture.name, format)
-        white_one = Image.new("RGBA", image.size, "white")
-        mode = "L" if picture.grey else "RGB"
-        image = Image.alpha_composite(white_one, image.convert("RGBA")).convert(mode)
     if format == "GIF":
         alpha = None if picture.alpha is None else to_eight_bits(picture.alpha)
         palette = palette or choose_palette(rgb, 256 if alpha is None else 255)
         image = with_palette(rgb, alpha, palette)
+    else:
+        image = _image_for(format, picture, rgb)
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
@@ -130,17 +130,74 @@ def written_rgb(picture: Picture, rgb: PhotoArray, format: str) -> PhotoArray:
 
 
 def _encode_sixteen(picture: Picture, rgb: PhotoArray, format: str) -> bytes:
-    metadata, profile = picture.metadata, picture.icc_profile
-    values = rgb[..., :1] if picture.grey else rgb
-    if picture.alpha is not None:
-        values = np.dstack([values, picture.alpha])
-    if format == "TIFF":
-        return sixteen.write_tiff(values, _exif_for(metadata, format), profile, metadata.dpi)
     buffer = io.BytesIO()
-    options = _metadata_options(metadata, format, picture.name)
-    model = Image.new("L" if picture.grey else "RGB", (1, 1))
-    model.save(buffer, "PNG", icc_profile=profile, **options)
-    return sixteen.write_png(values, buffer.getvalue())
+    parts = (
+        (rgb[rows], None if picture.alpha is None else picture.alpha[rows])
+        for rows in strips_of(rgb)
+    )
+    encode_strips(buffer, picture, rgb.shape[:2], parts, format)
+    return buffer.getvalue()
+
+
+def encode_strips(
+    stream: BinaryIO,
+    picture: Picture,
+    size: tuple[int, ...],
+    parts: Iterable[tuple[PhotoArray, PhotoArray | None]],
+    format: str,
+    quality: int | None = None,
+    lossless: bool = False,
+) -> None:
+    """Write a file as `encode` does, of values that come bit by bit.
+
+    Args:
+        stream: where to write.
+        picture: what to write but for the values; of those only their type counts, and whether
+            there is transparency.
+        size: height and width.
+        parts: from top to bottom, (rows, W, 3), and (rows, W) if there is transparency.
+        format: one of `strips.FORMATS`.
+        quality, lossless: as in `encode`.
+    Raises:
+        UsageError, OutputError: as in `encode`.
+    """
+    deep = picture.rgb.dtype == np.uint16 and format in SIXTEEN_BITS
+    pixel = None if picture.alpha is None else np.zeros((1, 1), np.uint8)
+    one = replace(picture, rgb=np.zeros((1, 1, 3), np.uint8), alpha=pixel)
+    model = encode(one, one.rgb, format, quality, lossless)
+    values = (_strip(replace(picture, rgb=rgb, alpha=alpha), format, deep) for rgb, alpha in parts)
+    channels = (1 if picture.grey else 3) + (pixel is not None and format not in WITHOUT_ALPHA)
+    shape = (size[0], size[1], channels)
+    match format:
+        case "JPEG":
+            options = _save_options(format, quality or QUALITY, lossless, transparent=False)
+            strips.write_jpeg(stream, model, shape, values, options)
+        case "PNG":
+            strips.write_png(stream, model, shape, values)
+        case "TIFF":
+            strips.write_tiff(stream, model, shape, values)
+        case _:
+            known = ", ".join(name.lower() for name in strips.FORMATS)
+            raise OutputError(f"{picture.name}: cannot be written bit by bit as {format}: {known}")
+
+
+def _strip(strip: Picture, format: str, deep: bool) -> PhotoArray:
+    """Bring some rows to what their format holds: (rows, W, C)."""
+    if not deep and strip.alpha is not None:
+        array = np.asarray(_image_for(format, strip, to_eight_bits(strip.rgb)))
+        return array[..., None] if array.ndim == 2 else array
+    values = strip.rgb if deep else to_eight_bits(strip.rgb)
+    values = values[..., :1] if strip.grey else values
+    return values if strip.alpha is None else np.dstack([values, strip.alpha])
+
+
+def _image_for(format: str, picture: Picture, rgb: PhotoArray) -> Image.Image:
+    image = image_of(picture, rgb)
+    if picture.alpha is None or format not in WITHOUT_ALPHA:
+        return image
+    white_one = Image.new("RGBA", image.size, "white")
+    mode = "L" if picture.grey else "RGB"
+    return Image.alpha_composite(white_one, image.convert("RGBA")).convert(mode)
 
 
 def image_of(picture: Picture, rgb: PhotoArray) -> Image.Image:

@@ -5,14 +5,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from toonbox.errors import PictureError
 from toonbox.media import sixteen
 from toonbox.media.colour import Colours, GreyColours, read_colours
 from toonbox.media.metadata import Metadata, read_metadata
 from toonbox.media.opening import DAMAGE, load, open_image, open_stream, reason
-from toonbox.pixels import PhotoArray, Uint16Array, to_eight_bits
+from toonbox.pixels import STRIP_PIXELS, PhotoArray, Uint8Array, Uint16Array, to_eight_bits
 
 MAX_PIXELS = 200_000_000
 
@@ -52,6 +52,44 @@ class Picture:
         return self.rgb.shape[1], self.rgb.shape[0]
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a file says of a picture before its pixels come.
+
+    Attributes:
+        width, height: in pixels, as in the file, before any rotation.
+        format: Pillow's name.
+        deep: whether it has 16 bits.
+        transparent: whether it may be.
+    """
+
+    width: int
+    height: int
+    format: str
+    deep: bool
+    transparent: bool
+
+
+def read_header(
+    source: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Header:
+    """Read no more than the header; arguments as for `decode`.
+
+    Raises:
+        PictureError: as in `decode`, as far as the header tells.
+    """
+    name = name or _name(source)
+    with open_stream(source, name) as stream:
+        try:
+            image = open_image(stream, name, max_pixels)
+            mode = sixteen.raw_mode(image)
+            deep = sixteen.has_sixteen_bits(mode) or image.mode.startswith("I")
+            format = image.format or ""
+            return Header(image.width, image.height, format, deep, image.has_transparency_data)
+        except DAMAGE as error:
+            raise PictureError(f"{name}: {reason(error, stream)}") from error
+
+
 def decode(
     source: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str | None = None
 ) -> Picture:
@@ -67,7 +105,7 @@ def decode(
     Raises:
         PictureError: missing, empty, cut off, damaged, too large, or not a picture.
     """
-    name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    name = name or _name(source)
     with open_stream(source, name) as stream:
         try:
             image = open_image(stream, name, max_pixels)
@@ -80,6 +118,10 @@ def decode(
             return _read(image, name, load(low, name, max_pixels), mode)
         except DAMAGE as error:
             raise PictureError(f"{name}: {reason(error, stream)}") from error
+
+
+def _name(source: bytes | Path) -> str:
+    return "<bytes>" if isinstance(source, bytes) else str(source)
 
 
 def read_image(image: Image.Image, name: str = "<image>") -> Picture:
@@ -115,18 +157,18 @@ def without_metadata(
     """
     format = "JPEG" if image.format == "MPO" else image.format or ""
     profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
+    image = _upright(image)
     if low is None:
         values = _sixteen_bit_grey(image, format)
     else:
-        values = sixteen.joined(image, ImageOps.exif_transpose(low), mode)
+        values = sixteen.joined(image, _upright(low), mode)
     alpha = _alpha(image, values)
     plain = image.getchannel(0) if mode == "LA;16B" else _plain(image, values, name)
     opened, colours, written = read_colours(plain, profile, name)
     converted = written is not None and written != profile
     if values is None or converted:
         rgb, alpha = (
-            np.array(opened.convert("RGB")),
+            _array(opened if opened.mode == "RGB" else opened.convert("RGB")),
             None if alpha is None else to_eight_bits(alpha),
         )
     else:
@@ -165,4 +207,20 @@ def _plain(image: Image.Image, values: Uint16Array | None, name: str) -> Image.I
     if image.mode == "P":
         # Pillow warns about transparency on the direct way.
         image = image.convert("RGBA")
-    return image if image.mode == "CMYK" else image.convert("RGB")
+    return image if image.mode in ("RGB", "CMYK") else image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the orientation; a picture that stands upright already is not copied."""
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _array(image: Image.Image) -> Uint8Array:
+    """Copy the pixels, (H, W, 3), in strips: Pillow would need room for a second copy."""
+    array = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        array[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return array

@@ -40,6 +40,16 @@ class GeneratorConfig:
         """What height and width must be multiples of inside the network."""
         return 1 << self.stages
 
+    @property
+    def reach(self) -> int:
+        """How many pixels away from each other input and output can be and still be connected.
+
+        Counted in pixels of full resolution: 3 for the stem and for the head; in each stage, where
+        a pixel is first 1, then 2 wide, 1 + 2 down, 2 + 1 up and 2 for the enlargement between; two
+        convolutions in each block, of pixels as wide as the size multiple.
+        """
+        return 6 + 8 * (self.size_multiple - 1) + 2 * self.residual_blocks * self.size_multiple
+
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)

@@ -1,0 +1,167 @@
+"""Time a folder of photos against what network and codec allow, and against a plain loop.
+
+Run `python benchmarks/folder.py`; it makes photos of 12 megapixels from examples/ (or --photos) in
+a temporary folder. Three contenders take turns, one share of the photos after the other, all with
+the same number of threads:
+
+- folder: `cartoonize_files`, what `toonbox FOLDER` runs, in this process, with the style loaded.
+- allowed: what network and codec alone allow. The files are read into arrays and arrays of that
+  size written, with the options that toonbox writes with, in as many threads as there are cores;
+  then the network runs once for each photo on one already reduced, also with all cores. The sum of
+  both times is what a program would take that kept every core busy and did nothing else: neither
+  reducing, nor carrying the result over to the full size, nor waiting.
+- plain loop: the authors' network in torch eager, one photo after the other: read, reduced to a
+  short side of 720 pixels, run, written at that size.
+"""
+
+import argparse
+import io
+import itertools
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from inference import EXAMPLES, PAUSE
+from toonbox.batch import Task, cartoonize_files
+from toonbox.engine.session import available_processors
+from toonbox.engine.style import DEFAULT_STYLE
+from toonbox.engine.stylize import Style, load_style
+from toonbox.media.encoding import QUALITY
+from toonbox.networks.authors import AuthorsGenerator
+from toonbox.pixels import to_signed, to_uint8
+
+SIZE = (4000, 3000)
+AUTHORS_SHORT_SIDE = 720
+SHARE = 20  # photos that a contender works on before the next takes its turn
+WARM_UP = 2
+JPEG = {"quality": QUALITY, "subsampling": "4:4:4"}
+
+
+def make_photos(sources: Path, folder: Path, count: int) -> list[Path]:
+    """Write photos of 12 megapixels, each a different cut of one of the sources."""
+    found = sorted(sources.glob("*.jpg"))
+    files = []
+    for number, source in zip(range(count), itertools.cycle(found)):
+        with Image.open(source) as opened:
+            share = 0.5 + 0.5 * ((number // len(found) * 0.37) % 1)
+            photo = ImageOps.fit(opened.convert("RGB"), SIZE, bleed=(1 - share) / 4)
+        files.append(folder / f"{number:04}.jpg")
+        photo.save(files[-1], quality=92)
+    return files
+
+
+def run_folder(files: Sequence[Path], out: Path, style: Style) -> None:
+    tasks = [Task(file, out / file.name, "overwrite") for file in files]
+    for outcome in cartoonize_files(tasks, style):
+        if outcome.error:
+            raise outcome.error
+
+
+def run_codec(files: Sequence[Path], threads: int) -> None:
+    def convert(file: Path) -> None:
+        with Image.open(file) as opened:
+            array = np.asarray(opened)
+        Image.fromarray(array).save(io.BytesIO(), "JPEG", **JPEG)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(convert, files))
+
+
+def run_network(files: Sequence[Path], style: Style) -> None:
+    short = style.card.working_resolution
+    multiple = style.card.size_multiple
+    sides = [round(side * short / min(SIZE)) for side in SIZE[::-1]]
+    height, width = (-(-side // multiple) * multiple for side in sides)
+    photo = np.zeros((1, 3, height, width), np.float32)
+    knobs = np.ones((1, len(style.card.knobs)), np.float32) if style.card.knobs else None
+    for _ in files:
+        style.session.run(photo, knobs)
+
+
+def run_plain_loop(files: Sequence[Path], out: Path, network: AuthorsGenerator) -> None:
+    width, height = (side * AUTHORS_SHORT_SIDE // min(SIZE) // 4 * 4 for side in SIZE)
+    for file in files:
+        with Image.open(file) as opened:
+            photo = np.asarray(opened.resize((width, height), Image.Resampling.BICUBIC))
+        batch = torch.from_numpy(to_signed(photo).transpose(2, 0, 1)[None].copy())
+        with torch.no_grad():
+            cartoon = network(batch)[0].numpy().transpose(1, 2, 0)
+        Image.fromarray(to_uint8(cartoon)).save(out / file.name, quality=QUALITY)
+
+
+def time_shares(
+    files: Sequence[Path], contenders: dict[str, Callable[[Sequence[Path]], None]]
+) -> dict[str, float]:
+    """Let the contenders take turns, share by share; give the seconds of each."""
+    seconds = dict.fromkeys(contenders, 0.0)
+    for run in contenders.values():
+        run(files[:WARM_UP])
+    for start in range(0, len(files), SHARE):
+        for name, run in contenders.items():
+            time.sleep(PAUSE)
+            began = time.perf_counter()
+            run(files[start : start + SHARE])
+            seconds[name] += time.perf_counter() - began
+    return seconds
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Time a folder of photos of 12 megapixels.")
+    parser.add_argument("--count", type=int, default=200, help="how many photos")
+    parser.add_argument("--photos", type=Path, default=EXAMPLES, help="what to make them from")
+    parser.add_argument("--style", default=DEFAULT_STYLE)
+    parser.add_argument("--engine", default="auto")
+    parser.add_argument("--threads", type=int, default=available_processors())
+    options = parser.parse_args()
+    if options.count < 1 or options.threads < 1:
+        parser.error("--count and --threads are at least 1")
+    return options
+
+
+def main() -> None:
+    options = parse_options()
+    threads: int = options.threads
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    style = load_style(options.style, engine=options.engine, threads=threads)
+    network = AuthorsGenerator().eval()
+    with tempfile.TemporaryDirectory() as temporary:
+        photos, out = Path(temporary) / "photos", Path(temporary) / "out"
+        photos.mkdir()
+        out.mkdir()
+        files = make_photos(options.photos, photos, options.count)
+        seconds = time_shares(
+            files,
+            {
+                "folder": lambda share: run_folder(share, out, style),
+                "codec alone": lambda share: run_codec(share, threads),
+                "network alone": lambda share: run_network(share, style),
+                "plain loop": lambda share: run_plain_loop(share, out, network),
+            },
+        )
+        shutil.rmtree(out)
+    print_rates(seconds, options, style)
+
+
+def print_rates(seconds: dict[str, float], options: argparse.Namespace, style: Style) -> None:
+    count: int = options.count
+    name = f"{style.card.name}, {style.session.name}"
+    print(f"{count} photos of {SIZE[0]}x{SIZE[1]}, {name}, {options.threads} threads\n")
+    seconds["allowed"] = seconds["codec alone"] + seconds["network alone"]
+    print(f"{'':16}{'seconds':>9}{'photos/s':>10}")
+    for contender, taken in seconds.items():
+        print(f"{contender:16}{taken:9.2f}{count / taken:10.2f}")
+    ours = seconds["folder"]
+    print(f"\nfolder / allowed, rates: {seconds['allowed'] / ours:.2f} (wanted 0.80)")
+    print(f"folder / plain loop, rates: {seconds['plain loop'] / ours:.2f} (wanted 3.00)")
+
+
+if __name__ == "__main__":
+    main()
