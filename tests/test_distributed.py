@@ -21,8 +21,6 @@ from toonbox.media.images import decode
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 ray_data = pytest.importorskip("ray.data")
 
-pytestmark = pytest.mark.slow
-
 
 def photos(folder, count, size=(80, 60)):
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +43,7 @@ def style_folder(tiny_style, tmp_path_factory):
     return tiny_style(to=tmp_path_factory.mktemp("styles"))
 
 
+@pytest.mark.slow
 def test_a_dataset_of_files_into_parquet(cluster, style_folder, tmp_path):
     paths = photos(tmp_path / "in", 3)
     (tmp_path / "in" / "bad.png").write_bytes(b"hello")
@@ -67,6 +66,7 @@ def test_a_dataset_of_files_into_parquet(cluster, style_folder, tmp_path):
         np.testing.assert_array_equal(decode(row["cartoon"]).rgb, expected)
 
 
+@pytest.mark.slow
 def test_a_dataset_of_images(cluster, style_folder, tmp_path):
     paths = photos(tmp_path / "in", 2)
     dataset = ray_data.read_images(str(tmp_path / "in"), include_paths=True)
@@ -77,6 +77,7 @@ def test_a_dataset_of_images(cluster, style_folder, tmp_path):
         np.testing.assert_array_equal(found[path.name], expected)
 
 
+@pytest.mark.slow
 def test_one_place_of_a_storage_into_another(cluster, style_folder, tmp_path):
     photos(tmp_path / "in" / "x", 2)
     (tmp_path / "in" / "bad.jpg").write_bytes(b"")
@@ -99,6 +100,7 @@ class Poisoned(distributed._FileWorker):
         return super().__call__(row)
 
 
+@pytest.mark.slow
 def test_a_picture_that_ends_its_workers_is_a_failure(cluster, style_folder, tmp_path, monkeypatch):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(distributed, "_FileWorker", Poisoned)
@@ -115,6 +117,7 @@ def test_a_picture_that_ends_its_workers_is_a_failure(cluster, style_folder, tmp
     assert (tmp_path / "out" / "04.png").read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_wrong_options_are_told_before_anything_is_done(cluster, style_folder, tmp_path):
     task = Task(*photos(tmp_path / "in", 1), tmp_path / "out.png")
     with pytest.raises(UsageError, match="no knob texture"):
@@ -148,6 +151,7 @@ def workers_of(process):
     return [number for number, group in groups.items() if number == group]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers by /proc")
 def test_a_worker_killed_on_the_way_loses_and_doubles_nothing(style_folder, tmp_path):
     paths = photos(tmp_path / "in", 60, size=(700, 500))
@@ -189,6 +193,49 @@ def test_a_worker_killed_on_the_way_loses_and_doubles_nothing(style_folder, tmp_
     assert "0 done, 60 skipped, 1 failed" in again.stderr
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert [name for name in names if not name.startswith(".")] == names[-60:]
+
+
+def worker(kind, style_folder, **saving):
+    """What runs in another process otherwise."""
+    return kind(str(style_folder), 1, 100_000, saving, {})
+
+
+def test_what_becomes_of_files(style_folder, tmp_path):
+    (path,) = photos(tmp_path / "in", 1)
+    row = distributed._row(Task(path, tmp_path / "out.png"))
+    work = worker(distributed._FileWorker, style_folder)
+    assert work({**row, "from": str(tmp_path / "gone.png")})["status"] == "failed"
+    done = work(row)
+    assert (done["status"], done["width"], done["height"], done["error"]) == ("ok", 80, 60, "")
+    assert done["seconds"] > 0
+    (tmp_path / "out.png").write_bytes(b"mine")
+    assert work(row)["status"] == "skipped"
+    assert (tmp_path / "out.png").read_bytes() == b"mine"
+    assert work({**row, "overwrite": True})["status"] == "ok"
+    expected = load_style(style_folder)(decode(path).rgb)
+    np.testing.assert_array_equal(decode(tmp_path / "out.png").rgb, expected)
+
+
+def test_what_becomes_of_rows(style_folder):
+    rgb = np.random.default_rng(0).integers(0, 256, (20, 26, 3), dtype=np.uint8)
+    expected = load_style(style_folder)(rgb)
+    work = worker(distributed._DatasetWorker, style_folder, format="png")
+    np.testing.assert_array_equal(work({"image": rgb})["cartoon"], expected)
+    assert "expected uint8" in work({"image": rgb.astype(float)})["error"]
+    done = work({"bytes": file_of(Image.fromarray(rgb)), "more": 1})
+    assert (done["more"], done["error"]) == (1, "")
+    np.testing.assert_array_equal(decode(done["cartoon"]).rgb, expected)
+    done = work({"bytes": b"hello", "path": "a.png"})
+    assert (done["cartoon"], done["error"]) == (b"", "a.png: is text, not a picture")
+
+
+@pytest.mark.slow
+def test_a_cluster_runs_for_as_long_as_it_is_needed(capsys):
+    with distributed.running():
+        assert ray.is_initialized()
+        print("Ray tells of a worker")
+    assert not ray.is_initialized()
+    assert "Ray tells of a worker" not in capsys.readouterr().out
 
 
 def test_without_the_extra_says_what_to_install(monkeypatch):

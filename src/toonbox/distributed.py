@@ -6,9 +6,11 @@ it ended, and gives it its picture again; one that ends its worker every time be
 
 import logging
 import os
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -68,6 +70,26 @@ def start_ray(address: str | None = None) -> None:
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise ToonboxError(f"no Ray cluster at {address}: {error}") from error
+
+
+@contextmanager
+def running(address: str | None = None) -> Iterator[None]:
+    """Connect as `start_ray` does, and disconnect afterwards.
+
+    Ray tells on standard output of workers that have ended, at its own end too; within the block
+    that goes to standard error.
+
+    Raises:
+        MissingExtraError, ToonboxError: as in `start_ray`.
+    """
+    with redirect_stdout(sys.stderr):
+        start_ray(address)
+        import ray
+
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 def cartoonize_dataset(

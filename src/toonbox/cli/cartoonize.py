@@ -1,7 +1,7 @@
 """`toonbox PHOTO...`: photos into cartoons beside them."""
 
 import sys
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -145,17 +145,15 @@ def cartoonize(
     plan = Plan(output, force, include or [], exclude or [], format)
     plan.add_all(photos, several)
     if on_ray:
-        from toonbox.distributed import cartoonize_tasks, start_ray
+        from toonbox.distributed import cartoonize_tasks, running
 
-        start_ray(address)
         work = partial(cartoonize_tasks, plan.tasks, style, workers=jobs, threads=threads or 1)
     else:
         loaded = load_style(style, engine=engine.value, threads=threads)
         work = partial(cartoonize_files, plan.tasks, loaded, jobs=jobs, max_memory=memory)
     outcomes = Outcomes(as_json, sys.stdout if on_ray else None)
     with (
-        # Ray tells on standard output of workers that have ended.
-        redirect_stdout(sys.stderr) if on_ray else nullcontext(),
+        running(address) if on_ray else nullcontext(),
         summed_up(outcomes, several),
         progress("Cartoonizing", len(plan.tasks)) as advance,
         interruptible(several) as stop,
