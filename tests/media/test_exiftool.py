@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
+from toonbox.engine.style import DEFAULT_STYLE, find_style, read_card
+from toonbox.engine.stylize import Style
 from toonbox.picture import cartoonize_file
 
 pytestmark = pytest.mark.skipif(
@@ -63,8 +65,17 @@ def photo_with_tags(folder, kind):
     return path
 
 
-def copy(photo, **_):
-    return photo.copy()
+class Copy(Style):
+    """Leaves every photo as it is."""
+
+    def __init__(self):
+        self.card, self.session, self.tile = read_card(find_style(DEFAULT_STYLE)), None, 1
+
+    def __call__(self, photo, **_):
+        return photo.copy()
+
+
+copy = Copy()
 
 
 @pytest.mark.slow

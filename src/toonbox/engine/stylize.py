@@ -258,12 +258,13 @@ def _reduced(photo: Rows, size: tuple[int, int]) -> Levels:
     (height, width), (small_height, small_width) = photo.shape[:2], size
     down, across = max(1, height // small_height // 2), max(1, width // small_width // 2)
     step = max(1, STRIP_PIXELS // width // down) * down
-    parts = []
+    narrow = np.empty((-(-height // down), small_width, 3), to_levels(photo[:0]).dtype)
     for top in range(0, height, step):
         levels = to_levels(photo[top : min(top + step, height)])
-        rows = -(-len(levels) // down)
-        parts.append(_resized(levels, (small_width, rows), (width / across, rows), (across, down)))
-    narrow = np.concatenate(parts)
+        first, rows = top // down, -(-len(levels) // down)
+        narrow[first : first + rows] = _resized(
+            levels, (small_width, rows), (width / across, rows), (across, down)
+        )
     small = _resized(narrow, (small_width, small_height), (small_width, height / down))
     return small if small.dtype == np.uint8 else small.clip(0, 255)
 
