@@ -98,7 +98,8 @@ Format = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="jpeg, png, webp, avif, tiff, bmp, gif or ppm. Default: as the photo.",
+        help="jpeg, png, webp, avif, tiff, bmp, gif or ppm; mp4, mkv or webm for videos. "
+        "Default: as the photo or video.",
     ),
 ]
 Quality = Annotated[
@@ -167,8 +168,8 @@ Jobs = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Pictures to read and write at a time while the network works on another. "
-        "Default: one for each core.",
+        help="Pictures to read and write at a time while the network works on another; frames of "
+        "a video to draw at a time. Default: one for each core, four frames at most.",
     ),
 ]
 AsJson = Annotated[
