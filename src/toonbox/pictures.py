@@ -226,24 +226,28 @@ class _Way:
     def read(self, numbered: tuple[Any, str]) -> _Work:
         picture, number = numbered
         if isinstance(picture, bytes):
-            name = f"<bytes{number}>"
-            limit = self.max_pixels
-            return _Work(
-                bytes, *read_photo(picture, None, self.saving, max_pixels=limit, name=name)
-            )
+            name, limit = f"<bytes{number}>", self.max_pixels
+            self.refuse_too_large(picture, name)
+            photo, format = read_photo(picture, None, self.saving, max_pixels=limit, name=name)
+            return _Work(bytes, photo, format)
         told = self.saving
         if told.get("format") or told.get("quality") is not None or told.get("lossless"):
             raise UsageError("format, quality and lossless are for bytes; say them when you save")
         if isinstance(picture, str | Path):
             self.refuse_too_large(Path(picture), str(picture))
-        photo = _read(picture, number, self.max_pixels)
-        metadata = photo.metadata.kept(told.get("metadata", "keep"))
-        return _Work(type(picture), replace(photo, metadata=metadata), "")
+        read = _read(picture, number, self.max_pixels)
+        metadata = read.metadata.kept(told.get("metadata", "keep"))
+        return _Work(type(picture), replace(read, metadata=metadata), "")
 
     def refuse_too_large(self, picture: bytes | Path, name: str) -> None:
-        format, resolution = self.saving.get("format"), self.look.get("resolution")
-        limit = self.max_pixels
-        refuse_too_large(picture, self.memory, format, resolution, max_pixels=limit, name=name)
+        refuse_too_large(
+            picture,
+            self.memory,
+            self.saving.get("format"),
+            self.look.get("resolution"),
+            max_pixels=self.max_pixels,
+            name=name,
+        )
 
     def draw(self, work: _Work) -> None:
         # What came as pixels may still be used by others.
