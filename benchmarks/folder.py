@@ -42,7 +42,7 @@ from toonbox.pixels import to_signed, to_uint8
 
 SIZE = (4000, 3000)
 AUTHORS_SHORT_SIDE = 720
-SHARE = 20  # photos that a contender works on before the next takes its turn
+SHARE = 50  # photos that a contender works on before the next takes its turn
 WARM_UP = 2
 Times = tuple[float, float]  # by the clock, and of all cores together
 JPEG = {"quality": QUALITY, "subsampling": "4:4:4"}

@@ -78,15 +78,36 @@ def cartoonize_file(
     """
     if not overwrite:
         refuse_existing(target)
-    saving = saving or {}
-    memory = Memory(style, max_memory)
-    style = memory.style
-    if need_of(source, target, memory, saving, look, max_pixels).streamed:
-        stream_file(source, target, style, max_pixels=max_pixels, saving=saving, **look)
-        return
-    photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
-    cartoon = draw(photo, format, style, saving, over=True, **look)
-    write_cartoon(target, photo, cartoon, format, saving)
+    saving, memory = saving or {}, Memory(style, max_memory)
+    streamed = need_of(source, target, memory, saving, look, max_pixels).streamed
+    follow(source, target, memory.style, streamed, max_pixels, saving, **look)
+
+
+def follow(
+    source: Path,
+    target: Path,
+    style: Style,
+    streamed: bool,
+    max_pixels: int,
+    saving: Saving,
+    **look: Unpack[Look],
+) -> tuple[int, int]:
+    """Follow one picture from disk to disk, in the way that `need_of` chose.
+
+    Returns:
+        Width and height.
+    Raises:
+        PictureError, UsageError, OutputError: as in `cartoonize_file`.
+    """
+    try:
+        if streamed:
+            return stream_file(source, target, style, max_pixels=max_pixels, saving=saving, **look)
+        photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
+        cartoon = draw(photo, format, style, saving, over=True, **look)
+        write_cartoon(target, photo, cartoon, format, saving)
+    except MemoryError as error:
+        raise PictureError(f"{source}: needs more memory than there is") from error
+    return photo.size
 
 
 def need_of(

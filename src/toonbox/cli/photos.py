@@ -167,8 +167,7 @@ Jobs = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Pictures to read and write at a time while the network works on another. "
-        "Default: one for each core.",
+        help="Pictures at a time, which share the threads. Default: one for each core.",
     ),
 ]
 AsJson = Annotated[

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypedDict, Unpack
+from typing import Any, Literal, Protocol, Self, TypedDict, Unpack
 
 import numpy as np
 from PIL import Image
@@ -64,6 +65,12 @@ class Style:
                 of them with its surroundings; smaller ones take less memory and more time.
         """
         self.card, self.session, self.tile = card, session, tile
+
+    def shared(self, runs: int) -> Self:
+        """Give the same style for use by so many threads at a time: more in all, each slower."""
+        other = copy(self)
+        other.session = self.session.shared(runs)
+        return other
 
     def __call__(
         self,
