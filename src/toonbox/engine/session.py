@@ -203,7 +203,7 @@ class OpenVinoSession(_Sharing):
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",
             "NUM_STREAMS": runs,
-            # What it has compiled for a picture's size it keeps, for thousands of sizes unless told.
+            # What it has compiled for a picture's size it keeps: for thousands unless told.
             "CPU_RUNTIME_CACHE_CAPACITY": 100,
         }
         super().__init__(model, threads, runs)
