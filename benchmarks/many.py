@@ -1,4 +1,4 @@
-"""Time many pictures: batches through the network, and reading and writing while it works.
+"""Time many pictures: batches through the network, and files side by side.
 
 Run `python benchmarks/many.py`; docs/benchmarks.md says what the rows mean.
 """
@@ -89,7 +89,7 @@ def compare_batches(images: Sequence[Image.Image], threads: int, repeats: int) -
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time batches and the overlapping of steps.")
+    parser = argparse.ArgumentParser(description="Time batches, and files side by side.")
     parser.add_argument("--count", type=int, default=8, help="pictures in each run")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each")
     parser.add_argument("--threads", type=int, default=available_processors())

@@ -22,7 +22,7 @@ from toonbox.drawing import usual_jobs
 from toonbox.engine.guided import upsample
 from toonbox.engine.session import available_processors
 from toonbox.engine.style import find_style
-from toonbox.film import load_film_style
+from toonbox.engine.stylize import load_style
 from toonbox.media.frame_colours import from_rgb, to_rgb
 from toonbox.media.video import read_frames, read_video
 from toonbox.media.video_encoding import Encoding, Track, writing_segment
@@ -100,7 +100,7 @@ def authors_loop(film: Path, frames: int) -> float:
 
 def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float]:
     """Measure the processor seconds that each part of one frame's way takes, on one core."""
-    loaded = load_film_style(style)
+    loaded = load_style(style, threads=1)
     video = read_video(film)
     with av.open(str(film)) as container:
         coded = next(container.decode(video=0))

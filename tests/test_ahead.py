@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from toonbox.ahead import ahead, in_threads
+from toonbox.ahead import ahead, at_a_time
 
 
 def test_ahead_gives_all_in_order():
@@ -53,7 +53,7 @@ def test_ahead_lets_go_of_what_it_reads():
     assert closed == [True]
 
 
-def test_in_threads_keeps_the_order():
+def test_at_a_time_keeps_the_order():
     gate = threading.Event()
 
     def slow_first(item):
@@ -63,10 +63,10 @@ def test_in_threads_keeps_the_order():
             gate.set()
         return item * 2
 
-    assert list(in_threads(slow_first, iter(range(20)), 3)) == list(range(0, 40, 2))
+    assert list(at_a_time(range(20), slow_first, 3)) == list(range(0, 40, 2))
 
 
-def test_in_threads_takes_no_more_than_it_needs():
+def test_at_a_time_takes_no_more_than_it_needs():
     taken = []
 
     def items():
@@ -74,13 +74,23 @@ def test_in_threads_takes_no_more_than_it_needs():
             taken.append(index)
             yield index
 
-    for index in in_threads(lambda item: item, items(), 2):
-        assert len(taken) <= index + 3
+    for index in at_a_time(items(), lambda item: item, 2):
+        assert len(taken) <= index + 4
 
 
-def test_in_threads_raises():
+def test_at_a_time_raises_in_its_turn():
     def fail(item):
-        raise ValueError(item)
+        if item == 2:
+            raise ValueError(item)
+        return item
 
-    with pytest.raises(ValueError, match="0"):
-        list(in_threads(fail, iter(range(5)), 2))
+    given = at_a_time(range(5), fail, 2)
+    assert [next(given), next(given)] == [0, 1]
+    with pytest.raises(ValueError, match="2"):
+        next(given)
+
+
+def test_at_a_time_begins_nothing_once_stopped():
+    begun = []
+    assert list(at_a_time(range(9), begun.append, 1, stop=lambda: len(begun) > 2)) == []
+    assert begun == [0, 1, 2]

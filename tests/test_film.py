@@ -264,7 +264,7 @@ def test_frames_that_repeat_are_drawn_once(tmp_path, style, monkeypatch):
         pts=list(range(8)), codec="ffv1", format="bgr0", options={}, sound=None,
         frames=[av.VideoFrame.from_ndarray(rgb[i], "rgb24").reformat(format="bgr0") for i in order],
     ).make(tmp_path / "clip.mkv")  # fmt: skip
-    loaded = load_style(style)
+    loaded = load_style(style, threads=1)  # which no frames share
     drawn = []
     real = loaded.session.run
     monkeypatch.setattr(loaded.session, "run", lambda *a: drawn.append(1) or real(*a))

@@ -16,6 +16,7 @@ from toonbox.media import huge
 from toonbox.media.images import Header, decode, read_header
 from toonbox.memory import MIB, Memory, Need, in_words, machine_limit
 from toonbox.picture import cartoonize_file
+from toonbox.pictures import Style, cartoonize
 
 resource = pytest.importorskip("resource")
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -283,7 +284,7 @@ def test_what_must_be_in_memory_is_refused_if_it_is_too_large(style, tmp_path, m
     for source in (path, str(path), path.read_bytes()):
         monkeypatch.setattr(module, "can_stream", lambda: True)
         with pytest.raises(PictureError, match="from file to file it can be done"):
-            picture.cartoonize(source, style=style, max_memory=500 * MIB)
+            cartoonize(source, style=Style(style), max_memory=500 * MIB)
         monkeypatch.setattr(module, "can_stream", lambda: False)
         with pytest.raises(MissingExtraError, match=r"needs about .* of memory"):
-            picture.cartoonize(source, style=style, max_memory=500 * MIB)
+            cartoonize(source, style=Style(style), max_memory=500 * MIB)

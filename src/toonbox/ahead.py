@@ -1,20 +1,20 @@
-"""Work done ahead in other threads, in order and never too far ahead."""
+"""Work done in other threads, in order and never too far ahead."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-T = TypeVar("T")
-R = TypeVar("R")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def ahead(items: Iterator[T], count: int) -> Iterator[T]:
+def ahead(items: Iterator[Item], count: int) -> Iterator[Item]:
     """Let a thread of its own make up to `count` items before they are asked for.
 
     An error of `items` is raised here when its turn has come.
     """
-    waiting: deque[Future[list[T]]] = deque()
+    waiting: deque[Future[list[Item]]] = deque()
     with ThreadPoolExecutor(1, thread_name_prefix="toonbox") as pool:
         try:
             waiting.extend(pool.submit(_next, items) for _ in range(count))
@@ -27,20 +27,48 @@ def ahead(items: Iterator[T], count: int) -> Iterator[T]:
                 items.close()  # here, not in whichever thread lets go of it
 
 
-def _next(items: Iterator[T]) -> list[T]:
+def _next(items: Iterator[Item]) -> list[Item]:
     return [item for _, item in zip((None,), items, strict=False)]
 
 
-def in_threads(function: Callable[[T], R], items: Iterator[T], threads: int) -> Iterator[R]:
-    """Give function(item) for each item in order, with `threads` of them made at a time."""
-    waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="toonbox") as pool:
+def at_a_time(
+    items: Iterable[Item],
+    work: Callable[[Item], Result],
+    jobs: int,
+    stop: Callable[[], bool] = lambda: False,
+    fit: Callable[[list[Item]], bool] = lambda _: True,
+) -> Iterator[Result]:
+    """Do many things, `jobs` at a time, and give the results in the order of the items.
+
+    Args:
+        items: taken as they are needed, in the caller's thread; `jobs` of them wait for their turn.
+        work: run in other threads.
+        jobs: threads.
+        stop: asked before each; once it says yes, those begun are still finished and given.
+        fit: tells whether so many items can be on their way; one always can.
+    Raises:
+        What work raises, after the results of all items before; what `items` raises, at once.
+    """
+    under_way: deque[tuple[Item, Future[Result | None]]] = deque()
+
+    def work_unless_stopped(item: Item) -> Result | None:
+        return None if stop() else work(item)
+
+    def results(most: int) -> Iterator[Result]:
+        """Wait until no more than `most` are under way; give what is done besides."""
+        while under_way and (len(under_way) > most or under_way[0][1].done()):
+            if (result := under_way.popleft()[1].result()) is not None:
+                yield result
+
+    with ThreadPoolExecutor(jobs, thread_name_prefix="toonbox") as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > threads:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+                while under_way and not fit([*(one for one, _ in under_way), item]):
+                    yield from results(len(under_way) - 1)
+                under_way.append((item, pool.submit(work_unless_stopped, item)))
+                yield from results(2 * jobs - 1)
+                if stop():
+                    break
+            yield from results(0)
         finally:
             pool.shutdown(cancel_futures=True)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from toonbox.ahead import ahead, in_threads
+from toonbox.ahead import ahead, at_a_time
 from toonbox.engine.session import available_processors
 from toonbox.engine.stylize import Look, Style
 from toonbox.errors import UsageError
@@ -67,7 +67,7 @@ class Drawing:
 
     Attributes:
         video: the film.
-        style: loaded.
+        style: loaded, and shared by `jobs` threads.
         look: options of `Style.__call__`.
         part: what is wanted of the film.
         max_height: pixels; higher films are reduced to it.
@@ -80,7 +80,7 @@ class Drawing:
     look: Look
     part: Part = Part()
     max_height: int | None = None
-    jobs: int | None = None
+    jobs: int = 1
     steady: Steady | None = None
 
     @property
@@ -95,9 +95,8 @@ class Drawing:
             after: only those later than this timestamp.
         """
         frames = ahead(self._wanted(after), READ_AHEAD)
-        jobs = usual_jobs() if self.jobs is None else self.jobs
         cartoon = None
-        for frame, drawing in in_threads(self._draw, _marked(frames), jobs):
+        for frame, drawing in at_a_time(_marked(frames), self._draw, self.jobs):
             if drawing is not None:
                 cartoon = self.steady(frame.photo, drawing) if self.steady else drawing
             assert cartoon is not None  # the first frame repeats none

@@ -19,7 +19,6 @@ from toonbox.drawing import (
     part_of,
     usual_jobs,
 )
-from toonbox.engine.session import available_processors
 from toonbox.engine.style import DEFAULT_STYLE
 from toonbox.engine.stylize import Look, Style, load_style
 from toonbox.errors import OutputError, UsageError, VideoError
@@ -249,14 +248,6 @@ def film_look(style: Style, look: Look) -> Look:
     return {**look, "resolution": min(RESOLUTION, style.card.working_resolution)}
 
 
-def load_film_style(
-    style: str | Path, *, engine: str = "auto", threads: int | None = None, jobs: int | None = None
-) -> Style:
-    """Load a style to draw several frames at a time, each with its share of the cores."""
-    share = max(1, available_processors() // (jobs or usual_jobs()))
-    return load_style(style, engine=engine, threads=threads or share)
-
-
 def _drawing(
     source: Path,
     style: str | Path | pictures.Style | Style,
@@ -274,8 +265,10 @@ def _drawing(
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
     if isinstance(style, pictures.Style):
         style = style.network
-    loaded = style if isinstance(style, Style) else load_film_style(style, jobs=jobs)
-    return Drawing(video, loaded, film_look(loaded, look), wanted, max_height, jobs, steady)
+    loaded = style if isinstance(style, Style) else load_style(style)
+    jobs = usual_jobs() if jobs is None else jobs
+    look = film_look(loaded, look)
+    return Drawing(video, loaded.shared(jobs), look, wanted, max_height, jobs, steady)
 
 
 def _draw(

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Collection
 from dataclasses import dataclass
+from heapq import nlargest
 from pathlib import Path
 
 from toonbox.engine.stylize import Resolution, Style
@@ -28,7 +29,7 @@ class Need:
 
     Attributes:
         own: from reading to writing.
-        network: while it is drawn, which is one picture's turn at a time.
+        network: while it is drawn.
         streamed: whether it must be read and written a few rows at a time.
     """
 
@@ -91,10 +92,10 @@ class Memory:
             raise PictureError(f"{text}, and read bit by bit still {less}")
         return streamed
 
-    def fits(self, needs: Collection[Need]) -> bool:
-        """Tell whether so many pictures can be on their way at a time."""
-        network = max((need.network for need in needs), default=0)
-        return _PROCESS + sum(need.own for need in needs) + network <= self.limit
+    def fits(self, needs: Collection[Need], jobs: int = 1) -> bool:
+        """Tell whether so many pictures can be on their way, `jobs` of them drawn at a time."""
+        networks = nlargest(jobs, (need.network for need in needs))
+        return _PROCESS + sum(need.own for need in needs) + sum(networks) <= self.limit
 
     def _network(self, pixels: int) -> int:
         side = self.style.tile + 2 * self.style.card.reach

@@ -27,6 +27,7 @@ from toonbox.media.formats import (
 from toonbox.media.huge import open_huge
 from toonbox.media.images import MAX_PIXELS, Picture, decode, read_header
 from toonbox.media.metadata import Keep
+from toonbox.media.opening import open_stream
 from toonbox.media.strips import FORMATS as STREAMED
 from toonbox.memory import Memory, Need
 from toonbox.pixels import PhotoArray
@@ -77,15 +78,36 @@ def cartoonize_file(
     """
     if not overwrite:
         refuse_existing(target)
-    saving = saving or {}
-    memory = Memory(style, max_memory)
-    style = memory.style
-    if need_of(source, target, memory, saving, look, max_pixels).streamed:
-        stream_file(source, target, style, max_pixels=max_pixels, saving=saving, **look)
-        return
-    photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
-    cartoon = draw(photo, format, style, saving, over=True, **look)
-    write_cartoon(target, photo, cartoon, format, saving)
+    saving, memory = saving or {}, Memory(style, max_memory)
+    streamed = need_of(source, target, memory, saving, look, max_pixels).streamed
+    follow(source, target, memory.style, streamed, max_pixels, saving, **look)
+
+
+def follow(
+    source: Path,
+    target: Path,
+    style: Style,
+    streamed: bool,
+    max_pixels: int,
+    saving: Saving,
+    **look: Unpack[Look],
+) -> tuple[int, int]:
+    """Follow one picture from disk to disk, in the way that `need_of` chose.
+
+    Returns:
+        Width and height.
+    Raises:
+        PictureError, UsageError, OutputError: as in `cartoonize_file`.
+    """
+    try:
+        if streamed:
+            return stream_file(source, target, style, max_pixels=max_pixels, saving=saving, **look)
+        photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
+        cartoon = draw(photo, format, style, saving, over=True, **look)
+        write_cartoon(target, photo, cartoon, format, saving)
+    except MemoryError as error:
+        raise PictureError(f"{source}: needs more memory than there is") from error
+    return photo.size
 
 
 def need_of(
@@ -93,9 +115,13 @@ def need_of(
 ) -> Need:
     """Look at a photo's header: what it takes from disk to disk, and how it can be done.
 
+    A named pipe can be read only once, and so is taken as it comes.
+
     Raises:
         PictureError, MissingExtraError: it cannot be read, or takes too much memory.
     """
+    if _is_pipe(source):
+        return Need()
     header = read_header(source, max_pixels=max_pixels)
     written = _named_format(target, saving) or "PNG"
     return memory.need(str(source), header, written, look.get("resolution"))
@@ -110,12 +136,14 @@ def refuse_too_large(
     max_pixels: int = MAX_PIXELS,
     name: str | None = None,
 ) -> None:
-    """Look at the header of a picture that must be in memory.
+    """Look at the header of a picture that must be in memory; a named pipe is not asked.
 
     Raises:
         PictureError, MissingExtraError: it cannot be read, or takes too much.
         UsageError: there is no such format.
     """
+    if isinstance(source, Path) and _is_pipe(source):
+        return
     header = read_header(source, max_pixels=max_pixels, name=name)
     name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
     written = format_named(format) if format else header.format
@@ -181,6 +209,10 @@ def read_photo(
         UsageError: there is no such format.
         OutputError: the format cannot be lossless, if that is wanted.
     """
+    if isinstance(source, Path) and _is_pipe(source):
+        name = name or str(source)
+        with open_stream(source, name) as stream:
+            source = stream.read()
     named = _named_format(target, saving)
     read = animation.read if named is None or named in ANIMATED else decode
     photo = _as_told(read(source, max_pixels=max_pixels, name=name), saving)
@@ -329,6 +361,13 @@ def writing(target: Path) -> Iterator[Path]:
             yield temporary
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+
+
+def _is_pipe(source: Path) -> bool:
+    try:
+        return source.is_fifo()
+    except OSError:  # reading it will say what is wrong
+        return False
 
 
 def _as_told(photo: Read, saving: Saving) -> Read:

@@ -9,18 +9,18 @@ from typing import Any, TypeVar, Unpack, overload
 import numpy as np
 from PIL import Image
 
-from toonbox.batch import overlapped
+from toonbox.ahead import at_a_time
+from toonbox.batch import jobs_for
 from toonbox.engine import stylize
 from toonbox.engine.style import DEFAULT_STYLE, Card, find_style
 from toonbox.engine.stylize import Look, Resolution
 from toonbox.errors import ShapeError, UsageError
-from toonbox.media.animation import Animation
 from toonbox.media.colour import GreyColours
 from toonbox.media.encoding import to_image
 from toonbox.media.images import MAX_PIXELS, Picture, decode, read_image
 from toonbox.media.metadata import Keep
 from toonbox.memory import Memory
-from toonbox.picture import Saving, draw, encode_cartoon, read_photo, refuse_too_large
+from toonbox.picture import Saving, cartoon_of, draw, encode_cartoon, read_photo, refuse_too_large
 from toonbox.pixels import PhotoArray, Uint8Array, Uint16Array
 
 # What gives images, and what gives more of its own kind.
@@ -164,8 +164,7 @@ def cartoonize(
         quality: 1..100, of JPEG, WebP and AVIF; None for 95.
         lossless: keep every value, or fail.
         metadata: "keep", "strip" or "no-gps": EXIF, XMP, IPTC, resolution and comments.
-        jobs: of many pictures, how many to read, and how many to write, while the network works on
-            another; None for one on each core.
+        jobs: of many pictures, how many at a time; None for one on each core.
     Returns:
         A Pillow image (RGB, or L if the picture is grey, with alpha RGBA or LA) for a path or an
         image; bytes in the same format for bytes (JPEG for HEIC and PNG for others that cannot be
@@ -194,72 +193,59 @@ def cartoonize(
         "lossless": lossless,
         "metadata": metadata,
     }
-    way = _Way(Memory(_network(style), max_memory), look, saving, max_pixels)
-    if not isinstance(picture, list | Iterator):
-        work = way.read((picture, ""))
-        way.draw(work)
-        return way.give(work)
+    several = isinstance(picture, list | Iterator)
+    jobs = jobs_for(picture, jobs) if several else 1
+    way = _Way(Memory(_network(style).shared(jobs), max_memory), look, saving, max_pixels)
+    if not several:
+        return way.follow((picture, ""))
     many = ((one, f" {number}") for number, one in enumerate(picture))
-    cartoons = overlapped(many, way.read, way.draw, way.give, jobs)
+    cartoons = at_a_time(many, way.follow, jobs)
     return list(cartoons) if isinstance(picture, list) else cartoons
-
-
-@dataclass
-class _Work:
-    """A picture on its way, what it came as, and the format for it if it is bytes."""
-
-    kind: type
-    photo: Picture | Animation
-    format: str
-    cartoon: PhotoArray | bytes | None = None
 
 
 @dataclass(frozen=True)
 class _Way:
-    """The three steps of every picture, and what they have been told."""
+    """What has been told about every picture."""
 
     memory: Memory
     look: Look
     saving: Saving
     max_pixels: int
 
-    def read(self, numbered: tuple[Any, str]) -> _Work:
+    def follow(self, numbered: tuple[Any, str]) -> Image.Image | bytes | PhotoArray:
         picture, number = numbered
         if isinstance(picture, bytes):
-            name = f"<bytes{number}>"
-            limit = self.max_pixels
-            return _Work(
-                bytes, *read_photo(picture, None, self.saving, max_pixels=limit, name=name)
-            )
+            return self.bytes_of(picture, f"<bytes{number}>")
         told = self.saving
         if told.get("format") or told.get("quality") is not None or told.get("lossless"):
             raise UsageError("format, quality and lossless are for bytes; say them when you save")
         if isinstance(picture, str | Path):
             self.refuse_too_large(Path(picture), str(picture))
-        photo = _read(picture, number, self.max_pixels)
-        metadata = photo.metadata.kept(told.get("metadata", "keep"))
-        return _Work(type(picture), replace(photo, metadata=metadata), "")
+        read = _read(picture, number, self.max_pixels)
+        photo = replace(read, metadata=read.metadata.kept(told.get("metadata", "keep")))
+        cartoon = cartoon_of(photo, self.memory.style, **self.look)
+        return (
+            _to_array(photo, cartoon)
+            if isinstance(picture, np.ndarray)
+            else to_image(photo, cartoon)
+        )
+
+    def bytes_of(self, picture: bytes, name: str) -> bytes:
+        self.refuse_too_large(picture, name)
+        limit, style = self.max_pixels, self.memory.style
+        photo, format = read_photo(picture, None, self.saving, max_pixels=limit, name=name)
+        cartoon = draw(photo, format, style, self.saving, over=True, **self.look)
+        return encode_cartoon(photo, cartoon, format, self.saving)
 
     def refuse_too_large(self, picture: bytes | Path, name: str) -> None:
-        format, resolution = self.saving.get("format"), self.look.get("resolution")
-        limit = self.max_pixels
-        refuse_too_large(picture, self.memory, format, resolution, max_pixels=limit, name=name)
-
-    def draw(self, work: _Work) -> None:
-        # What came as pixels may still be used by others.
-        over, style = work.kind is bytes, self.memory.style
-        work.cartoon = draw(work.photo, work.format, style, self.saving, over=over, **self.look)
-
-    def give(self, work: _Work) -> Image.Image | bytes | PhotoArray:
-        photo, cartoon = work.photo, work.cartoon
-        assert cartoon is not None
-        if work.kind is bytes:
-            return encode_cartoon(photo, cartoon, work.format, self.saving)
-        assert isinstance(photo, Picture)
-        assert not isinstance(cartoon, bytes)
-        if issubclass(work.kind, np.ndarray):
-            return _to_array(photo, cartoon)
-        return to_image(photo, cartoon)
+        refuse_too_large(
+            picture,
+            self.memory,
+            self.saving.get("format"),
+            self.look.get("resolution"),
+            max_pixels=self.max_pixels,
+            name=name,
+        )
 
 
 def _network(style: str | Path | Style) -> stylize.Style:

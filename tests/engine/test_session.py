@@ -44,6 +44,17 @@ def test_threads_share_a_session(tiny_style, engine: str) -> None:
         np.testing.assert_allclose(found[index], output, atol=1e-6)
 
 
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_runs_at_a_time_share_the_threads(tiny_style, engine: str) -> None:
+    pytest.importorskip(engine)
+    alone = open_session(tiny_style() / "style.onnx", engine, threads=2)
+    shared = alone.shared(5)
+    assert shared is not alone
+    assert shared is alone.shared(2)  # no more than there are threads
+    assert alone.shared(1) is alone
+    np.testing.assert_allclose(shared.run(photo(16, 24)), alone.run(photo(16, 24)), atol=1e-6)
+
+
 def test_auto_prefers_cuda_then_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "_cuda_offered", lambda: True)
     assert session._best_engine() == "cuda"

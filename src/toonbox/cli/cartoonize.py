@@ -136,7 +136,6 @@ def cartoonize(
     """
     from toonbox.batch import cartoonize_files
     from toonbox.engine.stylize import load_style
-    from toonbox.film import load_film_style
     from toonbox.media.containers import is_video
 
     look: Look = {
@@ -203,11 +202,10 @@ def cartoonize(
         from toonbox.distributed import cartoonize_tasks, running
 
         work = partial(cartoonize_tasks, pictures, style, workers=jobs, threads=threads or 1)
-    elif pictures or not films:
-        work = partial(cartoonize_files, pictures, load(), jobs=jobs, max_memory=memory)
-    film_style = (
-        load_film_style(style, engine=engine.value, threads=threads, jobs=jobs) if films else None
-    )
+    else:
+        loaded = load()
+        if pictures or not films:
+            work = partial(cartoonize_files, pictures, loaded, jobs=jobs, max_memory=memory)
     outcomes = Outcomes(as_json, sys.stdout if on_ray else None)
     with (
         running(address) if on_ray else nullcontext(),
@@ -221,8 +219,8 @@ def cartoonize(
                 for outcome in work(max_pixels=max_pixels, saving=saving, stop=stop, **look):
                     outcomes.tell(outcome)
                     advance()
-        if film_style:
-            for outcome in cartoonize_films(films, film_style, stop, filming, look):
+        if films:
+            for outcome in cartoonize_films(films, loaded, stop, filming, look):
                 outcomes.tell(outcome)
     if outcomes.failed:
         raise typer.Exit(1)

@@ -168,8 +168,8 @@ Jobs = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Pictures to read and write at a time while the network works on another; frames of "
-        "a video to draw at a time. Default: one for each core, four frames at most.",
+        help="Pictures, or frames of a video, at a time, which share the threads. "
+        "Default: one for each core, four frames at most.",
     ),
 ]
 AsJson = Annotated[

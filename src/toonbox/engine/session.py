@@ -3,7 +3,8 @@
 import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from threading import Lock
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -37,6 +38,10 @@ class Session(Protocol):
         Raises:
             StyleError: the network fails, be it because H or W break the style's size rule.
         """
+        ...
+
+    def shared(self, runs: int) -> Self:
+        """Give one that does so many runs at a time, each with its share of the threads."""
         ...
 
 
@@ -109,23 +114,42 @@ def _feed(
     return {"photo": photo} if knobs is None else {"photo": photo, "knobs": knobs}
 
 
-class OnnxRuntimeSession:
+class _Sharing:
+    """Loads its network once more for each number of runs at a time, when it is first wanted."""
+
+    def __init__(self, model: Path, threads: int, runs: int) -> None:
+        self._path, self._threads = model, threads
+        self._more: dict[int, Self] = {}
+        self._lock, self._runs = Lock(), runs
+
+    def shared(self, runs: int) -> Self:
+        """As `Session.shared`."""
+        runs = min(runs, self._threads)
+        if runs == self._runs:
+            return self
+        with self._lock:
+            if runs not in self._more:
+                self._more[runs] = type(self)(self._path, self._threads, runs)
+            return self._more[runs]
+
+
+class OnnxRuntimeSession(_Sharing):
     """A network in ONNX Runtime, on the CPU or with CUDA."""
 
-    def __init__(self, model: Path, threads: int, cuda: bool = False) -> None:
+    def __init__(self, model: Path, threads: int, runs: int = 1, cuda: bool = False) -> None:
         import onnxruntime
 
+        super().__init__(model, threads, runs)
         if cuda and not _cuda_offered():
             raise MissingExtraError("CUDA needs: pip install onnxruntime-gpu")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = threads // runs
         options.log_severity_level = 4
         # Planned memory is kept beside what was taken before: twice as much, and no faster.
         options.enable_mem_pattern = False
         # Waiting threads would take the processors from whoever decodes the next picture.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = ["CUDAExecutionProvider"] if cuda else []
-        self._path = model
         try:
             # From bytes: a path of other than the system's encoding is no problem then.
             self._session = onnxruntime.InferenceSession(
@@ -152,6 +176,10 @@ class OnnxRuntimeSession:
         result: FloatArray = np.asarray(cartoon, dtype=np.float32)
         return result
 
+    def shared(self, runs: int) -> Self:
+        """As `Session.shared`; a GPU does runs one after the other, with all it has."""
+        return self if self.name == "cuda" else super().shared(runs)
+
 
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:
     """Give all of them: ONNX Runtime has no class above its own errors."""
@@ -161,12 +189,12 @@ def _onnxruntime_errors() -> tuple[type[Exception], ...]:
     return tuple(t for t in things if isinstance(t, type) and issubclass(t, Exception))
 
 
-class OpenVinoSession:
+class OpenVinoSession(_Sharing):
     """A network in OpenVINO, on the CPU, in float32."""
 
     name = "openvino"
 
-    def __init__(self, model: Path, threads: int) -> None:
+    def __init__(self, model: Path, threads: int, runs: int = 1) -> None:
         if find_spec("openvino") is None:
             raise MissingExtraError("OpenVINO is not installed: pip install 'toonbox[openvino]'")
         import openvino
@@ -174,9 +202,11 @@ class OpenVinoSession:
         settings: dict[str, Any] = {
             "INFERENCE_NUM_THREADS": threads,
             "INFERENCE_PRECISION_HINT": "f32",
-            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": runs,
+            # What it has compiled for a picture's size it keeps: for thousands unless told.
+            "CPU_RUNTIME_CACHE_CAPACITY": 100,
         }
-        self._path = model
+        super().__init__(model, threads, runs)
         try:
             core = openvino.Core()
             self._model = core.compile_model(core.read_model(model.read_bytes()), "CPU", settings)
