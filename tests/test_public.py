@@ -11,7 +11,9 @@ def test_public_names():
         "Style",
         "ToonboxError",
         "__version__",
+        "cartoon_frames",
         "cartoonize",
+        "cartoonize_video",
         "list_styles",
         "load_style",
     ]

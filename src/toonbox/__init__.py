@@ -1,4 +1,4 @@
-"""Photographs into cartoons, with a small white-box GAN."""
+"""Photographs and videos into cartoons, with a small white-box GAN."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -8,14 +8,26 @@ from toonbox.version import __version__
 
 if TYPE_CHECKING:
     from toonbox.engine.style import list_styles
+    from toonbox.film import cartoon_frames, cartoonize_video
     from toonbox.pictures import Style, cartoonize, load_style
 
-__all__ = ["Style", "ToonboxError", "__version__", "cartoonize", "list_styles", "load_style"]
+__all__ = [
+    "Style",
+    "ToonboxError",
+    "__version__",
+    "cartoon_frames",
+    "cartoonize",
+    "cartoonize_video",
+    "list_styles",
+    "load_style",
+]
 
 # Imported when first used, so that `import toonbox` costs next to nothing.
 _MODULES = {
     "Style": "toonbox.pictures",
+    "cartoon_frames": "toonbox.film",
     "cartoonize": "toonbox.pictures",
+    "cartoonize_video": "toonbox.film",
     "list_styles": "toonbox.engine.style",
     "load_style": "toonbox.pictures",
 }

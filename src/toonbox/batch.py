@@ -1,13 +1,12 @@
 """Many pictures at a time."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar, Unpack
+from typing import Literal, Unpack
 
+from toonbox.ahead import at_a_time
 from toonbox.engine.session import available_processors
 from toonbox.engine.stylize import Look, Style
 from toonbox.errors import ToonboxError, UsageError
@@ -16,8 +15,6 @@ from toonbox.memory import Memory, Need
 from toonbox.picture import Saving, follow, is_there, need_of, refuse_existing
 
 Status = Literal["ok", "skipped", "failed"]
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -123,48 +120,6 @@ def jobs_for(items: Iterable[object], jobs: int | None) -> int:
         raise UsageError(f"jobs must be at least 1, got {jobs}")
     wanted = available_processors() if jobs is None else jobs
     return max(1, min(wanted, len(items))) if isinstance(items, Sized) else wanted
-
-
-def at_a_time(
-    items: Iterable[Item],
-    work: Callable[[Item], Result],
-    jobs: int,
-    stop: Callable[[], bool] = lambda: False,
-    fit: Callable[[list[Item]], bool] = lambda _: True,
-) -> Iterator[Result]:
-    """Do many things, `jobs` at a time, and give the results in the order of the items.
-
-    Args:
-        items: taken as they are needed, in the caller's thread; `jobs` of them wait for their turn.
-        work: run in other threads.
-        jobs, stop: as in `cartoonize_files`.
-        fit: tells whether so many items can be on their way; one always can.
-    Raises:
-        What work raises, after the results of all items before; what `items` raises, at once.
-    """
-    under_way: deque[tuple[Item, Future[Result | None]]] = deque()
-
-    def work_unless_stopped(item: Item) -> Result | None:
-        return None if stop() else work(item)
-
-    def results(most: int) -> Iterator[Result]:
-        """Wait until no more than `most` are under way; give what is done besides."""
-        while under_way and (len(under_way) > most or under_way[0][1].done()):
-            if (result := under_way.popleft()[1].result()) is not None:
-                yield result
-
-    with ThreadPoolExecutor(jobs, thread_name_prefix="toonbox") as pool:
-        try:
-            for item in items:
-                while under_way and not fit([*(one for one, _ in under_way), item]):
-                    yield from results(len(under_way) - 1)
-                under_way.append((item, pool.submit(work_unless_stopped, item)))
-                yield from results(2 * jobs - 1)
-                if stop():
-                    break
-            yield from results(0)
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ ToonboxError
 ├── UsageError          options that cannot be right together (exit code 2)
 ├── ConfigError         a training configuration that cannot be right (exit code 2)
 ├── PictureError        a picture that cannot be read; names the file and the reason
+├── VideoError          a video that cannot be read; names the file and the reason
 ├── OutputError         a result that cannot be written, or would overwrite something
 ├── StyleError          a style that is missing or damaged
 ├── ShapeError          an array or tensor of the wrong shape
@@ -29,6 +30,10 @@ class ConfigError(ToonboxError):
 
 class PictureError(ToonboxError):
     """A picture that cannot be read; names the file and the reason."""
+
+
+class VideoError(ToonboxError):
+    """A video that cannot be read; names the file and the reason."""
 
 
 class OutputError(ToonboxError):

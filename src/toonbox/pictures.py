@@ -9,7 +9,8 @@ from typing import Any, TypeVar, Unpack, overload
 import numpy as np
 from PIL import Image
 
-from toonbox.batch import at_a_time, jobs_for
+from toonbox.ahead import at_a_time
+from toonbox.batch import jobs_for
 from toonbox.engine import stylize
 from toonbox.engine.style import DEFAULT_STYLE, Card, find_style
 from toonbox.engine.stylize import Look, Resolution
@@ -48,12 +49,12 @@ class Style:
     """A style ready for use; call it with pictures. Safe to share between threads."""
 
     def __init__(self, network: stylize.Style) -> None:
-        self._network = network
+        self.network = network
 
     @property
     def card(self) -> Card:
         """What the style says about itself: name, knobs, licence."""
-        return self._network.card
+        return self.network.card
 
     @overload
     def __call__(self, picture: Shown, **options: Unpack[Options]) -> Image.Image: ...
@@ -248,7 +249,7 @@ class _Way:
 
 
 def _network(style: str | Path | Style) -> stylize.Style:
-    return style._network if isinstance(style, Style) else _loaded(find_style(style).resolve())
+    return style.network if isinstance(style, Style) else _loaded(find_style(style).resolve())
 
 
 @functools.lru_cache(maxsize=4)

@@ -189,7 +189,10 @@ def test_remarks_of_the_library_are_shown(monkeypatch, capsys):
 def test_ray_takes_no_pipe_and_an_address_only_goes_with_it(capsys):
     for arguments, reason in (
         (["a.jpg", "--address", "auto"], "--address is for --engine ray"),
-        (["a.jpg", "-o", "-", "--engine", "ray"], "a pipe goes through this machine alone"),
+        (
+            ["a.jpg", "-o", "-", "--engine", "ray"],
+            "pipes and previews go through this machine alone",
+        ),
     ):
         with pytest.raises(SystemExit) as exit:
             main(arguments)

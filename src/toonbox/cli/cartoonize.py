@@ -1,6 +1,7 @@
-"""`toonbox PHOTO...`: photos into cartoons beside them."""
+"""`toonbox PHOTO...`: photos and videos into cartoons beside them."""
 
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.films import (
+    CodecName,
+    Comparison,
+    Crf,
+    EncoderPreset,
+    End,
+    KeepPartial,
+    MaxHeight,
+    Preview,
+    Resume,
+    Start,
+    cartoonize_films,
+    cartoonize_preview,
+    check_options,
+    parse_time,
+)
 from toonbox.cli.outcomes import Outcomes, interruptible, summed_up
 from toonbox.cli.photos import (
     MAX_PIXELS,
@@ -42,7 +59,9 @@ from toonbox.cli.targets import Plan
 from toonbox.errors import UsageError
 
 if TYPE_CHECKING:
+    from toonbox.batch import Outcome
     from toonbox.engine.stylize import Look
+    from toonbox.film import Filming
     from toonbox.picture import Saving
 
 
@@ -51,7 +70,7 @@ def cartoonize(
         list[Path],
         typer.Argument(
             metavar="PHOTO",
-            help="Pictures; folders, for all pictures in them and in folders below; "
+            help="Pictures and videos; folders, for all of them in there and in folders below; "
             "or - for standard input.",
             show_default=False,
         ),
@@ -86,8 +105,18 @@ def cartoonize(
     threads: Threads = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
+    start: Start = None,
+    end: End = None,
+    preview: Preview = None,
+    compare: Comparison = None,
+    max_height: MaxHeight = None,
+    codec: CodecName = None,
+    crf: Crf = None,
+    encoder_preset: EncoderPreset = None,
+    resume: Resume = False,
+    keep_partial: KeepPartial = False,
 ) -> None:
-    """Turn photos into cartoons of the same size.
+    """Turn photos and videos into cartoons of the same size.
 
     \b
     Examples:
@@ -98,6 +127,8 @@ def cartoonize(
       toonbox photo.jpg --style ./my-style --strength 0.7 --force
       toonbox photo.jpg --texture 1.6 --surface 0.5
       toonbox - < photo.jpg > cartoon.jpg
+      toonbox clip.mp4 --preview 0:12
+      toonbox clip.mp4 --style storybook-lite --resume
 
     Pictures of folders that are done already are skipped, so that the same command goes on where
     it was stopped. Only styles with knobs take --surface, --structure and --texture: see
@@ -105,6 +136,7 @@ def cartoonize(
     """
     from toonbox.batch import cartoonize_files
     from toonbox.engine.stylize import load_style
+    from toonbox.media.containers import is_video
 
     look: Look = {
         "strength": strength,
@@ -125,15 +157,31 @@ def cartoonize(
         raise UsageError("--address is for --engine ray")
     if on_ray and memory:
         raise UsageError("--max-memory is for this machine alone, without --engine ray")
+    filming: Filming = {
+        "start": parse_time(start, "--start"),
+        "end": parse_time(end, "--end"),
+        "max_height": max_height,
+        "compare": compare.value if compare else None,
+        "codec": codec.value if codec else None,
+        "crf": crf,
+        "encoder_preset": encoder_preset,
+        "metadata": metadata.value,
+        "resume": resume,
+        "keep_partial": keep_partial,
+        "jobs": jobs,
+    }
+    load = partial(load_style, style, engine=engine.value, threads=threads)
+    if on_ray and (preview is not None or is_piped(photos, output)):
+        raise UsageError("pipes and previews go through this machine alone, without --engine ray")
+    if preview is not None:
+        cartoonize_preview(photos, output, preview, load(), force, filming, look)
+        return
     if is_piped(photos, output):
-        if on_ray:
-            raise UsageError("a pipe goes through this machine alone, without --engine ray")
         check_pipe(photos, output, as_json)
-        loaded = load_style(style, engine=engine.value, threads=threads)
         cartoonize_pipe(
             photos[0],
             output,
-            loaded,
+            load(),
             max_pixels=max_pixels,
             max_memory=memory,
             force=force,
@@ -142,26 +190,37 @@ def cartoonize(
         )
         return
     several = len(photos) > 1 or photos[0].is_dir()
-    plan = Plan(output, force, include or [], exclude or [], format)
+    plan = Plan(output, force, include or [], exclude or [], format, videos=True)
     plan.add_all(photos, several)
+    check_options([*plan.tasks, *plan.settled], filming, saving)
+    films = [task for task in plan.tasks if is_video(task.source)]
+    pictures = [task for task in plan.tasks if not is_video(task.source)]
+    if on_ray and films:
+        raise UsageError(f"{films[0].source}: videos are for this machine, without --engine ray")
+    work: Callable[..., Iterator[Outcome]] | None = None
     if on_ray:
         from toonbox.distributed import cartoonize_tasks, running
 
-        work = partial(cartoonize_tasks, plan.tasks, style, workers=jobs, threads=threads or 1)
+        work = partial(cartoonize_tasks, pictures, style, workers=jobs, threads=threads or 1)
     else:
-        loaded = load_style(style, engine=engine.value, threads=threads)
-        work = partial(cartoonize_files, plan.tasks, loaded, jobs=jobs, max_memory=memory)
+        loaded = load()
+        if pictures or not films:
+            work = partial(cartoonize_files, pictures, loaded, jobs=jobs, max_memory=memory)
     outcomes = Outcomes(as_json, sys.stdout if on_ray else None)
     with (
         running(address) if on_ray else nullcontext(),
         summed_up(outcomes, several),
-        progress("Cartoonizing", len(plan.tasks)) as advance,
-        interruptible(several) as stop,
+        interruptible(several or bool(films)) as stop,
     ):
         for outcome in plan.settled:
             outcomes.tell(outcome)
-        for outcome in work(max_pixels=max_pixels, saving=saving, stop=stop, **look):
-            outcomes.tell(outcome)
-            advance()
+        if work:
+            with progress("Cartoonizing", len(pictures)) as advance:
+                for outcome in work(max_pixels=max_pixels, saving=saving, stop=stop, **look):
+                    outcomes.tell(outcome)
+                    advance()
+        if films:
+            for outcome in cartoonize_films(films, loaded, stop, filming, look):
+                outcomes.tell(outcome)
     if outcomes.failed:
         raise typer.Exit(1)

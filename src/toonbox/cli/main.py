@@ -14,6 +14,7 @@ from toonbox.cli.cartoonize import cartoonize
 from toonbox.cli.compare import compare
 from toonbox.cli.evaluate import evaluate
 from toonbox.cli.export import export
+from toonbox.cli.films import VideoOptionsApart
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
 from toonbox.cli.watch import watch
@@ -39,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command()(cartoonize)
+app.command(cls=VideoOptionsApart)(cartoonize)
 app.command()(watch)
 app.add_typer(styles, name="styles")
 app.command()(compare)
@@ -70,12 +71,13 @@ def toonbox(
         ),
     ] = False,
 ) -> None:
-    """Turn photographs into cartoons.
+    """Turn photographs and videos into cartoons.
 
     \b
     Examples:
       toonbox photo.jpg                    writes photo.toon.jpg beside it
       toonbox holiday/ -o cartoons/        all pictures of a folder and below it
+      toonbox clip.mp4                     writes clip.toon.mp4, with its sound
       toonbox --strength 0.6 photo.jpg     closer to the photo
       toonbox cartoonize --help            every option for photos
       toonbox watch in/ -o out/            pictures as they arrive

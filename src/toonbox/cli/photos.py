@@ -98,7 +98,8 @@ Format = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="jpeg, png, webp, avif, tiff, bmp, gif or ppm. Default: as the photo.",
+        help="jpeg, png, webp, avif, tiff, bmp, gif or ppm; mp4, mkv or webm for videos. "
+        "Default: as the photo or video.",
     ),
 ]
 Quality = Annotated[
@@ -167,7 +168,8 @@ Jobs = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Pictures at a time, which share the threads. Default: one for each core.",
+        help="Pictures, or frames of a video, at a time, which share the threads. "
+        "Default: one for each core, four frames at most.",
     ),
 ]
 AsJson = Annotated[

@@ -22,6 +22,7 @@ class Plan:
         force: overwrite what is there.
         include, exclude: as in `find_pictures`.
         format: as in `cartoon_below`.
+        videos: as in `find_pictures`.
         tasks: pictures to cartoonize; one that was named on its own fails if its target is there.
         settled: pictures of folders whose targets are there, skipped; pictures whose target is
             another's, folders without pictures and such that cannot be read, failed.
@@ -32,6 +33,7 @@ class Plan:
     include: list[str] = field(default_factory=list)
     exclude: list[str] = field(default_factory=list)
     format: str | None = None
+    videos: bool = False
     tasks: "list[Task]" = field(default_factory=list)
     settled: "list[Outcome]" = field(default_factory=list)
     _taken: dict[str, Path] = field(default_factory=dict)
@@ -67,7 +69,7 @@ class Plan:
         from toonbox.media.folder import cartoon_below, find_pictures
 
         output = Path(self.output) if self.output is not None else None
-        found = find_pictures(folder, self.include, self.exclude, output)
+        found = find_pictures(folder, self.include, self.exclude, output, videos=self.videos)
         for unreadable, reason in found.unreadable:
             self._fail(unreadable, None, PictureError(f"cannot be read: {reason}"))
         for picture in found.pictures:
@@ -110,6 +112,7 @@ def choose_target(
             be written or is not the one that is wanted.
         UsageError: there is no such format.
     """
+    from toonbox.media.containers import CONTAINERS, is_video
     from toonbox.media.folder import cartoon_name
     from toonbox.media.formats import SUFFIXES, format_named
 
@@ -121,10 +124,14 @@ def choose_target(
     if several:
         _check_folder(output)
         return path / cartoon_name(photo, format)
-    if path.suffix and path.suffix.lower() not in SUFFIXES:
+    known = CONTAINERS if is_video(photo) else SUFFIXES
+    if (path.suffix or is_video(photo)) and path.suffix.lower() not in known:
         raise typer.BadParameter(
-            f"cannot write {path.suffix}, only {' '.join(SUFFIXES)}.", param_hint="'--output'"
+            f"cannot write {path.suffix or path.name}, only {' '.join(known)}.",
+            param_hint="'--output'",
         )
+    if is_video(photo):
+        return path
     if format and path.suffix and SUFFIXES[path.suffix.lower()] != format_named(format):
         raise typer.BadParameter(f"{output} is not called like {format}.", param_hint="'--format'")
     return path
@@ -137,11 +144,12 @@ def is_folder(output: str) -> bool:
 
 def _check_folder(output: str | None) -> None:
     """Refuse to write several cartoons to what is or looks like one file."""
+    from toonbox.media.containers import CONTAINERS
     from toonbox.media.formats import SUFFIXES
 
     if output is None or is_folder(output):
         return
-    if Path(output).suffix.lower() in SUFFIXES or Path(output).is_file():
+    if Path(output).suffix.lower() in {*SUFFIXES, *CONTAINERS} or Path(output).is_file():
         raise typer.BadParameter(
             f"{output} is one file, but there are several photos.", param_hint="'--output'"
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from toonbox.media.containers import is_video
 from toonbox.media.formats import READ_SUFFIXES, toon_suffix
 
 _MARK = ".toon"
@@ -29,6 +30,8 @@ def find_pictures(
     include: Collection[str] = (),
     exclude: Collection[str] = (),
     output: Path | None = None,
+    *,
+    videos: bool = False,
 ) -> Found:
     """Search a folder and all folders below it; what is hidden and our own cartoons are left out.
 
@@ -42,6 +45,7 @@ def find_pictures(
             `*` fits slashes too.
         exclude: globs; leaves out the pictures that one of them fits, and such folders whole.
         output: a folder to leave out, unless it is `folder` itself.
+        videos: whether videos count as pictures.
     """
     pictures: list[Path] = []
     unreadable: list[tuple[Path, str]] = []
@@ -62,14 +66,20 @@ def find_pictures(
                 continue
             if stat.S_ISDIR(mode):
                 (links if path.is_symlink() else folders).append(path)
-            elif stat.S_ISREG(mode) and is_picture(path) and (not include or _fits(below, include)):
-                pictures.append(path)
+            elif stat.S_ISREG(mode) and (is_picture(path) or (videos and is_film(path))):
+                wanted = not include or _fits(below, include)
+                pictures += [path] if wanted else []
     return Found(sorted(pictures), sorted(unreadable))
 
 
 def is_picture(path: Path) -> bool:
     """Tell by the name alone whether a file is a picture, and not one of our cartoons."""
     return path.suffix.lower() in READ_SUFFIXES and not path.stem.endswith(_MARK)
+
+
+def is_film(path: Path) -> bool:
+    """Tell by the name alone whether a file is a video, and not one of our cartoons."""
+    return is_video(path) and not path.stem.endswith(_MARK)
 
 
 def cartoon_name(picture: Path, format: str | None = None) -> str:

@@ -1,6 +1,7 @@
 """The formats there are: what their files are called, and what they can hold."""
 
 from toonbox.errors import OutputError, UsageError
+from toonbox.media.containers import VIDEO_SUFFIXES, video_suffix
 
 # The formats we write, as Pillow calls them.
 SUFFIXES = {
@@ -60,15 +61,17 @@ def suffix_of(format: str) -> str:
 
 
 def toon_suffix(suffix: str, format: str | None = None) -> str:
-    """Choose the suffix for the cartoon of a photo.
+    """Choose the suffix for the cartoon of a photo or a video.
 
     Args:
-        suffix: the photo's. Without one, or with one that is not written, it becomes PNG, or JPEG
-            for HEIC.
+        suffix: the photo's, or the video's, for which see `video_suffix`. Without one, or with one
+            that is not written, a photo becomes PNG, or JPEG for HEIC.
         format: the name of the format that is wanted, None for the photo's own.
     Raises:
         UsageError: there is no such format.
     """
+    if suffix.lower() in VIDEO_SUFFIXES:
+        return video_suffix(suffix, format)
     if format is not None and SUFFIXES.get(suffix.lower()) != format_named(format):
         return suffix_of(format_named(format))
     if suffix.lower() in SUFFIXES:

@@ -1,0 +1,180 @@
+"""Time a film through the whole command, and where the time goes; docs/benchmarks.md explains.
+
+Run `python benchmarks/video.py`. The peers, in the same run: the film decoded and encoded without
+anything between, and a plain loop over its frames with the authors' network in torch eager.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+
+from toonbox.drawing import usual_jobs
+from toonbox.engine.guided import upsample
+from toonbox.engine.session import available_processors
+from toonbox.engine.style import find_style
+from toonbox.engine.stylize import load_style
+from toonbox.media.frame_colours import from_rgb, to_rgb
+from toonbox.media.video import read_frames, read_video
+from toonbox.media.video_encoding import Encoding, Track, writing_segment
+from toonbox.networks.authors import AuthorsGenerator
+from toonbox.pixels import Uint8Array, to_signed, to_uint8
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def make_film(path: Path, size: tuple[int, int], frames: int) -> None:
+    """Pan over a photo, with noise: every frame differs from the one before."""
+    width, height = size
+    random = np.random.default_rng(0)
+    photo = Image.open(EXAMPLES / "boats.jpg").convert("RGB")
+    large = np.asarray(photo.resize((width + 3 * frames, height + frames))).astype(np.int16)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", Fraction(24), options={"preset": "veryfast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for index in range(frames):
+            part = large[index : index + height, 3 * index : 3 * index + width]
+            noisy = part + random.integers(-3, 4, part.shape, dtype=np.int16)
+            rgb = np.ascontiguousarray(np.clip(noisy, 0, 255).astype(np.uint8))
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, "rgb24")))
+        container.mux(stream.encode())
+
+
+def command(film: Path, style: str, resolution: str) -> float:
+    """Time the whole command, from starting Python to the written file."""
+    target = film.with_name("toon.mp4")
+    arguments = [str(film), "-o", str(target), "--force", "--style", style]
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", "toonbox", *arguments, "--resolution", resolution],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return time.perf_counter() - began
+
+
+def decode_and_encode(film: Path) -> float:
+    video = read_video(film)
+    track = Track(video.size, video.time_base, video.rate, video.aspect, video.colours)
+    began = time.perf_counter()
+    with writing_segment(film.with_name("copy.mp4"), track, Encoding("h264")) as writer:
+        for frame in read_frames(video):
+            writer.write(frame.photo, frame.pts, frame.duration)
+    return time.perf_counter() - began
+
+
+def authors_loop(film: Path, frames: int) -> float:
+    """Time what people run today: a frame, the network at full size, the next frame."""
+    network = AuthorsGenerator().eval()
+    done = 0
+    began = time.perf_counter()
+    with (
+        torch.inference_mode(),
+        av.open(str(film)) as source,
+        av.open(str(film.with_name("authors.mp4")), "w") as target,
+    ):
+        stream = target.add_stream("libx264", Fraction(24))
+        stream.pix_fmt = "yuv420p"
+        stream.width, stream.height = source.streams.video[0].width, source.streams.video[0].height
+        for frame in source.decode(video=0):
+            rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+            signed = torch.from_numpy(to_signed(rgb.transpose(2, 0, 1)[None]))
+            cartoon = to_uint8(network(signed)[0].numpy()).transpose(1, 2, 0)
+            drawn = av.VideoFrame.from_ndarray(np.ascontiguousarray(cartoon), "rgb24")
+            target.mux(stream.encode(drawn))
+            done += 1
+            if done == frames:
+                break
+        target.mux(stream.encode())
+    return time.perf_counter() - began
+
+
+def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float]:
+    """Measure the processor seconds that each part of one frame's way takes, on one core."""
+    loaded = load_style(style, threads=1)
+    video = read_video(film)
+    with av.open(str(film)) as container:
+        coded = next(container.decode(video=0))
+    photo = to_rgb(coded, video.size, video.colours)
+    working = working_size(video.size, resolution)
+    small = np.asarray(Image.fromarray(photo).resize(working))
+    drawn = loaded(small, resolution="native")
+
+    def enlarge() -> None:
+        full: Uint8Array = np.empty_like(photo)
+        for rows, values in upsample(photo, small, drawn):
+            full[rows] = values
+
+    return {
+        "YUV to RGB": processor_seconds(lambda: to_rgb(coded, video.size, video.colours)),
+        "network": processor_seconds(lambda: loaded(small, resolution="native")),
+        "guided upsampling": processor_seconds(enlarge),
+        "RGB to YUV": processor_seconds(lambda: from_rgb(photo, video.colours)),
+    }
+
+
+def working_size(size: tuple[int, int], short: int) -> tuple[int, int]:
+    scale = min(1.0, short / min(size))
+    return round(size[0] * scale), round(size[1] * scale)
+
+
+def processor_seconds(work: Callable[[], object], repeats: int = 5) -> float:
+    work()
+    began = time.process_time()
+    for _ in range(repeats):
+        work()
+    return (time.process_time() - began) / repeats
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Time a film through the whole command.")
+    parser.add_argument("--style", default="storybook-lite")
+    parser.add_argument("--resolution", type=int, default=512)
+    parser.add_argument("--size", default="1280x720", metavar="WxH")
+    parser.add_argument("--frames", type=int, default=96)
+    parser.add_argument("--authors-frames", type=int, default=6)
+    options = parser.parse_args()
+    options.size = tuple(int(side) for side in options.size.split("x"))
+    if min(options.frames, options.authors_frames, *options.size) < 1:
+        parser.error("sizes and numbers of frames are at least 1")
+    if any(side % 8 for side in options.size):
+        parser.error("--size: both sides must be multiples of 8, as the authors' network wants")
+    return options
+
+
+def main() -> None:
+    options = parse_options()
+    find_style(options.style)  # what is wrong is told before the work
+    torch.set_num_threads(available_processors())
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder) / "film.mp4"
+        make_film(film, options.size, options.frames)
+        frames, few = options.frames, min(options.frames, options.authors_frames)
+        rates = {
+            "decode and encode alone": frames / decode_and_encode(film),
+            "whole command": frames / command(film, options.style, str(options.resolution)),
+            "authors' network, torch eager, plain loop": few / authors_loop(film, few),
+        }
+        parts = parts_of_a_frame(film, options.style, options.resolution)
+    slowest = rates["authors' network, torch eager, plain loop"]
+    width, height = options.size
+    print(f"{width}x{height}, {frames} frames, {options.style} at {options.resolution},", end=" ")
+    print(f"{available_processors()} cores, {usual_jobs()} frames at a time\n")
+    for name, rate in rates.items():
+        print(f"{name:44}{rate:9.3f} fps{rate / slowest:9.1f}x")
+    print("\nprocessor time of a frame beside decoding and encoding")
+    for name, seconds in parts.items():
+        print(f"{name:44}{seconds * 1000:9.1f} ms{seconds / sum(parts.values()):9.0%}")
+
+
+if __name__ == "__main__":
+    main()

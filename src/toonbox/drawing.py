@@ -1,0 +1,145 @@
+"""The frames of a film, drawn: read ahead, several at a time, given in the order they are shown."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+
+from toonbox.ahead import ahead, at_a_time
+from toonbox.engine.session import available_processors
+from toonbox.engine.stylize import Look, Style
+from toonbox.errors import UsageError
+from toonbox.media.video import Frame, Video, read_frames, reduced_size
+from toonbox.pixels import Uint8Array
+
+RESOLUTION = 540  # at which the network works, unless the style's own is smaller
+READ_AHEAD = 4  # frames; more would only take memory
+MOST_JOBS = 4  # each needs memory of its own
+
+Compare = Literal["side", "split"]
+# From a photo and its cartoon, both (H, W, 3), to the cartoon to show. Called for one frame after
+# the other, as they are shown; a frame that repeats the one before is not asked about.
+Steady = Callable[[Uint8Array, Uint8Array], Uint8Array]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The part of a film that is wanted, in seconds after its beginning; None for all.
+
+    Raises:
+        UsageError: it begins before the film, or ends before it begins.
+    """
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+
+    def __post_init__(self) -> None:
+        begin = self.start or 0
+        if begin < 0 or (self.end is not None and self.end <= begin):
+            raise UsageError("--start must be at least 0, and --end later than --start")
+
+    def after(self, video: Video) -> int | None:
+        """Give the timestamp after which it begins; None for the film's beginning."""
+        if not self.start:
+            return None
+        return video.start + -(-self.start // video.time_base) - 1
+
+    def until(self, video: Video) -> int | None:
+        """Give the timestamp before which it ends; None for the film's end."""
+        return None if self.end is None else video.start + -(-self.end // video.time_base)
+
+    def seconds(self, video: Video) -> float | None:
+        """Tell how long it is, if the film knows its own length."""
+        ends = [float(end) for end in (video.seconds, self.end) if end is not None]
+        return max(0.0, min(ends) - float(self.start or 0)) if ends else None
+
+
+def part_of(start: float | None, end: float | None) -> Part:
+    """Make a part of numbers; 0.1 is a tenth, not its nearest binary fraction."""
+    return Part(*(None if time is None else Fraction(str(time)) for time in (start, end)))
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How a film is drawn.
+
+    Attributes:
+        video: the film.
+        style: loaded, and shared by `jobs` threads.
+        look: options of `Style.__call__`.
+        part: what is wanted of the film.
+        max_height: pixels; higher films are reduced to it.
+        jobs: frames to draw at a time.
+        steady: see `Steady`.
+    """
+
+    video: Video
+    style: Style
+    look: Look
+    part: Part = Part()
+    max_height: int | None = None
+    jobs: int = 1
+    steady: Steady | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Give the width and height of what is drawn."""
+        return reduced_size(self.video.size, self.max_height)
+
+    def frames(self, after: int | None = None) -> Iterator[tuple[Frame, Uint8Array]]:
+        """Give the wanted frames and their cartoons, each with the time until the next.
+
+        Args:
+            after: only those later than this timestamp.
+        """
+        frames = ahead(self._wanted(after), READ_AHEAD)
+        cartoon = None
+        for frame, drawing in at_a_time(_marked(frames), self._draw, self.jobs):
+            if drawing is not None:
+                cartoon = self.steady(frame.photo, drawing) if self.steady else drawing
+            assert cartoon is not None  # the first frame repeats none
+            yield frame, cartoon
+
+    def _draw(self, marked: tuple[Frame, bool]) -> tuple[Frame, Uint8Array | None]:
+        frame, repeated = marked
+        return frame, None if repeated else self.style(frame.photo, **self.look)
+
+    def _wanted(self, after: int | None) -> Iterator[Frame]:
+        begin = self.part.after(self.video) if after is None else after
+        until = self.part.until(self.video)
+        waiting: Frame | None = None
+        for frame in read_frames(self.video, after=begin, max_height=self.max_height):
+            if waiting is not None:
+                yield replace(waiting, duration=frame.pts - waiting.pts)
+            waiting = frame
+            if until is not None and frame.pts >= until:
+                return
+        if waiting is not None:
+            yield waiting
+
+
+def usual_jobs() -> int:
+    """Tell how many frames are drawn at a time unless told."""
+    return min(MOST_JOBS, available_processors())
+
+
+def _marked(frames: Iterator[Frame]) -> Iterator[tuple[Frame, bool]]:
+    """Tell of each frame whether it repeats the one before, pixel by pixel."""
+    last: Uint8Array | None = None
+    for frame in frames:
+        repeated = last is not None and np.array_equal(last, frame.photo)
+        yield frame, repeated
+        last = frame.photo
+
+
+def composed(photo: Uint8Array, cartoon: Uint8Array, compare: Compare | None) -> Uint8Array:
+    """Put a photo and its cartoon, both (H, W, 3), into one picture, if that is wanted."""
+    if compare == "side":
+        return np.concatenate([photo, cartoon], axis=1)
+    if compare == "split":
+        middle = photo.shape[1] // 2
+        line = np.full_like(photo[:, :2], 255)
+        return np.concatenate([photo[:, : middle - 1], line, cartoon[:, middle + 1 :]], axis=1)
+    return cartoon

@@ -1,0 +1,176 @@
+"""Segments of pictures and all the rest of a film, joined into one file."""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from toonbox.media.containers import MP4, Container
+from toonbox.media.side_streams import SideStream, add_side_streams
+from toonbox.media.video import Video, opened
+from toonbox.media.video_metadata import kept_metadata
+from toonbox.media.video_output import output, put
+
+if TYPE_CHECKING:
+    from av.container.core import Chapter
+
+
+@dataclass(frozen=True)
+class Span:
+    """The part of a film that is wanted, in seconds of its own time.
+
+    Attributes:
+        start: becomes 0 in the cartoon; None for all from the beginning, at the times they have.
+        end: what begins then or later is left out; None for the end.
+    """
+
+    start: Fraction | None = None
+    end: Fraction | None = None
+
+    def holds(self, seconds: Fraction) -> bool:
+        """Tell whether a time is in it."""
+        return (self.start is None or seconds >= self.start) and (
+            self.end is None or seconds < self.end
+        )
+
+
+def join(
+    target: Path,
+    container: Container,
+    segments: Sequence[Path],
+    video: Video,
+    *,
+    span: Span,
+    keep: str = "keep",
+) -> None:
+    """Write a film: its pictures from segments, everything else from its source.
+
+    Args:
+        target: the file; what is there is overwritten.
+        container: what it becomes.
+        segments: files of `writing_segment`, in order.
+        video: the source.
+        span: the part of the source that the segments show.
+        keep: "keep", "strip" or "no-gps": metadata.
+    Raises:
+        OutputError: the file cannot be written.
+        VideoError: the source cannot be read.
+    """
+    options = {}
+    if container is MP4:
+        # Playing can begin before all is there; and a beginning other than 0 is told exactly.
+        options = {
+            "movflags": "+faststart",
+            "movie_timescale": str(video.time_base.denominator),
+        }
+    with (
+        opened(video.path) as source,
+        av.open(f"file:{segments[0]}") as first,
+        output(target, container.muxer, options) as made,
+    ):
+        original: Stream = source.streams[video.index]
+        pictures = made.add_stream_from_template(first.streams.video[0], opaque=True)
+        pictures.codec_context.sample_aspect_ratio = video.aspect  # some codecs do not tell
+        pictures.metadata.update(kept_metadata(original.metadata, keep))
+        pictures.disposition = original.disposition
+        sides = add_side_streams(source, original, made, video.path, keep)
+        made.metadata.update(kept_metadata(source.metadata, keep))
+        made.set_chapters(_chapters(source.chapters(), span))
+        drawn = _pictures(segments, pictures, span.start or Fraction(0))
+        beside = _side_packets(source, sides, span)
+        put(made, heapq.merge(drawn, beside, key=_time))
+
+
+def _pictures(segments: Sequence[Path], target: Stream, start: Fraction) -> Iterator["Packet[Any]"]:
+    """Give the packets of all segments, with decoding times as if they were one."""
+    shown = [packet.pts or 0 for packet in _packets(segments)]
+    decoded = iter(decoding_times(shown))
+    for packet in _packets(segments):
+        packet.dts = next(decoded)
+        _move(packet, start)
+        packet.stream = target
+        yield packet
+
+
+def _packets(segments: Sequence[Path]) -> Iterator["Packet[Any]"]:
+    packet: Packet[Any]
+    for path in segments:
+        with av.open(f"file:{path}") as segment:
+            for packet in segment.demux(video=0):
+                if packet.size:
+                    yield packet
+
+
+def decoding_times(shown: list[int]) -> list[int]:
+    """Choose when frames are decoded: in order, never after they are shown, in even steps.
+
+    Args:
+        shown: when each is shown, all different, in the order in which they are decoded.
+    Returns:
+        The times at which frames are shown, in order, moved back by as many as needed.
+    """
+    ordered = sorted(shown)
+    rank = {time: place for place, time in enumerate(ordered)}
+    delay = max((place - rank[time] for place, time in enumerate(shown)), default=0)
+    step = ordered[1] - ordered[0] if len(ordered) > 1 else 1
+    before = [ordered[0] - step * place for place in range(delay, 0, -1)]
+    return (before + ordered)[: len(shown)]
+
+
+def _side_packets(
+    source: InputContainer, sides: Sequence[SideStream], span: Span
+) -> Iterator["Packet[Any]"]:
+    """Give the packets of all other streams, as they are in the source or encoded anew."""
+    by_index = {side.source.index: side for side in sides}
+    if not by_index:
+        return
+    packets = source.demux([side.source for side in sides])
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:  # the pictures end here too, and have told so
+            return
+        if packet is None:
+            return
+        if packet.size and (packet.pts is None or not span.holds(_time(packet))):
+            continue
+        for made in by_index[packet.stream.index].packets(packet):
+            _move(made, span.start or Fraction(0))
+            yield made
+
+
+def _time(packet: "Packet[Any]") -> Fraction:
+    """Say when a packet is needed, in seconds."""
+    ticks = packet.pts if packet.dts is None else packet.dts
+    return (ticks or 0) * packet.time_base
+
+
+def _move(packet: "Packet[Any]", start: Fraction) -> None:
+    ticks = round(start / packet.time_base)
+    if packet.pts is not None:
+        packet.pts -= ticks
+    if packet.dts is not None:
+        packet.dts -= ticks
+
+
+def _chapters(chapters: "list[Chapter]", span: Span) -> "list[Chapter]":
+    """Move chapters to where they are in the span; what lies outside is left out."""
+    kept: list[Chapter] = []
+    for chapter in chapters:
+        unit = chapter["time_base"] or Fraction(1)
+        start, end = chapter["start"] * unit, chapter["end"] * unit
+        if span.start is not None:
+            start, end = max(start, span.start), max(end, span.start)
+        if span.end is not None:
+            start, end = min(start, span.end), min(end, span.end)
+        if start < end:
+            moved = [round((time - (span.start or 0)) / unit) for time in (start, end)]
+            kept.append({**chapter, "start": moved[0], "end": moved[1]})
+    return kept

@@ -1,0 +1,328 @@
+"""Videos as frames: what there is in a file, and its pictures upright, in RGB, with exact times."""
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from toonbox.errors import VideoError
+from toonbox.media.deinterlacing import Deinterlacer
+from toonbox.media.frame_colours import HDR, FrameColours, colours_of, to_rgb
+from toonbox.media.orientation import Orientation, orientation_of
+from toonbox.pixels import Uint8Array
+
+_logger = logging.getLogger(__name__)
+
+# Neither playlists nor addresses: a file must not make us open others.
+_READING = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo",
+}
+
+
+@dataclass(frozen=True)
+class Video:
+    """What there is to know about a video before its frames are read.
+
+    Attributes:
+        path: the file.
+        index: of the stream of pictures.
+        size: width and height in pixels, as it should be shown, but for `aspect`.
+        coded_size: the same, as the frames are stored.
+        orientation: how stored frames are turned.
+        time_base: seconds; the unit of its timestamps.
+        rate: frames a second on average, if the file knows.
+        start: the first frame's timestamp, in `time_base`.
+        seconds: how long it is, if the file knows.
+        frames: how many there are, 0 if the file does not know.
+        aspect: width of a pixel divided by its height.
+        colours: what the values of its frames mean.
+    """
+
+    path: Path
+    index: int
+    size: tuple[int, int]
+    coded_size: tuple[int, int]
+    orientation: Orientation
+    time_base: Fraction
+    rate: Fraction | None
+    start: int
+    seconds: float | None
+    frames: int
+    aspect: Fraction
+    colours: FrameColours
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a video.
+
+    Attributes:
+        photo: (H, W, 3) RGB, upright.
+        pts: its timestamp, in the video's `time_base`.
+        duration: as the file tells it, in the same unit; 0 if it does not.
+    """
+
+    photo: Uint8Array
+    pts: int
+    duration: int
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[InputContainer]:
+    """Open a video file.
+
+    Raises:
+        VideoError: it cannot be read, now or before the block ends.
+    """
+    try:
+        # A name may look like an address: a:b.mp4.
+        with av.open(
+            f"file:{path}", "r", container_options=_READING, metadata_errors="replace"
+        ) as container:
+            yield container
+    except av.FFmpegError as error:
+        raise VideoError(f"{path}: {_reason(error)}") from error
+
+
+def pictures_stream(container: InputContainer, path: Path) -> VideoStream:
+    """Find the stream of pictures; a cover is none.
+
+    Raises:
+        VideoError: there is none, or nothing can decode it.
+    """
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise VideoError(f"{path}: nothing here decodes its pictures")
+            return stream
+    raise VideoError(f"{path}: has no pictures, only {_others(container)}")
+
+
+def read_video(path: Path) -> Video:
+    """Find out about a video; its first frame is decoded.
+
+    Raises:
+        VideoError: it cannot be read, or has no frames.
+    """
+    with opened(path) as container:
+        stream = pictures_stream(container, path)
+        first = next(_decode(container, stream, _Packets()), None)
+        if first is None:
+            raise VideoError(f"{path}: has no frame that can be read")
+        orientation = orientation_of(first)
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        size = first.width, first.height
+        if orientation.transposed:
+            size, aspect = (size[1], size[0]), 1 / aspect
+        return Video(
+            path=path,
+            index=stream.index,
+            size=size,
+            coded_size=(first.width, first.height),
+            orientation=orientation,
+            time_base=_known(stream.time_base, path),
+            rate=stream.average_rate or stream.guessed_rate,
+            start=_timestamp(first) or 0,
+            seconds=_seconds(container, stream),
+            frames=stream.frames,
+            aspect=aspect,
+            colours=colours_of(first),
+        )
+
+
+def read_frames(
+    video: Video, *, after: int | None = None, max_height: int | None = None
+) -> Iterator[Frame]:
+    """Read the frames of a video in the order they are shown; what is damaged is skipped.
+
+    Args:
+        video: what `read_video` found.
+        after: only frames later than this timestamp; exactly those, whatever the file's index says.
+        max_height: larger ones are reduced to it.
+    Raises:
+        VideoError: the file cannot be opened any more.
+    """
+    width, height = reduced_size(video.size, max_height)
+    stored = (height, width) if video.orientation.transposed else (width, height)
+    problems = _Problems(video)
+    last = after
+    for frame in _frames_from(video, after, problems):
+        pts = _timestamp(frame)
+        if pts is None:
+            pts = video.start if last is None else last + max(1, _step(video))
+        if last is not None and pts <= last:
+            problems.out_of_order += last != after
+            continue
+        problems.frames += 1
+        problems.corrupt += frame.is_corrupt
+        problems.other_sizes += (frame.width, frame.height) != video.coded_size
+        photo = video.orientation.upright(to_rgb(frame, stored, video.colours))
+        yield Frame(photo, pts, frame.duration or 0)
+        last = pts
+    problems.report(whole=after is None)
+
+
+def reduced_size(size: tuple[int, int], max_height: int | None) -> tuple[int, int]:
+    """Reduce a (width, height) to a height; both become even then, as most codecs want them."""
+    width, height = size
+    if max_height is None or height <= max_height:
+        return size
+    return max(2, round(width * max_height / height / 2) * 2), max(2, max_height // 2 * 2)
+
+
+@dataclass
+class _Packets:
+    """What became of the packets that gave no frame: damaged, or cut away by the file itself."""
+
+    damaged: int = 0
+    hidden: int = 0
+
+
+@dataclass
+class _Problems:
+    """What was wrong with the frames of a video."""
+
+    video: Video
+    frames: int = 0
+    out_of_order: int = 0
+    other_sizes: int = 0
+    corrupt: int = 0
+    packets: _Packets = field(default_factory=_Packets)
+
+    def report(self, whole: bool) -> None:
+        """Say it, and what is missing if all was read."""
+        path = self.video.path
+        damaged = self.packets.damaged
+        if damaged:
+            _logger.warning("%s: %d damaged packets were skipped", path, damaged)
+        if self.corrupt:
+            _logger.warning("%s: %d frames are damaged, but shown", path, self.corrupt)
+        if self.out_of_order:
+            _logger.warning("%s: %d frames out of order were skipped", path, self.out_of_order)
+        if self.other_sizes:
+            size = "x".join(map(str, self.video.coded_size))
+            message = "%s: %d frames of another size were brought to %s"
+            _logger.warning(message, path, self.other_sizes, size)
+        missing = self.video.frames - self.frames - self.out_of_order - self.packets.hidden
+        if whole and missing > damaged:
+            message = "%s: ends early or is damaged: %d of its %d frames could not be read"
+            _logger.warning(message, path, missing, self.video.frames)
+
+
+def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterator[VideoFrame]:
+    """Decode from the key frame before a timestamp, or from the start where there is no telling."""
+    for sought in (True, False) if after is not None else (False,):
+        with opened(video.path) as container:
+            stream = container.streams[video.index]
+            assert isinstance(stream, VideoStream)
+            if sought and _without_times(container):
+                continue
+            if sought:
+                try:
+                    container.seek(after or 0, stream=stream)
+                except av.FFmpegError:  # this file has no index
+                    continue
+            frames = _decode(container, stream, problems.packets)
+            first = next(frames, None)
+            if sought and (first is None or not _is_before(first, after)):
+                continue
+            if first is not None:
+                yield first
+            yield from frames
+            return
+
+
+def _decode(
+    container: InputContainer, stream: VideoStream, without: _Packets
+) -> Iterator[VideoFrame]:
+    """Decode all frames; interlaced ones are made whole; count the packets that gave none."""
+    stream.thread_type = "AUTO"
+    deinterlacer = Deinterlacer(stream)
+    waiting: deque[int | None] | None = deque() if _without_times(container) else None
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError:  # what follows cannot be found any more
+            without.damaged += 1
+            return
+        if packet is None:
+            return
+        without.hidden += packet.is_discard
+        try:
+            frames = stream.decode(packet)
+        except av.FFmpegError:
+            without.damaged += 1
+            continue
+        if waiting is not None and packet.size:
+            waiting.append(packet.dts)
+        for frame in frames:
+            if waiting:  # frames come in the order they are shown: the first has the first time
+                frame.pts = waiting.popleft()
+            yield from deinterlacer.whole(frame)
+        if packet.size == 0:  # the last one
+            yield from deinterlacer.rest()
+
+
+def _without_times(container: InputContainer) -> bool:
+    """Tell whether a file says only in which order frames are decoded; FFmpeg guesses wrong."""
+    return container.format.name == "avi"
+
+
+def _is_before(frame: VideoFrame, after: int | None) -> bool:
+    pts = _timestamp(frame)
+    return pts is not None and after is not None and pts <= after
+
+
+def _timestamp(frame: VideoFrame) -> int | None:
+    return frame.pts if frame.pts is not None else frame.dts
+
+
+def _step(video: Video) -> int:
+    return round(1 / (video.rate * video.time_base)) if video.rate else 1
+
+
+def _seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration is not None else None
+
+
+def _known(time_base: Fraction | None, path: Path) -> Fraction:
+    if time_base is None:
+        raise VideoError(f"{path}: does not say in which unit its times are")
+    return time_base
+
+
+def _others(container: InputContainer) -> str:
+    kinds = {stream.type for stream in container.streams if stream.type != "video"}
+    return ", ".join(sorted(kinds)) or "a cover"
+
+
+def _reason(error: av.FFmpegError) -> str:
+    """Say in a few words why FFmpeg gave up."""
+    match error:
+        case FileNotFoundError():
+            return "no such file"
+        case IsADirectoryError():
+            return "is a folder, not a video"
+        case av.InvalidDataError() | EOFError():
+            return "is no video, or damaged, or ends before its index"
+        case OSError() if error.strerror:
+            return f"cannot be read: {error.strerror}"
+    return f"cannot be read as a video: {error.strerror}"
+
+
+def is_hdr(video: Video) -> bool:
+    """Tell whether a video is in high dynamic range: PQ (HDR10) or HLG."""
+    return video.colours.transfer in HDR

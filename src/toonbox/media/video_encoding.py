@@ -1,0 +1,215 @@
+"""Frames into packets: the pictures of a film alone, written as one segment of it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from toonbox.errors import OutputError, UsageError
+from toonbox.media.frame_colours import FrameColours, from_rgb
+from toonbox.media.video_output import output, put
+from toonbox.pixels import Uint8Array
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """An encoder of FFmpeg, and how we use it.
+
+    Attributes:
+        name: FFmpeg's.
+        crf: quality unless told; smaller is better and larger.
+        worst: the largest crf.
+        preset: how fast, unless told.
+        preset_option: what the encoder calls its preset.
+        presets: what it can be.
+        even: whether both sides must be even.
+        options: what else it is told.
+    """
+
+    name: str
+    crf: int
+    worst: int
+    preset: str
+    preset_option: str
+    presets: tuple[str, ...]
+    even: bool
+    options: dict[str, str]
+
+
+_X264_PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow"),
+)
+_ENCODERS = {
+    "h264": _Encoder("libx264", 20, 51, "veryfast", "preset", _X264_PRESETS, True, {}),
+    "hevc": _Encoder(
+        "libx265", 24, 51, "veryfast", "preset", _X264_PRESETS, True,
+        {"x265-params": "log-level=error"},
+    ),
+    "vp9": _Encoder(
+        "libvpx-vp9", 32, 63, "5", "cpu-used", tuple(map(str, range(9))), False,
+        {"deadline": "good", "row-mt": "1"},
+    ),
+    "av1": _Encoder(
+        "libsvtav1", 32, 63, "8", "preset", tuple(map(str, range(14))), True, {},
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How pictures are encoded: h264, hevc, vp9 or av1; None is what is usual for the codec.
+
+    Raises:
+        UsageError: the codec has no such crf or preset.
+    """
+
+    codec: str
+    crf: int | None = None
+    preset: str | None = None
+
+    def __post_init__(self) -> None:
+        encoder = _ENCODERS.get(self.codec)
+        if encoder is None:
+            raise UsageError(f"cannot encode {self.codec}, only {', '.join(_ENCODERS)}")
+        if self.crf is not None and not 0 <= self.crf <= encoder.worst:
+            raise UsageError(
+                f"crf must be from 0 to {encoder.worst} for {self.codec}, got {self.crf}"
+            )
+        if self.preset is not None and self.preset not in encoder.presets:
+            raise UsageError(
+                f"no preset {self.preset} for {self.codec}; there are {', '.join(encoder.presets)}"
+            )
+
+    def options(self) -> dict[str, str]:
+        """Give FFmpeg's options."""
+        encoder = _ENCODERS[self.codec]
+        return {
+            **encoder.options,
+            "crf": str(encoder.crf if self.crf is None else self.crf),
+            encoder.preset_option: self.preset or encoder.preset,
+        }
+
+
+@dataclass(frozen=True)
+class Track:
+    """What the pictures of a film have in common.
+
+    Attributes:
+        size: width and height in pixels.
+        time_base, rate, aspect, colours: as in `Video`.
+    """
+
+    size: tuple[int, int]
+    time_base: Fraction
+    rate: Fraction | None
+    aspect: Fraction
+    colours: FrameColours
+
+
+def even_size(encoding: Encoding, size: tuple[int, int]) -> tuple[int, int]:
+    """Enlarge an odd side by one where the codec knows only even ones."""
+    width, height = size
+    even = _ENCODERS[encoding.codec].even
+    return (width + width % 2, height + height % 2) if even else size
+
+
+class SegmentWriter:
+    """Encodes frames into a file of pictures only."""
+
+    def __init__(self, container: OutputContainer, track: Track, encoding: Encoding) -> None:
+        self._container, self._track = container, track
+        self._stream = _stream(container, track, encoding)
+        self._size = self._stream.width, self._stream.height
+
+    def write(self, rgb: Uint8Array, pts: int, duration: int) -> None:
+        """Encode a frame, (H, W, 3), to be shown at `pts` for `duration`, in the time base."""
+        width, height = self._size
+        missing = height - rgb.shape[0], width - rgb.shape[1]
+        if any(missing):
+            rgb = np.pad(rgb, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
+        frame = from_rgb(rgb, self._track.colours)
+        frame.pts, frame.duration, frame.time_base = pts, duration, self._track.time_base
+        put(self._container, self._stream.encode_lazy(frame))
+
+    def finish(self) -> None:
+        """Encode what is still waiting."""
+        put(self._container, self._stream.encode_lazy())
+
+
+@contextmanager
+def writing_segment(path: Path, track: Track, encoding: Encoding) -> Iterator[SegmentWriter]:
+    """Write pictures to an MP4 file, which is complete when the block has ended without an error.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    # Where a film does not begin at 0, the beginning is told in this unit.
+    options = {"movie_timescale": str(track.time_base.denominator)}
+    with output(path, "mp4", options) as container:
+        writer = SegmentWriter(container, track, encoding)
+        yield writer
+        writer.finish()
+
+
+def _stream(container: OutputContainer, track: Track, encoding: Encoding) -> VideoStream:
+    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 would tell its settings, and listens to this
+    encoder = _ENCODERS[encoding.codec]
+    stream = container.add_stream(encoder.name, track.rate, options=encoding.options())
+    assert isinstance(stream, VideoStream)
+    context = stream.codec_context
+    context.width, context.height = even_size(encoding, track.size)
+    context.pix_fmt = "yuv420p"
+    context.time_base = stream.time_base = track.time_base
+    context.sample_aspect_ratio = track.aspect
+    colours = track.colours
+    context.color_range, context.colorspace = colours.range, colours.matrix
+    context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+    context.flags |= Flags.frame_duration
+    return stream
+
+
+@dataclass(frozen=True)
+class SegmentTimes:
+    """What a segment shows, in seconds of the film.
+
+    Attributes:
+        frames: how many.
+        first: when the first begins.
+        last: when the last begins.
+        end: when the last ends.
+    """
+
+    frames: int
+    first: Fraction
+    last: Fraction
+    end: Fraction
+
+
+def segment_times(path: Path) -> SegmentTimes:
+    """Read the times of a segment.
+
+    Raises:
+        OutputError: it is damaged.
+    """
+    try:
+        with av.open(f"file:{path}") as segment:
+            unit = segment.streams.video[0].time_base or Fraction(1)
+            shown = sorted(
+                (packet.pts * unit, (packet.duration or 0) * unit)
+                for packet in segment.demux(video=0)
+                if packet.pts is not None
+            )
+    except (av.FFmpegError, IndexError) as error:
+        raise OutputError(f"{path}: is damaged: {error}") from error
+    if not shown:
+        raise OutputError(f"{path}: is empty")
+    return SegmentTimes(len(shown), shown[0][0], shown[-1][0], sum(shown[-1], Fraction(0)))

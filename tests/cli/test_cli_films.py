@@ -1,0 +1,228 @@
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import av
+import numpy as np
+import pytest
+import typer
+from PIL import Image
+
+from toonbox.cli.films import Rate, parse_time
+from toonbox.film import Progress
+from video_files import Clip, pictures, times
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def names(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
+
+
+def test_a_video(toonbox, here):
+    clip = Clip().make(here / "clip.mp4")
+    assert toonbox("clip.mp4") == (0, "clip.mp4 -> clip.toon.mp4\n", "")
+    assert times(here / "clip.toon.mp4") == times(clip)
+    code, _, errors = toonbox("clip.mp4")
+    assert (code, "exists already" in errors) == (1, True)
+    assert toonbox("clip.mp4", "--force")[0] == 0
+
+
+def test_options_for_videos(toonbox, here):
+    Clip().make(here / "clip.mov")
+    code, output, _ = toonbox(
+        "clip.mov", "-o", "out/a.mkv", "--start", "0:00.25", "--end", "0.5", "--max-height", "24",
+        "--codec", "vp9", "--crf", "40", "--encoder-preset", "8", "--compare", "side", "--json",
+        "--metadata", "strip", "--jobs", "1",
+    )  # fmt: skip
+    assert code == 0
+    told = json.loads(output)
+    assert told.pop("seconds") > 0
+    assert told == {
+        "input": "clip.mov", "output": "out/a.mkv", "status": "ok", "width": 64, "height": 24,
+        "error": None,
+    }  # fmt: skip
+    with av.open("out/a.mkv") as container:
+        assert container.streams.video[0].codec_context.name == "vp9"
+    assert pictures("out/a.mkv").shape == (6, 24, 64, 3)
+
+
+def test_another_format(toonbox, here):
+    Clip(pts=[0, 1]).make(here / "clip.avi")
+    assert toonbox("clip.avi", "--format", "webm")[1] == "clip.avi -> clip.toon.webm\n"
+
+
+def test_pictures_and_videos_of_a_folder(toonbox, here):
+    (here / "album" / "deeper").mkdir(parents=True)
+    Clip(pts=[0, 1]).make(here / "album" / "deeper" / "clip.mp4")
+    (here / "album" / "broken.mkv").write_bytes(b"no video")
+    Image.new("RGB", (16, 12)).save(here / "album" / "photo.png")
+    code, output, errors = toonbox("album", "-o", "out")
+    assert code == 1
+    assert output.splitlines() == [
+        "album/photo.png -> out/photo.toon.png",
+        "album/deeper/clip.mp4 -> out/deeper/clip.toon.mp4",
+    ]
+    assert "broken.mkv: is no video, or damaged" in errors
+    assert "2 done, 1 failed" in errors
+    code, output, errors = toonbox("album", "-o", "out", "--json")
+    statuses = sorted(json.loads(line)["status"] for line in output.splitlines())
+    assert statuses == ["failed", "skipped", "skipped"]
+
+
+@pytest.mark.parametrize("seconds", ["0", "0:00.5", "0.97"])
+def test_a_preview(toonbox, here, seconds):
+    Clip(aspect=2).make(here / "clip.mp4")
+    assert toonbox("clip.mp4", "--preview", seconds)[1] == "clip.mp4 -> clip.toon.png\n"
+    assert Image.open("clip.toon.png").size == (128, 48)
+    assert names(here) == ["clip.mp4", "clip.toon.png"]
+    assert "exists already" in toonbox("clip.mp4", "--preview", seconds)[2]
+
+
+def test_a_preview_shows_its_frame(toonbox, here):
+    clip = Clip(sound=None, options={"crf": "1"}).make(here / "clip.mp4")
+    (here / "previews").mkdir()
+    toonbox("clip.mp4", "--preview", "0.5", "-o", "previews/", "--strength", "0")
+    shown = np.asarray(Image.open("previews/clip.toon.png"), int)
+    differences = np.abs(pictures(clip) - shown).mean(axis=(1, 2, 3))
+    assert differences.argmin() == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["clip.mp4", "--preview", "1:99:99:1"], "is not a time"),
+        (["clip.mp4", "--preview", "7"], "no frame at 7 seconds"),
+        (["clip.mp4", "--preview", "0", "-o", "a.jpg"], "a preview is a PNG picture"),
+        (["clip.mp4", "clip.mp4", "--preview", "0"], "--preview takes one video"),
+        (["photo.png", "--preview", "0"], "--preview takes one video"),
+        (["photo.png", "--crf", "20"], "--crf is for videos"),
+        (["photo.png", "--keep-partial"], "--keep-partial is for videos"),
+        (["clip.mp4", "--quality", "80"], "--quality is for pictures"),
+        (["clip.mp4", "--lossless"], "--lossless is for pictures"),
+        (["clip.mp4", "-o", "a.avi"], "cannot write .avi"),
+        (["clip.mp4", "clip.mp4", "-o", "a.mp4"], "is one file"),
+        (["clip.mp4", "--codec", "av1", "--crf", "99"], "--crf"),
+        (["clip.mp4", "--start", "2", "--end", "1"], "--end later"),
+        (["clip.mp4", "--start", "-1"], "-1"),
+        (["clip.mp4", "--encoder-preset", "warp"], "no preset warp for h264"),
+        (["sound.mp4"], "no such file"),
+    ],
+)
+def test_what_is_refused(toonbox, here, arguments, message):
+    Clip(pts=[0, 1]).make(here / "clip.mp4")
+    Image.new("RGB", (16, 12)).save(here / "photo.png")
+    code, _, errors = toonbox(*arguments)
+    assert code in (1, 2)
+    assert message in errors
+    assert names(here) == ["clip.mp4", "photo.png"]
+
+
+def test_times_as_typed():
+    typed = {"90": 90, "1:30.5": 90.5, "1:00:01": 3601, "0": 0}
+    assert {text: parse_time(text, "--start") for text in typed} == typed
+    for text in ("", "x", "1:", "nan", "inf", "1:x", "-1", "1.5:00"):
+        with pytest.raises(typer.BadParameter, match="is not a time"):
+            parse_time(text, "--start")
+
+
+def test_the_rate():
+    now = [0.0]
+    rate = Rate(lambda: now[0])
+    now[0] = 5  # all is loaded, and the first frame drawn
+    assert rate.text(Progress(11, 0.5, 60.5, 1)) == "11 frames"
+    now[0] = 15
+    told = rate.text(Progress(111, 5.5, 60.5, 101))
+    assert told == "111 frames, 10.0 fps, 0.50x, 0:01:50 left"
+    assert rate.text(Progress(111, 5.5, None, 101)) == "111 frames, 10.0 fps, 0.50x"
+
+
+def test_help_lists_them_apart(toonbox):
+    code, output, _ = toonbox("cartoonize", "--help")
+    assert code == 0
+    before, after = output.split("Options for videos:")
+    assert "--crf" in after
+    assert "--crf" not in before
+    assert "--quality" in before
+
+
+def start(style_folder, *arguments, **settings):
+    return subprocess.Popen(
+        [sys.executable, "-m", "toonbox", *arguments, "--style", str(style_folder)],
+        text=True,
+        # Where the tests run in the background, children inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings},
+    )
+
+
+def interrupt(process, begun, here):
+    """Press Ctrl-C once frames are being written."""
+    while process.poll() is None:
+        if any(path.stat().st_size for path in here.glob(begun)):
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    return process.communicate()
+
+
+LONG = Clip(pts=list(range(24 * 20)), size=(320, 240), options={"preset": "ultrafast"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep_partial", [False, True])
+def test_ctrl_c(style_folder, here, keep_partial):
+    clip = LONG.make(here / "clip.mp4")
+    arguments = ["clip.mp4", *(["--keep-partial"] if keep_partial else [])]
+    process = start(style_folder, *arguments)
+    output, _ = interrupt(process, ".clip.toon.mp4.*.part/.*.mp4", here)
+    assert process.returncode == 130
+    if not keep_partial:
+        assert names(here) == ["clip.mp4"]
+        return
+    assert names(here) == ["clip.mp4", "clip.toon.mp4"]
+    assert output == "clip.mp4 -> clip.toon.mp4\n"
+    shown = times(here / "clip.toon.mp4")
+    assert shown == times(clip)[: len(shown)]
+
+
+@pytest.mark.slow
+def test_ctrl_c_and_on(style_folder, here, toonbox):
+    clip = LONG.make(here / "clip.mp4")
+    process = start(style_folder, "clip.mp4", "--resume")
+    interrupt(process, ".clip.toon.mp4.segments/*.mp4", here)
+    assert process.returncode == 130
+    assert any(here.glob(".clip.toon.mp4.segments/*.mp4"))
+    assert toonbox("clip.mp4", "--resume")[0] == 0
+    assert names(here) == ["clip.mp4", "clip.toon.mp4"]
+    assert [when for when, _ in times(here / "clip.toon.mp4")] == [when for when, _ in times(clip)]
+
+
+def test_progress_on_a_terminal(style_folder, here):
+    Clip().make(here / "clip.mp4")
+    ours, theirs = pty.openpty()
+    process = start(style_folder, "clip.mp4", stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while True:
+        try:
+            data = os.read(ours, 4096)
+        except OSError:  # what Linux says when the other end is closed
+            break
+        if not data:
+            break
+        shown += data
+    os.close(ours)
+    assert process.wait() == 0
+    assert process.stdout.read() == "clip.mp4 -> clip.toon.mp4\n"
+    process.stdout.close()
+    assert b"clip.mp4" in shown
+    assert b"fps" in shown

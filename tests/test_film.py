@@ -1,0 +1,525 @@
+"""Whole films, from disk to disk."""
+
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from fractions import Fraction
+from functools import partial
+
+import av
+import numpy as np
+import pytest
+
+from toonbox.engine.stylize import load_style
+from toonbox.errors import OutputError, UsageError, VideoError
+from toonbox.film import cartoon_frames, cartoonize_video, film_look
+from toonbox.media.video import Frame
+from video_files import Clip, motion, needs_ffmpeg, packets, pictures, probe, times
+
+
+@pytest.fixture
+def style(tiny_style, tmp_path_factory):
+    return tiny_style(to=tmp_path_factory.mktemp("styles"))
+
+
+MILLISECOND = Fraction(1, 1000)  # in which Matroska counts
+
+
+def test_times_and_sound_are_as_they_were(tmp_path, style):
+    clip = Clip().make(tmp_path / "clip.mp4")
+    result = cartoonize_video(clip, tmp_path / "toon.mp4", style=style)
+    assert (result.frames, result.size) == (24, (64, 48))
+    assert result.complete
+    assert result.written
+    assert times(tmp_path / "toon.mp4") == times(clip)
+    assert packets(tmp_path / "toon.mp4", "audio") == packets(clip, "audio")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "toon.mp4"]
+    difference = np.abs(pictures(tmp_path / "toon.mp4").astype(int) - pictures(clip))
+    assert difference.mean() > 3  # it is drawn
+
+
+def test_in_matroska_all_stays_together(tmp_path, style):
+    """AAC begins before 0, which Matroska cannot: everything moves by as much."""
+    clip = Clip().make(tmp_path / "clip.mp4")
+    cartoonize_video(clip, tmp_path / "toon.mkv", style=style)
+    heard, sound = (packets(tmp_path / name, "audio") for name in ("toon.mkv", "clip.mp4"))
+    shift = heard[0][0] - sound[0][0]
+    assert [packet[2] for packet in heard] == [packet[2] for packet in sound]
+    for ours, theirs in zip(times(tmp_path / "toon.mkv"), times(clip), strict=True):
+        assert abs(ours[0] - theirs[0] - shift) <= MILLISECOND
+
+
+def test_without_sound(tmp_path, style):
+    clip = Clip(sound=None).make(tmp_path / "clip.mp4")
+    cartoonize_video(clip, tmp_path / "toon.mkv", style=style)
+    with av.open(str(tmp_path / "toon.mkv")) as container:
+        assert [stream.type for stream in container.streams] == ["video"]
+
+
+UNEVEN = [15015, 16016, 17017, 19019, 19520, 25025, 26026, 26100]
+
+
+def test_uneven_times_and_a_late_beginning(tmp_path, style):
+    clip = Clip(pts=UNEVEN, last=1500, time_base=Fraction(1, 30000), rate=Fraction(30000, 1001))
+    source = clip.make(tmp_path / "clip.mp4")
+    cartoonize_video(source, tmp_path / "toon.mp4", style=style)
+    shown = times(tmp_path / "toon.mp4")
+    assert [time for time, _ in shown] == [Fraction(pts, 30000) for pts in UNEVEN]
+    assert packets(tmp_path / "toon.mp4", "audio") == packets(source, "audio")
+
+
+EVERYTHING = Clip(
+    sound="aac",
+    subtitles="subrip",
+    metadata={"title": "A trip", "artist": "Ann", "location": "+47+008/"},
+    chapters=[
+        {"id": 1, "start": 0, "end": 400, "time_base": MILLISECOND, "metadata": {"title": "Out"}},
+        {"id": 2, "start": 400, "end": 1000, "time_base": MILLISECOND, "metadata": {"title": "In"}},
+    ],
+    attachment=b"not really a font",
+)
+
+
+def told(path):
+    """Give the title, the chapters as (title, start, end) and all streams but pictures."""
+    with av.open(str(path)) as container:
+        chapters = [
+            (
+                chapter["metadata"]["title"],
+                float(chapter["start"] * chapter["time_base"]),
+                float(chapter["end"] * chapter["time_base"]),
+            )
+            for chapter in container.chapters()
+        ]
+        names = [
+            getattr(stream.codec_context, "name", stream.type)
+            for stream in container.streams
+            if stream.type not in ("video", "data")
+        ]
+        metadata = {key.lower(): value for key, value in container.metadata.items()}
+        return metadata, chapters, names
+
+
+@pytest.mark.parametrize(
+    ("suffix", "names"),
+    [
+        (".mkv", ["aac", "srt", "attachment"]),
+        (".mp4", ["aac", "mov_text"]),
+        (".webm", ["opus", "webvtt"]),
+    ],
+)
+def test_all_that_goes_with_it(tmp_path, style, caplog, suffix, names):
+    clip = EVERYTHING.make(tmp_path / "clip.mkv")
+    target = tmp_path / f"toon{suffix}"
+    cartoonize_video(clip, target, style=style, codec="vp9", encoder_preset="8")
+    metadata, chapters, there = told(target)
+    assert [name.replace("libopus", "opus") for name in there] == names
+    assert (metadata["title"], metadata["artist"]) == ("A trip", "Ann")
+    shift = chapters[0][1]  # sound that begins before 0, see above
+    assert chapters == [
+        ("Out", shift, pytest.approx(0.4 + shift, abs=1e-3)),
+        ("In", pytest.approx(0.4 + shift, abs=1e-3), pytest.approx(1 + shift, abs=0.05)),
+    ]
+    with av.open(str(target)) as container:
+        stream = container.streams.subtitles[0]
+        assert stream.language == "deu"
+        texts = [
+            (packet.pts * packet.time_base, packet.duration * packet.time_base, subtitle.dialogue)
+            for packet in container.demux(stream)
+            if packet.size
+            for subtitle in stream.codec_context.decode(packet)
+        ]
+    spoken = [text for text in texts if text[2]]  # MP4 says silence too
+    assert [text for _, _, text in spoken] == [b"Guten Tag", b"Auf Wiedersehen"]
+    assert [float(time) for time, _, _ in spoken] == pytest.approx([0.1, 0.55], abs=0.03)
+    assert [float(long) for _, long, _ in spoken] == pytest.approx([0.4, 0.4], abs=0.01)
+    assert ("left out: stream 3 (attachment)" in caplog.text) == (suffix != ".mkv")
+    assert ("the sound becomes opus" in caplog.text) == (suffix == ".webm")
+
+
+def test_sound_encoded_anew_stays_in_time(tmp_path, style):
+    """A beep in silence, found in what was decoded from AAC and from Opus."""
+    clip = EVERYTHING.make(tmp_path / "clip.mkv")
+    cartoonize_video(clip, tmp_path / "toon.webm", style=style, encoder_preset="8")
+
+    def energy(path):
+        with av.open(str(path)) as container:
+            heard = []
+            for frame in container.decode(audio=0):
+                level = np.abs(frame.to_ndarray().astype(float)).mean()
+                heard.append((float(frame.pts * frame.time_base), level))
+            loud = [time for time, level in heard if level > 0.05]
+            return min(loud), max(loud)
+
+    pictures_shift = times(tmp_path / "toon.webm")[0][0] - times(clip)[0][0]
+    ours, theirs = energy(tmp_path / "toon.webm"), energy(clip)
+    assert theirs == pytest.approx((0.25, 0.75), abs=0.05)
+    assert ours == pytest.approx([time + float(pictures_shift) for time in theirs], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("keep", "there"),
+    [("keep", {"title", "location"}), ("no-gps", {"title"}), ("strip", set())],
+)
+def test_metadata_that_is_kept(tmp_path, style, keep, there):
+    clip = EVERYTHING.make(tmp_path / "clip.mkv")
+    cartoonize_video(clip, tmp_path / "toon.mkv", style=style, metadata=keep)
+    metadata, chapters, names = told(tmp_path / "toon.mkv")
+    assert set(metadata) & {"title", "location"} == there
+    assert len(chapters) == 2
+    assert len(names) == 3
+
+
+def test_a_part_begins_at_nothing(tmp_path, style):
+    clip = EVERYTHING.make(tmp_path / "clip.mkv")
+    cartoonize_video(clip, tmp_path / "part.mp4", style=style, start=0.25, end=0.75)
+    source = times(clip)
+    first = next(time for time, _ in source if time - source[0][0] >= Fraction(1, 4))
+    wanted = [time - first for time, _ in source if first <= time < source[0][0] + Fraction(3, 4)]
+    assert [time for time, _ in times(tmp_path / "part.mp4")] == wanted
+    sound = {packet[2]: packet[0] for packet in packets(clip, "audio")}
+    heard = packets(tmp_path / "part.mp4", "audio")
+    assert len(heard) == pytest.approx(0.5 * 48_000 / 1024, abs=2)
+    for at, _, sha256 in heard:
+        assert abs(sound[sha256] - first - at) <= MILLISECOND
+    _, chapters, _ = told(tmp_path / "part.mp4")
+    assert [title for title, _, _ in chapters] == ["Out", "In"]
+    assert chapters[1][1] == pytest.approx(0.4 - float(first), abs=0.002)
+
+
+@pytest.mark.parametrize(("start", "end"), [(5.0, None), (0.99, 0.995)])
+def test_a_part_without_frames(tmp_path, style, start, end):
+    clip = Clip().make(tmp_path / "clip.mp4")
+    with pytest.raises(VideoError, match="no frames in the part"):
+        cartoonize_video(clip, tmp_path / "part.mp4", style=style, start=start, end=end)
+    assert list(tmp_path.iterdir()) == [clip]
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
+def test_codecs(tmp_path, style, codec):
+    clip = Clip(pts=list(range(6))).make(tmp_path / "clip.mp4")
+    cartoonize_video(clip, tmp_path / "toon.mp4", style=style, codec=codec)
+    assert times(tmp_path / "toon.mp4") == times(clip)
+    with av.open(str(tmp_path / "toon.mp4")) as container:
+        name = container.streams.video[0].codec_context.codec.canonical_name
+    assert name == codec
+
+
+COLOURS = {"color_range": 2, "colorspace": 6, "color_primaries": 5, "color_trc": 6}
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
+def test_colours_and_aspect_are_carried_over(tmp_path, style, codec):
+    clip = Clip(pts=[0, 1, 2], colours=COLOURS, aspect=Fraction(16, 11), options={"crf": "5"})
+    source = clip.make(tmp_path / "clip.mp4")
+    cartoonize_video(source, tmp_path / "toon.mp4", style=style, codec=codec, strength=0, crf=5)
+    with av.open(str(tmp_path / "toon.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.sample_aspect_ratio == Fraction(16, 11)
+        frame = next(container.decode(video=0))
+        assert frame.color_range == 2
+        if codec != "vp9":  # which tells only the matrix, and that in its own way
+            assert [frame.colorspace, frame.color_primaries, frame.color_trc] == [6, 5, 6]
+    difference = pictures(tmp_path / "toon.mp4").astype(int) - pictures(source)
+    assert np.abs(difference.mean(axis=(0, 1, 2))).max() < 1.5  # neither lighter nor of other hue
+    assert np.abs(difference).mean() < 6
+
+
+@needs_ffmpeg
+def test_what_ffprobe_says(tmp_path, style):
+    clip = Clip(colours=COLOURS, aspect=Fraction(4, 3), turned={"degrees": 90})
+    source = clip.make(tmp_path / "clip.mp4")
+    target = tmp_path / "toon.mp4"
+    cartoonize_video(source, target, style=style)
+    sound = ("-select_streams", "a", "-show_entries", "packet=pts_time,data_hash")
+    hashed = ("-show_data_hash", "sha256")
+    assert probe(target, *sound, *hashed) == probe(source, *sound, *hashed)
+    shown = ("-select_streams", "v", "-show_entries", "frame=best_effort_timestamp_time")
+    assert probe(target, *shown) == probe(source, *shown)
+    wanted = "stream=codec_name,width,height,pix_fmt,sample_aspect_ratio,color_range,color_space"
+    (facts,) = probe(target, "-select_streams", "v", "-show_entries", wanted)
+    assert facts == "h264,48,64,3:4,yuvj420p,pc,smpte170m"
+    length = ("-show_entries", "format=duration")
+    ours, theirs = (float(*probe(path, *length)) for path in (target, source))
+    assert ours == pytest.approx(theirs, abs=0.03)
+
+
+@pytest.mark.parametrize(("codec", "size"), [("h264", (66, 50)), ("vp9", (65, 49))])
+def test_odd_sizes(tmp_path, style, codec, size):
+    clip = Clip(pts=[0, 1, 2], size=(65, 49), codec="libvpx-vp9", options={"crf": "10"}).make(
+        tmp_path / "clip.mkv"
+    )
+    cartoonize_video(clip, tmp_path / "toon.mp4", style=style, codec=codec, strength=0, crf=5)
+    ours = pictures(tmp_path / "toon.mp4")
+    assert ours.shape == (3, size[1], size[0], 3)
+    assert np.abs(ours[:, :49, :65].astype(int) - pictures(clip)).mean() < 6
+
+
+def test_frames_that_repeat_are_drawn_once(tmp_path, style, monkeypatch):
+    rgb = list(motion(4))
+    order = [0, 0, 0, 1, 2, 2, 3, 0]
+    clip = Clip(
+        pts=list(range(8)), codec="ffv1", format="bgr0", options={}, sound=None,
+        frames=[av.VideoFrame.from_ndarray(rgb[i], "rgb24").reformat(format="bgr0") for i in order],
+    ).make(tmp_path / "clip.mkv")  # fmt: skip
+    loaded = load_style(style, threads=1)  # which no frames share
+    drawn = []
+    real = loaded.session.run
+    monkeypatch.setattr(loaded.session, "run", lambda *a: drawn.append(1) or real(*a))
+    seen = []
+
+    def steady(photo, cartoon):
+        seen.append(photo)
+        return 255 - cartoon
+
+    frames = list(cartoon_frames(clip, style=loaded, steady=steady))
+    assert len(drawn) == len(seen) == 5
+    assert len(frames) == 8
+    for frame, index in zip(frames, order, strict=True):
+        np.testing.assert_array_equal(frame.photo, rgb[index])
+        np.testing.assert_array_equal(frame.cartoon, 255 - loaded(rgb[index]))
+    assert [frame.seconds for frame in frames] == [time for time, _ in times(clip)]
+
+
+def test_frames_for_an_own_pipeline(tmp_path, style):
+    clip = Clip().make(tmp_path / "clip.mp4")
+    loaded = load_style(style)
+    frames = list(cartoon_frames(clip, style=loaded, start=0.5, max_height=24, strength=0.5))
+    assert [frame.seconds for frame in frames] == [Fraction(n, 24) for n in range(12, 24)]
+    for frame in frames:
+        assert frame.photo.shape == (24, 32, 3)
+        np.testing.assert_array_equal(frame.cartoon, loaded(frame.photo, strength=0.5))
+    some = cartoon_frames(clip, style=loaded)
+    next(some)
+    some.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith("toonbox")]
+
+
+def test_the_network_works_at_540_or_less(tiny_style, tmp_path):
+    for name, own, wanted in (("small", 64, 64), ("large", 1080, 540)):
+        loaded = load_style(tiny_style(name, working_resolution=own))
+        assert film_look(loaded, {})["resolution"] == wanted
+        assert film_look(loaded, {"resolution": "native"})["resolution"] == "native"
+
+
+@pytest.mark.parametrize("compare", ["side", "split"])
+def test_compared_with_the_film(tmp_path, style, compare):
+    clip = Clip(pts=[0, 1, 2]).make(tmp_path / "clip.mp4")
+    cartoonize_video(clip, tmp_path / "toon.mp4", style=style, crf=5)
+    result = cartoonize_video(clip, tmp_path / "both.mp4", style=style, compare=compare, crf=5)
+    film, toon, both = (
+        pictures(tmp_path / f"{n}.mp4").astype(int) for n in ("clip", "toon", "both")
+    )
+    assert result.size == ((128, 48) if compare == "side" else (64, 48))
+    width = 64 if compare == "side" else 29
+    assert np.abs(both[:, :, :width] - film[:, :, :width]).mean() < 5
+    assert np.abs(both[:, :, -width:] - toon[:, :, -width:]).mean() < 5
+    if compare == "split":
+        assert both[:, :, 31:33].mean() > 200
+
+
+def test_memory_does_not_grow_with_the_film(tmp_path, style):
+    """No more frames are alive than those read ahead and drawn at a time."""
+    clip = Clip(pts=list(range(60)), sound=None).make(tmp_path / "clip.mp4")
+    alive, most = weakref.WeakSet(), 0
+
+    class Counted(Frame):
+        def __init__(self, *arguments, **named):
+            super().__init__(*arguments, **named)
+            alive.add(self)
+
+        __hash__ = object.__hash__
+
+    frames = cartoon_frames(clip, style=style, jobs=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("toonbox.media.video.Frame", Counted)
+        for _ in frames:
+            most = max(most, len(alive))
+            time.sleep(0.002)
+    assert 0 < most <= 12
+
+
+def test_progress(tmp_path, style):
+    clip = Clip().make(tmp_path / "clip.mp4")
+    told = []
+    cartoonize_video(clip, tmp_path / "toon.mp4", style=style, progress=told.append, start=0.5)
+    assert [step.frames for step in told] == list(range(1, 13))
+    assert told[-1].seconds == pytest.approx(0.5)
+    assert told[0].total == pytest.approx(0.5, abs=0.03)
+
+
+@pytest.mark.parametrize("keep_partial", [False, True])
+def test_stopped(tmp_path, style, keep_partial):
+    clip = Clip().make(tmp_path / "clip.mp4")
+    told = []
+    result = cartoonize_video(
+        clip, tmp_path / "toon.mp4", style=style, progress=told.append,
+        stop=lambda: len(told) == 9, keep_partial=keep_partial,
+    )  # fmt: skip
+    assert not result.complete
+    assert (result.written, result.frames) == (keep_partial, 9)
+    if not keep_partial:
+        assert list(tmp_path.iterdir()) == [clip]
+        return
+    assert times(tmp_path / "toon.mp4") == times(clip)[:9]
+    sound = [packet for packet in packets(clip, "audio") if packet[0] < Fraction(9, 24)]
+    assert packets(tmp_path / "toon.mp4", "audio") == sound
+
+
+def test_resumed_is_the_same_to_the_bit(tmp_path, style, monkeypatch):
+    monkeypatch.setattr("toonbox.segments.KEPT_LENGTH", 7)
+    clip = EVERYTHING.make(tmp_path / "clip.mkv")
+    whole = tmp_path / "whole.mp4"
+    cartoonize_video(clip, whole, style=style, resume=True)
+    told = []
+    parts = tmp_path / "parts.mp4"
+
+    def reached(count):
+        return len(told) >= count
+
+    for stop_at in (9, 10, 17):  # within a segment, at once, within the next but one
+        result = cartoonize_video(
+            clip, parts, style=style, resume=True, keep_partial=True,
+            progress=told.append, stop=partial(reached, stop_at),
+        )  # fmt: skip
+        assert not result.written
+        assert not parts.exists()
+    result = cartoonize_video(clip, parts, style=style, resume=True, progress=told.append)
+    assert result.complete
+    assert len(told) == 24  # none was drawn twice
+    assert [step.frames for step in told] == list(range(1, 25))
+    shown = [[when for when, _ in times(path)] for path in (parts, whole, clip)]
+    assert shown[0] == shown[1] == shown[2]
+    np.testing.assert_array_equal(pictures(parts)[:7], pictures(whole)[:7])
+    assert packets(parts, "audio") == packets(whole, "audio")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "clip.mkv", "parts.mp4", "whole.mp4"
+    ]  # fmt: skip
+
+
+def test_killed_within_a_segment(tmp_path, style, monkeypatch):
+    monkeypatch.setattr("toonbox.segments.KEPT_LENGTH", 7)
+    clip = Clip().make(tmp_path / "clip.mp4")
+    whole, target = tmp_path / "whole.mp4", tmp_path / "toon.mp4"
+    cartoonize_video(clip, whole, style=style, resume=True)
+
+    def die(progress):
+        if progress.frames == 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cartoonize_video(clip, target, style=style, resume=True, progress=die)
+    folder = tmp_path / ".toon.mp4.segments"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "000000.mp4",
+        "000001.mp4",
+        "job.json",
+    ]
+    (folder / "000001.mp4").write_bytes(b"damaged by the crash")
+    told = []
+    cartoonize_video(clip, target, style=style, resume=True, progress=told.append)
+    assert [step.frames for step in told] == list(range(8, 25))
+    np.testing.assert_array_equal(pictures(target), pictures(whole))
+    assert target.read_bytes() == whole.read_bytes()
+
+
+def test_segments_of_other_options_are_not_taken(tmp_path, style, caplog):
+    clip = Clip().make(tmp_path / "clip.mp4")
+    told = []
+    for look in ({"strength": 0.5}, {"strength": 1.0}):
+        told.clear()
+        cartoonize_video(
+            clip, tmp_path / "toon.mp4", style=style, resume=True, progress=told.append,
+            stop=lambda: len(told) == 3, **look,
+        )  # fmt: skip
+    assert "was done is done anew" in caplog.text
+    result = cartoonize_video(clip, tmp_path / "toon.mp4", style=style, resume=True)
+    assert result.frames == 24
+
+
+def test_hdr_is_told(tmp_path, style, caplog):
+    colours = {"color_trc": 16, "color_primaries": 9, "colorspace": 9, "color_range": 1}
+    clip = Clip(pts=[0, 1], format="yuv420p10le", colours=colours).make(tmp_path / "clip.mp4")
+    cartoonize_video(clip, tmp_path / "toon.mp4", style=style)
+    assert "is in HDR" in caplog.text
+    with av.open(str(tmp_path / "toon.mp4")) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.color_trc, frame.color_primaries, frame.colorspace) == (1, 1, 1)
+    assert frame.format.name == "yuv420p"
+
+
+WRONG = [
+    ({"start": -1.0}, "--start must be at least 0"),
+    ({"start": 2.0, "end": 1.0}, "--end later than --start"),
+    ({"crf": 52}, "crf must be from 0 to 51 for h264"),
+    ({"encoder_preset": "5"}, "no preset 5 for h264; there are ultrafast"),
+    ({"codec": "vp9", "encoder_preset": "fast"}, "no preset fast for vp9; there are 0, 1"),
+    ({"codec": "mpeg4"}, ".mp4 cannot hold mpeg4, only h264"),
+    ({"max_height": 1}, "max_height must be at least 2"),
+    ({"strength": 2.0}, "strength must be from 0 to 1"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG)
+def test_wrong_options(tmp_path, style, options, message):
+    clip = Clip(pts=[0]).make(tmp_path / "clip.mp4")
+    with pytest.raises(UsageError, match=message):
+        cartoonize_video(clip, tmp_path / "toon.mp4", style=style, **options)
+    assert list(tmp_path.iterdir()) == [clip]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "message"),
+    [("toon.webm", "h264", "cannot hold h264"), ("toon.avi", None, "cannot write a video as .avi")],
+)
+def test_containers_that_do_not_fit(tmp_path, style, name, codec, message):
+    clip = Clip(pts=[0]).make(tmp_path / "clip.mp4")
+    with pytest.raises(UsageError, match=message):
+        cartoonize_video(clip, tmp_path / name, style=style, codec=codec)
+
+
+def test_what_is_there_is_kept(tmp_path, style):
+    clip = Clip(pts=[0]).make(tmp_path / "clip.mp4")
+    (tmp_path / "toon.mp4").write_bytes(b"mine")
+    with pytest.raises(OutputError, match="exists already"):
+        cartoonize_video(clip, tmp_path / "toon.mp4", style=style)
+    assert (tmp_path / "toon.mp4").read_bytes() == b"mine"
+    cartoonize_video(clip, tmp_path / "toon.mp4", style=style, overwrite=True)
+    assert len(times(tmp_path / "toon.mp4")) == 1
+
+
+def test_a_target_that_cannot_be_written(tmp_path, style):
+    clip = Clip(pts=[0]).make(tmp_path / "clip.mp4")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(OutputError, match="cannot be written"):
+        cartoonize_video(clip, tmp_path / "file" / "toon.mp4", style=style)
+
+
+FULL = """
+import resource, sys
+from toonbox.errors import OutputError
+from toonbox.engine.stylize import load_style
+from toonbox.errors import OutputError, UsageError, VideoError
+from toonbox.film import cartoon_frames, cartoonize_video, film_look
+from toonbox.media.video import Frame
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)
+try:
+    cartoonize_video(sys.argv[1], sys.argv[2], style=sys.argv[3], crf=0)
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX's")
+@pytest.mark.parametrize("limit", [5_000, 100_000])
+def test_a_disk_that_is_full(tmp_path, style, limit):
+    """A limit on the size of files stands for it: the same calls fail."""
+    clip = Clip(pts=list(range(120))).make(tmp_path / "clip.mp4")
+    done = subprocess.run(
+        [sys.executable, "-c", FULL, clip, tmp_path / "toon.mp4", style, str(limit)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert "cannot be written: File too large" in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == [clip]
