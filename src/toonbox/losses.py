@@ -102,50 +102,6 @@ def perceptual_loss(output: Sequence[Tensor], target: Sequence[Tensor]) -> Tenso
     return torch.stack(terms).mean()
 
 
-def feature_statistics(features: Sequence[Tensor]) -> Tensor:
-    """Mean and standard deviation of each channel over the picture: what it is made of, not where.
-
-    Args:
-        features: (B, C, h, w) for each scale.
-    Returns:
-        (B, 2 x sum of C).
-    """
-    parts = []
-    for scale in features:
-        values = scale.float()
-        variance = values.var(dim=(2, 3)).clamp_min(1e-8)
-        parts += [values.mean(dim=(2, 3)), variance.sqrt()]
-    return torch.cat(parts, dim=1)
-
-
-def likeness_loss(found: Tensor, outputs: Tensor, cartoons: Tensor) -> Tensor:
-    """How much more these outputs are like other outputs than like cartoons.
-
-    Its gradient is that of the squared maximum mean discrepancy between all outputs and the
-    cartoons, so that no discriminator is needed: what one would have to learn, the kernel knows.
-
-    Args:
-        found: (B, D), statistics of a few outputs.
-        outputs: (N, D), of others, no gradient.
-        cartoons: (M, D), no gradient.
-    Returns:
-        Scalar, in [-1, 1].
-    Source:
-        Gretton et al. 2012 (MMD); Li et al. 2017 and Binkowski et al. 2018 train with it; Santos et
-        al. 2019 match statistics of pretrained features.
-    """
-    some = cartoons[:500]
-    width = torch.cdist(some, some).square().median().clamp_min(1e-6)
-
-    def likeness(others: Tensor) -> Tensor:
-        distance = torch.cdist(found, others).square() / width
-        return torch.stack(
-            [(1 / (1 + distance / share)).mean() for share in (0.2, 0.5, 1.0)]
-        ).mean()
-
-    return likeness(outputs) - likeness(cartoons)
-
-
 def total_variation(image: Tensor) -> Tensor:
     """Mean squared difference of neighbouring pixels, of both directions.
 

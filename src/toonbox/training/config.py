@@ -30,8 +30,7 @@ class PretrainConfig:
     cartoon of the photo, the `drawing`, from which adversarial training has less far to go;
     `teacher` learns what another generator makes of the photo, and needs `--teacher FILE`.
     `feature_weight` of a distance between the features of output and target needs
-    `--features FILE`. So does `likeness`, which pulls all outputs together towards the cartoons, in
-    all but their broad colours: how strongly, measured by what the paired losses do.
+    `--features FILE`.
     """
 
     kind: Literal["identity", "representations", "teacher"] = "representations"
@@ -39,7 +38,6 @@ class PretrainConfig:
     learning_rate: float = Field(default=5e-4, gt=0)
     gradient_weight: float = Field(default=0.1, ge=0)
     feature_weight: float = Field(default=0.0, ge=0)
-    likeness: float = Field(default=0.0, ge=0)
     drawing: Drawing = field(default_factory=Drawing)
 
 
@@ -107,9 +105,7 @@ class TrainConfig:
     @property
     def needs_features(self) -> bool:
         """Whether pretrained features must be given."""
-        pretrain = self.pretrain
-        weighted = pretrain.feature_weight + pretrain.likeness > 0
-        return self.discriminators.kind == "features" or weighted
+        return self.discriminators.kind == "features" or self.pretrain.feature_weight > 0
 
     def sha256(self) -> str:
         """Hash the configuration, so that a style's card can name what trained it."""

@@ -86,8 +86,6 @@ def train(
     checkpoint = options.out / "checkpoint.pt"
     if start is not None:
         begin_with(state, start)
-    if state.likeness and state.features and not checkpoint.exists():
-        state.likeness.learn(data.cartoons.files, config.crops, state.features, config.seed)
     if checkpoint.exists():
         state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     with ExitStack() as stack:

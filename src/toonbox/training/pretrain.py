@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 from toonbox.losses import perceptual_loss, reconstruction_loss
 from toonbox.pixels import Uint8Array
@@ -12,9 +10,6 @@ from toonbox.representations.classical import classical_cartoon
 from toonbox.training.config import TrainConfig
 from toonbox.training.knobs import KnobSettings
 from toonbox.training.state import TrainingState, learning_rate, update
-
-BALANCED_EVERY = 50  # steps
-BROAD = 32  # pixels: colours of areas of this side are broad
 
 
 @dataclass(frozen=True)
@@ -53,33 +48,11 @@ def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[s
         output = state.generator(photo, knobs.tensor(state.config, photo))
     losses = {"reconstruction": reconstruction_loss(output, target, config.gradient_weight)}
     total = losses["reconstruction"]
-    if state.features is not None and config.feature_weight + config.likeness > 0:
-        shown = recoloured(output, target) if config.likeness else output
+    if config.feature_weight:
+        assert state.features is not None
         with state.fabric.autocast():
-            features = state.features(shown)
-            losses["features"] = perceptual_loss(features, state.features(target))
+            losses["features"] = perceptual_loss(state.features(output), state.features(target))
         total = total + config.feature_weight * losses["features"]
-        if state.likeness is not None:
-            losses["likeness"] = state.likeness(features)
-            pull = state.likeness.balanced(
-                losses["likeness"], total, output, renew=state.step % BALANCED_EVERY == 0
-            )
-            total = total + config.likeness * pull
     update(state, state.generator, state.generator_optimizer, total, learning_rate(state))
     state.average.update_parameters(state.generator)
     return losses
-
-
-def recoloured(output: Tensor, target: Tensor) -> Tensor:
-    """Give the output, (B, C, H, W), the target's broad colours: nothing pulls at these then.
-
-    The cartoons' palette is not what a photo should get.
-    """
-
-    def broad(image: Tensor) -> Tensor:
-        cells = max(1, image.shape[-2] // BROAD), max(1, image.shape[-1] // BROAD)
-        small = functional.adaptive_avg_pool2d(image.float().contiguous(), cells)
-        return functional.interpolate(small, image.shape[-2:], mode="bilinear")
-
-    shown = output.float() + (broad(target) - broad(output))
-    return shown.contiguous(memory_format=torch.channels_last)

@@ -19,7 +19,6 @@ from toonbox.networks.discriminator import (
 from toonbox.networks.efficientnet import WIDTHS, EfficientNetFeatures
 from toonbox.networks.generator import Generator
 from toonbox.training.config import TrainConfig
-from toonbox.training.likeness import Likeness
 
 BETAS = (0.5, 0.99)
 Network = TypeVar("Network", bound=nn.Module)
@@ -39,7 +38,6 @@ class TrainingState:
     surface_optimizer: Optimizer
     texture_optimizer: Optimizer
     features: EfficientNetFeatures | None = None
-    likeness: Likeness | None = None
     step: int = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -54,9 +52,7 @@ class TrainingState:
         self.step = values["step"]
 
     def _parts(self) -> dict[str, Any]:
-        optional = {"likeness": self.likeness} if self.likeness else {}
         return {
-            **optional,
             "generator": self.generator,
             "average": self.average,
             "surface_discriminator": self.surface_discriminator,
@@ -94,7 +90,6 @@ def new_state(
         surface_optimizer=Adam(surface.parameters(), rate, BETAS),
         texture_optimizer=Adam(texture.parameters(), rate, BETAS),
         features=features,
-        likeness=Likeness().to(fabric.device) if config.pretrain.likeness else None,
     )
 
 
