@@ -189,6 +189,11 @@ def _onnxruntime_errors() -> tuple[type[Exception], ...]:
     return tuple(t for t in things if isinstance(t, type) and issubclass(t, Exception))
 
 
+# OpenVINO's first array sets up its way to NumPy; two threads at once would wait for each other for
+# ever, one with Python's lock and one for it. So the first is made here, by one thread.
+_first_use = Lock()
+
+
 class OpenVinoSession(_Sharing):
     """A network in OpenVINO, on the CPU, in float32."""
 
@@ -207,6 +212,8 @@ class OpenVinoSession(_Sharing):
             "CPU_RUNTIME_CACHE_CAPACITY": 100,
         }
         super().__init__(model, threads, runs)
+        with _first_use:
+            openvino.Tensor(np.zeros(1, np.float32)).data  # noqa: B018
         try:
             core = openvino.Core()
             self._model = core.compile_model(core.read_model(model.read_bytes()), "CPU", settings)
