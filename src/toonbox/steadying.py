@@ -17,10 +17,11 @@ from toonbox.pixels import FloatArray, Uint8Array
 Strength = Literal["on", "strong"]
 
 INSTALL = "pip install 'toonbox[steady]'"
-FLOW_SIDE = 360  # pixels of the short side at which motion is looked for: quick, and less noise
+FLOW_SIDE = 288  # pixels of the short side at which motion is looked for: quick, and less noise
 LEAST_SIDE = 48  # below which OpenCV finds no motion
-AGREEMENT = (6.0, 16.0)  # levels of 255 that photos may differ by: without noise, with much
-MOVED_PIXELS = 2.0  # a second and longer search forth and back may end so far away, squared
+NOISE = (8.0, 24.0)  # levels of 255 that photos may differ by: without noise, with much
+EDGE = 0.5  # and by this of what they differ by anyway from pixel to pixel: motion is never exact
+RETURN = 2.0  # square pixels: how far from its beginning the way back and forth may end
 CUT = 0.5  # share of a photo that must be found again, or else it is another scene
 
 
@@ -38,7 +39,7 @@ class _Mixing:
     margin: int
 
 
-_MIXINGS: dict[Strength, _Mixing] = {"on": _Mixing(0.6, 12), "strong": _Mixing(0.8, 20)}
+_MIXINGS: dict[Strength, _Mixing] = {"on": _Mixing(0.7, 12), "strong": _Mixing(0.85, 20)}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Stabilizer:
         except ModuleNotFoundError as error:
             raise MissingExtraError(f"steady pictures need OpenCV: {INSTALL}") from error
         self._mixing = _MIXINGS[strength]
-        self._motion = self._cv2.DISOpticalFlow_create(self._cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._motion = self._cv2.DISOpticalFlow_create(self._cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._last: _Shown | None = None
 
     def __call__(self, photo: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
@@ -141,20 +142,26 @@ class Stabilizer:
         moved = cv2.remap(before, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         # The mean of few pixels, with its sign: noise goes away, another thing stays.
         apart = cv2.blur(cv2.subtract(moved, now, dtype=cv2.CV_32F), (3, 3))
-        apart = np.abs(apart).max(axis=2)
-        least, most = AGREEMENT
-        allowed = np.clip(4 * np.median(apart), least, most)
-        inside = ((where >= 0) & (where <= (width - 1, height - 1))).all(axis=2)
+        apart = _largest(np.abs(apart))
+        allowed = np.clip(6 * np.median(apart), *NOISE) + EDGE * self._spread(now)
+        x, y = where[..., 0], where[..., 1]
+        inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
         if (inside & (apart < allowed)).mean() < CUT:
             return None
         again = cv2.remap(forth, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        far = ((back + again) ** 2).sum(axis=2)
-        length = (back**2).sum(axis=2) + (again**2).sum(axis=2)
-        known = inside & (far < 0.01 * length + MOVED_PIXELS)
+        length = _squared(back) + _squared(again)
+        known = inside & (_squared(back + again) < 0.01 * length + RETURN)
         share = np.clip(1.5 - 1.5 * apart / allowed, 0, 1) * known
         # Least of the pixels around, so that what does not agree has no seam; then softly.
         share = cv2.blur(cv2.erode(share.astype(np.float32), np.ones((3, 3), np.uint8)), (3, 3))
         return np.float32(self._mixing.kept) * share
+
+    def _spread(self, photo: Uint8Array) -> FloatArray:
+        """Tell how far levels are from those of the pixels around; noise is smoothed first."""
+        cv2, around = self._cv2, np.ones((3, 3), np.uint8)
+        soft = cv2.blur(photo, (3, 3))
+        spread: Uint8Array = cv2.subtract(cv2.dilate(soft, around), cv2.erode(soft, around))
+        return _largest(spread).astype(np.float32)
 
     def _mixed(
         self, before: Uint8Array, now: Uint8Array, back: FloatArray, share: FloatArray
@@ -180,3 +187,17 @@ def _grid(height: int, width: int) -> FloatArray:
     places[..., 0] = np.arange(width, dtype=np.float32)
     places[..., 1] = np.arange(height, dtype=np.float32)[:, None]
     return places
+
+
+# Quicker than NumPy's sums and maxima along an axis of two or three.
+
+
+def _squared(motion: FloatArray) -> FloatArray:
+    """Give the squared length, (h, w), of (h, w, 2)."""
+    squared: FloatArray = motion[..., 0] ** 2 + motion[..., 1] ** 2
+    return squared
+
+
+def _largest(levels: Any) -> Any:
+    """Give the largest of three channels: (h, w) of (h, w, 3)."""
+    return np.maximum(np.maximum(levels[..., 0], levels[..., 1]), levels[..., 2])
