@@ -5,7 +5,6 @@ half, and only once it is needed (pip install 'toonbox[steady]').
 """
 
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -86,9 +85,10 @@ class Stabilizer:
         if strength not in _MIXINGS:
             raise UsageError(f"stabilize must be off, on or strong, got {strength!r}")
         try:
-            self._cv2: Any = import_module("cv2")
+            import cv2
         except ModuleNotFoundError as error:
             raise MissingExtraError(f"steady pictures need OpenCV: {INSTALL}") from error
+        self._cv2: Any = cv2
         self._mixing = _MIXINGS[strength]
         self._motion = self._cv2.DISOpticalFlow_create(self._cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         self._last: _Shown | None = None
@@ -107,8 +107,7 @@ class Stabilizer:
         last, steadied = self._last, cartoon
         if last is not None and last.cartoon.shape == cartoon.shape:
             back, forth = (
-                self._motion.calc(*greys, None)
-                for greys in ((grey, last.grey), (last.grey, grey))
+                self._motion.calc(*greys, None) for greys in ((grey, last.grey), (last.grey, grey))
             )
             share = self._share(last.photo, small, back, forth)
             if share is not None:
