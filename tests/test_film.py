@@ -274,7 +274,7 @@ def test_frames_that_repeat_are_drawn_once(tmp_path, style, monkeypatch):
         seen.append(photo)
         return 255 - cartoon
 
-    frames = list(cartoon_frames(clip, style=loaded, steady=steady))
+    frames = list(cartoon_frames(clip, style=loaded, stabilize=steady))
     assert len(drawn) == len(seen) == 5
     assert len(frames) == 8
     for frame, index in zip(frames, order, strict=True):

@@ -17,6 +17,7 @@ from toonbox.pixels import Uint8Array
 RESOLUTION = 540  # at which the network works, unless the style's own is smaller
 READ_AHEAD = 4  # frames; more would only take memory
 MOST_JOBS = 4  # each needs memory of its own
+WARM_UP = 12  # frames that are drawn and steadied again before a resumed film goes on
 
 Compare = Literal["side", "split"]
 # From a photo and its cartoon, both (H, W, 3), to the cartoon to show. Called for one frame after
@@ -92,15 +93,26 @@ class Drawing:
         """Give the wanted frames and their cartoons, each with the time until the next.
 
         Args:
-            after: only those later than this timestamp.
+            after: only those later than this timestamp. Some before it are drawn as well if they
+                are steadied, so that it goes on as if it had never ended.
         """
-        frames = ahead(self._wanted(after), READ_AHEAD)
+        frames = ahead(self._wanted(self._warm_up(after)), READ_AHEAD)
         cartoon = None
         for frame, drawing in at_a_time(_marked(frames), self._draw, self.jobs):
             if drawing is not None:
                 cartoon = self.steady(frame.photo, drawing) if self.steady else drawing
             assert cartoon is not None  # the first frame repeats none
-            yield frame, cartoon
+            if after is None or frame.pts > after:
+                yield frame, cartoon
+
+    def _warm_up(self, after: int | None) -> int | None:
+        """Give the timestamp after which to begin, for frames later than `after`."""
+        rate = self.video.rate
+        if after is None or self.steady is None or not rate:
+            return after
+        earlier = after - round(WARM_UP / rate / self.video.time_base)
+        begin = self.part.after(self.video)
+        return earlier if begin is None else max(earlier, begin)
 
     def _draw(self, marked: tuple[Frame, bool]) -> tuple[Frame, Uint8Array | None]:
         frame, repeated = marked

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from toonbox import pictures
 from toonbox.drawing import (
@@ -31,9 +31,12 @@ from toonbox.media.video_encoding import Encoding, Track, writing_segment
 from toonbox.picture import refuse_existing
 from toonbox.pixels import Uint8Array
 from toonbox.segments import Segments, segments_beside
+from toonbox.steadying import Stabilizer, Strength
 from toonbox.version import __version__
 
 _logger = logging.getLogger(__name__)
+
+Stabilize = Literal["off"] | Strength
 
 
 class Filming(TypedDict, total=False):
@@ -43,6 +46,7 @@ class Filming(TypedDict, total=False):
     end: float | None
     max_height: int | None
     compare: Compare | None
+    stabilize: Stabilize | None
     codec: str | None
     crf: int | None
     encoder_preset: str | None
@@ -110,6 +114,7 @@ def cartoonize_video(
     end: float | None = None,
     max_height: int | None = None,
     compare: Compare | None = None,
+    stabilize: Stabilize | Steady | None = None,
     codec: str | None = None,
     crf: int | None = None,
     encoder_preset: str | None = None,
@@ -118,7 +123,6 @@ def cartoonize_video(
     overwrite: bool = False,
     keep_partial: bool = False,
     jobs: int | None = None,
-    steady: Steady | None = None,
     progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     **look: Unpack[Look],
@@ -134,6 +138,9 @@ def cartoonize_video(
         max_height: pixels; higher films are reduced to it.
         compare: "side" puts the film beside its cartoon, "split" shows the left half of one and
             the right half of the other.
+        stabilize: "on", or "strong", makes the cartoons steady by what was shown before, which
+            needs OpenCV; so does a function of your own, see `Steady`. None and "off" leave them as
+            they are drawn.
         codec: h264, hevc, vp9 or av1; None is h264, and vp9 for WebM.
         crf: quality; smaller is better and larger. None is usual for the codec.
         encoder_preset: how fast it encodes, in the encoder's words; None is fast.
@@ -143,7 +150,6 @@ def cartoonize_video(
         overwrite: replace the target if there is one.
         keep_partial: once stopped, write what is done as a film of its own.
         jobs: frames to draw at a time; None takes one for each core, four at most.
-        steady: makes cartoons steady, from what it has seen before; None leaves them as drawn.
         progress: called after each frame.
         stop: asked before each frame; once it says yes, nothing else is begun.
         look: the options of `Style.__call__`. The network works at a short side of 540 pixels
@@ -153,6 +159,7 @@ def cartoonize_video(
         UsageError: an option is out of range, or they do not go together.
         OutputError: the target exists or cannot be written.
         StyleError: there is no such style, or it is damaged.
+        MissingExtraError: OpenCV is needed and not installed.
     """
     source, target = Path(source), Path(target)
     if not overwrite:
@@ -163,8 +170,9 @@ def cartoonize_video(
         names = ", ".join(container.codecs)
         raise UsageError(f"{target.suffix} cannot hold {codec}, only {names}")
     encoding = Encoding(codec, crf, encoder_preset)
-    drawing = _drawing(source, style, look, (start, end), max_height, jobs, steady)
-    settings = (start, end, compare, asdict(encoding), max_height)
+    drawing = _drawing(source, style, look, (start, end), max_height, jobs, stabilize)
+    steadied = "own" if callable(stabilize) else stabilize or "off"
+    settings = (start, end, compare, asdict(encoding), max_height, steadied)
     job = _job(drawing, settings) if resume else None
     try:
         with segments_beside(target, job) as segments:
@@ -195,7 +203,7 @@ def cartoon_frames(
     end: float | None = None,
     max_height: int | None = None,
     jobs: int | None = None,
-    steady: Steady | None = None,
+    stabilize: Stabilize | Steady | None = None,
     **look: Unpack[Look],
 ) -> Iterator[CartoonFrame]:
     """Give the cartoons of a film's frames, for those who show or encode them themselves.
@@ -203,11 +211,12 @@ def cartoon_frames(
     Frames are read and drawn a little ahead in other threads.
 
     Args:
-        source, style, start, end, max_height, jobs, steady, look: as in `cartoonize_video`.
+        source, style, start, end, max_height, jobs, stabilize, look: as in `cartoonize_video`.
     Raises:
-        VideoError, UsageError, StyleError: as in `cartoonize_video`, with the first frame.
+        VideoError, UsageError, StyleError, MissingExtraError: as in `cartoonize_video`, with the
+            first frame.
     """
-    drawing = _drawing(Path(source), style, look, (start, end), max_height, jobs, steady)
+    drawing = _drawing(Path(source), style, look, (start, end), max_height, jobs, stabilize)
     for frame, cartoon in drawing.frames():
         yield CartoonFrame(frame.pts * drawing.video.time_base, frame.photo, cartoon)
 
@@ -255,11 +264,14 @@ def _drawing(
     part: tuple[float | None, float | None],
     max_height: int | None,
     jobs: int | None,
-    steady: Steady | None,
+    stabilize: Stabilize | Steady | None,
 ) -> Drawing:
     wanted = part_of(*part)
     if max_height is not None and max_height < 2:
         raise UsageError(f"max_height must be at least 2, got {max_height}")
+    steady = stabilize if callable(stabilize) else None
+    if isinstance(stabilize, str) and stabilize != "off":
+        steady = Stabilizer(stabilize)
     video = read_video(source)
     if is_hdr(video):
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)

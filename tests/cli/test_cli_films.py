@@ -36,6 +36,28 @@ def test_a_video(toonbox, here):
     assert toonbox("clip.mp4", "--force")[0] == 0
 
 
+def test_stabilize(toonbox, here, monkeypatch):
+    """Without OpenCV: said once if nobody asked for steadiness, and an error if somebody did."""
+    for name in ("a.mkv", "b.mkv"):
+        Clip(pts=list(range(4)), sound=None).make(here / name)
+    shown = {}
+    for setting in ("off", "on", "strong", None):
+        options = ("--stabilize", setting) if setting else ()
+        assert toonbox("a.mkv", "-o", f"{setting}.mkv", *options)[::2] == (0, "")
+        shown[setting] = pictures(here / f"{setting}.mkv")
+    np.testing.assert_array_equal(shown[None], shown["on"])
+    for other in ("off", "strong"):
+        assert not np.array_equal(shown["on"], shown[other])
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setattr("toonbox.steadying.find_spec", lambda name: None)
+    code, _, errors = toonbox("a.mkv", "b.mkv", "-o", "out")
+    assert (code, errors.count("pip install 'toonbox[steady]'")) == (0, 1)
+    np.testing.assert_array_equal(pictures(here / "out" / "a.toon.mkv"), shown["off"])
+    code, _, errors = toonbox("a.mkv", "b.mkv", "-o", "new", "--stabilize", "strong")
+    assert (code, errors.count("pip install 'toonbox[steady]'")) == (1, 1)
+    assert toonbox("a.mkv", "-o", "quiet.mkv", "--stabilize", "off")[::2] == (0, "")
+
+
 def test_options_for_videos(toonbox, here):
     Clip().make(here / "clip.mov")
     code, output, _ = toonbox(

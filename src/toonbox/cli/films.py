@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
-from toonbox.errors import ToonboxError, UsageError
+from toonbox.errors import MissingExtraError, ToonboxError, UsageError
 
 if TYPE_CHECKING:
     from toonbox.batch import Outcome, Status, Task
@@ -29,6 +29,14 @@ class Codec(StrEnum):
     hevc = "hevc"
     vp9 = "vp9"
     av1 = "av1"
+
+
+class Stabilization(StrEnum):
+    """How steady the pictures of a film are made."""
+
+    OFF = "off"
+    ON = "on"
+    STRONG = "strong"
 
 
 class Compare(StrEnum):
@@ -53,6 +61,10 @@ Preview = Annotated[
 Comparison = Annotated[
     Compare | None,
     _option("--compare", help="Film and cartoon side by side, or half of each."),
+]
+Stabilize = Annotated[
+    Stabilization | None,
+    _option("--stabilize", help="Against flicker. Default: on, if OpenCV is installed."),
 ]
 MaxHeight = Annotated[
     int | None, _option(min=2, metavar="N", help="Reduce videos that are higher than this.")
@@ -149,10 +161,12 @@ def cartoonize_films(
 
     Raises:
         UsageError: an option that is as wrong for all other videos.
+        MissingExtraError: they are to be made steady, and OpenCV is not installed.
     """
     from toonbox.batch import Outcome
     from toonbox.film import cartoonize_video
 
+    filming = {**filming, "stabilize": filming["stabilize"] or _usual_stabilization()}
     for task in tasks:
         if stop():
             return
@@ -171,7 +185,7 @@ def cartoonize_films(
                     **look,
                 )
             size, written = result.size, result.written
-        except UsageError:
+        except (UsageError, MissingExtraError):
             raise
         except ToonboxError as failure:
             error = failure
@@ -179,6 +193,18 @@ def cartoonize_films(
         if error or written:
             status: Status = "failed" if error else "ok"
             yield Outcome(task.source, task.target, status, seconds, size, error)
+
+
+def _usual_stabilization() -> Literal["off", "on"]:
+    """Choose "on" where that can be, and say otherwise why not."""
+    from toonbox.steadying import INSTALL, can_steady
+
+    if can_steady():
+        return "on"
+    typer.echo(
+        f"toonbox: without OpenCV, cartoons may flicker; for steady ones: {INSTALL}", err=True
+    )
+    return "off"
 
 
 def cartoonize_preview(

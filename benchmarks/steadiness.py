@@ -1,0 +1,153 @@
+"""Measure how steady films are, with and without `--stabilize`; docs/video.md explains.
+
+Run `python benchmarks/steadiness.py`, or with films of your own: `--film clip.mp4`. The peers, in
+the same run: the cartoons as they are drawn, and the film itself.
+"""
+
+import argparse
+import io
+import itertools
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from PIL import Image
+
+from toonbox.engine.stylize import load_style
+from toonbox.film import cartoon_frames
+from toonbox.pixels import FloatArray, Uint8Array
+from toonbox.steadying import Stabilizer
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+Film = list[Uint8Array]  # of (H, W, 3)
+
+
+def made_film(photo: str, size: tuple[int, int], frames: int, noise: float) -> Film:
+    """Pan and zoom over a photo by parts of a pixel, with noise of a camera, then compress it."""
+    width, height = size
+    random = np.random.default_rng(0)
+    still = np.asarray(Image.open(EXAMPLES / photo).convert("RGB"))
+    scale = 1.25 * max(width / still.shape[1], height / still.shape[0])
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="mp4") as container:
+        video = container.add_stream("libx264", Fraction(24), options={"crf": "26"})
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        for index in range(frames):
+            zoom = scale * (1 + 0.002 * index)
+            move = np.array([[zoom, 0, -4 - 1.3 * index], [0, zoom, -3 - 0.7 * index]])
+            frame = cv2.warpAffine(
+                still, move, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT
+            )
+            noisy = np.rint(frame + random.normal(0, noise, frame.shape)).clip(0, 255)
+            coded = av.VideoFrame.from_ndarray(noisy.astype(np.uint8), "rgb24")
+            container.mux(video.encode(coded))
+        container.mux(video.encode())
+    stream.seek(0)
+    with av.open(stream) as container:
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+
+def read_film(path: Path, height: int, frames: int) -> Film:
+    """Take photos alone: at a strength of 0, nothing is drawn."""
+    read = cartoon_frames(path, style="storybook-lite", strength=0, max_height=height)
+    return [frame.photo for frame in itertools.islice(read, frames)]
+
+
+def motion(photos: Film) -> Iterator[tuple[FloatArray, Uint8Array]]:
+    """Give, for each frame but the first, where its pixels were before, and which are known there.
+
+    The mask is that of Ruder et al. 2016, which Lai et al. 2018 measure with: forth and back
+    motion are the same, and no edge of motion is near.
+    """
+    greys = [cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY) for photo in photos]
+    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    height, width = greys[0].shape
+    own = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=2).astype(np.float32)
+    for before, now in itertools.pairwise(greys):
+        back, forth = search.calc(now, before, None), search.calc(before, now, None)
+        where = own + back
+        again = cv2.remap(forth, where, None, cv2.INTER_LINEAR)
+        length = (back**2).sum(axis=2)
+        far = ((back + again) ** 2).sum(axis=2)
+        known = far < 0.01 * (length + (again**2).sum(axis=2)) + 0.5
+        edges = sum((step**2).sum(axis=2) for step in np.gradient(back, axis=(0, 1)))
+        known &= edges < 0.01 * length + 0.002
+        known &= ((where >= 0) & (where <= (width - 1, height - 1))).all(axis=2)
+        yield where, known
+
+
+def warping_error(film: Film, motions: list[tuple[FloatArray, Uint8Array]]) -> float:
+    """Measure as Lai et al. 2018, section 4.2: mean square of what differs, of levels from 0 to 1.
+
+    A scene cut is left out: there, next to nothing is known.
+    """
+    errors = []
+    for (before, now), (where, known) in zip(itertools.pairwise(film), motions, strict=True):
+        if known.mean() > 0.2:
+            moved = cv2.remap(before.astype(np.float32), where, None, cv2.INTER_LINEAR)
+            errors.append(np.square((moved - now)[known] / 255).mean())
+    return float(np.mean(errors))
+
+
+def detail(film: Film) -> float:
+    """Measure what a blur would take away: the mean square of the Laplacian."""
+    return float(np.mean([np.square(cv2.Laplacian(frame, cv2.CV_32F)).mean() for frame in film]))
+
+
+def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
+    """Print one film's rows."""
+    loaded = load_style(style)
+    began = time.process_time()
+    drawn = [loaded(photo, resolution=540) for photo in photos]
+    drawing = time.process_time() - began
+    motions = list(motion(photos))
+    height, width = photos[0].shape[:2]
+    print(f"{name}, {width}x{height}, {len(photos)} frames")
+    print(f"  {'':14}{'error, 1e-4':>12}{'of off':>8}{'detail of off':>15}{'time of drawing':>17}")
+    print(f"  {'film itself':14}{1e4 * warping_error(photos, motions):12.2f}")
+    off = warping_error(drawn, motions)
+    for setting in ("off", "on", "strong"):
+        steady = Stabilizer(setting) if setting != "off" else lambda photo, cartoon: cartoon
+        began = time.process_time()
+        film = [steady(photo, cartoon) for photo, cartoon in zip(photos, drawn, strict=True)]
+        spent = time.process_time() - began
+        error = warping_error(film, motions)
+        print(
+            f"  {setting:14}{1e4 * error:12.2f}{error / off:8.2f}"
+            f"{detail(film) / detail(drawn):15.2f}{spent / drawing:17.2f}"
+        )
+        for index, frame in enumerate(film if save else ()):
+            Image.fromarray(frame).save(save / f"{name}-{setting}-{index:03d}.png")
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Measure how steady films are.")
+    parser.add_argument("--style", default="storybook-lite")
+    parser.add_argument("--size", default="480x270", help="of films made from photos")
+    parser.add_argument("--frames", type=int, default=16, help="of each film, from its beginning")
+    parser.add_argument("--noise", type=float, default=4, help="of a camera, in levels of 255")
+    parser.add_argument("--film", type=Path, action="append", default=[], help="and these")
+    parser.add_argument("--max-height", type=int, default=480, help="larger ones are reduced")
+    parser.add_argument("--save", type=Path, help="a folder for all frames")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse_options()
+    width, height = map(int, options.size.split("x"))
+    if options.save:
+        options.save.mkdir(parents=True, exist_ok=True)
+    for photo in ("boats.jpg", "laptop.jpg", "tortilla.jpg"):
+        made = made_film(photo, (width, height), options.frames, options.noise)
+        measure(Path(photo).stem, made, options.style, options.save)
+    for path in options.film:
+        film = read_film(path, options.max_height, options.frames)
+        measure(path.stem, film, options.style, options.save)
+
+
+if __name__ == "__main__":
+    main()
