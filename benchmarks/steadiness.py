@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from toonbox.drawing import Steady
 from toonbox.engine.stylize import load_style
 from toonbox.film import cartoon_frames
 from toonbox.pixels import FloatArray, Uint8Array
@@ -47,8 +48,9 @@ def made_film(photo: str, size: tuple[int, int], frames: int, noise: float) -> F
             container.mux(video.encode(coded))
         container.mux(video.encode())
     stream.seek(0)
-    with av.open(stream) as container:
-        return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    with av.open(stream) as made:
+        frames_made = [frame.to_ndarray(format="rgb24") for frame in made.decode(video=0)]
+    return [np.asarray(frame, np.uint8) for frame in frames_made]
 
 
 def read_film(path: Path, height: int, frames: int) -> Film:
@@ -64,7 +66,7 @@ def motion(photos: Film) -> Iterator[tuple[FloatArray, Uint8Array]]:
     motion are the same, and no edge of motion is near.
     """
     greys = [cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY) for photo in photos]
-    search = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     height, width = greys[0].shape
     own = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=2).astype(np.float32)
     for before, now in itertools.pairwise(greys):
@@ -110,8 +112,12 @@ def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
     print(f"  {'':14}{'error, 1e-4':>12}{'of off':>8}{'detail of off':>15}{'time of drawing':>17}")
     print(f"  {'film itself':14}{1e4 * warping_error(photos, motions):12.2f}")
     off = warping_error(drawn, motions)
-    for setting in ("off", "on", "strong"):
-        steady = Stabilizer(setting) if setting != "off" else lambda photo, cartoon: cartoon
+    settings: dict[str, Steady] = {
+        "off": lambda photo, cartoon: cartoon,
+        "on": Stabilizer("on"),
+        "strong": Stabilizer("strong"),
+    }
+    for setting, steady in settings.items():
         began = time.process_time()
         film = [steady(photo, cartoon) for photo, cartoon in zip(photos, drawn, strict=True)]
         spent = time.process_time() - began
@@ -120,7 +126,9 @@ def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
             f"  {setting:14}{1e4 * error:12.2f}{error / off:8.2f}"
             f"{detail(film) / detail(drawn):15.2f}{spent / drawing:17.2f}"
         )
-        for index, frame in enumerate(film if save else ()):
+        for index, frame in enumerate(film):
+            if save is None:
+                break
             Image.fromarray(frame).save(save / f"{name}-{setting}-{index:03d}.png")
 
 

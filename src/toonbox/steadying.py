@@ -153,14 +153,16 @@ class Stabilizer:
         share = np.clip(1.5 - 1.5 * apart / allowed, 0, 1) * known
         # Least of the pixels around, so that what does not agree has no seam; then softly.
         share = cv2.blur(cv2.erode(share.astype(np.float32), np.ones((3, 3), np.uint8)), (3, 3))
-        return np.float32(self._mixing.kept) * share
+        kept: FloatArray = share * np.float32(self._mixing.kept)
+        return kept
 
     def _spread(self, photo: Uint8Array) -> FloatArray:
         """Tell how far levels are from those of the pixels around; noise is smoothed first."""
         cv2, around = self._cv2, np.ones((3, 3), np.uint8)
         soft = cv2.blur(photo, (3, 3))
         spread: Uint8Array = cv2.subtract(cv2.dilate(soft, around), cv2.erode(soft, around))
-        return _largest(spread).astype(np.float32)
+        levels: FloatArray = _largest(spread).astype(np.float32)
+        return levels
 
     def _mixed(
         self, before: Uint8Array, now: Uint8Array, back: FloatArray, share: FloatArray
@@ -168,7 +170,7 @@ class Stabilizer:
         """Mix two cartoons, (H, W, 3), by the motion and the shares found in small photos."""
         cv2 = self._cv2
         height, width = now.shape[:2]
-        scales = np.float32((width / back.shape[1], height / back.shape[0]))
+        scales = np.array((width / back.shape[1], height / back.shape[0]), np.float32)
         where = cv2.resize(back * scales, (width, height)) + _grid(height, width)
         # Cubic: mixed again and again, linear would blur the lines.
         moved = cv2.remap(before, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
