@@ -48,7 +48,7 @@ def made_film(photo: str, size: tuple[int, int], frames: int, noise: float) -> F
             container.mux(video.encode(coded))
         container.mux(video.encode())
     stream.seek(0)
-    with av.open(stream) as made:
+    with av.open(stream, "r") as made:
         frames_made = [frame.to_ndarray(format="rgb24") for frame in made.decode(video=0)]
     return [np.asarray(frame, np.uint8) for frame in frames_made]
 
