@@ -17,12 +17,12 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from PIL.TiffTags import LONG, LONG8, TAGS_V2_GROUPS
 
 from toonbox.errors import OutputError
+from toonbox.media.png import SIGNATURE, chunk
 from toonbox.pixels import STRIP_PIXELS, PhotoArray
 
 FORMATS = ("JPEG", "PNG", "TIFF")
 _JPEG_SIDE = 65500  # the most that libjpeg writes
 _RESTART_LIMIT = 65535  # blocks between two restart markers
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _CLASSIC_TIFF = 1 << 32  # bytes that its offsets reach
 _BIG_TIFF_HEAD = b"II+\0\x08\0\0\0" + bytes(8)
@@ -34,10 +34,10 @@ def write_png(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Pho
     """Write a PNG, each row as its difference from the one above: that suits smooth pictures."""
     height, width, channels = shape
     first, *rest = ((kind, data) for kind, data in png_chunks(io.BytesIO(model)))
-    before = [chunk for chunk in rest if chunk[0] not in (b"IDAT", b"IEND")]
+    before = [part for part in rest if part[0] not in (b"IDAT", b"IEND")]
     deflate = zlib.compressobj(6)
     above: Any = None
-    stream.write(_PNG_SIGNATURE)
+    stream.write(SIGNATURE)
     for values in strips:
         rows = values.astype(values.dtype.newbyteorder(">"), copy=False)
         rows = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
@@ -45,20 +45,20 @@ def write_png(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Pho
             bits, colour_type = 8 * values.dtype.itemsize, _PNG_COLOUR_TYPES[channels]
             head = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
             for kind, data in [(first[0], head), *before]:
-                _write_chunk(stream, kind, data)
+                stream.write(chunk(kind, data))
             above = np.zeros((1, rows.shape[1]), np.uint8)
         filtered = np.full((len(rows), rows.shape[1] + 1), 2, np.uint8)
         filtered[:, 1:] = np.diff(rows, axis=0, prepend=above)
         above = rows[-1:].copy()
         if packed := deflate.compress(filtered.tobytes()):
-            _write_chunk(stream, b"IDAT", packed)
-    _write_chunk(stream, b"IDAT", deflate.flush())
-    _write_chunk(stream, b"IEND", b"")
+            stream.write(chunk(b"IDAT", packed))
+    stream.write(chunk(b"IDAT", deflate.flush()))
+    stream.write(chunk(b"IEND", b""))
 
 
 def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tuple[bytes, bytes]]:
     """Give the chunks of a PNG, kind and data; of the kinds in `without` only that they exist."""
-    stream.seek(len(_PNG_SIGNATURE))
+    stream.seek(len(SIGNATURE))
     while len(head := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
         if kind in without:
@@ -72,16 +72,16 @@ def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tu
 def without_pixels(stream: BinaryIO) -> bytes:
     """Give a PNG of one black pixel with all else that stands in another."""
     parts = io.BytesIO()
-    parts.write(_PNG_SIGNATURE)
+    parts.write(SIGNATURE)
     head, *others = png_chunks(stream, without=(b"IDAT",))
-    _write_chunk(parts, b"IHDR", struct.pack(">II", 1, 1) + head[1][8:12] + b"\0")
+    parts.write(chunk(b"IHDR", struct.pack(">II", 1, 1) + head[1][8:12] + b"\0"))
     written = False
     for kind, data in others:
         if kind != b"IDAT":
-            _write_chunk(parts, kind, data)
+            parts.write(chunk(kind, data))
         elif not written:
             written = True
-            _write_chunk(parts, kind, zlib.compress(bytes(9)))
+            parts.write(chunk(kind, zlib.compress(bytes(9))))
     return parts.getvalue()
 
 
@@ -175,11 +175,6 @@ def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
             waiting, count = [joined[rows:]], count - rows
     if count:
         yield np.concatenate(waiting)
-
-
-def _write_chunk(stream: BinaryIO, kind: bytes, data: bytes) -> None:
-    stream.write(struct.pack(">I", len(data)) + kind + data)
-    stream.write(struct.pack(">I", zlib.crc32(data, zlib.crc32(kind))))
 
 
 def _write_segment(stream: BinaryIO, marker: int, data: bytes) -> None:
