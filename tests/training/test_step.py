@@ -11,7 +11,7 @@ from toonbox.losses import LossWeights, weighted_sum
 from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.representations.classical import Drawing, classical_cartoon
 from toonbox.training.knobs import KnobSettings
-from toonbox.training.pretrain import drawn_target, pretrain_step
+from toonbox.training.pretrain import drawn_target, noisy, pretrain_step
 from toonbox.training.state import TrainingState, learning_rate, new_state, update
 from toonbox.training.step import Palette, adversarial_step, draw_window, frozen
 
@@ -138,6 +138,28 @@ def test_pretraining_learns_the_features_of_its_target(tiny_config) -> None:
     photo = batch()
     losses = [pretrain_step(state, photo, 0.3 * photo)["features"].item() for _ in range(60)]
     assert losses[-1] < 0.6 * losses[0]
+
+
+def test_pretraining_with_noise_learns_to_leave_it_out(tiny_config) -> None:
+    photo, unseen = torch.zeros(2, 3, 32, 32), noisy(torch.zeros(2, 3, 32, 32), 60, 0, 99)
+    left = []
+    for noise in (0.0, 60.0):
+        state = state_of(tiny_config(pretrain={"learning_rate": 3e-3, "noise": noise}))
+        for state.step in range(60):
+            pretrain_step(state, photo, photo)
+        with torch.no_grad():
+            left.append(state.generator(unseen).abs().mean().item())
+    assert left[1] < 0.5 * left[0]
+
+
+def test_noise_is_as_strong_as_told_and_the_steps_own() -> None:
+    photo = torch.zeros(64, 3, 32, 32)
+    spread = (noisy(photo, 20, 0, 1) * 127.5).std((1, 2, 3))
+    assert spread.max() < 20 * 1.5  # both kinds together
+    assert spread.min() < 5 < 15 < spread.max()
+    assert torch.equal(noisy(photo, 20, 0, 1), noisy(photo, 20, 0, 1))
+    assert not torch.equal(noisy(photo, 20, 0, 1), noisy(photo, 20, 0, 2))
+    assert noisy(photo + 1, 20, 0, 1).max() == 1
 
 
 @pytest.mark.parametrize(

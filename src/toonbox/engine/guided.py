@@ -10,25 +10,27 @@ from toonbox.pixels import STRIP_PIXELS, FloatArray, Levels, PhotoArray, Rows
 
 RADIUS = 1
 EPS = 1e-3
-CACHED_PIXELS = 1 << 15  # of the photo, worked on at once: small enough for the cache
+CACHED_PIXELS = 1 << 15  # worked on at once: small enough for the cache
+ROWS = 8  # of the photo, at most: with more, BLAS would take threads of its own
 
 Indices = npt.NDArray[np.intp]
 Neighbours = tuple[Indices, Indices, FloatArray]
 
 
 def box_mean(image: FloatArray, radius: int) -> FloatArray:
-    """Mean over square windows of 2 * radius + 1 pixels, edges repeated: (H, W, C) -> the same."""
-    for axis in (0, 1):
-        width = [(0, 0)] * image.ndim
-        width[axis] = (radius, radius)
-        padded = np.moveaxis(np.pad(image, width, mode="edge"), axis, 0)
-        size = image.shape[axis]
-        total = padded[:size].copy("K")
-        for start in range(1, 2 * radius + 1):
-            total += padded[start : start + size]
-        total *= np.float32(1 / (2 * radius + 1))
-        image = np.moveaxis(total, 0, axis)
-    return image
+    """Mean over square windows of 2 * radius + 1 pixels, edges repeated: (..., H, W, C), alike."""
+    height, width = image.shape[-3:-1]
+    size = 2 * radius + 1
+    edges = [(0, 0)] * (image.ndim - 3) + [(radius, radius), (radius, radius), (0, 0)]
+    padded = np.pad(image, edges, mode="edge")
+    rows = padded[..., :height, :, :].copy()
+    for start in range(1, size):
+        rows += padded[..., start : start + height, :, :]
+    total = rows[..., :width, :].copy()
+    for start in range(1, size):
+        total += rows[..., start : start + width, :]
+    total *= np.float32(1 / size**2)
+    return total
 
 
 def local_slope(
@@ -50,10 +52,13 @@ def local_slope(
     """
     if guide.shape != target.shape:
         raise ShapeError(f"guide and target differ: {guide.shape} and {target.shape}")
-    mean_guide, mean_target = box_mean(guide, radius), box_mean(target, radius)
-    covariance = box_mean(np.multiply(guide, target), radius) - mean_guide * mean_target
-    variance = box_mean(np.square(guide), radius) - np.square(mean_guide)
-    return box_mean(covariance / (variance + np.float32(eps)), radius)
+    products = np.stack([guide, target, guide * target, np.square(guide)])
+    mean_guide, mean_target, covariance, variance = box_mean(products, radius)
+    covariance -= mean_guide * mean_target
+    variance -= np.square(mean_guide)
+    variance += np.float32(eps)
+    covariance /= variance
+    return box_mean(covariance, radius)
 
 
 def upsample(photo: Rows, small: Levels, cartoon: Levels) -> Iterator[tuple[slice, PhotoArray]]:
@@ -79,25 +84,24 @@ def upsample(photo: Rows, small: Levels, cartoon: Levels) -> Iterator[tuple[slic
     height, width = photo.shape[:2]
     highest = np.iinfo(photo.dtype).max
     columns = _channels(_neighbours(width, small.shape[1]))
-    upper, _, below = _neighbours(height, len(small))
-    # Where the rows begin that lie below each row of the small picture, and above the next.
-    starts = np.searchsorted(upper, np.arange(len(small) + 1)).tolist()
-    step, rows = (max(1, pixels // width) for pixels in (STRIP_PIXELS, CACHED_PIXELS))
-    spare = np.empty((rows, 3 * width), np.float32)
-    for top in range(0, len(small), step):
-        lines = _lines(small, cartoon, slice(top, top + step + 1), columns, highest)
-        for line in range(top, min(top + step, len(small))):
-            pair = slice(line - top, line - top + 2)
-            for first in range(starts[line], starts[line + 1], rows):
-                strip = slice(first, min(first + rows, starts[line + 1]))
-                levels = _between(lines, pair, below[strip])
-                values = spare[: len(levels[0])]
-                np.copyto(values, photo[strip].reshape(values.shape))  # faster than mixing types
-                values *= levels[0]
-                values += levels[1]
-                # Halves were added to the offset: what remains is to cut off.
-                np.clip(values, 0, highest + 0.5, out=values)
-                yield strip, values.astype(photo.dtype).reshape(-1, width, 3)
+    upper, lower, below = _neighbours(height, len(small))
+    # The model is fitted in so many rows at once, and applied to fewer, as they are larger.
+    lines = max(1, min(STRIP_PIXELS // width, CACHED_PIXELS // small.shape[1]))
+    step, rows = max(1, lines * height // len(small)), max(1, min(ROWS, CACHED_PIXELS // width))
+    for top in range(0, height, step):
+        bottom = min(top + step, height)
+        start = upper[top]
+        models = _lines(small, cartoon, slice(start, lower[bottom - 1] + 1), columns, highest)
+        for first in range(top, bottom, rows):
+            strip = slice(first, min(first + rows, bottom))
+            between = upper[strip] - start, lower[strip] - start, below[strip]
+            slope, offset = (_between(model, between) for model in models)
+            values = photo[strip].reshape(slope.shape).astype(np.float32)
+            values *= slope
+            values += offset
+            # Halves were added to the offset: what remains is to cut off.
+            np.clip(values, 0, highest + 0.5, out=values)
+            yield strip, values.astype(photo.dtype).reshape(-1, width, 3)
 
 
 def _lines(
@@ -115,25 +119,29 @@ def _lines(
     slope = local_slope(guide, target)
     offset = (target - slope * guide) * np.float32(highest) + np.float32(0.5)
     kept = slice(wanted.start - start, wanted.stop - start)
-    left, right, share = columns
-    enlarged = []
-    for model in (slope[kept], offset[kept]):
-        flat = model.reshape(len(model), -1)
-        line, other = flat.take(left, 1), flat.take(right, 1)
-        other -= line
-        other *= share
-        line += other
-        enlarged.append(line)
-    return enlarged[0], enlarged[1]
-
-
-def _between(
-    lines: tuple[FloatArray, FloatArray], pair: slice, share: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Interpolate slope and offset between two lines, or take the last one."""
-    weights = np.stack([1 - share, share], axis=1)
-    slope, offset = (weights[:, : len(model[pair])] @ model[pair] for model in lines)
+    slope, offset = (_across(model[kept], columns) for model in (slope, offset))
     return slope, offset
+
+
+def _across(model: FloatArray, columns: Neighbours) -> FloatArray:
+    """Enlarge (rows, w, 3) sideways: (rows, 3 W)."""
+    left, right, share = columns
+    flat = model.reshape(len(model), -1)
+    enlarged, other = flat.take(left, 1), flat.take(right, 1)
+    other -= enlarged
+    other *= share
+    enlarged += other
+    return enlarged
+
+
+def _between(lines: FloatArray, rows: Neighbours) -> FloatArray:
+    """Interpolate between lines, (lines, 3 W), as a product of matrices: (rows, 3 W)."""
+    upper, lower, share = rows
+    first, places = upper[0], np.arange(len(share))
+    weights = np.zeros((len(share), lower[-1] + 1 - first), np.float32)
+    weights[places, upper - first] = 1 - share
+    weights[places, lower - first] += share
+    return weights @ lines[first : lower[-1] + 1]
 
 
 def _neighbours(large: int, small: int) -> Neighbours:

@@ -30,7 +30,9 @@ class PretrainConfig:
     cartoon of the photo, the `drawing`, from which adversarial training has less far to go;
     `teacher` learns what another generator makes of the photo, and needs `--teacher FILE`.
     `feature_weight` of a distance between the features of output and target needs
-    `--features FILE`.
+    `--features FILE`. With `noise` above 0 the generator sees photos with as many levels of noise,
+    in [0, 255], at most, as films have it, while the teacher sees them clean: what it draws then
+    changes less from frame to frame.
     """
 
     kind: Literal["identity", "representations", "teacher"] = "representations"
@@ -38,6 +40,7 @@ class PretrainConfig:
     learning_rate: float = Field(default=5e-4, gt=0)
     gradient_weight: float = Field(default=0.1, ge=0)
     feature_weight: float = Field(default=0.0, ge=0)
+    noise: float = Field(default=0.0, ge=0)
     drawing: Drawing = field(default_factory=Drawing)
 
 
