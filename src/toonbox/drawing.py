@@ -116,13 +116,20 @@ class Drawing:
 
     def _draw(self, marked: tuple[Frame, bool]) -> tuple[Frame, Uint8Array | None]:
         frame, repeated = marked
-        return frame, None if repeated else self.style(frame.photo, **self.look)
+        if repeated:
+            return frame, None
+        return frame, self.style(frame.photo, reduced=frame.reduced, **self.look)
 
     def _wanted(self, after: int | None) -> Iterator[Frame]:
         begin = self.part.after(self.video) if after is None else after
         until = self.part.until(self.video)
         waiting: Frame | None = None
-        for frame in read_frames(self.video, after=begin, max_height=self.max_height):
+        shape = self.size[::-1]
+        working = self.style.working_size(shape, self.look.get("resolution"))
+        reduced = None if working == shape else working[::-1]
+        for frame in read_frames(
+            self.video, after=begin, max_height=self.max_height, reduced=reduced
+        ):
             if waiting is not None:
                 yield replace(waiting, duration=frame.pts - waiting.pts)
             waiting = frame

@@ -103,6 +103,18 @@ def test_a_network_that_changes_the_size_is_no_style(style, monkeypatch) -> None
         style(photo(16, 16))
 
 
+def test_a_photo_that_is_reduced_already_is_taken_as_it_is(style) -> None:
+    original = photo(200, 301)
+    size = style.working_size(original.shape, None)
+    dark = np.zeros((*size, 3), np.uint8)
+    assert (style(original, reduced=dark) != style(original)).any()
+    np.testing.assert_array_equal(
+        style(original, reduced=stylize._reduced(original, size)), style(original)
+    )
+    with pytest.raises(ShapeError, match="expected reduced to be"):
+        style(original, reduced=dark[1:])
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

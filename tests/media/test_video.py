@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 
 from toonbox.errors import VideoError
@@ -224,6 +225,16 @@ def test_larger_ones_are_reduced(tmp_path):
     assert reduced_size((1920, 1080), 540) == (960, 540)
     assert reduced_size((853, 480), 241) == (428, 240)
     assert reduced_size((853, 479), 480) == (853, 479)
+
+
+def test_small_ones_come_beside_them(tmp_path):
+    path = Clip(pts=[0, 1], turned={"degrees": 90}).make(tmp_path / "clip.mp4")
+    video = read_video(path)
+    for frame in read_frames(video, reduced=(24, 32)):
+        expected = Image.fromarray(frame.photo).resize((24, 32), Image.Resampling.BICUBIC)
+        assert frame.reduced.shape == (32, 24, 3)
+        assert np.abs(frame.reduced - np.asarray(expected, int)).mean() < 4
+    assert all(frame.reduced is None for frame in read_frames(video))
 
 
 def test_sizes_that_change_on_the_way(tmp_path, caplog):

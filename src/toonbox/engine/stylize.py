@@ -78,6 +78,7 @@ class Style:
         *,
         colours: Colours | None = None,
         alpha: PhotoArray | None = None,
+        reduced: Levels | None = None,
         out: PhotoArray | None = None,
         **look: Unpack[Look],
     ) -> PhotoArray:
@@ -88,6 +89,7 @@ class Style:
             colours: what the photo's values mean, if not sRGB. Only what the network sees and what
                 it makes are converted; the photo's detail is carried over in its own colours.
             alpha: (H, W); where it is 0 the photo stays as it is.
+            reduced: (h, w, 3), the photo in levels at its `working_size`, if at hand: saves time.
             out: where to write, like `photo`; `photo` itself if it is not needed any more.
             strength: 1 is the cartoon, 0 the photo, between them a blend.
             resolution: short side in pixels at which the network works, never above the photo's;
@@ -100,10 +102,10 @@ class Style:
         Returns:
             (H, W, 3) RGB, with the bits and the colours of the photo.
         Raises:
-            ShapeError: not (H, W, 3) of uint8 or uint16.
+            ShapeError: not (H, W, 3) of uint8 or uint16, or `reduced` has another size.
             UsageError: an option out of range, or a knob this style does not have.
         """
-        strips = self.strips(photo, colours=colours, alpha=alpha, **look)
+        strips = self.strips(photo, colours=colours, alpha=alpha, reduced=reduced, **look)
         cartoon = np.empty_like(photo) if out is None else out
         for rows, values in strips:
             cartoon[rows] = values
@@ -115,6 +117,7 @@ class Style:
         *,
         colours: Colours | None = None,
         alpha: Rows | None = None,
+        reduced: Levels | None = None,
         **look: Unpack[Look],
     ) -> Iterator[tuple[slice, PhotoArray]]:
         """Do the same bit by bit, with a photo that need not be in memory.
@@ -134,18 +137,21 @@ class Style:
             raise UsageError(f"strength must be from 0 to 1, got {strength:g}")
         knobs = self._knobs(**{name: look.get(name) for name in KNOBS})
         size = self.working_size(photo.shape, look.get("resolution"))
-        return self._strips(photo, size, knobs, strength, colours, alpha)
+        if reduced is not None and reduced.shape != (*size, 3):
+            raise ShapeError(f"expected reduced to be {(*size, 3)}, got {reduced.shape}")
+        return self._strips(photo, reduced, size, knobs, strength, colours, alpha)
 
     def _strips(
         self,
         photo: Rows,
+        reduced: Levels | None,
         size: tuple[int, int],
         knobs: FloatArray | None,
         strength: float,
         colours: Colours | None,
         alpha: Rows | None,
     ) -> Iterator[tuple[slice, PhotoArray]]:
-        for rows, own, values in self._drawn(photo, size, knobs, strength, colours):
+        for rows, own, values in self._drawn(photo, reduced, size, knobs, strength, colours):
             if strength < 1:
                 values = own * np.float32(1 - strength) + values * np.float32(strength)
                 values = np.rint(values, out=values).astype(photo.dtype)
@@ -156,6 +162,7 @@ class Style:
     def _drawn(
         self,
         photo: Rows,
+        reduced: Levels | None,
         size: tuple[int, int],
         knobs: FloatArray | None,
         strength: float,
@@ -169,7 +176,7 @@ class Style:
             for rows, own, levels in self._run(photo, knobs, colours):
                 yield rows, own, from_levels(levels, photo.dtype)
         else:
-            small = _reduced(photo, size)
+            small = _reduced(photo, size) if reduced is None else reduced
             drawn = np.concatenate([part for _, _, part in self._run(small, knobs, colours)])
             for rows, values in upsample(photo, small, drawn):
                 yield rows, photo[rows], values

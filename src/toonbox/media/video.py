@@ -68,11 +68,13 @@ class Frame:
 
     Attributes:
         photo: (H, W, 3) RGB, upright.
+        reduced: the same, smaller, if that was asked for.
         pts: its timestamp, in the video's `time_base`.
         duration: as the file tells it, in the same unit; 0 if it does not.
     """
 
     photo: Uint8Array
+    reduced: Uint8Array | None
     pts: int
     duration: int
 
@@ -141,7 +143,11 @@ def read_video(path: Path) -> Video:
 
 
 def read_frames(
-    video: Video, *, after: int | None = None, max_height: int | None = None
+    video: Video,
+    *,
+    after: int | None = None,
+    max_height: int | None = None,
+    reduced: tuple[int, int] | None = None,
 ) -> Iterator[Frame]:
     """Read the frames of a video in the order they are shown; what is damaged is skipped.
 
@@ -149,11 +155,16 @@ def read_frames(
         video: what `read_video` found.
         after: only frames later than this timestamp; exactly those, whatever the file's index says.
         max_height: larger ones are reduced to it.
+        reduced: width and height at which they are wanted as well.
     Raises:
         VideoError: the file cannot be opened any more.
     """
-    width, height = reduced_size(video.size, max_height)
-    stored = (height, width) if video.orientation.transposed else (width, height)
+
+    def upright(frame: VideoFrame, size: tuple[int, int]) -> Uint8Array:
+        stored = size[::-1] if video.orientation.transposed else size
+        return video.orientation.upright(to_rgb(frame, stored, video.colours))
+
+    size = reduced_size(video.size, max_height)
     problems = _Problems(video)
     last = after
     for frame in _frames_from(video, after, problems):
@@ -166,8 +177,8 @@ def read_frames(
         problems.frames += 1
         problems.corrupt += frame.is_corrupt
         problems.other_sizes += (frame.width, frame.height) != video.coded_size
-        photo = video.orientation.upright(to_rgb(frame, stored, video.colours))
-        yield Frame(photo, pts, frame.duration or 0)
+        small = upright(frame, reduced) if reduced else None
+        yield Frame(upright(frame, size), small, pts, frame.duration or 0)
         last = pts
     problems.report(whole=after is None)
 

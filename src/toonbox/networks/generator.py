@@ -192,7 +192,9 @@ class Generator(nn.Module):
     def network(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
         """Run the layers: (B, 3, H, W), H and W multiples of the size rule; not clipped."""
         films = iter(self._films(photo, knobs))
-        x = self.stem(functional.pixel_unshuffle(photo, self.config.unshuffle))
+        side = self.config.unshuffle
+        seen = functional.pixel_unshuffle(photo, side) if side > 1 else photo
+        x = self.stem(seen)
         skips = []
         for layer in self.down:
             skips.append(x)
@@ -201,8 +203,10 @@ class Generator(nn.Module):
             x = block(x, next(films))
         for layer, skip in zip(self.up, reversed(skips), strict=True):
             x = layer(x) + modulate(skip, next(films))
-        output = functional.pixel_shuffle(self.head(x).float(), self.config.unshuffle)
-        return photo + output if self.config.residual else output
+        output: Tensor = self.head(x).float()
+        # Added before the shuffle: engines do it in the same step as the convolution.
+        output = seen + output if self.config.residual else output
+        return functional.pixel_shuffle(output, side) if side > 1 else output
 
     def _films(self, photo: Tensor, knobs: Tensor | None) -> Sequence[Film | None]:
         if self.config.knobs:
