@@ -8,8 +8,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
 from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
+from PIL import Image
 
 from toonbox.errors import VideoError
 from toonbox.media.video import is_hdr, read_frames, read_video, reduced_size
