@@ -68,15 +68,15 @@ class Frame:
 
     Attributes:
         photo: (H, W, 3) RGB, upright.
-        reduced: the same, smaller, if that was asked for.
         pts: its timestamp, in the video's `time_base`.
         duration: as the file tells it, in the same unit; 0 if it does not.
+        reduced: the photo at another size, if that was asked for.
     """
 
     photo: Uint8Array
-    reduced: Uint8Array | None
     pts: int
     duration: int
+    reduced: Uint8Array | None = None
 
 
 @contextmanager
@@ -178,7 +178,7 @@ def read_frames(
         problems.corrupt += frame.is_corrupt
         problems.other_sizes += (frame.width, frame.height) != video.coded_size
         small = upright(frame, reduced) if reduced else None
-        yield Frame(upright(frame, size), small, pts, frame.duration or 0)
+        yield Frame(upright(frame, size), pts, frame.duration or 0, small)
         last = pts
     problems.report(whole=after is None)
 

@@ -62,8 +62,8 @@ class Drawing:
         return replace(
             self,
             detail=self.detail + less * (0.7 - self.detail),
-            smoothing=self.smoothing * min(surface, 1),
-            brush=self.brush + more * (0.8 - self.brush),
+            smoothing=self.smoothing * surface,
+            brush=self.brush + more * (1 - self.brush),
             edge_cost=self.edge_cost * 4**flatter,
             flatness=self.flatness * min(structure, 1) + (1 - self.flatness) * flatter,
             lines=self.lines * min(texture, 1) + (1 - self.lines) * bolder,
