@@ -107,13 +107,14 @@ def told(path):
     [
         (".mkv", ["aac", "srt", "attachment"]),
         (".mp4", ["aac", "mov_text"]),
+        (".mov", ["aac", "mov_text"]),
         (".webm", ["opus", "webvtt"]),
     ],
 )
 def test_all_that_goes_with_it(tmp_path, style, caplog, suffix, names):
     clip = EVERYTHING.make(tmp_path / "clip.mkv")
     target = tmp_path / f"toon{suffix}"
-    cartoonize_video(clip, target, style=style, codec="vp9", encoder_preset="8")
+    cartoonize_video(clip, target, style=style)
     metadata, chapters, there = told(target)
     assert [name.replace("libopus", "opus") for name in there] == names
     assert (metadata["title"], metadata["artist"]) == ("A trip", "Ann")
@@ -124,7 +125,7 @@ def test_all_that_goes_with_it(tmp_path, style, caplog, suffix, names):
     ]
     with av.open(str(target)) as container:
         stream = container.streams.subtitles[0]
-        assert stream.language == "deu"
+        assert stream.language == ("ger" if suffix == ".mov" else "deu")  # two codes of German
         texts = [
             (packet.pts * packet.time_base, packet.duration * packet.time_base, subtitle.dialogue)
             for packet in container.demux(stream)
@@ -244,6 +245,51 @@ def test_what_ffprobe_says(tmp_path, style):
     length = ("-show_entries", "format=duration")
     ours, theirs = (float(*probe(path, *length)) for path in (target, source))
     assert ours == pytest.approx(theirs, abs=0.03)
+
+
+APPLES = {
+    "com.apple.quicktime.creationdate": "2024-05-01T12:00:00+0200",
+    "com.apple.quicktime.location.ISO6709": "+47.1+008.2/",
+    "title": "A trip",
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("codec", "tag"), [("h264", "avc1"), ("hevc", "hvc1")])
+@pytest.mark.parametrize("suffix", [".mov", ".mp4"])
+def test_quicktime(tmp_path, style, caplog, suffix, codec, tag):
+    """A camera's film: sound without compression, a time code, a telephone's metadata."""
+    plain = Clip(sound="pcm_s16le", metadata=APPLES, pts=UNEVEN, last=1500,
+                 time_base=Fraction(1, 30000), rate=Fraction(30000, 1001)).make(
+        tmp_path / "plain.mov")  # fmt: skip
+    source, target = tmp_path / "clip.mov", tmp_path / f"toon{suffix}"
+    command = ["ffmpeg", "-v", "error", "-i", plain, "-c", "copy", "-timecode", "01:00:00:00"]
+    for key, value in APPLES.items():
+        command += ["-metadata", f"{key}={value}"]
+    subprocess.run([*command, "-movflags", "use_metadata_tags", source], check=True)
+    cartoonize_video(source, target, style=style, codec=codec)
+    asked = ("-select_streams", "v", "-show_entries")
+    facts = "stream=codec_name,codec_tag_string:stream_tags=timecode"
+    assert probe(target, *asked, facts) == [f"{codec},{tag},01:00:00:00"]
+    shown = [sorted(probe(path, *asked, "packet=pts_time")) for path in (target, source)]
+    assert shown[0] == shown[1]
+    sound = (
+        "-select_streams",
+        "a",
+        "-show_data_hash",
+        "sha256",
+        "-show_entries",
+        "packet=data_hash",
+    )
+    assert probe(target, *sound) == probe(source, *sound)
+    brand = ("-show_entries", "format_tags=major_brand")
+    assert probe(target, *brand) == ["qt" if suffix == ".mov" else "isom"]
+    with av.open(str(target)) as container:
+        kept = {key: value for key, value in APPLES.items() if container.metadata.get(key) == value}
+    assert kept == (APPLES if suffix == ".mov" else {"title": "A trip"})
+    assert "left out" not in caplog.text
+    cartoonize_video(source, tmp_path / f"part{suffix}", style=style, start=0.05, codec=codec)
+    assert probe(tmp_path / f"part{suffix}", *asked, facts) == [f"{codec},{tag}"]
 
 
 @pytest.mark.parametrize(("codec", "size"), [("h264", (66, 50)), ("vp9", (65, 49))])
@@ -472,7 +518,11 @@ def test_wrong_options(tmp_path, style, options, message):
 
 @pytest.mark.parametrize(
     ("name", "codec", "message"),
-    [("toon.webm", "h264", "cannot hold h264"), ("toon.avi", None, "cannot write a video as .avi")],
+    [
+        ("toon.webm", "h264", "cannot hold h264"),
+        ("toon.mov", "vp9", "cannot hold vp9, only h264, hevc"),
+        ("toon.avi", None, "cannot write a video as .avi"),
+    ],
 )
 def test_containers_that_do_not_fit(tmp_path, style, name, codec, message):
     clip = Clip(pts=[0]).make(tmp_path / "clip.mp4")

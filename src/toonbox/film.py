@@ -131,7 +131,8 @@ def cartoonize_video(
 
     Args:
         source: the film.
-        target: .mp4, .m4v, .mkv or .webm. Missing folders are made; nobody ever sees half of it.
+        target: .mp4, .m4v, .mov, .mkv or .webm. Missing folders are made; nobody ever sees half
+            of it.
         style: a style's name, its folder, or what `load_style` returned.
         start: seconds after the beginning; what is before is left out.
         end: seconds after the beginning; what is later is left out.
@@ -141,7 +142,7 @@ def cartoonize_video(
         stabilize: "on", or "strong", makes the cartoons steady by what was shown before, which
             needs OpenCV; so does a function of your own, see `Steady`. None and "off" leave them as
             they are drawn.
-        codec: h264, hevc, vp9 or av1; None is h264, and vp9 for WebM.
+        codec: h264, hevc, vp9 or av1; None is h264, and vp9 for WebM. MOV takes the first two.
         crf: quality; smaller is better and larger. None is usual for the codec.
         encoder_preset: how fast it encodes, in the encoder's words; None is fast.
         metadata: "keep", "strip" or "no-gps".
