@@ -24,6 +24,7 @@ from toonbox.engine.stylize import Look, Style, load_style
 from toonbox.errors import OutputError, UsageError, VideoError
 from toonbox.files import replacing
 from toonbox.media.containers import container_of
+from toonbox.media.hardware import Hardware
 from toonbox.media.joining import join
 from toonbox.media.metadata import Keep
 from toonbox.media.video import is_hdr, read_frames, read_video
@@ -50,6 +51,7 @@ class Filming(TypedDict, total=False):
     codec: str | None
     crf: int | None
     encoder_preset: str | None
+    hardware: Hardware | None
     metadata: Keep
     resume: bool
     keep_partial: bool
@@ -118,6 +120,7 @@ def cartoonize_video(
     codec: str | None = None,
     crf: int | None = None,
     encoder_preset: str | None = None,
+    hardware: Hardware | None = None,
     metadata: Keep = "keep",
     resume: bool = False,
     overwrite: bool = False,
@@ -145,6 +148,8 @@ def cartoonize_video(
         codec: h264, hevc, vp9 or av1; None is h264, and vp9 for WebM. MOV takes the first two.
         crf: quality; smaller is better and larger. None is usual for the codec.
         encoder_preset: how fast it encodes, in the encoder's words; None is fast.
+        hardware: "auto" lets graphics hardware decode and encode where it can, and says what does
+            what; None and "off" leave both to the processor.
         metadata: "keep", "strip" or "no-gps".
         resume: work in segments kept beside the target until it is done, and go on with those that
             an earlier call with the same options has left.
@@ -171,7 +176,14 @@ def cartoonize_video(
         names = ", ".join(container.codecs)
         raise UsageError(f"{target.suffix} cannot hold {codec}, only {names}")
     encoding = Encoding(codec, crf, encoder_preset)
-    drawing = _drawing(source, style, look, (start, end), max_height, jobs, stabilize)
+    _check_hardware(hardware, encoder_preset)
+    drawing = _drawing(
+        source, style, look, (start, end), max_height, jobs, stabilize, hardware == "auto"
+    )
+    if hardware == "auto":
+        encoding = encoding.in_hardware(_size(drawing, compare))
+        message = "%s: decoded by %s, encoded by %s"
+        _logger.warning(message, source, drawing.video.device or "software", encoding.encoder)
     steadied = "own" if callable(stabilize) else stabilize or "off"
     settings = (start, end, compare, asdict(encoding), max_height, steadied)
     job = _job(drawing, settings) if resume else None
@@ -258,6 +270,13 @@ def film_look(style: Style, look: Look) -> Look:
     return {**look, "resolution": min(RESOLUTION, style.card.working_resolution)}
 
 
+def _check_hardware(hardware: Hardware | None, encoder_preset: str | None) -> None:
+    if hardware not in (None, "auto", "off"):
+        raise UsageError(f"hardware must be auto or off, got {hardware!r}")
+    if hardware == "auto" and encoder_preset is not None:
+        raise UsageError("--encoder-preset is for software encoders, without --hardware auto")
+
+
 def _drawing(
     source: Path,
     style: str | Path | pictures.Style | Style,
@@ -266,6 +285,7 @@ def _drawing(
     max_height: int | None,
     jobs: int | None,
     stabilize: Stabilize | Steady | None,
+    hardware: bool = False,
 ) -> Drawing:
     wanted = part_of(*part)
     if max_height is not None and max_height < 2:
@@ -273,7 +293,7 @@ def _drawing(
     steady = stabilize if callable(stabilize) else None
     if isinstance(stabilize, str) and stabilize != "off":
         steady = Stabilizer(stabilize)
-    video = read_video(source)
+    video = read_video(source, hardware=hardware)
     if is_hdr(video):
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
     if isinstance(style, pictures.Style):

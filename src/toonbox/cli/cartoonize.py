@@ -15,6 +15,7 @@ from toonbox.cli.films import (
     Crf,
     EncoderPreset,
     End,
+    Hardware,
     KeepPartial,
     MaxHeight,
     Preview,
@@ -115,6 +116,7 @@ def cartoonize(
     codec: CodecName = None,
     crf: Crf = None,
     encoder_preset: EncoderPreset = None,
+    hardware: Hardware = None,
     resume: Resume = False,
     keep_partial: KeepPartial = False,
 ) -> None:
@@ -168,6 +170,7 @@ def cartoonize(
         "codec": codec.value if codec else None,
         "crf": crf,
         "encoder_preset": encoder_preset,
+        "hardware": hardware.value if hardware else None,
         "metadata": metadata.value,
         "resume": resume,
         "keep_partial": keep_partial,

@@ -39,6 +39,13 @@ class Stabilization(StrEnum):
     STRONG = "strong"
 
 
+class HardwareUse(StrEnum):
+    """Whether graphics hardware decodes and encodes."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
 class Compare(StrEnum):
     """How a film is shown with its cartoon."""
 
@@ -79,6 +86,10 @@ Crf = Annotated[
 EncoderPreset = Annotated[
     str | None,
     _option(metavar="NAME", help="How fast it encodes: ultrafast to veryslow for h264 and hevc."),
+]
+Hardware = Annotated[
+    HardwareUse | None,
+    _option("--hardware", help="Let graphics hardware decode and encode if it can. Default: off."),
 ]
 Resume = Annotated[
     bool,

@@ -71,7 +71,8 @@ def join(
         original: Stream = source.streams[video.index]
         pictures = made.add_stream_from_template(first.streams.video[0], opaque=True)
         pictures.codec_context.sample_aspect_ratio = video.aspect  # some codecs do not tell
-        pictures.codec_context.framerate = video.rate or first.streams.video[0].average_rate
+        if rate := video.rate or first.streams.video[0].average_rate:
+            pictures.codec_context.framerate = rate  # by which time codes count
         if container.is_quicktime and pictures.codec_context.name == "hevc":
             pictures.codec_context.codec_tag = "hvc1"  # Apple's players want it; not hev1
         pictures.metadata.update(kept_metadata(original.metadata, keep))

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from toonbox.errors import OutputError, UsageError
 from toonbox.media.frame_colours import FrameColours, from_rgb
+from toonbox.media.hardware import PIXELS, WORST, Works, encodes, hardware_encoder, hardware_options
 from toonbox.media.video_output import output, put
 from toonbox.pixels import Uint8Array
 
@@ -68,6 +69,9 @@ _ENCODERS = {
 class Encoding:
     """How pictures are encoded: h264, hevc, vp9 or av1; None is what is usual for the codec.
 
+    Attributes:
+        hardware: FFmpeg's name of the encoder, if it is one of graphics hardware.
+
     Raises:
         UsageError: the codec has no such crf or preset.
     """
@@ -75,6 +79,7 @@ class Encoding:
     codec: str
     crf: int | None = None
     preset: str | None = None
+    hardware: str | None = None
 
     def __post_init__(self) -> None:
         encoder = _ENCODERS.get(self.codec)
@@ -92,11 +97,27 @@ class Encoding:
     def options(self) -> dict[str, str]:
         """Give FFmpeg's options."""
         encoder = _ENCODERS[self.codec]
+        crf = encoder.crf if self.crf is None else self.crf
+        if self.hardware is not None:
+            return hardware_options(self.hardware, round(crf * WORST / encoder.worst))
         return {
             **encoder.options,
-            "crf": str(encoder.crf if self.crf is None else self.crf),
+            "crf": str(crf),
             encoder.preset_option: self.preset or encoder.preset,
         }
+
+    @property
+    def encoder(self) -> str:
+        """Give FFmpeg's name of the encoder."""
+        return self.hardware or _ENCODERS[self.codec].name
+
+    def in_hardware(self, size: tuple[int, int], works: Works = encodes) -> "Encoding":
+        """Give the same in graphics hardware that works here for (width, height), if there is."""
+        encoder = _ENCODERS[self.codec]
+        crf = encoder.crf if self.crf is None else self.crf
+        even = size[0] + size[0] % 2, size[1] + size[1] % 2
+        name = hardware_encoder(self.codec, round(crf * WORST / encoder.worst), even, works)
+        return replace(self, hardware=name)
 
 
 @dataclass(frozen=True)
@@ -118,7 +139,7 @@ class Track:
 def even_size(encoding: Encoding, size: tuple[int, int]) -> tuple[int, int]:
     """Enlarge an odd side by one where the codec knows only even ones."""
     width, height = size
-    even = _ENCODERS[encoding.codec].even
+    even = _ENCODERS[encoding.codec].even or encoding.hardware
     return (width + width % 2, height + height % 2) if even else size
 
 
@@ -162,12 +183,11 @@ def writing_segment(path: Path, track: Track, encoding: Encoding) -> Iterator[Se
 
 def _stream(container: OutputContainer, track: Track, encoding: Encoding) -> VideoStream:
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 would tell its settings, and listens to this
-    encoder = _ENCODERS[encoding.codec]
-    stream = container.add_stream(encoder.name, track.rate, options=encoding.options())
+    stream = container.add_stream(encoding.encoder, track.rate, options=encoding.options())
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
     context.width, context.height = even_size(encoding, track.size)
-    context.pix_fmt = "yuv420p"
+    context.pix_fmt = PIXELS if encoding.hardware else "yuv420p"
     context.time_base = stream.time_base = track.time_base
     context.sample_aspect_ratio = track.aspect
     colours = track.colours
