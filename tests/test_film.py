@@ -485,6 +485,53 @@ def test_segments_of_other_options_are_not_taken(tmp_path, style, caplog):
     assert result.frames == 24
 
 
+def shades(path):
+    """Count the values of brightness that a film's frames have, and name their format."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    deep = frames[0].reformat(format="gray16le").to_ndarray()  # what 8 bits cannot tell is equal
+    return len(np.unique(deep)), frames[0].format.name
+
+
+@pytest.fixture(scope="module")
+def gradient(tmp_path_factory):
+    """A film of 10 bits: all of their values from left to right."""
+    row = np.linspace(64, 940, 1752).round().astype(np.uint16)
+    planes = [np.tile(row, (64, 1)), *[np.full((32, 876), 512, np.uint16)] * 2]
+    frame = av.VideoFrame(1752, 64, "yuv420p10le")
+    for plane, values in zip(frame.planes, planes, strict=True):
+        padded = np.zeros((values.shape[0], plane.line_size // 2), np.uint16)
+        padded[:, : values.shape[1]] = values
+        plane.update(padded.tobytes())
+    path = tmp_path_factory.mktemp("gradient") / "clip.mkv"
+    return Clip(size=(1752, 64), pts=[0], codec="ffv1", format="yuv420p10le", options={},
+                sound=None, frames=[frame], rate=Fraction(24)).make(path)  # fmt: skip
+
+
+@pytest.mark.parametrize(("codec", "strength"), [("hevc", 0), ("hevc", 1), ("av1", 0)])
+def test_ten_bits(gradient, tmp_path, style, codec, strength):
+    options = {"style": style, "codec": codec, "crf": 0, "strength": strength}
+    assert shades(gradient) == (877, "yuv420p10le")
+    cartoonize_video(gradient, tmp_path / "deep.mkv", bits=10, **options)
+    count, format = shades(tmp_path / "deep.mkv")
+    assert count > 600
+    assert format == "yuv420p10le"
+    cartoonize_video(gradient, tmp_path / "plain.mkv", **options)
+    count, format = shades(tmp_path / "plain.mkv")
+    assert count <= 256
+    assert format == "yuv420p"
+
+
+@pytest.mark.parametrize("compare", ["side", "split"])
+def test_ten_bits_reduced_and_compared(tmp_path, style, compare):
+    clip = Clip(pts=[0, 1]).make(tmp_path / "clip.mp4")
+    for bits in (8, 10):
+        cartoonize_video(clip, tmp_path / f"{bits}.mkv", style=style, codec="hevc", crf=1,
+                         max_height=24, compare=compare, bits=bits)  # fmt: skip
+    deep, plain = (pictures(tmp_path / f"{bits}.mkv").astype(int) for bits in (10, 8))
+    assert np.abs(deep - plain).mean() < 2
+
+
 def test_hdr_is_told(tmp_path, style, caplog):
     colours = {"color_trc": 16, "color_primaries": 9, "colorspace": 9, "color_range": 1}
     clip = Clip(pts=[0, 1], format="yuv420p10le", colours=colours).make(tmp_path / "clip.mp4")
@@ -503,6 +550,11 @@ WRONG = [
     ({"encoder_preset": "5"}, "no preset 5 for h264; there are ultrafast"),
     ({"codec": "vp9", "encoder_preset": "fast"}, "no preset fast for vp9; there are 0, 1"),
     ({"codec": "mpeg4"}, ".mp4 cannot hold mpeg4, only h264"),
+    ({"bits": 10}, "10 for hevc and av1"),
+    ({"bits": 12, "codec": "hevc"}, "bits must be 8"),
+    ({"bits": 10, "codec": "vp9"}, "10 for hevc and av1"),
+    ({"bits": 10, "codec": "hevc", "stabilize": "on"}, "10 bits cannot be made steady"),
+    ({"bits": 10, "codec": "hevc", "hardware": "auto"}, "--bits 10 is for software"),
     ({"max_height": 1}, "max_height must be at least 2"),
     ({"strength": 2.0}, "strength must be from 0 to 1"),
 ]

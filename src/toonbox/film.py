@@ -52,6 +52,7 @@ class Filming(TypedDict, total=False):
     crf: int | None
     encoder_preset: str | None
     hardware: Hardware | None
+    bits: int | None
     metadata: Keep
     resume: bool
     keep_partial: bool
@@ -121,6 +122,7 @@ def cartoonize_video(
     crf: int | None = None,
     encoder_preset: str | None = None,
     hardware: Hardware | None = None,
+    bits: int | None = None,
     metadata: Keep = "keep",
     resume: bool = False,
     overwrite: bool = False,
@@ -150,6 +152,8 @@ def cartoonize_video(
         encoder_preset: how fast it encodes, in the encoder's words; None is fast.
         hardware: "auto" lets graphics hardware decode and encode where it can, and says what does
             what; None and "off" leave both to the processor.
+        bits: 10 draws and writes more shades, for hevc and av1, without steadying; None is 8,
+            which plays everywhere.
         metadata: "keep", "strip" or "no-gps".
         resume: work in segments kept beside the target until it is done, and go on with those that
             an earlier call with the same options has left.
@@ -175,11 +179,12 @@ def cartoonize_video(
     if codec not in container.codecs:
         names = ", ".join(container.codecs)
         raise UsageError(f"{target.suffix} cannot hold {codec}, only {names}")
-    encoding = Encoding(codec, crf, encoder_preset)
-    _check_hardware(hardware, encoder_preset)
+    encoding = Encoding(codec, crf, encoder_preset, bits=8 if bits is None else bits)
+    _check_hardware(hardware, encoder_preset, encoding.bits)
     drawing = _drawing(
-        source, style, look, (start, end), max_height, jobs, stabilize, hardware == "auto"
-    )
+        source, style, look, (start, end), max_height, jobs, stabilize, hardware == "auto",
+        deep=encoding.bits > 8,
+    )  # fmt: skip
     if hardware == "auto":
         encoding = encoding.in_hardware(_size(drawing, compare))
         message = "%s: decoded by %s, encoded by %s"
@@ -270,11 +275,13 @@ def film_look(style: Style, look: Look) -> Look:
     return {**look, "resolution": min(RESOLUTION, style.card.working_resolution)}
 
 
-def _check_hardware(hardware: Hardware | None, encoder_preset: str | None) -> None:
+def _check_hardware(hardware: Hardware | None, encoder_preset: str | None, bits: int) -> None:
     if hardware not in (None, "auto", "off"):
         raise UsageError(f"hardware must be auto or off, got {hardware!r}")
     if hardware == "auto" and encoder_preset is not None:
         raise UsageError("--encoder-preset is for software encoders, without --hardware auto")
+    if hardware == "auto" and bits > 8:
+        raise UsageError("--bits 10 is for software encoders, without --hardware auto")
 
 
 def _drawing(
@@ -286,10 +293,13 @@ def _drawing(
     jobs: int | None,
     stabilize: Stabilize | Steady | None,
     hardware: bool = False,
+    deep: bool = False,
 ) -> Drawing:
     wanted = part_of(*part)
     if max_height is not None and max_height < 2:
         raise UsageError(f"max_height must be at least 2, got {max_height}")
+    if deep and stabilize not in (None, "off"):
+        raise UsageError("cartoons of 10 bits cannot be made steady: --stabilize off or --bits 8")
     steady = stabilize if callable(stabilize) else None
     if isinstance(stabilize, str) and stabilize != "off":
         steady = Stabilizer(stabilize)
@@ -301,7 +311,7 @@ def _drawing(
     loaded = style if isinstance(style, Style) else load_style(style)
     jobs = usual_jobs() if jobs is None else jobs
     look = film_look(loaded, look)
-    return Drawing(video, loaded.shared(jobs), look, wanted, max_height, jobs, steady)
+    return Drawing(video, loaded.shared(jobs), look, wanted, max_height, jobs, steady, deep)
 
 
 def _draw(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toonbox.cli.films import (
+    Bits,
     CodecName,
     Comparison,
     Crf,
@@ -117,6 +118,7 @@ def cartoonize(
     crf: Crf = None,
     encoder_preset: EncoderPreset = None,
     hardware: Hardware = None,
+    bits: Bits = None,
     resume: Resume = False,
     keep_partial: KeepPartial = False,
 ) -> None:
@@ -171,6 +173,7 @@ def cartoonize(
         "crf": crf,
         "encoder_preset": encoder_preset,
         "hardware": hardware.value if hardware else None,
+        "bits": bits,
         "metadata": metadata.value,
         "resume": resume,
         "keep_partial": keep_partial,

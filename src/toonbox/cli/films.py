@@ -91,6 +91,10 @@ Hardware = Annotated[
     HardwareUse | None,
     _option("--hardware", help="Let graphics hardware decode and encode if it can. Default: off."),
 ]
+Bits = Annotated[
+    int | None,
+    _option("--bits", metavar="8|10", help="10 for smoother shades, with hevc or av1."),
+]
 Resume = Annotated[
     bool,
     _option("--resume", help="Keep what is done if it is stopped or killed, and go on from there."),
@@ -177,7 +181,7 @@ def cartoonize_films(
     from toonbox.batch import Outcome
     from toonbox.film import cartoonize_video
 
-    filming = {**filming, "stabilize": filming["stabilize"] or _usual_stabilization()}
+    filming = {**filming, "stabilize": filming["stabilize"] or _usual_stabilization(filming)}
     for task in tasks:
         if stop():
             return
@@ -206,10 +210,13 @@ def cartoonize_films(
             yield Outcome(task.source, task.target, status, seconds, size, error)
 
 
-def _usual_stabilization() -> Literal["off", "on"]:
+def _usual_stabilization(filming: "Filming") -> Literal["off", "on"]:
     """Choose "on" where that can be, and say otherwise why not."""
     from toonbox.steadying import INSTALL, can_steady
 
+    if filming.get("bits") == 10:
+        typer.echo("toonbox: cartoons of 10 bits are not made steady", err=True)
+        return "off"
     if can_steady():
         return "on"
     typer.echo(

@@ -20,7 +20,7 @@ from toonbox.media.deinterlacing import Deinterlacer
 from toonbox.media.frame_colours import HDR, FrameColours, colours_of, to_rgb
 from toonbox.media.hardware import hardware_devices
 from toonbox.media.orientation import Orientation, orientation_of
-from toonbox.pixels import Uint8Array
+from toonbox.pixels import PhotoArray
 
 _logger = logging.getLogger(__name__)
 
@@ -71,12 +71,12 @@ class Frame:
     """A picture of a video.
 
     Attributes:
-        photo: (H, W, 3) RGB, upright.
+        photo: (H, W, 3) RGB, upright, of 8 or 16 bits.
         pts: its timestamp, in the video's `time_base`.
         duration: as the file tells it, in the same unit; 0 if it does not.
     """
 
-    photo: Uint8Array
+    photo: PhotoArray
     pts: int
     duration: int
 
@@ -162,7 +162,7 @@ def _read_video(path: Path, device: str | None) -> Video:
 
 
 def read_frames(
-    video: Video, *, after: int | None = None, max_height: int | None = None
+    video: Video, *, after: int | None = None, max_height: int | None = None, deep: bool = False
 ) -> Iterator[Frame]:
     """Read the frames of a video in the order they are shown; what is damaged is skipped.
 
@@ -170,6 +170,7 @@ def read_frames(
         video: what `read_video` found.
         after: only frames later than this timestamp; exactly those, whatever the file's index says.
         max_height: larger ones are reduced to it.
+        deep: give photos of 16 bits.
     Raises:
         VideoError: the file cannot be opened any more.
     """
@@ -187,7 +188,7 @@ def read_frames(
         problems.frames += 1
         problems.corrupt += frame.is_corrupt
         problems.other_sizes += (frame.width, frame.height) != video.coded_size
-        photo = video.orientation.upright(to_rgb(frame, stored, video.colours))
+        photo = video.orientation.upright(to_rgb(frame, stored, video.colours, deep=deep))
         yield Frame(photo, pts, frame.duration or 0)
         last = pts
     problems.report(whole=after is None)

@@ -14,10 +14,10 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from toonbox.errors import OutputError, UsageError
-from toonbox.media.frame_colours import FrameColours, from_rgb
+from toonbox.media.frame_colours import TEN_BITS, FrameColours, from_rgb
 from toonbox.media.hardware import PIXELS, WORST, Works, encodes, hardware_encoder, hardware_options
 from toonbox.media.video_output import output, put
-from toonbox.pixels import Uint8Array
+from toonbox.pixels import PhotoArray
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ _ENCODERS = {
         "libsvtav1", 32, 63, "8", "preset", tuple(map(str, range(14))), True, {},
     ),
 }  # fmt: skip
+_DEEP = ("hevc", "av1")
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ class Encoding:
 
     Attributes:
         hardware: FFmpeg's name of the encoder, if it is one of graphics hardware.
+        bits: 8, or 10 for hevc and av1: few players know h264 of 10, and PyAV's libvpx makes none.
 
     Raises:
         UsageError: the codec has no such crf or preset.
@@ -80,6 +82,7 @@ class Encoding:
     crf: int | None = None
     preset: str | None = None
     hardware: str | None = None
+    bits: int = 8
 
     def __post_init__(self) -> None:
         encoder = _ENCODERS.get(self.codec)
@@ -89,6 +92,8 @@ class Encoding:
             raise UsageError(
                 f"crf must be from 0 to {encoder.worst} for {self.codec}, got {self.crf}"
             )
+        if self.bits not in ((8, 10) if self.codec in _DEEP else (8,)):
+            raise UsageError(f"bits must be 8, or 10 for {' and '.join(_DEEP)}, got {self.bits}")
         if self.preset is not None and self.preset not in encoder.presets:
             raise UsageError(
                 f"no preset {self.preset} for {self.codec}; there are {', '.join(encoder.presets)}"
@@ -151,8 +156,14 @@ class SegmentWriter:
         self._stream = _stream(container, track, encoding)
         self._size = self._stream.width, self._stream.height
 
-    def write(self, rgb: Uint8Array, pts: int, duration: int) -> None:
-        """Encode a frame, (H, W, 3), to be shown at `pts` for `duration`, in the time base."""
+    def write(self, rgb: PhotoArray, pts: int, duration: int) -> None:
+        """Encode a frame, to be shown at `pts` for `duration`, in the time base.
+
+        Args:
+            rgb: (H, W, 3) of 8 bits, or of 16 where 10 are written.
+            pts: its timestamp.
+            duration: until the next.
+        """
         width, height = self._size
         missing = height - rgb.shape[0], width - rgb.shape[1]
         if any(missing):
@@ -187,7 +198,8 @@ def _stream(container: OutputContainer, track: Track, encoding: Encoding) -> Vid
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
     context.width, context.height = even_size(encoding, track.size)
-    context.pix_fmt = PIXELS if encoding.hardware else "yuv420p"
+    software = TEN_BITS if encoding.bits == 10 else "yuv420p"
+    context.pix_fmt = PIXELS if encoding.hardware else software
     context.time_base = stream.time_base = track.time_base
     context.sample_aspect_ratio = track.aspect
     colours = track.colours
