@@ -107,13 +107,14 @@ def told(path):
     [
         (".mkv", ["aac", "srt", "attachment"]),
         (".mp4", ["aac", "mov_text"]),
+        (".mov", ["aac", "mov_text"]),
         (".webm", ["opus", "webvtt"]),
     ],
 )
 def test_all_that_goes_with_it(tmp_path, style, caplog, suffix, names):
     clip = EVERYTHING.make(tmp_path / "clip.mkv")
     target = tmp_path / f"toon{suffix}"
-    cartoonize_video(clip, target, style=style, codec="vp9", encoder_preset="8")
+    cartoonize_video(clip, target, style=style)
     metadata, chapters, there = told(target)
     assert [name.replace("libopus", "opus") for name in there] == names
     assert (metadata["title"], metadata["artist"]) == ("A trip", "Ann")
@@ -124,7 +125,7 @@ def test_all_that_goes_with_it(tmp_path, style, caplog, suffix, names):
     ]
     with av.open(str(target)) as container:
         stream = container.streams.subtitles[0]
-        assert stream.language == "deu"
+        assert stream.language == ("ger" if suffix == ".mov" else "deu")  # two codes of German
         texts = [
             (packet.pts * packet.time_base, packet.duration * packet.time_base, subtitle.dialogue)
             for packet in container.demux(stream)
@@ -244,6 +245,51 @@ def test_what_ffprobe_says(tmp_path, style):
     length = ("-show_entries", "format=duration")
     ours, theirs = (float(*probe(path, *length)) for path in (target, source))
     assert ours == pytest.approx(theirs, abs=0.03)
+
+
+APPLES = {
+    "com.apple.quicktime.creationdate": "2024-05-01T12:00:00+0200",
+    "com.apple.quicktime.location.ISO6709": "+47.1+008.2/",
+    "title": "A trip",
+}
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("codec", "tag"), [("h264", "avc1"), ("hevc", "hvc1")])
+@pytest.mark.parametrize("suffix", [".mov", ".mp4"])
+def test_quicktime(tmp_path, style, caplog, suffix, codec, tag):
+    """A camera's film: sound without compression, a time code, a telephone's metadata."""
+    plain = Clip(sound="pcm_s16le", metadata=APPLES, pts=UNEVEN, last=1500,
+                 time_base=Fraction(1, 30000), rate=Fraction(30000, 1001)).make(
+        tmp_path / "plain.mov")  # fmt: skip
+    source, target = tmp_path / "clip.mov", tmp_path / f"toon{suffix}"
+    command = ["ffmpeg", "-v", "error", "-i", plain, "-c", "copy", "-timecode", "01:00:00:00"]
+    for key, value in APPLES.items():
+        command += ["-metadata", f"{key}={value}"]
+    subprocess.run([*command, "-movflags", "use_metadata_tags", source], check=True)
+    cartoonize_video(source, target, style=style, codec=codec)
+    asked = ("-select_streams", "v", "-show_entries")
+    facts = "stream=codec_name,codec_tag_string:stream_tags=timecode"
+    assert probe(target, *asked, facts) == [f"{codec},{tag},01:00:00:00"]
+    shown = [sorted(probe(path, *asked, "packet=pts_time")) for path in (target, source)]
+    assert shown[0] == shown[1]
+    sound = (
+        "-select_streams",
+        "a",
+        "-show_data_hash",
+        "sha256",
+        "-show_entries",
+        "packet=data_hash",
+    )
+    assert probe(target, *sound) == probe(source, *sound)
+    brand = ("-show_entries", "format_tags=major_brand")
+    assert probe(target, *brand) == ["qt" if suffix == ".mov" else "isom"]
+    with av.open(str(target)) as container:
+        kept = {key: value for key, value in APPLES.items() if container.metadata.get(key) == value}
+    assert kept == (APPLES if suffix == ".mov" else {"title": "A trip"})
+    assert "left out" not in caplog.text
+    cartoonize_video(source, tmp_path / f"part{suffix}", style=style, start=0.05, codec=codec)
+    assert probe(tmp_path / f"part{suffix}", *asked, facts) == [f"{codec},{tag}"]
 
 
 @pytest.mark.parametrize(("codec", "size"), [("h264", (66, 50)), ("vp9", (65, 49))])
@@ -439,6 +485,53 @@ def test_segments_of_other_options_are_not_taken(tmp_path, style, caplog):
     assert result.frames == 24
 
 
+def shades(path):
+    """Count the values of brightness that a film's frames have, and name their format."""
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    deep = frames[0].reformat(format="gray16le").to_ndarray()  # what 8 bits cannot tell is equal
+    return len(np.unique(deep)), frames[0].format.name
+
+
+@pytest.fixture(scope="module")
+def gradient(tmp_path_factory):
+    """A film of 10 bits: all of their values from left to right."""
+    row = np.linspace(64, 940, 1752).round().astype(np.uint16)
+    planes = [np.tile(row, (64, 1)), *[np.full((32, 876), 512, np.uint16)] * 2]
+    frame = av.VideoFrame(1752, 64, "yuv420p10le")
+    for plane, values in zip(frame.planes, planes, strict=True):
+        padded = np.zeros((values.shape[0], plane.line_size // 2), np.uint16)
+        padded[:, : values.shape[1]] = values
+        plane.update(padded.tobytes())
+    path = tmp_path_factory.mktemp("gradient") / "clip.mkv"
+    return Clip(size=(1752, 64), pts=[0], codec="ffv1", format="yuv420p10le", options={},
+                sound=None, frames=[frame], rate=Fraction(24)).make(path)  # fmt: skip
+
+
+@pytest.mark.parametrize(("codec", "strength"), [("hevc", 0), ("hevc", 1), ("av1", 0)])
+def test_ten_bits(gradient, tmp_path, style, codec, strength):
+    options = {"style": style, "codec": codec, "crf": 0, "strength": strength}
+    assert shades(gradient) == (877, "yuv420p10le")
+    cartoonize_video(gradient, tmp_path / "deep.mkv", bits=10, **options)
+    count, format = shades(tmp_path / "deep.mkv")
+    assert count > 600
+    assert format == "yuv420p10le"
+    cartoonize_video(gradient, tmp_path / "plain.mkv", **options)
+    count, format = shades(tmp_path / "plain.mkv")
+    assert count <= 256
+    assert format == "yuv420p"
+
+
+@pytest.mark.parametrize("compare", ["side", "split"])
+def test_ten_bits_reduced_and_compared(tmp_path, style, compare):
+    clip = Clip(pts=[0, 1]).make(tmp_path / "clip.mp4")
+    for bits in (8, 10):
+        cartoonize_video(clip, tmp_path / f"{bits}.mkv", style=style, codec="hevc", crf=1,
+                         max_height=24, compare=compare, bits=bits)  # fmt: skip
+    deep, plain = (pictures(tmp_path / f"{bits}.mkv").astype(int) for bits in (10, 8))
+    assert np.abs(deep - plain).mean() < 2
+
+
 def test_hdr_is_told(tmp_path, style, caplog):
     colours = {"color_trc": 16, "color_primaries": 9, "colorspace": 9, "color_range": 1}
     clip = Clip(pts=[0, 1], format="yuv420p10le", colours=colours).make(tmp_path / "clip.mp4")
@@ -457,6 +550,11 @@ WRONG = [
     ({"encoder_preset": "5"}, "no preset 5 for h264; there are ultrafast"),
     ({"codec": "vp9", "encoder_preset": "fast"}, "no preset fast for vp9; there are 0, 1"),
     ({"codec": "mpeg4"}, ".mp4 cannot hold mpeg4, only h264"),
+    ({"bits": 10}, "10 for hevc and av1"),
+    ({"bits": 12, "codec": "hevc"}, "bits must be 8"),
+    ({"bits": 10, "codec": "vp9"}, "10 for hevc and av1"),
+    ({"bits": 10, "codec": "hevc", "stabilize": "on"}, "10 bits cannot be made steady"),
+    ({"bits": 10, "codec": "hevc", "hardware": "auto"}, "--bits 10 is for software"),
     ({"max_height": 1}, "max_height must be at least 2"),
     ({"strength": 2.0}, "strength must be from 0 to 1"),
 ]
@@ -472,7 +570,11 @@ def test_wrong_options(tmp_path, style, options, message):
 
 @pytest.mark.parametrize(
     ("name", "codec", "message"),
-    [("toon.webm", "h264", "cannot hold h264"), ("toon.avi", None, "cannot write a video as .avi")],
+    [
+        ("toon.webm", "h264", "cannot hold h264"),
+        ("toon.mov", "vp9", "cannot hold vp9, only h264, hevc"),
+        ("toon.avi", None, "cannot write a video as .avi"),
+    ],
 )
 def test_containers_that_do_not_fit(tmp_path, style, name, codec, message):
     clip = Clip(pts=[0]).make(tmp_path / "clip.mp4")

@@ -12,7 +12,7 @@ from toonbox.engine.session import available_processors
 from toonbox.engine.stylize import Look, Style
 from toonbox.errors import UsageError
 from toonbox.media.video import Frame, Video, read_frames, reduced_size
-from toonbox.pixels import Uint8Array
+from toonbox.pixels import PhotoArray, Uint8Array, white
 
 RESOLUTION = 540  # at which the network works, unless the style's own is smaller
 READ_AHEAD = 4  # frames; more would only take memory
@@ -74,6 +74,7 @@ class Drawing:
         max_height: pixels; higher films are reduced to it.
         jobs: frames to draw at a time.
         steady: see `Steady`.
+        deep: whether photos and cartoons have 16 bits; without `steady`.
     """
 
     video: Video
@@ -83,13 +84,14 @@ class Drawing:
     max_height: int | None = None
     jobs: int = 1
     steady: Steady | None = None
+    deep: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
         """Give the width and height of what is drawn."""
         return reduced_size(self.video.size, self.max_height)
 
-    def frames(self, after: int | None = None) -> Iterator[tuple[Frame, Uint8Array]]:
+    def frames(self, after: int | None = None) -> Iterator[tuple[Frame, PhotoArray]]:
         """Give the wanted frames and their cartoons, each with the time until the next.
 
         Args:
@@ -114,7 +116,7 @@ class Drawing:
         begin = self.part.after(self.video)
         return earlier if begin is None else max(earlier, begin)
 
-    def _draw(self, marked: tuple[Frame, bool]) -> tuple[Frame, Uint8Array | None]:
+    def _draw(self, marked: tuple[Frame, bool]) -> tuple[Frame, PhotoArray | None]:
         frame, repeated = marked
         if repeated:
             return frame, None
@@ -128,7 +130,7 @@ class Drawing:
         working = self.style.working_size(shape, self.look.get("resolution"))
         reduced = None if working == shape else working[::-1]
         for frame in read_frames(
-            self.video, after=begin, max_height=self.max_height, reduced=reduced
+            self.video, after=begin, max_height=self.max_height, reduced=reduced, deep=self.deep
         ):
             if waiting is not None:
                 yield replace(waiting, duration=frame.pts - waiting.pts)
@@ -146,19 +148,19 @@ def usual_jobs() -> int:
 
 def _marked(frames: Iterator[Frame]) -> Iterator[tuple[Frame, bool]]:
     """Tell of each frame whether it repeats the one before, pixel by pixel."""
-    last: Uint8Array | None = None
+    last: PhotoArray | None = None
     for frame in frames:
         repeated = last is not None and np.array_equal(last, frame.photo)
         yield frame, repeated
         last = frame.photo
 
 
-def composed(photo: Uint8Array, cartoon: Uint8Array, compare: Compare | None) -> Uint8Array:
+def composed(photo: PhotoArray, cartoon: PhotoArray, compare: Compare | None) -> PhotoArray:
     """Put a photo and its cartoon, both (H, W, 3), into one picture, if that is wanted."""
     if compare == "side":
         return np.concatenate([photo, cartoon], axis=1)
     if compare == "split":
         middle = photo.shape[1] // 2
-        line = np.full_like(photo[:, :2], 255)
+        line = np.full_like(photo[:, :2], white(photo))
         return np.concatenate([photo[:, : middle - 1], line, cartoon[:, middle + 1 :]], axis=1)
     return cartoon

@@ -24,6 +24,7 @@ from toonbox.engine.stylize import Look, Style, load_style
 from toonbox.errors import OutputError, UsageError, VideoError
 from toonbox.files import replacing
 from toonbox.media.containers import container_of
+from toonbox.media.hardware import Hardware
 from toonbox.media.joining import join
 from toonbox.media.metadata import Keep
 from toonbox.media.video import is_hdr, read_frames, read_video
@@ -50,6 +51,8 @@ class Filming(TypedDict, total=False):
     codec: str | None
     crf: int | None
     encoder_preset: str | None
+    hardware: Hardware | None
+    bits: int | None
     metadata: Keep
     resume: bool
     keep_partial: bool
@@ -118,6 +121,8 @@ def cartoonize_video(
     codec: str | None = None,
     crf: int | None = None,
     encoder_preset: str | None = None,
+    hardware: Hardware | None = None,
+    bits: int | None = None,
     metadata: Keep = "keep",
     resume: bool = False,
     overwrite: bool = False,
@@ -131,7 +136,8 @@ def cartoonize_video(
 
     Args:
         source: the film.
-        target: .mp4, .m4v, .mkv or .webm. Missing folders are made; nobody ever sees half of it.
+        target: .mp4, .m4v, .mov, .mkv or .webm. Missing folders are made; nobody ever sees half
+            of it.
         style: a style's name, its folder, or what `load_style` returned.
         start: seconds after the beginning; what is before is left out.
         end: seconds after the beginning; what is later is left out.
@@ -141,9 +147,13 @@ def cartoonize_video(
         stabilize: "on", or "strong", makes the cartoons steady by what was shown before, which
             needs OpenCV; so does a function of your own, see `Steady`. None and "off" leave them as
             they are drawn.
-        codec: h264, hevc, vp9 or av1; None is h264, and vp9 for WebM.
+        codec: h264, hevc, vp9 or av1; None is h264, and vp9 for WebM. MOV takes the first two.
         crf: quality; smaller is better and larger. None is usual for the codec.
         encoder_preset: how fast it encodes, in the encoder's words; None is fast.
+        hardware: "auto" lets graphics hardware decode and encode where it can, and says what does
+            what; None and "off" leave both to the processor.
+        bits: 10 draws and writes more shades, for hevc and av1, without steadying; None is 8,
+            which plays everywhere.
         metadata: "keep", "strip" or "no-gps".
         resume: work in segments kept beside the target until it is done, and go on with those that
             an earlier call with the same options has left.
@@ -169,8 +179,16 @@ def cartoonize_video(
     if codec not in container.codecs:
         names = ", ".join(container.codecs)
         raise UsageError(f"{target.suffix} cannot hold {codec}, only {names}")
-    encoding = Encoding(codec, crf, encoder_preset)
-    drawing = _drawing(source, style, look, (start, end), max_height, jobs, stabilize)
+    encoding = Encoding(codec, crf, encoder_preset, bits=8 if bits is None else bits)
+    _check_hardware(hardware, encoder_preset, encoding.bits)
+    drawing = _drawing(
+        source, style, look, (start, end), max_height, jobs, stabilize, hardware == "auto",
+        deep=encoding.bits > 8,
+    )  # fmt: skip
+    if hardware == "auto":
+        encoding = encoding.in_hardware(_size(drawing, compare))
+        message = "%s: decoded by %s, encoded by %s"
+        _logger.warning(message, source, drawing.video.device or "software", encoding.encoder)
     steadied = "own" if callable(stabilize) else stabilize or "off"
     settings = (start, end, compare, asdict(encoding), max_height, steadied)
     job = _job(drawing, settings) if resume else None
@@ -257,6 +275,15 @@ def film_look(style: Style, look: Look) -> Look:
     return {**look, "resolution": min(RESOLUTION, style.card.working_resolution)}
 
 
+def _check_hardware(hardware: Hardware | None, encoder_preset: str | None, bits: int) -> None:
+    if hardware not in (None, "auto", "off"):
+        raise UsageError(f"hardware must be auto or off, got {hardware!r}")
+    if hardware == "auto" and encoder_preset is not None:
+        raise UsageError("--encoder-preset is for software encoders, without --hardware auto")
+    if hardware == "auto" and bits > 8:
+        raise UsageError("--bits 10 is for software encoders, without --hardware auto")
+
+
 def _drawing(
     source: Path,
     style: str | Path | pictures.Style | Style,
@@ -265,14 +292,18 @@ def _drawing(
     max_height: int | None,
     jobs: int | None,
     stabilize: Stabilize | Steady | None,
+    hardware: bool = False,
+    deep: bool = False,
 ) -> Drawing:
     wanted = part_of(*part)
     if max_height is not None and max_height < 2:
         raise UsageError(f"max_height must be at least 2, got {max_height}")
+    if deep and stabilize not in (None, "off"):
+        raise UsageError("cartoons of 10 bits cannot be made steady: --stabilize off or --bits 8")
     steady = stabilize if callable(stabilize) else None
     if isinstance(stabilize, str) and stabilize != "off":
         steady = Stabilizer(stabilize)
-    video = read_video(source)
+    video = read_video(source, hardware=hardware)
     if is_hdr(video):
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
     if isinstance(style, pictures.Style):
@@ -280,7 +311,7 @@ def _drawing(
     loaded = style if isinstance(style, Style) else load_style(style)
     jobs = usual_jobs() if jobs is None else jobs
     look = film_look(loaded, look)
-    return Drawing(video, loaded.shared(jobs), look, wanted, max_height, jobs, steady)
+    return Drawing(video, loaded.shared(jobs), look, wanted, max_height, jobs, steady, deep)
 
 
 def _draw(

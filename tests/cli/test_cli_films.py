@@ -248,3 +248,16 @@ def test_progress_on_a_terminal(style_folder, here):
     process.stdout.close()
     assert b"clip.mp4" in shown
     assert b"fps" in shown
+
+
+def test_ten_bits_and_hardware(toonbox, here):
+    """Unless told, cartoons of 10 bits are not made steady; asked for both, it is refused."""
+    Clip(pts=[0, 1], sound=None).make(here / "a.mkv")
+    code, _, errors = toonbox("a.mkv", "--codec", "hevc", "--bits", "10")
+    assert (code, "10 bits are not made steady" in errors) == (0, True)
+    with av.open(str(here / "a.toon.mkv")) as container:
+        assert container.streams.video[0].codec_context.format.name == "yuv420p10le"
+    both = ("--codec", "hevc", "--bits", "10", "--stabilize", "on")
+    assert toonbox("a.mkv", "-o", "b.mkv", *both)[0] == 2
+    code, _, errors = toonbox("a.mkv", "-o", "c.mov", "--hardware", "auto")
+    assert (code, "a.mkv: decoded by" in errors) == (0, True)

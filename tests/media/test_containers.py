@@ -22,7 +22,9 @@ def test_videos_by_name(name, expected):
         (".MKV", None, ".MKV"),
         (".MKV", "mkv", ".MKV"),
         (".webm", None, ".webm"),
-        (".mov", None, ".mp4"),
+        (".mov", None, ".mov"),
+        (".MOV", "mp4", ".mp4"),
+        (".mp4", "mov", ".mov"),
         (".avi", None, ".mp4"),
         (".avi", "webm", ".webm"),
         (".mp4", ".MKV", ".mkv"),
@@ -44,8 +46,9 @@ def test_names_of_cartoons():
 def test_what_is_written():
     assert container_of(Path("a.M4V")).codec == "h264"
     assert container_of(Path("a.webm")).codecs == ("vp9", "av1")
-    for name in ("a.mov", "a"):
-        with pytest.raises(UsageError, match=r"only \.mp4 \.m4v \.mkv \.webm"):
+    assert container_of(Path("a.MOV")).codecs == ("h264", "hevc")
+    for name in ("a.avi", "a"):
+        with pytest.raises(UsageError, match=r"only \.mp4 \.m4v \.mov \.mkv \.webm"):
             container_of(Path(name))
 
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toonbox.cli.films import (
+    Bits,
     CodecName,
     Comparison,
     Crf,
     EncoderPreset,
     End,
+    Hardware,
     KeepPartial,
     MaxHeight,
     Preview,
@@ -115,6 +117,8 @@ def cartoonize(
     codec: CodecName = None,
     crf: Crf = None,
     encoder_preset: EncoderPreset = None,
+    hardware: Hardware = None,
+    bits: Bits = None,
     resume: Resume = False,
     keep_partial: KeepPartial = False,
 ) -> None:
@@ -168,6 +172,8 @@ def cartoonize(
         "codec": codec.value if codec else None,
         "crf": crf,
         "encoder_preset": encoder_preset,
+        "hardware": hardware.value if hardware else None,
+        "bits": bits,
         "metadata": metadata.value,
         "resume": resume,
         "keep_partial": keep_partial,

@@ -39,6 +39,13 @@ class Stabilization(StrEnum):
     STRONG = "strong"
 
 
+class HardwareUse(StrEnum):
+    """Whether graphics hardware decodes and encodes."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
 class Compare(StrEnum):
     """How a film is shown with its cartoon."""
 
@@ -79,6 +86,14 @@ Crf = Annotated[
 EncoderPreset = Annotated[
     str | None,
     _option(metavar="NAME", help="How fast it encodes: ultrafast to veryslow for h264 and hevc."),
+]
+Hardware = Annotated[
+    HardwareUse | None,
+    _option("--hardware", help="Let graphics hardware decode and encode if it can. Default: off."),
+]
+Bits = Annotated[
+    int | None,
+    _option("--bits", metavar="8|10", help="10 for smoother shades, with hevc or av1."),
 ]
 Resume = Annotated[
     bool,
@@ -166,7 +181,7 @@ def cartoonize_films(
     from toonbox.batch import Outcome
     from toonbox.film import cartoonize_video
 
-    filming = {**filming, "stabilize": filming["stabilize"] or _usual_stabilization()}
+    filming = {**filming, "stabilize": filming["stabilize"] or _usual_stabilization(filming)}
     for task in tasks:
         if stop():
             return
@@ -195,10 +210,13 @@ def cartoonize_films(
             yield Outcome(task.source, task.target, status, seconds, size, error)
 
 
-def _usual_stabilization() -> Literal["off", "on"]:
+def _usual_stabilization(filming: "Filming") -> Literal["off", "on"]:
     """Choose "on" where that can be, and say otherwise why not."""
     from toonbox.steadying import INSTALL, can_steady
 
+    if filming.get("bits") == 10:
+        typer.echo("toonbox: cartoons of 10 bits are not made steady", err=True)
+        return "off"
     if can_steady():
         return "on"
     typer.echo(

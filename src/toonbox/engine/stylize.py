@@ -78,7 +78,7 @@ class Style:
         *,
         colours: Colours | None = None,
         alpha: PhotoArray | None = None,
-        reduced: Levels | None = None,
+        reduced: PhotoArray | None = None,
         out: PhotoArray | None = None,
         **look: Unpack[Look],
     ) -> PhotoArray:
@@ -89,7 +89,7 @@ class Style:
             colours: what the photo's values mean, if not sRGB. Only what the network sees and what
                 it makes are converted; the photo's detail is carried over in its own colours.
             alpha: (H, W); where it is 0 the photo stays as it is.
-            reduced: (h, w, 3), the photo in levels at its `working_size`, if at hand: saves time.
+            reduced: (h, w, 3), the photo at its `working_size`, if at hand: saves time.
             out: where to write, like `photo`; `photo` itself if it is not needed any more.
             strength: 1 is the cartoon, 0 the photo, between them a blend.
             resolution: short side in pixels at which the network works, never above the photo's;
@@ -117,7 +117,7 @@ class Style:
         *,
         colours: Colours | None = None,
         alpha: Rows | None = None,
-        reduced: Levels | None = None,
+        reduced: PhotoArray | None = None,
         **look: Unpack[Look],
     ) -> Iterator[tuple[slice, PhotoArray]]:
         """Do the same bit by bit, with a photo that need not be in memory.
@@ -144,7 +144,7 @@ class Style:
     def _strips(
         self,
         photo: Rows,
-        reduced: Levels | None,
+        reduced: PhotoArray | None,
         size: tuple[int, int],
         knobs: FloatArray | None,
         strength: float,
@@ -162,7 +162,7 @@ class Style:
     def _drawn(
         self,
         photo: Rows,
-        reduced: Levels | None,
+        reduced: PhotoArray | None,
         size: tuple[int, int],
         knobs: FloatArray | None,
         strength: float,
@@ -176,7 +176,7 @@ class Style:
             for rows, own, levels in self._run(photo, knobs, colours):
                 yield rows, own, from_levels(levels, photo.dtype)
         else:
-            small = _reduced(photo, size) if reduced is None else reduced
+            small = _reduced(photo, size) if reduced is None else to_levels(reduced)
             drawn = np.concatenate([part for _, _, part in self._run(small, knobs, colours)])
             for rows, values in upsample(photo, small, drawn):
                 yield rows, photo[rows], values

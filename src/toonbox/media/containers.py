@@ -20,17 +20,22 @@ class Container:
     codec: str
     codecs: tuple[str, ...]
 
+    @property
+    def is_quicktime(self) -> bool:
+        """Tell whether it is QuickTime's own kind, or MP4, which was made from it."""
+        return self.muxer in ("mov", "mp4")
+
 
 _CODECS = ("h264", "hevc", "vp9", "av1")
-MP4 = Container("mp4", "h264", _CODECS)
 CONTAINERS = {
-    ".mp4": MP4,
-    ".m4v": MP4,
+    ".mp4": Container("mp4", "h264", _CODECS),
+    ".m4v": Container("mp4", "h264", _CODECS),
+    ".mov": Container("mov", "h264", ("h264", "hevc")),
     ".mkv": Container("matroska", "h264", _CODECS),
     ".webm": Container("webm", "vp9", ("vp9", "av1")),
 }
 # Other containers than these become MP4.
-_READ_ONLY = (".mov", ".avi", ".3gp", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg")
+_READ_ONLY = (".avi", ".3gp", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg")
 VIDEO_SUFFIXES = frozenset({*CONTAINERS, *_READ_ONLY})
 
 
@@ -44,7 +49,7 @@ def video_suffix(suffix: str, format: str | None = None) -> str:
 
     Args:
         suffix: the video's; what is not written becomes MP4.
-        format: mp4, mkv or webm; the name of a format of pictures says nothing about videos.
+        format: mp4, mov, mkv or webm; the name of a format of pictures says nothing about videos.
     """
     wanted = f".{format.lower().removeprefix('.')}" if format else suffix.lower()
     if wanted in CONTAINERS and wanted != suffix.lower():

@@ -1,17 +1,20 @@
 """What the values of a video's frames mean, and frames from and to RGB without guessing twice."""
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 
-from toonbox.pixels import Uint8Array
+from toonbox.pixels import PhotoArray
 
 # Numbers of ITU-T H.273, as FFmpeg has them.
 UNSPECIFIED = 2
 HDR = (ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value)
 _BT709, _RGB = 1, 0
+TEN_BITS = "yuv420p10le"
+_RGB48 = "rgb48le" if sys.byteorder == "little" else "rgb48be"
 _MATRICES = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
@@ -73,8 +76,10 @@ def colours_of(frame: VideoFrame) -> FrameColours:
     )
 
 
-def to_rgb(frame: VideoFrame, size: tuple[int, int], colours: FrameColours) -> Uint8Array:
-    """Convert a frame, of 8 bits or more, to (H, W, 3) RGB of 8.
+def to_rgb(
+    frame: VideoFrame, size: tuple[int, int], colours: FrameColours, *, deep: bool = False
+) -> PhotoArray:
+    """Convert a frame, of 8 bits or more, to (H, W, 3) RGB of 8, or of 16 if it is to be deep.
 
     HDR becomes SDR: what is brighter than white there becomes white.
 
@@ -87,7 +92,7 @@ def to_rgb(frame: VideoFrame, size: tuple[int, int], colours: FrameColours) -> U
     rgb = frame.reformat(
         width=size[0],
         height=size[1],
-        format="rgb24",
+        format=_RGB48 if deep else "rgb24",
         src_colorspace=None if colours.matrix == _RGB else colours.known_matrix,
         src_color_range=None if colours.matrix == _RGB else colours.known_range,
         dst_color_range=ColorRange.JPEG,
@@ -95,14 +100,17 @@ def to_rgb(frame: VideoFrame, size: tuple[int, int], colours: FrameColours) -> U
         dst_color_primaries=ColorPrimaries.BT709 if hdr else None,
         interpolation=_HOW,
     )
-    array = rgb.to_ndarray()
-    return np.ascontiguousarray(array, dtype=np.uint8)
+    return np.ascontiguousarray(rgb.to_ndarray())
 
 
-def from_rgb(rgb: Uint8Array, colours: FrameColours) -> VideoFrame:
-    """Convert (H, W, 3) RGB, both sides even, to a frame in yuv420p with these colours."""
-    frame = VideoFrame.from_ndarray(rgb, "rgb24").reformat(
-        format="yuv420p",
+def from_rgb(rgb: PhotoArray, colours: FrameColours) -> VideoFrame:
+    """Convert (H, W, 3) RGB, both sides even, to a frame with these colours.
+
+    It is in yuv420p for 8 bits, and in yuv420p10le for 16.
+    """
+    deep = rgb.dtype == np.uint16
+    frame = VideoFrame.from_ndarray(rgb, _RGB48 if deep else "rgb24").reformat(
+        format=TEN_BITS if deep else "yuv420p",
         dst_colorspace=colours.known_matrix,
         src_color_range=ColorRange.JPEG,
         dst_color_range=colours.known_range,

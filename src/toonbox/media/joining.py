@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from toonbox.media.containers import MP4, Container
+from toonbox.media.containers import Container
 from toonbox.media.side_streams import SideStream, add_side_streams
 from toonbox.media.video import Video, opened
 from toonbox.media.video_metadata import kept_metadata
@@ -63,29 +63,44 @@ def join(
         OutputError: the file cannot be written.
         VideoError: the source cannot be read.
     """
-    options = {}
-    if container is MP4:
-        # Playing can begin before all is there; and a beginning other than 0 is told exactly.
-        options = {
-            "movflags": "+faststart",
-            "movie_timescale": str(video.time_base.denominator),
-        }
     with (
         opened(video.path) as source,
         av.open(f"file:{segments[0]}") as first,
-        output(target, container.muxer, options) as made,
+        output(target, container.muxer, _options(container, video, source)) as made,
     ):
         original: Stream = source.streams[video.index]
         pictures = made.add_stream_from_template(first.streams.video[0], opaque=True)
         pictures.codec_context.sample_aspect_ratio = video.aspect  # some codecs do not tell
+        if rate := video.rate or first.streams.video[0].average_rate:
+            pictures.codec_context.framerate = rate  # by which time codes count
+        if container.is_quicktime and pictures.codec_context.name == "hevc":
+            pictures.codec_context.codec_tag = "hvc1"  # Apple's players want it; not hev1
         pictures.metadata.update(kept_metadata(original.metadata, keep))
         pictures.disposition = original.disposition
         sides = add_side_streams(source, original, made, video.path, keep)
         made.metadata.update(kept_metadata(source.metadata, keep))
+        if span.start is not None:  # it tells when the film began, not the part
+            pictures.metadata.pop("timecode", None)
+            made.metadata.pop("timecode", None)
         made.set_chapters(_chapters(source.chapters(), span))
         drawn = _pictures(segments, pictures, span.start or Fraction(0))
         beside = _side_packets(source, sides, span)
         put(made, heapq.merge(drawn, beside, key=_time))
+
+
+def _options(container: Container, video: Video, source: InputContainer) -> dict[str, str]:
+    """Give the muxer's options."""
+    if not container.is_quicktime:
+        return {}
+    # Playing can begin before all is there; and a beginning other than 0 is told exactly.
+    flags = "+faststart"
+    if container.muxer == "mov" and any(map(_is_apples, source.metadata)):
+        flags += "+use_metadata_tags"  # where telephones keep the place and the time with its zone
+    return {"movflags": flags, "movie_timescale": str(video.time_base.denominator)}
+
+
+def _is_apples(key: str) -> bool:
+    return key.startswith("com.apple.quicktime.")
 
 
 def _pictures(segments: Sequence[Path], target: Stream, start: Fraction) -> Iterator["Packet[Any]"]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from av.video.frame import VideoFrame
 
-from toonbox.pixels import Uint8Array
+from toonbox.pixels import PhotoArray
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Orientation:
     from_below: bool = False
     from_right: bool = False
 
-    def upright(self, photo: Uint8Array) -> Uint8Array:
+    def upright(self, photo: PhotoArray) -> PhotoArray:
         """Turn a stored frame, (H, W, 3), as it should be shown."""
         turned = photo.transpose(1, 0, 2) if self.transposed else photo
         turned = turned[::-1] if self.from_below else turned

@@ -24,7 +24,14 @@ _logger = logging.getLogger(__name__)
 
 # What a container gets that cannot hold a sound or a text as it is.
 _SOUND = {"webm": ("libopus", 48_000)}
-_TEXT = {"mp4": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+_TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
+# Languages that FFmpeg knows in QuickTime by their other code of ISO 639-2, or by its own.
+_QUICKTIME_LANGUAGES = {
+    "bod": "tib", "cym": "wel", "cze": "ces", "deu": "ger", "ell": "gre", "eus": "baq",
+    "fas": "per", "fre": "fra", "hye": "arm", "isl": "ice", "kat": "geo", "msa": "may",
+    "mya": "bur", "nld": "dut", "rum": "ron", "slo": "slk", "sqi": "alb", "swe": "sve",
+    "zho": "chi",
+}  # fmt: skip
 _TEXT_CODECS = ("mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text")
 
 
@@ -116,12 +123,14 @@ def add_side_streams(
             continue
         added = _added(stream, target, path)
         if added is None:
-            if stream.type == "data" and source.chapters():
-                continue  # MP4 keeps its chapters in such a stream too
+            if stream.type == "data" and (source.chapters() or "timecode" in stream.metadata):
+                continue  # MP4 keeps these in such a stream too, and they are written anew
             _logger.warning("%s: left out: %s", path, _described(stream))
             continue
         side, made = added
         made.metadata.update(kept_metadata(stream.metadata, keep))
+        if target.format.name == "mov" and (language := stream.language):
+            made.metadata["language"] = _QUICKTIME_LANGUAGES.get(language, language)
         made.disposition = stream.disposition
         streams.append(side)
     return streams

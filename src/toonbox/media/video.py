@@ -3,12 +3,13 @@
 import logging
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -17,8 +18,9 @@ from av.video.stream import VideoStream
 from toonbox.errors import VideoError
 from toonbox.media.deinterlacing import Deinterlacer
 from toonbox.media.frame_colours import HDR, FrameColours, colours_of, to_rgb
+from toonbox.media.hardware import hardware_devices
 from toonbox.media.orientation import Orientation, orientation_of
-from toonbox.pixels import Uint8Array
+from toonbox.pixels import PhotoArray
 
 _logger = logging.getLogger(__name__)
 
@@ -46,6 +48,7 @@ class Video:
         frames: how many there are, 0 if the file does not know.
         aspect: width of a pixel divided by its height.
         colours: what the values of its frames mean.
+        device: of the hardware that decodes it, if any does.
     """
 
     path: Path
@@ -60,6 +63,7 @@ class Video:
     frames: int
     aspect: Fraction
     colours: FrameColours
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,21 +71,21 @@ class Frame:
     """A picture of a video.
 
     Attributes:
-        photo: (H, W, 3) RGB, upright.
+        photo: (H, W, 3) RGB, upright, of 8 or 16 bits.
         pts: its timestamp, in the video's `time_base`.
         duration: as the file tells it, in the same unit; 0 if it does not.
         reduced: the photo at another size, if that was asked for.
     """
 
-    photo: Uint8Array
+    photo: PhotoArray
     pts: int
     duration: int
-    reduced: Uint8Array | None = None
+    reduced: PhotoArray | None = None
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[InputContainer]:
-    """Open a video file.
+def opened(path: Path, device: str | None = None) -> Iterator[InputContainer]:
+    """Open a video file, to be decoded by a device if it can.
 
     Raises:
         VideoError: it cannot be read, now or before the block ends.
@@ -89,7 +93,11 @@ def opened(path: Path) -> Iterator[InputContainer]:
     try:
         # A name may look like an address: a:b.mp4.
         with av.open(
-            f"file:{path}", "r", container_options=_READING, metadata_errors="replace"
+            f"file:{path}",
+            "r",
+            container_options=_READING,
+            metadata_errors="replace",
+            hwaccel=HWAccel(device, allow_software_fallback=True) if device else None,
         ) as container:
             yield container
     except av.FFmpegError as error:
@@ -110,13 +118,25 @@ def pictures_stream(container: InputContainer, path: Path) -> VideoStream:
     raise VideoError(f"{path}: has no pictures, only {_others(container)}")
 
 
-def read_video(path: Path) -> Video:
+def read_video(path: Path, *, hardware: bool = False) -> Video:
     """Find out about a video; its first frame is decoded.
 
+    Args:
+        path: the file.
+        hardware: let graphics hardware decode it, if there is some here that can.
     Raises:
         VideoError: it cannot be read, or has no frames.
     """
-    with opened(path) as container:
+    for device in hardware_devices() if hardware else ():
+        with suppress(VideoError):
+            video = _read_video(path, device)
+            if video.device is not None:
+                return video
+    return _read_video(path, None)
+
+
+def _read_video(path: Path, device: str | None) -> Video:
+    with opened(path, device) as container:
         stream = pictures_stream(container, path)
         first = next(_decode(container, stream, _Packets()), None)
         if first is None:
@@ -139,6 +159,7 @@ def read_video(path: Path) -> Video:
             frames=stream.frames,
             aspect=aspect,
             colours=colours_of(first),
+            device=device if stream.codec_context.is_hwaccel else None,
         )
 
 
@@ -148,6 +169,7 @@ def read_frames(
     after: int | None = None,
     max_height: int | None = None,
     reduced: tuple[int, int] | None = None,
+    deep: bool = False,
 ) -> Iterator[Frame]:
     """Read the frames of a video in the order they are shown; what is damaged is skipped.
 
@@ -156,13 +178,14 @@ def read_frames(
         after: only frames later than this timestamp; exactly those, whatever the file's index says.
         max_height: larger ones are reduced to it.
         reduced: width and height at which they are wanted as well.
+        deep: give photos of 16 bits.
     Raises:
         VideoError: the file cannot be opened any more.
     """
 
-    def upright(frame: VideoFrame, size: tuple[int, int]) -> Uint8Array:
+    def upright(frame: VideoFrame, size: tuple[int, int]) -> PhotoArray:
         stored = size[::-1] if video.orientation.transposed else size
-        return video.orientation.upright(to_rgb(frame, stored, video.colours))
+        return video.orientation.upright(to_rgb(frame, stored, video.colours, deep=deep))
 
     size = reduced_size(video.size, max_height)
     problems = _Problems(video)
@@ -233,7 +256,7 @@ class _Problems:
 def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterator[VideoFrame]:
     """Decode from the key frame before a timestamp, or from the start where there is no telling."""
     for sought in (True, False) if after is not None else (False,):
-        with opened(video.path) as container:
+        with opened(video.path, video.device) as container:
             stream = container.streams[video.index]
             assert isinstance(stream, VideoStream)
             if sought and _without_times(container):

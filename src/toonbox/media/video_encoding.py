@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 from toonbox.errors import OutputError, UsageError
-from toonbox.media.frame_colours import FrameColours, from_rgb
+from toonbox.media.frame_colours import TEN_BITS, FrameColours, from_rgb
+from toonbox.media.hardware import PIXELS, WORST, Works, encodes, hardware_encoder, hardware_options
 from toonbox.media.video_output import output, put
-from toonbox.pixels import Uint8Array
+from toonbox.pixels import PhotoArray
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,16 @@ _ENCODERS = {
         "libsvtav1", 32, 63, "8", "preset", tuple(map(str, range(14))), True, {},
     ),
 }  # fmt: skip
+_DEEP = ("hevc", "av1")
 
 
 @dataclass(frozen=True)
 class Encoding:
     """How pictures are encoded: h264, hevc, vp9 or av1; None is what is usual for the codec.
+
+    Attributes:
+        hardware: FFmpeg's name of the encoder, if it is one of graphics hardware.
+        bits: 8, or 10 for hevc and av1: few players know h264 of 10, and PyAV's libvpx makes none.
 
     Raises:
         UsageError: the codec has no such crf or preset.
@@ -75,6 +81,8 @@ class Encoding:
     codec: str
     crf: int | None = None
     preset: str | None = None
+    hardware: str | None = None
+    bits: int = 8
 
     def __post_init__(self) -> None:
         encoder = _ENCODERS.get(self.codec)
@@ -84,6 +92,8 @@ class Encoding:
             raise UsageError(
                 f"crf must be from 0 to {encoder.worst} for {self.codec}, got {self.crf}"
             )
+        if self.bits not in ((8, 10) if self.codec in _DEEP else (8,)):
+            raise UsageError(f"bits must be 8, or 10 for {' and '.join(_DEEP)}, got {self.bits}")
         if self.preset is not None and self.preset not in encoder.presets:
             raise UsageError(
                 f"no preset {self.preset} for {self.codec}; there are {', '.join(encoder.presets)}"
@@ -92,11 +102,27 @@ class Encoding:
     def options(self) -> dict[str, str]:
         """Give FFmpeg's options."""
         encoder = _ENCODERS[self.codec]
+        crf = encoder.crf if self.crf is None else self.crf
+        if self.hardware is not None:
+            return hardware_options(self.hardware, round(crf * WORST / encoder.worst))
         return {
             **encoder.options,
-            "crf": str(encoder.crf if self.crf is None else self.crf),
+            "crf": str(crf),
             encoder.preset_option: self.preset or encoder.preset,
         }
+
+    @property
+    def encoder(self) -> str:
+        """Give FFmpeg's name of the encoder."""
+        return self.hardware or _ENCODERS[self.codec].name
+
+    def in_hardware(self, size: tuple[int, int], works: Works = encodes) -> "Encoding":
+        """Give the same in graphics hardware that works here for (width, height), if there is."""
+        encoder = _ENCODERS[self.codec]
+        crf = encoder.crf if self.crf is None else self.crf
+        even = size[0] + size[0] % 2, size[1] + size[1] % 2
+        name = hardware_encoder(self.codec, round(crf * WORST / encoder.worst), even, works)
+        return replace(self, hardware=name)
 
 
 @dataclass(frozen=True)
@@ -118,7 +144,7 @@ class Track:
 def even_size(encoding: Encoding, size: tuple[int, int]) -> tuple[int, int]:
     """Enlarge an odd side by one where the codec knows only even ones."""
     width, height = size
-    even = _ENCODERS[encoding.codec].even
+    even = _ENCODERS[encoding.codec].even or encoding.hardware
     return (width + width % 2, height + height % 2) if even else size
 
 
@@ -130,8 +156,14 @@ class SegmentWriter:
         self._stream = _stream(container, track, encoding)
         self._size = self._stream.width, self._stream.height
 
-    def write(self, rgb: Uint8Array, pts: int, duration: int) -> None:
-        """Encode a frame, (H, W, 3), to be shown at `pts` for `duration`, in the time base."""
+    def write(self, rgb: PhotoArray, pts: int, duration: int) -> None:
+        """Encode a frame, to be shown at `pts` for `duration`, in the time base.
+
+        Args:
+            rgb: (H, W, 3) of 8 bits, or of 16 where 10 are written.
+            pts: its timestamp.
+            duration: until the next.
+        """
         width, height = self._size
         missing = height - rgb.shape[0], width - rgb.shape[1]
         if any(missing):
@@ -162,12 +194,12 @@ def writing_segment(path: Path, track: Track, encoding: Encoding) -> Iterator[Se
 
 def _stream(container: OutputContainer, track: Track, encoding: Encoding) -> VideoStream:
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 would tell its settings, and listens to this
-    encoder = _ENCODERS[encoding.codec]
-    stream = container.add_stream(encoder.name, track.rate, options=encoding.options())
+    stream = container.add_stream(encoding.encoder, track.rate, options=encoding.options())
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
     context.width, context.height = even_size(encoding, track.size)
-    context.pix_fmt = "yuv420p"
+    software = TEN_BITS if encoding.bits == 10 else "yuv420p"
+    context.pix_fmt = PIXELS if encoding.hardware else software
     context.time_base = stream.time_base = track.time_base
     context.sample_aspect_ratio = track.aspect
     colours = track.colours

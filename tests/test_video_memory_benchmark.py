@@ -1,0 +1,25 @@
+"""The benchmark runs and prints what it found; how much that is depends on the machine."""
+
+import pytest
+
+from test_benchmarks import cells, run
+
+pytest.importorskip("resource")
+
+
+@pytest.mark.slow
+def test_two_films_are_compared():
+    arguments = "--size 96x64 --seconds 1 --times 2 --rate 4 --resolution 64"
+    done = run("video_memory.py", arguments)
+    assert done.returncode == 0, done.stderr
+    assert "96x64, 4 frames a second, storybook-lite at 64" in done.stdout
+    short, long = (cells(done.stdout, f"{seconds:6} s of film")[0] for seconds in (1, 2))
+    assert min(short, long) > 50
+    assert cells(done.stdout, "at most")[0] == max(short, long)
+    assert cells(done.stdout, "long / short:")[0] == pytest.approx(long / short, abs=0.02)
+
+
+def test_nothing_is_made_of_nothing():
+    done = run("video_memory.py", "--seconds 0")
+    assert done.returncode == 2
+    assert "at least 1" in done.stderr
