@@ -170,7 +170,7 @@ def cartoonize_video(
         names = ", ".join(container.codecs)
         raise UsageError(f"{target.suffix} cannot hold {codec}, only {names}")
     encoding = Encoding(codec, crf, encoder_preset)
-    drawing = _drawing(source, style, look, (start, end), max_height, jobs, stabilize)
+    drawing = drawing_of(source, style, look, (start, end), max_height, jobs, stabilize)
     steadied = "own" if callable(stabilize) else stabilize or "off"
     settings = (start, end, compare, asdict(encoding), max_height, steadied)
     job = _job(drawing, settings) if resume else None
@@ -216,7 +216,7 @@ def cartoon_frames(
         VideoError, UsageError, StyleError, MissingExtraError: as in `cartoonize_video`, with the
             first frame.
     """
-    drawing = _drawing(Path(source), style, look, (start, end), max_height, jobs, stabilize)
+    drawing = drawing_of(Path(source), style, look, (start, end), max_height, jobs, stabilize)
     for frame, cartoon in drawing.frames():
         yield CartoonFrame(frame.pts * drawing.video.time_base, frame.photo, cartoon)
 
@@ -257,7 +257,7 @@ def film_look(style: Style, look: Look) -> Look:
     return {**look, "resolution": min(RESOLUTION, style.card.working_resolution)}
 
 
-def _drawing(
+def drawing_of(
     source: Path,
     style: str | Path | pictures.Style | Style,
     look: Look,
@@ -266,6 +266,7 @@ def _drawing(
     jobs: int | None,
     stabilize: Stabilize | Steady | None,
 ) -> Drawing:
+    """Prepare to draw a film; the arguments and errors are those of `cartoonize_video`."""
     wanted = part_of(*part)
     if max_height is not None and max_height < 2:
         raise UsageError(f"max_height must be at least 2, got {max_height}")

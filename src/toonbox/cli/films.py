@@ -166,7 +166,7 @@ def cartoonize_films(
     from toonbox.batch import Outcome
     from toonbox.film import cartoonize_video
 
-    filming = {**filming, "stabilize": filming["stabilize"] or _usual_stabilization()}
+    filming = {**filming, "stabilize": filming["stabilize"] or usual_stabilization()}
     for task in tasks:
         if stop():
             return
@@ -195,7 +195,7 @@ def cartoonize_films(
             yield Outcome(task.source, task.target, status, seconds, size, error)
 
 
-def _usual_stabilization() -> Literal["off", "on"]:
+def usual_stabilization() -> Literal["off", "on"]:
     """Choose "on" where that can be, and say otherwise why not."""
     from toonbox.steadying import INSTALL, can_steady
 
