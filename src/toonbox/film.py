@@ -23,7 +23,8 @@ from toonbox.engine.style import DEFAULT_STYLE
 from toonbox.engine.stylize import Look, Style, load_style
 from toonbox.errors import OutputError, UsageError, VideoError
 from toonbox.files import replacing
-from toonbox.media.containers import container_of
+from toonbox.media.containers import GIF, container_of
+from toonbox.media.gif_film import write_gif
 from toonbox.media.joining import join
 from toonbox.media.metadata import Keep
 from toonbox.media.video import is_hdr, read_frames, read_video
@@ -130,8 +131,9 @@ def cartoonize_video(
     """Turn a film into a cartoon with the same times and the same sound.
 
     Args:
-        source: the film.
-        target: .mp4, .m4v, .mkv or .webm. Missing folders are made; nobody ever sees half of it.
+        source: the film; a GIF is one too.
+        target: .mp4, .m4v, .mkv, .webm or .gif. Missing folders are made; nobody ever sees half
+            of it.
         style: a style's name, its folder, or what `load_style` returned.
         start: seconds after the beginning; what is before is left out.
         end: seconds after the beginning; what is later is left out.
@@ -169,6 +171,8 @@ def cartoonize_video(
     if codec not in container.codecs:
         names = ", ".join(container.codecs)
         raise UsageError(f"{target.suffix} cannot hold {codec}, only {names}")
+    if container is GIF and (crf is not None or encoder_preset is not None):
+        raise UsageError("a GIF has neither crf nor encoder preset")
     encoding = Encoding(codec, crf, encoder_preset)
     drawing = drawing_of(source, style, look, (start, end), max_height, jobs, stabilize)
     steadied = "own" if callable(stabilize) else stabilize or "off"
@@ -181,14 +185,17 @@ def cartoonize_video(
             if written:
                 span = segments.span(moved=bool(start), cut=end is not None or not complete)
                 with replacing(target) as temporary:
-                    join(
-                        temporary,
-                        container,
-                        segments.paths,
-                        drawing.video,
-                        span=span,
-                        keep=metadata,
-                    )
+                    if container is GIF:
+                        write_gif(temporary, segments.paths, drawing.video, segments.times[-1].end)
+                    else:
+                        join(
+                            temporary,
+                            container,
+                            segments.paths,
+                            drawing.video,
+                            span=span,
+                            keep=metadata,
+                        )
                 segments.discard()
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
@@ -245,7 +252,8 @@ def frame_at(
         if begins >= wanted:
             break
     else:
-        if shown is None or (video.seconds is not None and wanted > video.seconds):
+        end = (shown.pts + shown.duration - video.start) * video.time_base if shown else 0
+        if shown is None or (video.seconds is not None and wanted > max(video.seconds, end)):
             raise VideoError(f"{source}: has no frame at {seconds:g} seconds")
     return shown.photo, video.aspect
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from toonbox.media.containers import container_of
+from toonbox.errors import UsageError
+from toonbox.media.containers import GIF, container_of
 from toonbox.media.video import Frame
 from toonbox.media.video_encoding import Encoding, SegmentWriter, Track, writing_segment
 from toonbox.picture import writing
@@ -30,6 +31,8 @@ class Recording:
             UsageError: a file that cannot be written.
         """
         self._container = container_of(target)
+        if self._container is GIF:  # its palette is known only when all is there
+            raise UsageError(f"{target}: a recording is .mp4, .m4v, .mkv or .webm")
         self._target, self._track = target, track
         self._stack = ExitStack()
         self._writer: SegmentWriter | None = None

@@ -65,6 +65,7 @@ def test_the_same_as_a_film(camera, toonbox, here):
         (["--no-window"], 2, "--no-window leaves nothing to do"),
         (["--source", "clip.mp4", "--camera", "0"], 2, "--source takes the place of --camera"),
         (["--source", "clip.mp4", "--sink", "a.avi", "--no-window"], 2, "cannot write"),
+        (["--source", "clip.mp4", "--sink", "a.gif", "--no-window"], 2, "a recording is .mp4"),
         (["--sink", "a.mp4", "--no-window", "--snapshots", "."], 2, "--snapshots is for"),
         (["--camera", "-1"], 2, "--camera"),
         (["--source", "none.mp4", "--sink", "a.mp4", "--no-window"], 1, "no such file"),
