@@ -23,7 +23,8 @@ from toonbox.engine.style import DEFAULT_STYLE
 from toonbox.engine.stylize import Look, Style, load_style
 from toonbox.errors import OutputError, UsageError, VideoError
 from toonbox.files import replacing
-from toonbox.media.containers import container_of
+from toonbox.media.containers import GIF, container_of
+from toonbox.media.gif_film import write_gif
 from toonbox.media.hardware import Hardware
 from toonbox.media.joining import join
 from toonbox.media.metadata import Keep
@@ -135,9 +136,9 @@ def cartoonize_video(
     """Turn a film into a cartoon with the same times and the same sound.
 
     Args:
-        source: the film.
-        target: .mp4, .m4v, .mov, .mkv or .webm. Missing folders are made; nobody ever sees half
-            of it.
+        source: the film; a GIF is one too.
+        target: .mp4, .m4v, .mov, .mkv, .webm or .gif. Missing folders are made; nobody ever sees
+            half of it.
         style: a style's name, its folder, or what `load_style` returned.
         start: seconds after the beginning; what is before is left out.
         end: seconds after the beginning; what is later is left out.
@@ -179,9 +180,11 @@ def cartoonize_video(
     if codec not in container.codecs:
         names = ", ".join(container.codecs)
         raise UsageError(f"{target.suffix} cannot hold {codec}, only {names}")
+    if container is GIF and (crf is not None or encoder_preset is not None):
+        raise UsageError("a GIF has neither crf nor encoder preset")
     encoding = Encoding(codec, crf, encoder_preset, bits=8 if bits is None else bits)
     _check_hardware(hardware, encoder_preset, encoding.bits)
-    drawing = _drawing(
+    drawing = drawing_of(
         source, style, look, (start, end), max_height, jobs, stabilize, hardware == "auto",
         deep=encoding.bits > 8,
     )  # fmt: skip
@@ -199,14 +202,17 @@ def cartoonize_video(
             if written:
                 span = segments.span(moved=bool(start), cut=end is not None or not complete)
                 with replacing(target) as temporary:
-                    join(
-                        temporary,
-                        container,
-                        segments.paths,
-                        drawing.video,
-                        span=span,
-                        keep=metadata,
-                    )
+                    if container is GIF:
+                        write_gif(temporary, segments.paths, drawing.video, segments.times[-1].end)
+                    else:
+                        join(
+                            temporary,
+                            container,
+                            segments.paths,
+                            drawing.video,
+                            span=span,
+                            keep=metadata,
+                        )
                 segments.discard()
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror}") from error
@@ -234,7 +240,7 @@ def cartoon_frames(
         VideoError, UsageError, StyleError, MissingExtraError: as in `cartoonize_video`, with the
             first frame.
     """
-    drawing = _drawing(Path(source), style, look, (start, end), max_height, jobs, stabilize)
+    drawing = drawing_of(Path(source), style, look, (start, end), max_height, jobs, stabilize)
     for frame, cartoon in drawing.frames():
         yield CartoonFrame(frame.pts * drawing.video.time_base, frame.photo, cartoon)
 
@@ -263,7 +269,8 @@ def frame_at(
         if begins >= wanted:
             break
     else:
-        if shown is None or (video.seconds is not None and wanted > video.seconds):
+        end = (shown.pts + shown.duration - video.start) * video.time_base if shown else 0
+        if shown is None or (video.seconds is not None and wanted > max(video.seconds, end)):
             raise VideoError(f"{source}: has no frame at {seconds:g} seconds")
     return shown.photo, video.aspect
 
@@ -284,7 +291,7 @@ def _check_hardware(hardware: Hardware | None, encoder_preset: str | None, bits:
         raise UsageError("--bits 10 is for software encoders, without --hardware auto")
 
 
-def _drawing(
+def drawing_of(
     source: Path,
     style: str | Path | pictures.Style | Style,
     look: Look,
@@ -295,6 +302,7 @@ def _drawing(
     hardware: bool = False,
     deep: bool = False,
 ) -> Drawing:
+    """Prepare to draw a film; the arguments and errors are those of `cartoonize_video`."""
     wanted = part_of(*part)
     if max_height is not None and max_height < 2:
         raise UsageError(f"max_height must be at least 2, got {max_height}")

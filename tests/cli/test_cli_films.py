@@ -261,3 +261,67 @@ def test_ten_bits_and_hardware(toonbox, here):
     assert toonbox("a.mkv", "-o", "b.mkv", *both)[0] == 2
     code, _, errors = toonbox("a.mkv", "-o", "c.mov", "--hardware", "auto")
     assert (code, "a.mkv: decoded by" in errors) == (0, True)
+
+
+def animation(path, durations=(100, 10, 250)):
+    frames = [Image.new("RGBA", (16, 12), colour) for colour in ("red", "lime", "blue")]
+    for frame in frames:
+        frame.paste((0, 0, 0, 0), (0, 0, 8, 6))
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=durations, disposal=2, loop=4
+    )
+
+
+def frames_of(path):
+    with Image.open(path) as image:
+        return [image.seek(number) or image.info["duration"] for number in range(image.n_frames)]
+
+
+def test_videos_into_gif(toonbox, here):
+    Clip(sound=None).make(here / "clip.mp4")
+    assert toonbox("clip.mp4", "-o", "a.gif", "--start", "0.5") == (0, "clip.mp4 -> a.gif\n", "")
+    assert sum(frames_of("a.gif")) == 500
+    assert toonbox("clip.mp4", "--format", "gif")[1] == "clip.mp4 -> clip.toon.gif\n"
+    assert sum(frames_of("clip.toon.gif")) == 1000
+    code, _, errors = toonbox("clip.mp4", "-o", "b.gif", "--crf", "20")
+    assert (code, "neither crf" in errors) == (2, True)
+
+
+def test_gif_into_videos(toonbox, here):
+    animation(here / "a.gif")
+    code, output, errors = toonbox("a.gif", "-o", "a.mp4", "--compare", "side")
+    assert (code, output) == (0, "a.gif -> a.mp4\n")
+    assert "what is transparent becomes white" in errors
+    assert [float(at) for at, _ in times("a.mp4")] == pytest.approx([0, 0.1, 0.2])
+    assert toonbox("a.gif", "--format", "webm")[1] == "a.gif -> a.toon.webm\n"
+    (here / "album").mkdir()
+    animation(here / "album" / "b.gif")
+    told = toonbox("album", "--format", "mkv", "-o", "out")
+    assert told[1] == "album/b.gif -> out/b.gif.toon.mkv\n"
+    assert toonbox("a.gif", "--preview", "0.15")[1] == "a.gif -> a.toon.png\n"
+    code, _, errors = toonbox("a.gif", "-o", "b.mp4", "--quality", "80")
+    assert (code, "--quality is for pictures" in errors) == (2, True)
+
+
+def test_gif_into_gif(toonbox, here):
+    """As it was, unless something is asked for that only films know."""
+    animation(here / "a.gif")
+    assert toonbox("a.gif", "--stabilize", "on", "-o", "film.gif")[0] == 0
+    assert frames_of("film.gif") == [100, 100, 250]
+    assert toonbox("a.gif", "--start", "0.1", "-o", "part.gif")[0] == 0
+    assert frames_of("part.gif") == [100, 250]
+    code, _, errors = toonbox("a.gif", "-o", "b.gif", "--crf", "20")
+    assert (code, "--crf is for videos" in errors) == (2, True)
+    assert toonbox("a.gif")[0] == 0
+    with Image.open("a.toon.gif") as image:
+        assert (image.info["loop"], image.info.get("transparency") is not None) == (4, True)
+    assert frames_of("a.toon.gif") == [100, 10, 250]
+
+
+def test_gif_of_a_folder_stay_what_they_are(toonbox, here):
+    (here / "album").mkdir()
+    animation(here / "album" / "a.gif")
+    Clip(sound=None).make(here / "album" / "clip.mp4")
+    assert toonbox("album", "-o", "out", "--start", "0.5")[0] == 0
+    assert frames_of("out/a.toon.gif") == [100, 10, 250]
+    assert len(times("out/clip.toon.mp4")) == 12

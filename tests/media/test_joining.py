@@ -1,9 +1,19 @@
 import itertools
+from fractions import Fraction
 
 import pytest
 
+from toonbox.media.frame_colours import FrameColours
 from toonbox.media.joining import decoding_times
+from toonbox.media.video_encoding import (
+    Encoding,
+    SegmentTimes,
+    Track,
+    segment_times,
+    writing_segment,
+)
 from toonbox.media.video_metadata import kept_metadata
+from video_files import motion
 
 
 @pytest.mark.parametrize(
@@ -50,3 +60,17 @@ TOLD = {
 )
 def test_metadata(keep, kept):
     assert list(kept_metadata(TOLD, keep)) == kept
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1", "gif"])
+@pytest.mark.parametrize("late", [0, 7])
+def test_a_segment_ends_when_its_last_frame_does(tmp_path, codec, late):
+    """However frames are sorted for decoding, and whatever the encoder says."""
+    track = Track((64, 48), Fraction(1, 100), None, Fraction(1), FrameColours(1, 1, 1, 1))
+    shown = [(0, 10), (10, 10), (20, 10), (30, 7), (37, 25)]
+    with writing_segment(tmp_path / "a.mp4", track, Encoding(codec)) as writer:
+        for rgb, (pts, duration) in zip(motion(5), shown, strict=True):
+            writer.write(rgb, pts + late, duration)
+    told = segment_times(tmp_path / "a.mp4")
+    first, last, end = (Fraction(at + late, 100) for at in (0, 37, 62))
+    assert told == SegmentTimes(5, first, last, end)

@@ -26,6 +26,7 @@ from toonbox.cli.films import (
     cartoonize_films,
     cartoonize_preview,
     check_options,
+    goes_as_film,
     parse_time,
 )
 from toonbox.cli.outcomes import Outcomes, interruptible, summed_up
@@ -62,7 +63,7 @@ from toonbox.cli.targets import Plan
 from toonbox.errors import UsageError
 
 if TYPE_CHECKING:
-    from toonbox.batch import Outcome
+    from toonbox.batch import Outcome, Task
     from toonbox.engine.stylize import Look
     from toonbox.film import Filming
     from toonbox.picture import Saving
@@ -142,7 +143,6 @@ def cartoonize(
     """
     from toonbox.batch import cartoonize_files
     from toonbox.engine.stylize import load_style
-    from toonbox.media.containers import is_video
 
     look: Look = {
         "strength": strength,
@@ -201,9 +201,11 @@ def cartoonize(
     several = len(photos) > 1 or photos[0].is_dir()
     plan = Plan(output, force, include or [], exclude or [], format, videos=True)
     plan.add_all(photos, several)
-    check_options([*plan.tasks, *plan.settled], filming, saving)
-    films = [task for task in plan.tasks if is_video(task.source)]
-    pictures = [task for task in plan.tasks if not is_video(task.source)]
+    tasks: list[Task | Outcome] = [*plan.tasks, *plan.settled]
+    as_films = [task for task in tasks if goes_as_film(task, photos, filming)]
+    check_options(tasks, as_films, filming, saving)
+    films = [task for task in plan.tasks if task in as_films]
+    pictures = [task for task in plan.tasks if task not in as_films]
     if on_ray and films:
         raise UsageError(f"{films[0].source}: videos are for this machine, without --engine ray")
     work: Callable[..., Iterator[Outcome]] | None = None

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from toonbox.picture import Saving
 
 PANEL = "Options for videos"
+_SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF can be asked for too
 
 
 class Codec(StrEnum):
@@ -141,23 +142,44 @@ def parse_time(text: str | None, option: str) -> float | None:
     return float(sum(n * 60**place for place, n in enumerate(reversed(numbers))))
 
 
-def check_options(tasks: "Sequence[Task | Outcome]", filming: "Filming", saving: "Saving") -> None:
+def goes_as_film(task: "Task | Outcome", named: Collection[Path], filming: "Filming") -> bool:
+    """Tell whether something is drawn as a film is: a video, or a GIF that should be like one.
+
+    Args:
+        task: what there is to do, or was done before.
+        named: what was named on its own. A GIF among these goes as a film if what only films know
+            is asked of it; those of folders stay the animations that they are.
+        filming: the options for videos.
+    """
+    from toonbox.media.containers import becomes_film, can_be_film, is_video
+
+    source = task.source
+    if is_video(source) or (task.target is not None and becomes_film(source, task.target)):
+        return True
+    asked = any(filming.get(name) not in (None, "off") for name in _SHAPING)
+    return asked and can_be_film(source) and source in named
+
+
+def check_options(
+    tasks: "Sequence[Task | Outcome]",
+    films: "Sequence[Task | Outcome]",
+    filming: "Filming",
+    saving: "Saving",
+) -> None:
     """Refuse options that nothing listens to.
 
     Args:
         tasks: what there is to do, or was done before.
+        films: those of them that go as films.
         filming: the options for videos.
         saving: those for pictures; both may be told a format and what metadata to keep.
     Raises:
         UsageError: names the first.
     """
-    from toonbox.media.containers import is_video
-
-    films = [is_video(task.source) for task in tasks]
     shared = ("format", "metadata", "jobs")
     for options, kind, there in (
-        (filming, "videos", any(films)),
-        (saving, "pictures", not all(films)),
+        (filming, "videos", bool(films)),
+        (saving, "pictures", len(films) < len(tasks)),
     ):
         given = [name for name, value in options.items() if value not in (None, False)]
         for name in given:
@@ -181,7 +203,7 @@ def cartoonize_films(
     from toonbox.batch import Outcome
     from toonbox.film import cartoonize_video
 
-    filming = {**filming, "stabilize": filming["stabilize"] or _usual_stabilization(filming)}
+    filming = {**filming, "stabilize": filming["stabilize"] or _usual_for(filming)}
     for task in tasks:
         if stop():
             return
@@ -210,13 +232,17 @@ def cartoonize_films(
             yield Outcome(task.source, task.target, status, seconds, size, error)
 
 
-def _usual_stabilization(filming: "Filming") -> Literal["off", "on"]:
-    """Choose "on" where that can be, and say otherwise why not."""
-    from toonbox.steadying import INSTALL, can_steady
-
+def _usual_for(filming: "Filming") -> Literal["off", "on"]:
     if filming.get("bits") == 10:
         typer.echo("toonbox: cartoons of 10 bits are not made steady", err=True)
         return "off"
+    return usual_stabilization()
+
+
+def usual_stabilization() -> Literal["off", "on"]:
+    """Choose "on" where that can be, and say otherwise why not."""
+    from toonbox.steadying import INSTALL, can_steady
+
     if can_steady():
         return "on"
     typer.echo(
@@ -248,12 +274,12 @@ def cartoonize_preview(
     from toonbox.cli.targets import is_folder
     from toonbox.drawing import composed
     from toonbox.film import film_look, frame_at
-    from toonbox.media.containers import is_video
+    from toonbox.media.containers import can_be_film
     from toonbox.media.folder import cartoon_name
     from toonbox.picture import refuse_existing, write_file
 
     film = films[0]
-    if len(films) > 1 or not is_video(film):
+    if len(films) > 1 or not can_be_film(film):
         raise UsageError("--preview takes one video")
     seconds = parse_time(moment, "--preview") or 0.0
     name = cartoon_name(film.with_suffix(".png"))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from toonbox.cli.camera import camera
 from toonbox.cli.cartoonize import cartoonize
 from toonbox.cli.compare import compare
 from toonbox.cli.evaluate import evaluate
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.command(cls=VideoOptionsApart)(cartoonize)
 app.command()(watch)
+app.command()(camera)
 app.add_typer(styles, name="styles")
 app.command()(compare)
 app.command()(train)
@@ -81,6 +83,7 @@ def toonbox(
       toonbox --strength 0.6 photo.jpg     closer to the photo
       toonbox cartoonize --help            every option for photos
       toonbox watch in/ -o out/            pictures as they arrive
+      toonbox camera                       yourself, live
       toonbox styles                       what styles there are
 
     A photo that is named like a command is given as ./styles.

@@ -98,7 +98,7 @@ Format = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="jpeg, png, webp, avif, tiff, bmp, gif or ppm; mp4, mov, mkv or webm for videos. "
+        help="jpeg, png, webp, avif, tiff, bmp, gif or ppm; mp4, mov, mkv, webm or gif for videos. "
         "Default: as the photo or video.",
     ),
 ]

@@ -112,7 +112,7 @@ def choose_target(
             be written or is not the one that is wanted.
         UsageError: there is no such format.
     """
-    from toonbox.media.containers import CONTAINERS, is_video
+    from toonbox.media.containers import CONTAINERS, becomes_film, is_video
     from toonbox.media.folder import cartoon_name
     from toonbox.media.formats import SUFFIXES, format_named
 
@@ -124,13 +124,15 @@ def choose_target(
     if several:
         _check_folder(output)
         return path / cartoon_name(photo, format)
-    known = CONTAINERS if is_video(photo) else SUFFIXES
+    known = [*CONTAINERS] if is_video(photo) else [*SUFFIXES]
+    if becomes_film(photo, path):
+        known += CONTAINERS
     if (path.suffix or is_video(photo)) and path.suffix.lower() not in known:
         raise typer.BadParameter(
             f"cannot write {path.suffix or path.name}, only {' '.join(known)}.",
             param_hint="'--output'",
         )
-    if is_video(photo):
+    if is_video(photo) or becomes_film(photo, path):
         return path
     if format and path.suffix and SUFFIXES[path.suffix.lower()] != format_named(format):
         raise typer.BadParameter(f"{output} is not called like {format}.", param_hint="'--format'")

@@ -27,16 +27,19 @@ class Container:
 
 
 _CODECS = ("h264", "hevc", "vp9", "av1")
+GIF = Container("gif", "gif", ("gif",))  # made of the segments of a film, see `gif_film`
 CONTAINERS = {
     ".mp4": Container("mp4", "h264", _CODECS),
     ".m4v": Container("mp4", "h264", _CODECS),
     ".mov": Container("mov", "h264", ("h264", "hevc")),
     ".mkv": Container("matroska", "h264", _CODECS),
     ".webm": Container("webm", "vp9", ("vp9", "av1")),
+    ".gif": GIF,
 }
 # Other containers than these become MP4.
 _READ_ONLY = (".avi", ".3gp", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg")
-VIDEO_SUFFIXES = frozenset({*CONTAINERS, *_READ_ONLY})
+# A GIF is a picture, unless it is asked to be a film.
+VIDEO_SUFFIXES = frozenset({*CONTAINERS, *_READ_ONLY} - {".gif"})
 
 
 def is_video(path: Path) -> bool:
@@ -44,12 +47,23 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
+def can_be_film(path: Path) -> bool:
+    """Tell by the name alone whether a file is a video, or can be read as one: a GIF."""
+    return is_video(path) or path.suffix.lower() == ".gif"
+
+
+def becomes_film(source: Path, target: Path) -> bool:
+    """Tell by the names alone whether a video is made of a GIF."""
+    return source.suffix.lower() == ".gif" and is_video(target)
+
+
 def video_suffix(suffix: str, format: str | None = None) -> str:
     """Choose the suffix for the cartoon of a video.
 
     Args:
         suffix: the video's; what is not written becomes MP4.
-        format: mp4, mov, mkv or webm; the name of a format of pictures says nothing about videos.
+        format: mp4, mov, mkv, webm or gif; the name of a format of pictures says nothing about
+            videos.
     """
     wanted = f".{format.lower().removeprefix('.')}" if format else suffix.lower()
     if wanted in CONTAINERS and wanted != suffix.lower():

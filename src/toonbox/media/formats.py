@@ -70,7 +70,8 @@ def toon_suffix(suffix: str, format: str | None = None) -> str:
     Raises:
         UsageError: there is no such format.
     """
-    if suffix.lower() in VIDEO_SUFFIXES:
+    wanted = f".{format.lower().removeprefix('.')}" if format else ""
+    if suffix.lower() in VIDEO_SUFFIXES or (suffix.lower() == ".gif" and wanted in VIDEO_SUFFIXES):
         return video_suffix(suffix, format)
     if format is not None and SUFFIXES.get(suffix.lower()) != format_named(format):
         return suffix_of(format_named(format))

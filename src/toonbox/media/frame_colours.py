@@ -76,6 +76,11 @@ def colours_of(frame: VideoFrame) -> FrameColours:
     )
 
 
+def is_transparent(frame: VideoFrame) -> bool:
+    """Tell whether a frame of a GIF lets something through; FFmpeg makes that white."""
+    return frame.format.name == "bgra" and bool(frame.to_ndarray()[..., 3].min() < 255)
+
+
 def to_rgb(
     frame: VideoFrame, size: tuple[int, int], colours: FrameColours, *, deep: bool = False
 ) -> PhotoArray:

@@ -4,6 +4,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from av.stream import Stream
 from toonbox.media.containers import Container
 from toonbox.media.side_streams import SideStream, add_side_streams
 from toonbox.media.video import Video, opened
+from toonbox.media.video_encoding import segment_times
 from toonbox.media.video_metadata import kept_metadata
 from toonbox.media.video_output import output, put
 
@@ -107,7 +109,11 @@ def _pictures(segments: Sequence[Path], target: Stream, start: Fraction) -> Iter
     """Give the packets of all segments, with decoding times as if they were one."""
     shown = [packet.pts or 0 for packet in _packets(segments)]
     decoded = iter(decoding_times(shown))
+    ordered, end = sorted(shown), segment_times(segments[-1]).end
+    ends = dict(pairwise(ordered))
     for packet in _packets(segments):
+        at = packet.pts or 0
+        packet.duration = ends.get(at, round(end / packet.time_base)) - at
         packet.dts = next(decoded)
         _move(packet, start)
         packet.stream = target

@@ -17,7 +17,7 @@ from av.video.stream import VideoStream
 
 from toonbox.errors import VideoError
 from toonbox.media.deinterlacing import Deinterlacer
-from toonbox.media.frame_colours import HDR, FrameColours, colours_of, to_rgb
+from toonbox.media.frame_colours import HDR, FrameColours, colours_of, is_transparent, to_rgb
 from toonbox.media.hardware import hardware_devices
 from toonbox.media.orientation import Orientation, orientation_of
 from toonbox.pixels import PhotoArray
@@ -27,8 +27,9 @@ _logger = logging.getLogger(__name__)
 # Neither playlists nor addresses: a file must not make us open others.
 _READING = {
     "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,gif",
 }
+_GIF_SHORTEST, _GIF_USUAL = 2, 10  # hundredths of a second: less than the one becomes the other
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,7 @@ def read_frames(
             continue
         problems.frames += 1
         problems.corrupt += frame.is_corrupt
+        problems.note_transparency(frame)
         problems.other_sizes += (frame.width, frame.height) != video.coded_size
         small = upright(frame, reduced) if reduced else None
         yield Frame(upright(frame, size), pts, frame.duration or 0, small)
@@ -231,7 +233,14 @@ class _Problems:
     out_of_order: int = 0
     other_sizes: int = 0
     corrupt: int = 0
+    transparent: bool = False
     packets: _Packets = field(default_factory=_Packets)
+
+    def note_transparency(self, frame: VideoFrame) -> None:
+        """Say once that a film will not be transparent."""
+        if not self.transparent and is_transparent(frame):
+            self.transparent = True
+            _logger.warning("%s: what is transparent becomes white", self.video.path)
 
     def report(self, whole: bool) -> None:
         """Say it, and what is missing if all was read."""
@@ -259,7 +268,7 @@ def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterat
         with opened(video.path, video.device) as container:
             stream = container.streams[video.index]
             assert isinstance(stream, VideoStream)
-            if sought and _without_times(container):
+            if sought and (_without_times(container) or _is_gif(container)):
                 continue
             if sought:
                 try:
@@ -283,6 +292,7 @@ def _decode(
     stream.thread_type = "AUTO"
     deinterlacer = Deinterlacer(stream)
     waiting: deque[int | None] | None = deque() if _without_times(container) else None
+    later = 0 if _is_gif(container) else None
     packets = container.demux(stream)
     while True:
         try:
@@ -303,6 +313,8 @@ def _decode(
         for frame in frames:
             if waiting:  # frames come in the order they are shown: the first has the first time
                 frame.pts = waiting.popleft()
+            if later is not None:
+                later = _as_browsers_show(frame, later)
             yield from deinterlacer.whole(frame)
         if packet.size == 0:  # the last one
             yield from deinterlacer.rest()
@@ -311,6 +323,24 @@ def _decode(
 def _without_times(container: InputContainer) -> bool:
     """Tell whether a file says only in which order frames are decoded; FFmpeg guesses wrong."""
     return container.format.name == "avi"
+
+
+def _is_gif(container: InputContainer) -> bool:
+    return container.format.name == "gif"
+
+
+def _as_browsers_show(frame: VideoFrame, later: int) -> int:
+    """Move a frame of a GIF; tell by how much the next is to be moved, in hundredths of a second.
+
+    Browsers take too short a time for none, and show such frames for a tenth of a second. FFmpeg
+    does so where the time is 0.
+    """
+    frame.pts = (frame.pts or 0) + later
+    if frame.duration >= _GIF_SHORTEST:
+        return later
+    longer = _GIF_USUAL - frame.duration
+    frame.duration = _GIF_USUAL
+    return later + longer
 
 
 def _is_before(frame: VideoFrame, after: int | None) -> bool:

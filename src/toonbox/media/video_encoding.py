@@ -1,16 +1,19 @@
 """Frames into packets: the pictures of a film alone, written as one segment of it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.codec.context import Flags
 from av.container import OutputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from toonbox.errors import OutputError, UsageError
@@ -33,6 +36,7 @@ class _Encoder:
         presets: what it can be.
         even: whether both sides must be even.
         options: what else it is told.
+        format: FFmpeg's name of the pixels it is given.
     """
 
     name: str
@@ -43,6 +47,7 @@ class _Encoder:
     presets: tuple[str, ...]
     even: bool
     options: dict[str, str]
+    format: str = "yuv420p"
 
 
 _X264_PRESETS = (
@@ -62,15 +67,19 @@ _ENCODERS = {
     "av1": _Encoder(
         "libsvtav1", 32, 63, "8", "preset", tuple(map(str, range(14))), True, {},
     ),
+    # Lossless, until the palette is known.
+    "gif": _Encoder("libx264rgb", 0, 0, "ultrafast", "preset", ("ultrafast",), False, {}, "rgb24"),
 }  # fmt: skip
 _DEEP = ("hevc", "av1")
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How pictures are encoded: h264, hevc, vp9 or av1; None is what is usual for the codec.
+    """How pictures are encoded: h264, hevc, vp9, av1 or, for a GIF to be made of them, gif.
 
     Attributes:
+        codec: one of these.
+        crf, preset: None is what is usual for the codec.
         hardware: FFmpeg's name of the encoder, if it is one of graphics hardware.
         bits: 8, or 10 for hevc and av1: few players know h264 of 10, and PyAV's libvpx makes none.
 
@@ -155,6 +164,8 @@ class SegmentWriter:
         self._container, self._track = container, track
         self._stream = _stream(container, track, encoding)
         self._size = self._stream.width, self._stream.height
+        self._last: Packet[Any] | None = None
+        self._end = 0
 
     def write(self, rgb: PhotoArray, pts: int, duration: int) -> None:
         """Encode a frame, to be shown at `pts` for `duration`, in the time base.
@@ -168,25 +179,45 @@ class SegmentWriter:
         missing = height - rgb.shape[0], width - rgb.shape[1]
         if any(missing):
             rgb = np.pad(rgb, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        frame = from_rgb(rgb, self._track.colours)
+        if self._stream.pix_fmt == "rgb24":
+            frame = VideoFrame.from_ndarray(rgb, "rgb24")
+        else:
+            frame = from_rgb(rgb, self._track.colours)
         frame.pts, frame.duration, frame.time_base = pts, duration, self._track.time_base
-        put(self._container, self._stream.encode_lazy(frame))
+        self._end = pts + duration
+        put(self._container, self._but_the_last(self._stream.encode_lazy(frame)))
 
     def finish(self) -> None:
         """Encode what is still waiting."""
-        put(self._container, self._stream.encode_lazy())
+        put(self._container, self._but_the_last(self._stream.encode_lazy()))
+        if self._last is not None:
+            # In MP4 nothing lasts longer than this, and not every encoder tells how long it does.
+            self._last.duration = self._end - (self._last.pts or 0)
+            put(self._container, [self._last])
+
+    def _but_the_last(self, packets: "Iterable[Packet[Any]]") -> Iterator["Packet[Any]"]:
+        for packet in packets:
+            if self._last is not None:
+                yield self._last
+            self._last = packet
 
 
 @contextmanager
-def writing_segment(path: Path, track: Track, encoding: Encoding) -> Iterator[SegmentWriter]:
-    """Write pictures to an MP4 file, which is complete when the block has ended without an error.
+def writing_segment(
+    path: Path, track: Track, encoding: Encoding, muxer: str = "mp4"
+) -> Iterator[SegmentWriter]:
+    """Write pictures to a file, which is complete when the block has ended without an error.
 
+    Args:
+        path: the file.
+        track, encoding: what it holds.
+        muxer: FFmpeg's name of the kind of file.
     Raises:
         OutputError: it cannot be written.
     """
     # Where a film does not begin at 0, the beginning is told in this unit.
-    options = {"movie_timescale": str(track.time_base.denominator)}
-    with output(path, "mp4", options) as container:
+    options = {"movie_timescale": str(track.time_base.denominator)} if muxer == "mp4" else {}
+    with output(path, muxer, options) as container:
         writer = SegmentWriter(container, track, encoding)
         yield writer
         writer.finish()
@@ -198,13 +229,15 @@ def _stream(container: OutputContainer, track: Track, encoding: Encoding) -> Vid
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
     context.width, context.height = even_size(encoding, track.size)
-    software = TEN_BITS if encoding.bits == 10 else "yuv420p"
+    usual = _ENCODERS[encoding.codec].format
+    software = TEN_BITS if encoding.bits == 10 else usual
     context.pix_fmt = PIXELS if encoding.hardware else software
     context.time_base = stream.time_base = track.time_base
     context.sample_aspect_ratio = track.aspect
-    colours = track.colours
-    context.color_range, context.colorspace = colours.range, colours.matrix
-    context.color_primaries, context.color_trc = colours.primaries, colours.transfer
+    if usual != "rgb24":
+        colours = track.colours
+        context.color_range, context.colorspace = colours.range, colours.matrix
+        context.color_primaries, context.color_trc = colours.primaries, colours.transfer
     context.flags |= Flags.frame_duration
     return stream
 
@@ -234,14 +267,15 @@ def segment_times(path: Path) -> SegmentTimes:
     """
     try:
         with av.open(f"file:{path}") as segment:
-            unit = segment.streams.video[0].time_base or Fraction(1)
+            stream = segment.streams.video[0]
+            unit = stream.time_base or Fraction(1)
+            # What packets tell of VP9 is a guess.
+            end = ((stream.start_time or 0) + (stream.duration or 0)) * unit
             shown = sorted(
-                (packet.pts * unit, (packet.duration or 0) * unit)
-                for packet in segment.demux(video=0)
-                if packet.pts is not None
+                packet.pts * unit for packet in segment.demux(video=0) if packet.pts is not None
             )
     except (av.FFmpegError, IndexError) as error:
         raise OutputError(f"{path}: is damaged: {error}") from error
     if not shown:
         raise OutputError(f"{path}: is empty")
-    return SegmentTimes(len(shown), shown[0][0], shown[-1][0], sum(shown[-1], Fraction(0)))
+    return SegmentTimes(len(shown), shown[0], shown[-1], end)
