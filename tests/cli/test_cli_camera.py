@@ -9,7 +9,7 @@ import pytest
 
 from toonbox.cli.main import main
 from toonbox.errors import VideoError
-from toonbox.live import film_track
+from toonbox.live.show import film_track
 from toonbox.media.video import read_frames, read_video
 from video_files import Clip, needs_ffmpeg, pictures, probe, times
 
@@ -136,7 +136,7 @@ class Window:
 
 def test_a_camera_that_is_unplugged(camera, here, monkeypatch):
     Clip(pts=list(range(4)), sound=None).make(here / "clip.mp4")
-    monkeypatch.setattr("toonbox.camera.Camera", Camera)
+    monkeypatch.setattr("toonbox.live.camera.Camera", Camera)
     code, output, errors = camera("--sink", "a.mp4", "--no-window")
     assert (code, output) == (1, "camera 0 -> a.mp4\n")
     assert "gives no more pictures" in errors
@@ -145,7 +145,7 @@ def test_a_camera_that_is_unplugged(camera, here, monkeypatch):
 
 def test_a_film_in_a_window(camera, here, monkeypatch):
     Clip(pts=list(range(48)), sound=None).make(here / "clip.mp4")
-    monkeypatch.setattr("toonbox.window.Window", Window)
+    monkeypatch.setattr("toonbox.live.window.Window", Window)
     assert camera("--source", "clip.mp4", "--sink", "a.mp4")[0] == 0
     assert len(times("a.mp4")) == 2
     assert camera("--source", "clip.mp4") == (0, "", "")

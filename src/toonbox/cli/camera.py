@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from toonbox.engine.stylize import Look
-    from toonbox.live import Show
+    from toonbox.live.show import Show
 
 
 def camera(
@@ -88,7 +88,7 @@ def camera(
     _check(camera, source, sink, window, snapshots, force)
     from toonbox.engine.style import style_names
     from toonbox.engine.stylize import load_style
-    from toonbox.live import Artist, Show, Showing, record_film
+    from toonbox.live.show import Artist, Show, Showing, record_film
 
     look: Look = {
         "strength": strength,
@@ -135,7 +135,7 @@ def _check(
     if not window and snapshots is not None:
         raise UsageError("--snapshots is for the window, where s saves pictures")
     if window or source is None:
-        from toonbox.window import opencv
+        from toonbox.live.window import opencv
 
         opencv()  # now: see there
     if sink is not None:
@@ -157,12 +157,12 @@ def _play(
     stop: "Callable[[], bool]",
 ) -> None:
     """Open what is needed, show and record, and close it."""
-    from toonbox.camera import Camera
-    from toonbox.live import film_frames, film_track, play
+    from toonbox.live.camera import Camera
+    from toonbox.live.pace import Pace
+    from toonbox.live.recording import Recording
+    from toonbox.live.show import film_frames, film_track, play
+    from toonbox.live.window import Window
     from toonbox.media.video import read_video
-    from toonbox.pace import Pace
-    from toonbox.recording import Recording
-    from toonbox.window import Window
 
     with ExitStack() as stack:
         if source is not None:

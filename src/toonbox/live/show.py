@@ -18,13 +18,13 @@ from toonbox.drawing import Compare, Steady, composed
 from toonbox.engine.stylize import Look, Style
 from toonbox.errors import ToonboxError, VideoError
 from toonbox.film import drawing_of, film_look
+from toonbox.live.newest import Newest
+from toonbox.live.pace import Pace, paced
+from toonbox.live.recording import Recording
 from toonbox.media.video import Frame, Video, read_frames
 from toonbox.media.video_encoding import Track
-from toonbox.newest import Newest
-from toonbox.pace import Pace, paced
 from toonbox.picture import refuse_existing, write_file
 from toonbox.pixels import Uint8Array
-from toonbox.recording import Recording
 from toonbox.steadying import Stabilizer, Strength
 
 _logger = logging.getLogger(__name__)

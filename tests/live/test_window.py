@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from toonbox import camera
-from toonbox.camera import TIME_BASE, Camera
 from toonbox.errors import MissingExtraError, OutputError, VideoError
-from toonbox.window import Window, opencv
+from toonbox.live import camera
+from toonbox.live.camera import TIME_BASE, Camera
+from toonbox.live.window import Window, opencv
 
 
 class Cv2(SimpleNamespace):
@@ -162,10 +162,10 @@ def test_no_camera(use, monkeypatch, tmp_path):
 
 def test_opencv_comes_before_pyav():
     """With PyAV's libxcb, a window of OpenCV's would wait for ever."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     code = (
         "import sys\n"
-        "import toonbox.cli.main, toonbox.window\n"
+        "import toonbox.cli.main, toonbox.live.window\n"
         "assert 'av' not in sys.modules and 'cv2' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root / "src")

@@ -8,10 +8,10 @@ from fractions import Fraction
 from pathlib import Path
 
 from toonbox.errors import VideoError
+from toonbox.live.window import opencv
 from toonbox.media.frame_colours import FrameColours
 from toonbox.media.video import Frame, reduced_size
 from toonbox.media.video_encoding import Track
-from toonbox.window import opencv
 
 TIME_BASE = Fraction(1, 90_000)  # seconds: fine enough, and what MPEG counts in
 _BT709 = 1
