@@ -45,14 +45,19 @@ def test_stabilize(toonbox, here, monkeypatch):
         options = ("--stabilize", setting) if setting else ()
         assert toonbox("a.mkv", "-o", f"{setting}.mkv", *options)[::2] == (0, "")
         shown[setting] = pictures(here / f"{setting}.mkv")
-    np.testing.assert_array_equal(shown[None], shown["on"])
+
+    def apart(one, other):
+        return np.abs(one.astype(int) - other).mean()
+
+    # x264 does not always encode the same frames to the same bits.
     for other in ("off", "strong"):
-        assert not np.array_equal(shown["on"], shown[other])
+        assert apart(shown[None], shown["on"]) < 0.2 * apart(shown["on"], shown[other])
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setattr("toonbox.steadying.find_spec", lambda name: None)
     code, _, errors = toonbox("a.mkv", "b.mkv", "-o", "out")
     assert (code, errors.count("pip install 'toonbox[steady]'")) == (0, 1)
-    np.testing.assert_array_equal(pictures(here / "out" / "a.toon.mkv"), shown["off"])
+    unsteady = pictures(here / "out" / "a.toon.mkv")
+    assert apart(unsteady, shown["off"]) < 0.2 * apart(unsteady, shown["on"])
     code, _, errors = toonbox("a.mkv", "b.mkv", "-o", "new", "--stabilize", "strong")
     assert (code, errors.count("pip install 'toonbox[steady]'")) == (1, 1)
     assert toonbox("a.mkv", "-o", "quiet.mkv", "--stabilize", "off")[::2] == (0, "")
