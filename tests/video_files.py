@@ -31,6 +31,7 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 """
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SIZE = (64, 48)
+REPEATABLE = (128, 96)  # smaller ones x264 does not encode to the same bits each time
 
 needs_ffmpeg = pytest.mark.skipif(
     shutil.which("ffprobe") is None, reason="needs ffmpeg and ffprobe as an independent reader"

@@ -47,15 +47,15 @@ def test_a_film_into_a_sink(camera, here, suffix):
 
 def test_the_same_as_a_film(camera, toonbox, here):
     """As `toonbox clip.mp4` draws it, mirrored only if that is wanted."""
-    Clip(pts=list(range(6)), sound=None).make(here / "clip.mp4")
-    options = ("--compare", "side", "--max-height", "24", "--stabilize", "strong")
+    Clip(size=(256, 192), pts=list(range(6)), sound=None).make(here / "clip.mp4")
+    options = ("--compare", "side", "--max-height", "96", "--stabilize", "strong")
     assert toonbox("clip.mp4", "-o", "film.mkv", *options)[0] == 0
     sink = ("--source", "clip.mp4", "--no-window", *options, "--sink")
     assert camera(*sink, "plain.mkv")[0] == 0
     assert camera(*sink, "mirrored.mkv", "--mirror")[0] == 0
     film, plain, mirrored = (pictures(f"{n}.mkv") for n in ("film", "plain", "mirrored"))
     np.testing.assert_array_equal(plain, film)
-    turned = np.concatenate([film[:, :, :32][:, :, ::-1], film[:, :, 32:][:, :, ::-1]], axis=2)
+    turned = np.concatenate([film[:, :, :128][:, :, ::-1], film[:, :, 128:][:, :, ::-1]], axis=2)
     assert np.abs(turned.astype(int) - mirrored).mean() < 6
 
 
