@@ -5,6 +5,7 @@ anything between, and a plain loop over its frames with the authors' network in 
 """
 
 import argparse
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import torch
 from PIL import Image
@@ -27,7 +29,8 @@ from toonbox.media.frame_colours import from_rgb, to_rgb
 from toonbox.media.video import read_frames, read_video
 from toonbox.media.video_encoding import Encoding, Track, writing_segment
 from toonbox.networks.authors import AuthorsGenerator
-from toonbox.pixels import Uint8Array, to_signed, to_uint8
+from toonbox.pixels import to_signed, to_uint8
+from toonbox.steadying import Stabilizer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -103,21 +106,25 @@ def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float
     loaded = load_style(style, threads=1)
     video = read_video(film)
     with av.open(str(film)) as container:
-        coded = next(container.decode(video=0))
-    photo = to_rgb(coded, video.size, video.colours)
+        coded, following = itertools.islice(container.decode(video=0), 2)
     working = working_size(video.size, resolution)
-    small = np.asarray(Image.fromarray(photo).resize(working))
-    drawn = loaded(small, resolution="native")
+    photo, small = (to_rgb(coded, size, video.colours) for size in (video.size, working))
+    drawn, cartoon = loaded(small, resolution="native"), np.empty_like(photo)
+    steady = Stabilizer("on")
+    cv2.setNumThreads(1)
 
     def enlarge() -> None:
-        full: Uint8Array = np.empty_like(photo)
         for rows, values in upsample(photo, small, drawn):
-            full[rows] = values
+            cartoon[rows] = values
 
+    enlarge()
+    photos = itertools.cycle([photo, to_rgb(following, video.size, video.colours)])
     return {
         "YUV to RGB": processor_seconds(lambda: to_rgb(coded, video.size, video.colours)),
+        "reduced YUV to RGB": processor_seconds(lambda: to_rgb(coded, working, video.colours)),
         "network": processor_seconds(lambda: loaded(small, resolution="native")),
         "guided upsampling": processor_seconds(enlarge),
+        "steadying": processor_seconds(lambda: steady(next(photos), cartoon)),
         "RGB to YUV": processor_seconds(lambda: from_rgb(photo, video.colours)),
     }
 
@@ -137,15 +144,15 @@ def processor_seconds(work: Callable[[], object], repeats: int = 5) -> float:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time a film through the whole command.")
-    parser.add_argument("--style", default="storybook-lite")
+    parser.add_argument("--style", default="storybook-video")
     parser.add_argument("--resolution", type=int, default=512)
     parser.add_argument("--size", default="1280x720", metavar="WxH")
-    parser.add_argument("--frames", type=int, default=96)
+    parser.add_argument("--frames", type=int, default=240)
     parser.add_argument("--authors-frames", type=int, default=6)
     options = parser.parse_args()
     options.size = tuple(int(side) for side in options.size.split("x"))
-    if min(options.frames, options.authors_frames, *options.size) < 1:
-        parser.error("sizes and numbers of frames are at least 1")
+    if min(options.frames - 1, options.authors_frames, *options.size) < 1:
+        parser.error("sizes and numbers of frames are at least 1, --frames 2")
     if any(side % 8 for side in options.size):
         parser.error("--size: both sides must be multiples of 8, as the authors' network wants")
     return options
