@@ -35,11 +35,9 @@ def test_the_default_is_the_specified_network() -> None:
     assert widths[21] == (3, 32, 7, 7)
 
 
-@pytest.mark.parametrize(
-    ("base", "unshuffle", "expected"), [(32, 1, 207_000), (16, 1, 52_000), (16, 2, 14_800)]
-)
-def test_the_cost_per_pixel_is_the_specified_one(base: int, unshuffle: int, expected: int) -> None:
-    network = Generator(GeneratorConfig(base_channels=base, unshuffle=unshuffle))
+@pytest.mark.parametrize(("base", "expected"), [(32, 207_000), (16, 52_000)])
+def test_the_cost_per_pixel_is_the_specified_one(base: int, expected: int) -> None:
+    network = Generator(GeneratorConfig(base_channels=base))
     work = 0
 
     def count(module: torch.nn.Conv2d, _: object, output: torch.Tensor) -> None:
@@ -75,23 +73,12 @@ def test_knobs_for_a_generator_without_are_refused() -> None:
         small()(torch.zeros(1, 3, 8, 8), torch.ones(1, 3))
 
 
-@pytest.mark.parametrize("unshuffle", [1, 2])
 @pytest.mark.parametrize("size", [(16, 16), (33, 47), (1, 1), (2, 9)])
-def test_any_size_comes_back_as_it_is(size: tuple[int, int], unshuffle: int) -> None:
+def test_any_size_comes_back_as_it_is(size: tuple[int, int]) -> None:
     photo = torch.rand(2, 3, *size) * 2 - 1
     # A new residual network gives back the photo.
-    network = small(unshuffle=unshuffle)
-    torch.testing.assert_close(network(photo), photo, atol=1e-6, rtol=0)
-    assert disturbed(network)(photo).shape == photo.shape
-
-
-def test_each_pixel_of_an_unshuffled_square_is_its_own() -> None:
-    network = small(unshuffle=2)
-    torch.nn.init.normal_(network.head.bias)
-    with torch.no_grad():
-        drawn = network.network(torch.zeros(1, 3, 32, 32))
-    assert drawn.unique().numel() == 3 * 4
-    assert torch.equal(drawn[..., ::2, ::2], drawn[:, :, :1, :1].expand(1, 3, 16, 16))
+    torch.testing.assert_close(small()(photo), photo, atol=1e-6, rtol=0)
+    assert disturbed(small())(photo).shape == photo.shape
 
 
 def test_the_output_is_bounded_with_or_without_residual() -> None:
@@ -134,13 +121,9 @@ def test_what_is_no_batch_of_pictures_is_refused() -> None:
         GeneratorConfig(stages=0)
 
 
-@pytest.mark.parametrize(
-    ("stages", "blocks", "unshuffle"), [(3, 4, 1), (2, 1, 1), (1, 0, 1), (2, 3, 1), (2, 1, 2)]
-)
-def test_reach_is_how_far_gradients_go(stages: int, blocks: int, unshuffle: int) -> None:
-    config = GeneratorConfig(
-        base_channels=2, stages=stages, residual_blocks=blocks, unshuffle=unshuffle
-    )
+@pytest.mark.parametrize(("stages", "blocks"), [(3, 4), (2, 1), (1, 0), (2, 3)])
+def test_reach_is_how_far_gradients_go(stages: int, blocks: int) -> None:
+    config = GeneratorConfig(base_channels=2, stages=stages, residual_blocks=blocks)
     network = Generator(config).double()
     for weights in network.parameters():
         torch.nn.init.constant_(weights, 0.01)  # nothing cancels

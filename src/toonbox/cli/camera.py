@@ -78,7 +78,7 @@ def camera(
     \b
     Examples:
       toonbox camera
-      toonbox camera --style storybook-lite --resolution 256 --max-height 480
+      toonbox camera --style storybook-video --resolution 256 --max-height 480
       toonbox camera --sink me.mp4
       toonbox camera --source clip.mp4 --sink toon.mp4 --no-window
 

@@ -135,7 +135,7 @@ def cartoonize(
       toonbox photo.jpg --texture 1.6 --surface 0.5
       toonbox - < photo.jpg > cartoon.jpg
       toonbox clip.mp4 --preview 0:12
-      toonbox clip.mp4 --style storybook-lite --resume
+      toonbox clip.mp4 --style storybook-video --resume
 
     Pictures of folders that are done already are skipped, so that the same command goes on where
     it was stopped. Only styles with knobs take --surface, --structure and --texture: see

@@ -23,11 +23,6 @@ class GeneratorConfig:
     `base_channels` at full resolution, doubled by each of `stages` down-sampling layers;
     `residual_blocks` at the bottom. With `residual` the output is the photo plus what the network
     adds, and a new network gives back the photo. With `knobs` it takes three numbers beside it.
-    With `unshuffle` above 1, squares of so many pixels a side become channels before the stem and
-    pixels again after the head: a quarter of the work and less, for video.
-
-    Source:
-        Shi et al. 2016 (sub-pixel convolution) for `unshuffle`.
     """
 
     base_channels: int = 32
@@ -35,34 +30,25 @@ class GeneratorConfig:
     residual_blocks: int = 4
     residual: bool = True
     knobs: bool = False
-    unshuffle: int = 1
 
     def __post_init__(self) -> None:
-        if min(self.base_channels, self.stages, self.unshuffle) < 1 or self.residual_blocks < 0:
+        if min(self.base_channels, self.stages) < 1 or self.residual_blocks < 0:
             raise ConfigError(f"a generator needs at least one channel and one stage: {self}")
 
     @property
     def size_multiple(self) -> int:
         """What height and width must be multiples of inside the network."""
-        return self.unshuffle << self.stages
-
-    @property
-    def outer_kernel(self) -> int:
-        """The side of the kernels of stem and head: 7, or 5 where a place is several pixels."""
-        return 7 if self.unshuffle == 1 else 5
+        return 1 << self.stages
 
     @property
     def reach(self) -> int:
         """How many pixels away from each other input and output can be and still be connected.
 
-        Counted in places of the stem: 3 (or 2) for the stem and for the head; in each stage, where
-        a place is first 1, then 2 wide, 1 + 2 down, 2 + 1 up and 2 for the enlargement between; two
-        convolutions in each block, of places as wide as all stages make them. Each is `unshuffle`
-        pixels wide.
+        Counted in pixels of full resolution: 3 for the stem and for the head; in each stage, where
+        a pixel is first 1, then 2 wide, 1 + 2 down, 2 + 1 up and 2 for the enlargement between; two
+        convolutions in each block, of pixels as wide as the size multiple.
         """
-        width = 1 << self.stages
-        places = self.outer_kernel - 1 + 8 * (width - 1) + 2 * self.residual_blocks * width
-        return places * self.unshuffle + self.unshuffle - 1
+        return 6 + 8 * (self.size_multiple - 1) + 2 * self.residual_blocks * self.size_multiple
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -152,8 +138,7 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config = config or GeneratorConfig()
         widths = [config.base_channels * 2**stage for stage in range(config.stages + 1)]
-        colours = 3 * config.unshuffle**2
-        self.stem = _activated(_conv(colours, widths[0], config.outer_kernel))
+        self.stem = _activated(_conv(3, widths[0], 7))
         self.down = nn.ModuleList(
             _activated(_conv(narrow, wide, stride=2), _conv(wide, wide))
             for narrow, wide in pairwise(widths)
@@ -162,7 +147,7 @@ class Generator(nn.Module):
             ResidualBlock(widths[-1]) for _ in range(config.residual_blocks)
         )
         self.up = nn.ModuleList(UpSampling(width) for width in reversed(widths[1:]))
-        self.head = _conv(widths[0], colours, config.outer_kernel)
+        self.head = _conv(widths[0], 3, 7)
         if config.knobs:
             added = [widths[-1]] * config.residual_blocks
             self.knobs = Knobs([*added, *reversed(widths[:-1])])
@@ -192,9 +177,7 @@ class Generator(nn.Module):
     def network(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
         """Run the layers: (B, 3, H, W), H and W multiples of the size rule; not clipped."""
         films = iter(self._films(photo, knobs))
-        side = self.config.unshuffle
-        seen = functional.pixel_unshuffle(photo, side) if side > 1 else photo
-        x = self.stem(seen)
+        x = self.stem(photo)
         skips = []
         for layer in self.down:
             skips.append(x)
@@ -204,9 +187,7 @@ class Generator(nn.Module):
         for layer, skip in zip(self.up, reversed(skips), strict=True):
             x = layer(x) + modulate(skip, next(films))
         output: Tensor = self.head(x).float()
-        # Added before the shuffle: engines do it in the same step as the convolution.
-        output = seen + output if self.config.residual else output
-        return functional.pixel_shuffle(output, side) if side > 1 else output
+        return photo + output if self.config.residual else output
 
     def _films(self, photo: Tensor, knobs: Tensor | None) -> Sequence[Film | None]:
         if self.config.knobs:
