@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from toonbox.drawing import usual_jobs
+from toonbox.drawing import RESOLUTION, usual_jobs
 from toonbox.engine.guided import upsample
 from toonbox.engine.session import available_processors
-from toonbox.engine.style import find_style
+from toonbox.engine.style import find_style, read_card
 from toonbox.engine.stylize import load_style
 from toonbox.media.frame_colours import from_rgb, to_rgb
 from toonbox.media.video import read_frames, read_video
@@ -52,15 +52,14 @@ def make_film(path: Path, size: tuple[int, int], frames: int) -> None:
         container.mux(stream.encode())
 
 
-def command(film: Path, style: str, resolution: str) -> float:
+def command(film: Path, style: str, resolution: int, stabilize: str) -> float:
     """Time the whole command, from starting Python to the written file."""
     target = film.with_name("toon.mp4")
     arguments = [str(film), "-o", str(target), "--force", "--style", style]
+    arguments += ["--resolution", str(resolution), "--stabilize", stabilize]
     began = time.perf_counter()
     subprocess.run(
-        [sys.executable, "-m", "toonbox", *arguments, "--resolution", resolution],
-        check=True,
-        stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", "toonbox", *arguments], check=True, stdout=subprocess.DEVNULL
     )
     return time.perf_counter() - began
 
@@ -145,7 +144,7 @@ def processor_seconds(work: Callable[[], object], repeats: int = 5) -> float:
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time a film through the whole command.")
     parser.add_argument("--style", default="storybook-video")
-    parser.add_argument("--resolution", type=int, default=512)
+    parser.add_argument("--resolution", type=int, help="default: the style's own, 540 at most")
     parser.add_argument("--size", default="1280x720", metavar="WxH")
     parser.add_argument("--frames", type=int, default=240)
     parser.add_argument("--authors-frames", type=int, default=6)
@@ -160,7 +159,8 @@ def parse_options() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_options()
-    find_style(options.style)  # what is wrong is told before the work
+    own = read_card(find_style(options.style)).working_resolution
+    options.resolution = options.resolution or min(own, RESOLUTION)
     torch.set_num_threads(available_processors())
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder) / "film.mp4"
@@ -168,7 +168,11 @@ def main() -> None:
         frames, few = options.frames, min(options.frames, options.authors_frames)
         rates = {
             "decode and encode alone": frames / decode_and_encode(film),
-            "whole command": frames / command(film, options.style, str(options.resolution)),
+            **{
+                f"whole command, --stabilize {how}": frames
+                / command(film, options.style, options.resolution, how)
+                for how in ("on", "off")
+            },
             "authors' network, torch eager, plain loop": few / authors_loop(film, few),
         }
         parts = parts_of_a_frame(film, options.style, options.resolution)

@@ -18,7 +18,11 @@ def test_video_prints_all_rates():
     rate, ratio = cells(done.stdout, "authors' network, torch eager, plain loop")
     assert rate > 0
     assert ratio == 1
-    for row in ("decode and encode alone", "whole command"):
+    for row in (
+        "decode and encode alone",
+        "whole command, --stabilize on",
+        "whole command, --stabilize off",
+    ):
         assert min(cells(done.stdout, row)) > 0
     shares = [cells(done.stdout, row)[-1] for row in PARTS]
     assert sum(shares) == pytest.approx(100, abs=2)
