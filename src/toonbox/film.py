@@ -28,7 +28,7 @@ from toonbox.media.gif_film import write_gif
 from toonbox.media.hardware import Hardware
 from toonbox.media.joining import join
 from toonbox.media.metadata import Keep
-from toonbox.media.video import is_hdr, read_frames, read_video
+from toonbox.media.video import Video, is_hdr, read_frames, read_video
 from toonbox.media.video_encoding import Encoding, Track, writing_segment
 from toonbox.picture import refuse_existing
 from toonbox.pixels import Uint8Array
@@ -322,6 +322,11 @@ def drawing_of(
     return Drawing(video, loaded.shared(jobs), look, wanted, max_height, jobs, steady, deep)
 
 
+def film_track(video: Video, size: tuple[int, int]) -> Track:
+    """Tell what the pictures of a film have in common once they are drawn, of (width, height)."""
+    return Track(size, video.time_base, video.rate, video.aspect, video.colours.written)
+
+
 def _draw(
     drawing: Drawing,
     segments: Segments,
@@ -332,9 +337,7 @@ def _draw(
 ) -> bool:
     """Draw and encode what the segments do not have yet; tell whether all is done."""
     video = drawing.video
-    track = Track(
-        _size(drawing, compare), video.time_base, video.rate, video.aspect, video.colours.written
-    )
+    track = film_track(video, _size(drawing, compare))
     total, before, new = drawing.part.seconds(video), segments.frames, 0
     drawn = drawing.frames(segments.last_pts(video.time_base))
     stopped = stop()

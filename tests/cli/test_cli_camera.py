@@ -9,7 +9,7 @@ import pytest
 
 from toonbox.cli.main import main
 from toonbox.errors import VideoError
-from toonbox.live.show import film_track
+from toonbox.film import film_track
 from toonbox.media.video import read_frames, read_video
 from video_files import Clip, needs_ffmpeg, pictures, probe, times
 
@@ -102,7 +102,7 @@ class Camera:
 
     def __init__(self, index, max_height=None):
         self.video = read_video(Path("clip.mp4"))
-        self.track = film_track(self.video)
+        self.track = film_track(self.video, self.video.size)
 
     def frames(self):
         for frame in read_frames(self.video):

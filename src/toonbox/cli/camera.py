@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from toonbox.cli.films import Comparison, MaxHeight, Stabilize, usual_stabilization
+from toonbox.cli.looks import look_of
 from toonbox.cli.outcomes import interruptible
 from toonbox.cli.photos import (
     Engine,
@@ -20,14 +21,12 @@ from toonbox.cli.photos import (
     Texture,
     Threads,
     WorkingResolution,
-    parse_resolution,
 )
 from toonbox.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from toonbox.engine.stylize import Look
     from toonbox.live.show import Show
 
 
@@ -90,13 +89,7 @@ def camera(
     from toonbox.engine.stylize import load_style
     from toonbox.live.show import Artist, Show, Showing, record_film
 
-    look: Look = {
-        "strength": strength,
-        "resolution": parse_resolution(resolution),
-        "surface": surface,
-        "structure": structure,
-        "texture": texture,
-    }
+    look = look_of(strength, resolution, surface, structure, texture)
     steady: Literal["off", "on", "strong"]
     steady = stabilize.value if stabilize else usual_stabilization()
     load = cache(partial(load_style, engine=engine.value, threads=threads))
@@ -157,17 +150,19 @@ def _play(
     stop: "Callable[[], bool]",
 ) -> None:
     """Open what is needed, show and record, and close it."""
+    from toonbox.film import film_track
     from toonbox.live.camera import Camera
     from toonbox.live.pace import Pace
     from toonbox.live.recording import Recording
-    from toonbox.live.show import film_frames, film_track, play
+    from toonbox.live.show import film_frames, play
     from toonbox.live.window import Window
     from toonbox.media.video import read_video
 
     with ExitStack() as stack:
         if source is not None:
             video, show.pace = read_video(source), Pace()
-            frames, track = film_frames(video, show.pace, max_height), film_track(video)
+            frames = film_frames(video, show.pace, max_height)
+            track = film_track(video, video.size)
         else:
             device = stack.enter_context(closing(Camera(camera, max_height)))
             frames, track = device.frames(), device.track

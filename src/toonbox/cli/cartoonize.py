@@ -29,6 +29,7 @@ from toonbox.cli.films import (
     goes_as_film,
     parse_time,
 )
+from toonbox.cli.looks import look_of
 from toonbox.cli.outcomes import Outcomes, interruptible, summed_up
 from toonbox.cli.photos import (
     MAX_PIXELS,
@@ -55,7 +56,6 @@ from toonbox.cli.photos import (
     Threads,
     WorkingResolution,
     parse_memory,
-    parse_resolution,
     progress,
 )
 from toonbox.cli.pipe import cartoonize_pipe, check_pipe, is_piped
@@ -64,7 +64,6 @@ from toonbox.errors import UsageError
 
 if TYPE_CHECKING:
     from toonbox.batch import Outcome, Task
-    from toonbox.engine.stylize import Look
     from toonbox.film import Filming
     from toonbox.picture import Saving
 
@@ -144,13 +143,7 @@ def cartoonize(
     from toonbox.batch import cartoonize_files
     from toonbox.engine.stylize import load_style
 
-    look: Look = {
-        "strength": strength,
-        "resolution": parse_resolution(resolution),
-        "surface": surface,
-        "structure": structure,
-        "texture": texture,
-    }
+    look = look_of(strength, resolution, surface, structure, texture)
     memory = parse_memory(max_memory)
     saving: Saving = {
         "format": format,

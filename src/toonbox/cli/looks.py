@@ -1,4 +1,4 @@
-"""A style with its settings, as typed: `NAME|DIR[:KEY=VALUE,...]`."""
+"""What a style is told, as typed: by options, or with its name, `NAME|DIR[:KEY=VALUE,...]`."""
 
 import re
 from typing import TYPE_CHECKING, Any, cast
@@ -13,6 +13,27 @@ if TYPE_CHECKING:
 METAVAR = "NAME|DIR[:KEY=VALUE,...]"
 KEYS = "KEY is surface, structure, texture, strength or resolution."
 NUMBERS = ("surface", "structure", "texture", "strength")
+
+
+def look_of(
+    strength: float,
+    resolution: str | None,
+    surface: float | None,
+    structure: float | None,
+    texture: float | None,
+) -> "Look":
+    """Put options together.
+
+    Raises:
+        typer.BadParameter: neither pixels nor 'native' for the resolution.
+    """
+    return {
+        "strength": strength,
+        "resolution": parse_resolution(resolution),
+        "surface": surface,
+        "structure": structure,
+        "texture": texture,
+    }
 
 
 def parse_style(text: str, defaults: "Look") -> tuple[str, "Look"]:

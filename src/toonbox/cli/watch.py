@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.looks import look_of
 from toonbox.cli.outcomes import Outcomes, interruptible
 from toonbox.cli.photos import (
     MAX_PIXELS,
@@ -31,14 +32,12 @@ from toonbox.cli.photos import (
     Threads,
     WorkingResolution,
     parse_memory,
-    parse_resolution,
     report,
 )
 from toonbox.cli.targets import Plan
 
 if TYPE_CHECKING:
     from toonbox.batch import Outcome, Task
-    from toonbox.engine.stylize import Look
     from toonbox.picture import Saving
 
 Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
@@ -102,13 +101,7 @@ def watch(
     from toonbox.batch import cartoonize_files
     from toonbox.engine.stylize import load_style
 
-    look: Look = {
-        "strength": strength,
-        "resolution": parse_resolution(resolution),
-        "surface": surface,
-        "structure": structure,
-        "texture": texture,
-    }
+    look = look_of(strength, resolution, surface, structure, texture)
     memory = parse_memory(max_memory)
     saving: Saving = {
         "format": format,

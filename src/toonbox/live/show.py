@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -17,19 +17,16 @@ from PIL import Image
 from toonbox.drawing import Compare, Steady, composed
 from toonbox.engine.stylize import Look, Style
 from toonbox.errors import ToonboxError, VideoError
-from toonbox.film import drawing_of, film_look
+from toonbox.film import Stabilize, drawing_of, film_look, film_track
 from toonbox.live.newest import Newest
 from toonbox.live.pace import Pace, paced
 from toonbox.live.recording import Recording
 from toonbox.media.video import Frame, Video, read_frames
-from toonbox.media.video_encoding import Track
 from toonbox.picture import refuse_existing, write_file
 from toonbox.pixels import Uint8Array
-from toonbox.steadying import Stabilizer, Strength
+from toonbox.steadying import Stabilizer
 
 _logger = logging.getLogger(__name__)
-
-Stabilize = Literal["off"] | Strength
 
 _WAIT = 0.02  # seconds for a frame, before keys are looked at again
 _RATE_OVER = 20  # frames
@@ -264,11 +261,6 @@ def film_frames(video: Video, pace: Pace, max_height: int | None = None) -> Iter
     return paced(read_frames(video, max_height=max_height), video.time_base, pace)
 
 
-def film_track(video: Video) -> Track:
-    """Tell what the pictures of a film have in common, once they are drawn."""
-    return Track(video.size, video.time_base, video.rate, video.aspect, video.colours.written)
-
-
 def record_film(
     source: Path,
     target: Path,
@@ -290,7 +282,7 @@ def record_film(
         source, artist.style, artist.look, (None, None), max_height, None, stabilize
     )
     count = 0
-    with Recording(target, film_track(drawing.video)) as recording:
+    with Recording(target, film_track(drawing.video, drawing.size)) as recording:
         for frame, cartoon in drawing.frames():
             if stop():
                 break

@@ -111,12 +111,11 @@ class Encoding:
     def options(self) -> dict[str, str]:
         """Give FFmpeg's options."""
         encoder = _ENCODERS[self.codec]
-        crf = encoder.crf if self.crf is None else self.crf
         if self.hardware is not None:
-            return hardware_options(self.hardware, round(crf * WORST / encoder.worst))
+            return hardware_options(self.hardware, self._hardware_crf)
         return {
             **encoder.options,
-            "crf": str(crf),
+            "crf": str(self._known_crf),
             encoder.preset_option: self.preset or encoder.preset,
         }
 
@@ -127,11 +126,17 @@ class Encoding:
 
     def in_hardware(self, size: tuple[int, int], works: Works = encodes) -> "Encoding":
         """Give the same in graphics hardware that works here for (width, height), if there is."""
-        encoder = _ENCODERS[self.codec]
-        crf = encoder.crf if self.crf is None else self.crf
-        even = size[0] + size[0] % 2, size[1] + size[1] % 2
-        name = hardware_encoder(self.codec, round(crf * WORST / encoder.worst), even, works)
+        name = hardware_encoder(self.codec, self._hardware_crf, _evened(size), works)
         return replace(self, hardware=name)
+
+    @property
+    def _known_crf(self) -> int:
+        return _ENCODERS[self.codec].crf if self.crf is None else self.crf
+
+    @property
+    def _hardware_crf(self) -> int:
+        """Give the crf on the scale of hardware, from 0 to WORST."""
+        return round(self._known_crf * WORST / _ENCODERS[self.codec].worst)
 
 
 @dataclass(frozen=True)
@@ -152,9 +157,12 @@ class Track:
 
 def even_size(encoding: Encoding, size: tuple[int, int]) -> tuple[int, int]:
     """Enlarge an odd side by one where the codec knows only even ones."""
+    return _evened(size) if _ENCODERS[encoding.codec].even or encoding.hardware else size
+
+
+def _evened(size: tuple[int, int]) -> tuple[int, int]:
     width, height = size
-    even = _ENCODERS[encoding.codec].even or encoding.hardware
-    return (width + width % 2, height + height % 2) if even else size
+    return width + width % 2, height + height % 2
 
 
 class SegmentWriter:
