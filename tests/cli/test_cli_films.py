@@ -285,6 +285,9 @@ def test_videos_into_gif(toonbox, here):
     assert sum(frames_of("clip.toon.gif")) == 1000
     code, _, errors = toonbox("clip.mp4", "-o", "b.gif", "--crf", "20")
     assert (code, "neither crf" in errors) == (2, True)
+    code, _, errors = toonbox("clip.mp4", "-o", "c.gif", "--hardware", "auto")
+    assert (code, "encoded by libx264rgb" in errors) == (0, True)
+    assert sum(frames_of("c.gif")) == 1000
 
 
 def test_gif_into_videos(toonbox, here):

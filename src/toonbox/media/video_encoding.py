@@ -126,6 +126,8 @@ class Encoding:
 
     def in_hardware(self, size: tuple[int, int], works: Works = encodes) -> "Encoding":
         """Give the same in graphics hardware that works here for (width, height), if there is."""
+        if not _ENCODERS[self.codec].worst:  # without loss, which only software does
+            return self
         name = hardware_encoder(self.codec, self._hardware_crf, _evened(size), works)
         return replace(self, hardware=name)
 
