@@ -110,12 +110,18 @@ class ResidualBlock(nn.Module):
 
 
 class UpSampling(nn.Module):
-    """Convolve, enlarge twice, refine to half the channels: nothing that makes a checkerboard."""
+    """Convolve, enlarge twice, refine to half the channels: nothing that makes a checkerboard.
+
+    What is enlarged goes on beyond its edges as it ends there: so the last two steps can be folded
+    into one convolution, see `networks.folded`.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.convolve = _activated(_conv(channels, channels))
-        self.refine = _activated(_conv(channels, channels // 2))
+        self.refine = _activated(
+            nn.Conv2d(channels, channels // 2, 3, 1, 1, padding_mode="replicate")
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C / 2, 2H, 2W)."""
