@@ -330,6 +330,22 @@ def test_frames_that_repeat_are_drawn_once(tmp_path, style, monkeypatch):
     assert [frame.seconds for frame in frames] == [time for time, _ in times(clip)]
 
 
+def test_cartoons_are_steadied_as_large_as_the_network_draws_them(tmp_path, style):
+    clip = Clip(sound=None).make(tmp_path / "clip.mp4")
+    loaded, seen = load_style(style), []
+
+    def steady(photo, cartoon):
+        seen.append((photo.shape, cartoon.shape))
+        return np.zeros_like(cartoon)
+
+    frames = list(cartoon_frames(clip, style=loaded, resolution=24, strength=0.5, stabilize=steady))
+    assert set(seen) == {((24, 32, 3), (24, 32, 3))}
+    for frame in frames:
+        assert frame.cartoon.shape == frame.photo.shape == (48, 64, 3)
+        assert not np.array_equal(frame.cartoon, loaded(frame.photo, resolution=24, strength=0.5))
+        assert np.abs(frame.cartoon - frame.photo / 2).mean() < 30
+
+
 def test_frames_for_an_own_pipeline(tmp_path, style):
     clip = Clip().make(tmp_path / "clip.mp4")
     loaded = load_style(style)

@@ -20,9 +20,12 @@ MOST_JOBS = 4  # each needs memory of its own
 WARM_UP = 12  # frames that are drawn and steadied again before a resumed film goes on
 
 Compare = Literal["side", "split"]
-# From a photo and its cartoon, both (H, W, 3), to the cartoon to show. Called for one frame after
-# the other, as they are shown; a frame that repeats the one before is not asked about.
+# From a photo and its cartoon, both (h, w, 3), to the cartoon to show, all of the size at which the
+# network works; what it gives is enlarged afterwards. Called for one frame after the other, as they
+# are shown; a frame that repeats the one before is not asked about.
 Steady = Callable[[Uint8Array, Uint8Array], Uint8Array]
+
+_Sketch = tuple[PhotoArray, PhotoArray]  # what `Style.sketch` gives
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,10 @@ class Drawing:
                 are steadied, so that it goes on as if it had never ended.
         """
         frames = ahead(self._wanted(self._warm_up(after)), READ_AHEAD)
+        sketches = at_a_time(_marked(frames), self._sketched, self.jobs)
         cartoon = None
-        for frame, drawing in at_a_time(_marked(frames), self._draw, self.jobs):
-            if drawing is not None:
-                cartoon = self.steady(frame.photo, drawing) if self.steady else drawing
+        for frame, drawn in at_a_time(self._steadied(sketches), self._finished, self.jobs):
+            cartoon = cartoon if drawn is None else drawn
             assert cartoon is not None  # the first frame repeats none
             if after is None or frame.pts > after:
                 yield frame, cartoon
@@ -116,11 +119,25 @@ class Drawing:
         begin = self.part.after(self.video)
         return earlier if begin is None else max(earlier, begin)
 
-    def _draw(self, marked: tuple[Frame, bool]) -> tuple[Frame, PhotoArray | None]:
+    def _sketched(self, marked: tuple[Frame, bool]) -> tuple[Frame, _Sketch | None]:
         frame, repeated = marked
         if repeated:
             return frame, None
-        return frame, self.style(frame.photo, reduced=frame.reduced, **self.look)
+        return frame, self.style.sketch(frame.photo, frame.reduced, **self.look)
+
+    def _steadied(
+        self, sketches: Iterator[tuple[Frame, _Sketch | None]]
+    ) -> Iterator[tuple[Frame, _Sketch | None]]:
+        for frame, sketch in sketches:
+            if self.steady is None or sketch is None:
+                yield frame, sketch
+            else:
+                small, cartoon = sketch
+                yield frame, (small, self.steady(small, cartoon))
+
+    def _finished(self, sketched: tuple[Frame, _Sketch | None]) -> tuple[Frame, PhotoArray | None]:
+        frame, sketch = sketched
+        return frame, sketch and self.style.finish(frame.photo, *sketch, **self.look)
 
     def _wanted(self, after: int | None) -> Iterator[Frame]:
         begin = self.part.after(self.video) if after is None else after

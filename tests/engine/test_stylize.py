@@ -103,16 +103,31 @@ def test_a_network_that_changes_the_size_is_no_style(style, monkeypatch) -> None
         style(photo(16, 16))
 
 
+@pytest.mark.parametrize("size", [(200, 301), (40, 50)])
+@pytest.mark.parametrize("look", [{}, {"strength": 0.4}, {"strength": 0}, {"resolution": 48}])
+@pytest.mark.parametrize("deep", [False, True])
+def test_a_sketch_finished_is_the_cartoon(style, size, look, deep) -> None:
+    original = photo(*size).astype(np.uint16) * 257 if deep else photo(*size)
+    small, cartoon = style.sketch(original, **look)
+    assert small.shape == cartoon.shape == (*style.working_size(size, look.get("resolution")), 3)
+    finished = style.finish(original, small, cartoon, **look)
+    assert finished.dtype == original.dtype
+    # Of 16 bits, what is between was rounded.
+    assert np.abs(finished.astype(int) - style(original, **look)).max() <= (40 if deep else 0)
+    inverted = style.finish(original, small, ~cartoon, **look)
+    assert (inverted == finished).all() == (look.get("strength") == 0)
+    with pytest.raises(UsageError, match="strength must be"):
+        style.finish(original, small, cartoon, strength=2)
+
+
 def test_a_photo_that_is_reduced_already_is_taken_as_it_is(style) -> None:
     original = photo(200, 301)
-    size = style.working_size(original.shape, None)
-    dark = np.zeros((*size, 3), np.uint8)
-    assert (style(original, reduced=dark) != style(original)).any()
-    np.testing.assert_array_equal(
-        style(original, reduced=stylize._reduced(original, size)), style(original)
-    )
+    dark = np.zeros((*style.working_size(original.shape, None), 3), np.uint8)
+    small, cartoon = style.sketch(original, dark)
+    assert small is dark
+    np.testing.assert_array_equal(cartoon, style(dark))
     with pytest.raises(ShapeError, match="expected reduced to be"):
-        style(original, reduced=dark[1:])
+        style.sketch(original, dark[1:])
 
 
 @pytest.mark.parametrize(

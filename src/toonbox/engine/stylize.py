@@ -78,7 +78,6 @@ class Style:
         *,
         colours: Colours | None = None,
         alpha: PhotoArray | None = None,
-        reduced: PhotoArray | None = None,
         out: PhotoArray | None = None,
         **look: Unpack[Look],
     ) -> PhotoArray:
@@ -89,7 +88,6 @@ class Style:
             colours: what the photo's values mean, if not sRGB. Only what the network sees and what
                 it makes are converted; the photo's detail is carried over in its own colours.
             alpha: (H, W); where it is 0 the photo stays as it is.
-            reduced: (h, w, 3), the photo at its `working_size`, if at hand: saves time.
             out: where to write, like `photo`; `photo` itself if it is not needed any more.
             strength: 1 is the cartoon, 0 the photo, between them a blend.
             resolution: short side in pixels at which the network works, never above the photo's;
@@ -102,10 +100,10 @@ class Style:
         Returns:
             (H, W, 3) RGB, with the bits and the colours of the photo.
         Raises:
-            ShapeError: not (H, W, 3) of uint8 or uint16, or `reduced` has another size.
+            ShapeError: not (H, W, 3) of uint8 or uint16.
             UsageError: an option out of range, or a knob this style does not have.
         """
-        strips = self.strips(photo, colours=colours, alpha=alpha, reduced=reduced, **look)
+        strips = self.strips(photo, colours=colours, alpha=alpha, **look)
         cartoon = np.empty_like(photo) if out is None else out
         for rows, values in strips:
             cartoon[rows] = values
@@ -117,7 +115,6 @@ class Style:
         *,
         colours: Colours | None = None,
         alpha: Rows | None = None,
-        reduced: PhotoArray | None = None,
         **look: Unpack[Look],
     ) -> Iterator[tuple[slice, PhotoArray]]:
         """Do the same bit by bit, with a photo that need not be in memory.
@@ -133,28 +130,68 @@ class Style:
         known = photo.dtype in (np.uint8, np.uint16)
         if len(photo.shape) != 3 or photo.shape[2] != 3 or not known or 0 in photo.shape:
             raise ShapeError(f"expected uint8 (H, W, 3) or uint16, got {photo.dtype} {photo.shape}")
-        if not 0 <= (strength := look.get("strength", 1.0)) <= 1:
-            raise UsageError(f"strength must be from 0 to 1, got {strength:g}")
+        strength = _checked_strength(look)
         knobs = self._knobs(**{name: look.get(name) for name in KNOBS})
         size = self.working_size(photo.shape, look.get("resolution"))
-        if reduced is not None and reduced.shape != (*size, 3):
+        return self._strips(photo, size, knobs, strength, colours, alpha)
+
+    def sketch(
+        self, photo: PhotoArray, reduced: PhotoArray | None = None, **look: Unpack[Look]
+    ) -> tuple[PhotoArray, PhotoArray]:
+        """Do the first half of a cartoon: all that happens at the size the network works at.
+
+        Args:
+            photo, look: as in `__call__`.
+            reduced: the photo at its `working_size`, if at hand: saves time.
+        Returns:
+            The photo at that size, and its cartoon, both (h, w, 3), for `finish`.
+        Raises:
+            ShapeError: as `__call__`, or `reduced` has another size.
+            UsageError: as `__call__`.
+        """
+        size = self.working_size(photo.shape, look.get("resolution"))
+        if size == photo.shape[:2]:
+            reduced = photo
+        elif reduced is None:
+            reduced = from_levels(_reduced(photo, size), photo.dtype)
+        if reduced.shape != (*size, 3):
             raise ShapeError(f"expected reduced to be {(*size, 3)}, got {reduced.shape}")
-        return self._strips(photo, reduced, size, knobs, strength, colours, alpha)
+        whole = float(_checked_strength(look) > 0)
+        look |= {"resolution": "native", "strength": whole}
+        return reduced, self(reduced, **look)
+
+    def finish(
+        self, photo: PhotoArray, small: PhotoArray, cartoon: PhotoArray, **look: Unpack[Look]
+    ) -> PhotoArray:
+        """Do the second half: bring a sketch to the photo's size, and mix it with the photo.
+
+        Args:
+            photo, look: as in `__call__`.
+            small, cartoon: what `sketch` gave; the cartoon may have been changed since.
+        Returns:
+            (H, W, 3), like `photo`.
+        Raises:
+            UsageError: the strength is out of range.
+        """
+        strength, parts = _checked_strength(look), iter([(slice(None), cartoon)])
+        if small.shape != photo.shape:
+            parts = upsample(photo, to_levels(small), to_levels(cartoon))
+        finished = np.empty_like(photo)
+        for rows, values in parts:
+            finished[rows] = _mixed(photo[rows], values, strength)
+        return finished
 
     def _strips(
         self,
         photo: Rows,
-        reduced: PhotoArray | None,
         size: tuple[int, int],
         knobs: FloatArray | None,
         strength: float,
         colours: Colours | None,
         alpha: Rows | None,
     ) -> Iterator[tuple[slice, PhotoArray]]:
-        for rows, own, values in self._drawn(photo, reduced, size, knobs, strength, colours):
-            if strength < 1:
-                values = own * np.float32(1 - strength) + values * np.float32(strength)
-                values = np.rint(values, out=values).astype(photo.dtype)
+        for rows, own, drawn in self._drawn(photo, size, knobs, strength, colours):
+            values = _mixed(own, drawn, strength)
             if alpha is not None:
                 np.copyto(values, own, where=(alpha[rows] == 0)[..., None])
             yield rows, values
@@ -162,7 +199,6 @@ class Style:
     def _drawn(
         self,
         photo: Rows,
-        reduced: PhotoArray | None,
         size: tuple[int, int],
         knobs: FloatArray | None,
         strength: float,
@@ -176,7 +212,7 @@ class Style:
             for rows, own, levels in self._run(photo, knobs, colours):
                 yield rows, own, from_levels(levels, photo.dtype)
         else:
-            small = _reduced(photo, size) if reduced is None else to_levels(reduced)
+            small = _reduced(photo, size)
             drawn = np.concatenate([part for _, _, part in self._run(small, knobs, colours)])
             for rows, values in upsample(photo, small, drawn):
                 yield rows, photo[rows], values
@@ -260,6 +296,21 @@ class Style:
         else:
             drawn = np.ascontiguousarray((np.clip(cartoon, -1, 1) + 1) * np.float32(127.5))
         return drawn if colours is None else colours.from_srgb(drawn)
+
+
+def _checked_strength(look: Look) -> float:
+    if not 0 <= (strength := look.get("strength", 1.0)) <= 1:
+        raise UsageError(f"strength must be from 0 to 1, got {strength:g}")
+    return strength
+
+
+def _mixed(photo: PhotoArray, cartoon: PhotoArray, strength: float) -> PhotoArray:
+    """Mix a part of a photo and its cartoon, alike in shape and type."""
+    if strength == 1:
+        return cartoon
+    values = photo * np.float32(1 - strength) + cartoon * np.float32(strength)
+    mixed: PhotoArray = np.rint(values, out=values).astype(photo.dtype)
+    return mixed
 
 
 def _reduced(photo: Rows, size: tuple[int, int]) -> Levels:

@@ -112,8 +112,10 @@ class Artist:
 
     def __call__(self, photo: Uint8Array) -> Uint8Array:
         """Give the cartoon of a photo, both (H, W, 3)."""
-        cartoon = self.style(photo, **self.look)
-        return self._steady(photo, cartoon) if self._steady else cartoon
+        small, cartoon = self.style.sketch(photo, **self.look)
+        if self._steady:
+            cartoon = self._steady(small, cartoon)
+        return self.style.finish(photo, small, cartoon, **self.look)
 
 
 @dataclass
