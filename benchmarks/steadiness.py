@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from toonbox.drawing import Steady
-from toonbox.engine.stylize import load_style
+from toonbox.engine.stylize import Style, load_style
 from toonbox.film import cartoon_frames
 from toonbox.pixels import FloatArray, Uint8Array
 from toonbox.steadying import Stabilizer
@@ -100,11 +100,18 @@ def detail(film: Film) -> float:
     return float(np.mean([np.square(cv2.Laplacian(frame, cv2.CV_32F)).mean() for frame in film]))
 
 
+def finished(style: Style, photos: Film, sketches: list[tuple[Uint8Array, Uint8Array]]) -> Film:
+    """Bring sketches to the size of their photos."""
+    pairs = zip(photos, sketches, strict=True)
+    return [style.finish(photo, *sketch) for photo, sketch in pairs]
+
+
 def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
     """Print one film's rows."""
     loaded = load_style(style)
     began = time.process_time()
-    drawn = [loaded(photo, resolution=540) for photo in photos]
+    sketches = [loaded.sketch(photo, resolution=540) for photo in photos]
+    drawn = finished(loaded, photos, sketches)
     drawing = time.process_time() - began
     motions = list(motion(photos))
     height, width = photos[0].shape[:2]
@@ -119,8 +126,9 @@ def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
     }
     for setting, steady in settings.items():
         began = time.process_time()
-        film = [steady(photo, cartoon) for photo, cartoon in zip(photos, drawn, strict=True)]
+        steadied = [(small, steady(small, cartoon)) for small, cartoon in sketches]
         spent = time.process_time() - began
+        film = finished(loaded, photos, steadied)
         error = warping_error(film, motions)
         print(
             f"  {setting:14}{1e4 * error:12.2f}{error / off:8.2f}"

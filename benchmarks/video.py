@@ -21,7 +21,6 @@ import torch
 from PIL import Image
 
 from toonbox.drawing import RESOLUTION, usual_jobs
-from toonbox.engine.guided import upsample
 from toonbox.engine.session import available_processors
 from toonbox.engine.style import find_style, read_card
 from toonbox.engine.stylize import load_style
@@ -108,22 +107,16 @@ def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float
         coded, following = itertools.islice(container.decode(video=0), 2)
     working = working_size(video.size, resolution)
     photo, small = (to_rgb(coded, size, video.colours) for size in (video.size, working))
-    drawn, cartoon = loaded(small, resolution="native"), np.empty_like(photo)
+    _, drawn = loaded.sketch(photo, small, resolution=resolution)
+    photos = itertools.cycle([small, to_rgb(following, working, video.colours)])
     steady = Stabilizer("on")
     cv2.setNumThreads(1)
-
-    def enlarge() -> None:
-        for rows, values in upsample(photo, small, drawn):
-            cartoon[rows] = values
-
-    enlarge()
-    photos = itertools.cycle([photo, to_rgb(following, video.size, video.colours)])
     return {
         "YUV to RGB": processor_seconds(lambda: to_rgb(coded, video.size, video.colours)),
         "reduced YUV to RGB": processor_seconds(lambda: to_rgb(coded, working, video.colours)),
-        "network": processor_seconds(lambda: loaded(small, resolution="native")),
-        "guided upsampling": processor_seconds(enlarge),
-        "steadying": processor_seconds(lambda: steady(next(photos), cartoon)),
+        "network": processor_seconds(lambda: loaded.sketch(photo, small, resolution=resolution)),
+        "steadying": processor_seconds(lambda: steady(next(photos), drawn)),
+        "guided upsampling": processor_seconds(lambda: loaded.finish(photo, small, drawn)),
         "RGB to YUV": processor_seconds(lambda: from_rgb(photo, video.colours)),
     }
 
