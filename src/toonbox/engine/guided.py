@@ -17,19 +17,16 @@ Indices = npt.NDArray[np.intp]
 Neighbours = tuple[Indices, Indices, FloatArray]
 
 
-def box_mean(image: FloatArray, radius: int) -> FloatArray:
-    """Mean over square windows of 2 * radius + 1 pixels, edges repeated: (..., H, W, C), alike."""
-    height, width = image.shape[-3:-1]
-    size = 2 * radius + 1
-    edges = [(0, 0)] * (image.ndim - 3) + [(radius, radius), (radius, radius), (0, 0)]
-    padded = np.pad(image, edges, mode="edge")
-    rows = padded[..., :height, :, :].copy()
-    for start in range(1, size):
-        rows += padded[..., start : start + height, :, :]
-    total = rows[..., :width, :].copy()
-    for start in range(1, size):
-        total += rows[..., start : start + width, :]
-    total *= np.float32(1 / size**2)
+def box_sum(image: FloatArray, radius: int) -> FloatArray:
+    """Sum over square windows of 2 * radius + 1 pixels, edges repeated: (H, W, C), alike."""
+    height, width = image.shape[:2]
+    padded = np.pad(image, [(radius, radius), (radius, radius), (0, 0)], mode="edge")
+    rows = padded[:height] + padded[1 : height + 1]
+    for start in range(2, 2 * radius + 1):
+        rows += padded[start : start + height]
+    total: FloatArray = rows[:, :width] + rows[:, 1 : width + 1]
+    for start in range(2, 2 * radius + 1):
+        total += rows[:, start : start + width]
     return total
 
 
@@ -41,7 +38,7 @@ def local_slope(
     Args:
         guide: (H, W, C) in [0, 1].
         target: same shape and range.
-        radius: pixels; the window's side is 2 * radius + 1.
+        radius: pixels, at least 1; the window's side is 2 * radius + 1.
         eps: squared units of the guide; larger smooths more.
     Returns:
         The slope, (H, W, C), averaged over the windows that hold a pixel.
@@ -52,13 +49,18 @@ def local_slope(
     """
     if guide.shape != target.shape:
         raise ShapeError(f"guide and target differ: {guide.shape} and {target.shape}")
-    products = np.stack([guide, target, guide * target, np.square(guide)])
-    mean_guide, mean_target, covariance, variance = box_mean(products, radius)
-    covariance -= mean_guide * mean_target
-    variance -= np.square(mean_guide)
-    variance += np.float32(eps)
+    # Sums instead of means, and arrays used again: it is memory that takes the time.
+    count = np.float32((2 * radius + 1) ** 2)
+    guides, targets = box_sum(guide, radius), box_sum(target, radius)
+    covariance = box_sum(guide * target, radius) * count
+    variance = box_sum(np.square(guide), radius) * count
+    covariance -= guides * targets
+    variance -= np.square(guides)
+    variance += count * count * np.float32(eps)
     covariance /= variance
-    return box_mean(covariance, radius)
+    slope = box_sum(covariance, radius)
+    slope /= count
+    return slope
 
 
 def upsample(photo: Rows, small: Levels, cartoon: Levels) -> Iterator[tuple[slice, PhotoArray]]:
