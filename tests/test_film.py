@@ -408,8 +408,9 @@ def test_progress(tmp_path, style):
     clip = Clip().make(tmp_path / "clip.mp4")
     told = []
     cartoonize_video(clip, tmp_path / "toon.mp4", style=style, progress=told.append, start=0.5)
-    assert [step.frames for step in told] == list(range(1, 13))
-    assert told[-1].seconds == pytest.approx(0.5)
+    assert [step.frames for step in told] == [*range(1, 13), 12]
+    assert [step.drawn for step in told] == [False] * 12 + [True]
+    assert told[-2].seconds == pytest.approx(0.5)
     assert told[0].total == pytest.approx(0.5, abs=0.03)
 
 
@@ -451,8 +452,8 @@ def test_resumed_is_the_same_to_the_bit(tmp_path, style, monkeypatch):
         assert not parts.exists()
     result = cartoonize_video(clip, parts, style=style, resume=True, progress=told.append)
     assert result.complete
-    assert len(told) == 24  # none was drawn twice
-    assert [step.frames for step in told] == list(range(1, 25))
+    # None was drawn twice; the last one tells that all are.
+    assert [step.frames for step in told] == [*range(1, 25), 24]
     shown = [[when for when, _ in times(path)] for path in (parts, whole, clip)]
     assert shown[0] == shown[1] == shown[2]
     np.testing.assert_array_equal(pictures(parts)[:7], pictures(whole)[:7])
@@ -483,7 +484,7 @@ def test_killed_within_a_segment(tmp_path, style, monkeypatch):
     (folder / "000001.mp4").write_bytes(b"damaged by the crash")
     told = []
     cartoonize_video(clip, target, style=style, resume=True, progress=told.append)
-    assert [step.frames for step in told] == list(range(8, 25))
+    assert [step.frames for step in told] == [*range(8, 25), 24]
     np.testing.assert_array_equal(pictures(target), pictures(whole))
     assert target.read_bytes() == whole.read_bytes()
 

@@ -149,7 +149,7 @@ def test_resumed_goes_on_as_if_it_had_never_ended(tmp_path, tiny_style, monkeypa
             )  # fmt: skip
             told.append(None)
         assert result.complete
-        assert [step.frames for step in told if step] == list(range(1, 25))
+        assert [step.frames for step in told if step and not step.drawn] == list(range(1, 25))
         shown[name] = pictures(tmp_path / f"{name}.mp4").astype(int)
         assert len(times(tmp_path / f"{name}.mp4")) == 24
     plain = tmp_path / "plain.mp4"

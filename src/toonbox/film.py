@@ -69,12 +69,15 @@ class Progress:
         seconds: of the film, done so far.
         total: seconds of the film, or of the part that is wanted, if known.
         new: of `frames`, those done in this run.
+        drawn: all are done, and what is left is to put the file together, which takes a while for
+            a GIF.
     """
 
     frames: int
     seconds: float
     total: float | None
     new: int
+    drawn: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,7 +164,7 @@ def cartoonize_video(
         overwrite: replace the target if there is one.
         keep_partial: once stopped, write what is done as a film of its own.
         jobs: frames to draw at a time; None takes one for each core, four at most.
-        progress: called after each frame.
+        progress: called after each frame, and once more when all are drawn.
         stop: asked before each frame; once it says yes, nothing else is begun.
         look: the options of `Style.__call__`. The network works at a short side of 540 pixels
             unless told otherwise, or at the style's own if that is less.
@@ -200,6 +203,8 @@ def cartoonize_video(
             complete = _draw(drawing, segments, encoding, compare, progress, stop)
             written = bool(segments.paths) and (complete or (keep_partial and not resume))
             if written:
+                seconds = drawing.part.seconds(drawing.video)
+                progress(Progress(segments.frames, seconds or 0, seconds, 0, drawn=True))
                 span = segments.span(moved=bool(start), cut=end is not None or not complete)
                 with replacing(target) as temporary:
                     if container is GIF:

@@ -165,6 +165,7 @@ def test_the_rate():
     told = rate.text(Progress(111, 5.5, 60.5, 101))
     assert told == "111 frames, 10.0 fps, 0.50x, 0:01:50 left"
     assert rate.text(Progress(111, 5.5, None, 101)) == "111 frames, 10.0 fps, 0.50x"
+    assert rate.text(Progress(111, 5.5, 60.5, 0, drawn=True)) == "111 frames, writing"
 
 
 def test_help_lists_them_apart(toonbox):
@@ -248,6 +249,7 @@ def test_progress_on_a_terminal(style_folder, here):
     process.stdout.close()
     assert b"clip.mp4" in shown
     assert b"fps" in shown
+    assert b"24 frames, writing" in shown
 
 
 def test_ten_bits_and_hardware(toonbox, here):

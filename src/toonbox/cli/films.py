@@ -322,7 +322,8 @@ def film_progress(film: Path) -> "Iterator[Callable[[Progress], None]]":
 
         def show(progress: "Progress") -> None:
             text = rate.text(progress)
-            bar.update(task, completed=progress.seconds, total=progress.total, rate=text)
+            total = None if progress.drawn else progress.total  # None: who knows how long
+            bar.update(task, completed=progress.seconds, total=total, rate=text)
 
         yield show
 
@@ -336,6 +337,8 @@ class Rate:
 
     def text(self, progress: "Progress") -> str:
         """Tell frames, frames a second, seconds of film a second, and the time left."""
+        if progress.drawn:
+            return f"{progress.frames} frames, writing"
         if self._from is None:  # the first frame waits for all that is loaded
             self._began, self._from = self._clock(), progress.seconds
             return f"{progress.frames} frames"
