@@ -29,6 +29,7 @@ from toonbox.pixels import (
 Resolution = int | Literal["native"] | None
 
 TILE = 1024  # pixels: with what they overlap by they take about 0.75 GB in the network
+BEYOND = 4  # pixels, reflected at a photo's edges, where networks draw stripes
 KNOBS = ("surface", "structure", "texture")
 
 
@@ -280,17 +281,19 @@ class Style:
     def _run_tile(
         self, tile: PhotoArray, knobs: FloatArray | None, colours: Colours | None
     ) -> Levels:
-        """Run the network on (h, w, 3), padded by reflection to its size rule: levels."""
+        """Run the network on (h, w, 3), padded by reflection, also to its size rule: levels."""
         seen = to_levels(tile)
         seen = seen if colours is None else colours.to_srgb(np.ascontiguousarray(seen))
         height, width = seen.shape[:2]
-        missing = [(0, -side % self.card.size_multiple) for side in (height, width)]
-        padded = np.pad(seen, [*missing, (0, 0)], mode="reflect")
+        missing = [-(side + 2 * BEYOND) % self.card.size_multiple for side in (height, width)]
+        edges = [(BEYOND, BEYOND + more) for more in missing]
+        padded = np.pad(seen, [*edges, (0, 0)], mode="reflect")
         batch = to_signed(np.ascontiguousarray(padded.transpose(2, 0, 1)[None]))
         cartoon = self.session.run(batch, knobs)
         if cartoon.shape != batch.shape:
             raise StyleError(f"{self.card.name}: made {cartoon.shape} of {batch.shape}")
-        cartoon = cartoon[0, :, :height, :width].transpose(1, 2, 0)
+        inner = slice(BEYOND, BEYOND + height), slice(BEYOND, BEYOND + width)
+        cartoon = cartoon[0, :, *inner].transpose(1, 2, 0)
         if seen.dtype == np.uint8:
             drawn: Levels = np.ascontiguousarray(to_uint8(cartoon))
         else:
