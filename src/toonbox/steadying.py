@@ -16,7 +16,8 @@ from toonbox.pixels import FloatArray, Uint8Array
 Strength = Literal["on", "strong"]
 
 INSTALL = "pip install 'toonbox[steady]'"
-FLOW_SIDE = 288  # pixels of the short side at which motion is looked for: quick, and less noise
+SMALL = 288  # pixels of the short side; of larger pictures motion is looked for
+FLOW_SIDE = 240  # at this one: quick, and less noise
 LEAST_SIDE = 48  # below which OpenCV finds no motion
 NOISE = (8.0, 24.0)  # levels of 255 that photos may differ by: without noise, with much
 EDGE = 0.5  # and by this of what they differ by anyway from pixel to pixel: motion is never exact
@@ -116,7 +117,7 @@ class Stabilizer:
     def _reduced(self, photo: Uint8Array) -> Uint8Array:
         height, width = photo.shape[:2]
         short = min(height, width)
-        scale = max(min(FLOW_SIDE, short), LEAST_SIDE) / short
+        scale = max(FLOW_SIDE if short > SMALL else short, LEAST_SIDE) / short
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small: Uint8Array = self._cv2.resize(photo, size, interpolation=self._cv2.INTER_AREA)
         return small
