@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from toonbox.drawing import Steady
 from toonbox.engine.stylize import Style, load_style
-from toonbox.film import cartoon_frames
+from toonbox.films.drawing import Steady
+from toonbox.films.frames import cartoon_frames
+from toonbox.films.steadying import Stabilizer
 from toonbox.pixels import FloatArray, Uint8Array
-from toonbox.steadying import Stabilizer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 Film = list[Uint8Array]  # of (H, W, 3)

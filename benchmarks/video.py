@@ -20,16 +20,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from toonbox.drawing import RESOLUTION, usual_jobs
 from toonbox.engine.session import available_processors
 from toonbox.engine.style import find_style, read_card
 from toonbox.engine.stylize import load_style
+from toonbox.films.drawing import RESOLUTION, usual_jobs
+from toonbox.films.steadying import Stabilizer
 from toonbox.media.frame_colours import from_rgb, to_rgb
 from toonbox.media.video import read_frames, read_video
 from toonbox.media.video_encoding import Encoding, Track, writing_segment
 from toonbox.networks.authors import AuthorsGenerator
 from toonbox.pixels import to_signed, to_uint8
-from toonbox.steadying import Stabilizer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

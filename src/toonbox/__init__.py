@@ -8,7 +8,8 @@ from toonbox.version import __version__
 
 if TYPE_CHECKING:
     from toonbox.engine.style import list_styles
-    from toonbox.film import cartoon_frames, cartoonize_video
+    from toonbox.films.film import cartoonize_video
+    from toonbox.films.frames import cartoon_frames
     from toonbox.pictures import Style, cartoonize, load_style
 
 __all__ = [
@@ -25,9 +26,9 @@ __all__ = [
 # Imported when first used, so that `import toonbox` costs next to nothing.
 _MODULES = {
     "Style": "toonbox.pictures",
-    "cartoon_frames": "toonbox.film",
+    "cartoon_frames": "toonbox.films.frames",
     "cartoonize": "toonbox.pictures",
-    "cartoonize_video": "toonbox.film",
+    "cartoonize_video": "toonbox.films.film",
     "list_styles": "toonbox.engine.style",
     "load_style": "toonbox.pictures",
 }

@@ -9,7 +9,7 @@ import pytest
 
 from toonbox.cli.main import main
 from toonbox.errors import VideoError
-from toonbox.film import film_track
+from toonbox.films.film import film_track
 from toonbox.media.video import read_frames, read_video
 from video_files import Clip, needs_ffmpeg, pictures, probe, times
 
@@ -88,7 +88,7 @@ def test_what_is_refused(camera, here, arguments, code, message):
 def test_without_opencv(camera, here, monkeypatch):
     Clip(pts=[0, 1]).make(here / "clip.mp4")
     monkeypatch.setitem(sys.modules, "cv2", None)
-    monkeypatch.setattr("toonbox.steadying.find_spec", lambda name: None)
+    monkeypatch.setattr("toonbox.films.steadying.find_spec", lambda name: None)
     for arguments in (["--source", "clip.mp4"], ["--sink", "a.mp4", "--no-window"]):
         code, _, errors = camera(*arguments)
         assert (code, "pip install 'toonbox[camera]'" in errors) == (1, True)

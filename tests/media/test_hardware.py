@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from toonbox.errors import UsageError, VideoError
-from toonbox.film import cartoonize_video
+from toonbox.films.film import cartoonize_video
 from toonbox.media import hardware
 from toonbox.media.hardware import encodes, hardware_encoder, hardware_options
 from toonbox.media.video import read_frames, read_video

@@ -150,7 +150,7 @@ def _play(
     stop: "Callable[[], bool]",
 ) -> None:
     """Open what is needed, show and record, and close it."""
-    from toonbox.film import film_track
+    from toonbox.films.film import film_track
     from toonbox.live.camera import Camera
     from toonbox.live.pace import Pace
     from toonbox.live.recording import Recording

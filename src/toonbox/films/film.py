@@ -1,44 +1,31 @@
-"""One film into its cartoon: from disk to disk, or frame by frame."""
+"""One film into its cartoon, from disk to disk."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from toonbox import pictures
-from toonbox.drawing import (
-    RESOLUTION,
-    Compare,
-    Drawing,
-    Part,
-    Steady,
-    composed,
-    part_of,
-    usual_jobs,
-)
 from toonbox.engine.style import DEFAULT_STYLE
-from toonbox.engine.stylize import Look, Style, load_style
+from toonbox.engine.stylize import Look, Style
 from toonbox.errors import OutputError, UsageError, VideoError
 from toonbox.files import replacing
+from toonbox.films.drawing import Compare, Drawing, Steady, composed, drawing_of
+from toonbox.films.segments import Segments, segments_beside
+from toonbox.films.steadying import Stabilize
 from toonbox.media.containers import GIF, container_of
 from toonbox.media.gif_film import write_gif
 from toonbox.media.hardware import Hardware
 from toonbox.media.joining import join
 from toonbox.media.metadata import Keep
-from toonbox.media.video import Video, is_hdr, read_frames, read_video
+from toonbox.media.video import Video
 from toonbox.media.video_encoding import Encoding, Track, writing_segment
 from toonbox.picture import refuse_existing
-from toonbox.pixels import Uint8Array
-from toonbox.segments import Segments, segments_beside
-from toonbox.steadying import Stabilizer, Strength
 from toonbox.version import __version__
 
 _logger = logging.getLogger(__name__)
-
-Stabilize = Literal["off"] | Strength
 
 
 class Filming(TypedDict, total=False):
@@ -95,21 +82,6 @@ class FilmResult:
     size: tuple[int, int]
     complete: bool
     written: bool
-
-
-@dataclass(frozen=True)
-class CartoonFrame:
-    """A frame of a film.
-
-    Attributes:
-        seconds: when it is shown, exactly, in the film's own time.
-        photo: (H, W, 3) RGB.
-        cartoon: the same shape.
-    """
-
-    seconds: Fraction
-    photo: Uint8Array
-    cartoon: Uint8Array
 
 
 def cartoonize_video(
@@ -224,69 +196,6 @@ def cartoonize_video(
     return FilmResult(segments.frames, _size(drawing, compare), complete, written)
 
 
-def cartoon_frames(
-    source: str | Path,
-    *,
-    style: str | Path | pictures.Style | Style = DEFAULT_STYLE,
-    start: float | None = None,
-    end: float | None = None,
-    max_height: int | None = None,
-    jobs: int | None = None,
-    stabilize: Stabilize | Steady | None = None,
-    **look: Unpack[Look],
-) -> Iterator[CartoonFrame]:
-    """Give the cartoons of a film's frames, for those who show or encode them themselves.
-
-    Frames are read and drawn a little ahead in other threads.
-
-    Args:
-        source, style, start, end, max_height, jobs, stabilize, look: as in `cartoonize_video`.
-    Raises:
-        VideoError, UsageError, StyleError, MissingExtraError: as in `cartoonize_video`, with the
-            first frame.
-    """
-    drawing = drawing_of(Path(source), style, look, (start, end), max_height, jobs, stabilize)
-    for frame, cartoon in drawing.frames():
-        yield CartoonFrame(frame.pts * drawing.video.time_base, frame.photo, cartoon)
-
-
-def frame_at(
-    source: str | Path, seconds: float, *, max_height: int | None = None
-) -> tuple[Uint8Array, Fraction]:
-    """Read the frame of a film that is shown `seconds` after its beginning.
-
-    Returns:
-        (H, W, 3) RGB, and the width of its pixels divided by their height.
-    Raises:
-        VideoError: the film cannot be read, or ends before.
-        UsageError: the time is negative.
-    """
-    video = read_video(Path(source))
-    wanted = part_of(seconds, None).start or Fraction(0)
-    # Frames last; this one is hardly older than a second.
-    after = Part(max(Fraction(0), wanted - 1)).after(video)
-    shown = None
-    for frame in read_frames(video, after=after, max_height=max_height):
-        begins = (frame.pts - video.start) * video.time_base
-        if begins > wanted and shown is not None:
-            break
-        shown = frame
-        if begins >= wanted:
-            break
-    else:
-        end = (shown.pts + shown.duration - video.start) * video.time_base if shown else 0
-        if shown is None or (video.seconds is not None and wanted > max(video.seconds, end)):
-            raise VideoError(f"{source}: has no frame at {seconds:g} seconds")
-    return shown.photo, video.aspect
-
-
-def film_look(style: Style, look: Look) -> Look:
-    """Let the network work at 540 pixels, or at the style's own resolution if that is less."""
-    if look.get("resolution") is not None:
-        return look
-    return {**look, "resolution": min(RESOLUTION, style.card.working_resolution)}
-
-
 def _check_hardware(hardware: Hardware | None, encoder_preset: str | None, bits: int) -> None:
     if hardware not in (None, "auto", "off"):
         raise UsageError(f"hardware must be auto or off, got {hardware!r}")
@@ -294,37 +203,6 @@ def _check_hardware(hardware: Hardware | None, encoder_preset: str | None, bits:
         raise UsageError("--encoder-preset is for software encoders, without --hardware auto")
     if hardware == "auto" and bits > 8:
         raise UsageError("--bits 10 is for software encoders, without --hardware auto")
-
-
-def drawing_of(
-    source: Path,
-    style: str | Path | pictures.Style | Style,
-    look: Look,
-    part: tuple[float | None, float | None],
-    max_height: int | None,
-    jobs: int | None,
-    stabilize: Stabilize | Steady | None,
-    hardware: bool = False,
-    deep: bool = False,
-) -> Drawing:
-    """Prepare to draw a film; the arguments and errors are those of `cartoonize_video`."""
-    wanted = part_of(*part)
-    if max_height is not None and max_height < 2:
-        raise UsageError(f"max_height must be at least 2, got {max_height}")
-    if deep and stabilize not in (None, "off"):
-        raise UsageError("cartoons of 10 bits cannot be made steady: --stabilize off or --bits 8")
-    steady = stabilize if callable(stabilize) else None
-    if isinstance(stabilize, str) and stabilize != "off":
-        steady = Stabilizer(stabilize)
-    video = read_video(source, hardware=hardware)
-    if is_hdr(video):
-        _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
-    if isinstance(style, pictures.Style):
-        style = style.network
-    loaded = style if isinstance(style, Style) else load_style(style)
-    jobs = usual_jobs() if jobs is None else jobs
-    look = film_look(loaded, look)
-    return Drawing(video, loaded.shared(jobs), look, wanted, max_height, jobs, steady, deep)
 
 
 def film_track(video: Video, size: tuple[int, int]) -> Track:

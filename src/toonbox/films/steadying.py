@@ -14,6 +14,7 @@ from toonbox.errors import MissingExtraError, UsageError
 from toonbox.pixels import FloatArray, Uint8Array
 
 Strength = Literal["on", "strong"]
+Stabilize = Literal["off"] | Strength
 
 INSTALL = "pip install 'toonbox[steady]'"
 SMALL = 288  # pixels of the short side; of larger pictures motion is looked for

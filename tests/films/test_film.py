@@ -15,7 +15,9 @@ import pytest
 
 from toonbox.engine.stylize import load_style
 from toonbox.errors import OutputError, UsageError, VideoError
-from toonbox.film import cartoon_frames, cartoonize_video, film_look
+from toonbox.films.drawing import film_look
+from toonbox.films.film import cartoonize_video
+from toonbox.films.frames import cartoon_frames
 from toonbox.media.video import Frame
 from video_files import REPEATABLE, Clip, motion, needs_ffmpeg, packets, pictures, probe, times
 
@@ -433,7 +435,7 @@ def test_stopped(tmp_path, style, keep_partial):
 
 
 def test_resumed_is_the_same_to_the_bit(tmp_path, style, monkeypatch):
-    monkeypatch.setattr("toonbox.segments.KEPT_LENGTH", 7)
+    monkeypatch.setattr("toonbox.films.segments.KEPT_LENGTH", 7)
     clip = replace(EVERYTHING, size=REPEATABLE).make(tmp_path / "clip.mkv")
     whole = tmp_path / "whole.mp4"
     cartoonize_video(clip, whole, style=style, resume=True)
@@ -464,7 +466,7 @@ def test_resumed_is_the_same_to_the_bit(tmp_path, style, monkeypatch):
 
 
 def test_killed_within_a_segment(tmp_path, style, monkeypatch):
-    monkeypatch.setattr("toonbox.segments.KEPT_LENGTH", 7)
+    monkeypatch.setattr("toonbox.films.segments.KEPT_LENGTH", 7)
     clip = Clip(size=REPEATABLE).make(tmp_path / "clip.mp4")
     whole, target = tmp_path / "whole.mp4", tmp_path / "toon.mp4"
     cartoonize_video(clip, whole, style=style, resume=True)
@@ -620,10 +622,7 @@ def test_a_target_that_cannot_be_written(tmp_path, style):
 FULL = """
 import resource, sys
 from toonbox.errors import OutputError
-from toonbox.engine.stylize import load_style
-from toonbox.errors import OutputError, UsageError, VideoError
-from toonbox.film import cartoon_frames, cartoonize_video, film_look
-from toonbox.media.video import Frame
+from toonbox.films.film import cartoonize_video
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)
 try:
     cartoonize_video(sys.argv[1], sys.argv[2], style=sys.argv[3], crf=0)

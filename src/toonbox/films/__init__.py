@@ -1,0 +1,1 @@
+"""Films: drawn, made steady, put together."""
