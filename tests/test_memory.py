@@ -100,7 +100,7 @@ def test_smaller_limits_mean_smaller_tiles(style):
     assert sides == sorted(sides, reverse=True)
     assert sides[0] == 1024
     assert sides[-1] == 128
-    with pytest.raises(UsageError, match="100M of memory are too little; at least 324M are needed"):
+    with pytest.raises(UsageError, match="100M of memory are too little; at least 305M are needed"):
         Memory(style, 100 * MIB)
 
 
