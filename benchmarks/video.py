@@ -21,9 +21,8 @@ import torch
 from PIL import Image
 
 from toonbox.engine.session import available_processors
-from toonbox.engine.style import find_style, read_card
 from toonbox.engine.stylize import load_style
-from toonbox.films.drawing import RESOLUTION, usual_jobs
+from toonbox.films.drawing import film_look, usual_jobs
 from toonbox.films.steadying import Stabilizer
 from toonbox.media.frame_colours import from_rgb, to_rgb
 from toonbox.media.video import read_frames, read_video
@@ -105,7 +104,7 @@ def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float
     video = read_video(film)
     with av.open(str(film)) as container:
         coded, following = itertools.islice(container.decode(video=0), 2)
-    working = working_size(video.size, resolution)
+    working = loaded.working_size(video.size[::-1], resolution)[::-1]
     photo, small = (to_rgb(coded, size, video.colours) for size in (video.size, working))
     _, drawn = loaded.sketch(photo, small, resolution=resolution)
     photos = itertools.cycle([small, to_rgb(following, working, video.colours)])
@@ -119,11 +118,6 @@ def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float
         "guided upsampling": processor_seconds(lambda: loaded.finish(photo, small, drawn)),
         "RGB to YUV": processor_seconds(lambda: from_rgb(photo, video.colours)),
     }
-
-
-def working_size(size: tuple[int, int], short: int) -> tuple[int, int]:
-    scale = min(1.0, short / min(size))
-    return round(size[0] * scale), round(size[1] * scale)
 
 
 def processor_seconds(work: Callable[[], object], repeats: int = 5) -> float:
@@ -152,8 +146,8 @@ def parse_options() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_options()
-    own = read_card(find_style(options.style)).working_resolution
-    options.resolution = options.resolution or min(own, RESOLUTION)
+    look = film_look(load_style(options.style), {"resolution": options.resolution})
+    options.resolution = look["resolution"]
     torch.set_num_threads(available_processors())
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder) / "film.mp4"
