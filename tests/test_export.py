@@ -52,7 +52,6 @@ def style(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_run(run, folder, working_resolution=96, **DESCRIBED)
 
 
-@pytest.mark.slow
 def drawn_by(network: Generator, photo: np.ndarray, *knobs: torch.Tensor) -> np.ndarray:
     """Give what a generator makes of a photo that goes on beyond its edges, as in use."""
     height, width = photo.shape[:2]
@@ -64,6 +63,7 @@ def drawn_by(network: Generator, photo: np.ndarray, *knobs: torch.Tensor) -> np.
     return ((output[0] + 1) * 127.5).permute(1, 2, 0).numpy()[4 : 4 + height, 4 : 4 + width]
 
 
+@pytest.mark.slow
 def test_the_style_does_what_the_generator_does(style: Path) -> None:
     photo = np.random.default_rng(1).integers(0, 256, (45, 70, 3), dtype=np.uint8)
     loaded = load_style(style, engine="onnxruntime", threads=1)
