@@ -18,7 +18,16 @@ def trained(**values: object) -> Generator:
 
 
 @pytest.mark.parametrize(
-    "config", [{}, {"knobs": True}, {"stages": 1}, {"stages": 2, "residual": False}]
+    "config",
+    [
+        {},
+        {"knobs": True},
+        {"stages": 1},
+        {"stages": 2, "residual": False},
+        {"kernel": 5},
+        {"kernel": 3, "knobs": True},
+        {"space_to_depth": True, "stages": 2, "knobs": True},
+    ],
 )
 @pytest.mark.parametrize("size", [(64, 96), (8, 8), (61, 35)])
 @torch.no_grad()

@@ -28,8 +28,11 @@ File = typer.Option(exists=True, dir_okay=False)
 
 def train(
     photos: Annotated[Path, Folder],
-    cartoons: Annotated[list[Path], Folder],
-    out: Annotated[Path, typer.Option(help="The run's folder; an existing run goes on.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an existing run is resumed.")],
+    cartoons: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, help="For adversarial steps."),
+    ] = None,
     face_photos: Annotated[Path | None, Folder] = None,
     face_cartoons: Annotated[Path | None, Folder] = None,
     preset: Annotated[str | None, typer.Option(help="balanced, smooth, flat or outlined.")] = None,
@@ -53,6 +56,9 @@ def train(
     start: Annotated[
         Path | None,
         typer.Option(help="generator.safetensors of another run, of the same size, to begin with."),
+    ] = None,
+    drawings: Annotated[
+        Path | None, typer.Option(help="Folder for the drawn targets; a cache if not given.")
     ] = None,
     offline: Annotated[bool, typer.Option(help="Never download.")] = False,
     sample_every: Annotated[int, typer.Option(min=1)] = 250,
@@ -91,6 +97,8 @@ def train(
         )
     if (settings.pretrain.kind == "teacher") != (teacher is not None):
         raise UsageError('--teacher FILE belongs to pre-training of kind = "teacher"')
+    if settings.steps and not cartoons:
+        raise UsageError("adversarial steps need --cartoons DIR, or --steps 0 for none")
     if settings.crops.batch_size % devices:
         raise UsageError(f"a batch of {settings.crops.batch_size} cannot be shared by {devices}")
     lists = out / "data.json"
@@ -98,13 +106,20 @@ def train(
         data = TrainingData.load(lists)
     else:
         faces = (face_photos, face_cartoons) if face_photos and face_cartoons else None
-        data, reports = inspect_training_data(photos, cartoons, faces, settings.crops.size)
+        data, reports = inspect_training_data(photos, cartoons or [], faces, settings.crops.size)
         for report in reports:
             typer.echo(report.text(), err=True)
     if dry_run:
         return
     options = RunOptions(
-        out, device.value, devices, precision.value, workers, sample_every, checkpoint_minutes
+        out,
+        device.value,
+        devices,
+        precision.value,
+        workers,
+        sample_every,
+        checkpoint_minutes,
+        drawings,
     )
     fabric = new_fabric(options)
     if fabric.is_global_zero:
@@ -114,7 +129,7 @@ def train(
         settings,
         data,
         options,
-        VggFeatures.load(settings.vgg, vgg, offline),
+        VggFeatures.load(settings.vgg, vgg, offline) if settings.steps else None,
         None if features is None else EfficientNetFeatures.load(features),
         fabric,
         None if teacher is None else load_generator(teacher),

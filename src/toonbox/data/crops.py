@@ -4,9 +4,10 @@ So the order of the data does not depend on the number of workers, and a run tha
 on with exactly the crops it would have seen.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -44,8 +45,22 @@ class Domain:
     faces: Sequence[Path] = ()
 
 
+class DrawnCrops(Protocol):
+    """Photos with drawn targets, from which crops are cut."""
+
+    def __len__(self) -> int:
+        """Return how many photos there are."""
+        ...
+
+    def crop(
+        self, index: int, size: int, random: np.random.Generator, step: int
+    ) -> tuple[Uint8Array, Uint8Array]:
+        """Cut a photo and its target, (size, size, 3) each, as the step's knobs have it."""
+        ...
+
+
 class CropBatches(Dataset[dict[str, Tensor]]):
-    """Batches by step: `photo`, `cartoon` and, with `target`, what it makes of the photos.
+    """Batches by step: `photo`, `cartoon` and, with `drawings`, the photos' drawn `target`.
 
     Args:
         photos: where photos come from.
@@ -53,8 +68,7 @@ class CropBatches(Dataset[dict[str, Tensor]]):
         config: sizes; `batch_size` counts the joint batch of all processes.
         seed: of all draws.
         share: (rank, processes): this process gets every `processes`-th crop of the joint batch.
-        target: (H, W, 3) uint8 and the step to the same shape, run on each photo crop in the
-            loader's worker.
+        drawings: of the photos, where batches hold a `target`; the photos are then cut from these.
     """
 
     def __init__(
@@ -64,19 +78,21 @@ class CropBatches(Dataset[dict[str, Tensor]]):
         config: CropConfig,
         seed: int,
         share: tuple[int, int] = (0, 1),
-        target: Callable[[Uint8Array, int], Uint8Array] | None = None,
+        drawings: DrawnCrops | None = None,
     ) -> None:
         self.photos, self.cartoons = photos, cartoons
-        self.config, self.seed, self.share, self.target = config, seed, share, target
+        self.config, self.seed, self.share, self.drawings = config, seed, share, drawings
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         """Give the batch of a step: uint8 (B, 3, size, size) by name."""
-        photos = self._crops(self.photos, PHOTO, self.config.photo_side, step)
-        batch = {"photo": photos}
+        batch = {}
+        if self.drawings is None:
+            batch["photo"] = self._crops(self.photos, PHOTO, self.config.photo_side, step)
+        else:
+            pairs = [self._drawn(step, position) for position in self._positions(step)]
+            batch["photo"], batch["target"] = map(list, zip(*pairs, strict=True))
         if self.cartoons is not None:
             batch["cartoon"] = self._crops(self.cartoons, CARTOON, self.config.cartoon_side, step)
-        if self.target is not None:
-            batch["target"] = [self.target(photo, step) for photo in photos]
         return {name: _stack(crops) for name, crops in batch.items()}
 
     def _crops(
@@ -84,8 +100,6 @@ class CropBatches(Dataset[dict[str, Tensor]]):
     ) -> list[Uint8Array]:
         faces = bool(domain.faces) and step % FACES_EVERY == FACES_EVERY - 1
         files = domain.faces if faces else domain.files
-        rank, processes = self.share
-        size = self.config.batch_size
         return [
             draw_crop(
                 pick(files, self.seed, kind, position),
@@ -93,15 +107,31 @@ class CropBatches(Dataset[dict[str, Tensor]]):
                 sides,
                 np.random.default_rng((self.seed, kind, 1, position)),
             )
-            for position in range(step * size + rank, (step + 1) * size, processes)
+            for position in self._positions(step)
         ]
+
+    def _drawn(self, step: int, position: int) -> tuple[Uint8Array, Uint8Array]:
+        assert self.drawings is not None
+        random = np.random.default_rng((self.seed, PHOTO, 1, position))
+        index = shuffled(len(self.drawings), self.seed, PHOTO, position)
+        return self.drawings.crop(index, self.config.size, random, step)
+
+    def _positions(self, step: int) -> range:
+        """Return this process's share of the joint batch, as positions in the endless sequence."""
+        rank, processes = self.share
+        size = self.config.batch_size
+        return range(step * size + rank, (step + 1) * size, processes)
 
 
 def pick(files: Sequence[Path], seed: int, kind: int, position: int) -> Path:
-    """Give the file at a position of an endless sequence that shuffles the files in every epoch."""
-    epoch, place = divmod(position, len(files))
-    order = np.random.default_rng((seed, kind, 0, epoch)).permutation(len(files))
-    return files[int(order[place])]
+    """Return the file at a position of an endless sequence that shuffles them in every epoch."""
+    return files[shuffled(len(files), seed, kind, position)]
+
+
+def shuffled(count: int, seed: int, kind: int, position: int) -> int:
+    """Return the index at a position of an endless sequence of shuffled epochs."""
+    epoch, place = divmod(position, count)
+    return int(np.random.default_rng((seed, kind, 0, epoch)).permutation(count)[place])
 
 
 def draw_crop(

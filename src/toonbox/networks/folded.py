@@ -28,12 +28,14 @@ def folded(generator: Generator) -> Generator:
         generator: trained; stays as it is.
     """
     net: Any = deepcopy(generator)
-    net.stem[0] = _stem(net.stem[0])
-    net.down[0] = nn.Sequential(*_first_down(net.down[0][0]), *net.down[0][1:])
     for index, layer in enumerate(net.up):
         convolution, activation = layer.refine
         refine = nn.ReplicationPad2d(1), _enlarging(convolution), activation, nn.PixelShuffle(2)
         net.up[index] = nn.Sequential(layer.convolve, *refine)
+    if net.config.space_to_depth:  # works at half size already
+        return net  # type: ignore[no-any-return]
+    net.stem[0] = _stem(net.stem[0])
+    net.down[0] = nn.Sequential(*_first_down(net.down[0][0]), *net.down[0][1:])
     net.up[-1] = net.up[-1][:-1]  # the head takes it as it is
     net.head = nn.Sequential(_head(net.head), nn.PixelShuffle(2))
     if net.config.knobs:
@@ -43,7 +45,10 @@ def folded(generator: Generator) -> Generator:
 
 
 def _stem(layer: Any) -> nn.Conv2d:
-    return _convolution(_for_four(layer.weight, 0, 8), _four_times(layer.bias), 2, 3)
+    kernel = layer.kernel_size[0]
+    return _convolution(
+        _for_four(layer.weight, 0, kernel + 1), _four_times(layer.bias), 2, kernel // 2
+    )
 
 
 def _first_down(layer: Any) -> tuple[nn.Module, ...]:
@@ -59,8 +64,12 @@ def _enlarging(layer: Any) -> nn.Conv2d:
 
 
 def _head(layer: Any) -> nn.Conv2d:
-    kernel = functional.pixel_unshuffle(_for_four(layer.weight, 1, 10), 2)
-    return _convolution(kernel, _four_times(layer.bias), padding=2)
+    # A window of even size that begins with a block of 2 x 2 pixels.
+    half = layer.kernel_size[0] // 2
+    before = half % 2
+    blocks = (half + before) // 2
+    kernel = functional.pixel_unshuffle(_for_four(layer.weight, before, 4 * blocks + 2), 2)
+    return _convolution(kernel, _four_times(layer.bias), padding=blocks)
 
 
 def _widen(knobs: Knobs) -> None:

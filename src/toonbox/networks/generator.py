@@ -20,35 +20,49 @@ Film = tuple[Tensor, Tensor]
 class GeneratorConfig:
     """The size of a generator.
 
-    `base_channels` at full resolution, doubled by each of `stages` down-sampling layers;
-    `residual_blocks` at the bottom. With `residual` the output is the photo plus what the network
-    adds, and a new network gives back the photo. With `knobs` it takes three numbers beside it.
+    `base_channels` after the stem, doubled by each of `stages` down-sampling layers;
+    `residual_blocks` at the bottom; `kernel` of stem and head. With `space_to_depth` stem and head
+    work at half size, on blocks of 2 x 2 pixels, in place of one stage. With `residual` the output
+    is the photo plus what the network adds, and a new network gives back the photo. With `knobs`
+    it takes three numbers beside it.
     """
 
     base_channels: int = 32
     stages: int = 3
     residual_blocks: int = 4
+    kernel: int = 7
+    space_to_depth: bool = False
     residual: bool = True
     knobs: bool = False
 
     def __post_init__(self) -> None:
         if min(self.base_channels, self.stages) < 1 or self.residual_blocks < 0:
             raise ConfigError(f"a generator needs at least one channel and one stage: {self}")
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ConfigError(f"the kernel of stem and head must be odd: {self}")
 
     @property
     def size_multiple(self) -> int:
         """What height and width must be multiples of inside the network."""
-        return 1 << self.stages
+        return self.block << self.stages
+
+    @property
+    def block(self) -> int:
+        """Side of the blocks of pixels that stem and head work on."""
+        return 2 if self.space_to_depth else 1
 
     @property
     def reach(self) -> int:
         """How many pixels away from each other input and output can be and still be connected.
 
-        Counted in pixels of full resolution: 3 for the stem and for the head; in each stage, where
-        a pixel is first 1, then 2 wide, 1 + 2 down, 2 + 1 up and 2 for the enlargement between; two
-        convolutions in each block, of pixels as wide as the size multiple.
+        Counted in pixels of the stem, each `block` wide: half the kernel for the stem and for the
+        head; in each stage, where a pixel is first 1, then 2 wide, 1 + 2 down, 2 + 1 up and 2 for
+        the enlargement between; two convolutions in each residual block, of the widest pixels. One
+        less than a block for what a block's pixels share.
         """
-        return 6 + 8 * (self.size_multiple - 1) + 2 * self.residual_blocks * self.size_multiple
+        widest = 1 << self.stages
+        pixels = self.kernel - 1 + 8 * (widest - 1) + 2 * self.residual_blocks * widest
+        return self.block * pixels + self.block - 1
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -144,7 +158,8 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config = config or GeneratorConfig()
         widths = [config.base_channels * 2**stage for stage in range(config.stages + 1)]
-        self.stem = _activated(_conv(3, widths[0], 7))
+        colours = 3 * config.block**2
+        self.stem = _activated(_conv(colours, widths[0], config.kernel))
         self.down = nn.ModuleList(
             _activated(_conv(narrow, wide, stride=2), _conv(wide, wide))
             for narrow, wide in pairwise(widths)
@@ -153,7 +168,7 @@ class Generator(nn.Module):
             ResidualBlock(widths[-1]) for _ in range(config.residual_blocks)
         )
         self.up = nn.ModuleList(UpSampling(width) for width in reversed(widths[1:]))
-        self.head = _conv(widths[0], 3, 7)
+        self.head = _conv(widths[0], colours, config.kernel)
         if config.knobs:
             added = [widths[-1]] * config.residual_blocks
             self.knobs = Knobs([*added, *reversed(widths[:-1])])
@@ -183,16 +198,19 @@ class Generator(nn.Module):
     def network(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
         """Run the layers: (B, 3, H, W), H and W multiples of the size rule; not clipped."""
         films = iter(self._films(photo, knobs))
-        x = self.stem(photo)
+        block = self.config.block
+        x = self.stem(functional.pixel_unshuffle(photo, block) if block > 1 else photo)
         skips = []
         for layer in self.down:
             skips.append(x)
             x = layer(x)
-        for block in self.blocks:
-            x = block(x, next(films))
+        for residual_block in self.blocks:
+            x = residual_block(x, next(films))
         for layer, skip in zip(self.up, reversed(skips), strict=True):
             x = layer(x) + modulate(skip, next(films))
         output: Tensor = self.head(x).float()
+        if block > 1:
+            output = functional.pixel_shuffle(output, block)
         return photo + output if self.config.residual else output
 
     def _films(self, photo: Tensor, knobs: Tensor | None) -> Sequence[Film | None]:

@@ -15,7 +15,7 @@ from toonbox.errors import ConfigError
 from toonbox.files import replacing
 from toonbox.losses import PRESETS, LossWeights
 from toonbox.networks.generator import GeneratorConfig
-from toonbox.representations.classical import Drawing
+from toonbox.representations.drawing import Look
 from toonbox.representations.structure import Similarity
 from toonbox.representations.texture import TextureKind
 
@@ -26,22 +26,21 @@ STRICT = ConfigDict(extra="forbid")
 class PretrainConfig:
     """The first phase: reconstruction only.
 
-    `identity` learns to give back the photo, as published; `representations` learns a classical
-    cartoon of the photo, the `drawing`, from which adversarial training has less far to go;
-    `teacher` learns what another generator makes of the photo, and needs `--teacher FILE`.
-    `feature_weight` of a distance between the features of output and target needs
-    `--features FILE`. With `noise` above 0 the generator sees photos with as many levels of noise,
-    in [0, 255], at most, as films have it, while the teacher sees them clean: what it draws then
-    changes less from frame to frame.
+    `identity` learns to return the photo, as published; `drawing` learns the drawn target, as the
+    `look` has it; `teacher` learns what another generator makes of the photo, and needs
+    `--teacher FILE`. `feature_weight`, of a distance between the features of output and target,
+    needs `--features FILE`. With `noise` above 0 the generator sees photos with up to so many
+    levels of noise, in [0, 255], as videos have it, and the target is that of the clean photo: what
+    it draws then changes less from frame to frame.
     """
 
-    kind: Literal["identity", "representations", "teacher"] = "representations"
+    kind: Literal["identity", "drawing", "teacher"] = "drawing"
     steps: int = Field(default=1500, ge=0)
     learning_rate: float = Field(default=5e-4, gt=0)
     gradient_weight: float = Field(default=0.1, ge=0)
     feature_weight: float = Field(default=0.0, ge=0)
     noise: float = Field(default=0.0, ge=0)
-    drawing: Drawing = field(default_factory=Drawing)
+    look: Look = field(default_factory=Look)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -28,11 +28,15 @@ class KnobSettings:
             return cls()
         return cls(*random.uniform(0, 2, 3).tolist())
 
+    def values(self) -> tuple[float, float, float]:
+        """Return the three numbers, in the order of the generator's KNOBS."""
+        return self.surface, self.structure, self.texture
+
     def tensor(self, config: TrainConfig, like: Tensor) -> Tensor | None:
         """Give what the generator takes, (1, 3); None if it has no knobs."""
         if not config.generator.knobs:
             return None
-        return torch.tensor([[self.surface, self.structure, self.texture]], device=like.device)
+        return torch.tensor([self.values()], device=like.device)
 
     def weights(self, weights: LossWeights) -> LossWeights:
         """Turn the weights of the losses that the knobs are named after."""

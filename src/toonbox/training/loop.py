@@ -28,9 +28,10 @@ from toonbox.files import replacing
 from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.networks.generator import Generator
 from toonbox.training.config import TrainConfig, load_config, save_config
+from toonbox.training.drawn import drawn_crops
 from toonbox.training.folders import TrainingData
 from toonbox.training.knobs import KnobSettings
-from toonbox.training.pretrain import drawn_target, pretrain_step
+from toonbox.training.pretrain import pretrain_step
 from toonbox.training.report import Reporter, RunOptions
 from toonbox.training.state import TrainingState, channels_last, new_state
 from toonbox.training.step import adversarial_step
@@ -55,7 +56,7 @@ def train(
     config: TrainConfig,
     data: TrainingData,
     options: RunOptions,
-    vgg: torch.nn.Module,
+    vgg: torch.nn.Module | None,
     features: EfficientNetFeatures | None,
     fabric: Fabric | None = None,
     teacher: Generator | None = None,
@@ -67,7 +68,7 @@ def train(
         config: what is learnt.
         data: the pictures.
         options: how it is done.
-        vgg: frozen features for the content and the structure loss.
+        vgg: frozen features for the content and the structure loss; None where no step has these.
         features: frozen, for what of the configuration needs them; else None.
         fabric: a launched Fabric, or None for one made from `options`.
         teacher: whose outputs are the target of reconstruction, for pre-training of that kind.
@@ -79,7 +80,7 @@ def train(
     """
     fabric = fabric or new_fabric(options)
     state = new_state(config, fabric, features and channels_last(features.to(fabric.device)))
-    vgg = channels_last(vgg.to(fabric.device))
+    vgg = vgg and channels_last(vgg.to(fabric.device))
     teacher = teacher and channels_last(teacher.to(fabric.device))
     if teacher is not None and config.generator.knobs and not teacher.config.knobs:
         raise ConfigError("the teacher has no knobs for its pupil to learn")
@@ -123,7 +124,7 @@ def begin_with(state: TrainingState, start: Generator) -> None:
 def one_step(
     state: TrainingState,
     batch: dict[str, Tensor],
-    vgg: Features,
+    vgg: Features | None,
     workers: Executor,
     teacher: Generator | None = None,
 ) -> dict[str, Tensor]:
@@ -136,6 +137,7 @@ def one_step(
             target = teacher(photo, knobs.tensor(state.config, photo))
     if state.step < state.config.pretrain.steps:
         return pretrain_step(state, photo, photo if target is None else target)
+    assert vgg is not None
     return adversarial_step(state, photo, images["cartoon"], vgg, workers, target)
 
 
@@ -150,10 +152,10 @@ def batches(
     """Give the batches from the state's step to the end, phase by phase."""
     config, fabric = state.config, state.fabric
     share = (fabric.global_rank, fabric.world_size)
-    target = drawn_target(config)
-    held = target if config.weights.reconstruction else None
+    drawings = drawn_crops(config, data.photos.files, options)
+    held = drawings if config.weights.reconstruction else None
     source = (config.crops, config.seed, share)
-    pretraining = CropBatches(data.photos, None, *source, target)
+    pretraining = CropBatches(data.photos, None, *source, drawings)
     adversarial = CropBatches(data.photos, data.cartoons, *source, held)
     for phase, end in (
         (pretraining, config.pretrain.steps),

@@ -1,41 +1,16 @@
 """One update of pre-training: the generator learns by reconstruction where to start from."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from toonbox.losses import perceptual_loss, reconstruction_loss
-from toonbox.pixels import Uint8Array
-from toonbox.representations.classical import classical_cartoon
-from toonbox.training.config import TrainConfig
 from toonbox.training.knobs import KnobSettings
 from toonbox.training.state import TrainingState, learning_rate, update
 
 NOISE_STREAM = 4  # apart from the seeds of crops and knobs
 SPOT = 4  # pixels: about half a block of what films are compressed with
-
-
-@dataclass(frozen=True)
-class DrawnTarget:
-    """Makes a photo's target in a step: its classical cartoon, as the step's knobs have it."""
-
-    config: TrainConfig
-
-    def __call__(self, photo: Uint8Array, step: int) -> Uint8Array:
-        """(H, W, 3) -> (H, W, 3)."""
-        knobs = KnobSettings.draw(self.config, step)
-        drawing = self.config.pretrain.drawing
-        return classical_cartoon(
-            photo, drawing.turned(knobs.surface, knobs.structure, knobs.texture)
-        )
-
-
-def drawn_target(config: TrainConfig) -> DrawnTarget | None:
-    """Give what draws the targets in the data's workers; None when nothing is drawn."""
-    return DrawnTarget(config) if config.pretrain.kind == "representations" else None
 
 
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ class RunOptions:
         workers: processes for crops, and as many for superpixels.
         sample_every: steps between two sample grids.
         checkpoint_minutes: between two checkpoints; 0 writes one after each step.
+        drawings: folder for the drawn targets; None for the user's cache.
     """
 
     out: Path
@@ -37,6 +38,7 @@ class RunOptions:
     workers: int = 2
     sample_every: int = 250
     checkpoint_minutes: float = 5.0
+    drawings: Path | None = None
 
 
 class Reporter:

@@ -26,17 +26,20 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass
 class TrainingState:
-    """Everything a checkpoint holds, and the frozen features it does not."""
+    """Everything a checkpoint holds, and the frozen features it does not.
+
+    The discriminators and their optimizers are None in a run without adversarial steps.
+    """
 
     config: TrainConfig
     fabric: Fabric
     generator: nn.Module
     average: AveragedModel
-    surface_discriminator: nn.Module
-    texture_discriminator: nn.Module
     generator_optimizer: Optimizer
-    surface_optimizer: Optimizer
-    texture_optimizer: Optimizer
+    surface_discriminator: nn.Module | None = None
+    texture_discriminator: nn.Module | None = None
+    surface_optimizer: Optimizer | None = None
+    texture_optimizer: Optimizer | None = None
     features: EfficientNetFeatures | None = None
     step: int = 0
 
@@ -52,7 +55,7 @@ class TrainingState:
         self.step = values["step"]
 
     def _parts(self) -> dict[str, Any]:
-        return {
+        parts = {
             "generator": self.generator,
             "average": self.average,
             "surface_discriminator": self.surface_discriminator,
@@ -61,6 +64,7 @@ class TrainingState:
             "surface_optimizer": self.surface_optimizer,
             "texture_optimizer": self.texture_optimizer,
         }
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def new_state(
@@ -76,21 +80,16 @@ def new_state(
     torch.manual_seed(config.seed)
     generator = channels_last(Generator(config.generator).to(fabric.device))
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))  # type: ignore[no-untyped-call]
-    surface = _new_discriminator(config, 3, features).to(fabric.device)
-    texture = _new_discriminator(config, 1, features).to(fabric.device)
-    rate = config.discriminators.learning_rate
-    return TrainingState(
-        config=config,
-        fabric=fabric,
-        generator=generator,
-        average=average,
-        surface_discriminator=surface,
-        texture_discriminator=texture,
-        generator_optimizer=Adam(generator.parameters(), config.learning_rate, BETAS),
-        surface_optimizer=Adam(surface.parameters(), rate, BETAS),
-        texture_optimizer=Adam(texture.parameters(), rate, BETAS),
-        features=features,
-    )
+    optimizer = Adam(generator.parameters(), config.learning_rate, BETAS)
+    state = TrainingState(config, fabric, generator, average, optimizer, features=features)
+    if config.steps:
+        rate = config.discriminators.learning_rate
+        surface = _new_discriminator(config, 3, features).to(fabric.device)
+        texture = _new_discriminator(config, 1, features).to(fabric.device)
+        state.surface_discriminator, state.texture_discriminator = surface, texture
+        state.surface_optimizer = Adam(surface.parameters(), rate, BETAS)
+        state.texture_optimizer = Adam(texture.parameters(), rate, BETAS)
+    return state
 
 
 def channels_last(network: Network) -> Network:

@@ -150,29 +150,38 @@ def adversarial_step(
 
 def adversarial_losses(state: TrainingState, views: Views, output: Tensor) -> dict[str, Tensor]:
     """Let both discriminators judge the outputs, without gradients for their own weights."""
-    with frozen(state.surface_discriminator, state.texture_discriminator):
+    surface_discriminator, texture_discriminator = discriminators(state)
+    with frozen(surface_discriminator, texture_discriminator):
         smooth = views.surface(output, views.output_palette)
         return {
-            "surface": generator_loss(state.surface_discriminator(smooth)),
-            "texture": generator_loss(state.texture_discriminator(views.texture(output))),
+            "surface": generator_loss(surface_discriminator(smooth)),
+            "texture": generator_loss(texture_discriminator(views.texture(output))),
         }
+
+
+def discriminators(state: TrainingState) -> tuple[nn.Module, nn.Module]:
+    """Return the surface and the texture discriminator of an adversarial run."""
+    assert state.surface_discriminator is not None
+    assert state.texture_discriminator is not None
+    return state.surface_discriminator, state.texture_discriminator
 
 
 def update_discriminators(
     state: TrainingState, views: Views, cartoon: Tensor, output: Tensor
 ) -> dict[str, Tensor]:
     """Teach both discriminators to tell cartoons from outputs, each in its representation."""
+    surface_discriminator, texture_discriminator = discriminators(state)
     return {
         "surface_discriminator": _update_discriminator(
             state,
-            state.surface_discriminator,
+            surface_discriminator,
             state.surface_optimizer,
             views.surface(cartoon, views.cartoon_palette),
             views.surface(output, views.output_palette),
         ),
         "texture_discriminator": _update_discriminator(
             state,
-            state.texture_discriminator,
+            texture_discriminator,
             state.texture_optimizer,
             views.texture(cartoon),
             views.texture(output),
@@ -183,10 +192,11 @@ def update_discriminators(
 def _update_discriminator(
     state: TrainingState,
     discriminator: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
     cartoon: Tensor,
     output: Tensor,
 ) -> Tensor:
+    assert optimizer is not None
     # One forward pass for both, so that spectral normalisation iterates once.
     with state.fabric.autocast():
         both = discriminator(torch.cat([cartoon, output]))

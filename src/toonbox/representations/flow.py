@@ -1,0 +1,146 @@
+"""The flow of a picture: the direction of its edges at each pixel; filters along and across it.
+
+Arrays are float32: images (H, W, 3) or (H, W) in [0, 1], fields (H, W). Lengths are pixels times
+`step`, a field that says how long a step is at each pixel: shorter steps make a finer filter there.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float32]
+
+STRIDE = 1.5  # steps between two samples of a line integral
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Unit tangents along the edges, x and y components (H, W) each, and their coherence in [0, 1].
+
+    Coherence is 1 where all edges nearby run in parallel, 0 where there are none or they cross.
+    """
+
+    x: Float
+    y: Float
+    coherence: Float
+
+    @classmethod
+    def of(cls, image: Float, sigma: float) -> "Flow":
+        """Return the flow of an image.
+
+        Args:
+            image: (H, W, 3) or (H, W) in [0, 1].
+            sigma: of the Gaussian that smooths the structure tensor, pixels.
+        Source:
+            Brox et al. 2006 (structure tensor of a colour image); Kyprianidis & Kang 2011,
+            section 3.1 (its minor eigenvector is the tangent).
+        """
+        gx = cv2.Scharr(image, cv2.CV_32F, 1, 0, scale=1 / 32)
+        gy = cv2.Scharr(image, cv2.CV_32F, 0, 1, scale=1 / 32)
+        tensor = np.dstack([_channel_sum(a * b) for a, b in ((gx, gx), (gx, gy), (gy, gy))])
+        e, f, g = cv2.split(cv2.GaussianBlur(tensor, (0, 0), sigma))
+        half = np.sqrt((e - g) ** 2 / 4 + f * f)  # half the difference of the eigenvalues
+        # The minor eigenvector is (f, minor - e), or equally (minor - g, f): take the longer one.
+        steep = e >= g
+        x = np.where(steep, f, (e - g) / 2 - half)
+        y = np.where(steep, (g - e) / 2 - half, f)
+        length = np.hypot(x, y)
+        flat = length < 1e-12
+        x, y = np.where(flat, 1, x), np.where(flat, 0, y)
+        length[flat] = 1
+        coherence = 2 * half / (e + g + np.float32(1e-9))
+        return cls(*(np.asarray(a, np.float32) for a in (x / length, y / length, coherence)))
+
+
+def along(
+    image: Float, flow: Flow, sigma: float, step: Float, tolerance: float | None = None
+) -> Float:
+    """Smooth along the flow: a Gaussian line integral in both directions.
+
+    Args:
+        image: (H, W, 3) or (H, W).
+        flow: of the same size.
+        sigma: of the Gaussian, steps.
+        step: (H, W), length of a step in pixels.
+        tolerance: standard deviation of the differences that are averaged (a bilateral line
+            integral), or None for all.
+    Source:
+        Kang et al. 2007, section 2.2 (flow-based smoothing); Kang & Lee 2008 (its bilateral form).
+    """
+    grid_x, grid_y = _grid(image)
+    total, weights = image.copy(), np.ones(image.shape[:2], np.float32)
+    field = np.dstack([flow.x, flow.y])
+    stride = STRIDE * step
+    for sign in (1, -1):
+        x, y = grid_x, grid_y
+        vx, vy = sign * flow.x, sign * flow.y
+        for k in range(1, int(np.ceil(2 * sigma / STRIDE)) + 1):
+            x, y = x + stride * vx, y + stride * vy
+            weight = np.exp(-0.5 * (STRIDE * k / sigma) ** 2)
+            _gather(total, weights, image, sampled(image, x, y), weight, tolerance)
+            nx, ny = cv2.split(sampled(field, x, y))
+            # Tangents have no sign of their own: go on the way we came.
+            same = np.copysign(np.float32(1), nx * vx + ny * vy)
+            vx, vy = nx * same, ny * same
+    return total / _wide(weights, image)
+
+
+def across(image: Float, flow: Flow, sigma: float, step: Float, tolerance: float) -> Float:
+    """Smooth across the flow by a bilateral filter; arguments as in `along`.
+
+    Source:
+        Kang & Lee 2008; Kyprianidis & Doellner 2008 (orientation-aligned bilateral filter).
+    """
+    total, weights = image.copy(), np.ones(image.shape[:2], np.float32)
+    for k in range(1, int(np.ceil(2 * sigma)) + 1):
+        for sample in beside(image, flow, step * k):
+            _gather(total, weights, image, sample, np.exp(-0.5 * (k / sigma) ** 2), tolerance)
+    return total / _wide(weights, image)
+
+
+def beside(image: Float, flow: Flow, distance: Float | float) -> tuple[Float, Float]:
+    """Return what lies `distance` pixels to either side of each pixel's edge direction."""
+    grid_x, grid_y = _grid(image)
+    dx, dy = distance * flow.y, distance * flow.x
+    return sampled(image, grid_x - dx, grid_y + dy), sampled(image, grid_x + dx, grid_y - dy)
+
+
+def sampled(image: Float, x: Float, y: Float) -> Float:
+    """Sample an image at (H, W) positions, bilinearly, mirrored beyond its edges."""
+    values: Float = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return values
+
+
+def _gather(
+    total: Float,
+    weights: Float,
+    image: Float,
+    sample: Float,
+    weight: float,
+    tolerance: float | None,
+) -> None:
+    """Add a sample to a weighted sum, in place; with a tolerance, less of it if it differs."""
+    field = np.full(weights.shape, weight, np.float32)
+    if tolerance is not None:
+        difference = _channel_sum((sample - image) ** 2)
+        cv2.exp(difference * np.float32(-0.5 / tolerance**2), difference)
+        field *= difference
+    total += sample * _wide(field, image)
+    weights += field
+
+
+def _channel_sum(values: Float) -> Float:
+    return values if values.ndim == 2 else values[..., 0] + values[..., 1] + values[..., 2]
+
+
+def _wide(field: Float, image: Float) -> Float:
+    return field if image.ndim == 2 else field[..., None]
+
+
+def _grid(image: Float) -> tuple[Float, Float]:
+    height, width = image.shape[:2]
+    rows, columns = np.indices((height, width), dtype=np.float32)
+    return columns, rows
