@@ -48,7 +48,7 @@ def choose(
     if not usable:
         raise StyleError(f"{where}: no pictures of these photos")
     if left_out := len(photos) - len(usable):
-        _logger.warning("%s: no pictures of %d photos, which are left out", where, left_out)
+        _logger.warning("photos left out that have no picture in %s: %d", where, left_out)
     random.Random(seed).shuffle(usable)
     return usable[:limit]
 
@@ -160,13 +160,7 @@ def _alike(pictures: list[bytes]) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Key:
-    """Which contender is on which side.
-
-    Attributes:
-        identity: of the pairs.
-        contenders: both labels.
-        pairs: by number: "photo", "left" and "right".
-    """
+    """Tell which contender is on which side: `pairs` has "photo", "left", "right" by number."""
 
     identity: str
     contenders: list[str]
@@ -181,12 +175,13 @@ def read_key(file: Path) -> Key:
     """
     try:
         values = json.loads(_read(file))
-        pairs = {number: {name: str(pair[name]) for name in ("photo", *SIDES)}
-                 for number, pair in values["pairs"].items()}  # fmt: skip
-        key = Key(str(values["id"]), [str(label) for label in values["contenders"]], pairs)
-        if all({pair[side] for side in SIDES} == set(key.contenders) for pair in pairs.values()):
+        key = Key(values["id"], [*values["contenders"]], {**values["pairs"]})
+        wanted = {"photo": str, "left": str, "right": str}
+        if all({name: type(pair[name]) for name in wanted} == wanted
+               and {pair["left"], pair["right"]} == set(key.contenders)
+               for pair in key.pairs.values()):  # fmt: skip
             return key
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError):
         pass
     raise AnswersError(f"{file}: is not a key that `toonbox compare --blind` wrote")
 
@@ -194,7 +189,7 @@ def read_key(file: Path) -> Key:
 def read_answers(file: Path, key: Key) -> dict[str, str]:
     """Read what a judge answered: JSON as the page exports it, or lines `NN left|right|same`.
 
-    In lines, remarks may follow the answer; empty ones and those that begin with # are passed over.
+    In lines, remarks may follow the answer; empty ones and those that begin with # are skipped.
 
     Returns:
         "left", "right" or "same" by the number of the pair.
@@ -202,17 +197,26 @@ def read_answers(file: Path, key: Key) -> dict[str, str]:
         AnswersError: it cannot be read, belongs to other pairs, or has an answer that cannot be.
     """
     text = _read(file)
+    if text.lstrip().startswith("{"):
+        try:
+            values = json.loads(text)
+            identity, given = values["id"], list(values["answers"].items())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise AnswersError(f"{file}: is not what the page of pairs exports") from None
+        if identity != key.identity:
+            raise AnswersError(f"{file}: is about other pairs ({identity}, not {key.identity})")
+    else:
+        lines = [[*line.split(), ""] for line in text.splitlines()]
+        given = [(line[0], line[1].lower()) for line in lines if line[0] and line[0][0] != "#"]
     answers: dict[str, str] = {}
-    width = min(map(len, key.pairs), default=2)
-    found = _json(file, text, key) if text.lstrip().startswith("{") else _lines(text)
-    for place, number, answer in found:
-        number = number.zfill(width)
+    for number, answer in given:
+        number = number.zfill(2)
         if number not in key.pairs:
-            raise AnswersError(f"{file}: {place}: no pair {number}; the key has {len(key.pairs)}")
+            raise AnswersError(f"{file}: no pair {number}; the key has {len(key.pairs)}")
         if answer not in (*SIDES, SAME):
-            raise AnswersError(f"{file}: {place}: {answer!r} is not left, right or same")
+            raise AnswersError(f"{file}: pair {number}: {answer!r} is not left, right or same")
         if number in answers:
-            raise AnswersError(f"{file}: {place}: pair {number} is answered twice")
+            raise AnswersError(f"{file}: pair {number} is answered twice")
         answers[number] = answer
     if not answers:
         raise AnswersError(f"{file}: has no answers")
@@ -222,30 +226,9 @@ def read_answers(file: Path, key: Key) -> dict[str, str]:
 def _read(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise AnswersError(f"{file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise AnswersError(f"{file}: is not text") from error
-
-
-def _lines(text: str) -> list[tuple[str, str, str]]:
-    found = []
-    for place, line in enumerate(text.splitlines(), 1):
-        number, answer, *_ = [*line.split(), "", ""]
-        if number and not number.startswith("#"):
-            found.append((f"line {place}", number, answer.lower()))
-    return found
-
-
-def _json(file: Path, text: str, key: Key) -> list[tuple[str, str, str]]:
-    try:
-        values = json.loads(text)
-        identity, answers = values["id"], list(values["answers"].items())
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise AnswersError(f"{file}: is not what the page of blind pairs exports") from None
-    if identity != key.identity:
-        raise AnswersError(f"{file}: answers about other pairs ({identity}, not {key.identity})")
-    return [(f"pair {number}", number, answer) for number, answer in answers]
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not text"
+        raise AnswersError(f"{file}: {reason}") from error
 
 
 def preferred(answer: str, pair: dict[str, str]) -> str:
@@ -269,12 +252,12 @@ def tally(key: Key, judges: Sequence[dict[str, str]]) -> str:
     width = max(map(len, (*key.contenders, SAME)))
     lines = []
     for label in key.contenders:
-        line = f"{label:{width}}  {count[label]:3} of {decided}"
+        lines.append(f"{label:{width}}  {count[label]:3} of {decided}")
         if decided:
             low, high = wilson(count[label], decided)
-            share = 100 * count[label] / decided
-            line += f"  {share:3.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
-        lines.append(line)
+            lines[-1] += (
+                f"  {100 * count[label] / decided:3.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+            )
     lines.append(f"{SAME:{width}}  {count[SAME]:3}")
     if missing := len(key.pairs) * len(judges) - sum(count.values()):
         lines.append(f"{missing} not answered")
