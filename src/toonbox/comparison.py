@@ -10,15 +10,17 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from toonbox.engine.stylize import Look, Style
-from toonbox.errors import OutputError
+from toonbox.errors import OutputError, PictureError, StyleError
 from toonbox.media.colour import to_srgb
 from toonbox.media.encoding import encode
-from toonbox.media.images import MAX_PIXELS, decode
+from toonbox.media.formats import READ_SUFFIXES
+from toonbox.media.images import MAX_PIXELS, Picture, decode
 from toonbox.picture import cartoon_of, write_file
 
 PHOTO = "photo"  # what the first column is called
 GAP = 8  # pixels between the pictures of the sheet
 MIN_COLUMN_REM = 12
+SHAPE_TOLERANCE = 0.05  # of width over height: networks cut sides to multiples of 8 and more
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,54 @@ class Column:
     label: str
     style: Style
     look: Look
+
+    def draw(self, photo: Picture) -> bytes:
+        """Cartoonize a photo; return a JPEG file.
+
+        Raises:
+            PictureError, StyleError, UsageError, OutputError: as in `Comparison.add`.
+        """
+        return encode(photo, cartoon_of(photo, self.style, **self.look), "JPEG")
+
+
+class Finished:
+    """A folder of finished pictures that takes the place of a style."""
+
+    def __init__(self, label: str, folder: Path) -> None:
+        """List the pictures directly in a folder.
+
+        Raises:
+            StyleError: there are none.
+        """
+        self.label, self.folder = label, folder
+        self.files = sorted(p for p in folder.iterdir() if p.suffix.lower() in READ_SUFFIXES)
+        if not self.files:
+            raise StyleError(f"{folder} has neither a style nor pictures in it")
+
+    def find(self, photo: Path) -> Path | None:
+        """Return the picture of the photo's name, or of that and more after a dot: a.toon.png."""
+        same = [file for file in self.files if file.stem == photo.stem]
+        longer = [file for file in self.files if file.name.startswith(f"{photo.stem}.")]
+        return next(iter(same + longer), None)
+
+    def draw(self, photo: Picture) -> bytes:
+        """Read the picture of a photo; return a JPEG file.
+
+        Raises:
+            PictureError: there is none, it cannot be read, or its shape is not the photo's.
+            OutputError: it is too large for JPEG.
+        """
+        file = self.find(Path(photo.name))
+        if file is None:
+            raise PictureError(f"{photo.name}: {self.folder} has no picture of that name")
+        picture = decode(file)
+        (width, height), (photo_width, photo_height) = picture.size, photo.size
+        if abs(math.log(width * photo_height / (height * photo_width))) > SHAPE_TOLERANCE:
+            raise PictureError(
+                f"{file}: {width} × {height}, not the shape of the photo, "
+                f"{photo_width} × {photo_height}"
+            )
+        return encode(picture, picture.rgb, "JPEG")
 
 
 @dataclass(frozen=True)
@@ -49,7 +99,11 @@ class Comparison:
     """A folder in the making: `pictures/` as photos are added, then the page and the sheet."""
 
     def __init__(
-        self, folder: Path, columns: Sequence[Column], height: int = 360, overwrite: bool = False
+        self,
+        folder: Path,
+        columns: Sequence[Column | Finished],
+        height: int = 360,
+        overwrite: bool = False,
     ) -> None:
         """Choose what to compare.
 
@@ -61,10 +115,7 @@ class Comparison:
         Raises:
             OutputError: the folder is a file, or not empty.
         """
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder} is a file, not a folder")
-        if folder.exists() and any(folder.iterdir()) and not overwrite:
-            raise OutputError(f"{folder} is not empty; --force overwrites what is there")
+        check_folder(folder, overwrite)
         self.folder, self.columns, self.height = folder, columns, height
         self.page, self.sheet = folder / "index.html", folder / "comparison.png"
         self.rows: list[Row] = []
@@ -89,7 +140,7 @@ class Comparison:
         photo = decode(source, max_pixels=max_pixels)
         pictures = [encode(photo, photo.rgb, "JPEG")]
         for column in self.columns:
-            pictures.append(encode(photo, cartoon_of(photo, column.style, **column.look), "JPEG"))
+            pictures.append(column.draw(photo))
             advance()
         number = len(self.rows) + 1
         names = [PHOTO, *(f"style-{place}" for place in range(1, len(pictures)))]
@@ -100,8 +151,8 @@ class Comparison:
         title = f"{source.name}, {width} × {height}"
         self.rows.append(Row(title, files, [small(data, self.height) for data in pictures]))
 
-    def write(self) -> None:
-        """Write the sheet and the page.
+    def write(self) -> tuple[Path, ...]:
+        """Write the page and the sheet; return their files.
 
         Raises:
             OutputError: they cannot be written.
@@ -111,6 +162,19 @@ class Comparison:
         sheet(labels, self.rows, self.height).save(buffer, "PNG")
         write_file(self.sheet, buffer.getvalue())
         write_file(self.page, page(labels, self.rows).encode())
+        return self.page, self.sheet
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder for output that is in use.
+
+    Raises:
+        OutputError: it is a file, or not empty and not to be overwritten.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder")
+    if folder.exists() and any(folder.iterdir()) and not overwrite:
+        raise OutputError(f"{folder} is not empty; --force overwrites what is there")
 
 
 def small(data: bytes, height: int) -> Image.Image:

@@ -6,6 +6,7 @@ ToonboxError
 ├── PictureError        a picture that cannot be read; names the file and the reason
 ├── VideoError          a video that cannot be read; names the file and the reason
 ├── OutputError         a result that cannot be written, or would overwrite something
+├── AnswersError        answers about blind pairs, or their key, that cannot be counted
 ├── StyleError          a style that is missing or damaged
 ├── ShapeError          an array or tensor of the wrong shape
 ├── WeightsError        a weights file that is missing, damaged or not the one expected
@@ -38,6 +39,10 @@ class VideoError(ToonboxError):
 
 class OutputError(ToonboxError):
     """A result that cannot be written, or would overwrite something."""
+
+
+class AnswersError(ToonboxError):
+    """Answers about blind pairs, or their key, that cannot be counted; names the file."""
 
 
 class StyleError(ToonboxError):

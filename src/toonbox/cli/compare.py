@@ -1,4 +1,4 @@
-"""`toonbox compare PHOTO...`: photos beside what styles make of them."""
+"""`toonbox compare`: photos beside what styles make of them, open or in blind pairs."""
 
 import functools
 from pathlib import Path
@@ -11,7 +11,6 @@ from toonbox.cli.photos import (
     MAX_PIXELS,
     Force,
     MaxPixels,
-    Photos,
     Strength,
     WorkingResolution,
     parse_resolution,
@@ -24,67 +23,160 @@ from toonbox.cli.photos import (
 from toonbox.errors import StyleError, ToonboxError, UsageError
 
 if TYPE_CHECKING:
-    from toonbox.engine.stylize import Look
+    from collections.abc import Callable
+
+    from toonbox.comparison import Column, Finished
+    from toonbox.engine.stylize import Look, Style
 
 
 def compare(
-    photos: Photos,
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PHOTO",
+            help="Pictures, or folders: then all pictures directly in them. With --tally: files "
+            "of answers.",
+            show_default=False,
+        ),
+    ] = None,
     style: Annotated[
         list[str] | None,
         typer.Option(
             metavar=METAVAR,
-            help=f"One for each column. {KEYS} Default: every style there is.",
+            help=f"One for each column, or a folder of finished pictures with the photos' names. "
+            f"{KEYS} Default: every style there is.",
             autocompletion=style_names,
         ),
     ] = None,
+    photos: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="The same as PHOTO. May be given several times."),
+    ] = None,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for index.html and comparison.png.")
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Folder for index.html and comparison.png or sheets."
+        ),
     ] = Path("comparison"),
     strength: Strength = 1.0,
     resolution: WorkingResolution = None,
     height: Annotated[
-        int, typer.Option(min=16, max=4096, help="Of each picture in the grid, in pixels.")
-    ] = 360,
+        int | None,
+        typer.Option(
+            min=16,
+            max=4096,
+            help="Of each picture in the grid, in pixels. Default: 360, of blind pairs 620.",
+        ),
+    ] = None,
     force: Force = False,
     max_pixels: MaxPixels = MAX_PIXELS,
+    blind: Annotated[
+        tuple[str, str] | None,
+        typer.Option(
+            metavar="A B",
+            help="Make blind pairs of two styles or folders, given as for --style: a page and "
+            "sheets for judges, and beside the folder the key.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Of blind pairs, drawn by the seed. Default: all.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of blind pairs: photos and sides.")] = 0,
+    tally: Annotated[
+        bool, typer.Option("--tally", help="Count answers about blind pairs.")
+    ] = False,
+    key: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Of the pairs, with --tally.")
+    ] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="With --tally: tell each pair's photo and preference.")
+    ] = False,
 ) -> None:
     """Show photos beside what styles make of them: one row a photo, one column a style.
+
+    With --blind, judges see pairs without names, and --tally counts what they prefer.
 
     \b
     Examples:
       toonbox compare a.jpg b.jpg
       toonbox compare holiday/ --style storybook --style ./my-style --out album
       toonbox compare a.jpg --style storybook:texture=0 --style storybook:texture=2,surface=0.5
+      toonbox compare --blind storybook ./my-style --photos holiday/ -o pairs
+      toonbox compare --tally answers.json --key pairs.key.json
 
     Settings behind a style's name go before --strength and --resolution.
     """
-    from toonbox.comparison import Column, Comparison
+    given = [*(paths or []), *(photos or [])]
+    if tally:
+        if not given or key is None or blind:
+            raise UsageError("--tally takes files of answers, and their pairs' --key")
+        _tally(given, key, list_)
+        return
+    if not given:
+        raise UsageError("which photos? Give files or folders")
+    if blind and style:
+        raise UsageError("--blind takes the two styles itself, without --style")
+    from toonbox.blind import Pairs, choose
+    from toonbox.comparison import Comparison
     from toonbox.engine import style as styles
     from toonbox.engine.stylize import load_style
 
+    pictures = [picture for path in given for picture in pictures_of(path)]
     defaults: Look = {"strength": strength, "resolution": parse_resolution(resolution)}
-    texts = style or styles.style_names()
+    texts = blind or style or styles.style_names()
     if not texts:
         raise StyleError("there are no styles")
-    wanted = [(text, *parse_style(text, defaults)) for text in texts]
     load = functools.cache(load_style)
-    columns = [Column(text, load(name), look) for text, name, look in wanted]
-    comparison = Comparison(out, columns, height, overwrite=force)
-    pictures = [picture for photo in photos for picture in pictures_of(photo)]
+    columns = [_column(text, defaults, load) for text in texts]
+    made: Comparison | Pairs
+    if blind:
+        made = Pairs(out, columns, height or 620, seed, overwrite=force)
+        pictures = choose(pictures, columns, limit, seed)
+    else:
+        made = Comparison(out, columns, height or 360, overwrite=force)
     failed: list[Path] = []
     with progress("Cartoonizing", len(pictures) * len(columns)) as advance:
         for picture in pictures:
             try:
-                comparison.add(picture, max_pixels, advance)
+                made.add(picture, max_pixels, advance)
             except UsageError:  # as wrong for all other pictures
                 raise
             except ToonboxError as error:
                 failed.append(picture)
                 report(picture, error)
-    if comparison.rows:
-        comparison.write()
-        typer.echo(f"{comparison.page}\n{comparison.sheet}")
+    if len(failed) < len(pictures):
+        typer.echo("\n".join(map(str, made.write())))
     if len(pictures) > 1:
-        sum_up(len(comparison.rows), failed)
+        sum_up(len(pictures) - len(failed), failed)
     if failed:
         raise typer.Exit(1)
+
+
+def _column(text: str, defaults: "Look", load: "Callable[[str], Style]") -> "Column | Finished":
+    from toonbox.comparison import Column, Finished
+    from toonbox.engine.style import find_style
+
+    name, look = parse_style(text, defaults)
+    try:
+        find_style(name)
+    except StyleError:
+        if not name or not Path(name).is_dir():
+            raise
+        if text != name:
+            raise UsageError(f"{text}: a folder of finished pictures takes no settings") from None
+        return Finished(text, Path(name))
+    return Column(text, load(name), look)
+
+
+def _tally(files: list[Path], key_file: Path, listed: bool) -> None:
+    from toonbox.blind import preferred, read_answers, read_key, tally
+
+    key = read_key(key_file)
+    judges = [read_answers(file, key) for file in files]
+    if listed:
+        for file, answers in zip(files, judges, strict=True):
+            for number, answer in sorted(answers.items()):
+                pair = key.pairs[number]
+                typer.echo(f"{file}\t{number}\t{pair['photo']}\t{preferred(answer, pair)}")
+    typer.echo(tally(key, judges))
