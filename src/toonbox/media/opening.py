@@ -13,6 +13,7 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from toonbox.errors import PictureError
+from toonbox.media.tiff import PREFIXES, TiffFile, UnsupportedError
 
 # Pillow runs other programs for these, or needs them to be drawn first.
 _DRAWINGS = ("EPS", "WMF")
@@ -72,12 +73,7 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     if not head:
         raise PictureError(f"{name}: is empty")
     with _limit(name, max_pixels):
-        try:
-            image: Image.Image = Image.open(stream)
-        except UnidentifiedImageError:
-            if head[4:12] not in _HEIF_SIGNATURES:
-                raise
-            image = _open_heif(stream, name)
+        image = _open(stream, head, name)
         if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError
     if image.format in _DRAWINGS:
@@ -101,6 +97,8 @@ def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
         return "needs more memory than there is"
     if isinstance(error, Image.DecompressionBombError):
         return f"is too large: {error}"
+    if isinstance(error, UnsupportedError):
+        return f"is not supported: {error}"
     head, size = _head_and_size(stream) if stream is not None else (b"", 0)
     if isinstance(error, UnidentifiedImageError):
         return _not_a_picture(head)
@@ -127,6 +125,18 @@ def _limit(name: str, max_pixels: int) -> Iterator[None]:
             ) from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open(stream: BinaryIO, head: bytes, name: str) -> Image.Image:
+    if head.startswith(PREFIXES):
+        stream.seek(0)
+        return TiffFile(stream)
+    try:
+        return Image.open(stream)
+    except UnidentifiedImageError:
+        if head[4:12] not in _HEIF_SIGNATURES:
+            raise
+        return _open_heif(stream, name)
 
 
 def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
