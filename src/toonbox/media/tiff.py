@@ -149,6 +149,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
     def _setup(self) -> None:
         self._layout: _Layout | None = None
+        self._loaded = False
         tags = self.tag_v2
         lab = tags.get(_PHOTOMETRIC) in (_LAB, _ICC_LAB)
         if max(tags.get(_BITS, (1,))) <= 8 and not lab:
@@ -172,25 +173,30 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
     def load(self) -> Any:
         """Decode the pixels."""
-        with messages() as told:
-            try:
-                pixels = (
-                    super().load() if self._layout is None else self._load_numbers(self._layout)
-                )
-            except (OSError, ValueError) as error:
-                if not told or isinstance(error, UnsupportedError):
-                    raise
-                text = "; ".join(told[:_MESSAGES])
-                unsupported = any("not configured" in one for one in told)
-                raise UnsupportedError(text) if unsupported else OSError(text) from error
-        if told:
-            remark = "libtiff says: " + "; ".join(told[:_MESSAGES])
-            self.remark = f"{self.remark}; {remark}" if self.remark else remark
-        return pixels
+        if not self._loaded:
+            self._loaded = True  # Pillow calls this while it loads
+            with messages() as told:
+                self._load(told)
+            if told:
+                libtiff = "libtiff says: " + "; ".join(told[:_MESSAGES])
+                self.remark = f"{self.remark}; {libtiff}" if self.remark else libtiff
+        return super().load() if self._layout is None else None
+
+    def _load(self, told: list[str]) -> None:
+        try:
+            if self._layout is None:
+                super().load()
+            else:
+                self._load_numbers(self._layout)
+        except (OSError, ValueError) as error:
+            if not told or isinstance(error, UnsupportedError):
+                raise
+            text = "; ".join(told[:_MESSAGES])
+            unsupported = any("not configured" in one for one in told)
+            raise UnsupportedError(text) if unsupported else OSError(text) from error
 
     def _load_numbers(self, layout: _Layout) -> None:
-        if self.numbers is not None or self.fp is None:
-            return
+        assert self.fp is not None
         numbers, self.remark = _whole(_numbers(layout, self.fp, self.tag_v2), layout)
         colours, opacity = _meaning(numbers, layout)
         self.numbers = _upright(colours, self._orientation)
