@@ -171,6 +171,13 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         if lab:  # which becomes sRGB
             self.info.pop("icc_profile", None)
 
+    @property
+    def multiplied(self) -> bool:
+        """Whether the file has colours multiplied by their opacity."""
+        if self._layout is None:
+            return tuple(self.tag_v2.get(_EXTRA, ()))[:1] == (_ASSOCIATED,)
+        return self._layout.alpha == _ASSOCIATED
+
     def load(self) -> Any:
         """Decode the pixels."""
         if not self._loaded:
