@@ -1,9 +1,11 @@
 import io
+import struct
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from picture_files import file_of
 from toonbox.media.encoding import encode
 from toonbox.media.images import decode
 from toonbox.media.metadata import Metadata, kept_exif, read_metadata
@@ -193,3 +195,24 @@ def test_segments_of_a_jpeg_that_are_lost_are_named(caplog):
     decode(buffer.getvalue(), name="a.jpg")
     lost = "APP12, content credentials (JUMBF), extended XMP"
     assert caplog.messages == [f"a.jpg: left out of its metadata: {lost}"]
+
+
+def exif_of(*entries):
+    """Write EXIF data by hand, of (tag, type, count, value or place)."""
+    body = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + body + bytes(4)
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5, 7, 12, 13, 16, 99])
+@pytest.mark.parametrize("tag", [271, 40091, 34665, 34853, 33550])
+def test_counts_that_no_file_can_have(kind, tag):
+    data = file_of(Image.fromarray(RGB), "JPEG", exif=exif_of((tag, kind, 0xFFFFFFFF, 8)))
+    picture = decode(data)
+    assert decode(encode(picture, picture.rgb, "JPEG")).rgb.shape == RGB.shape
+
+
+def test_folders_that_contain_themselves():
+    exif = exif_of((271, 2, 4, 0x414141), (34665, 4, 1, 8), (34853, 4, 1, 8), (40965, 4, 1, 8))
+    picture = decode(file_of(Image.fromarray(RGB), "JPEG", exif=exif))
+    assert tags_of(picture.metadata.exif)[ExifTags.Base.Make] == "AAA"
+    encode(picture, picture.rgb, "TIFF")

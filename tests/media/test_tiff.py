@@ -213,3 +213,12 @@ def test_a_warning_of_libtiff_is_told_with_the_name(monkeypatch, capfd, caplog):
         decode(file_of(Image.fromarray(smooth()), "TIFF"), name="a.tif")
     assert caplog.messages == ["a.tif: libtiff says: strange 7; strange 8"]
     assert capfd.readouterr().err == "other: not ours.\n"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_directories_in_a_loop(dtype):
+    data = bytearray(tiff(RGB.astype(dtype)))
+    first = int.from_bytes(data[4:8], "little")
+    following = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    data[following : following + 4] = first.to_bytes(4, "little")
+    np.testing.assert_array_equal(decode(bytes(data)).rgb, RGB.astype(dtype))

@@ -188,7 +188,7 @@ def _is_animated(image: Any) -> bool:
 def _check_limit(size: tuple[int, int], count: int, max_pixels: int, name: str) -> None:
     if count > 1 and max(size[0] * size[1], _LEAST) * count > max_pixels:
         raise PictureError(
-            f"{name}: has at least {count:,} frames of {size[0]} x {size[1]}, together more than the limit "
-            f"of {max_pixels:,} pixels, at least {_LEAST:,} for each frame "
+            f"{name}: has at least {count:,} frames of {size[0]} x {size[1]}, together more than "
+            f"the limit of {max_pixels:,} pixels, at least {_LEAST:,} for each frame "
             "(max_pixels, on the command line --max-pixels, raises it)"
         )
