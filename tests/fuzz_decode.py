@@ -25,8 +25,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageCms, ImageDraw
 
+from tiff_files import tiff
 from toonbox.errors import ToonboxError
 from toonbox.media.encoding import encode
 from toonbox.media.formats import SUFFIXES
@@ -97,7 +99,7 @@ def corpus() -> list[bytes]:
         (deep, "PPM", {}),
         (line, "PPM", {}),
     ]
-    return [_file(*one) for one in wanted] + _heic(photo) + [_real(photos[2])]
+    return [_file(*one) for one in wanted] + _tiffs(alpha) + _heic(photo) + [_real(photos[2])]
 
 
 def _file(image: Image.Image, format: str, options: dict[str, Any]) -> bytes:
@@ -107,6 +109,20 @@ def _file(image: Image.Image, format: str, options: dict[str, Any]) -> bytes:
         options = {**options, "append_images": [one.copy() for one in options["append_images"]]}
     image.copy().save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def _tiffs(image: Image.Image) -> list[bytes]:
+    """Give those that Pillow does not read."""
+    eight = np.asarray(image)
+    deep, floats = eight.astype(np.uint16) * 257, (eight / np.float32(255)).astype(np.float32)
+    tiles: dict[str, Any] = {"tile": 32, "deflate": True}
+    return [
+        tiff(deep, ">", planar=True, tags={338: [1]}),
+        tiff(deep[..., :3], predictor=2, **tiles),
+        tiff(floats[..., :3], predictor=3, **tiles),
+        tiff(deep[..., :3] >> 6, bits=10, planar=True),
+        tiff(deep[..., :3], tags={262: [8]}),
+    ]
 
 
 def _heic(image: Image.Image) -> list[bytes]:

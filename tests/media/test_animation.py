@@ -165,6 +165,14 @@ def test_gif_without_its_last_byte_is_read_with_a_message(caplog):
     assert "a.gif: has no mark at its end; perhaps frames are missing" in caplog.text
 
 
+def test_gif_with_another_behind_it(caplog):
+    one, other = gif(gif_image(0, [0]), gif_image(0, [1])), gif(gif_image(0, [2]))
+    assert letters(read(one[:-1] + other)) == ["r...", "g...", "b..."]  # as by Pillow and FFmpeg
+    assert not caplog.text
+    assert letters(read(one + other, name="a.gif")) == ["r...", "g..."]
+    assert "a.gif: is followed by another GIF, which is left out" in caplog.text
+
+
 def test_gif_what_is_no_block():
     with pytest.raises(PictureError, match=r"a.gif: is damaged: no GIF block begins with 7"):
         read(gif(gif_image(0, [0]), gif_image(0, [1]), b"\0\x07"), name="a.gif")
@@ -293,15 +301,26 @@ def test_altered_anywhere(format):
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_all_frames_count_for_the_limit(format):
-    data = animation_of(frames_of(4), format, duration=50)
-    assert len(read(data, max_pixels=4 * 32 * 48).durations) == 4
-    with pytest.raises(PictureError, match=r"a: has 4 frames of 48 x 32, .* limit of 6,143 pixels"):
-        read(data, max_pixels=4 * 32 * 48 - 1, name="a")
+    data = animation_of(frames_of(4, 64, 72), format, duration=50)
+    assert len(read(data, max_pixels=4 * 64 * 72).durations) == 4
+    message = r"a: has at least 4 frames of 72 x 64, .* limit of 18,431 pixels"
+    with pytest.raises(PictureError, match=message):
+        read(data, max_pixels=4 * 64 * 72 - 1, name="a")
+
+
+def test_small_frames_count_for_the_limit_too():
+    message = "frames of 4 x 1, together more than the limit of 200,000,000 pixels, at least 4,096"
+    with pytest.raises(PictureError, match=message):
+        read(gif(gif_image(0, [0]) * 60_000))
+    with pytest.raises(PictureError, match="has at least 1,000,000 " + message):
+        read(apng([(0, RED, 1, 10, 0, 0), (0, GREEN, 1, 10, 0, 0)], count=1_000_000))
+    with pytest.raises(PictureError, match="is damaged: more than the 2 frames it announces"):
+        read(apng([(0, RED * 4, 1, 10, 0, 0)] * 3, count=2))
 
 
 def test_a_bomb_takes_no_memory():
     bomb = gif(*[gif_image(0, [0])] * 10_000, size=(10_000, 10_000))
-    with pytest.raises(PictureError, match="has 10000 frames of 10000 x 10000"):
+    with pytest.raises(PictureError, match="has at least 3 frames of 10000 x 10000"):
         read(bomb)
 
 

@@ -1,9 +1,12 @@
 import io
+import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import ExifTags, Image, features
 
+from icc_profiles import DISPLAY_P3, rgb_profile
 from picture_files import file_of, smooth
 from toonbox.errors import OutputError, UsageError
 from toonbox.media.colour import GreyColours
@@ -163,3 +166,52 @@ def test_image_carries_what_is_known():
     assert image.mode == "RGBA"
     assert image.info == {"dpi": (72, 72), "icc_profile": b"icc"}
     assert to_image(Picture("p", RGB), RGB).mode == "RGB"
+
+
+EXIF = Image.Exif()
+EXIF[ExifTags.Base.Make] = "Maker"
+EXIF.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] = 0.01
+TOLD = Metadata(
+    EXIF.tobytes(),
+    b"<x:xmpmeta/>",
+    b"\x1c\x02\x05\x00\x03abc",
+    (300, 200),
+    "hello",
+    (("Title", "t"),),
+)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_image_is_saved_with_what_is_known(format, tmp_path):
+    picture = Picture("p", RGB, icc_profile=rgb_profile(DISPLAY_P3), metadata=TOLD)
+    image = to_image(picture, RGB)
+    expected = decode(encode(picture, RGB, format))
+    path = tmp_path / f"a.{format.lower()}"
+    image.save(path)
+    assert decode(path).metadata == expected.metadata
+    assert decode(path).icc_profile == picture.icc_profile
+    assert b"Maker" in path.read_bytes()
+    for made in (image.copy(), image.resize((3, 3)), pickle.loads(pickle.dumps(image))):
+        data = io.BytesIO()
+        made.save(data, format)
+        assert decode(data.getvalue()).metadata.exif == expected.metadata.exif
+
+
+def test_image_is_saved_as_told(tmp_path, caplog):
+    image = to_image(Picture("p", RGB, icc_profile=b"icc", metadata=TOLD), RGB)
+    image.save(tmp_path / "a.jpg", exif=b"", xmp=b"", icc_profile=b"", extra=b"", comment="bye")
+    assert decode(tmp_path / "a.jpg").metadata == Metadata(dpi=(300, 200), comment="bye")
+    del image.info["exif"]
+    image.save(tmp_path / "b.jpg")
+    assert decode(tmp_path / "b.jpg").metadata == replace(TOLD, exif=None, texts=())
+    image.save(tmp_path / "c.gif")
+    assert "c.gif: GIF has no place for its metadata: iptc, xmp" in caplog.text
+    image.save(tmp_path / "d.jp2")
+    assert Image.open(tmp_path / "d.jp2").size == image.size
+
+
+def test_image_is_saved_as_a_compressed_tiff(tmp_path, caplog):
+    image = to_image(Picture("p", RGB, metadata=TOLD), RGB)
+    image.save(tmp_path / "a.tif", compression="tiff_lzw")
+    assert Image.open(tmp_path / "a.tif").getexif()[ExifTags.Base.Make] == "Maker"
+    assert "a.tif: left out, as Pillow compresses no TIFF that has it: Exif" in caplog.text

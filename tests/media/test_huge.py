@@ -7,6 +7,7 @@ from PIL import Image
 
 from icc_profiles import DISPLAY_P3, rgb_profile
 from picture_files import file_of, smooth
+from tiff_files import tiff
 from toonbox.errors import MissingExtraError, PictureError
 from toonbox.media import huge
 from toonbox.media.colour import GreyColours
@@ -117,3 +118,11 @@ def test_without_libvips_it_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(huge, "find_spec", lambda _: None)
     with pytest.raises(MissingExtraError, match=r"pip install 'toonbox\[huge\]'"):
         open_huge(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_colours_multiplied_by_their_opacity_are_refused(tmp_path, dtype):
+    pixels = np.dstack([TALL, TALL[..., :1]]).astype(dtype)
+    path = written(tmp_path, tiff(pixels, tags={338: [1]}), "tif")
+    with pytest.raises(PictureError, match="its colours are multiplied by their opacity"):
+        open_huge(path)

@@ -1,9 +1,11 @@
 import io
+import struct
 
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from picture_files import file_of
 from toonbox.media.encoding import encode
 from toonbox.media.images import decode
 from toonbox.media.metadata import Metadata, kept_exif, read_metadata
@@ -108,3 +110,109 @@ def test_what_a_format_has_no_place_for_is_named(format, caplog):
     picture = decode(photo("JPEG"), name="a.jpg")
     encode(picture, picture.rgb, format)
     assert f"a.jpg: {format} has no place for its metadata: exif" in caplog.text
+
+
+GEO = {33550: (1.0, 1.0, 0.0), 34735: (1, 1, 0, 1, 1024, 0, 1, 1), 34737: "WGS 84|"}
+
+
+def tags_of(data):
+    exif = Image.Exif()
+    exif.load(data)
+    return exif
+
+
+def with_tags(format, tags, interop=None):
+    exif = Image.Exif()
+    for tag, value in tags.items():
+        exif[tag] = value
+    if interop:
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = interop
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, format, exif=exif)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_tags_that_describe_the_photo_are_kept_and_others_named(format, caplog):
+    kept = {
+        ExifTags.Base.ProcessingSoftware: "dcraw",
+        ExifTags.Base.XPTitle: "Häuser".encode("utf-16le") + b"\0\0",
+        ExifTags.Base.WhitePoint: (0.3127, 0.329),
+        ExifTags.Base.ISOSpeedRatings: 400,
+        ExifTags.Base.LensModel: "50mm",
+        ExifTags.Base.CameraSerialNumber: "123",
+        **GEO,
+    }
+    lost = {ExifTags.Base.PrintImageMatching: b"PrintIM\0", 46275: b"abc"}
+    picture = decode(with_tags(format, kept | lost), name="a")
+    written = Image.open(io.BytesIO(encode(picture, picture.rgb, format))).getexif()
+    for tag, value in kept.items():
+        assert written[tag] == pytest.approx(value) if isinstance(value, tuple) else value
+    assert not set(lost) & set(written)
+    assert "a: left out of its EXIF data: 46275, PrintImageMatching" in caplog.text
+
+
+def test_layout_is_lost_without_a_word(caplog):
+    decode(with_tags("TIFF", {ExifTags.Base.Make: "Maker"}))
+    decode(with_tags("JPEG", {ExifTags.Base.YCbCrPositioning: 1, ExifTags.Base.Orientation: 6}))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
+def test_places_of_pixels_go_with_the_places_and_when_pixels_move(format, caplog):
+    metadata = decode(with_tags(format, {ExifTags.Base.Make: "Maker", **GEO})).metadata
+    assert dict(tags_of(metadata.exif)) == {ExifTags.Base.Make: "Maker", **GEO}
+    assert dict(tags_of(metadata.kept("no-gps").exif)) == {ExifTags.Base.Make: "Maker"}
+    turned = decode(with_tags(format, {ExifTags.Base.Orientation: 6, **GEO}), name="a")
+    assert turned.metadata.exif is None
+    assert "a: left out of its EXIF data: ModelPixelScaleTag" in caplog.text
+
+
+@pytest.mark.parametrize("format", ["JPEG", "TIFF", "PNG"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_the_folder_in_the_exif_folder_is_kept(format, dtype):
+    interop = {1: "R03", 2: b"0100"}
+    picture = decode(with_tags("JPEG", {ExifTags.Base.Make: "Maker"}, interop))
+    data = encode(picture, picture.rgb.astype(dtype), format)
+    assert Image.open(io.BytesIO(data)).getexif().get_ifd(ExifTags.IFD.Interop) == interop
+    again = decode(data)
+    assert tags_of(again.metadata.exif).get_ifd(ExifTags.IFD.Interop) == interop
+
+
+def test_segments_of_a_jpeg_that_are_lost_are_named(caplog):
+    segments = [
+        (0xE1, b"http://ns.adobe.com/xmp/extension/\0" + bytes(40)),
+        (0xEB, b"JP\0\1jumb"),
+        (0xEC, b"Ducky\0\1"),
+        (0xE2, b"MPF\0"),
+        (0xED, b"Photoshop 3.0\0"),
+    ]
+    extra = b"".join(
+        bytes([0xFF, marker]) + (len(data) + 2).to_bytes(2) + data for marker, data in segments
+    )
+    buffer = io.BytesIO()
+    Image.fromarray(RGB).save(buffer, "JPEG", extra=extra)
+    decode(buffer.getvalue(), name="a.jpg")
+    lost = "APP12, content credentials (JUMBF), extended XMP"
+    assert caplog.messages == [f"a.jpg: left out of its metadata: {lost}"]
+
+
+def exif_of(*entries):
+    """Write EXIF data by hand, of (tag, type, count, value or place)."""
+    body = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(entries)) + body + bytes(4)
+
+
+@pytest.mark.parametrize("kind", [1, 2, 3, 4, 5, 7, 12, 13, 16, 99])
+@pytest.mark.parametrize("tag", [271, 40091, 34665, 34853, 33550])
+def test_counts_that_no_file_can_have(kind, tag):
+    data = file_of(Image.fromarray(RGB), "JPEG", exif=exif_of((tag, kind, 0xFFFFFFFF, 8)))
+    picture = decode(data)
+    assert decode(encode(picture, picture.rgb, "JPEG")).rgb.shape == RGB.shape
+
+
+def test_folders_that_contain_themselves():
+    exif = exif_of((271, 2, 4, 0x414141), (34665, 4, 1, 8), (34853, 4, 1, 8), (40965, 4, 1, 8))
+    picture = decode(file_of(Image.fromarray(RGB), "JPEG", exif=exif))
+    assert tags_of(picture.metadata.exif)[ExifTags.Base.Make] == "AAA"
+    encode(picture, picture.rgb, "TIFF")

@@ -21,6 +21,8 @@ from toonbox.media.metadata import Metadata, read_metadata
 from toonbox.media.opening import DAMAGE, load, open_image, open_stream, reason
 from toonbox.media.parts import composited
 
+_LEAST = 4096  # pixels that a frame counts for: the smallest take their time, too
+
 _logger = logging.getLogger(__name__)
 
 
@@ -70,14 +72,21 @@ def read(
         stream.seek(0)
         data = stream.read()
         if image.format in ("GIF", "PNG"):
-            return _of_parts(data, image.format, max_pixels, name)
+            return _of_parts(data, image.format, image.size, max_pixels, name)
         return _of_frames(data, image.format, max_pixels, name)
 
 
-def _of_parts(data: bytes, format: str, max_pixels: int, name: str) -> Animation:
+def _of_parts(
+    data: bytes, format: str, size: tuple[int, int], max_pixels: int, name: str
+) -> Animation:
     """Read a format that we take apart ourselves."""
-    parts = gif.read(data) if format == "GIF" else apng.read(data)
-    _check_limit(parts.size, len(parts.parts), max_pixels, name)
+
+    def check(count: int) -> None:
+        _check_limit(size, count, max_pixels, name)
+
+    parts = gif.read(data, check) if format == "GIF" else apng.read(data, check)
+    size = parts.size  # of which some GIFs say too little
+    check(len(parts.parts))
     if parts.remark:
         _logger.warning("%s: %s", name, parts.remark)
     base = _opened(data if format == "GIF" else apng.still(data), name, max_pixels)
@@ -177,8 +186,9 @@ def _is_animated(image: Any) -> bool:
 
 
 def _check_limit(size: tuple[int, int], count: int, max_pixels: int, name: str) -> None:
-    if size[0] * size[1] * count > max_pixels:
+    if count > 1 and max(size[0] * size[1], _LEAST) * count > max_pixels:
         raise PictureError(
-            f"{name}: has {count} frames of {size[0]} x {size[1]}, together more than the limit of "
-            f"{max_pixels:,} pixels (max_pixels, on the command line --max-pixels, raises it)"
+            f"{name}: has at least {count:,} frames of {size[0]} x {size[1]}, together more than "
+            f"the limit of {max_pixels:,} pixels, at least {_LEAST:,} for each frame "
+            "(max_pixels, on the command line --max-pixels, raises it)"
         )

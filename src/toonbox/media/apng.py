@@ -5,6 +5,7 @@ Source: the PNG specification, third edition.
 """
 
 import struct
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Literal
 
@@ -16,9 +17,12 @@ _HIDDEN = "its picture for viewers that show no animations is left out; they see
 _THEN: tuple[Literal["stay", "clear", "restore"], ...] = ("stay", "clear", "restore")
 
 
-def read(data: bytes) -> Parts:
+def read(data: bytes, check: Callable[[int], None] = lambda count: None) -> Parts:
     """Take an APNG apart.
 
+    Args:
+        data: the file.
+        check: called with the number of frames that it has; may raise if that is too many.
     Raises:
         EOFError, ValueError: it is cut off or damaged.
         struct.error, LookupError: the same.
@@ -38,6 +42,9 @@ def read(data: bytes) -> Parts:
                 palette += chunk(kind, content)
             case b"acTL":
                 announced, plays = struct.unpack(">2I", content)
+                check(announced)
+            case b"fcTL" if len(controls) == announced:
+                raise ValueError(f"more than the {announced} frames it announces")
             case b"fcTL":
                 controls.append(content)
                 pixels.append([])

@@ -2,9 +2,11 @@
 
 import io
 import logging
+import os
 import struct
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -14,6 +16,7 @@ from toonbox.errors import OutputError, UsageError
 from toonbox.media import iptc, strips
 from toonbox.media.formats import (
     SIXTEEN_BITS,
+    SUFFIXES,
     WITHOUT_ALPHA,
     WITHOUT_PROFILE,
     becomes,
@@ -21,7 +24,7 @@ from toonbox.media.formats import (
     writable_format,
 )
 from toonbox.media.images import Picture
-from toonbox.media.metadata import Metadata, exif_bytes
+from toonbox.media.metadata import Metadata, exif_bytes, exif_folder, read_metadata
 from toonbox.media.palette import Palette, choose_palette, with_palette
 from toonbox.pixels import PhotoArray, strips_of, to_eight_bits, white
 
@@ -32,23 +35,59 @@ _JPEG_LIMIT = 65533 - 29  # bytes in one segment, after the longest name for it
 _logger = logging.getLogger(__name__)
 
 
-def to_image(picture: Picture, rgb: PhotoArray) -> Image.Image:
+class CartoonImage(Image.Image):
+    """A Pillow image whose `save` writes the profile and the metadata in its `info`.
+
+    Pillow's own leaves out most of it unless it is given once more. An option of `save` takes the
+    place of what `info` has. What is made of this image, such as a copy, does the same.
+
+    Attributes:
+        text: named texts, where Pillow has those of a PNG.
+    """
+
+    text: dict[str, str]
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        """Save it as Pillow does; names the metadata that the format has no place for."""
+        file = getattr(fp, "name", fp)
+        name = os.fsdecode(file) if isinstance(file, str | bytes | os.PathLike) else "<image>"
+        written = format.upper() if format else SUFFIXES.get(Path(name).suffix.lower(), "")
+        if written in SUFFIXES.values():
+            metadata = replace(read_metadata(self, name), exif=self.info.get("exif"))
+            kept = _metadata_options(metadata, written, name)
+            if "icc_profile" in self.info and written not in WITHOUT_PROFILE:
+                kept["icc_profile"] = self.info["icc_profile"]
+            if written == "TIFF" and params.get("compression") not in (None, "raw"):
+                _leave_folders_out(kept["exif"], name)
+            params = kept | params
+        super().save(fp, format, **params)
+
+    def _new(self, im: Any) -> Image.Image:
+        made = super()._new(im)
+        made.__class__ = type(self)
+        return made
+
+
+def to_image(picture: Picture, rgb: PhotoArray) -> CartoonImage:
     """Make a Pillow image of `rgb` (H, W, 3) with all else from `picture`.
 
     Returns:
         Mode RGB or L, with alpha RGBA or LA, of 8 bits, which is all that Pillow has. Its
-        `info` carries the picture's profile, EXIF, XMP, resolution and comment.
+        `info` carries the picture's profile, EXIF, XMP, IPTC, resolution and comment.
     """
-    image = image_of(picture, to_eight_bits(rgb))
+    image = CartoonImage()._new(image_of(picture, to_eight_bits(rgb)).im)
+    assert isinstance(image, CartoonImage)
     metadata = picture.metadata
     kept = {
         "icc_profile": picture.icc_profile,
         "exif": metadata.exif,
         "xmp": metadata.xmp,
+        "photoshop": iptc.resources(metadata.iptc),
         "dpi": metadata.dpi,
         "comment": metadata.comment,
     }
     image.info.update({key: value for key, value in kept.items() if value is not None})
+    image.text = dict(metadata.texts)
     return image
 
 
@@ -237,7 +276,8 @@ def _save_options(format: str, quality: int, lossless: bool, transparent: bool) 
 
 def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, Any]:
     """Say to Pillow what to write; what the format has no place for is named once."""
-    options: dict[str, Any] = {"exif": exif_bytes(_exif_for(metadata, format))}
+    exif = _exif_for(metadata, format)
+    options: dict[str, Any] = {"exif": exif_bytes(exif)}
     lost = {key for key in ("iptc", "comment") if getattr(metadata, key)}
     match format:
         case "JPEG":
@@ -246,7 +286,7 @@ def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, A
             options |= {"dpi": metadata.dpi, "pnginfo": _png_texts(metadata)}
             lost.clear()
         case "TIFF":
-            options["dpi"] = metadata.dpi
+            options = {"exif": exif, "dpi": metadata.dpi}
             lost.discard("iptc")
         case "WEBP" | "AVIF":
             options["xmp"] = metadata.xmp
@@ -281,6 +321,8 @@ def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
     exif = Image.Exif()
     if metadata.exif:
         exif.load(metadata.exif)
+    if format == "TIFF":
+        exif.get_ifd(ExifTags.IFD.Exif).update(exif_folder(exif, ExifTags.IFD.Exif))
     if format == "TIFF" and metadata.xmp:
         exif[_XMP_TAG] = metadata.xmp
     if format == "TIFF" and metadata.iptc:
@@ -289,6 +331,16 @@ def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
         exif[ExifTags.Base.ResolutionUnit] = 2
         exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = metadata.dpi
     return exif
+
+
+def _leave_folders_out(exif: Image.Exif, name: str) -> None:
+    """Take out of a compressed TIFF what Pillow cannot write there."""
+    folders = [folder for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if folder in exif]
+    for folder in folders:
+        del exif[folder]
+    if folders:
+        names = ", ".join(folder.name for folder in folders)
+        _logger.warning("%s: left out, as Pillow compresses no TIFF that has it: %s", name, names)
 
 
 def _png_texts(metadata: Metadata) -> PngImagePlugin.PngInfo:

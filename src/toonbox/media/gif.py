@@ -5,7 +5,7 @@ Source: the GIF89a specification, and NETSCAPE2.0 for loops, by which n means n 
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
@@ -14,6 +14,7 @@ from toonbox.media.parts import FOREVER, Part, Parts, in_steps
 
 STEP = 10  # milliseconds in a GIF's unit of time
 LONGEST = 65535
+_BEGINNINGS = (b"GIF87a", b"GIF89a")
 _LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 _CONTROL, _COMMENT, _APPLICATION = 0xF9, 0xFE, 0xFF
 _THEN: dict[int, Literal["stay", "clear", "restore"]] = {2: "clear", 3: "restore"}
@@ -51,6 +52,7 @@ class _Blocks:
     loops: int | None = None
     comments: bytes = b""
     ended: bool = False
+    followed: bool = False  # by another GIF
 
     def take(self, count: int) -> bytes:
         """Read so many bytes.
@@ -82,14 +84,15 @@ class _Blocks:
             EOFError: the file is cut off.
             ValueError: what is there is no block.
         """
-        self.at = 10
-        flags = self.take(3)[0]
-        common, control = self.table(flags), (0, 0, 0)
+        common, control = self._screen(), (0, 0, 0)
         while self.at < len(self.data):
             match self.take(1)[0]:
                 case 0x3B:  # ;
-                    self.ended = True
+                    self.ended, self.followed = True, self.data.startswith(_BEGINNINGS, self.at)
                     return
+                case 0x47 if self.data.startswith(_BEGINNINGS, self.at - 1):  # G, of another GIF
+                    self.at -= 1
+                    common, control = self._screen(), (0, 0, 0)
                 case 0x2C:  # ,
                     yield replace(self._image(common), control=control)
                     control = (0, 0, 0)
@@ -99,6 +102,11 @@ class _Blocks:
                     pass
                 case other:
                     raise ValueError(f"no GIF block begins with {other}")
+
+    def _screen(self) -> bytes:
+        """Read the head of a GIF; give its palette."""
+        flags = self.take(13)[10]
+        return self.table(flags)
 
     def _image(self, common: bytes) -> _Frame:
         left, top, width, height, flags = struct.unpack("<4HB", self.take(9))
@@ -123,14 +131,20 @@ class _Blocks:
         return None
 
 
-def read(data: bytes) -> Parts:
+def read(data: bytes, check: Callable[[int], None] = lambda count: None) -> Parts:
     """Take a GIF apart.
 
+    Args:
+        data: the file.
+        check: called with the number of frames so far, after each; may raise if that is too many.
     Raises:
         EOFError, ValueError: it is cut off or damaged.
     """
     blocks = _Blocks(data)
-    frames = list(blocks.frames())
+    frames = []
+    for frame in blocks.frames():
+        frames.append(frame)
+        check(len(frames))
     width, height = struct.unpack("<2H", data[6:10])
     # Some say too little, or nothing.
     width = max(width, *(frame.left + frame.width for frame in frames))
@@ -145,6 +159,7 @@ def read(data: bytes) -> Parts:
         parts.append(Part(file, frame.left, frame.top, Fraction(delay * STEP), True, then))
     plays = 1 if blocks.loops is None else blocks.loops + 1 if blocks.loops else FOREVER
     remark = "" if blocks.ended else "has no mark at its end; perhaps frames are missing"
+    remark = "is followed by another GIF, which is left out" if blocks.followed else remark
     return Parts((width, height), plays, parts, remark)
 
 

@@ -17,6 +17,7 @@ from toonbox.media.images import MAX_PIXELS, Picture
 from toonbox.media.metadata import read_metadata
 from toonbox.media.opening import DAMAGE, open_image, open_stream, reason
 from toonbox.media.strips import FORMATS, without_pixels
+from toonbox.media.tiff import TiffFile
 from toonbox.pixels import PhotoArray
 
 ADVICE = "pip install 'toonbox[huge]' to read it bit by bit"
@@ -61,6 +62,11 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
             format = "JPEG" if image.format == "MPO" else image.format or ""
             if format not in FORMATS:
                 raise PictureError(f"{name}: only {', '.join(FORMATS)} can be read bit by bit")
+            if isinstance(image, TiffFile) and image.multiplied:
+                raise PictureError(
+                    f"{name}: its colours are multiplied by their opacity; "
+                    "such a picture cannot be read bit by bit"
+                )
             if format == "PNG":  # Pillow looks for metadata behind the pixels, too
                 image = Image.open(io.BytesIO(without_pixels(stream)))
                 image.load()

@@ -12,7 +12,8 @@ from toonbox.media import sixteen
 from toonbox.media.colour import Colours, GreyColours, read_colours
 from toonbox.media.metadata import Metadata, read_metadata
 from toonbox.media.opening import DAMAGE, load, open_image, open_stream, reason
-from toonbox.pixels import STRIP_PIXELS, PhotoArray, Uint8Array, Uint16Array, to_eight_bits
+from toonbox.media.tiff import TiffFile
+from toonbox.pixels import STRIP_PIXELS, PhotoArray, Uint8Array, Uint16Array, to_eight_bits, white
 
 MAX_PIXELS = 200_000_000
 
@@ -84,6 +85,7 @@ def read_header(
             image = open_image(stream, name, max_pixels)
             mode = sixteen.raw_mode(image)
             deep = sixteen.has_sixteen_bits(mode) or image.mode.startswith("I")
+            deep = image.deep if isinstance(image, TiffFile) else deep
             format = image.format or ""
             return Header(image.width, image.height, format, deep, image.has_transparency_data)
         except DAMAGE as error:
@@ -111,7 +113,7 @@ def decode(
             image = open_image(stream, name, max_pixels)
             mode = sixteen.raw_mode(image)
             load(image, name, max_pixels)
-            if image.format not in ("PNG", "TIFF") or not sixteen.has_sixteen_bits(mode):
+            if image.format != "PNG" or not sixteen.has_sixteen_bits(mode):
                 return _read(image, name)
             low = open_image(stream, name, max_pixels)
             sixteen.expect_low_bytes(low)
@@ -157,6 +159,10 @@ def without_metadata(
     """
     format = "JPEG" if image.format == "MPO" else image.format or ""
     profile = image.info.get("icc_profile")
+    if isinstance(image, TiffFile) and image.remark:
+        _logger.warning("%s: %s", name, image.remark)
+    if isinstance(image, TiffFile) and image.numbers is not None:
+        return _of_tiff(image, image.numbers, name)
     image = _upright(image)
     if low is None:
         values = _sixteen_bit_grey(image, format)
@@ -164,13 +170,43 @@ def without_metadata(
         values = sixteen.joined(image, _upright(low), mode)
     alpha = _alpha(image, values)
     plain = image.getchannel(0) if mode == "LA;16B" else _plain(image, values, name)
+    return _coloured(name, format, plain, values, alpha, profile)
+
+
+def _of_tiff(image: TiffFile, numbers: PhotoArray, name: str) -> Picture:
+    """Do the same with a TIFF that Pillow does not read."""
+    height, width, channels = numbers.shape
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[channels]
+    plain = Image.frombytes(mode, (width, height), to_eight_bits(numbers).tobytes())
+    profile = image.info.get("icc_profile")
+    if channels == 4:
+        if white(numbers) > 255:
+            _logger.warning("%s: its 16 bits become 8, because CMYK is converted", name)
+        return _coloured(name, "TIFF", plain, None, None, profile)
+    values = np.repeat(numbers, 3, axis=2) if channels == 1 else numbers
+    return _coloured(name, "TIFF", plain, values, image.opacity, profile)
+
+
+def _coloured(
+    name: str,
+    format: str,
+    plain: Image.Image,
+    values: PhotoArray | None,
+    alpha: PhotoArray | None,
+    profile: bytes | None,
+) -> Picture:
+    """Find out what values mean: `values`, or those of `plain` if there are none.
+
+    Args:
+        name, format: as in `Picture`.
+        plain: the picture with 8 bits, mode L, RGB or CMYK.
+        values: (H, W, 3) or more, more exact.
+        alpha, profile: as in `Picture`.
+    """
     opened, colours, written = read_colours(plain, profile, name)
-    converted = written is not None and written != profile
-    if values is None or converted:
-        rgb, alpha = (
-            _array(opened if opened.mode == "RGB" else opened.convert("RGB")),
-            None if alpha is None else to_eight_bits(alpha),
-        )
+    if values is None or (written is not None and written != profile):
+        rgb = _array(opened if opened.mode == "RGB" else opened.convert("RGB"))
+        alpha = None if alpha is None else to_eight_bits(alpha)
     else:
         rgb = np.ascontiguousarray(values[..., :3])
     return Picture(name, rgb, alpha, format, colours, written)

@@ -24,6 +24,11 @@ def iptc_of(image: Image.Image) -> bytes | None:
     return _from_png_text(text) if isinstance(text, str) else None
 
 
+def resources(records: bytes | None) -> dict[int, bytes] | None:
+    """Give what `iptc_of` looks for in the info of a Pillow image."""
+    return {_RESOURCE: records} if records else None
+
+
 def jpeg_segment(records: bytes) -> bytes:
     """Write the segment of a JPEG that holds them; its length is modulo 65536."""
     padded = records + bytes(len(records) % 2)

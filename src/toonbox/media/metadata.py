@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, TiffTags
 
 from toonbox.errors import UsageError
 from toonbox.media.iptc import iptc_of
@@ -17,23 +17,72 @@ Keep = Literal["keep", "strip", "no-gps"]
 
 # What to keep is listed, not what to drop: the rest may describe the old file's layout.
 _KEPT_TAGS = (
+    ExifTags.Base.ProcessingSoftware,
+    ExifTags.Base.DocumentName,
     ExifTags.Base.ImageDescription,
     ExifTags.Base.Make,
     ExifTags.Base.Model,
+    ExifTags.Base.PageName,
     ExifTags.Base.Software,
     ExifTags.Base.DateTime,
     ExifTags.Base.Artist,
     ExifTags.Base.HostComputer,
+    ExifTags.Base.WhitePoint,
+    ExifTags.Base.PrimaryChromaticities,
     ExifTags.Base.Rating,
+    ExifTags.Base.RatingPercent,
     ExifTags.Base.Copyright,
+    ExifTags.Base.XPTitle,
+    ExifTags.Base.XPComment,
+    ExifTags.Base.XPAuthor,
+    ExifTags.Base.XPKeywords,
+    ExifTags.Base.XPSubject,
+    ExifTags.Base.UniqueCameraModel,
+    ExifTags.Base.LocalizedCameraModel,
+    ExifTags.Base.CameraSerialNumber,
+    ExifTags.Base.LensInfo,
+    # These belong into the Exif folder, but some writers, and TIFF/EP, put them beside the others.
+    ExifTags.Base.ExposureTime,
+    ExifTags.Base.FNumber,
+    ExifTags.Base.ExposureProgram,
+    ExifTags.Base.ISOSpeedRatings,
+    ExifTags.Base.TimeZoneOffset,
+    *range(ExifTags.Base.SensitivityType, ExifTags.Base.ISOSpeedLatitudezzz + 1),
+    ExifTags.Base.DateTimeOriginal,
+    ExifTags.Base.DateTimeDigitized,
+    *range(ExifTags.Base.OffsetTime, ExifTags.Base.OffsetTimeDigitized + 1),
+    *range(ExifTags.Base.ShutterSpeedValue, ExifTags.Base.FocalLength + 1),
+    ExifTags.Base.ImageNumber,
+    ExifTags.Base.SecurityClassification,
+    ExifTags.Base.ImageHistory,
+    *range(ExifTags.Base.ImageUniqueID, ExifTags.Base.LensSerialNumber + 1),
+)
+# GeoTIFF: which place on the earth each pixel shows.
+_PLACE_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
+# Tags that say how the old file is laid out, or what is read and kept by other ways: nothing is
+# lost with them. Up to 532 those of TIFF 6.0, then XMP, IPTC, Photoshop, profile, padding.
+_LAYOUT_TAGS = frozenset(
+    {*range(254, 533), 700, 33723, 34377, 34665, 34675, 34853, 37724, 40965, 59932}
 )
 _KEPT_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 # The orientation is applied to the pixels, which may swap these two.
 _STALE_TAGS = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
+# Of a JPEG: JFIF, EXIF and XMP, profile and previews, comment, Photoshop, Adobe's marker.
+_KEPT_SEGMENTS = ("APP0", "APP1", "APP2", "COM", "APP13", "APP14")
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
 # Chunks of text in PNG that say what is kept elsewhere.
 _NO_TEXT = ("XML:com.adobe.xmp", "Raw profile type ", "Comment")
 
-_EXIF_DAMAGE = (LookupError, OSError, SyntaxError, TypeError, ValueError, struct.error)
+_EXIF_DAMAGE = (
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
 _logger = logging.getLogger(__name__)
 
 
@@ -60,9 +109,9 @@ class Metadata:
     def kept(self, keep: Keep) -> "Metadata":
         """Choose what to write: all, nothing, or all but where the photo was taken.
 
-        "no-gps" leaves out the GPS folder of EXIF and every GPS property of XMP, and also the
-        maker's note, because nobody can tell what is in there. Names of places that somebody wrote
-        into captions or IPTC records stay.
+        "no-gps" leaves out the GPS folder of EXIF, GeoTIFF and every GPS property of XMP, and also
+        the maker's note, because nobody can tell what is in there. Names of places that somebody
+        wrote into captions or IPTC records stay.
 
         Raises:
             UsageError: none of the three.
@@ -85,6 +134,8 @@ def read_metadata(image: Image.Image, name: str) -> Metadata:
         image: as opened and loaded.
         name: what messages call it.
     """
+    if lost := _lost_segments(image):
+        _logger.warning("%s: left out of its metadata: %s", name, ", ".join(lost))
     comment = image.info.get("comment") or image.info.get("Comment")
     if isinstance(comment, bytes):
         comment = _decoded(comment)
@@ -99,6 +150,19 @@ def read_metadata(image: Image.Image, name: str) -> Metadata:
     )
 
 
+def _lost_segments(image: Image.Image) -> list[str]:
+    """Name the segments of a JPEG that are not kept, but for those that describe its coding."""
+    lost = set()
+    for segment, data in getattr(image, "applist", []):
+        if data.startswith(_EXTENDED_XMP):
+            lost.add("extended XMP")
+        elif data.startswith(b"JP") and segment == "APP11":
+            lost.add("content credentials (JUMBF)")
+        elif segment not in _KEPT_SEGMENTS and data.strip(b"\0"):
+            lost.add(segment)
+    return sorted(lost)
+
+
 def kept_exif(image: Image.Image, name: str) -> bytes | None:
     """Collect the tags that are also true of a cartoon of the picture.
 
@@ -110,10 +174,28 @@ def kept_exif(image: Image.Image, name: str) -> bytes | None:
         written again are left out, which is logged.
     """
     try:
-        return _chosen_exif(image.getexif(), _KEPT_FOLDERS, _STALE_TAGS)
+        found = image.getexif()
+        tags = _KEPT_TAGS if _is_turned(image) else (*_KEPT_TAGS, *_PLACE_TAGS)
+        data = _chosen_exif(found, tags, _KEPT_FOLDERS, _STALE_TAGS)
     except _EXIF_DAMAGE:
         _logger.warning("%s: its EXIF data are damaged and are left out", name)
         return None
+    if lost := sorted(tag for tag in found if tag not in _LAYOUT_TAGS.union(tags)):
+        _logger.warning("%s: left out of its EXIF data: %s", name, _named(lost))
+    return data
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Tell whether pixels change their places; of a TIFF, Pillow has turned them already."""
+    stored: Any = getattr(image, "_tile_size", image.size)
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return turned or bool(stored != image.size)
+
+
+def _named(tags: Collection[int]) -> str:
+    """Name tags; those without a name by their numbers."""
+    names = {tag: ExifTags.TAGS.get(tag) or TiffTags.lookup(tag).name for tag in tags}
+    return ", ".join(str(tag) if name == "unknown" else name for tag, name in names.items())
 
 
 def exif_bytes(exif: Image.Exif) -> bytes | None:
@@ -122,24 +204,32 @@ def exif_bytes(exif: Image.Exif) -> bytes | None:
     return data if data != Image.Exif().tobytes() else None
 
 
+def exif_folder(exif: Image.Exif, folder: int) -> dict[int, Any]:
+    """Give the tags of a folder with the one inside it, of which Pillow gives only the place."""
+    values = dict(exif.get_ifd(folder))
+    if ExifTags.IFD.Interop in values:
+        values[ExifTags.IFD.Interop] = exif.get_ifd(ExifTags.IFD.Interop)
+    return values
+
+
 def _exif_without_places(data: bytes | None) -> bytes | None:
     if data is None:
         return None
     exif = Image.Exif()
     exif.load(data)
-    return _chosen_exif(exif, (ExifTags.IFD.Exif,), (ExifTags.Base.MakerNote,))
+    return _chosen_exif(exif, _KEPT_TAGS, (ExifTags.IFD.Exif,), (ExifTags.Base.MakerNote,))
 
 
 def _chosen_exif(
-    found: Image.Exif, folders: Collection[int], left_out: Collection[int]
+    found: Image.Exif, tags: Collection[int], folders: Collection[int], left_out: Collection[int]
 ) -> bytes | None:
-    """Write _KEPT_TAGS and these folders, but for the tags to be left out of them."""
+    """Write these tags and folders, but for the tags to be left out of the folders."""
     kept = Image.Exif()
-    for tag in _KEPT_TAGS:
+    for tag in tags:
         if tag in found:
             kept[tag] = found[tag]
     for folder in folders:
-        values = {k: v for k, v in found.get_ifd(folder).items() if k not in left_out}
+        values = {k: v for k, v in exif_folder(found, folder).items() if k not in left_out}
         if values:
             kept.get_ifd(folder).update(values)
     return exif_bytes(kept)

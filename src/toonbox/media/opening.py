@@ -2,6 +2,7 @@
 
 import codecs
 import io
+import re
 import struct
 import threading
 import zlib
@@ -13,14 +14,28 @@ from typing import BinaryIO
 from PIL import Image, UnidentifiedImageError
 
 from toonbox.errors import PictureError
+from toonbox.media.bmp import BmpFile
+from toonbox.media.tiff import PREFIXES, TiffFile, UnsupportedError
 
 # Pillow runs other programs for these, or needs them to be drawn first.
 _DRAWINGS = ("EPS", "WMF")
 
 # How the files begin that people have most of; BMP and TIFF begin with words, too short to tell.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
-_AVIF_SIGNATURES = (b"ftypavif", b"ftypavis")
-_HEIF_SIGNATURES = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftypmif1")
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIF_BRANDS = (
+    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"miaf"),
+    *(b"avci", b"j2ki", b"jpeg", b"unif", b"vvic"),
+)
+# Kinds of pictures inside that our reader of HEIF does not know.
+_HEIF_ITEM = re.compile(rb"infe[\2\3].{7,9}?(unci|avc1|j2k1|jpeg|vvc1)", re.DOTALL)
+_HEIF_KINDS = {
+    b"unci": "uncompressed",
+    b"avc1": "compressed with AVC",
+    b"j2k1": "compressed with JPEG 2000",
+    b"jpeg": "compressed with JPEG",
+    b"vvc1": "compressed with VVC",
+}
 
 # Everything Pillow has been seen to raise for files that were cut off or altered.
 DAMAGE = (
@@ -72,12 +87,7 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     if not head:
         raise PictureError(f"{name}: is empty")
     with _limit(name, max_pixels):
-        try:
-            image: Image.Image = Image.open(stream)
-        except UnidentifiedImageError:
-            if head[4:12] not in _HEIF_SIGNATURES:
-                raise
-            image = _open_heif(stream, name)
+        image = _open(stream, head, name)
         if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError
     if image.format in _DRAWINGS:
@@ -101,12 +111,16 @@ def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
         return "needs more memory than there is"
     if isinstance(error, Image.DecompressionBombError):
         return f"is too large: {error}"
+    if isinstance(error, UnsupportedError):
+        return f"is not supported: {error}"
     head, size = _head_and_size(stream) if stream is not None else (b"", 0)
     if isinstance(error, UnidentifiedImageError):
         return _not_a_picture(head)
     webp_cut_off = head[8:12] == b"WEBP" and int.from_bytes(head[4:8], "little") + 8 > size
     if "truncat" in str(error).lower() or isinstance(error, EOFError) or webp_cut_off:
         return "ends before the picture is complete"
+    if re.search(r"\bunsupported|\bnot (yet )?supported", str(error), re.IGNORECASE):
+        return f"is not supported: {error}"
     return f"is damaged: {error}"
 
 
@@ -129,6 +143,20 @@ def _limit(name: str, max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
+def _open(stream: BinaryIO, head: bytes, name: str) -> Image.Image:
+    stream.seek(0)
+    if head.startswith(PREFIXES):
+        return TiffFile(stream)
+    if head.startswith(b"BM"):
+        return BmpFile(stream)
+    try:
+        return Image.open(stream)
+    except UnidentifiedImageError:
+        if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
+            raise
+        return _open_heif(stream, name)
+
+
 def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
     try:
         from pi_heif import HeifImageFile
@@ -137,7 +165,12 @@ def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
             f"{name}: is a HEIC picture; to read those: pip install 'toonbox[heic]'"
         ) from error
     stream.seek(0)
-    image: Image.Image = HeifImageFile(stream)
+    try:
+        image: Image.Image = HeifImageFile(stream)
+    except SyntaxError as error:
+        if found := _HEIF_ITEM.search(_head_and_size(stream)[0]):
+            raise UnsupportedError(f"a HEIF picture {_HEIF_KINDS[found[1]]}") from error
+        raise
     return image
 
 
@@ -148,7 +181,8 @@ def _head_and_size(stream: BinaryIO) -> tuple[bytes, int]:
 
 
 def _not_a_picture(head: bytes) -> str:
-    known = head.startswith(_SIGNATURES) or head[4:12] in _AVIF_SIGNATURES + _HEIF_SIGNATURES
+    brands = (*_AVIF_BRANDS, *_HEIF_BRANDS)
+    known = head.startswith(_SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in brands)
     if known:
         return "begins like a picture, but its header is damaged or cut off"
     try:

@@ -1,10 +1,9 @@
-"""Pictures of 16 bits, which Pillow reads as 8 (`strips` writes them).
+"""PNGs of 16 bits, which Pillow reads as 8 (`strips` writes them, `tiff` reads such TIFFs).
 
-Pillow's readers keep the upper byte of each value, or the lower one if they are told that the file
-has the other byte order: two readings give all 16 bits, of every PNG and TIFF that Pillow knows.
+Pillow's reader keeps the upper byte of each value, or the lower one if it is told that the file has
+the other byte order: two readings give all 16 bits.
 """
 
-import sys
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ from PIL import Image
 
 from toonbox.pixels import Uint16Array
 
-_ORDERS = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+# Arrangements of bytes, and those by which the lower ones are read.
+_LOW_MODES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
 
 
 def raw_mode(image: Image.Image) -> str:
@@ -20,21 +20,19 @@ def raw_mode(image: Image.Image) -> str:
     tiles: Any = getattr(image, "tile", None)
     if not tiles:
         return ""
-    args = tiles[0][3]
-    mode = args[0] if isinstance(args, tuple) and args else args
+    mode = tiles[0].args
     return mode if isinstance(mode, str) else ""
 
 
 def has_sixteen_bits(mode: str) -> bool:
-    """Tell whether `read_low_bytes` can read what lies in such an arrangement."""
-    kind, _, order = mode.partition(";16")
-    return (kind in ("RGB", "RGBX", "RGBA") and order in _ORDERS) or mode == "LA;16B"
+    """Tell whether `expect_low_bytes` can read what lies in such an arrangement."""
+    return mode in _LOW_MODES
 
 
 def expect_low_bytes(image: Image.Image) -> None:
     """Make Pillow read the lower bytes of a file just opened; `has_sixteen_bits` has been asked."""
     tiles: Any = image
-    tiles.tile = [tile._replace(args=_low_arguments(tile.args)) for tile in tiles.tile]
+    tiles.tile = [tile._replace(args=_LOW_MODES[tile.args]) for tile in tiles.tile]
 
 
 def joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
@@ -44,18 +42,6 @@ def joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
         grey, alpha = _sixteen(grey_high, grey_low), _sixteen(alpha_high, alpha_low)
         return np.stack([grey, grey, grey, alpha], axis=-1)
     return _sixteen(np.asarray(high), np.asarray(low))
-
-
-def _low_arguments(arguments: Any) -> Any:
-    if isinstance(arguments, tuple):
-        return (_low_mode(arguments[0]), *arguments[1:])
-    return _low_mode(arguments)
-
-
-def _low_mode(mode: str) -> str:
-    if mode == "LA;16B":
-        return "RGBA"
-    return mode[:-1] + _ORDERS[mode[-1]]
 
 
 def _sixteen(high: Any, low: Any) -> Uint16Array:

@@ -17,6 +17,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from PIL.TiffTags import LONG, LONG8, TAGS_V2_GROUPS
 
 from toonbox.errors import OutputError
+from toonbox.media.metadata import exif_folder
 from toonbox.media.png import SIGNATURE, chunk
 from toonbox.pixels import STRIP_PIXELS, PhotoArray
 
@@ -98,7 +99,7 @@ def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Ph
     with Image.open(io.BytesIO(model)) as opened:
         exif = opened.getexif()
         for tag in exif:
-            tags[tag] = exif.get_ifd(tag) if tag in TAGS_V2_GROUPS else exif[tag]
+            tags[tag] = exif_folder(exif, tag) if tag in TAGS_V2_GROUPS else exif[tag]
     tags[256], tags[257], tags[258] = width, height, (8 * first.dtype.itemsize,) * channels
     tags[259], tags[262] = 1, 2 if channels > 2 else 1
     tags.tagtype[273] = tags.tagtype[279] = LONG8 if big else LONG

@@ -1,0 +1,224 @@
+import io
+import logging
+import threading
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from picture_files import file_of, smooth
+from tiff_files import tiff
+from toonbox.errors import PictureError
+from toonbox.media.images import decode, read_header
+
+RNG = np.random.default_rng(8)
+RGBA = RNG.integers(0, 65536, (20, 37, 4)).astype(np.uint16)
+RGB = RGBA[..., :3]
+STRAIGHT, ASSOCIATED = {338: [2]}, {338: [1]}
+
+LAYOUTS = [
+    pytest.param(order, planar, tile, id=f"{order}{'planar' if planar else ''}{tile or ''}")
+    for order in "<>"
+    for planar in (False, True)
+    for tile in (None, 16)
+]
+
+
+@pytest.mark.parametrize(("order", "planar", "tile"), LAYOUTS)
+@pytest.mark.parametrize("predictor", [0, 1, 2])
+def test_sixteen_bits_of_every_layout(order, planar, tile, predictor):
+    layout = {"planar": planar, "tile": tile, "deflate": predictor > 0}
+    layout["predictor"] = max(1, predictor)
+    picture = decode(tiff(RGB, order, **layout))
+    np.testing.assert_array_equal(picture.rgb, RGB)
+    assert picture.alpha is None
+    picture = decode(tiff(RGBA, order, **layout, tags=STRAIGHT))
+    np.testing.assert_array_equal(picture.rgb, RGB)
+    np.testing.assert_array_equal(picture.alpha, RGBA[..., 3])
+    picture = decode(tiff(RGBA[..., 2:], order, **layout, tags=STRAIGHT))
+    assert picture.grey
+    np.testing.assert_array_equal(picture.rgb[..., 1], RGBA[..., 2])
+    np.testing.assert_array_equal(picture.alpha, RGBA[..., 3])
+
+
+@pytest.mark.parametrize(("order", "planar", "tile"), LAYOUTS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_floats(order, planar, tile, dtype, caplog):
+    floats = np.linspace(0, 1, RGB.size).reshape(RGB.shape).astype(dtype)
+    expected = np.rint(floats.astype(np.float32) * np.float32(65535))
+    for predictor in (1, 3):
+        layout = {"planar": planar, "tile": tile, "deflate": True, "predictor": predictor}
+        np.testing.assert_array_equal(decode(tiff(floats, order, **layout)).rgb, expected)
+    assert decode(tiff(floats[..., 0], order)).grey
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(("order", "planar", "tile"), LAYOUTS)
+def test_colours_multiplied_by_their_opacity(order, planar, tile):
+    alpha = RGBA[..., 3:] | 0x8000
+    multiplied = np.rint(RGB * (alpha / 65535)).astype(np.uint16)
+    data = tiff(np.dstack([multiplied, alpha]), order, planar=planar, tile=tile, tags=ASSOCIATED)
+    picture = decode(data)
+    assert np.abs(picture.rgb.astype(int) - RGB).max() <= 2
+    np.testing.assert_array_equal(picture.alpha, alpha[..., 0])
+
+
+def test_hidden_colours_are_left_alone():
+    pixels = np.array([[[5, 6, 7, 0], [9, 9, 9, 1]]], np.uint16)
+    np.testing.assert_array_equal(
+        decode(tiff(pixels, tags=ASSOCIATED)).rgb, [[[5, 6, 7], [65535] * 3]]
+    )
+
+
+@pytest.mark.parametrize("bits", [2, 4, 6, 10, 12, 14])
+@pytest.mark.parametrize("planar", [False, True])
+def test_numbers_of_some_bits(bits, planar):
+    most = (1 << bits) - 1
+    numbers = RGB & most
+    picture = decode(tiff(numbers, planar=planar, bits=bits))
+    white = 255 if bits < 8 else 65535
+    assert picture.rgb.dtype == (np.uint8 if bits < 8 else np.uint16)
+    np.testing.assert_array_equal(picture.rgb, np.rint(numbers * (white / most)))
+
+
+def test_numbers_of_many_bits():
+    for dtype in (np.uint32, np.uint64):
+        numbers = RGB.astype(dtype) << (np.iinfo(dtype).bits - 16)
+        np.testing.assert_array_equal(decode(tiff(numbers, ">")).rgb, RGB)
+    for order in "<>":  # 24 bits, each number as three channels of the file
+        three = RGB.astype(np.uint32)[..., None] << 8 >> np.arange(16, -1, -8) & 0xFF
+        three = three if order == ">" else three[..., ::-1]
+        tags = {256: [37], 258: [24] * 3, 262: [2], 277: [3], 339: [1] * 3}
+        data = tiff(three.reshape(20, -1).astype(np.uint8), order, tags=tags)
+        np.testing.assert_array_equal(decode(data).rgb, RGB)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation(orientation):
+    plain = np.ascontiguousarray(RGB >> 8).astype(np.uint8)
+    tags = {274: [orientation]}
+    expected = decode(tiff(plain, tags=tags)).rgb  # by Pillow
+    picture = decode(tiff(plain.astype(np.uint16) * 257, tags=tags))
+    np.testing.assert_array_equal(picture.rgb, expected.astype(np.uint16) * 257)
+    header = read_header(tiff(RGB, tags=tags))
+    assert (header.height, header.width) == expected.shape[:2]
+    assert header.deep
+
+
+def test_white_is_zero():
+    np.testing.assert_array_equal(
+        decode(tiff(RGB[..., 0], tags={262: [0]})).rgb[..., 0], 65535 - RGB[..., 0]
+    )
+
+
+def test_bits_that_cmyk_loses_are_named(caplog):
+    inks = np.zeros((4, 5, 4), np.uint16)
+    inks[0, 0] = 0, 65535, 65535, 0
+    picture = decode(tiff(inks, planar=True, tags={262: [5]}), name="a.tif")
+    assert picture.rgb.dtype == np.uint8
+    np.testing.assert_array_equal(picture.rgb[0, :2], [[255, 0, 0], [255, 255, 255]])
+    assert caplog.messages == ["a.tif: its 16 bits become 8, because CMYK is converted"]
+
+
+@pytest.mark.parametrize("photometric", [8, 9])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_cie_lab(photometric, dtype):
+    colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255), (119, 119, 119)]
+    lab = np.array(
+        [(0, 0, 0), (100, 0, 0), (54.29, 80.81, 69.89), (29.57, 68.3, -112.03), (50, 0, 0)]
+    )
+    size = np.iinfo(dtype).max // 255
+    light = 0xFF00 if photometric == 9 and size > 1 else 255 * size
+    unit = 1 if size == 1 else 256
+    numbers = lab * (light / 100, unit, unit) + (0, *[128 * unit * (photometric == 9)] * 2)
+    stored = np.rint(numbers).astype(np.int64).astype(dtype)[None]
+    picture = decode(tiff(stored, tags={262: [photometric]}))
+    assert picture.rgb.dtype == dtype
+    assert np.abs(picture.rgb[0] / size - colours).max() < 4
+    assert picture.icc_profile is None
+
+
+@pytest.mark.parametrize(("white", "most"), [(1, 1.5), (255, 200), (65535, 65535)])
+def test_floats_beyond_one_are_told(white, most, caplog):
+    floats = np.array([[-0.5, 0, white / 2, most, np.nan]], np.float32)
+    values = decode(tiff(floats), name="a.tif").rgb[0, :, 0]
+    expected = [0, 0, 32768, min(65535, round(most * 65535 / white)), 0]
+    assert np.abs(values.astype(int) - expected).max() <= 1
+    assert f"a.tif: has floats from -0.5 to {most:g}; 0 becomes black and {white} white" in (
+        caplog.messages
+    )
+
+
+@pytest.mark.parametrize(
+    ("array", "tags", "reason"),
+    [
+        (np.zeros((2, 2), np.int32), {}, "a TIFF with signed numbers of 32 bits"),
+        (np.full((2, 2), 1e9, np.float32), {}, "a TIFF of floats up to 1e.09, without a known"),
+        (RGB, {262: [32844]}, "a TIFF with logarithmic values"),
+        (RGB, {262: [77]}, "a TIFF with photometric interpretation 77"),
+        (RGB, {259: [34887]}, "a TIFF of this kind of pixels, compressed with LERC"),
+        (RGB, {258: [16, 8, 8]}, "a TIFF whose channels differ in their kind of numbers"),
+        (RGB, {277: [2]}, "a TIFF with 2 channels where 3 are expected"),
+        (RGB, {262: [8], 258: [12] * 3}, "a TIFF with CIE Lab of 12 bits"),
+    ],
+)
+def test_what_is_not_read_is_called_so(array, tags, reason):
+    with pytest.raises(PictureError, match=f"a.tif: is not supported: {reason}"):
+        decode(tiff(array, tags=tags), name="a.tif")
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        {273: [8]},
+        {257: [2**31]},
+        {256: [0]},
+        {322: [2**30], 323: [16], 324: [8]},
+        {256: [2**32 - 1]},
+    ],
+)
+def test_damaged_directories(tags):
+    with pytest.raises(PictureError, match=r"a\.tif: (is (damaged|larger|too large)|ends before)"):
+        decode(tiff(RGB, tags=tags), name="a.tif")
+
+
+def test_what_libtiff_says_is_told_with_the_name(capfd, caplog):
+    data = bytearray(file_of(Image.fromarray(smooth()), "TIFF", compression="tiff_lzw"))
+    whole = Image.open(io.BytesIO(bytes(data)))
+    start, count = whole.tag_v2[273][0], whole.tag_v2[279][0]
+    data[start + count // 2 : start + count // 2 + 40] = bytes(40)
+    with pytest.raises(PictureError, match=r"a\.tif: is damaged: .*scanline"):
+        decode(bytes(data), name="a.tif")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_warning_of_libtiff_is_told_with_the_name(monkeypatch, capfd, caplog):
+    from toonbox.media import libtiff, tiff
+
+    library = libtiff._library()
+    if library is None:
+        pytest.skip("Pillow's libtiff cannot be reached")
+    load = tiff.TiffFile._load
+
+    def grumbling(image, told):
+        other = threading.Thread(target=library.TIFFErrorExt, args=(0, b"other", b"not ours"))
+        other.start()
+        other.join()
+        for number in (7, 7, 8):
+            library.TIFFErrorExt(0, b"module", b"strange %d", number)
+        load(image, told)
+
+    monkeypatch.setattr(tiff.TiffFile, "_load", grumbling)
+    with caplog.at_level(logging.WARNING):
+        decode(file_of(Image.fromarray(smooth()), "TIFF"), name="a.tif")
+    assert caplog.messages == ["a.tif: libtiff says: strange 7; strange 8"]
+    assert capfd.readouterr().err == "other: not ours.\n"
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_directories_in_a_loop(dtype):
+    data = bytearray(tiff(RGB.astype(dtype)))
+    first = int.from_bytes(data[4:8], "little")
+    following = first + 2 + 12 * int.from_bytes(data[first : first + 2], "little")
+    data[following : following + 4] = first.to_bytes(4, "little")
+    np.testing.assert_array_equal(decode(bytes(data)).rgb, RGB.astype(dtype))

@@ -1,0 +1,67 @@
+"""TIFFs by hand, of all kinds that Pillow does not write."""
+
+import struct
+import zlib
+
+import numpy as np
+
+
+def tiff(
+    array, order="<", *, deflate=False, planar=False, tile=None, predictor=1, bits=None, tags=()
+):
+    """Write (H, W) or (H, W, C) of any type; `bits` packs unsigned numbers into as many.
+
+    `tags` are more of them, tag: numbers, or other numbers for those written here.
+    """
+    array = np.atleast_3d(array)
+    height, width, channels = array.shape
+    kind = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
+    planes = np.split(array, channels, axis=2) if planar else [array]
+    tall, wide = (tile, tile) if tile else (7, width)
+    blocks = []
+    for plane in planes:
+        for top in range(0, height, tall):
+            for left in range(0, width, wide):
+                block = plane[top : top + tall, left : left + wide]
+                if tile:
+                    missing = [(0, tile - side) for side in block.shape[:2]]
+                    block = np.pad(block, [*missing, (0, 0)])
+                data = packed(block, order, predictor, bits)
+                blocks.append(zlib.compress(data) if deflate else data)
+    starts = np.cumsum([8, *map(len, blocks)]).tolist()
+    offsets, counts = (324, 325) if tile else (273, 279)
+    told = {
+        **{256: [width], 257: [height], 258: [bits or array.itemsize * 8] * channels},
+        **{259: [8 if deflate else 1], 262: [2 if channels > 2 else 1], 277: [channels]},
+        **{284: [2 if planar else 1], 317: [predictor], 339: [kind] * channels},
+        **{offsets: starts[:-1], counts: [len(block) for block in blocks]},
+        **({322: [tile], 323: [tile]} if tile else {278: [tall]}),
+        **dict(tags),
+    }
+    at = starts[-1] + starts[-1] % 2
+    entries, rest = b"", b""
+    for tag, numbers in sorted(told.items()):
+        data = struct.pack(f"{order}{len(numbers)}I", *numbers)
+        if len(numbers) > 1:
+            place = at + 6 + 12 * len(told) + len(rest)
+            data, rest = struct.pack(f"{order}I", place), rest + data
+        entries += struct.pack(f"{order}HHI", tag, 4, len(numbers)) + data
+    directory = struct.pack(f"{order}H", len(told)) + entries + bytes(4) + rest
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, at)
+    return head + b"".join(blocks) + bytes(starts[-1] % 2) + directory
+
+
+def packed(block, order, predictor, bits):
+    """Write the bytes of a strip or tile, (H, W, C)."""
+    if predictor == 2:
+        block = np.diff(block, axis=1, prepend=block.dtype.type(0))
+    if predictor == 3:
+        height, _, channels = block.shape
+        highest = np.ascontiguousarray(block.astype(block.dtype.newbyteorder(">")))
+        apart = highest.view(np.uint8).reshape(height, -1, block.itemsize).transpose(0, 2, 1)
+        apart = apart.reshape(height, -1, channels)
+        return np.diff(apart, axis=1, prepend=np.uint8(0)).tobytes()
+    if bits:
+        single = (block[..., None] >> np.arange(bits - 1, -1, -1)) & 1
+        return np.packbits(single.reshape(len(block), -1).astype(np.uint8), axis=1).tobytes()
+    return block.astype(block.dtype.newbyteorder(order)).tobytes()
