@@ -85,7 +85,9 @@ def read_card(folder: Path) -> Card:
     if card.reach < card.size_multiple:
         raise StyleError(f"{file}: reach is less than size_multiple")
     if card.size_multiple > MAX_PADDING or not 0 <= card.beyond <= MAX_PADDING:
-        raise StyleError(f"{file}: size_multiple and beyond may be {MAX_PADDING} at most")
+        raise StyleError(
+            f"{file}: size_multiple and beyond may be {MAX_PADDING} at most, and not negative"
+        )
     return card
 
 
@@ -169,5 +171,6 @@ def _folders() -> dict[str, Path]:
         card.parent.name: card.parent
         for base in (SHIPPED, styles_folder())
         for card in base.glob(f"*/{CARD}")
+        if card.is_file()
     }
     return dict(sorted(found.items()))
