@@ -103,6 +103,7 @@ def test_the_library_and_a_worker(watched, tiny_style, tmp_path, text, engine):
     assert watched(script(tmp_path, text), tiny_style(), engine) == ([], [])
 
 
+@pytest.mark.slow
 def test_export_and_training(watched, tiny_style, tmp_path):
     pytest.importorskip("torch")
     assert watched(script(tmp_path, EXPORT + TRAINING), tiny_style()) == ([], [])
