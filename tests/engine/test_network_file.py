@@ -189,3 +189,16 @@ def test_an_output_of_another_type_is_refused(network, engine):
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.INT32
     with pytest.raises(StyleError, match=r"style\.onnx: .* tensors of float32"):
         open_session(write(), engine, threads=1)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", [b"Conv", b"photo"])
+def test_names_that_are_no_utf8_are_refused(network, engine, name, capfd):
+    """They are in what the engines say, whose bindings fail over them in Python."""
+    pytest.importorskip(engine)
+    _, write = network
+    file = write()
+    file.write_bytes(file.read_bytes().replace(name, b"\xb1" + name[1:]))
+    with pytest.raises(StyleError, match=r"style\.onnx: not a network"):
+        open_session(file, engine, threads=1)
+    assert capfd.readouterr().out == ""

@@ -161,12 +161,15 @@ class OnnxRuntimeSession(_Sharing):
         try:
             # From bytes: a path of other than the system's encoding is no problem then.
             self._session = onnxruntime.InferenceSession(
-                read_network(model), options, providers=[*providers, "CPUExecutionProvider"]
+                read_network(model),
+                options,
+                providers=[*providers, "CPUExecutionProvider"],
+                enable_fallback=cuda,  # it would print on standard output what it falls back from
             )
+            ends = self._session.get_inputs(), self._session.get_outputs()
+            inputs, outputs = ([end.name for end in side] for side in ends)
         except _onnxruntime_errors() as error:
             raise StyleError(f"{model}: not a network that ONNX Runtime reads: {error}") from error
-        ends = self._session.get_inputs(), self._session.get_outputs()
-        inputs, outputs = ([end.name for end in side] for side in ends)
         self.takes_knobs = _takes_knobs(model, inputs, outputs)
         _refuse_other_types(model, {end.type for side in ends for end in side}, "tensor(float)")
         # Without its libraries CUDA is offered all the same, and then left out silently.
@@ -189,16 +192,18 @@ class OnnxRuntimeSession(_Sharing):
 
 
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """Give all of them: ONNX Runtime has no class above its own errors."""
+    """Give all of them: ONNX Runtime has no class above its own, and quotes names in any bytes."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     things = vars(state).values()
-    return tuple(t for t in things if isinstance(t, type) and issubclass(t, Exception))
+    own = (t for t in things if isinstance(t, type) and issubclass(t, Exception))
+    return *own, UnicodeDecodeError
 
 
 # OpenVINO's first array sets up its way to NumPy; two threads at once would wait for each other for
 # ever, one with Python's lock and one for it. So the first is made here, by one thread.
 _first_use = Lock()
+_OPENVINO_ERRORS = (RuntimeError, UnicodeDecodeError)  # the second: of names that are no UTF-8
 
 
 class OpenVinoSession(_Sharing):
@@ -224,12 +229,12 @@ class OpenVinoSession(_Sharing):
         try:
             core = openvino.Core()
             self._model = core.compile_model(core.read_model(read_network(model)), "CPU", settings)
-        except RuntimeError as error:
+            # An end may have several names; only ours matter.
+            ours = {"photo", "knobs", "cartoon"}
+            ends = self._model.inputs, self._model.outputs
+            inputs, outputs = (["".join(end.names & ours) for end in side] for side in ends)
+        except _OPENVINO_ERRORS as error:
             raise StyleError(f"{model}: not a network that OpenVINO reads: {error}") from error
-        # An end may have several names; only ours matter.
-        ours = {"photo", "knobs", "cartoon"}
-        ends = self._model.inputs, self._model.outputs
-        inputs, outputs = (["".join(end.names & ours) for end in side] for side in ends)
         self.takes_knobs = _takes_knobs(model, inputs, outputs)
         types = {end.get_element_type().get_type_name() for side in ends for end in side}
         _refuse_other_types(model, types, "f32")
@@ -241,7 +246,7 @@ class OpenVinoSession(_Sharing):
         request = self._model.create_infer_request()
         try:
             request.infer(feed)
-        except RuntimeError as error:
+        except _OPENVINO_ERRORS as error:
             raise StyleError(f"{self._path}: fails on {photo.shape}: {error}") from error
         result: FloatArray = np.array(request.get_tensor("cartoon").data, dtype=np.float32)
         if not result.size:  # what a failure looks like with one thread
