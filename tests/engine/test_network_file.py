@@ -62,7 +62,7 @@ def constant_outside(model):
 
 def branch(model):
     graph = helper.make_graph([], "inner", [], [])
-    model.graph.node.append(helper.make_node("If", ["c"], ["d"], then_branch=graph))
+    model.graph.node.append(helper.make_node("If", ["photo"], ["d"], then_branch=graph))
 
 
 def function(model):
@@ -94,9 +94,20 @@ def claim(*sides):
     return change
 
 
+def circle(model):
+    """OpenVINO would be busy with it for ever."""
+    model.graph.node[1].input[0] = model.graph.node[1].output[0]
+
+
+def twice(model):
+    model.graph.node[2].output[0] = model.graph.node[0].output[0]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        (circle, "nodes are not in order"),
+        (twice, "nodes are not in order"),
         (mark_outside, "data outside of its file"),
         (name_outside, "data outside of its file"),
         (constant_outside, "data outside of its file"),
@@ -119,13 +130,20 @@ def test_what_a_style_has_no_use_for_is_refused(network, change, reason):
         read_network(write())
 
 
-def test_sides_in_one_piece_are_read_too(network):
-    _, write = network
-    file = write()
+def test_sides_in_one_piece_are_read_too(tmp_path):
+    file = tmp_path / "style.onnx"
     tensor = b"\x0a\x06" + b"\xff\xff\xff\xff\xff\x01"
     graph = b"\x2a" + bytes([len(tensor)]) + tensor
-    file.write_bytes(file.read_bytes() + b"\x3a" + bytes([len(graph)]) + graph)
+    file.write_bytes(b"\x08\x0a\x3a" + bytes([len(graph)]) + graph)
     with pytest.raises(StyleError, match="claims more values"):
+        read_network(file)
+
+
+def test_a_second_graph_is_refused(network):
+    _, write = network
+    file = write()
+    file.write_bytes(file.read_bytes() + b"\x3a\x00")
+    with pytest.raises(StyleError, match="it has 2 graphs"):
         read_network(file)
 
 

@@ -56,7 +56,7 @@ def read_network(file: Path) -> bytes:
     Raises:
         StyleError: missing, too large or no ONNX; or its network has data in other files, graphs
             within its graph (loops), functions, sparse tensors, or a tensor that claims more values
-            than it has bytes for.
+            than it has bytes for; or its nodes go in a circle, over which OpenVINO never ends.
     """
     data = network_bytes(file)
     try:
@@ -70,9 +70,12 @@ def _look_through(data: bytes) -> None:
     if data[:1] != bytes([_VERSION]):
         raise ValueError("not an ONNX file")
     left, waiting = MAX_FIELDS, [(_MODEL, memoryview(data))]
+    graphs: list[memoryview] = []
     while waiting:
         kind, message = waiting.pop()
         values = 1
+        if kind == _GRAPH:
+            graphs.append(message)
         for number, value in _fields(message):
             place, left = (kind, number), left - 1
             if not left:
@@ -87,6 +90,32 @@ def _look_through(data: bytes) -> None:
                     # The smallest take two bits each; a negative side is one of 2**63 or more.
                     if values > 4 * len(message):
                         raise ValueError("a tensor claims more values than it has")
+    if len(graphs) != 1:
+        raise ValueError(f"it has {len(graphs)} graphs")
+    _refuse_circles(graphs[0])
+
+
+def _refuse_circles(graph: memoryview) -> None:
+    """Check that nodes only use what is there before them, as ONNX demands."""
+    parts = [(number, part) for number, part in _fields(graph) if not isinstance(part, int)]
+    known = {b""}  # the name of what an optional input or output has not
+    for number, part in parts:
+        if number in (5, 11):  # tensors, inputs
+            known |= _texts(part, 8 if number == 5 else 1)
+    for number, part in parts:
+        if number == 1:
+            made = _texts(part, 2) - {b""}
+            if not _texts(part, 1) <= known or made & known:
+                raise ValueError("its nodes are not in order")
+            known |= made
+
+
+def _texts(message: memoryview, wanted: int) -> set[bytes]:
+    return {
+        bytes(text)
+        for number, text in _fields(message)
+        if number == wanted and not isinstance(text, int)
+    }
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
