@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from toonbox.engine.session import open_session
 from toonbox.engine.style import read_card
+from toonbox.engine.stylize import load_style
 from toonbox.errors import StyleError, UsageError
 from toonbox.networks.authors import AuthorsGenerator
 from toonbox.published import LICENCE, PublishedPipeline, fill, import_published, read_tensors
@@ -188,6 +188,10 @@ def test_pipeline_equals_the_published_one(how: str, tmp_path: Path) -> None:
         np.testing.assert_allclose(run(PublishedPipeline(generator), picture), expected, atol=1e-4)
 
 
+def psnr(found: npt.NDArray[np.uint8], expected: Array) -> float:
+    return float(10 * np.log10(255**2 / np.square(found - expected).mean()))
+
+
 SLOW = pytest.mark.slow
 
 
@@ -195,19 +199,24 @@ SLOW = pytest.mark.slow
     "how", ["float32", pytest.param("float16", marks=SLOW), pytest.param("uint8", marks=SLOW)]
 )
 def test_imported_style_is_pixel_close(how: str, tmp_path: Path) -> None:
-    """Within 1/255 in [-1, 1], half a level: the style may keep its weights as float16."""
+    """Within 1/255 in [-1, 1], half a level: the style may keep its weights as float16.
+
+    As a style too, from levels to levels: at the edges of a photo as everywhere.
+    """
     (tmp_path / "model").mkdir()
     meant = write_model(tmp_path / "model", how)
     folder = import_published(tmp_path / "model", "published", tmp_path / "style")
     assert folder == tmp_path / "style"
     card = read_card(folder)
     assert (card.name, card.size_multiple, card.licence) == ("published", 4, LICENCE)
-    session = open_session(folder / "style.onnx", "onnxruntime")
+    style = load_style(folder, engine="onnxruntime")
     for size in [(16, 20), (32, 28)]:
         picture = a_picture(*size)
         photo = picture.transpose(2, 0, 1)[None] / np.float32(127.5) - 1
-        found = session.run(photo)[0].transpose(1, 2, 0)
-        assert np.abs(found - published(picture, meant)).max() <= 1 / 255
+        found = style.session.run(photo)[0].transpose(1, 2, 0)
+        expected = published(picture, meant)
+        assert np.abs(found - expected).max() <= 1 / 255
+        assert psnr(style(picture), (expected + 1) * 127.5) >= 50
 
 
 def test_model_json_itself_and_the_users_folder(
@@ -290,6 +299,10 @@ def set_first(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
     return lambda model: model["weightsManifest"][0]["weights"][0].update({key: value})
 
 
+def set_paths(*paths: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda model: model["weightsManifest"][0].update(paths=paths)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -300,11 +313,21 @@ def set_first(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
         (lambda model: model.update(weightsManifest=3), "TypeError"),
         (set_first("dtype", "string"), "KeyError: 'string'"),
         (set_first("shape", [-1]), "has the shape"),
+        (set_first("shape", [10**4000] * 1000), "has the shape"),
+        (set_first("shape", [1] * 1000), "has the shape"),
+        (set_first("shape", [1 << 20, 1 << 20]), "tensors claim more than 64 MiB"),
+        (set_first("shape", [float("inf")]), "OverflowError"),
+        (set_first("quantization", {"dtype": "uint8", "scale": 10**400}), "OverflowError"),
+        (lambda model: model.update(format=[[[[[[[[[0]]]]]]]]]), "not a TensorFlow"),
+        (set_first("dtype", "a" * 100_000), "KeyError"),
         (set_first("name", "generator/Conv_1/biases"), "is there twice"),
-        (
-            lambda model: model["weightsManifest"][0].update(paths=["../secret.bin"]),
-            "outside of the model's folder",
-        ),
+        (set_paths("../secret.bin"), "outside of the model's folder"),
+        (set_paths("a/../../secret.bin"), "outside of the model's folder"),
+        (set_paths("/etc/passwd"), "outside of the model's folder"),
+        (set_paths("a\0b"), "outside of the model's folder"),
+        (set_paths(3), "TypeError"),
+        (set_paths("."), "Is a directory"),
+        (set_paths("model.json", *["group1-shard1of3.bin"] * 100_000), "bytes, expected"),
     ],
 )
 def test_wrong_manifest_is_named(
@@ -314,7 +337,22 @@ def test_wrong_manifest_is_named(
     write_model(tmp_path, change=change, tensors=small)
     with pytest.raises(StyleError, match=message) as caught:
         read_tensors(tmp_path)
-    assert "model.json" in str(caught.value)
+    assert tmp_path.name in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_a_shard_that_never_ends_is_named(tmp_path: Path) -> None:
+    write_model(tmp_path, change=set_paths("endless"), tensors={KERNEL: np.zeros(3, np.float32)})
+    (tmp_path / "endless").symlink_to("/dev/zero")
+    with pytest.raises(StyleError, match="endless: not a regular file"):
+        read_tensors(tmp_path)
+
+
+def test_a_model_that_is_too_large_is_named(tmp_path: Path) -> None:
+    with (tmp_path / "model.json").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(StyleError, match=r"model\.json: more than the 4,194,304 bytes"):
+        read_tensors(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "[1]", "\xff"])

@@ -1,5 +1,7 @@
 """Photographs and videos into cartoons, with a small white-box GAN."""
 
+import os
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,13 @@ __all__ = [
     "list_styles",
     "load_style",
 ]
+
+# toonbox sends nothing. Libraries that would report on each run are told not to, here, because in
+# every process this file runs before toonbox imports any of them. What the user has set stays.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# OpenVINO has no such switch, but does without this package where it cannot be imported.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 # Imported when first used, so that `import toonbox` costs next to nothing.
 _MODULES = {

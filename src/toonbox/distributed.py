@@ -5,7 +5,6 @@ it ended, and gives it its picture again; one that ends its worker every time be
 """
 
 import logging
-import os
 import sys
 import time
 import warnings
@@ -51,7 +50,6 @@ def start_ray(address: str | None = None) -> None:
         MissingExtraError: Ray is not installed.
         ToonboxError: there is no cluster at the address.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray.data
     except ModuleNotFoundError as error:

@@ -116,6 +116,7 @@ def write_style(
     working_resolution: int,
     knobs: tuple[str, ...] = (),
     reach: int = Card.reach,
+    beyond: int = Card.beyond,
     quick: nn.Module | None = None,
     force: bool = False,
 ) -> Path:
@@ -129,7 +130,7 @@ def write_style(
         size_multiple: the network's size rule.
         working_resolution: short side at which the network works, pixels.
         knobs: their names, in the network's order.
-        reach: as on the card.
+        reach, beyond: as on the card.
         quick: does the same as `network` in less time, and is written in its place.
         force: replace a style that is there.
     Returns:
@@ -166,6 +167,7 @@ def write_style(
         onnx_sha256=sha256,
         knobs=knobs,
         reach=reach,
+        beyond=beyond,
     )
     write_card(card, folder)
     draw_preview(folder)

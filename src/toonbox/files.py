@@ -1,6 +1,7 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Files read within bounds, and written so that nobody ever sees half of one."""
 
 import contextlib
+import errno
 import functools
 import os
 import secrets
@@ -14,6 +15,21 @@ except ModuleNotFoundError:  # Windows: there leftovers stay
     fcntl = None  # type: ignore[assignment]
 
 _BEGIN = ".toonbox-"
+
+
+def read_within(file: Path, limit: int) -> bytes:
+    """Read a file that comes from anybody.
+
+    Raises:
+        OSError: it cannot be read, is a pipe or a device, or has more than `limit` bytes.
+    """
+    if file.exists() and not file.is_dir() and not file.is_file():
+        raise OSError(errno.EINVAL, "not a regular file")
+    with file.open("rb") as opened:
+        data = opened.read(limit + 1)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"more than the {limit:,} bytes that such a file may have")
+    return data
 
 
 @contextmanager

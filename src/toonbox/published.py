@@ -7,9 +7,11 @@ and layout to `AuthorsGenerator`'s) -> `import_published` (post-filter around it
 import json
 import math
 import re
+import reprlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,16 @@ from torch import Tensor, nn
 from toonbox.engine.style import styles_folder
 from toonbox.errors import StyleError, UsageError
 from toonbox.export import write_style
+from toonbox.files import read_within
 from toonbox.networks.authors import AuthorsGenerator
 from toonbox.pixels import FloatArray
 from toonbox.representations.surface import guided_filter
 
 LICENCE = "CC BY-NC-SA 4.0 (as published by the weights' authors); non-commercial"
+
+# The published network has 6 MB of weights, and its model.json is below 1 MB.
+MAX_MODEL = 4 << 20
+MAX_WEIGHTS = 64 << 20
 
 # As the converter stores them: little-endian, or one byte.
 STORED_TYPES = {
@@ -107,6 +114,7 @@ def import_published(
         config_sha256="",
         size_multiple=AuthorsGenerator.size_multiple,
         working_resolution=720,
+        beyond=0,
         force=force,
     )
 
@@ -172,8 +180,8 @@ class _Entry:
         quantization = entry.get("quantization", {})
         stored = np.dtype(STORED_TYPES[quantization.get("dtype", entry["dtype"])])
         shape = tuple(int(side) for side in entry["shape"])
-        if min(shape, default=0) < 0:
-            raise ValueError(f"{entry['name']} has the shape {shape}")
+        if len(shape) > 8 or not all(0 <= side <= MAX_WEIGHTS for side in shape):
+            raise ValueError(f"{entry['name']} has the shape {reprlib.repr(shape)}")
         scale, minimum = float(quantization.get("scale", 1)), float(quantization.get("min", 0))
         return cls(str(entry["name"]), shape, stored, scale, minimum)
 
@@ -182,11 +190,12 @@ class _Entry:
         """Bytes."""
         return math.prod(self.shape) * self.stored.itemsize
 
-    def decode(self, data: bytes, offset: int) -> FloatArray:
+    def decode(self, data: bytearray, offset: int) -> FloatArray:
         values = np.frombuffer(data[offset : offset + self.size], self.stored).reshape(self.shape)
-        if self.stored.kind != "f":  # in double precision, as JavaScript does it
-            values = values * self.scale + self.minimum
-        return values.astype(np.float32)
+        with np.errstate(all="ignore"):  # `fill` refuses what is not finite
+            if self.stored.kind != "f":  # in double precision, as JavaScript does it
+                values = values * self.scale + self.minimum
+            return values.astype(np.float32)
 
 
 def read_tensors(source: Path) -> dict[str, FloatArray]:
@@ -197,15 +206,24 @@ def read_tensors(source: Path) -> dict[str, FloatArray]:
     Returns:
         name -> float32 array.
     Raises:
-        StyleError: a file is missing, damaged, too short or too long, or not a graph model.
+        StyleError: a file is missing, damaged, too short or too long, or not a graph model; or the
+            tensors are larger than any conversion of the published network.
     """
     file = source / "model.json" if source.is_dir() else source
     tensors: dict[str, FloatArray] = {}
+    total = 0
     for entries, shards in _groups(file):
-        data = b"".join(_read(shard) for shard in shards)
         expected = sum(entry.size for entry in entries)
+        total += expected
+        if total > MAX_WEIGHTS:
+            raise StyleError(f"{file}: its tensors claim more than {MAX_WEIGHTS >> 20} MiB")
+        data = bytearray()
+        for shard in shards:
+            data += _read(shard, MAX_WEIGHTS)
+            if len(data) > expected:
+                break
         if len(data) != expected:
-            names = ", ".join(shard.name for shard in shards)
+            names = shorten(", ".join(shard.name for shard in shards), 200)
             raise StyleError(f"{file.parent}: {names}: {len(data)} bytes, expected {expected}")
         offset = 0
         for entry in entries:
@@ -219,32 +237,31 @@ def read_tensors(source: Path) -> dict[str, FloatArray]:
 def _groups(file: Path) -> Iterator[tuple[list[_Entry], list[Path]]]:
     """Give each group of the manifest: its tensors, and the shards that hold them in order."""
     try:
-        model = json.loads(_read(file))
+        model = json.loads(_read(file, MAX_MODEL))
     except (ValueError, RecursionError) as error:
         raise StyleError(f"{file}: not JSON: {error}") from error
     try:
         kind = model.get("format", "graph-model")
         if kind != "graph-model" or "node" not in model["modelTopology"]:
-            raise StyleError(f"{file}: not a TensorFlow.js graph model but {kind!r}")
+            raise StyleError(f"{file}: not a TensorFlow.js graph model but {reprlib.repr(kind)}")
         for group in model["weightsManifest"]:
             entries = [_Entry.parse(entry) for entry in group["weights"]]
             yield entries, [file.parent / _inside(path) for path in group["paths"]]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise StyleError(
-            f"{file}: not a TensorFlow.js graph model: {type(error).__name__}: {error}"
-        ) from error
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        reason = shorten(f"{type(error).__name__}: {error}", 300)
+        raise StyleError(f"{file}: not a TensorFlow.js graph model: {reason}") from error
 
 
 def _inside(path: Any) -> Path:
     """A shard's path, which may not lead out of the model's folder."""
     inside = Path(path)
-    if inside.is_absolute() or ".." in inside.parts:
+    if inside.anchor or ".." in inside.parts or "\0" in path:
         raise ValueError(f"the shard {path} is outside of the model's folder")
     return inside
 
 
-def _read(file: Path) -> bytes:
+def _read(file: Path, limit: int) -> bytes:
     try:
-        return file.read_bytes()
+        return read_within(file, limit)
     except OSError as error:
         raise StyleError(f"{file}: {error.strerror or error}") from error

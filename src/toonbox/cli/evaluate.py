@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toonbox.cli.looks import KEYS, METAVAR, parse_style
+from toonbox.cli.messages import complain
 from toonbox.cli.photos import progress, style_names
 from toonbox.errors import DataError, UsageError
 
@@ -142,7 +143,7 @@ def evaluate(
             write_report(evaluation, out)
             typer.echo(f"-> {out / 'index.html'}", err=True)
     for message in evaluation.unreadable:
-        typer.echo(f"toonbox: {message}", err=True)
+        complain(message)
     if evaluation.unreadable:
         raise typer.Exit(1)
 

@@ -16,6 +16,7 @@ from toonbox.cli.compare import compare
 from toonbox.cli.evaluate import evaluate
 from toonbox.cli.export import export
 from toonbox.cli.films import VideoOptionsApart
+from toonbox.cli.messages import complain
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
 from toonbox.cli.watch import watch
@@ -55,7 +56,7 @@ class _Notes(logging.Handler):
     """What the library remarks goes to wherever standard error leads at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        typer.echo(f"toonbox: {record.getMessage()}", err=True)
+        complain(record.getMessage())
 
 
 def _show_version(wanted: bool) -> None:
@@ -108,5 +109,5 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         sys.exit(app(args=arguments, prog_name="toonbox"))
     except ToonboxError as error:
-        typer.echo(f"toonbox: {error}", err=True)
+        complain(str(error))
         sys.exit(2 if isinstance(error, UsageError | ConfigError) else 1)

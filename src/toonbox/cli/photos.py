@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.messages import complain
 from toonbox.errors import ToonboxError
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def report(picture: Path, error: ToonboxError) -> None:
     """Say on standard error which picture failed and why."""
     message = str(error)
     named = message.startswith(f"{picture}: ")
-    typer.echo(f"toonbox: {message}" if named else f"toonbox: {picture}: {message}", err=True)
+    complain(message if named else f"{picture}: {message}")
 
 
 def sum_up(done: int, failed: list[Path]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from toonbox.cli.extras import learning_half
+from toonbox.cli.messages import complain, printable
 from toonbox.errors import StyleError
 
 styles = typer.Typer(rich_markup_mode=None)
@@ -35,9 +36,12 @@ def list_all() -> None:
         try:
             found.append((read_card(folder), folder))
         except StyleError as error:
-            typer.echo(f"toonbox: {error}", err=True)
+            complain(str(error))
             damaged = True
-    rows = [(card.name, card.version, card.licence, card.description) for card, _ in found]
+    rows = [
+        tuple(map(printable, (card.name, card.version, card.licence, card.description)))
+        for card, _ in found
+    ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
     indent = " " * (widths[0] + 2)
     for row, (card, folder) in zip(rows, found, strict=True):
@@ -45,7 +49,7 @@ def list_all() -> None:
         typer.echo("  ".join([*cells, row[3]]).rstrip())
         if card.knobs:
             typer.echo(indent + "knobs: " + " ".join(f"--{knob}" for knob in card.knobs))
-        typer.echo(indent + str(folder))
+        typer.echo(indent + printable(str(folder)))
     if damaged:
         raise typer.Exit(1)
     if not found:

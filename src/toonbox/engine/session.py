@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
+from toonbox.engine.network_file import read_network
 from toonbox.errors import MissingExtraError, StyleError, UsageError
 from toonbox.pixels import FloatArray
 
@@ -105,6 +106,11 @@ def _takes_knobs(model: Path, inputs: list[str], outputs: list[str]) -> bool:
     return len(inputs) == 2
 
 
+def _refuse_other_types(model: Path, types: set[str], wanted: str) -> None:
+    if types != {wanted}:
+        raise StyleError(f"{model}: its inputs and its output should be tensors of float32")
+
+
 def _feed(
     session: Session, model: Path, photo: FloatArray, knobs: FloatArray | None
 ) -> dict[str, FloatArray]:
@@ -149,19 +155,23 @@ class OnnxRuntimeSession(_Sharing):
         options.enable_mem_pattern = False
         # Waiting threads would take the processors from whoever decodes the next picture.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Else it would take bytes for its other format, unchecked, where they look like that.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         providers = ["CUDAExecutionProvider"] if cuda else []
         try:
             # From bytes: a path of other than the system's encoding is no problem then.
             self._session = onnxruntime.InferenceSession(
-                model.read_bytes(), options, providers=[*providers, "CPUExecutionProvider"]
+                read_network(model),
+                options,
+                providers=[*providers, "CPUExecutionProvider"],
+                enable_fallback=cuda,  # it would print on standard output what it falls back from
             )
-        except OSError as error:
-            raise StyleError(f"{model}: {error.strerror}") from error
+            ends = self._session.get_inputs(), self._session.get_outputs()
+            inputs, outputs = ([end.name for end in side] for side in ends)
         except _onnxruntime_errors() as error:
             raise StyleError(f"{model}: not a network that ONNX Runtime reads: {error}") from error
-        ends = self._session.get_inputs(), self._session.get_outputs()
-        inputs, outputs = ([end.name for end in side] for side in ends)
         self.takes_knobs = _takes_knobs(model, inputs, outputs)
+        _refuse_other_types(model, {end.type for side in ends for end in side}, "tensor(float)")
         # Without its libraries CUDA is offered all the same, and then left out silently.
         in_use = self._session.get_providers()
         self.name = "cuda" if "CUDAExecutionProvider" in in_use else "onnxruntime"
@@ -182,16 +192,18 @@ class OnnxRuntimeSession(_Sharing):
 
 
 def _onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """Give all of them: ONNX Runtime has no class above its own errors."""
+    """Give all of them: ONNX Runtime has no class above its own, and quotes names in any bytes."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     things = vars(state).values()
-    return tuple(t for t in things if isinstance(t, type) and issubclass(t, Exception))
+    own = (t for t in things if isinstance(t, type) and issubclass(t, Exception))
+    return *own, UnicodeDecodeError
 
 
 # OpenVINO's first array sets up its way to NumPy; two threads at once would wait for each other for
 # ever, one with Python's lock and one for it. So the first is made here, by one thread.
 _first_use = Lock()
+_OPENVINO_ERRORS = (RuntimeError, UnicodeDecodeError)  # the second: of names that are no UTF-8
 
 
 class OpenVinoSession(_Sharing):
@@ -216,16 +228,16 @@ class OpenVinoSession(_Sharing):
             openvino.Tensor(np.zeros(1, np.float32)).data  # noqa: B018
         try:
             core = openvino.Core()
-            self._model = core.compile_model(core.read_model(model.read_bytes()), "CPU", settings)
-        except OSError as error:
-            raise StyleError(f"{model}: {error.strerror}") from error
-        except RuntimeError as error:
+            self._model = core.compile_model(core.read_model(read_network(model)), "CPU", settings)
+            # An end may have several names; only ours matter.
+            ours = {"photo", "knobs", "cartoon"}
+            ends = self._model.inputs, self._model.outputs
+            inputs, outputs = (["".join(end.names & ours) for end in side] for side in ends)
+        except _OPENVINO_ERRORS as error:
             raise StyleError(f"{model}: not a network that OpenVINO reads: {error}") from error
-        # An end may have several names; only ours matter.
-        ours = {"photo", "knobs", "cartoon"}
-        ends = self._model.inputs, self._model.outputs
-        inputs, outputs = (["".join(end.names & ours) for end in side] for side in ends)
         self.takes_knobs = _takes_knobs(model, inputs, outputs)
+        types = {end.get_element_type().get_type_name() for side in ends for end in side}
+        _refuse_other_types(model, types, "f32")
 
     def run(self, photo: FloatArray, knobs: FloatArray | None = None) -> FloatArray:
         """As `Session.run`."""
@@ -234,7 +246,7 @@ class OpenVinoSession(_Sharing):
         request = self._model.create_infer_request()
         try:
             request.infer(feed)
-        except RuntimeError as error:
+        except _OPENVINO_ERRORS as error:
             raise StyleError(f"{self._path}: fails on {photo.shape}: {error}") from error
         result: FloatArray = np.array(request.get_tensor("cartoon").data, dtype=np.float32)
         if not result.size:  # what a failure looks like with one thread

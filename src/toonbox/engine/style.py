@@ -1,19 +1,22 @@
 """Style folders: a network, the card that describes it, and where they are looked for."""
 
 import os
+import reprlib
 import sys
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from toonbox.errors import StyleError
-from toonbox.files import replacing
+from toonbox.files import read_within, replacing
 
 DEFAULT_STYLE = "storybook"
 SHIPPED = Path(__file__).parent.parent / "styles"
 MODEL = "style.onnx"
 CARD = "card.toml"
+MAX_CARD = 8192  # bytes; the time and memory of reading TOML may grow with the square of them
+MAX_PADDING = 256  # pixels: of size_multiple and beyond, which can make any photo a large one
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,8 @@ class Card:
             trained default, 0 to 2 the range. Often none.
         reach: how far away, in pixels, a pixel of the photo can still change one of the cartoon;
             tiles overlap by it. Cards without it are of networks of the usual size.
+        beyond: how many pixels, reflected, the network is shown beyond each edge of a photo; ours
+            draw stripes in the outermost ones.
     """
 
     name: str
@@ -47,40 +52,51 @@ class Card:
     onnx_sha256: str
     knobs: tuple[str, ...] = ()
     reach: int = 126
+    beyond: int = 4
 
 
 def read_card(folder: Path) -> Card:
     """Read a style's card; entries this version does not know are passed over.
 
     Raises:
-        StyleError: missing, not TOML, or an entry missing or wrong; names the file.
+        StyleError: missing, not TOML, too large, or an entry missing or wrong; names the file.
     """
     file = folder / CARD
     try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_within(file, MAX_CARD).decode())
     except (OSError, ValueError) as error:
         raise StyleError(f"{file}: {_reason(error)}") from error
+    except RecursionError as error:
+        raise StyleError(f"{file}: nested too deeply") from error
     known: dict[str, Any] = {}
     for field in fields(Card):
         if field.name == "knobs":
             continue
-        value = values.get(field.name, Card.reach if field.name == "reach" else None)
+        value = values.get(field.name, None if field.default is MISSING else field.default)
         if type(value) is not field.type:
             wanted = "a number" if field.type is int else "a text"
-            raise StyleError(f"{file}: {field.name} should be {wanted}, found {value!r}")
+            raise StyleError(
+                f"{file}: {field.name} should be {wanted}, found {reprlib.repr(value)}"
+            )
         known[field.name] = value
     card = Card(**known, knobs=_read_knobs(values.get("knobs", ""), file))
     if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
         raise StyleError(f"{file}: size_multiple and working_resolution do not fit together")
     if card.reach < card.size_multiple:
         raise StyleError(f"{file}: reach is less than size_multiple")
+    if card.size_multiple > MAX_PADDING or not 0 <= card.beyond <= MAX_PADDING:
+        raise StyleError(
+            f"{file}: size_multiple and beyond may be {MAX_PADDING} at most, and not negative"
+        )
     return card
 
 
 def _read_knobs(value: Any, file: Path) -> tuple[str, ...]:
     names = tuple(value.split()) if isinstance(value, str) else ("",)
     if len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
-        raise StyleError(f"{file}: knobs should be names with spaces between, found {value!r}")
+        raise StyleError(
+            f"{file}: knobs should be names with spaces between, found {reprlib.repr(value)}"
+        )
     return names
 
 
@@ -155,5 +171,6 @@ def _folders() -> dict[str, Path]:
         card.parent.name: card.parent
         for base in (SHIPPED, styles_folder())
         for card in base.glob(f"*/{CARD}")
+        if card.is_file()
     }
     return dict(sorted(found.items()))

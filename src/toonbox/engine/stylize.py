@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from toonbox.engine.guided import upsample
+from toonbox.engine.network_file import network_bytes
 from toonbox.engine.session import Session, open_session
 from toonbox.engine.style import DEFAULT_STYLE, MODEL, Card, find_style, read_card
 from toonbox.errors import ShapeError, StyleError, UsageError
@@ -29,7 +30,6 @@ from toonbox.pixels import (
 Resolution = int | Literal["native"] | None
 
 TILE = 1024  # pixels: with what they overlap by they take about 0.6 GB in the network
-BEYOND = 4  # pixels, reflected at a photo's edges, where networks draw stripes
 KNOBS = ("surface", "structure", "texture")
 
 
@@ -285,14 +285,16 @@ class Style:
         seen = to_levels(tile)
         seen = seen if colours is None else colours.to_srgb(np.ascontiguousarray(seen))
         height, width = seen.shape[:2]
-        missing = [-(side + 2 * BEYOND) % self.card.size_multiple for side in (height, width)]
-        edges = [(BEYOND, BEYOND + more) for more in missing]
+        beyond, multiple = self.card.beyond, self.card.size_multiple
+        edges = [(beyond, beyond + -(side + 2 * beyond) % multiple) for side in (height, width)]
         padded = np.pad(seen, [*edges, (0, 0)], mode="reflect")
         batch = to_signed(np.ascontiguousarray(padded.transpose(2, 0, 1)[None]))
         cartoon = self.session.run(batch, knobs)
         if cartoon.shape != batch.shape:
             raise StyleError(f"{self.card.name}: made {cartoon.shape} of {batch.shape}")
-        inner = slice(BEYOND, BEYOND + height), slice(BEYOND, BEYOND + width)
+        if not np.isfinite(cartoon).all():
+            raise StyleError(f"{self.card.name}: made values that are not finite numbers")
+        inner = slice(beyond, beyond + height), slice(beyond, beyond + width)
         cartoon = cartoon[0, :, *inner].transpose(1, 2, 0)
         if seen.dtype == np.uint8:
             drawn: Levels = np.ascontiguousarray(to_uint8(cartoon))
@@ -376,10 +378,7 @@ def load_style(
     folder = find_style(name_or_folder)
     card = read_card(folder)
     model = folder / MODEL
-    try:
-        sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
-    except OSError as error:
-        raise StyleError(f"{model}: {error.strerror}") from error
+    sha256 = hashlib.sha256(network_bytes(model)).hexdigest()
     if sha256 != card.onnx_sha256:
         raise StyleError(f"{model}: damaged, its sha256 is not the card's")
     session = open_session(model, engine, threads)
