@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from toonbox.engine.stylize import Look, Style
-from toonbox.errors import OutputError
+from toonbox.errors import OutputError, failing_alone
 from toonbox.media.colour import to_srgb
 from toonbox.media.encoding import encode
 from toonbox.media.images import MAX_PIXELS, decode
@@ -85,7 +85,12 @@ class Comparison:
             PictureError, StyleError: the photo cannot be read, or a style fails on it.
             UsageError: a column's look cannot be.
             OutputError: a picture is too large for JPEG, or cannot be written.
+            UnexpectedError: anything else.
         """
+        with failing_alone(str(source)):
+            self._add(source, max_pixels, advance)
+
+    def _add(self, source: Path, max_pixels: int, advance: Callable[[], None]) -> None:
         photo = decode(source, max_pixels=max_pixels)
         pictures = [encode(photo, photo.rgb, "JPEG")]
         for column in self.columns:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.failures import Debug
 from toonbox.cli.films import (
     Bits,
     CodecName,
@@ -108,6 +109,7 @@ def cartoonize(
     threads: Threads = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
+    debug: Debug = False,
     start: Start = None,
     end: End = None,
     preview: Preview = None,

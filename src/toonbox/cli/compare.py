@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.failures import Debug, message_of, report
 from toonbox.cli.looks import KEYS, METAVAR, parse_style
 from toonbox.cli.photos import (
     MAX_PIXELS,
@@ -17,7 +18,6 @@ from toonbox.cli.photos import (
     parse_resolution,
     pictures_of,
     progress,
-    report,
     style_names,
     sum_up,
 )
@@ -47,6 +47,7 @@ def compare(
     ] = 360,
     force: Force = False,
     max_pixels: MaxPixels = MAX_PIXELS,
+    debug: Debug = False,
 ) -> None:
     """Show photos beside what styles make of them: one row a photo, one column a style.
 
@@ -80,7 +81,7 @@ def compare(
                 raise
             except ToonboxError as error:
                 failed.append(picture)
-                report(picture, error)
+                report(picture, message_of(error))
     if comparison.rows:
         comparison.write()
         typer.echo(f"{comparison.page}\n{comparison.sheet}")

@@ -15,6 +15,7 @@ from toonbox.cli.cartoonize import cartoonize
 from toonbox.cli.compare import compare
 from toonbox.cli.evaluate import evaluate
 from toonbox.cli.export import export
+from toonbox.cli.failures import message_of, show_tracebacks
 from toonbox.cli.films import VideoOptionsApart
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
@@ -103,10 +104,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Names of files may be anything; standard error is so already.
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(handlers=[_Notes()], force=True)
+    show_tracebacks(False)
     # Pillow warns about damaged metadata of pictures that it reads all the same.
     warnings.filterwarnings("ignore", module="PIL")
     try:
         sys.exit(app(args=arguments, prog_name="toonbox"))
     except ToonboxError as error:
-        typer.echo(f"toonbox: {error}", err=True)
+        typer.echo(f"toonbox: {message_of(error)}", err=True)
         sys.exit(2 if isinstance(error, UsageError | ConfigError) else 1)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
-from toonbox.cli.photos import report
+from toonbox.cli.failures import message_of, report
 
 if TYPE_CHECKING:
     from toonbox.batch import Outcome
@@ -23,13 +23,14 @@ class Outcomes:
     def __init__(self, as_json: bool, stream: TextIO | None = None) -> None:
         self.as_json, self.stream = as_json, stream
         self.counts: Counter[str] = Counter()
-        self.failed: list[Outcome] = []
+        self.failed: list[tuple[Path, str]] = []
 
     def tell(self, outcome: "Outcome") -> None:
         """Say on standard output what was written, or everything as JSON; keep failures."""
         self.counts[outcome.status] += 1
-        if outcome.status == "failed":
-            self.failed.append(outcome)
+        if outcome.error is not None:
+            # The message alone: the traceback holds all that was in memory for the picture.
+            self.failed.append((outcome.source, message_of(outcome.error)))
         if self.as_json:
             typer.echo(json.dumps(_as_dict(outcome)), self.stream)
         elif outcome.status == "ok":
@@ -37,7 +38,7 @@ class Outcomes:
 
     def forget(self, sources: Collection[Path]) -> None:
         """Take failures back, of pictures that are tried again."""
-        self.failed = [outcome for outcome in self.failed if outcome.source not in sources]
+        self.failed = [failure for failure in self.failed if failure[0] not in sources]
 
     def sum_up(self) -> None:
         """Say on standard error how many pictures were done, skipped and failed."""
@@ -90,9 +91,8 @@ def interruptible(patient: bool = True) -> Iterator[Callable[[], bool]]:
 
 
 def _conclude(outcomes: Outcomes, several: bool) -> None:
-    for outcome in outcomes.failed:
-        if outcome.error is not None:
-            report(outcome.source, outcome.error)
+    for source, message in outcomes.failed:
+        report(source, message)
     if several:
         outcomes.sum_up()
 

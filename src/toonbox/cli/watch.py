@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.failures import Debug, report
 from toonbox.cli.looks import look_of
 from toonbox.cli.outcomes import Outcomes, interruptible
 from toonbox.cli.photos import (
@@ -32,7 +33,6 @@ from toonbox.cli.photos import (
     Threads,
     WorkingResolution,
     parse_memory,
-    report,
 )
 from toonbox.cli.targets import Plan
 
@@ -86,6 +86,7 @@ def watch(
     threads: Threads = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Turn the pictures of a folder into cartoons as they arrive, until Ctrl-C.
 
@@ -202,12 +203,12 @@ def _tell(outcomes: Outcomes, outcome: "Outcome") -> None:
     """Tell at once, failures too: there may never be an end."""
     outcomes.tell(outcome)
     if outcome.error is not None:
-        report(outcome.source, outcome.error)
+        report(*outcomes.failed[-1])
 
 
 def _tell_new(outcomes: Outcomes, settled: "list[Outcome]") -> None:
     """Tell what failed before it began, such as a folder that cannot be read, only once."""
-    known = {outcome.source for outcome in outcomes.failed}
+    known = {source for source, _ in outcomes.failed}
     for outcome in settled:
         if outcome.status == "failed" and outcome.source not in known:
             _tell(outcomes, outcome)

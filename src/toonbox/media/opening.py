@@ -25,6 +25,7 @@ _HEIF_SIGNATURES = (b"ftypheic", b"ftypheix", b"ftypheim", b"ftypheis", b"ftypmi
 # Everything Pillow has been seen to raise for files that were cut off or altered.
 DAMAGE = (
     ArithmeticError,
+    AssertionError,
     EOFError,
     LookupError,
     MemoryError,
