@@ -12,6 +12,7 @@ import pytest
 import typer
 from PIL import Image
 
+from picture_files import OddError
 from toonbox.cli.films import Rate, parse_time
 from toonbox.films.film import Progress
 from video_files import REPEATABLE, Clip, pictures, times
@@ -98,6 +99,23 @@ def test_pictures_and_videos_of_a_folder(toonbox, here):
     code, output, errors = toonbox("album", "-o", "out", "--json")
     statuses = sorted(json.loads(line)["status"] for line in output.splitlines())
     assert statuses == ["failed", "skipped", "skipped"]
+
+
+def test_one_that_nobody_foresaw_does_not_end_the_others(toonbox, here, monkeypatch):
+    from toonbox.films import drawing
+
+    def odd(path, **options):
+        if path.name == "a.mp4":
+            raise OddError("odd")
+        return real(path, **options)
+
+    real = drawing.read_video
+    monkeypatch.setattr(drawing, "read_video", odd)
+    for name in ("a.mp4", "b.mp4"):
+        Clip(pts=[0, 1]).make(here / name)
+    code, output, errors = toonbox("a.mp4", "b.mp4", "--debug")
+    assert (code, output) == (1, "b.mp4 -> b.toon.mp4\n")
+    assert errors.endswith("toonbox: a.mp4: unexpected OddError: odd\n1 done, 1 failed\n")
 
 
 @pytest.mark.parametrize("seconds", ["0", "0:00.5", "0.97"])

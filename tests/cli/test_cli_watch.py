@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from picture_files import without_palette
 from toonbox.cli.targets import Plan
 from toonbox.cli.watch import Arrivals
 from toonbox.media.images import decode
@@ -93,6 +94,15 @@ def test_a_picture_that_is_cut_off_is_done_once_the_rest_has_come(watch, here):
     second = json.loads(process.stdout.readline())
     assert (second["status"], second["width"], second["height"]) == ("ok", 200, 150)
     assert end(process) == (0, "", "1 done, 0 failed\n")
+
+
+def test_a_damaged_picture_does_not_end_it(watch, here):
+    (here / "in" / "a.png").write_bytes(without_palette())
+    process = watch()
+    assert process.stderr.readline() == "toonbox: in/a.png: is damaged\n"
+    photo(here / "in" / "b.png")
+    assert process.stdout.readline() == "in/b.png -> out/b.toon.png\n"
+    assert end(process) == (1, "", "1 done, 1 failed\n")
 
 
 def test_failures_make_the_exit_code_1(watch, here):

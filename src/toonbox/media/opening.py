@@ -108,7 +108,7 @@ def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
     webp_cut_off = head[8:12] == b"WEBP" and int.from_bytes(head[4:8], "little") + 8 > size
     if "truncat" in str(error).lower() or isinstance(error, EOFError) or webp_cut_off:
         return "ends before the picture is complete"
-    return f"is damaged: {error}"
+    return f"is damaged: {error}" if str(error) else "is damaged"
 
 
 @contextmanager
