@@ -54,8 +54,8 @@ def watch(style_folder):
         process.communicate()
 
 
-def end(process):
-    process.send_signal(signal.SIGINT)
+def end(process, number=signal.SIGINT):
+    process.send_signal(number)
     errors = process.stderr.read()
     process.wait(120)
     return process.returncode, process.stdout.read(), errors
@@ -69,6 +69,13 @@ def test_pictures_as_they_arrive(watch, here):
     assert process.stdout.readline() == "in/x/b.jpg -> out/x/b.toon.jpg\n"
     assert decode(here / "out" / "x" / "b.toon.jpg").rgb.shape == (21, 33, 3)
     assert end(process) == (0, "", "2 done, 0 failed\n")
+
+
+def test_sigterm(watch, here):
+    photo(here / "in" / "a.png")
+    process = watch()
+    assert process.stdout.readline() == "in/a.png -> out/a.toon.png\n"
+    assert end(process, signal.SIGTERM) == (143, "", "1 done, 0 failed\n")
 
 
 def test_what_an_earlier_run_did_is_left_alone(watch, here):

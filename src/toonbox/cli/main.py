@@ -94,8 +94,8 @@ def toonbox(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
-    The exit codes are 0 for all done, 1 for some input failed, 2 for wrong usage and 130 for Ctrl-C
-    (the first, the last and wrong options are typer's own).
+    The exit codes are 0 for all done, 1 for some input failed, 2 for wrong usage, 130 for Ctrl-C
+    and 143 for SIGTERM (0, 130 and wrong options are typer's own).
 
     Args:
         arguments: what follows the command's name; None for the process's own.

@@ -1,13 +1,11 @@
 """What became of each picture: lines or JSON as it goes, failures and a sum at the end."""
 
 import json
-import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -48,46 +46,13 @@ class Outcomes:
 
 @contextmanager
 def summed_up(outcomes: Outcomes, several: bool = True) -> Iterator[None]:
-    """List the failures after the block or Ctrl-C, and give a sum if there are several pictures."""
+    """List the failures after the block, or a signal, and give a sum of several pictures."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         _conclude(outcomes, several)
         raise
     _conclude(outcomes, several)
-
-
-@contextmanager
-def interruptible(patient: bool = True) -> Iterator[Callable[[], bool]]:
-    """Give what tells whether Ctrl-C was pressed, so that what is begun can be finished.
-
-    The second one ends the process at once.
-
-    Args:
-        patient: False leaves Ctrl-C as it is.
-    Raises:
-        KeyboardInterrupt: at the end of the block, if it was pressed.
-    """
-    asked = False
-
-    def ask(*_: Any) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    before = signal.getsignal(signal.SIGINT)
-    ours = threading.current_thread() is threading.main_thread()
-    usual = before in (signal.SIG_DFL, signal.default_int_handler)
-    if not (patient and ours and usual):
-        yield lambda: False
-        return
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if asked:
-        raise KeyboardInterrupt
 
 
 def _conclude(outcomes: Outcomes, several: bool) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from toonbox.cli.failures import Debug, report
 from toonbox.cli.looks import look_of
-from toonbox.cli.outcomes import Outcomes, interruptible
+from toonbox.cli.outcomes import Outcomes
 from toonbox.cli.photos import (
     MAX_PIXELS,
     AsJson,
@@ -35,6 +35,7 @@ from toonbox.cli.photos import (
     parse_memory,
 )
 from toonbox.cli.targets import Plan
+from toonbox.signals import interruptible
 
 if TYPE_CHECKING:
     from toonbox.batch import Outcome, Task
@@ -95,7 +96,7 @@ def watch(
       toonbox watch incoming/ -o cartoons/
 
     What is there at the start and not done yet is done first. A picture that fails is tried again
-    when it changes. The exit code is 0, or 1 if there are pictures that failed.
+    when it changes. The exit code is 0, or 1 if there are pictures that failed; 143 after SIGTERM.
     """
     import numpy as np
 
@@ -136,6 +137,9 @@ def watch(
                 _pause(interval, stop)
     except KeyboardInterrupt:
         outcomes.sum_up()
+    except SystemExit:
+        outcomes.sum_up()
+        raise
     if outcomes.failed:
         raise typer.Exit(1)
 
