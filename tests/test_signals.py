@@ -103,6 +103,6 @@ def test_handlers_are_restored():
         asked()
     assert ended.value.code == 143
     assert [signal.getsignal(number) for number in ENDING] == before
-    with interruptible(patient=False) as stop:
+    with interruptible(patient=False):
         assert [signal.getsignal(number) for number in ENDING] == before
     assert isinstance(ending(signal.SIGINT), KeyboardInterrupt)
