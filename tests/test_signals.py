@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from toonbox.signals import ending, interruptible
+from toonbox.signals import ending, interruptible, without_sigterm
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 
@@ -89,6 +89,17 @@ def test_what_ignores_ctrl_c_goes_on_doing_so():
     assert process.stdout.readline() == "asked\n"
     process.communicate("on\n")
     assert process.returncode == 143
+
+
+def test_processes_that_outlive_sigterm():
+    with without_sigterm():
+        process = start("input()")
+    other = start("input()")
+    for each in (process, other):
+        each.send_signal(signal.SIGTERM)
+    process.communicate("\n")
+    assert process.returncode == 0
+    assert other.wait() == -signal.SIGTERM
 
 
 def test_handlers_are_restored():

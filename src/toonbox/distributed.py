@@ -40,6 +40,7 @@ from toonbox.picture import (
     write_file,
 )
 from toonbox.pixels import PhotoArray
+from toonbox.signals import without_sigterm
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -93,7 +94,8 @@ def running(address: str | None = None) -> Iterator[None]:
         MissingExtraError, ToonboxError: as in `start_ray`.
     """
     with redirect_stdout(sys.stderr):
-        start_ray(address)
+        with without_sigterm():  # as Ray does with Ctrl-C: the workers finish what they have begun
+            start_ray(address)
         import ray
 
         try:

@@ -69,6 +69,19 @@ def interruptible(patient: bool = True) -> Iterator[Stop]:
         raise ending(stop.number)
 
 
+@contextmanager
+def without_sigterm() -> Iterator[None]:
+    """Start processes that SIGTERM does not end: who stops a service sends it to all of them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def ending(number: int) -> BaseException:
     """Give what ends a process that a signal has asked to: as Ctrl-C does, or with 143."""
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
