@@ -1,6 +1,8 @@
 """Pictures for tests, as files and as arrays."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 
@@ -9,6 +11,24 @@ def file_of(image, format="PNG", **options):
     buffer = io.BytesIO()
     image.save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def without_palette():
+    """Make a PNG of palette colours whose palette is missing; Pillow asserts that it is there."""
+    rows = zlib.compress(b"\0\0\1" * 2)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", 2, 2, 8, 3, 0, 0, 0)),
+        (b"IDAT", rows),
+        (b"IEND", b""),
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+
+
+class OddError(Exception):
+    """What nobody foresees."""
 
 
 def smooth(height=48, width=64):

@@ -5,9 +5,10 @@ import pytest
 from PIL import Image
 
 from acting import Acting
+from picture_files import OddError
 from toonbox.batch import Task, cartoonize_files, jobs_for
 from toonbox.engine.stylize import load_style
-from toonbox.errors import OutputError, PictureError, UsageError
+from toonbox.errors import OutputError, PictureError, ToonboxError, UnexpectedError, UsageError
 from toonbox.media.images import decode
 
 
@@ -87,13 +88,72 @@ def test_wrong_options_stop_everything(tmp_path, style):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_bug_is_not_hidden_and_ends_the_threads(tmp_path, style):
-    def broken(*_, **__):
-        raise ZeroDivisionError("a bug")
+STAGES = {
+    "the target": "toonbox.batch.refuse_existing",
+    "the header": "toonbox.media.images.open_image",
+    "decoding": "toonbox.media.images.load",
+    "metadata": "toonbox.media.images.read_metadata",
+    "the network": "toonbox.engine.session.OnnxRuntimeSession.run",
+    "encoding": "toonbox.media.encoding.image_of",
+    "the disk": "toonbox.files._flush",
+}
 
+
+def causes(error):
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def raising(error):
+    def broken(*_, **__):
+        raise error
+
+    return broken
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+@pytest.mark.parametrize("error", [OddError("odd"), AssertionError(), StopIteration()], ids=repr)
+def test_whatever_is_raised_for_a_picture_is_its_failure(
+    stage, error, tmp_path, tiny_style, monkeypatch
+):
+    style = load_style(tiny_style(to=tmp_path / "styles"), engine="onnxruntime")
+    wanted = tasks(photos(tmp_path, 3))
+    with monkeypatch.context() as patched:
+        patched.setattr(stage, raising(error))
+        outcomes = list(cartoonize_files(wanted, style, jobs=2))
+    for task, outcome in zip(wanted, outcomes, strict=True):
+        assert outcome.status == "failed"
+        assert isinstance(outcome.error, ToonboxError)
+        assert str(task.source) in str(outcome.error)
+        assert error in causes(outcome.error)
+    out = tmp_path / "out"
+    assert not out.exists() or not list(out.iterdir())
+    assert {one.status for one in cartoonize_files(wanted, style)} == {"ok"}
+
+
+def test_the_others_are_done(tmp_path, style):
+    def picky(photo, **look):
+        if photo.shape[1] == 27:
+            raise OddError("odd")
+        return style(photo, **look)
+
+    outcomes = list(cartoonize_files(tasks(photos(tmp_path, 3)), Acting(style, picky)))
+    assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
+    assert isinstance(outcomes[1].error, UnexpectedError)
+    assert str(outcomes[1].error).endswith("001.png: unexpected OddError: odd")
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)], ids=repr)
+def test_ctrl_c_is_no_picture_s_failure_and_ends_the_threads(
+    stage, error, tmp_path, tiny_style, monkeypatch
+):
+    style = load_style(tiny_style(to=tmp_path / "styles"), engine="onnxruntime")
     before = threading.active_count()
-    with pytest.raises(ZeroDivisionError):
-        list(cartoonize_files(tasks(photos(tmp_path, 3)), Acting(style, broken)))
+    monkeypatch.setattr(stage, raising(error))
+    with pytest.raises(type(error)):
+        list(cartoonize_files(tasks(photos(tmp_path, 3)), style))
     assert threading.active_count() == before
 
 

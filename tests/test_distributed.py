@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from picture_files import file_of
+from picture_files import OddError, file_of
 from toonbox import distributed
 from toonbox.batch import Task
 from toonbox.engine.stylize import load_style
-from toonbox.errors import MissingExtraError, UsageError
+from toonbox.errors import MissingExtraError, UnexpectedError, UsageError
 from toonbox.media.images import decode
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
@@ -227,6 +227,24 @@ def test_what_becomes_of_rows(style_folder):
     np.testing.assert_array_equal(decode(done["cartoon"]).rgb, expected)
     done = work({"bytes": b"hello", "path": "a.png"})
     assert (done["cartoon"], done["error"]) == (b"", "a.png: is text, not a picture")
+
+
+def test_what_nobody_foresaw_is_a_failure(style_folder, tmp_path, monkeypatch):
+    def odd(*_, **__):
+        raise OddError("odd")
+
+    monkeypatch.setattr(distributed, "encode_cartoon", odd)
+    (path,) = photos(tmp_path / "in", 1)
+    row = distributed._row(Task(path, tmp_path / "out.png"))
+    done = worker(distributed._FileWorker, style_folder)(row)
+    assert (done["status"], done["error"]) == ("failed", f"{path}: unexpected OddError: odd")
+    assert "in _follow" in done["traceback"]
+    error = distributed._error(done)
+    assert isinstance(error, UnexpectedError)
+    assert "in _follow" in error.__notes__[0]
+    work = worker(distributed._DatasetWorker, style_folder)
+    done = work({"bytes": path.read_bytes(), "path": "a.png"})
+    assert (done["cartoon"], done["error"]) == (b"", "a.png: unexpected OddError: odd")
 
 
 @pytest.mark.slow

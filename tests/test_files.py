@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from toonbox import files
-from toonbox.files import replacing
+from toonbox.files import folder_beside, replacing
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +86,62 @@ def test_what_another_is_writing_is_no_leftover(tmp_path):
         with replacing(tmp_path / "c.png") as own:
             own.write_bytes(b"whole")
     assert names(tmp_path) == ["a.png", "b.png", "c.png"]
+
+
+FOLDER = """
+import os, signal, sys
+from pathlib import Path
+from toonbox.files import folder_beside
+with folder_beside(Path(sys.argv[1])) as folder:
+    (folder / "more").write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_folder_of_a_killed_process_goes_with_the_next_one(tmp_path):
+    pytest.importorskip("fcntl", reason="leftovers stay where there are no locks")
+    subprocess.run([sys.executable, "-c", FOLDER, tmp_path / "a.mp4"], check=False)
+    (leftover,) = tmp_path.iterdir()
+    assert (leftover / "more").exists()
+    with folder_beside(tmp_path / "b.mp4") as folder:
+        assert list(tmp_path.iterdir()) == [folder]
+    assert names(tmp_path) == []
+
+
+def test_the_folder_of_another_is_no_leftover(tmp_path):
+    with folder_beside(tmp_path / "a.mp4") as folder:
+        (folder / "more").write_bytes(b"half")
+        subprocess.run([sys.executable, "-c", FOLDER, tmp_path / "b.mp4"], check=False)
+        assert (folder / "more").exists()
+
+
+@pytest.mark.parametrize("give", [replacing, folder_beside])
+def test_what_another_removes_before_it_is_locked_is_made_anew(give, tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="leftovers stay where there are no locks")
+    real, removed = fcntl.flock, []
+
+    def late(descriptor, operation):
+        if not removed:  # another process begins between making and locking
+            removed.extend(names(tmp_path))
+            other = KILLED.replace("os.kill(os.getpid(), signal.SIGKILL)", "pass")
+            subprocess.run([sys.executable, "-c", other, tmp_path / "other.png"], check=True)
+            assert names(tmp_path) == ["other.png"]
+        real(descriptor, operation)
+
+    monkeypatch.setattr(files.fcntl, "flock", late)
+    with give(tmp_path / "a.png") as temporary:
+        assert temporary.exists()
+        assert temporary.name not in removed
+    assert len(removed) == 1
+
+
+def test_a_link_that_looks_like_a_leftover_leads_nowhere(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "photo.png").write_bytes(b"mine")
+    (tmp_path / ".toonbox-0.part").symlink_to(tmp_path / "mine", target_is_directory=True)
+    with replacing(tmp_path / "a.png") as temporary:
+        temporary.write_bytes(b"whole")
+    assert (tmp_path / "mine" / "photo.png").read_bytes() == b"mine"
 
 
 def test_without_locks_nothing_is_removed(tmp_path, monkeypatch):

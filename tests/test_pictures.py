@@ -7,10 +7,18 @@ import pytest
 from PIL import Image
 
 from icc_profiles import DISPLAY_P3, rgb_profile
-from picture_files import file_of
+from picture_files import OddError, file_of
 from toonbox import pictures as module
 from toonbox.engine import stylize
-from toonbox.errors import OutputError, PictureError, ShapeError, StyleError, UsageError
+from toonbox.errors import (
+    OutputError,
+    PictureError,
+    ShapeError,
+    StyleError,
+    UnexpectedError,
+    UsageError,
+)
+from toonbox.media import encoding
 from toonbox.media.images import decode
 from toonbox.pictures import cartoonize, load_style
 
@@ -312,6 +320,20 @@ def test_one_that_fails_is_named_after_those_before_it_are_given(wrong, error, m
         next(cartoons)
     with pytest.raises(error, match=message):
         cartoonize(pictures, style=style)
+
+
+def test_what_nobody_foresaw_is_named_and_chained(style, monkeypatch):
+    def odd(picture, rgb):
+        if picture.name == "<bytes 1>":
+            raise OddError("odd")
+        return real(picture, rgb)
+
+    real = encoding.image_of
+    monkeypatch.setattr(encoding, "image_of", odd)
+    pictures = [file_of(Image.fromarray(RGB))] * 2
+    with pytest.raises(UnexpectedError, match="<bytes 1>: unexpected OddError: odd") as raised:
+        cartoonize(pictures, style=style)
+    assert isinstance(raised.value.__cause__, OddError)
 
 
 def test_one_that_cannot_be_written_is_named(style):

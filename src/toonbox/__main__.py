@@ -11,6 +11,9 @@ def main() -> NoReturn:
     # for which all other threads then wait forever.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from toonbox.signals import end_at_once_from_now
+
+    end_at_once_from_now()
     from toonbox.cli.main import main as run
 
     run()

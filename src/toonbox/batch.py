@@ -4,16 +4,17 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Literal, TypeVar, Unpack
 
 from toonbox.ahead import at_a_time
 from toonbox.engine.session import available_processors
 from toonbox.engine.stylize import Look, Style
-from toonbox.errors import ToonboxError, UsageError
+from toonbox.errors import ToonboxError, UsageError, failing_alone
 from toonbox.media.images import MAX_PIXELS
 from toonbox.memory import Memory, Need
 from toonbox.picture import Saving, follow, is_there, need_of, refuse_existing
 
+Done = TypeVar("Done")
 Status = Literal["ok", "skipped", "failed"]
 
 
@@ -76,30 +77,25 @@ def cartoonize_files(
 
     def plan(task: Task) -> _Planned:
         """Look at the header, so that it is known how many pictures fit."""
-        try:
+
+        def look_at() -> Need | Outcome:
             if task.if_there == "refuse":
                 refuse_existing(task.target)
             if task.if_there == "skip" and is_there(task.target):
-                return _Planned(task, settled=Outcome(task.source, task.target, "skipped"))
-            need = need_of(task.source, task.target, memory, told, look, max_pixels)
-        except UsageError:  # as wrong for all other pictures
-            raise
-        except ToonboxError as error:
-            return _Planned(task, settled=_failed(task, error))
-        return _Planned(task, need)
+                return Outcome(task.source, task.target, "skipped")
+            return need_of(task.source, task.target, memory, told, look, max_pixels)
+
+        need = done_or_failed(task, look_at)
+        return _Planned(task, settled=need) if isinstance(need, Outcome) else _Planned(task, need)
 
     def work(planned: _Planned) -> Outcome:
-        if planned.settled:
-            return planned.settled
-        task, began = planned.task, time.perf_counter()
-        try:
-            streamed = planned.need.streamed
+        task, began, streamed = planned.task, time.perf_counter(), planned.need.streamed
+
+        def draw() -> Outcome:
             size = follow(task.source, task.target, style, streamed, max_pixels, told, **look)
-        except UsageError:
-            raise
-        except ToonboxError as error:
-            return _failed(task, error, time.perf_counter() - began)
-        return Outcome(task.source, task.target, "ok", time.perf_counter() - began, size)
+            return Outcome(task.source, task.target, "ok", time.perf_counter() - began, size)
+
+        return done_or_failed(task, draw) if planned.settled is None else planned.settled
 
     return at_a_time(
         map(plan, tasks),
@@ -108,6 +104,23 @@ def cartoonize_files(
         stop,
         lambda planned: memory.fits([each.need for each in planned], jobs),
     )
+
+
+def done_or_failed(task: Task, work: Callable[[], Done]) -> Done | Outcome:
+    """Do something for one picture; whatever is raised for it becomes its failure.
+
+    Raises:
+        UsageError: an option that is as wrong for all other pictures.
+    """
+    began = time.perf_counter()
+    try:
+        with failing_alone(str(task.source)):
+            return work()
+    except UsageError:
+        raise
+    except ToonboxError as error:
+        seconds = time.perf_counter() - began
+        return Outcome(task.source, task.target, "failed", seconds, error=error)
 
 
 def jobs_for(items: Iterable[object], jobs: int | None) -> int:
@@ -129,7 +142,3 @@ class _Planned:
     task: Task
     need: Need = field(default_factory=Need)
     settled: Outcome | None = None
-
-
-def _failed(task: Task, error: ToonboxError, seconds: float = 0.0) -> Outcome:
-    return Outcome(task.source, task.target, "failed", seconds, error=error)

@@ -7,6 +7,7 @@ it ended, and gives it its picture again; one that ends its worker every time be
 import logging
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -19,7 +20,13 @@ from toonbox.batch import Outcome, Task
 from toonbox.engine.session import available_processors
 from toonbox.engine.style import DEFAULT_STYLE, find_style
 from toonbox.engine.stylize import Look, load_style
-from toonbox.errors import MissingExtraError, PictureError, ToonboxError
+from toonbox.errors import (
+    MissingExtraError,
+    PictureError,
+    ToonboxError,
+    UnexpectedError,
+    failing_alone,
+)
 from toonbox.media.folder import cartoon_below, is_picture
 from toonbox.media.images import MAX_PIXELS
 from toonbox.picture import (
@@ -31,9 +38,13 @@ from toonbox.picture import (
     refuse_existing,
     write_file,
 )
+from toonbox.pixels import PhotoArray
+from toonbox.signals import without_sigterm
 
 if TYPE_CHECKING:
     from ray.data import Dataset
+
+_logger = logging.getLogger(__name__)
 
 _TRIES = 3  # of a picture whose worker ends
 _BLOCKS = 10_000  # that Ray keeps account of at most; the pictures of one are retried together
@@ -81,7 +92,8 @@ def running(address: str | None = None) -> Iterator[None]:
         MissingExtraError, ToonboxError: as in `start_ray`.
     """
     with redirect_stdout(sys.stderr):
-        start_ray(address)
+        with without_sigterm():  # as Ray does with Ctrl-C: the workers finish what they have begun
+            start_ray(address)
         import ray
 
         try:
@@ -147,12 +159,21 @@ def cartoonize_tasks(
         else:
             rows.append(_row(task))
     for row in _rows(rows, style, workers, threads, max_pixels, saving, look):
-        error = PictureError(row["error"]) if row["error"] else None
+        error = _error(row) if row["error"] else None
         size = (row["width"], row["height"]) if row["width"] else None
         source, target = Path(row["source"]), Path(row["target"])
         yield Outcome(source, target, row["status"], row["seconds"], size, error)
         if stop():
             break
+
+
+def _error(row: Row) -> ToonboxError:
+    """Make an error of what a worker tells; its traceback cannot travel but as a note."""
+    if not row["traceback"]:
+        return PictureError(row["error"])
+    error = UnexpectedError(row["error"])
+    error.add_note(row["traceback"])
+    return error
 
 
 def _row(task: Task) -> Row:
@@ -189,7 +210,8 @@ def cartoonize_storage(
         style, workers, threads, max_pixels, saving, look: as in `cartoonize_dataset`.
     Yields:
         For each picture that was not there: source, target, status (ok, skipped or failed),
-        seconds, width, height and error, in the order in which they are done.
+        seconds, width, height, error, and the traceback of one that nobody foresaw, in the order
+        in which they are done.
     """
     there = set() if overwrite else set(_listed(output))
     format = (saving or {}).get("format")
@@ -266,7 +288,10 @@ def _mapped(
         )
 
 
-_NOTHING: Row = {"status": "ok", "seconds": 0.0, "width": 0, "height": 0, "error": ""}
+_NOTHING: Row = {
+    **{"status": "ok", "seconds": 0.0, "width": 0, "height": 0},
+    **{"error": "", "traceback": ""},
+}
 
 
 class _Worker:
@@ -285,42 +310,47 @@ class _FileWorker(_Worker):
     def __call__(self, row: Row) -> Row:
         done, began = {**row, **_NOTHING}, time.perf_counter()
         try:
-            if not row["overwrite"] and _exists(row["to"]):
-                return {**done, "status": "skipped"}
-            target = Path(row["to"])
-            photo, format = read_photo(
-                _read(row["from"]),
-                target,
-                self.saving,
-                max_pixels=self.max_pixels,
-                name=row["source"],
-            )
-            done["width"], done["height"] = photo.size
-            cartoon = draw(photo, format, self.style, self.saving, over=True, **self.look)
-            _write(row["to"], encode_cartoon(photo, cartoon, format, self.saving))
-        except (ToonboxError, OSError) as error:
+            with failing_alone(row["source"]), _errors_of_storage(row["source"]):
+                done |= self._follow(row)
+        except ToonboxError as error:
             done |= {"status": "failed", "error": str(error)}
+            if isinstance(error, UnexpectedError):
+                done["traceback"] = "".join(traceback.format_exception(error))
         return {**done, "seconds": time.perf_counter() - began}
+
+    def _follow(self, row: Row) -> Row:
+        if not row["overwrite"] and _exists(row["to"]):
+            return {"status": "skipped"}
+        name, limit, target = row["source"], self.max_pixels, Path(row["to"])
+        source = _read(row["from"])
+        photo, format = read_photo(source, target, self.saving, max_pixels=limit, name=name)
+        cartoon = draw(photo, format, self.style, self.saving, over=True, **self.look)
+        _write(row["to"], encode_cartoon(photo, cartoon, format, self.saving))
+        width, height = photo.size
+        return {"width": width, "height": height}
 
 
 class _DatasetWorker(_Worker):
     """From a column to a column."""
 
     def __call__(self, row: Row) -> Row:
-        kept = "bytes" in row
+        kept, name = "bytes" in row, row.get("path")
         try:
-            if not kept:
-                return {**row, "cartoon": self.style(row["image"], **self.look), "error": ""}
-            name = row.get("path")
-            photo, format = read_photo(
-                row["bytes"], None, self.saving, max_pixels=self.max_pixels, name=name
-            )
-            cartoon = draw(photo, format, self.style, self.saving, over=True, **self.look)
-            data = encode_cartoon(photo, cartoon, format, self.saving)
-            return {**row, "cartoon": data, "error": ""}
+            with failing_alone(name or "a row"):
+                return {**row, "cartoon": self._cartoon(row, kept, name), "error": ""}
         except ToonboxError as error:
+            if isinstance(error, UnexpectedError):
+                _logger.exception("%s", error)  # into Ray's own logs
             empty: Any = b"" if kept else np.zeros((1, 1, 3), np.uint8)
             return {**row, "cartoon": empty, "error": str(error)}
+
+    def _cartoon(self, row: Row, kept: bool, name: str | None) -> bytes | PhotoArray:
+        if not kept:
+            return self.style(row["image"], **self.look)
+        limit = self.max_pixels
+        photo, format = read_photo(row["bytes"], None, self.saving, max_pixels=limit, name=name)
+        cartoon = draw(photo, format, self.style, self.saving, over=True, **self.look)
+        return encode_cartoon(photo, cartoon, format, self.saving)
 
 
 def _storage(place: str) -> tuple[Any, str]:
@@ -328,6 +358,15 @@ def _storage(place: str) -> tuple[Any, str]:
 
     found: tuple[Any, str] = fs.FileSystem.from_uri(place)
     return found
+
+
+@contextmanager
+def _errors_of_storage(name: str) -> Iterator[None]:
+    """Turn errors of disks and networks into ours: they say enough as they are."""
+    try:
+        yield
+    except OSError as error:
+        raise ToonboxError(f"{name}: {error}") from error
 
 
 def _is_remote(place: str) -> bool:

@@ -13,8 +13,12 @@ ToonboxError
 ├── DataError           training pictures that cannot be used
 ├── TrainingError       training that cannot go on (NaN, a run folder of another configuration)
 ├── ExportError         an exported style that does not match its network
-└── MissingExtraError   an optional part that is not installed; says what to install
+├── MissingExtraError   an optional part that is not installed; says what to install
+└── UnexpectedError     anything else that was raised for one picture or video
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class ToonboxError(Exception):
@@ -71,3 +75,31 @@ class ExportError(ToonboxError):
 
 class MissingExtraError(ToonboxError):
     """An optional part that is not installed."""
+
+
+class UnexpectedError(ToonboxError):
+    """Anything else that was raised for one picture or video, which is its cause."""
+
+
+@contextmanager
+def failing_alone(name: str) -> Iterator[None]:
+    """Turn whatever the block raises for one picture or video into an error that names it.
+
+    KeyboardInterrupt and SystemExit are not about the picture, and pass.
+
+    Args:
+        name: what messages call the picture.
+    Raises:
+        ToonboxError: as the block raised it.
+        PictureError: more memory is needed than there is.
+        UnexpectedError: anything else.
+    """
+    try:
+        yield
+    except ToonboxError:
+        raise
+    except MemoryError as error:
+        raise PictureError(f"{name}: needs more memory than there is") from error
+    except Exception as error:  # libraries raise anything for damaged files
+        reason = f": {error}" if str(error) else ""
+        raise UnexpectedError(f"{name}: unexpected {type(error).__name__}{reason}") from error

@@ -5,7 +5,8 @@ import errno
 import functools
 import os
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,7 @@ except ModuleNotFoundError:  # Windows: there leftovers stay
     fcntl = None  # type: ignore[assignment]
 
 _BEGIN = ".toonbox-"
+_temporary: set[Path] = set()  # what this process has not finished
 
 
 def read_within(file: Path, limit: int) -> bytes:
@@ -40,28 +42,67 @@ def replacing(target: Path) -> Iterator[Path]:
     The temporary file is removed if the block raises, Ctrl-C included. One that a killed process
     has left is removed by the next process that writes into the folder.
     """
-    _remove_leftovers(target.absolute().parent)
-    # Not made of the target's name, which may be as long as names can be.
-    temporary = target.with_name(f"{_BEGIN}{secrets.token_hex(8)}.part{target.suffix[:20]}")
-    try:
-        with _locked(temporary):
-            yield temporary
-            _flush(temporary)
-            temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _beside(target, lambda file: file.open("xb").close()) as temporary:
+        yield temporary
+        _flush(temporary)
+        temporary.replace(target)
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    """Make a file, and hold a lock on it that ends with this process, however it ends."""
-    with file.open("xb") as made:
-        if fcntl:
-            with contextlib.suppress(OSError):  # not every file system has locks
-                fcntl.flock(made, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-            return
-    yield
+def folder_beside(target: Path) -> Iterator[Path]:
+    """Give a new folder beside `target`, which is removed as the temporary file of `replacing`."""
+    with _beside(target, lambda folder: folder.mkdir(0o700)) as temporary:
+        yield temporary
+
+
+def remove_temporaries() -> None:
+    """Remove what `replacing` and `folder_beside` have given, because the process ends at once."""
+    for path in list(_temporary):
+        _remove(path)
+
+
+@contextmanager
+def _beside(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
+    """Make a file or folder beside `target`, locked, and remove what is left of it in the end."""
+    _remove_leftovers(target.absolute().parent)
+    with contextlib.ExitStack() as stack:
+        while True:
+            # Not made of the target's name, which may be as long as names can be.
+            name = f"{_BEGIN}{secrets.token_hex(8)}.part{target.suffix[:20]}"
+            temporary = target.with_name(name)
+            _temporary.add(temporary)
+            stack.callback(_forget, temporary)
+            make(temporary)
+            if _lock(temporary, stack):
+                break
+        yield temporary
+
+
+def _forget(temporary: Path) -> None:
+    _remove(temporary)
+    _temporary.discard(temporary)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _lock(path: Path, stack: contextlib.ExitStack) -> bool:
+    """Hold a lock that ends with this process, however it ends; tell whether `path` is still there.
+
+    Another process, which has seen it unlocked, may just have removed it as a leftover.
+    """
+    if not fcntl:
+        return True
+    with contextlib.suppress(OSError):  # not every file system has locks
+        descriptor = os.open(path, os.O_RDONLY)
+        stack.callback(os.close, descriptor)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return path.exists()
 
 
 def _flush(file: Path) -> None:
@@ -75,11 +116,13 @@ def _flush(file: Path) -> None:
 
 @functools.lru_cache(maxsize=10_000)
 def _remove_leftovers(folder: Path) -> None:
-    """Remove temporary files that nobody has locked; once for each folder."""
+    """Remove temporary files and folders that nobody has locked; once for each folder."""
     if not fcntl:
         return
     with contextlib.suppress(OSError):
         for leftover in folder.glob(f"{_BEGIN}*.part*"):
-            with contextlib.suppress(OSError), leftover.open("rb") as left:
-                fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                leftover.unlink()
+            with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+                descriptor = os.open(leftover, os.O_RDONLY | os.O_NONBLOCK)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(leftover)

@@ -10,7 +10,7 @@ from typing import TypedDict, TypeVar, Unpack
 import numpy as np
 
 from toonbox.engine.stylize import Look, Resolution, Style
-from toonbox.errors import OutputError, PictureError
+from toonbox.errors import OutputError, PictureError, failing_alone
 from toonbox.files import replacing
 from toonbox.media import animation
 from toonbox.media.animated import encode_animation
@@ -75,12 +75,14 @@ def cartoonize_file(
         MissingExtraError: the same, and libvips would help.
         UsageError: as in `cartoonize`, or `max_memory` is too little for anything.
         OutputError: the target exists or cannot be written.
+        UnexpectedError: anything else.
     """
     if not overwrite:
         refuse_existing(target)
     saving, memory = saving or {}, Memory(style, max_memory)
-    streamed = need_of(source, target, memory, saving, look, max_pixels).streamed
-    follow(source, target, memory.style, streamed, max_pixels, saving, **look)
+    with failing_alone(str(source)):
+        streamed = need_of(source, target, memory, saving, look, max_pixels).streamed
+        follow(source, target, memory.style, streamed, max_pixels, saving, **look)
 
 
 def follow(
@@ -99,14 +101,11 @@ def follow(
     Raises:
         PictureError, UsageError, OutputError: as in `cartoonize_file`.
     """
-    try:
-        if streamed:
-            return stream_file(source, target, style, max_pixels=max_pixels, saving=saving, **look)
-        photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
-        cartoon = draw(photo, format, style, saving, over=True, **look)
-        write_cartoon(target, photo, cartoon, format, saving)
-    except MemoryError as error:
-        raise PictureError(f"{source}: needs more memory than there is") from error
+    if streamed:
+        return stream_file(source, target, style, max_pixels=max_pixels, saving=saving, **look)
+    photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
+    cartoon = draw(photo, format, style, saving, over=True, **look)
+    write_file(target, encode_cartoon(photo, cartoon, format, saving))
     return photo.size
 
 
@@ -235,14 +234,10 @@ def cartoon_of(
         over: write over the photo's own values, which halves the memory.
         look: the options of `Style.__call__`.
     Raises:
-        PictureError: it is too much for the memory.
         UsageError, StyleError: as in `cartoonize`.
     """
-    try:
-        out = photo.rgb if over else None
-        return style(photo.rgb, colours=photo.colours, alpha=photo.alpha, out=out, **look)
-    except MemoryError as error:
-        raise PictureError(f"{photo.name}: needs more memory than there is") from error
+    out = photo.rgb if over else None
+    return style(photo.rgb, colours=photo.colours, alpha=photo.alpha, out=out, **look)
 
 
 def draw(
@@ -264,7 +259,7 @@ def draw(
         Of a photo (H, W, 3), in its bits and colours; of an animation a file, because its frames
         may be too many for the memory.
     Raises:
-        PictureError, UsageError, StyleError: as in `cartoon_of`.
+        UsageError, StyleError: as in `cartoon_of`.
         OutputError: the format cannot hold the animation.
     """
     if isinstance(photo, Picture):
@@ -321,21 +316,6 @@ def encode_cartoon(
     return encode(photo, cartoon, format, quality, lossless)
 
 
-def write_cartoon(
-    target: Path,
-    photo: Picture | Animation,
-    cartoon: PhotoArray | bytes,
-    format: str,
-    saving: Saving,
-) -> None:
-    """Write what `draw` gave, in the format that `read_photo` chose.
-
-    Raises:
-        OutputError: the format cannot hold it, or the file cannot be written.
-    """
-    write_file(target, encode_cartoon(photo, cartoon, format, saving))
-
-
 def write_file(target: Path, data: bytes) -> None:
     """Write a file whole or not at all, with the folders it needs.
 
@@ -360,7 +340,7 @@ def writing(target: Path) -> Iterator[Path]:
         with replacing(target) as temporary:
             yield temporary
     except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
 def _is_pipe(source: Path) -> bool:

@@ -14,7 +14,7 @@ from toonbox.batch import jobs_for
 from toonbox.engine import stylize
 from toonbox.engine.style import DEFAULT_STYLE, Card, find_style
 from toonbox.engine.stylize import Look, Resolution
-from toonbox.errors import ShapeError, UsageError
+from toonbox.errors import ShapeError, UsageError, failing_alone
 from toonbox.media.colour import GreyColours
 from toonbox.media.encoding import to_image
 from toonbox.media.images import MAX_PIXELS, Picture, decode, read_image
@@ -177,6 +177,7 @@ def cartoonize(
         ShapeError: the array is not of a shape and type above.
         UsageError: an option is out of range or of no use, or a knob that the style does not have.
         OutputError: the bytes' format cannot hold the result.
+        UnexpectedError: anything else that a library raises for the picture.
         All of these name the picture. An iterator first gives the cartoons of those before it, and
         then has come to its end. A list gives none.
     """
@@ -213,15 +214,19 @@ class _Way:
     max_pixels: int
 
     def follow(self, numbered: tuple[Any, str]) -> Image.Image | bytes | PhotoArray:
-        picture, number = numbered
+        name = _name(*numbered)
+        with failing_alone(name):
+            return self.cartoon(numbered[0], name)
+
+    def cartoon(self, picture: Any, name: str) -> Image.Image | bytes | PhotoArray:
         if isinstance(picture, bytes):
-            return self.bytes_of(picture, f"<bytes{number}>")
+            return self.bytes_of(picture, name)
         told = self.saving
         if told.get("format") or told.get("quality") is not None or told.get("lossless"):
             raise UsageError("format, quality and lossless are for bytes; say them when you save")
         if isinstance(picture, str | Path):
-            self.refuse_too_large(Path(picture), str(picture))
-        read = _read(picture, number, self.max_pixels)
+            self.refuse_too_large(Path(picture), name)
+        read = _read(picture, name, self.max_pixels)
         photo = replace(read, metadata=read.metadata.kept(told.get("metadata", "keep")))
         cartoon = cartoon_of(photo, self.memory.style, **self.look)
         return (
@@ -257,17 +262,27 @@ def _loaded(folder: Path) -> stylize.Style:
     return stylize.load_style(folder)
 
 
-def _read(picture: Any, number: str, max_pixels: int) -> Picture:
+def _name(picture: Any, number: str) -> str:
     match picture:
         case str() | Path():
-            return decode(Path(picture), max_pixels=max_pixels)
+            return str(picture)
+        case bytes():
+            return f"<bytes{number}>"
         case Image.Image():
-            return read_image(picture, f"<image{number}>")
+            return f"<image{number}>"
         case np.ndarray():
-            return _read_array(picture, f"<array{number}>")
+            return f"<array{number}>"
     raise TypeError(
         f"a picture{number} is a path, bytes, a Pillow image or an array, not {type(picture)}"
     )
+
+
+def _read(picture: str | Path | Image.Image | PhotoArray, name: str, max_pixels: int) -> Picture:
+    if isinstance(picture, str | Path):
+        return decode(Path(picture), max_pixels=max_pixels)
+    if isinstance(picture, Image.Image):
+        return read_image(picture, name)
+    return _read_array(picture, name)
 
 
 def _read_array(array: PhotoArray, name: str) -> Picture:

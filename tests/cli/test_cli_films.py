@@ -12,6 +12,7 @@ import pytest
 import typer
 from PIL import Image
 
+from picture_files import OddError
 from toonbox.cli.films import Rate, parse_time
 from toonbox.films.film import Progress
 from video_files import REPEATABLE, Clip, pictures, times
@@ -98,6 +99,23 @@ def test_pictures_and_videos_of_a_folder(toonbox, here):
     code, output, errors = toonbox("album", "-o", "out", "--json")
     statuses = sorted(json.loads(line)["status"] for line in output.splitlines())
     assert statuses == ["failed", "skipped", "skipped"]
+
+
+def test_one_that_nobody_foresaw_does_not_end_the_others(toonbox, here, monkeypatch):
+    from toonbox.films import drawing
+
+    def odd(path, **options):
+        if path.name == "a.mp4":
+            raise OddError("odd")
+        return real(path, **options)
+
+    real = drawing.read_video
+    monkeypatch.setattr(drawing, "read_video", odd)
+    for name in ("a.mp4", "b.mp4"):
+        Clip(pts=[0, 1]).make(here / name)
+    code, output, errors = toonbox("a.mp4", "b.mp4", "--debug")
+    assert (code, output) == (1, "b.mp4 -> b.toon.mp4\n")
+    assert errors.endswith("toonbox: a.mp4: unexpected OddError: odd\n1 done, 1 failed\n")
 
 
 @pytest.mark.parametrize("seconds", ["0", "0:00.5", "0.97"])
@@ -187,27 +205,31 @@ def start(style_folder, *arguments, **settings):
     )
 
 
-def interrupt(process, begun, here):
+def interrupt(process, begun, here, number=signal.SIGINT):
     """Press Ctrl-C once frames are being written."""
     while process.poll() is None:
         if any(path.stat().st_size for path in here.glob(begun)):
             break
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     return process.communicate()
+
+
+BEGUN = ".toonbox-*/.*.mp4"
 
 
 LONG = Clip(pts=list(range(24 * 20)), size=(320, 240), options={"preset": "ultrafast"})
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("keep_partial", [False, True])
-def test_ctrl_c(style_folder, here, keep_partial):
+def test_ctrl_c_and_sigterm(style_folder, here, keep_partial, number):
     clip = LONG.make(here / "clip.mp4")
     arguments = ["clip.mp4", *(["--keep-partial"] if keep_partial else [])]
     process = start(style_folder, *arguments)
-    output, _ = interrupt(process, ".clip.toon.mp4.*.part/.*.mp4", here)
-    assert process.returncode == 130
+    output, _ = interrupt(process, BEGUN, here, number)
+    assert process.returncode == 128 + number
     if not keep_partial:
         assert names(here) == ["clip.mp4"]
         return
@@ -227,6 +249,31 @@ def test_ctrl_c_and_on(style_folder, here, toonbox):
     assert toonbox("clip.mp4", "--resume")[0] == 0
     assert names(here) == ["clip.mp4", "clip.toon.mp4"]
     assert [when for when, _ in times(here / "clip.toon.mp4")] == [when for when, _ in times(clip)]
+
+
+@pytest.mark.slow
+def test_what_a_killed_run_left_goes_with_the_next_and_only_that(style_folder, here):
+    for name in ("killed", "stopped"):
+        LONG.make(here / f"{name}.mp4")
+    Clip(pts=[0, 1]).make(here / "short.mp4")
+    killed = start(style_folder, "killed.mp4")
+    interrupt(killed, BEGUN, here, signal.SIGKILL)
+    (left,) = here.glob(".toonbox-*")
+    stopped = start(style_folder, "stopped.mp4")  # which removes what the first has left
+    while stopped.poll() is None and not (set(here.glob(".toonbox-*")) - {left}):
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGSTOP)
+    try:
+        assert not left.exists()
+        own = set(here.glob(".toonbox-*"))
+        other = start(style_folder, "short.mp4")
+        assert other.communicate()[0] == "short.mp4 -> short.toon.mp4\n"
+        assert set(here.glob(".toonbox-*")) == own
+    finally:
+        stopped.send_signal(signal.SIGCONT)
+    assert interrupt(stopped, BEGUN, here, signal.SIGTERM) == ("", "")
+    assert stopped.returncode == 143
+    assert not list(here.glob(".toonbox-*"))
 
 
 def test_progress_on_a_terminal(style_folder, here):

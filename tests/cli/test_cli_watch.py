@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from picture_files import without_palette
 from toonbox.cli.targets import Plan
 from toonbox.cli.watch import Arrivals
 from toonbox.media.images import decode
@@ -53,8 +54,8 @@ def watch(style_folder):
         process.communicate()
 
 
-def end(process):
-    process.send_signal(signal.SIGINT)
+def end(process, number=signal.SIGINT):
+    process.send_signal(number)
     errors = process.stderr.read()
     process.wait(120)
     return process.returncode, process.stdout.read(), errors
@@ -68,6 +69,13 @@ def test_pictures_as_they_arrive(watch, here):
     assert process.stdout.readline() == "in/x/b.jpg -> out/x/b.toon.jpg\n"
     assert decode(here / "out" / "x" / "b.toon.jpg").rgb.shape == (21, 33, 3)
     assert end(process) == (0, "", "2 done, 0 failed\n")
+
+
+def test_sigterm(watch, here):
+    photo(here / "in" / "a.png")
+    process = watch()
+    assert process.stdout.readline() == "in/a.png -> out/a.toon.png\n"
+    assert end(process, signal.SIGTERM) == (143, "", "1 done, 0 failed\n")
 
 
 def test_what_an_earlier_run_did_is_left_alone(watch, here):
@@ -93,6 +101,15 @@ def test_a_picture_that_is_cut_off_is_done_once_the_rest_has_come(watch, here):
     second = json.loads(process.stdout.readline())
     assert (second["status"], second["width"], second["height"]) == ("ok", 200, 150)
     assert end(process) == (0, "", "1 done, 0 failed\n")
+
+
+def test_a_damaged_picture_does_not_end_it(watch, here):
+    (here / "in" / "a.png").write_bytes(without_palette())
+    process = watch()
+    assert process.stderr.readline() == "toonbox: in/a.png: is damaged\n"
+    photo(here / "in" / "b.png")
+    assert process.stdout.readline() == "in/b.png -> out/b.toon.png\n"
+    assert end(process) == (1, "", "1 done, 1 failed\n")
 
 
 def test_failures_make_the_exit_code_1(watch, here):

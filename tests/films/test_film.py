@@ -13,8 +13,9 @@ import av
 import numpy as np
 import pytest
 
+from picture_files import OddError
 from toonbox.engine.stylize import load_style
-from toonbox.errors import OutputError, UsageError, VideoError
+from toonbox.errors import OutputError, UnexpectedError, UsageError, VideoError
 from toonbox.films.drawing import film_look
 from toonbox.films.film import cartoonize_video
 from toonbox.films.frames import cartoon_frames
@@ -617,6 +618,28 @@ def test_a_target_that_cannot_be_written(tmp_path, style):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OutputError, match="cannot be written"):
         cartoonize_video(clip, tmp_path / "file" / "toon.mp4", style=style)
+
+
+FILM_STAGES = (
+    *("toonbox.media.video.to_rgb", "toonbox.engine.stylize.Style.sketch"),
+    *("toonbox.media.video_encoding.from_rgb", "toonbox.films.film.join"),
+)
+
+
+@pytest.mark.parametrize("stage", FILM_STAGES)
+def test_whatever_is_raised_is_named_and_chained(stage, tmp_path, style, monkeypatch):
+    def odd(*_, **__):
+        raise OddError("odd")
+
+    clip = Clip(pts=[0, 1]).make(tmp_path / "clip.mp4")
+    monkeypatch.setattr(stage, odd)
+    with pytest.raises(UnexpectedError, match=r"clip\.mp4: unexpected OddError: odd") as raised:
+        cartoonize_video(clip, tmp_path / "toon.mp4", style=style)
+    assert isinstance(raised.value.__cause__, OddError)
+    assert list(tmp_path.iterdir()) == [clip]
+    if "encod" not in stage and "join" not in stage:
+        with pytest.raises(UnexpectedError):
+            next(cartoon_frames(clip, style=style))
 
 
 FULL = """

@@ -159,23 +159,63 @@ def test_loss_weights_may_be_retuned_on_demand(straight: Path, tmp_path: Path, t
         prepare_run(tiny_config(**values, seed=7), tmp_path, data, retune=True)
 
 
-def test_ctrl_c_finishes_the_step_and_saves(
-    tmp_path: Path, folders, tiny_config, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+)
+def test_ctrl_c_and_sigterm_finish_the_step_and_save(
+    number: int,
+    raised: type[BaseException],
+    tmp_path: Path,
+    folders,
+    tiny_config,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     update = loop.one_step
 
     def interrupted(state, *rest):
         if state.step == 1:
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return update(state, *rest)
 
     monkeypatch.setattr(loop, "one_step", interrupted)
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.getsignal(number)
     out = tmp_path / "run"
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(raised):
         do_run(tiny_config(), folders, options(out, workers=0, checkpoint_minutes=60.0))
     assert checkpoint(out)["step"] == 2
-    assert signal.getsignal(signal.SIGINT) is handler
+    assert signal.getsignal(number) is handler
+
+
+WORKERS = """
+from toonbox.training.loop import quiet_worker, superpixel_workers
+if __name__ == "__main__":
+    with superpixel_workers(1) as pool:
+        pool.submit(quiet_worker).result()
+        print("ready", flush=True)
+        input()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_main_process_alone(tmp_path: Path, number: int) -> None:
+    script = tmp_path / "workers.py"
+    script.write_text(WORKERS)
+    main = subprocess.Popen(
+        [sys.executable, script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert main.stdin is not None
+    assert main.stdout is not None
+    assert main.stdout.readline() == "ready\n"
+    main.send_signal(number)
+    main.wait()
+    assert main.stdout.read() == "", "at the end of the file nobody has it open any more"
+    main.stdin.close()
+    main.stdout.close()
 
 
 def test_a_gone_picture_stops_a_run_that_goes_on(straight: Path, tmp_path: Path) -> None:

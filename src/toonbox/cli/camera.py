@@ -9,7 +9,6 @@ import typer
 
 from toonbox.cli.films import Comparison, MaxHeight, Stabilize, usual_stabilization
 from toonbox.cli.looks import look_of
-from toonbox.cli.outcomes import interruptible
 from toonbox.cli.photos import (
     Engine,
     EngineName,
@@ -23,6 +22,7 @@ from toonbox.cli.photos import (
     WorkingResolution,
 )
 from toonbox.errors import UsageError
+from toonbox.signals import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable

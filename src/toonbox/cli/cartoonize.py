@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.failures import Debug
 from toonbox.cli.films import (
     Bits,
     CodecName,
@@ -30,7 +31,7 @@ from toonbox.cli.films import (
     parse_time,
 )
 from toonbox.cli.looks import look_of
-from toonbox.cli.outcomes import Outcomes, interruptible, summed_up
+from toonbox.cli.outcomes import Outcomes, summed_up
 from toonbox.cli.photos import (
     MAX_PIXELS,
     Address,
@@ -61,6 +62,7 @@ from toonbox.cli.photos import (
 from toonbox.cli.pipe import cartoonize_pipe, check_pipe, is_piped
 from toonbox.cli.targets import Plan
 from toonbox.errors import UsageError
+from toonbox.signals import interruptible
 
 if TYPE_CHECKING:
     from toonbox.batch import Outcome, Task
@@ -108,6 +110,7 @@ def cartoonize(
     threads: Threads = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
+    debug: Debug = False,
     start: Start = None,
     end: End = None,
     preview: Preview = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.failures import Debug, message_of, report
 from toonbox.cli.looks import KEYS, METAVAR, parse_style
 from toonbox.cli.photos import (
     MAX_PIXELS,
@@ -16,11 +17,10 @@ from toonbox.cli.photos import (
     parse_resolution,
     pictures_of,
     progress,
-    report,
     style_names,
     sum_up,
 )
-from toonbox.errors import StyleError, ToonboxError, UsageError
+from toonbox.errors import StyleError, ToonboxError, UsageError, failing_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -92,6 +92,7 @@ def compare(
     list_: Annotated[
         bool, typer.Option("--list", help="With --tally: tell each pair's photo and preference.")
     ] = False,
+    debug: Debug = False,
 ) -> None:
     """Show photos beside what styles make of them: one row a photo, one column a style.
 
@@ -139,12 +140,13 @@ def compare(
     with progress("Cartoonizing", len(pictures) * len(columns)) as advance:
         for picture in pictures:
             try:
-                made.add(picture, max_pixels, advance)
+                with failing_alone(str(picture)):
+                    made.add(picture, max_pixels, advance)
             except UsageError:  # as wrong for all other pictures
                 raise
             except ToonboxError as error:
                 failed.append(picture)
-                report(picture, error)
+                report(picture, message_of(error))
     if len(failed) < len(pictures):
         typer.echo("\n".join(map(str, made.write())))
     if len(pictures) > 1:

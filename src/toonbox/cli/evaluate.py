@@ -1,7 +1,7 @@
 """`toonbox evaluate`: how good styles are, in numbers and side by side."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +10,7 @@ from toonbox.cli.looks import KEYS, METAVAR, parse_style
 from toonbox.cli.messages import complain
 from toonbox.cli.photos import progress, style_names
 from toonbox.errors import DataError, UsageError
+from toonbox.files import folder_beside
 
 if TYPE_CHECKING:
     from toonbox.evaluation.evaluate import Subject
@@ -125,13 +126,13 @@ def evaluate(
     drawn = [file for folder in cartoons for file in _pictures(folder)]
     learned = _pictures(train_photos) if train_photos else []
     networks = _networks(features or [], inception, offline)
-    with TemporaryDirectory(prefix="toonbox-") as work:
+    with folder_beside(Path(gettempdir(), "work")) as work:
         evaluation = run(
             subjects,
             chosen,
             drawn,
             networks,
-            work=Path(work),
+            work=work,
             train_photos=learned,
             classifier=ClassifierConfig(seed=seed) if classifier else None,
             draws=draws,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from toonbox.errors import MissingExtraError, ToonboxError, UsageError
+from toonbox.errors import MissingExtraError, ToonboxError, UsageError, failing_alone
 
 if TYPE_CHECKING:
     from toonbox.batch import Outcome, Status, Task
@@ -289,8 +289,9 @@ def cartoonize_preview(
         raise UsageError(f"{target}: a preview is a PNG picture")
     if not force:
         refuse_existing(target)
-    photo, aspect = frame_at(film, seconds, max_height=filming["max_height"])
-    cartoon = composed(photo, style(photo, **film_look(style, look)), filming["compare"])
+    with failing_alone(str(film)):
+        photo, aspect = frame_at(film, seconds, max_height=filming["max_height"])
+        cartoon = composed(photo, style(photo, **film_look(style, look)), filming["compare"])
     image = Image.fromarray(cartoon)
     if aspect != 1:
         image = image.resize((round(image.width * aspect), image.height))

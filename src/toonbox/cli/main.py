@@ -15,6 +15,7 @@ from toonbox.cli.cartoonize import cartoonize
 from toonbox.cli.compare import compare
 from toonbox.cli.evaluate import evaluate
 from toonbox.cli.export import export
+from toonbox.cli.failures import message_of, show_tracebacks
 from toonbox.cli.films import VideoOptionsApart
 from toonbox.cli.messages import complain
 from toonbox.cli.styles import styles
@@ -94,8 +95,8 @@ def toonbox(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit.
 
-    The exit codes are 0 for all done, 1 for some input failed, 2 for wrong usage and 130 for Ctrl-C
-    (the first, the last and wrong options are typer's own).
+    The exit codes are 0 for all done, 1 for some input failed, 2 for wrong usage, 130 for Ctrl-C
+    and 143 for SIGTERM (0, 130 and wrong options are typer's own).
 
     Args:
         arguments: what follows the command's name; None for the process's own.
@@ -104,10 +105,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # Names of files may be anything; standard error is so already.
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.basicConfig(handlers=[_Notes()], force=True)
+    show_tracebacks(False)
     # Pillow warns about damaged metadata of pictures that it reads all the same.
     warnings.filterwarnings("ignore", module="PIL")
     try:
         sys.exit(app(args=arguments, prog_name="toonbox"))
     except ToonboxError as error:
-        complain(str(error))
+        complain(message_of(error))
         sys.exit(2 if isinstance(error, UsageError | ConfigError) else 1)

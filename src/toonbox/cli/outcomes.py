@@ -1,17 +1,15 @@
 """What became of each picture: lines or JSON as it goes, failures and a sum at the end."""
 
 import json
-import signal
-import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from toonbox.cli.photos import report
+from toonbox.cli.failures import message_of, report
 
 if TYPE_CHECKING:
     from toonbox.batch import Outcome
@@ -23,13 +21,14 @@ class Outcomes:
     def __init__(self, as_json: bool, stream: TextIO | None = None) -> None:
         self.as_json, self.stream = as_json, stream
         self.counts: Counter[str] = Counter()
-        self.failed: list[Outcome] = []
+        self.failed: list[tuple[Path, str]] = []
 
     def tell(self, outcome: "Outcome") -> None:
         """Say on standard output what was written, or everything as JSON; keep failures."""
         self.counts[outcome.status] += 1
-        if outcome.status == "failed":
-            self.failed.append(outcome)
+        if outcome.error is not None:
+            # The message alone: the traceback holds all that was in memory for the picture.
+            self.failed.append((outcome.source, message_of(outcome.error)))
         if self.as_json:
             typer.echo(json.dumps(_as_dict(outcome)), self.stream)
         elif outcome.status == "ok":
@@ -37,7 +36,7 @@ class Outcomes:
 
     def forget(self, sources: Collection[Path]) -> None:
         """Take failures back, of pictures that are tried again."""
-        self.failed = [outcome for outcome in self.failed if outcome.source not in sources]
+        self.failed = [failure for failure in self.failed if failure[0] not in sources]
 
     def sum_up(self) -> None:
         """Say on standard error how many pictures were done, skipped and failed."""
@@ -47,52 +46,18 @@ class Outcomes:
 
 @contextmanager
 def summed_up(outcomes: Outcomes, several: bool = True) -> Iterator[None]:
-    """List the failures after the block or Ctrl-C, and give a sum if there are several pictures."""
+    """List the failures after the block, or a signal, and give a sum of several pictures."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         _conclude(outcomes, several)
         raise
     _conclude(outcomes, several)
 
 
-@contextmanager
-def interruptible(patient: bool = True) -> Iterator[Callable[[], bool]]:
-    """Give what tells whether Ctrl-C was pressed, so that what is begun can be finished.
-
-    The second one ends the process at once.
-
-    Args:
-        patient: False leaves Ctrl-C as it is.
-    Raises:
-        KeyboardInterrupt: at the end of the block, if it was pressed.
-    """
-    asked = False
-
-    def ask(*_: Any) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    before = signal.getsignal(signal.SIGINT)
-    ours = threading.current_thread() is threading.main_thread()
-    usual = before in (signal.SIG_DFL, signal.default_int_handler)
-    if not (patient and ours and usual):
-        yield lambda: False
-        return
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if asked:
-        raise KeyboardInterrupt
-
-
 def _conclude(outcomes: Outcomes, several: bool) -> None:
-    for outcome in outcomes.failed:
-        if outcome.error is not None:
-            report(outcome.source, outcome.error)
+    for source, message in outcomes.failed:
+        report(source, message)
     if several:
         outcomes.sum_up()
 

@@ -10,9 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toonbox.cli.messages import complain
-from toonbox.errors import ToonboxError
-
 if TYPE_CHECKING:
     from toonbox.engine.stylize import Resolution
 
@@ -225,13 +222,6 @@ def pictures_of(photo: Path) -> list[Path]:
     ]
     # An empty folder stays in the list, to be named among the failures.
     return found or [photo]
-
-
-def report(picture: Path, error: ToonboxError) -> None:
-    """Say on standard error which picture failed and why."""
-    message = str(error)
-    named = message.startswith(f"{picture}: ")
-    complain(message if named else f"{picture}: {message}")
 
 
 def sum_up(done: int, failed: list[Path]) -> None:

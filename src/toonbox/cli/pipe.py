@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from toonbox.cli.targets import choose_target, is_folder
-from toonbox.errors import OutputError, UsageError
+from toonbox.errors import OutputError, UsageError, failing_alone
 
 if TYPE_CHECKING:
     from toonbox.engine.stylize import Look, Style
@@ -61,7 +61,7 @@ def cartoonize_pipe(
     content decides.
 
     Raises:
-        PictureError, UsageError, OutputError: as in `cartoonize_file`.
+        PictureError, UsageError, OutputError, UnexpectedError: as in `cartoonize_file`.
     """
     from toonbox.memory import Memory
     from toonbox.picture import (
@@ -70,7 +70,7 @@ def cartoonize_pipe(
         read_photo,
         refuse_existing,
         refuse_too_large,
-        write_cartoon,
+        write_file,
     )
 
     memory = Memory(style, max_memory)
@@ -81,13 +81,15 @@ def cartoonize_pipe(
     source = sys.stdin.buffer.read() if photo == Path(PIPE) else photo
     name = "standard input" if photo == Path(PIPE) else str(photo)
     resolution = look.get("resolution")
-    refuse_too_large(source, memory, wanted, resolution, max_pixels=max_pixels, name=name)
-    picture, format = read_photo(source, target, saving, max_pixels=max_pixels, name=name)
-    cartoon = draw(picture, format, memory.style, saving, over=True, **look)
+    with failing_alone(name):
+        refuse_too_large(source, memory, wanted, resolution, max_pixels=max_pixels, name=name)
+        picture, format = read_photo(source, target, saving, max_pixels=max_pixels, name=name)
+        cartoon = draw(picture, format, memory.style, saving, over=True, **look)
+        data = encode_cartoon(picture, cartoon, format, saving)
     if target is None:
-        _write_out(encode_cartoon(picture, cartoon, format, saving))
+        _write_out(data)
     else:
-        write_cartoon(target, picture, cartoon, format, saving)
+        write_file(target, data)
         typer.echo(f"{photo} -> {target}")
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from toonbox.cli.failures import Debug, report
 from toonbox.cli.looks import look_of
-from toonbox.cli.outcomes import Outcomes, interruptible
+from toonbox.cli.outcomes import Outcomes
 from toonbox.cli.photos import (
     MAX_PIXELS,
     AsJson,
@@ -32,9 +33,9 @@ from toonbox.cli.photos import (
     Threads,
     WorkingResolution,
     parse_memory,
-    report,
 )
 from toonbox.cli.targets import Plan
+from toonbox.signals import interruptible
 
 if TYPE_CHECKING:
     from toonbox.batch import Outcome, Task
@@ -86,6 +87,7 @@ def watch(
     threads: Threads = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
+    debug: Debug = False,
 ) -> None:
     """Turn the pictures of a folder into cartoons as they arrive, until Ctrl-C.
 
@@ -94,7 +96,7 @@ def watch(
       toonbox watch incoming/ -o cartoons/
 
     What is there at the start and not done yet is done first. A picture that fails is tried again
-    when it changes. The exit code is 0, or 1 if there are pictures that failed.
+    when it changes. The exit code is 0, or 1 if there are pictures that failed; 143 after SIGTERM.
     """
     import numpy as np
 
@@ -135,6 +137,9 @@ def watch(
                 _pause(interval, stop)
     except KeyboardInterrupt:
         outcomes.sum_up()
+    except SystemExit:
+        outcomes.sum_up()
+        raise
     if outcomes.failed:
         raise typer.Exit(1)
 
@@ -202,12 +207,12 @@ def _tell(outcomes: Outcomes, outcome: "Outcome") -> None:
     """Tell at once, failures too: there may never be an end."""
     outcomes.tell(outcome)
     if outcome.error is not None:
-        report(outcome.source, outcome.error)
+        report(*outcomes.failed[-1])
 
 
 def _tell_new(outcomes: Outcomes, settled: "list[Outcome]") -> None:
     """Tell what failed before it began, such as a folder that cannot be read, only once."""
-    known = {outcome.source for outcome in outcomes.failed}
+    known = {source for source, _ in outcomes.failed}
     for outcome in settled:
         if outcome.status == "failed" and outcome.source not in known:
             _tell(outcomes, outcome)

@@ -10,7 +10,7 @@ from typing import Any, TypedDict, Unpack
 from toonbox import pictures
 from toonbox.engine.style import DEFAULT_STYLE
 from toonbox.engine.stylize import Look, Style
-from toonbox.errors import OutputError, UsageError, VideoError
+from toonbox.errors import OutputError, UsageError, VideoError, failing_alone
 from toonbox.files import replacing
 from toonbox.films.drawing import Compare, Drawing, Steady, composed, drawing_of
 from toonbox.films.segments import Segments, segments_beside
@@ -146,6 +146,7 @@ def cartoonize_video(
         OutputError: the target exists or cannot be written.
         StyleError: there is no such style, or it is damaged.
         MissingExtraError: OpenCV is needed and not installed.
+        UnexpectedError: anything else; what `progress`, `stop` or your own `stabilize` raises too.
     """
     source, target = Path(source), Path(target)
     if not overwrite:
@@ -159,41 +160,44 @@ def cartoonize_video(
         raise UsageError("a GIF has neither crf nor encoder preset")
     encoding = Encoding(codec, crf, encoder_preset, bits=8 if bits is None else bits)
     _check_hardware(hardware, encoder_preset, encoding.bits)
-    drawing = drawing_of(
-        source, style, look, (start, end), max_height, jobs, stabilize, hardware == "auto",
-        deep=encoding.bits > 8,
-    )  # fmt: skip
-    if hardware == "auto":
-        encoding = encoding.in_hardware(_size(drawing, compare))
-        message = "%s: decoded by %s, encoded by %s"
-        _logger.warning(message, source, drawing.video.device or "software", encoding.encoder)
-    steadied = "own" if callable(stabilize) else stabilize or "off"
-    settings = (start, end, compare, asdict(encoding), max_height, steadied)
-    job = _job(drawing, settings) if resume else None
-    try:
-        with segments_beside(target, job) as segments:
-            complete = _draw(drawing, segments, encoding, compare, progress, stop)
-            written = bool(segments.paths) and (complete or (keep_partial and not resume))
-            if written:
-                seconds = drawing.part.seconds(drawing.video)
-                progress(Progress(segments.frames, seconds or 0, seconds, 0, drawn=True))
-                span = segments.span(moved=bool(start), cut=end is not None or not complete)
-                with replacing(target) as temporary:
-                    if container is GIF:
-                        write_gif(temporary, segments.paths, drawing.video, segments.times[-1].end)
-                    else:
-                        join(
-                            temporary,
-                            container,
-                            segments.paths,
-                            drawing.video,
-                            span=span,
-                            keep=metadata,
-                        )
-                segments.discard()
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-    return FilmResult(segments.frames, _size(drawing, compare), complete, written)
+    with failing_alone(str(source)):
+        drawing = drawing_of(
+            source, style, look, (start, end), max_height, jobs, stabilize, hardware == "auto",
+            deep=encoding.bits > 8,
+        )  # fmt: skip
+        if hardware == "auto":
+            encoding = encoding.in_hardware(_size(drawing, compare))
+            message = "%s: decoded by %s, encoded by %s"
+            _logger.warning(message, source, drawing.video.device or "software", encoding.encoder)
+        steadied = "own" if callable(stabilize) else stabilize or "off"
+        settings = (start, end, compare, asdict(encoding), max_height, steadied)
+        job = _job(drawing, settings) if resume else None
+        try:
+            with segments_beside(target, job) as segments:
+                complete = _draw(drawing, segments, encoding, compare, progress, stop)
+                written = bool(segments.paths) and (complete or (keep_partial and not resume))
+                if written:
+                    seconds = drawing.part.seconds(drawing.video)
+                    progress(Progress(segments.frames, seconds or 0, seconds, 0, drawn=True))
+                    span = segments.span(moved=bool(start), cut=end is not None or not complete)
+                    with replacing(target) as temporary:
+                        if container is GIF:
+                            write_gif(
+                                temporary, segments.paths, drawing.video, segments.times[-1].end
+                            )
+                        else:
+                            join(
+                                temporary,
+                                container,
+                                segments.paths,
+                                drawing.video,
+                                span=span,
+                                keep=metadata,
+                            )
+                    segments.discard()
+        except OSError as error:
+            raise OutputError(f"{target} cannot be written: {error.strerror}") from error
+        return FilmResult(segments.frames, _size(drawing, compare), complete, written)
 
 
 def _check_hardware(hardware: Hardware | None, encoder_preset: str | None, bits: int) -> None:

@@ -9,7 +9,7 @@ from typing import Unpack
 from toonbox import pictures
 from toonbox.engine.style import DEFAULT_STYLE
 from toonbox.engine.stylize import Look, Style
-from toonbox.errors import VideoError
+from toonbox.errors import VideoError, failing_alone
 from toonbox.films.drawing import Part, Steady, drawing_of, part_of
 from toonbox.films.steadying import Stabilize
 from toonbox.media.video import read_frames, read_video
@@ -49,12 +49,13 @@ def cartoon_frames(
     Args:
         source, style, start, end, max_height, jobs, stabilize, look: as in `cartoonize_video`.
     Raises:
-        VideoError, UsageError, StyleError, MissingExtraError: as in `cartoonize_video`, with the
-            first frame.
+        VideoError, UsageError, StyleError, MissingExtraError, UnexpectedError: as in
+            `cartoonize_video`, with the first frame.
     """
-    drawing = drawing_of(Path(source), style, look, (start, end), max_height, jobs, stabilize)
-    for frame, cartoon in drawing.frames():
-        yield CartoonFrame(frame.pts * drawing.video.time_base, frame.photo, cartoon)
+    with failing_alone(str(source)):
+        drawing = drawing_of(Path(source), style, look, (start, end), max_height, jobs, stabilize)
+        for frame, cartoon in drawing.frames():
+            yield CartoonFrame(frame.pts * drawing.video.time_base, frame.photo, cartoon)
 
 
 def frame_at(

@@ -3,7 +3,6 @@
 import json
 import logging
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from toonbox.errors import OutputError
-from toonbox.files import replacing
+from toonbox.files import folder_beside, replacing
 from toonbox.media.joining import Span
 from toonbox.media.video_encoding import SegmentTimes, segment_times
 
@@ -101,10 +100,8 @@ def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segmen
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if job is None:
-        with tempfile.TemporaryDirectory(
-            prefix=f".{target.name}.", suffix=".part", dir=target.parent, ignore_cleanup_errors=True
-        ) as temporary:
-            yield Segments(Path(temporary), _WHOLE_FILM)
+        with folder_beside(target) as temporary:
+            yield Segments(temporary, _WHOLE_FILM)
         return
     folder = target.with_name(f".{target.name}.segments")
     text = json.dumps(job, indent=2)

@@ -40,6 +40,7 @@ _HEIF_KINDS = {
 # Everything Pillow has been seen to raise for files that were cut off or altered.
 DAMAGE = (
     ArithmeticError,
+    AssertionError,
     EOFError,
     LookupError,
     MemoryError,
@@ -121,7 +122,7 @@ def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
         return "ends before the picture is complete"
     if re.search(r"\bunsupported|\bnot (yet )?supported", str(error), re.IGNORECASE):
         return f"is not supported: {error}"
-    return f"is damaged: {error}"
+    return f"is damaged: {error}" if str(error) else "is damaged"
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from toonbox.errors import ConfigError, TrainingError
 from toonbox.files import replacing
 from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.networks.generator import Generator
+from toonbox.signals import ending, interruptible
 from toonbox.training.config import TrainConfig, load_config, save_config
 from toonbox.training.drawn import drawn_crops
 from toonbox.training.folders import TrainingData
@@ -76,7 +77,8 @@ def train(
     Raises:
         TrainingError: a loss or gradient is not a number; the last checkpoint is good.
         ConfigError: `start` or `teacher` does not fit the configuration.
-        KeyboardInterrupt: after Ctrl-C, when the step is done and a checkpoint written.
+        KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, when the step is done and a
+            checkpoint written.
     """
     fabric = fabric or new_fabric(options)
     state = new_state(config, fabric, features and channels_last(features.to(fabric.device)))
@@ -91,7 +93,7 @@ def train(
         state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     with ExitStack() as stack:
         workers = stack.enter_context(superpixel_workers(options.workers))
-        interrupted = stack.enter_context(deferred_interrupt())
+        asked = stack.enter_context(interruptible())
         report = stack.enter_context(Reporter.open(state, options, data.validation))
         saved = time.monotonic()
         for batch in batches(state, data, options):
@@ -99,14 +101,13 @@ def train(
             state.step += 1
             report.step(losses)
             due = time.monotonic() - saved >= options.checkpoint_minutes * 60
-            stop = interrupted.is_set()
             # All processes must agree: the message of one stops the others.
-            stop = bool(fabric.broadcast(stop)) if fabric.world_size > 1 else stop
+            stop = fabric.broadcast(asked.number) if fabric.world_size > 1 else asked.number
             if due or stop or state.step == config.total_steps:
                 save(state, options.out)
                 saved = time.monotonic()
             if stop:
-                raise KeyboardInterrupt
+                raise ending(stop)
 
 
 def begin_with(state: TrainingState, start: Generator) -> None:
@@ -175,11 +176,20 @@ def batches(
 
 
 def quiet_worker(_: int = 0) -> None:
-    """Leave Ctrl-C to the main process, and the other cores to the other workers."""
+    """Leave signals to the main process, end with it, and leave the other cores to the others."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the main process: if it is killed, nothing else ends its workers."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager
@@ -191,20 +201,6 @@ def superpixel_workers(count: int) -> Iterator[Executor]:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event, so that it cannot fall into the middle of an update."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: event.set())
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def save(state: TrainingState, out: Path) -> None:
