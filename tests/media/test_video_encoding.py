@@ -15,7 +15,8 @@ from toonbox.media.frame_colours import FrameColours
 from toonbox.media.video_encoding import Encoding, Track, writing_segment
 from video_files import motion
 width, height, count, bits = map(int, sys.argv[2:])
-track = Track((width, height), Fraction(1, 12288), Fraction(24), Fraction(1), FrameColours(0, 2, 2, 2))
+colours = FrameColours(0, 2, 2, 2)
+track = Track((width, height), Fraction(1, 12288), Fraction(24), Fraction(1), colours)
 for _ in range(4):
     with writing_segment(Path(sys.argv[1]), track, Encoding("hevc", 1, bits=bits)) as writer:
         for number, rgb in enumerate(motion(count, (width, height))):
