@@ -58,7 +58,7 @@ def test_at_a_time_keeps_the_order():
 
     def slow_first(item):
         if item == 0:
-            assert gate.wait(10)  # until another has come further
+            assert gate.wait(3600)  # until another has come further
         if item == 1:
             gate.set()
         return item * 2

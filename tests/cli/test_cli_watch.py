@@ -56,7 +56,7 @@ def watch(style_folder):
 def end(process):
     process.send_signal(signal.SIGINT)
     errors = process.stderr.read()
-    process.wait(120)
+    process.wait(3600)
     return process.returncode, process.stdout.read(), errors
 
 
