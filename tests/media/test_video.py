@@ -362,5 +362,5 @@ def test_a_decoder_that_hangs_is_given_up(tmp_path, monkeypatch):
         raise TimeoutError
 
     monkeypatch.setattr("toonbox.media.video.in_time", too_late)
-    with pytest.raises(VideoError, match="clip.mp4: its decoder has given nothing for 60"):
+    with pytest.raises(VideoError, match=r"clip\.mp4: its decoder has given nothing"):
         read_video(clip)
