@@ -218,9 +218,10 @@ def cartoonize_films(
     follow: Callable[..., FilmResult] = partial(cartoonize_video, style=style)
     if load is not None:
         follow = partial(cartoonize_video_apart, load=load)
-    filming = {**filming, "stabilize": filming["stabilize"] or _usual_for(filming)}
-    if filming["stabilize"] not in (None, "off"):
-        Stabilizer(filming["stabilize"])  # what is missing should be told once, and here
+    stabilize = filming["stabilize"] or _usual_for(filming)
+    if stabilize != "off":
+        Stabilizer(stabilize)  # what is missing should be told once, and here
+    filming = {**filming, "stabilize": stabilize}
     for task in tasks:
         if stop():
             return
