@@ -45,20 +45,24 @@ def corpus() -> list[bytes]:
     with tempfile.TemporaryDirectory() as folder:
         for name, clip in films.items():
             clip.size, clip.pts = REPEATABLE, list(range(FRAMES))
-            path = clip.make(Path(folder) / name)
-            files.append((_index_first(path) if name == "b.mp4" else path).read_bytes())
+            files.append(_anew(clip.make(Path(folder) / name)).read_bytes())
     return files
 
 
-def _index_first(path: Path) -> Path:
-    """Write an MP4 anew with its index before its frames, where it is damaged more often."""
-    target = path.with_stem("first")
+def _anew(path: Path) -> Path:
+    """Write a film without random numbers; an MP4 "b" with its index where more is damaged."""
+    target = path.with_stem(f"{path.stem}-anew")
+    options = {"fflags": "+bitexact"}
+    if path.name == "b.mp4":
+        options["movflags"] = "+faststart"
     with (
         av.open(str(path)) as source,
-        av.open(str(target), "w", container_options={"movflags": "+faststart"}) as made,
+        av.open(str(target), "w", container_options=options) as made,
     ):
-        streams = [made.add_stream_from_template(stream) for stream in source.streams]
-        for packet in source.demux():
+        copied = [stream for stream in source.streams if stream.type != "data"]  # chapters, in MP4
+        streams = {one.index: made.add_stream_from_template(one) for one in copied}
+        made.set_chapters(source.chapters())
+        for packet in source.demux([one for one in copied if one.type != "attachment"]):
             if packet.size:
                 packet.stream = streams[packet.stream.index]
                 made.mux(packet)
