@@ -17,9 +17,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	# Training in a process of its own: after all other tests it has crashed in native code.
-	$(BIN)/pytest --cov --cov-report= --cov-fail-under=0 tests/training
-	$(BIN)/pytest --cov --cov-append --ignore tests/training
+	$(BIN)/pytest --cov
 
 # Editable in both cases, so that neither command undoes what the other has installed.
 .venv/installed: .venv/pyvenv.cfg pyproject.toml constraints.txt

@@ -19,11 +19,11 @@ import traceback
 import warnings
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageCms, ImageDraw
@@ -143,12 +143,17 @@ def _real(photo: Image.Image) -> bytes:
 
 
 def damaged(seed: int, number: int) -> bytes:
-    """Make one damaged file."""
+    """Make one damaged picture."""
+    return mutated(corpus(), seed, number)
+
+
+def mutated(files: Sequence[bytes], seed: int, number: int) -> bytes:
+    """Damage one of several files."""
     chance = random.Random(f"{seed}/{number}")
-    files = corpus()
     data = bytearray(files[number % len(files)])
     ways: list[Callable[[bytearray, random.Random], None]] = [
-        cut, flip, flip, put_number, put_number, put_number, swap, repeat, leave_out, splice
+        cut, flip, flip, put_number, put_number, put_number, swap, repeat, leave_out,
+        partial(splice, files),
     ]  # fmt: skip
     for _ in range(chance.choice((1, 1, 1, 2, 3, 6))):
         chance.choice(ways)(data, chance)
@@ -202,9 +207,9 @@ def leave_out(data: bytearray, chance: random.Random) -> None:
     del data[block(data, chance)]
 
 
-def splice(data: bytearray, chance: random.Random) -> None:
+def splice(files: Sequence[bytes], data: bytearray, chance: random.Random) -> None:
     """Put a piece of another file in, such as its metadata."""
-    other = bytearray(chance.choice(corpus()))
+    other = bytearray(chance.choice(files))
     data[block(data, chance)] = other[block(other, chance)]
 
 
@@ -235,40 +240,56 @@ def read_and_write(data: bytes) -> str:
     return "read"
 
 
-def work(seed: int, first: int, stop: int, step: int, pipe: Connection) -> None:
+class Kind(NamedTuple):
+    """What is damaged: how to make a file from seed and number, how to try it, within what time."""
+
+    damaged: Callable[[int, int], bytes]
+    tried: Callable[[bytes], str]
+    seconds: int
+
+
+def pictures() -> Kind:
+    """Describe what this script damages."""
+    return Kind(damaged, read_and_write, SECONDS)
+
+
+def work(seed: int, first: int, stop: int, step: int, pipe: Connection, kind: Kind) -> None:
     """Take damaged files one after the other; tell before each, and what became of it."""
     warnings.simplefilter("ignore")
     logging.disable()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # where libraries written in C complain
-    corpus()
+    kind.damaged(seed, first)  # it makes what is damaged, for which it may take all memory
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for number in range(first, stop, step):
         pipe.send((number, None))
         try:
-            ending = read_and_write(damaged(seed, number))
+            ending = kind.tried(kind.damaged(seed, number))
         except Exception:  # noqa: BLE001 (any of them is a finding)
             ending = traceback.format_exc()
         pipe.send((number, ending))
     pipe.send((stop, None))
 
 
-def watched(seed: int, first: int, stop: int, step: int) -> Iterator[tuple[int, str]]:
+def watched(
+    seed: int, first: int, stop: int, step: int, kind: Kind | None = None
+) -> Iterator[tuple[int, str]]:
     """Do the same in another process, and in one more after each that crashes or hangs."""
+    kind = kind or pictures()
     while first < stop:
         ours, theirs = mp.Pipe(duplex=False)
-        process = mp.Process(target=work, args=(seed, first, stop, step, theirs))
+        process = mp.Process(target=work, args=(seed, first, stop, step, theirs, kind))
         process.start()
         theirs.close()
         try:
-            while ours.poll(SECONDS):
+            while ours.poll(kind.seconds):
                 first, ending = ours.recv()
                 if ending is not None:
                     yield first, ending
                 elif first == stop:
                     break
             else:
-                yield first, f"hang: nothing for {SECONDS} s"
+                yield first, f"hang: nothing for {kind.seconds} s"
                 first += step
         except EOFError:
             process.join()
@@ -279,29 +300,29 @@ def watched(seed: int, first: int, stop: int, step: int) -> Iterator[tuple[int, 
             process.join()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Damage pictures at random and read them.")
-    parser.add_argument("--count", type=int, default=20_000)
+def main(kind: Kind, description: str, count: int) -> None:
+    """Read the command line, try damaged files, and report what ends badly."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--count", type=int, default=count)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder for files that end badly")
     options = parser.parse_args()
     mp.set_start_method("spawn")
     endings: Counter[str] = Counter()
     began = time.monotonic()
-    for number, ending in watched(options.seed, 0, options.count, 1):
+    for number, ending in watched(options.seed, 0, options.count, 1, kind):
         good = ending in ("read", "refused", "not written")
         endings[ending if good else "BAD"] += 1
         if not good:
             print(f"{options.seed}/{number}: {ending}", flush=True)
             if options.keep:
                 options.keep.mkdir(parents=True, exist_ok=True)
-                (options.keep / f"{options.seed}-{number}").write_bytes(
-                    damaged(options.seed, number)
-                )
+                data = kind.damaged(options.seed, number)
+                (options.keep / f"{options.seed}-{number}").write_bytes(data)
     told = ", ".join(f"{count} {ending}" for ending, count in sorted(endings.items()))
     print(f"{sum(endings.values())} files in {time.monotonic() - began:.0f} s: {told}")
     sys.exit(1 if endings["BAD"] else 0)
 
 
 if __name__ == "__main__":
-    main()
+    main(pictures(), "Damage pictures at random and read them.", 20_000)

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from toonbox.ahead import ahead, at_a_time
+from toonbox.ahead import ahead, at_a_time, in_time
 
 
 def test_ahead_gives_all_in_order():
@@ -58,7 +58,7 @@ def test_at_a_time_keeps_the_order():
 
     def slow_first(item):
         if item == 0:
-            assert gate.wait(10)  # until another has come further
+            assert gate.wait(3600)  # until another has come further
         if item == 1:
             gate.set()
         return item * 2
@@ -94,3 +94,13 @@ def test_at_a_time_begins_nothing_once_stopped():
     begun = []
     assert list(at_a_time(range(9), begun.append, 1, stop=lambda: len(begun) > 2)) == []
     assert begun == [0, 1, 2]
+
+
+def test_in_time():
+    assert in_time(lambda: 3, 60) == 3
+    with pytest.raises(ZeroDivisionError):
+        in_time(lambda: 1 // 0, 60)
+    never = threading.Event()
+    with pytest.raises(TimeoutError):
+        in_time(never.wait, 1)
+    never.set()

@@ -196,7 +196,7 @@ def test_command_line(tmp_path, monkeypatch, folder, style, capsys):
 
 def test_pipe(folder, style):
     command = [sys.executable, "-m", "toonbox", "-", "--style", str(folder)]
-    run = subprocess.run(command, input=wave("GIF"), capture_output=True, timeout=120)
+    run = subprocess.run(command, input=wave("GIF"), capture_output=True, timeout=3600)
     assert (run.returncode, run.stderr) == (0, b"")
     expect(run.stdout, style, frames_of(4))
 

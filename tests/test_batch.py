@@ -161,7 +161,7 @@ def test_pictures_are_done_side_by_side(tmp_path, style):
     together = threading.Barrier(3)
 
     def waiting_for_each_other(photo, **look):
-        together.wait(60)
+        together.wait(3600)
         return style(photo, **look)
 
     acting = Acting(style, waiting_for_each_other)

@@ -171,7 +171,7 @@ def test_a_worker_killed_on_the_way_loses_and_doubles_nothing(style_folder, tmp_
         os.kill(workers[0], signal.SIGKILL)
         lines += process.stdout.readlines()
         errors = process.stderr.read()
-        assert process.wait(300) == 1, errors
+        assert process.wait(3600) == 1, errors
     finally:
         process.terminate()
     told = [json.loads(line) for line in lines]

@@ -357,7 +357,7 @@ def test_threads_share_a_style(engine, folder):
     together = threading.Barrier(8)
 
     def work(first):
-        together.wait(60)
+        together.wait(3600)
         return [(n % 12, style(arrays[n % 12])) for n in range(first, first + 12)]
 
     with ThreadPoolExecutor(8) as pool:

@@ -1,8 +1,10 @@
-"""Work done in other threads, in order and never too far ahead."""
+"""Work done in other threads: in order and never too far ahead, or given up when it hangs."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -72,3 +74,29 @@ def at_a_time(
             yield from results(0)
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def in_time(work: Callable[[], Result], seconds: int) -> Result:
+    """Do something in another thread, which is left behind if it takes too long.
+
+    Raises:
+        TimeoutError: it took longer. Time during which this process was stopped does not count.
+        What the work raises.
+    """
+    done: SimpleQueue[Future[Result]] = SimpleQueue()
+
+    def run() -> None:
+        future: Future[Result] = Future()
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 (raised again by whoever waits)
+            future.set_exception(error)
+        done.put(future)
+
+    threading.Thread(target=run, name="toonbox", daemon=True).start()
+    for _ in range(seconds):
+        try:
+            return done.get(timeout=1).result()
+        except Empty:
+            continue
+    raise TimeoutError

@@ -234,18 +234,22 @@ def _rows(rows: list[Row], *told: Any) -> Iterator[Row]:
     start_ray()
     import ray.data
 
-    dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
-    style, workers, threads, *rest = told
-    workers = min(workers or len(rows), len(rows))
-    mapped = _mapped(dataset, _FileWorker, workers, threads, style, *rest)
-    mapped.context.max_errored_blocks = -1
+    def finished(rows: list[Row]) -> Iterator[Row]:
+        dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
+        style, workers, threads, *rest = told
+        workers = min(workers or len(rows), len(rows))
+        mapped = _mapped(dataset, _FileWorker, workers, threads, style, *rest)
+        mapped.context.max_errored_blocks = -1
+        yield from mapped.iter_rows()
+
     missing = {row["to"]: row for row in rows}
-    for row in mapped.iter_rows():
+    for row in finished(rows):
         if missing.pop(row["to"], None):
             yield row
-    for row in missing.values():
+    for row in missing.values():  # each alone: most only waited for a worker that another one ended
         reason = f"{row['source']}: the worker that had it ended, {_TRIES} times"
-        yield {**row, **_NOTHING, "status": "failed", "error": reason}
+        failed = {**row, **_NOTHING, "status": "failed", "error": reason}
+        yield next(finished([row]), failed)
 
 
 def _mapped(

@@ -1,10 +1,12 @@
 import json
+import multiprocessing
 import os
 import pty
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import av
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 
 from picture_files import OddError
 from toonbox.cli.films import Rate, parse_time
+from toonbox.engine.stylize import load_style
 from toonbox.films.film import Progress
 from video_files import REPEATABLE, Clip, pictures, times
 
@@ -274,6 +277,35 @@ def test_what_a_killed_run_left_goes_with_the_next_and_only_that(style_folder, h
     assert interrupt(stopped, BEGUN, here, signal.SIGTERM) == ("", "")
     assert stopped.returncode == 143
     assert not list(here.glob(".toonbox-*"))
+
+
+def crashing_once(*arguments, **options):
+    """Load a style; the first process that has a video of its own ends there."""
+    if multiprocessing.parent_process() and not Path("crashed").exists():
+        Path("crashed").touch()
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return load_style(*arguments, **options)
+
+
+def test_a_crash_is_one_videos_failure(toonbox, here, monkeypatch):
+    monkeypatch.setattr("toonbox.engine.stylize.load_style", crashing_once)
+    for name in ("a", "b"):
+        Clip(pts=[0, 1]).make(here / f"{name}.mp4")
+    code, output, errors = toonbox("a.mp4", "b.mp4")
+    assert code == 1
+    assert output == "b.mp4 -> b.toon.mp4\n"
+    assert "toonbox: a.mp4: the process that read it has ended: SIGSEGV\n" in errors
+    assert "1 done, 1 failed" in errors
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_folder(style_folder, here):
+    LONG.make(here / "a.mp4")
+    LONG.make(here / "b.mp4")
+    process = start(style_folder, "a.mp4", "b.mp4")
+    interrupt(process, BEGUN, here)
+    assert process.returncode == 130
+    assert names(here) == ["a.mp4", "b.mp4"]
 
 
 def test_progress_on_a_terminal(style_folder, here):

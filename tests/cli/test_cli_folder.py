@@ -231,7 +231,7 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(sent, here, style
     # Not `communicate`: it would not see what `readline` has taken beyond the line.
     lines += process.stdout.readlines()
     errors = process.stderr.read()
-    process.wait(120)
+    process.wait(3600)
     written = [path for path in (here / "out").rglob("*.png") if not path.name.startswith(".")]
     assert 1 <= len(written) < 400
     for path in written:
@@ -243,7 +243,7 @@ def test_a_stopped_run_leaves_nothing_half_written_and_goes_on(sent, here, style
         assert "Traceback" not in errors
         assert not list((here / "out").rglob(".*"))
     process = start(style_folder, "album", "-o", "out")
-    output, errors = process.communicate(timeout=300)
+    output, errors = process.communicate(timeout=3600)
     assert process.returncode == 0, errors
     assert len(output.splitlines()) == 400 - len(written)
     assert errors == f"{400 - len(written)} done, {len(written)} skipped, 0 failed\n"

@@ -17,7 +17,7 @@ from toonbox.version import __version__
 def toonbox(*arguments, **options):
     """Run the real command in a process of its own."""
     command = [sys.executable, "-m", "toonbox", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=3600, **options)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_interrupt_is_130_and_leaves_nothing_half_written(photo, style_folder, t
     )
     assert "->" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=3600)
     assert process.returncode == 130
     assert "Traceback" not in errors
     written = list(tmp_path.glob("*.toon.png"))

@@ -57,7 +57,7 @@ def watch(style_folder):
 def end(process, number=signal.SIGINT):
     process.send_signal(number)
     errors = process.stderr.read()
-    process.wait(120)
+    process.wait(3600)
     return process.returncode, process.stdout.read(), errors
 
 

@@ -407,6 +407,27 @@ def test_memory_does_not_grow_with_the_film(tmp_path, style):
     assert 0 < most <= 12
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["concat:a|b.mp4", "data:video,x.mp4", "subfile,,start,0,end,9,,:c.mp4", "-x.mp4", "%03d.mp4"],
+)
+def test_names_are_names(tmp_path, style, monkeypatch, name):
+    """Not protocols, options or patterns."""
+    monkeypatch.chdir(tmp_path)
+    Clip(pts=[0, 1]).make(tmp_path / "clip.mp4").rename(name)
+    cartoonize_video(name, f"{name}.mkv", style=style)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}.mkv"])
+
+
+def test_what_a_film_claims_in_its_header_is_not_believed(tmp_path, style):
+    """60,000 x 60,000 pixels, of which no frame has more than 64 x 48."""
+    clip = Clip(pts=[0, 1]).make(tmp_path / "clip.mp4")
+    data = clip.read_bytes()
+    claimed = data.index(b"avc1\0\0\0\0") + 28
+    clip.write_bytes(data[:claimed] + (60_000).to_bytes(2) * 2 + data[claimed + 4 :])
+    assert cartoonize_video(clip, tmp_path / "toon.mp4", style=style).size == (64, 48)
+
+
 def test_progress(tmp_path, style):
     clip = Clip().make(tmp_path / "clip.mp4")
     told = []

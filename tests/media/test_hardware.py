@@ -90,7 +90,7 @@ def test_encoding_in_hardware(every_encoder):
         return True
 
     encoding = Encoding("av1", 63).in_hardware((319, 240), works)
-    assert (encoding.encoder, encoding.options()["cq"]) == ("av1_nvenc", "51")
+    assert (encoding.encoder, encoding.options(320)["cq"]) == ("av1_nvenc", "51")
     assert asked == [("av1_nvenc", "51", SIZE)]
     software = Encoding("h264").in_hardware(SIZE, lambda *_: False)
     assert software == Encoding("h264")

@@ -353,3 +353,14 @@ def test_names_that_look_like_addresses(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Clip(pts=[0]).make(tmp_path / "clip.mp4").rename("http:clip.mp4")
     assert read_video(Path("http:clip.mp4")).size == (64, 48)
+
+
+def test_a_decoder_that_hangs_is_given_up(tmp_path, monkeypatch):
+    clip = Clip().make(tmp_path / "clip.mp4")
+
+    def too_late(work, seconds):
+        raise TimeoutError
+
+    monkeypatch.setattr("toonbox.media.video.in_time", too_late)
+    with pytest.raises(VideoError, match=r"clip\.mp4: its decoder has given nothing"):
+        read_video(clip)

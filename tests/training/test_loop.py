@@ -269,7 +269,7 @@ def test_two_processes_take_the_step_of_one(
             *("--vgg", vgg_file, "--devices", devices, "--out", tmp_path / str(devices)),
         ]
         done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, env=one_thread(), timeout=300
+            list(map(str, command)), capture_output=True, text=True, env=one_thread(), timeout=3600
         )
         assert done.returncode == 0, done.stderr
     one, two = (checkpoint(tmp_path / name) for name in ("1", "2"))

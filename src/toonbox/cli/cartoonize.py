@@ -227,7 +227,8 @@ def cartoonize(
                     outcomes.tell(outcome)
                     advance()
         if films:
-            for outcome in cartoonize_films(films, loaded, stop, filming, look):
+            apart = load if several else None
+            for outcome in cartoonize_films(films, loaded, stop, filming, look, apart):
                 outcomes.tell(outcome)
     if outcomes.failed:
         raise typer.Exit(1)

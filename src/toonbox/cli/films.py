@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -193,17 +194,34 @@ def cartoonize_films(
     stop: Callable[[], bool],
     filming: "Filming",
     look: "Look",
+    load: "Callable[[], Style] | None" = None,
 ) -> "Iterator[Outcome]":
     """Follow videos from disk to disk, and tell of each but one that is stopped.
 
+    Args:
+        tasks: what there is to do.
+        style: loaded.
+        stop: tells whether to stop.
+        filming: the options for videos.
+        look: the options of `Style.__call__`.
+        load: loads the style where each video has a process of its own, so that a crash of a
+            decoder ends only that one; None does them here.
     Raises:
         UsageError: an option that is as wrong for all other videos.
         MissingExtraError: they are to be made steady, and OpenCV is not installed.
     """
     from toonbox.batch import Outcome
-    from toonbox.films.film import cartoonize_video
+    from toonbox.films.apart import cartoonize_video_apart
+    from toonbox.films.film import FilmResult, cartoonize_video
+    from toonbox.films.steadying import Stabilizer
 
-    filming = {**filming, "stabilize": filming["stabilize"] or _usual_for(filming)}
+    follow: Callable[..., FilmResult] = partial(cartoonize_video, style=style)
+    if load is not None:
+        follow = partial(cartoonize_video_apart, load=load)
+    stabilize = filming["stabilize"] or _usual_for(filming)
+    if stabilize != "off":
+        Stabilizer(stabilize)  # what is missing should be told once, and here
+    filming = {**filming, "stabilize": stabilize}
     for task in tasks:
         if stop():
             return
@@ -211,10 +229,9 @@ def cartoonize_films(
         size, error, written = None, None, False
         try:
             with film_progress(task.source) as progress:
-                result = cartoonize_video(
+                result = follow(
                     task.source,
                     task.target,
-                    style=style,
                     overwrite=task.if_there == "overwrite",
                     progress=progress,
                     stop=stop,

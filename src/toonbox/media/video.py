@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -15,6 +16,7 @@ from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from toonbox.ahead import in_time
 from toonbox.errors import VideoError
 from toonbox.media.deinterlacing import Deinterlacer
 from toonbox.media.frame_colours import HDR, FrameColours, colours_of, is_transparent, to_rgb
@@ -29,6 +31,7 @@ _READING = {
     "protocol_whitelist": "file",
     "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,gif",
 }
+_PATIENCE = 60  # seconds in which a decoder gives nothing until it is given up
 _GIF_SHORTEST, _GIF_USUAL = 2, 10  # hundredths of a second: less than the one becomes the other
 
 
@@ -98,6 +101,7 @@ def opened(path: Path, device: str | None = None) -> Iterator[InputContainer]:
             "r",
             container_options=_READING,
             metadata_errors="replace",
+            timeout=_PATIENCE,
             hwaccel=HWAccel(device, allow_software_fallback=True) if device else None,
         ) as container:
             yield container
@@ -297,6 +301,8 @@ def _decode(
     while True:
         try:
             packet = next(packets, None)
+        except av.ExitError:  # what FFmpeg calls it when it is out of time
+            raise _hangs(container) from None
         except av.FFmpegError:  # what follows cannot be found any more
             without.damaged += 1
             return
@@ -304,7 +310,9 @@ def _decode(
             return
         without.hidden += packet.is_discard
         try:
-            frames = stream.decode(packet)
+            frames = in_time(partial(stream.decode, packet), _PATIENCE)
+        except TimeoutError:
+            raise _hangs(container) from None
         except av.FFmpegError:
             without.damaged += 1
             continue
@@ -318,6 +326,11 @@ def _decode(
             yield from deinterlacer.whole(frame)
         if packet.size == 0:  # the last one
             yield from deinterlacer.rest()
+
+
+def _hangs(container: InputContainer) -> VideoError:
+    path = container.name.removeprefix("file:")
+    return VideoError(f"{path}: its decoder has given nothing for {_PATIENCE} seconds")
 
 
 def _without_times(container: InputContainer) -> bool:
@@ -378,6 +391,8 @@ def _reason(error: av.FFmpegError) -> str:
     match error:
         case FileNotFoundError():
             return "no such file"
+        case av.ExitError():
+            return f"nothing could be read of it for {_PATIENCE} seconds"
         case IsADirectoryError():
             return "is a folder, not a video"
         case av.InvalidDataError() | EOFError():

@@ -71,6 +71,9 @@ _ENCODERS = {
     "gif": _Encoder("libx264rgb", 0, 0, "ultrafast", "preset", ("ultrafast",), False, {}, "rgb24"),
 }  # fmt: skip
 _DEEP = ("hevc", "av1")
+# Up to this width x265 writes beyond the ends of its memory while it looks ahead ("cutree").
+_X265_NARROW = 48
+_X265_LATE = 2  # frames by which it decodes later; a film of no more gets random decoding times
 
 
 @dataclass(frozen=True)
@@ -108,16 +111,19 @@ class Encoding:
                 f"no preset {self.preset} for {self.codec}; there are {', '.join(encoder.presets)}"
             )
 
-    def options(self) -> dict[str, str]:
-        """Give FFmpeg's options."""
+    def options(self, width: int) -> dict[str, str]:
+        """Give FFmpeg's options for pictures of a width in pixels."""
         encoder = _ENCODERS[self.codec]
         if self.hardware is not None:
             return hardware_options(self.hardware, self._hardware_crf)
-        return {
+        options = {
             **encoder.options,
             "crf": str(self._known_crf),
             encoder.preset_option: self.preset or encoder.preset,
         }
+        if self.codec == "hevc" and width <= _X265_NARROW:
+            options["x265-params"] += ":cutree=0"
+        return options
 
     @property
     def encoder(self) -> str:
@@ -174,8 +180,9 @@ class SegmentWriter:
         self._container, self._track = container, track
         self._stream = _stream(container, track, encoding)
         self._size = self._stream.width, self._stream.height
+        self._x265 = encoding.encoder == "libx265"
         self._last: Packet[Any] | None = None
-        self._end = 0
+        self._frames = self._end = 0
 
     def write(self, rgb: PhotoArray, pts: int, duration: int) -> None:
         """Encode a frame, to be shown at `pts` for `duration`, in the time base.
@@ -194,7 +201,7 @@ class SegmentWriter:
         else:
             frame = from_rgb(rgb, self._track.colours)
         frame.pts, frame.duration, frame.time_base = pts, duration, self._track.time_base
-        self._end = pts + duration
+        self._frames, self._end = self._frames + 1, pts + duration
         put(self._container, self._but_the_last(self._stream.encode_lazy(frame)))
 
     def finish(self) -> None:
@@ -207,6 +214,8 @@ class SegmentWriter:
 
     def _but_the_last(self, packets: "Iterable[Packet[Any]]") -> Iterator["Packet[Any]"]:
         for packet in packets:
+            if self._x265 and self._frames <= _X265_LATE:
+                packet.dts = packet.pts
             if self._last is not None:
                 yield self._last
             self._last = packet
@@ -235,10 +244,12 @@ def writing_segment(
 
 def _stream(container: OutputContainer, track: Track, encoding: Encoding) -> VideoStream:
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 would tell its settings, and listens to this
-    stream = container.add_stream(encoding.encoder, track.rate, options=encoding.options())
+    width, height = even_size(encoding, track.size)
+    options = encoding.options(width)
+    stream = container.add_stream(encoding.encoder, track.rate, options=options)
     assert isinstance(stream, VideoStream)
     context = stream.codec_context
-    context.width, context.height = even_size(encoding, track.size)
+    context.width, context.height = width, height
     usual = _ENCODERS[encoding.codec].format
     software = TEN_BITS if encoding.bits == 10 else usual
     context.pix_fmt = PIXELS if encoding.hardware else software
