@@ -18,11 +18,12 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from toonbox.data.crops import CropConfig, Domain
+from toonbox.data.workers import worker_pool
 from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.networks.vgg import VggFeatures
 from toonbox.training.config import DiscriminatorsConfig, PretrainConfig, TrainConfig
 from toonbox.training.folders import TrainingData
-from toonbox.training.loop import batches, new_fabric, one_step, superpixel_workers
+from toonbox.training.loop import batches, new_fabric, one_step
 from toonbox.training.report import RunOptions
 from toonbox.training.state import TrainingState, channels_last, new_state
 
@@ -203,7 +204,7 @@ def time_steps(
     follow(clock, vgg, VGG, VGG)
     rounds = config.steps // 2
     sums: dict[str, Seconds] = {name: defaultdict(float) for name in (OVERLAPPED, IN_SEQUENCE)}
-    with superpixel_workers(options.workers) as pool:
+    with worker_pool(options.workers) as pool:
         ways = {OVERLAPPED: Followed(clock, pool), IN_SEQUENCE: Followed(clock, InSequence())}
         stream = batches(state, data, options)
         for round_number in range(rounds):
@@ -256,7 +257,7 @@ def main() -> None:
         for kind, features in kinds.items():
             config = TrainConfig(
                 steps=2 * (options.steps + WARM_UP),
-                pretrain=PretrainConfig(steps=0),
+                pretrain=PretrainConfig("identity", steps=0),
                 crops=CropConfig(options.crop, options.batch),
                 discriminators=DiscriminatorsConfig(kind=kind),
             )

@@ -1,7 +1,6 @@
 """The run: pre-train, train, report, and leave behind what is needed to go on."""
 
 import json
-import multiprocessing
 import os
 import platform
 import signal
@@ -9,9 +8,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,12 +23,13 @@ from torch.utils.data import DataLoader
 
 from toonbox.checkpoint import save_generator
 from toonbox.data.crops import CropBatches
+from toonbox.data.drawings import Drawings, prepare_layers
+from toonbox.data.workers import quiet_worker, worker_pool
 from toonbox.errors import ConfigError, TrainingError
 from toonbox.files import replacing
 from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.networks.generator import Generator
 from toonbox.training.config import TrainConfig, load_config, save_config
-from toonbox.training.drawn import drawn_crops
 from toonbox.training.folders import TrainingData
 from toonbox.training.knobs import KnobSettings
 from toonbox.training.pretrain import pretrain_step
@@ -89,12 +90,14 @@ def train(
         begin_with(state, start)
     if checkpoint.exists():
         state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    # Before Ctrl-C is deferred: many photos take hours.
+    drawings = prepare_drawings(config, data, options, fabric)
     with ExitStack() as stack:
-        workers = stack.enter_context(superpixel_workers(options.workers))
+        workers = stack.enter_context(worker_pool(options.workers))
         interrupted = stack.enter_context(deferred_interrupt())
         report = stack.enter_context(Reporter.open(state, options, data.validation))
         saved = time.monotonic()
-        for batch in batches(state, data, options):
+        for batch in batches(state, data, options, drawings):
             losses = one_step(state, batch, vgg, workers, teacher)
             state.step += 1
             report.step(losses)
@@ -146,13 +149,27 @@ def _to_signed(batch: Tensor, device: torch.device) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def prepare_drawings(
+    config: TrainConfig, data: TrainingData, options: RunOptions, fabric: Fabric
+) -> Drawings | None:
+    """Compute the layers that are missing; None for a run without drawn targets."""
+    if config.pretrain.kind != "drawing":
+        return None
+    low, high = (max(side, config.crops.size) for side in config.crops.photo_side)
+    with fabric.rank_zero_first(local=True):
+        files = prepare_layers(data.photos.files, (low, high), options.drawings, options.workers)
+    return Drawings(files, config.pretrain.look, partial(KnobSettings.draw, config))
+
+
 def batches(
-    state: TrainingState, data: TrainingData, options: RunOptions
+    state: TrainingState,
+    data: TrainingData,
+    options: RunOptions,
+    drawings: Drawings | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """Give the batches from the state's step to the end, phase by phase."""
     config, fabric = state.config, state.fabric
     share = (fabric.global_rank, fabric.world_size)
-    drawings = drawn_crops(config, data.photos.files, options)
     held = drawings if config.weights.reconstruction else None
     source = (config.crops, config.seed, share)
     pretraining = CropBatches(data.photos, None, *source, drawings)
@@ -172,25 +189,6 @@ def batches(
                 prefetch_factor=4 if options.workers else None,
                 worker_init_fn=quiet_worker,
             )
-
-
-def quiet_worker(_: int = 0) -> None:
-    """Leave Ctrl-C to the main process, and the other cores to the other workers."""
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-
-
-@contextmanager
-def superpixel_workers(count: int) -> Iterator[Executor]:
-    """Give processes that compute superpixels; they never hold a copy of this one's memory."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(max(1, count), context, initializer=quiet_worker)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager
