@@ -16,6 +16,7 @@ from toonbox.cli.compare import compare
 from toonbox.cli.evaluate import evaluate
 from toonbox.cli.export import export
 from toonbox.cli.films import VideoOptionsApart
+from toonbox.cli.look import look
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
 from toonbox.cli.watch import watch
@@ -46,6 +47,7 @@ app.command()(watch)
 app.command()(camera)
 app.add_typer(styles, name="styles")
 app.command()(compare)
+app.add_typer(look, name="look")
 app.command()(train)
 app.command()(export)
 app.command()(evaluate)
