@@ -18,11 +18,12 @@ from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from toonbox.data.crops import CropConfig, Domain
+from toonbox.data.workers import worker_pool
 from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.networks.vgg import VggFeatures
 from toonbox.training.config import DiscriminatorsConfig, PretrainConfig, TrainConfig
 from toonbox.training.folders import TrainingData
-from toonbox.training.loop import batches, new_fabric, one_step, superpixel_workers
+from toonbox.training.loop import batches, new_fabric, one_step
 from toonbox.training.report import RunOptions
 from toonbox.training.state import TrainingState, channels_last, new_state
 
@@ -87,9 +88,10 @@ def follow(clock: Clock, network: nn.Module, forward: str, backward: str) -> Non
 def follow_state(clock: Clock, state: TrainingState) -> None:
     """Book the networks that a step changes, and their updates."""
     follow(clock, state.generator, FORWARD, BACKWARD)
-    for discriminator in (state.surface_discriminator, state.texture_discriminator):
+    for discriminator in filter(None, (state.surface_discriminator, state.texture_discriminator)):
         follow(clock, discriminator, DISCRIMINATORS, DISCRIMINATORS)
-    for optimizer in (state.generator_optimizer, state.surface_optimizer, state.texture_optimizer):
+    optimizers = (state.generator_optimizer, state.surface_optimizer, state.texture_optimizer)
+    for optimizer in filter(None, optimizers):
         optimizer.register_step_post_hook(lambda *_: clock.switch(REST))
 
 
@@ -203,7 +205,7 @@ def time_steps(
     follow(clock, vgg, VGG, VGG)
     rounds = config.steps // 2
     sums: dict[str, Seconds] = {name: defaultdict(float) for name in (OVERLAPPED, IN_SEQUENCE)}
-    with superpixel_workers(options.workers) as pool:
+    with worker_pool(options.workers) as pool:
         ways = {OVERLAPPED: Followed(clock, pool), IN_SEQUENCE: Followed(clock, InSequence())}
         stream = batches(state, data, options)
         for round_number in range(rounds):
@@ -256,7 +258,7 @@ def main() -> None:
         for kind, features in kinds.items():
             config = TrainConfig(
                 steps=2 * (options.steps + WARM_UP),
-                pretrain=PretrainConfig(steps=0),
+                pretrain=PretrainConfig("identity", steps=0),
                 crops=CropConfig(options.crop, options.batch),
                 discriminators=DiscriminatorsConfig(kind=kind),
             )

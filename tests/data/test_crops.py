@@ -60,12 +60,6 @@ def test_every_fifth_batch_is_of_faces(files: list[Path]) -> None:
         assert (batch["cartoon"].float().mean() < 100) == faces
 
 
-def test_targets_belong_to_their_photos(files: list[Path]) -> None:
-    batch = batches(files, cartoons=None, target=lambda photo, step: 255 - photo + step)[0]
-    assert sorted(batch) == ["photo", "target"]
-    assert torch.equal(batch["target"], 255 - batch["photo"])
-
-
 def test_nearly_blank_crops_are_drawn_again(tmp_path: Path) -> None:
     page = np.full((300, 300, 3), 255, np.uint8)
     page[:80, :80] = np.random.default_rng(0).integers(0, 256, (80, 80, 3))

@@ -62,7 +62,7 @@ def tiny_config() -> MakeConfig:
             "steps": 3,
             "generator": {"base_channels": 4, "stages": 2, "residual_blocks": 1},
             "crops": {"size": 32, "photo_side": [32, 48], "cartoon_side": [32, 48]},
-            "pretrain": {"steps": 3, "drawing": {"edge_cost": 0.05}},
+            "pretrain": {"steps": 3},
             "structure": {"window": 16, "segments": 6},
         }
         return parse_config({**tiny, **values}, "test")

@@ -36,14 +36,14 @@ class Vgg(torch.nn.Module):
 
 def options(out: Path, **values: Any) -> RunOptions:
     defaults = {"device": "cpu", "workers": 1, "sample_every": 3, "checkpoint_minutes": 0.0}
-    return RunOptions(out, **{**defaults, **values})
+    return RunOptions(out, **{**defaults, "drawings": out.parent / "drawings", **values})
 
 
 def do_run(config, folders, run: RunOptions) -> None:
     torch.set_num_threads(1)
-    data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
+    data, _ = inspect_training_data(folders[0], [folders[1]] if config.steps else [], None, 32)
     prepare_run(config, run.out, data)
-    train(config, data, run, Vgg(), None)
+    train(config, data, run, Vgg() if config.steps else None, None)
 
 
 def do_run_and_die(config, folders, run: RunOptions, at_step: int) -> None:
@@ -90,7 +90,7 @@ def assert_equal(one: Any, other: Any, where: str = "") -> None:
 def straight(tmp_path_factory, folders, tiny_config) -> Path:
     """A run of six steps, two of them pre-training, done in one go."""
     out = tmp_path_factory.mktemp("straight") / "run"
-    config = tiny_config(steps=4, pretrain={"steps": 2, "drawing": {"edge_cost": 0.05}})
+    config = tiny_config(steps=4, pretrain={"steps": 2})
     assert in_a_process(do_run, config, folders, options(out)) == 0
     return out
 
@@ -108,6 +108,21 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert in_a_process(do_run, config, folders, options(out, workers=2)) == 0
     assert checkpoint(out)["step"] == 6
     assert_equal(checkpoint(out), checkpoint(straight))
+
+
+def test_a_killed_drawing_run_goes_on_bit_for_bit(
+    tmp_path: Path, folders, tiny_config: Any
+) -> None:
+    values = {"generator": KNOBBED, "knobs_at_default": 0.2, "steps": 0}
+    config = tiny_config(**values, pretrain={"kind": "drawing", "steps": 4, "noise": 5.0})
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert in_a_process(do_run, config, folders, options(whole)) == 0
+    died = in_a_process(do_run_and_die, config, folders, options(out), 2)
+    assert died == -signal.SIGKILL
+    assert checkpoint(out)["step"] == 2
+    assert in_a_process(do_run, config, folders, options(out, workers=0)) == 0
+    assert checkpoint(out)["step"] == 4
+    assert_equal(checkpoint(out), checkpoint(whole))
 
 
 def test_a_run_leaves_all_that_is_needed(straight: Path) -> None:
@@ -136,7 +151,7 @@ def test_a_run_leaves_all_that_is_needed(straight: Path) -> None:
 def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
     data = TrainingData.load(straight / "data.json")
     before = (straight / "config.toml").read_text()
-    values = {"pretrain": {"steps": 2, "drawing": {"edge_cost": 0.05}}}
+    values = {"pretrain": {"steps": 2}}
     with pytest.raises(TrainingError, match="another configuration"):
         prepare_run(tiny_config(steps=4, seed=5, **values), straight, data)
     assert (straight / "config.toml").read_text() == before
@@ -147,7 +162,7 @@ def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
 
 def test_loss_weights_may_be_retuned_on_demand(straight: Path, tmp_path: Path, tiny_config) -> None:
     data = TrainingData.load(straight / "data.json")
-    values = {"steps": 4, "pretrain": {"steps": 2, "drawing": {"edge_cost": 0.05}}}
+    values = {"steps": 4, "pretrain": {"steps": 2}}
     prepare_run(tiny_config(**values), tmp_path, data)
     weights = {"weights": {"texture": 3.0, "reconstruction": 1.0}}
     with pytest.raises(TrainingError, match="--retune"):
@@ -187,9 +202,9 @@ def test_ctrl_c_and_sigterm_finish_the_step_and_save(
 
 
 WORKERS = """
-from toonbox.training.loop import quiet_worker, superpixel_workers
+from toonbox.data.workers import quiet_worker, worker_pool
 if __name__ == "__main__":
-    with superpixel_workers(1) as pool:
+    with worker_pool(1) as pool:
         pool.submit(quiet_worker).result()
         print("ready", flush=True)
         input()
@@ -267,6 +282,7 @@ def test_two_processes_take_the_step_of_one(
             *(sys.executable, "-m", "toonbox", "train", "--device", "cpu", "--workers", "0"),
             *("--photos", folders[0], "--cartoons", folders[1], "--config", config),
             *("--vgg", vgg_file, "--devices", devices, "--out", tmp_path / str(devices)),
+            *("--drawings", tmp_path / "drawings"),
         ]
         done = subprocess.run(
             list(map(str, command)), capture_output=True, text=True, env=one_thread(), timeout=3600

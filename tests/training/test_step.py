@@ -9,9 +9,8 @@ from lightning_fabric import Fabric
 from toonbox.errors import ConfigError, TrainingError
 from toonbox.losses import LossWeights, weighted_sum
 from toonbox.networks.efficientnet import EfficientNetFeatures
-from toonbox.representations.classical import Drawing, classical_cartoon
 from toonbox.training.knobs import KnobSettings
-from toonbox.training.pretrain import drawn_target, noisy, pretrain_step
+from toonbox.training.pretrain import noisy, pretrain_step
 from toonbox.training.state import TrainingState, learning_rate, new_state, update
 from toonbox.training.step import Palette, adversarial_step, draw_window, frozen
 
@@ -168,23 +167,6 @@ def test_noise_is_as_strong_as_told_and_the_steps_own() -> None:
 def test_features_must_be_given_where_they_are_needed(tiny_config, part) -> None:
     with pytest.raises(ConfigError, match="needs pretrained features"):
         state_of(tiny_config(**part))
-
-
-def test_the_kind_of_pretraining_decides_the_target(tiny_config) -> None:
-    assert drawn_target(tiny_config(pretrain={"kind": "identity"})) is None
-    assert drawn_target(tiny_config(pretrain={"kind": "teacher"})) is None
-    photo = ((batch(count=1)[0].permute(1, 2, 0) + 1) * 127).byte().numpy()
-    config = tiny_config(pretrain={"drawing": {"edge_cost": 0.05, "lines": 0.0}})
-    drawing = Drawing(edge_cost=0.05, lines=0.0)
-    assert (drawn_target(config)(photo, 5) == classical_cartoon(photo, drawing)).all()
-
-
-def test_the_target_follows_the_knobs_of_the_step(tiny_config) -> None:
-    config = tiny_config(generator=KNOBBED, knobs_at_default=0.0)
-    photo = ((batch(count=1)[0].permute(1, 2, 0) + 1) * 127).byte().numpy()
-    knobs = KnobSettings.draw(config, 5)
-    turned = config.pretrain.drawing.turned(knobs.surface, knobs.structure, knobs.texture)
-    assert (drawn_target(config)(photo, 5) == classical_cartoon(photo, turned)).all()
 
 
 def test_knobs_are_told_to_the_generator_and_turn_their_losses(tiny_config) -> None:

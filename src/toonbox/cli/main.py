@@ -17,6 +17,7 @@ from toonbox.cli.evaluate import evaluate
 from toonbox.cli.export import export
 from toonbox.cli.failures import message_of, show_tracebacks
 from toonbox.cli.films import VideoOptionsApart
+from toonbox.cli.look import look
 from toonbox.cli.messages import complain
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
@@ -48,6 +49,7 @@ app.command()(watch)
 app.command()(camera)
 app.add_typer(styles, name="styles")
 app.command()(compare)
+app.add_typer(look, name="look")
 app.command()(train)
 app.command()(export)
 app.command()(evaluate)

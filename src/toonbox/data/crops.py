@@ -7,7 +7,6 @@ on with exactly the crops it would have seen.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from toonbox.data.drawings import Drawings
 from toonbox.data.inspect import is_blank
 from toonbox.pixels import Uint8Array
 
@@ -45,20 +45,6 @@ class Domain:
     faces: Sequence[Path] = ()
 
 
-class DrawnCrops(Protocol):
-    """Photos with drawn targets, from which crops are cut."""
-
-    def __len__(self) -> int:
-        """Return how many photos there are."""
-        ...
-
-    def crop(
-        self, index: int, size: int, random: np.random.Generator, step: int
-    ) -> tuple[Uint8Array, Uint8Array]:
-        """Cut a photo and its target, (size, size, 3) each, as the step's knobs have it."""
-        ...
-
-
 class CropBatches(Dataset[dict[str, Tensor]]):
     """Batches by step: `photo`, `cartoon` and, with `drawings`, the photos' drawn `target`.
 
@@ -78,7 +64,7 @@ class CropBatches(Dataset[dict[str, Tensor]]):
         config: CropConfig,
         seed: int,
         share: tuple[int, int] = (0, 1),
-        drawings: DrawnCrops | None = None,
+        drawings: Drawings | None = None,
     ) -> None:
         self.photos, self.cartoons = photos, cartoons
         self.config, self.seed, self.share, self.drawings = config, seed, share, drawings
@@ -113,7 +99,7 @@ class CropBatches(Dataset[dict[str, Tensor]]):
     def _drawn(self, step: int, position: int) -> tuple[Uint8Array, Uint8Array]:
         assert self.drawings is not None
         random = np.random.default_rng((self.seed, PHOTO, 1, position))
-        index = shuffled(len(self.drawings), self.seed, PHOTO, position)
+        index = shuffled(len(self.drawings.files), self.seed, PHOTO, position)
         return self.drawings.crop(index, self.config.size, random, step)
 
     def _positions(self, step: int) -> range:

@@ -5,9 +5,11 @@ for a photo. Putting them together takes milliseconds for a crop.
 """
 
 from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar
 
 import cv2
 import numpy as np
+from pydantic import ConfigDict, Field
 
 from toonbox.pixels import Uint8Array
 from toonbox.representations.abstraction import abstract, detail_step
@@ -23,12 +25,22 @@ INKED = 0.6  # share of the abstracted photo in what lines are drawn after
 DARKENED = 0.4  # of a colour, for lines in their own
 STRONGEST = 0.05  # line response that 8 bits hold
 CHANNELS = 13
+DESIGNED_SIDE = 512  # pixels: short side that the lengths of filters and lines are designed for
 MARGIN = 24  # pixels around a crop that `Layers.draw` looks at
+
+
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+NotNegative = Annotated[Number, Field(ge=0)]
+Positive = Annotated[Number, Field(gt=0)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+Colour = tuple[Share, Share, Share]
 
 
 @dataclass(frozen=True)
 class Look:
-    """How a drawing looks. Colours are in [0, 1].
+    """How a drawing looks. Colours are in [0, 1]; the defaults are the look `comic`.
+
+    The ranges are those of a designed look, checked where a file is read.
 
     Attributes:
         tones: number of tones between black and white.
@@ -46,19 +58,21 @@ class Look:
         paper: share of white paper that shines through, 0 to 1.
     """
 
-    tones: float = 6.0
-    hardness: float = 8.0
-    gradual: float = 0.9
-    line: float = 0.9
-    pen: float = 1.05
-    threshold: float = 0.004
-    gain: float = 100.0
-    crowding: float = 0.7
-    tint: float = 0.0
-    ink: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    saturation: float = 1.4
-    gamma: float = 0.75
-    paper: float = 0.0
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    tones: Annotated[Number, Field(ge=2)] = 6.0
+    hardness: Annotated[Number, Field(ge=1)] = 8.0
+    gradual: NotNegative = 0.9
+    line: Share = 0.9
+    pen: Annotated[Number, Field(ge=0.7, le=1.5)] = 1.05
+    threshold: NotNegative = 0.004
+    gain: Positive = 100.0
+    crowding: NotNegative = 0.7
+    tint: Share = 0.0
+    ink: Colour = (0.0, 0.0, 0.0)
+    saturation: NotNegative = 1.4
+    gamma: Positive = 0.75
+    paper: Share = 0.0
 
     def turned(self, structure: float, texture: float) -> "Look":
         """Turn two of the knobs, 0 to 2: 0 takes away, 1 leaves, 2 overdoes."""

@@ -1,25 +1,34 @@
 """The configuration of a training run: frozen dataclasses, read from TOML and written to it."""
 
 import hashlib
-import tomllib
 from dataclasses import asdict, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from toonbox.data.crops import CropConfig
 from toonbox.errors import ConfigError
 from toonbox.files import replacing
+from toonbox.looks import load_look
 from toonbox.losses import PRESETS, LossWeights
 from toonbox.networks.generator import GeneratorConfig
 from toonbox.representations.drawing import Look
 from toonbox.representations.structure import Similarity
 from toonbox.representations.texture import TextureKind
+from toonbox.settings import check, read_toml
 
 STRICT = ConfigDict(extra="forbid")
+
+
+def _named_look(value: Any) -> Any:
+    """Replace the name of a look by its numbers."""
+    try:
+        return load_look(value) if isinstance(value, str) else value
+    except ConfigError as error:
+        raise ValueError(str(error)) from error  # so that pydantic says where it stands
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -27,11 +36,11 @@ class PretrainConfig:
     """The first phase: reconstruction only.
 
     `identity` learns to return the photo, as published; `drawing` learns the drawn target, as the
-    `look` has it; `teacher` learns what another generator makes of the photo, and needs
-    `--teacher FILE`. `feature_weight`, of a distance between the features of output and target,
-    needs `--features FILE`. With `noise` above 0 the generator sees photos with up to so many
-    levels of noise, in [0, 255], as videos have it, and the target is that of the clean photo: what
-    it draws then changes less from frame to frame.
+    `look` has it, which is a name or a table of numbers; `teacher` learns what another generator
+    makes of the photo. `feature_weight` is of a distance between the features of output and target.
+    With `noise` above 0 the generator sees photos with up to so many levels of noise, in [0, 255],
+    as videos have it, and the target is that of the clean photo: what it draws then changes less
+    from frame to frame.
     """
 
     kind: Literal["identity", "drawing", "teacher"] = "drawing"
@@ -40,7 +49,7 @@ class PretrainConfig:
     gradient_weight: float = Field(default=0.1, ge=0)
     feature_weight: float = Field(default=0.0, ge=0)
     noise: float = Field(default=0.0, ge=0)
-    look: Look = field(default_factory=Look)
+    look: Annotated[Look, BeforeValidator(_named_look)] = field(default_factory=Look)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -117,7 +126,9 @@ class TrainConfig:
 _ADAPTER = TypeAdapter(TrainConfig)
 
 
-def load_config(file: Path | None, preset: str | None, steps: int | None) -> TrainConfig:
+def load_config(
+    file: Path | None, preset: str | None = None, steps: int | None = None
+) -> TrainConfig:
     """Read a configuration; what a file does not say has its default.
 
     Args:
@@ -127,12 +138,7 @@ def load_config(file: Path | None, preset: str | None, steps: int | None) -> Tra
     Raises:
         ConfigError: unreadable, an unknown name, or a value out of range; names each.
     """
-    values: dict[str, Any] = {}
-    if file is not None:
-        try:
-            values = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{file}: {error}") from error
+    values = {} if file is None else read_toml(file)
     config = parse_config(values, str(file))
     if preset is not None:
         if preset not in PRESETS:
@@ -149,13 +155,7 @@ def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
     Raises:
         ConfigError: an unknown name or a value out of range; names `source` and each.
     """
-    try:
-        return _ADAPTER.validate_python(values)
-    except ValidationError as error:
-        wrong = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'configuration'}: {e['msg']}" for e in error.errors()
-        )
-        raise ConfigError(f"{source}: {wrong}") from error
+    return check(_ADAPTER, values, source)
 
 
 def save_config(config: TrainConfig, file: Path) -> None:

@@ -1,6 +1,7 @@
 """The knobs of a step: how they are drawn, and what they turn."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from toonbox.training.config import TrainConfig
 KNOBS_STREAM = 3  # apart from the seeds of the crops
 
 
-@dataclass(frozen=True)
-class KnobSettings:
-    """Where the three knobs stand in a step; 1 is the default, 0 to 2 the range."""
+class KnobSettings(NamedTuple):
+    """Where the three knobs stand in a step, in the order of the generator's KNOBS.
+
+    1 is the default, 0 to 2 the range.
+    """
 
     surface: float = 1.0
     structure: float = 1.0
@@ -28,15 +31,11 @@ class KnobSettings:
             return cls()
         return cls(*random.uniform(0, 2, 3).tolist())
 
-    def values(self) -> tuple[float, float, float]:
-        """Return the three numbers, in the order of the generator's KNOBS."""
-        return self.surface, self.structure, self.texture
-
     def tensor(self, config: TrainConfig, like: Tensor) -> Tensor | None:
         """Give what the generator takes, (1, 3); None if it has no knobs."""
         if not config.generator.knobs:
             return None
-        return torch.tensor([self.values()], device=like.device)
+        return torch.tensor([self], device=like.device)
 
     def weights(self, weights: LossWeights) -> LossWeights:
         """Turn the weights of the losses that the knobs are named after."""

@@ -1,17 +1,15 @@
 """The run: pre-train, train, report, and leave behind what is needed to go on."""
 
 import json
-import multiprocessing
 import os
 import platform
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Executor
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,13 +21,14 @@ from torch.utils.data import DataLoader
 
 from toonbox.checkpoint import save_generator
 from toonbox.data.crops import CropBatches
+from toonbox.data.drawings import Drawings, prepare_layers
+from toonbox.data.workers import quiet_worker, worker_pool
 from toonbox.errors import ConfigError, TrainingError
 from toonbox.files import replacing
 from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.networks.generator import Generator
 from toonbox.signals import ending, interruptible
 from toonbox.training.config import TrainConfig, load_config, save_config
-from toonbox.training.drawn import drawn_crops
 from toonbox.training.folders import TrainingData
 from toonbox.training.knobs import KnobSettings
 from toonbox.training.pretrain import pretrain_step
@@ -91,12 +90,14 @@ def train(
         begin_with(state, start)
     if checkpoint.exists():
         state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+    # Before Ctrl-C is deferred: many photos take hours.
+    drawings = prepare_drawings(config, data, options, fabric)
     with ExitStack() as stack:
-        workers = stack.enter_context(superpixel_workers(options.workers))
+        workers = stack.enter_context(worker_pool(options.workers))
         asked = stack.enter_context(interruptible())
         report = stack.enter_context(Reporter.open(state, options, data.validation))
         saved = time.monotonic()
-        for batch in batches(state, data, options):
+        for batch in batches(state, data, options, drawings):
             losses = one_step(state, batch, vgg, workers, teacher)
             state.step += 1
             report.step(losses)
@@ -147,13 +148,27 @@ def _to_signed(batch: Tensor, device: torch.device) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
+def prepare_drawings(
+    config: TrainConfig, data: TrainingData, options: RunOptions, fabric: Fabric
+) -> Drawings | None:
+    """Compute the layers that are missing; None for a run without drawn targets."""
+    if config.pretrain.kind != "drawing":
+        return None
+    low, high = (max(side, config.crops.size) for side in config.crops.photo_side)
+    with fabric.rank_zero_first(local=True):
+        files = prepare_layers(data.photos.files, (low, high), options.drawings, options.workers)
+    return Drawings(files, config.pretrain.look, partial(KnobSettings.draw, config))
+
+
 def batches(
-    state: TrainingState, data: TrainingData, options: RunOptions
+    state: TrainingState,
+    data: TrainingData,
+    options: RunOptions,
+    drawings: Drawings | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """Give the batches from the state's step to the end, phase by phase."""
     config, fabric = state.config, state.fabric
     share = (fabric.global_rank, fabric.world_size)
-    drawings = drawn_crops(config, data.photos.files, options)
     held = drawings if config.weights.reconstruction else None
     source = (config.crops, config.seed, share)
     pretraining = CropBatches(data.photos, None, *source, drawings)
@@ -173,34 +188,6 @@ def batches(
                 prefetch_factor=4 if options.workers else None,
                 worker_init_fn=quiet_worker,
             )
-
-
-def quiet_worker(_: int = 0) -> None:
-    """Leave signals to the main process, end with it, and leave the other cores to the others."""
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    cv2.setNumThreads(1)
-
-
-def _end_with_parent() -> None:
-    """Wait for the end of the main process: if it is killed, nothing else ends its workers."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
-
-
-@contextmanager
-def superpixel_workers(count: int) -> Iterator[Executor]:
-    """Give processes that compute superpixels; they never hold a copy of this one's memory."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(max(1, count), context, initializer=quiet_worker)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def save(state: TrainingState, out: Path) -> None:

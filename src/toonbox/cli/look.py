@@ -1,0 +1,124 @@
+"""`toonbox look`: the drawn looks that styles learn, to list, to copy and to preview."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toonbox.cli.extras import learning_half
+from toonbox.cli.photos import Force
+from toonbox.errors import OutputError, UsageError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+look = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
+Knob = Annotated[float, typer.Option(min=0, max=2, help="0 to 2; 1 is as designed.")]
+
+
+@look.callback()
+def about() -> None:
+    """List, copy and preview the looks that a style can learn to draw.
+
+    \b
+    Examples:
+      toonbox look list
+      toonbox look show comic > my.toml
+      toonbox look preview photo.jpg --config my.toml
+      toonbox train --photos DIR --look my.toml --out runs/mine
+    """
+
+
+def look_names() -> list[str]:
+    """List the shipped looks, for completion by the shell."""
+    with learning_half():
+        from toonbox.looks import look_names as names
+    return names()
+
+
+@look.command("list")
+def list_all() -> None:
+    """List the shipped looks."""
+    with learning_half():
+        from toonbox.looks import look_file
+    names = look_names()
+    width = max(map(len, names))
+    for name in names:
+        first = look_file(name).read_text(encoding="utf-8").partition("\n")[0]
+        typer.echo(f"{name.ljust(width)}  {first.removeprefix('# ')}")
+
+
+@look.command()
+def show(
+    name: Annotated[str, typer.Argument(help="Of the look.", autocompletion=look_names)],
+) -> None:
+    """Print a look as TOML, for a file of your own.
+
+    Example: toonbox look show comic > my.toml
+    """
+    with learning_half():
+        from toonbox.looks import look_file
+    typer.echo(look_file(name).read_text(encoding="utf-8"), nl=False)
+
+
+@look.command()
+def preview(
+    photo: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A picture.")],
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--look",
+            metavar="NAME",
+            help="A shipped look; comic if not given.",
+            autocompletion=look_names,
+        ),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, metavar="FILE", help="A look of your own, TOML."),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="Default: photo.LOOK.png beside the photo."
+        ),
+    ] = None,
+    surface: Knob = 1.0,
+    structure: Knob = 1.0,
+    texture: Knob = 1.0,
+    force: Force = False,
+) -> None:
+    """Draw a photo as training would show it to a network, at 512 pixels.
+
+    \b
+    Examples:
+      toonbox look preview photo.jpg --look anime
+      toonbox look preview photo.jpg --config my.toml --texture 2 --force
+    """
+    if name and config:
+        raise UsageError("--look NAME or --config FILE, not both")
+    with learning_half():
+        from PIL import Image
+
+        from toonbox.data.drawings import read_scaled
+        from toonbox.files import replacing
+        from toonbox.looks import load_look
+        from toonbox.representations.drawing import DESIGNED_SIDE, Layers
+
+    chosen = load_look(config or name or "comic")
+    target = out or photo.with_name(
+        f"{photo.stem}.{config.stem if config else name or 'comic'}.png"
+    )
+    if target.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{target}: cannot be written; choose one of {', '.join(SUFFIXES)}")
+    if target.exists() and (not force or target.samefile(photo)):
+        raise OutputError(
+            f"{target}: is there already; --force replaces it, unless it is the photo"
+        )
+    layers = Layers.of(read_scaled(photo, DESIGNED_SIDE))
+    drawing = layers.draw(chosen, surface, structure, texture)
+    try:
+        with replacing(target) as temporary:
+            Image.fromarray(drawing).save(temporary)
+    except OSError as error:
+        raise OutputError(f"{target}: {error.strerror or error}") from error
+    typer.echo(f"{photo} -> {target}")

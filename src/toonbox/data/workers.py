@@ -1,0 +1,50 @@
+"""Worker processes: quiet, of one thread each, without a copy of the main process's memory."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+
+from toonbox.errors import TrainingError
+
+
+def quiet_worker(_: int = 0) -> None:
+    """Leave signals to the main process, end with it, and leave the other cores to the others."""
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    cv2.setNumThreads(1)
+
+
+def _end_with_parent() -> None:
+    """Wait for the end of the main process: if it is killed, nothing else ends its workers."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
+
+
+@contextmanager
+def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Start up to `count` worker processes, at least one; what is queued at the end is dropped.
+
+    Raises:
+        TrainingError: a worker was killed.
+    """
+    # A fork of a process that has run torch's threads may hang.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(max(1, count), context, initializer=quiet_worker)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "a worker process was killed, perhaps for want of memory: run the same command again, "
+            "with fewer --workers"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

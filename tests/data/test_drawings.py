@@ -1,0 +1,258 @@
+"""The cache of layers, and the crops that are cut from it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from toonbox.data import drawings
+from toonbox.data.crops import CropBatches, CropConfig, Domain
+from toonbox.data.drawings import Drawings, prepare_layers, read_scaled
+from toonbox.errors import DataError, TrainingError
+from toonbox.representations.drawing import CHANNELS, Layers, Look
+
+SIDES = (48, 64)
+
+
+def at_one(step: int) -> tuple[float, float, float]:
+    return 1.0, 1.0, 1.0
+
+
+def by_step(step: int) -> tuple[float, float, float]:
+    return 1.0, 1.0, float(step % 3)
+
+
+def make_photos(folder: Path, count: int = 3) -> list[Path]:
+    folder.mkdir()
+    for index in range(count):
+        noise = np.random.default_rng(index).integers(0, 256, (9, 11, 3), dtype=np.uint8)
+        picture = Image.fromarray(noise).resize((96, 80), Image.Resampling.BICUBIC)
+        picture.save(folder / f"{index}.png")
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return make_photos(tmp_path_factory.mktemp("data") / "photos")
+
+
+@pytest.fixture(scope="module")
+def cached(photos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The layers of the photos, computed by worker processes."""
+    return prepare_layers(photos, SIDES, tmp_path_factory.mktemp("layers"), workers=2)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Compute layers in this process; the list names the photos whose layers are computed."""
+    computed: list[Path] = []
+
+    class Pool:
+        def submit(self, work, photo, *rest):
+            computed.append(photo)
+            future: Future = Future()
+            future.set_result(work(photo, *rest))
+            return future
+
+    @contextmanager
+    def pool(_: int):
+        yield Pool()
+
+    monkeypatch.setattr(drawings, "worker_pool", pool)
+    return computed
+
+
+def test_each_photo_is_computed_once(
+    photos: list[Path], cached: list[Path], here: list[Path], tmp_path: Path
+) -> None:
+    assert prepare_layers(photos, SIDES, cached[0].parent) == cached
+    assert here == []
+    # Another name does not matter, and two of one content are one.
+    copies = [tmp_path / name for name in ("a.png", "b.png")]
+    for copy in copies:
+        copy.write_bytes(photos[0].read_bytes())
+    assert prepare_layers(copies, SIDES, cached[0].parent) == [cached[0]] * 2
+    assert here == []
+    assert len(set(prepare_layers(copies, SIDES, tmp_path / "other"))) == 1
+    assert len(here) == 1
+
+
+def test_content_and_size_make_the_name(
+    photos: list[Path], cached: list[Path], here: list[Path]
+) -> None:
+    folder = cached[0].parent
+    smaller = prepare_layers(photos[:1], (40, 40), folder)
+    assert here == photos[:1]
+    assert smaller != cached[:1]
+    assert min(np.load(smaller[0], mmap_mode="r").shape[:2]) == 40
+    assert cached[0].exists()
+
+
+def test_layers_are_those_of_the_photo_at_its_size(photos: list[Path], cached: list[Path]) -> None:
+    for photo, file in zip(photos, cached, strict=True):
+        packed = np.load(file)
+        assert packed.dtype == np.uint8
+        assert SIDES[0] <= min(packed.shape[:2]) <= SIDES[1]
+        scaled = read_scaled(photo, min(packed.shape[:2]))
+        assert (packed == Layers.of(scaled).packed).all()
+
+
+@pytest.mark.parametrize("length", [0, 60, -1])
+def test_a_truncated_file_is_computed_again(
+    photos: list[Path], here: list[Path], tmp_path: Path, length: int
+) -> None:
+    (file,) = prepare_layers(photos[:1], SIDES, tmp_path)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:length])
+    assert prepare_layers(photos[:1], SIDES, tmp_path) == [file]
+    assert file.read_bytes() == whole
+    assert len(here) == 2
+
+
+def test_a_file_of_something_else_is_computed_again(
+    photos: list[Path], here: list[Path], tmp_path: Path
+) -> None:
+    (file,) = prepare_layers(photos[:1], SIDES, tmp_path)
+    np.save(file, np.zeros((4, 4, 3), np.uint8))
+    prepare_layers(photos[:1], SIDES, tmp_path)
+    assert np.load(file).shape[2] == CHANNELS
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", None])
+def test_a_damaged_photo_is_named(
+    photos: list[Path], tmp_path: Path, content: bytes | None
+) -> None:
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(photos[0].read_bytes()[:200] if content is None else content)
+    # In a worker process: the error must survive the way back.
+    with pytest.raises(DataError, match=r"damaged\.png: cannot be read"):
+        prepare_layers([damaged], SIDES, tmp_path / "layers", workers=1)
+    assert list((tmp_path / "layers").iterdir()) == []
+
+
+def test_a_missing_photo_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.png: No such file"):
+        prepare_layers([tmp_path / "gone.png"], SIDES, tmp_path / "layers")
+
+
+def halfway(blocked: str) -> str:
+    """A program that computes layers and stops in the middle of writing the first file."""
+    return f"""
+import os, signal, sys, time
+from pathlib import Path
+import numpy as np
+from toonbox.data import drawings
+
+def save(file, packed):
+    Path(file).write_bytes(b"half")
+    Path(sys.argv[2], "started").touch()
+    {blocked}
+
+def work(*arguments):
+    drawings.np.save = save
+    return write(*arguments)
+
+write = drawings._write_layers
+drawings._write_layers = work
+if __name__ == "__main__":
+    photos = sorted(Path(sys.argv[1]).iterdir())
+    drawings.prepare_layers(photos, (48, 64), Path(sys.argv[2], "layers"), workers=1)
+"""
+
+
+def start(program: str, photos: list[Path], folder: Path) -> subprocess.Popen[str]:
+    script = folder / "program.py"
+    script.write_text(program)
+    command = [sys.executable, str(script), str(photos[0].parent), str(folder)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def test_a_killed_worker_leaves_no_half_file(
+    photos: list[Path], here: list[Path], tmp_path: Path
+) -> None:
+    process = start(halfway("os.kill(os.getpid(), signal.SIGKILL)"), photos, tmp_path)
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode == 1
+    assert TrainingError.__name__ in errors
+    assert "a worker process was killed" in errors
+    assert all(left.name.startswith(".") for left in (tmp_path / "layers").iterdir())
+    # The next run finishes, and clears away what the killed worker could not.
+    files = prepare_layers(photos, SIDES, tmp_path / "layers")
+    assert sorted((tmp_path / "layers").iterdir()) == sorted(files)
+
+
+def test_ctrl_c_leaves_no_half_file(photos: list[Path], tmp_path: Path) -> None:
+    wait = "while not Path(sys.argv[2], 'go').exists(): time.sleep(0.01)"
+    process = start(halfway(wait + "\n    raise OSError"), photos, tmp_path)
+    while not (tmp_path / "started").exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: main process and worker
+    (tmp_path / "go").touch()
+    _, errors = process.communicate(timeout=600)
+    assert process.returncode in (-signal.SIGINT, 130)
+    assert "KeyboardInterrupt" in errors
+    assert list((tmp_path / "layers").iterdir()) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_crops_agree_with_the_whole_picture(cached: list[Path], seed: int) -> None:
+    look = Look()
+    layers = Layers(np.load(cached[0]))
+    whole = np.dstack([layers.packed[..., :3], layers.draw(look)]).astype(int)
+    size = 24
+    photo, target = Drawings(cached, look, at_one).crop(0, size, np.random.default_rng(seed), 0)
+    crop = np.dstack([photo, target]).astype(int)
+    found = []
+    for place in np.ndindex(whole.shape[0] - size + 1, whole.shape[1] - size + 1):
+        window = whole[place[0] : place[0] + size, place[1] : place[1] + size]
+        found += [w for w in (window, window[:, ::-1]) if (w[..., :3] == crop[..., :3]).all()]
+    assert len(found) == 1
+    # Filters that look beyond the margin differ by the rounding of 8 bits.
+    assert np.abs(found[0] - crop).max() <= 1
+
+
+def batches(photos: list[Path], cached: list[Path], **options: object) -> CropBatches:
+    values = {
+        "photos": Domain(photos),
+        "cartoons": None,
+        "config": CropConfig(size=24, batch_size=4),
+        "seed": 3,
+        "drawings": Drawings(cached, Look(), by_step),
+    }
+    return CropBatches(**{**values, **options})
+
+
+def test_a_batch_is_a_function_of_seed_and_step_alone(
+    photos: list[Path], cached: list[Path]
+) -> None:
+    one, again = batches(photos, cached), batches(photos, cached)
+    for step in (5, 0, 5):
+        assert sorted(one[step]) == ["photo", "target"]
+        assert all(torch.equal(one[step][name], again[step][name]) for name in one[step])
+    assert not torch.equal(one[0]["photo"], one[1]["photo"])
+    assert not torch.equal(one[0]["photo"], batches(photos, cached, seed=4)[0]["photo"])
+
+
+def test_processes_share_the_joint_batch(photos: list[Path], cached: list[Path]) -> None:
+    joint = batches(photos, cached)[5]
+    for rank in (0, 1):
+        share = batches(photos, cached, share=(rank, 2))[5]
+        assert all(torch.equal(joint[name][rank::2], share[name]) for name in joint)
+
+
+def test_the_target_follows_the_knobs_of_the_step(photos: list[Path], cached: list[Path]) -> None:
+    drawn = Drawings(cached, Look(), by_step)
+    crops = [drawn.crop(0, 40, np.random.default_rng(0), step) for step in range(4)]
+    assert all((crop[0] == crops[0][0]).all() for crop in crops)
+    assert (crops[3][1] == crops[0][1]).all()
+    assert (crops[1][1] != crops[0][1]).any()
