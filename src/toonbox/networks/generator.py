@@ -197,7 +197,7 @@ class Generator(nn.Module):
 
     def network(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
         """Run the layers: (B, 3, H, W), H and W multiples of the size rule; not clipped."""
-        films = iter(self._films(photo, knobs))
+        films = iter(self.films(photo, knobs))
         block = self.config.block
         x = self.stem(functional.pixel_unshuffle(photo, block) if block > 1 else photo)
         skips = []
@@ -213,7 +213,8 @@ class Generator(nn.Module):
             output = functional.pixel_shuffle(output, block)
         return photo + output if self.config.residual else output
 
-    def _films(self, photo: Tensor, knobs: Tensor | None) -> Sequence[Film | None]:
+    def films(self, photo: Tensor, knobs: Tensor | None = None) -> Sequence[Film | None]:
+        """Return what the knobs do to each residual block's and each skip's features, in order."""
         if self.config.knobs:
             return self.knobs(photo.new_ones(1, len(KNOBS)) if knobs is None else knobs)  # type: ignore[no-any-return]
         if knobs is not None:
