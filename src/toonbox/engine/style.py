@@ -3,7 +3,7 @@
 import os
 import sys
 import tomllib
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ DEFAULT_STYLE = "storybook"
 SHIPPED = Path(__file__).parent.parent / "styles"
 MODEL = "style.onnx"
 CARD = "card.toml"
+GENERATOR = "generator.safetensors"  # to go on training from; often there is none
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Card:
         onnx_sha256: of the network's file, checked on loading.
         knobs: names of the numbers that the network takes beside the photo, in its order; 1 is the
             trained default, 0 to 2 the range. Often none.
+        recipe: name of the file that the training configuration was read from; empty if there was
+            none.
+        steps: of the training; 0 for imported weights.
         reach: how far away, in pixels, a pixel of the photo can still change one of the cartoon;
             tiles overlap by it. Cards without it are of networks of the usual size.
     """
@@ -47,6 +51,8 @@ class Card:
     onnx_sha256: str
     knobs: tuple[str, ...] = ()
     reach: int = 126
+    recipe: str = ""
+    steps: int = 0
 
 
 def read_card(folder: Path) -> Card:
@@ -64,7 +70,7 @@ def read_card(folder: Path) -> Card:
     for field in fields(Card):
         if field.name == "knobs":
             continue
-        value = values.get(field.name, Card.reach if field.name == "reach" else None)
+        value = values.get(field.name, None if field.default is MISSING else field.default)
         if type(value) is not field.type:
             wanted = "a number" if field.type is int else "a text"
             raise StyleError(f"{file}: {field.name} should be {wanted}, found {value!r}")
