@@ -88,10 +88,10 @@ def follow(clock: Clock, network: nn.Module, forward: str, backward: str) -> Non
 def follow_state(clock: Clock, state: TrainingState) -> None:
     """Book the networks that a step changes, and their updates."""
     follow(clock, state.generator, FORWARD, BACKWARD)
-    for discriminator in filter(None, (state.surface_discriminator, state.texture_discriminator)):
-        follow(clock, discriminator, DISCRIMINATORS, DISCRIMINATORS)
-    optimizers = (state.generator_optimizer, state.surface_optimizer, state.texture_optimizer)
-    for optimizer in filter(None, optimizers):
+    adversaries = state.adversaries.values()
+    for adversary in adversaries:
+        follow(clock, adversary.discriminator, DISCRIMINATORS, DISCRIMINATORS)
+    for optimizer in (state.generator_optimizer, *(a.optimizer for a in adversaries)):
         optimizer.register_step_post_hook(lambda *_: clock.switch(REST))
 
 

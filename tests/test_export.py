@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from toonbox import export
-from toonbox.checkpoint import save_generator
+from toonbox.checkpoint import load_generator, save_generator
 from toonbox.data.crops import Domain
 from toonbox.engine.stylize import load_style
 from toonbox.errors import ExportError, OutputError
@@ -40,6 +40,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_config(parse_config(values, "test"), folder / "config.toml")
     save_generator(generator(), folder / "generator.safetensors")
     TrainingData(Domain(files), Domain(files[:2]), files).save(folder / "data.json")
+    torch.save({"step": 7}, folder / "checkpoint.pt")
+    (folder / "environment.json").write_text('{"recipe": "mine.toml"}')
     return folder
 
 
@@ -96,8 +98,9 @@ def test_the_card_tells_where_it_comes_from(style: Path, run: Path) -> None:
     assert card["name"] == "mine"
     assert card["licence"] == "CC0"
     assert card["data"] == "3 photos, 2 cartoons"
+    assert (card["recipe"], card["steps"]) == ("mine.toml", 7)
     assert (card["size_multiple"], card["working_resolution"]) == (8, 96)
-    assert card["config_sha256"] == load_config(run / "config.toml", None, None).sha256()
+    assert card["config_sha256"] == load_config(run / "config.toml").sha256()
     with Image.open(style / "preview.png") as preview:
         picture = np.asarray(preview.convert("RGB"))
     with Image.open(export.PREVIEW_PHOTO) as opened:
@@ -106,6 +109,13 @@ def test_the_card_tells_where_it_comes_from(style: Path, run: Path) -> None:
     assert (picture[: len(photo)] == photo).all()
     cartoon = load_style(style, engine="onnxruntime")(photo)
     assert np.abs(picture[len(photo) :].astype(int) - cartoon).max() <= 1
+
+
+def test_the_generator_lies_beside_it(style: Path) -> None:
+    beside = load_generator(style / "generator.safetensors")
+    assert beside.config == generator().config
+    for name, value in generator().state_dict().items():
+        assert torch.equal(beside.state_dict()[name], value)
 
 
 def test_knobs_are_an_input_of_the_style(run: Path, tmp_path: Path) -> None:

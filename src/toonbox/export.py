@@ -1,6 +1,7 @@
 """From a trained network to a style folder: the file in which the two halves meet."""
 
 import hashlib
+import json
 import logging
 import warnings
 from collections.abc import Callable
@@ -15,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from torch import Tensor, nn
 
-from toonbox.checkpoint import load_generator
+from toonbox.checkpoint import load_generator, save_generator
 from toonbox.engine.session import open_session
-from toonbox.engine.style import SHIPPED, Card, write_card
+from toonbox.engine.style import GENERATOR, SHIPPED, Card, write_card
 from toonbox.engine.stylize import load_style
 from toonbox.errors import ExportError, OutputError
 from toonbox.files import replacing
@@ -58,9 +59,10 @@ def export_run(
     licence: str,
     data: str | None,
     working_resolution: int,
+    recipe: str | None = None,
     force: bool = False,
 ) -> Path:
-    """Write the averaged generator of a run as a style folder.
+    """Write the averaged generator of a run as a style folder, and beside it for more training.
 
     Args:
         run: folder of `toonbox train`.
@@ -70,6 +72,7 @@ def export_run(
         licence: of the style file.
         data: what it was trained on; None counts the run's pictures.
         working_resolution: short side at which the network works, pixels.
+        recipe: name of the file that the configuration was read from; None for what the run noted.
         force: replace a style that is there.
     Returns:
         The style's folder.
@@ -77,14 +80,17 @@ def export_run(
         ExportError: the run is not one, or ONNX and torch differ.
         OutputError: the style is there already.
     """
-    for needed in ("config.toml", "data.json", "generator.safetensors"):
+    for needed in ("config.toml", "data.json", "checkpoint.pt", GENERATOR):
         if not (run / needed).is_file():
             raise ExportError(f"{run}: not a run with a checkpoint: {needed} is missing")
-    config = load_config(run / "config.toml", None, None)
-    generator = load_generator(run / "generator.safetensors")
+    config = load_config(run / "config.toml")
+    generator = load_generator(run / GENERATOR)
     pictures = TrainingData.load(run / "data.json")
-    counted = f"{len(pictures.photos.files)} photos, {len(pictures.cartoons.files)} cartoons"
-    return write_style(
+    counted = f"{len(pictures.photos.files)} photos"
+    if config.discriminated:
+        counted += f", {len(pictures.cartoons.files)} cartoons"
+    checkpoint = torch.load(run / "checkpoint.pt", map_location="cpu", mmap=True, weights_only=True)
+    write_style(
         SizedGenerator(generator),
         folder,
         quick=SizedGenerator(folded(generator)),
@@ -98,8 +104,21 @@ def export_run(
         working_resolution=working_resolution,
         knobs=KNOBS if config.generator.knobs else (),
         reach=config.generator.reach,
+        recipe=read_recipe(run) if recipe is None else recipe,
+        steps=checkpoint["step"],
         force=force,
     )
+    save_generator(generator, folder / GENERATOR)
+    return folder
+
+
+def read_recipe(run: Path) -> str:
+    """Return the name of the file that a run's configuration was read from, if it noted one."""
+    try:
+        noted = json.loads((run / "environment.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    return str(noted.get("recipe", ""))
 
 
 def write_style(
@@ -117,6 +136,8 @@ def write_style(
     knobs: tuple[str, ...] = (),
     reach: int = Card.reach,
     beyond: int = Card.beyond,
+    recipe: str = "",
+    steps: int = 0,
     quick: nn.Module | None = None,
     force: bool = False,
 ) -> Path:
@@ -130,7 +151,7 @@ def write_style(
         size_multiple: the network's size rule.
         working_resolution: short side at which the network works, pixels.
         knobs: their names, in the network's order.
-        reach, beyond: as on the card.
+        reach, beyond, recipe, steps: as on the card.
         quick: does the same as `network` in less time, and is written in its place.
         force: replace a style that is there.
     Returns:
@@ -168,6 +189,8 @@ def write_style(
         knobs=knobs,
         reach=reach,
         beyond=beyond,
+        recipe=recipe,
+        steps=steps,
     )
     write_card(card, folder)
     draw_preview(folder)

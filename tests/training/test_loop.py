@@ -101,7 +101,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
     straight: Path, tmp_path: Path, folders, killed_at: int
 ) -> None:
     out = tmp_path / "run"
-    config = load_config(straight / "config.toml", None, None)
+    config = load_config(straight / "config.toml")
     died = in_a_process(do_run_and_die, config, folders, options(out), killed_at)
     assert died == -signal.SIGKILL
     assert checkpoint(out)["step"] == killed_at
@@ -126,7 +126,7 @@ def test_a_killed_drawing_run_goes_on_bit_for_bit(
 
 
 def test_a_run_leaves_all_that_is_needed(straight: Path) -> None:
-    config = load_config(straight / "config.toml", None, None)
+    config = load_config(straight / "config.toml")
     assert config.total_steps == 6
     environment = json.loads((straight / "environment.json").read_text())
     assert environment["torch"].startswith("2.")

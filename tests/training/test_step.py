@@ -55,9 +55,9 @@ def weights(network: torch.nn.Module) -> torch.Tensor:
 
 def test_one_update_moves_generator_average_and_both_discriminators(tiny_config) -> None:
     state = state_of(tiny_config())
-    networks = [
-        state.generator, state.average, state.surface_discriminator, state.texture_discriminator
-    ]  # fmt: skip
+    assert list(state.adversaries) == ["surface", "texture"]
+    adversaries = [adversary.discriminator for adversary in state.adversaries.values()]
+    networks = [state.generator, state.average, *adversaries]
     before = [weights(n) for n in networks]
     losses = adversarial_step(state, batch(), batch(1), vgg(), Here())
     for network, old in zip(networks, before, strict=True):
@@ -71,6 +71,45 @@ def test_one_update_moves_generator_average_and_both_discriminators(tiny_config)
     assert losses["content"].item() == pytest.approx(0, abs=1e-5)
     assert losses["colour"].item() == pytest.approx(0, abs=1e-6)
     assert losses["structure"].item() > 0
+
+
+@pytest.mark.parametrize("left_out", ["surface", "texture"])
+def test_a_discriminator_without_a_weight_is_not_made(tiny_config, left_out: str) -> None:
+    state = state_of(tiny_config(weights={left_out: 0.0}))
+    assert [*state.adversaries] == [name for name in ("surface", "texture") if name != left_out]
+    assert f"{left_out}_discriminator" not in state.state_dict()
+    losses = adversarial_step(state, batch(), batch(1), vgg(), Here())
+    assert not {left_out, f"{left_out}_discriminator"} & set(losses)
+
+
+def test_without_discriminators_no_cartoons_are_looked_at(tiny_config) -> None:
+    state = state_of(tiny_config(weights={"surface": 0.0, "texture": 0.0}))
+    before = weights(state.generator)
+    losses = adversarial_step(state, batch(), None, vgg(), Here())
+    assert set(losses) == {"structure", "content", "tv", "colour"}
+    assert not torch.equal(weights(state.generator), before)
+
+
+@pytest.mark.parametrize("weighted", [(), ("content",), ("structure",)])
+def test_vgg_sees_only_what_has_a_weight(tiny_config, weighted: tuple[str, ...]) -> None:
+    zero = {name: 0.0 for name in ("structure", "content") if name not in weighted}
+    state = state_of(tiny_config(weights=zero))
+    seen = []
+    network = vgg()
+    network.register_forward_hook(lambda *_: seen.append(1))
+    workers = Here()
+    with patch.object(workers, "submit", wraps=workers.submit) as submit:
+        losses = adversarial_step(state, batch(), batch(1), network if weighted else None, workers)
+    assert {"structure", "content"} & set(losses) == set(weighted)
+    assert len(seen) == 2 * len(weighted)
+    assert submit.call_count == (4 if "structure" in weighted else 0)
+
+
+def test_a_run_may_get_discriminators_later(tiny_config) -> None:
+    before = state_of(tiny_config(steps=0))
+    after = state_of(tiny_config(seed=1))
+    after.load_state_dict(before.state_dict())
+    assert torch.equal(weights(before.generator), weights(after.generator))
 
 
 @pytest.mark.parametrize(

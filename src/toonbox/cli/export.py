@@ -20,6 +20,12 @@ def export(
     working_resolution: Annotated[
         int, typer.Option(min=64, help="Short side, in pixels, at which the network works.")
     ] = 720,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of the configuration's file; that which the run noted if not given."
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option(help="Replace a style that is there.")] = False,
 ) -> None:
     """Write a trained run as a style that `toonbox --style NAME` takes.
@@ -40,6 +46,7 @@ def export(
         licence=licence,
         data=data,
         working_resolution=working_resolution,
+        recipe=recipe,
         force=force,
     )
     typer.echo(str(folder))

@@ -22,6 +22,7 @@ from toonbox.cli.messages import complain
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
 from toonbox.cli.watch import watch
+from toonbox.cli.weights import weights
 from toonbox.errors import ConfigError, ToonboxError, UsageError
 from toonbox.version import __version__
 
@@ -51,6 +52,7 @@ app.add_typer(styles, name="styles")
 app.command()(compare)
 app.add_typer(look, name="look")
 app.command()(train)
+app.add_typer(weights, name="weights")
 app.command()(export)
 app.command()(evaluate)
 

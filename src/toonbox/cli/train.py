@@ -1,10 +1,14 @@
-"""`toonbox train`: from two folders of pictures to a run that can be exported."""
+"""`toonbox train`: from folders of pictures to a run that can be exported."""
 
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from toonbox.cli.look import look_names
+from toonbox.cli.photos import style_names
+from toonbox.errors import UsageError, WeightsError
 
 
 class Device(StrEnum):
@@ -24,14 +28,31 @@ class Precision(StrEnum):
 
 Folder = typer.Option(exists=True, file_okay=False)
 File = typer.Option(exists=True, dir_okay=False)
+GENERATOR = "STYLE|DIR|FILE"
 
 
 def train(
     photos: Annotated[Path, Folder],
     out: Annotated[Path, typer.Option(help="Folder of the run; an existing run is resumed.")],
+    look: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="What to draw: see `toonbox look`. Default: comic.",
+            autocompletion=look_names,
+        ),
+    ] = None,
     cartoons: Annotated[
         list[Path] | None,
         typer.Option(exists=True, file_okay=False, help="For adversarial steps."),
+    ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            metavar=GENERATOR,
+            help="A generator of the same size to begin with.",
+            autocompletion=style_names,
+        ),
     ] = None,
     face_photos: Annotated[Path | None, Folder] = None,
     face_cartoons: Annotated[Path | None, Folder] = None,
@@ -41,21 +62,25 @@ def train(
     device: Device = Device.auto,
     devices: Annotated[int, typer.Option(min=1, help="Processes that share a batch.")] = 1,
     precision: Precision = Precision.full,
-    workers: Annotated[int, typer.Option(min=0, help="Processes for crops and superpixels.")] = 2,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Processes for drawings, crops and superpixels.")
+    ] = 2,
     vgg: Annotated[
         Path | None, typer.Option(help="VGG weights; downloaded if not given.", exists=True)
     ] = None,
     features: Annotated[
         Path | None,
-        typer.Option(help="EfficientNet-lite0 as ONNX, for discriminators and losses on features."),
+        typer.Option(
+            help="EfficientNet-lite0, ONNX or PyTorch; downloaded if not given.", exists=True
+        ),
     ] = None,
     teacher: Annotated[
-        Path | None,
-        typer.Option(help="generator.safetensors of another run, for pretrain.kind = teacher."),
-    ] = None,
-    start: Annotated[
-        Path | None,
-        typer.Option(help="generator.safetensors of another run, of the same size, to begin with."),
+        str | None,
+        typer.Option(
+            metavar=GENERATOR,
+            help="What to imitate, for pretrain.kind = teacher.",
+            autocompletion=style_names,
+        ),
     ] = None,
     drawings: Annotated[
         Path | None, typer.Option(help="Folder for the drawn targets; a cache if not given.")
@@ -69,9 +94,13 @@ def train(
     ] = False,
     dry_run: Annotated[bool, typer.Option(help="Check the pictures and stop.")] = False,
 ) -> None:
-    """Train a style on your own pictures.
+    """Train a style on your own pictures. Run the same command again to resume.
 
-    Example: toonbox train --photos photos --cartoons drawings --out runs/mine
+    \b
+    Examples:
+      toonbox train --photos photos --look comic --out runs/mine
+      toonbox train --photos photos --cartoons drawings --start comic --out runs/mine
+      toonbox train --photos photos --config recipes/comic.toml --out runs/comic
     """
     from toonbox.cli.extras import learning_half
 
@@ -79,34 +108,42 @@ def train(
         from toonbox.checkpoint import load_generator
         from toonbox.networks.efficientnet import EfficientNetFeatures
         from toonbox.networks.vgg import VggFeatures
-        from toonbox.training.config import load_config
+        from toonbox.training.config import default_config, load_config
         from toonbox.training.folders import TrainingData, inspect_training_data
         from toonbox.training.loop import new_fabric, prepare_run
         from toonbox.training.loop import train as run
         from toonbox.training.report import RunOptions
 
-    from toonbox.errors import UsageError
-
     if (face_photos is None) != (face_cartoons is None):
         raise UsageError("--face-photos and --face-cartoons belong together")
-    settings = load_config(config, preset, steps)
-    if settings.needs_features != (features is not None):
-        raise UsageError(
-            '--features FILE belongs to discriminators of kind = "features" '
-            "and to pretrain.feature_weight"
-        )
-    if (settings.pretrain.kind == "teacher") != (teacher is not None):
-        raise UsageError('--teacher FILE belongs to pre-training of kind = "teacher"')
-    if settings.steps and not cartoons:
+    beginning = None if start is None else load_generator(find_generator(start))
+    if config is not None:
+        settings = load_config(config, preset, steps, look)
+    else:
+        size = None if beginning is None else beginning.config
+        settings = default_config(bool(cartoons), preset, steps, look, size)
+        if settings.target == "teacher":  # held to what it begins with
+            teacher = teacher or start
+    if settings.discriminated and not cartoons:
         raise UsageError("adversarial steps need --cartoons DIR, or --steps 0 for none")
+    for option, given, wanted in (
+        ("--features", features, settings.needs_features),
+        ("--vgg", vgg, settings.needs_vgg),
+        ("--teacher", teacher, settings.target == "teacher"),
+    ):
+        if given and not wanted:
+            raise UsageError(f"{option}: nothing in this configuration uses it")
+    if settings.target == "teacher" and teacher is None:
+        raise UsageError('pretrain.kind = "teacher" needs --teacher STYLE')
     if settings.crops.batch_size % devices:
         raise UsageError(f"a batch of {settings.crops.batch_size} cannot be shared by {devices}")
     lists = out / "data.json"
     if lists.exists():
         data = TrainingData.load(lists)
     else:
+        used = (cartoons or []) if settings.discriminated else []
         faces = (face_photos, face_cartoons) if face_photos and face_cartoons else None
-        data, reports = inspect_training_data(photos, cartoons or [], faces, settings.crops.size)
+        data, reports = inspect_training_data(photos, used, faces, settings.crops.size)
         for report in reports:
             typer.echo(report.text(), err=True)
     if dry_run:
@@ -122,17 +159,44 @@ def train(
         drawings,
     )
     fabric = new_fabric(options)
+    with fabric.rank_zero_first(local=True):  # which downloads for the others
+        seen_by_losses = (
+            VggFeatures.load(settings.vgg, vgg, offline) if settings.needs_vgg else None
+        )
+        pretrained = (
+            EfficientNetFeatures.load(features, offline) if settings.needs_features else None
+        )
     if fabric.is_global_zero:
-        prepare_run(settings, out, data, retune)
+        prepare_run(settings, out, data, retune, config.name if config else "")
     fabric.barrier()
     run(
         settings,
         data,
         options,
-        VggFeatures.load(settings.vgg, vgg, offline) if settings.steps else None,
-        None if features is None else EfficientNetFeatures.load(features),
+        seen_by_losses,
+        pretrained,
         fabric,
-        None if teacher is None else load_generator(teacher),
-        None if start is None else load_generator(start),
+        None if teacher is None else load_generator(find_generator(teacher)),
+        beginning,
     )
     typer.echo(f"{out}: {settings.total_steps} steps done; next: toonbox export {out} --name NAME")
+
+
+def find_generator(given: str) -> Path:
+    """Find trained weights: a file, a folder of a style or a run, or the name of a style.
+
+    Raises:
+        StyleError: no such style.
+        WeightsError: the style was exported without the weights to train on.
+    """
+    from toonbox.engine.style import GENERATOR, find_style
+
+    path = Path(given)
+    if path.is_file():
+        return path
+    folder = path if (path / GENERATOR).is_file() else find_style(given)
+    if not (folder / GENERATOR).is_file():
+        raise WeightsError(
+            f"{folder / GENERATOR}: missing, so that this style cannot be trained on"
+        )
+    return folder / GENERATOR

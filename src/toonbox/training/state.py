@@ -1,7 +1,7 @@
 """What training changes: networks, optimizers, the average of the generator, the step."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -21,14 +21,23 @@ from toonbox.networks.generator import Generator
 from toonbox.training.config import TrainConfig
 
 BETAS = (0.5, 0.99)
+CHANNELS = {"surface": 3, "texture": 1}
 Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass
+class Adversary:
+    """A discriminator and its optimizer."""
+
+    discriminator: nn.Module
+    optimizer: Optimizer
 
 
 @dataclass
 class TrainingState:
     """Everything a checkpoint holds, and the frozen features it does not.
 
-    The discriminators and their optimizers are None in a run without adversarial steps.
+    There is an adversary for each representation of `TrainConfig.discriminated`, by its name.
     """
 
     config: TrainConfig
@@ -36,10 +45,7 @@ class TrainingState:
     generator: nn.Module
     average: AveragedModel
     generator_optimizer: Optimizer
-    surface_discriminator: nn.Module | None = None
-    texture_discriminator: nn.Module | None = None
-    surface_optimizer: Optimizer | None = None
-    texture_optimizer: Optimizer | None = None
+    adversaries: dict[str, Adversary] = field(default_factory=dict)
     features: EfficientNetFeatures | None = None
     step: int = 0
 
@@ -49,22 +55,22 @@ class TrainingState:
         return {**parts, "step": self.step}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Take back what `state_dict` gave; adversaries that are new begin untrained."""
         for name, part in self._parts().items():
-            part.load_state_dict(values[name])
+            if name in values:
+                part.load_state_dict(values[name])
         self.step = values["step"]
 
     def _parts(self) -> dict[str, Any]:
-        parts = {
+        parts: dict[str, Any] = {
             "generator": self.generator,
             "average": self.average,
-            "surface_discriminator": self.surface_discriminator,
-            "texture_discriminator": self.texture_discriminator,
             "generator_optimizer": self.generator_optimizer,
-            "surface_optimizer": self.surface_optimizer,
-            "texture_optimizer": self.texture_optimizer,
         }
-        return {name: part for name, part in parts.items() if part is not None}
+        for name, adversary in self.adversaries.items():
+            parts[f"{name}_discriminator"] = adversary.discriminator
+            parts[f"{name}_optimizer"] = adversary.optimizer
+        return parts
 
 
 def new_state(
@@ -82,13 +88,10 @@ def new_state(
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))  # type: ignore[no-untyped-call]
     optimizer = Adam(generator.parameters(), config.learning_rate, BETAS)
     state = TrainingState(config, fabric, generator, average, optimizer, features=features)
-    if config.steps:
+    for name in config.discriminated:
+        network = _new_discriminator(config, CHANNELS[name], features).to(fabric.device)
         rate = config.discriminators.learning_rate
-        surface = _new_discriminator(config, 3, features).to(fabric.device)
-        texture = _new_discriminator(config, 1, features).to(fabric.device)
-        state.surface_discriminator, state.texture_discriminator = surface, texture
-        state.surface_optimizer = Adam(surface.parameters(), rate, BETAS)
-        state.texture_optimizer = Adam(texture.parameters(), rate, BETAS)
+        state.adversaries[name] = Adversary(network, Adam(network.parameters(), rate, BETAS))
     return state
 
 

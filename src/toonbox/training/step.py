@@ -26,7 +26,7 @@ from toonbox.representations.surface import guided_filter, surface
 from toonbox.representations.texture import draw_channel_weights, texture
 from toonbox.training.config import StructureConfig
 from toonbox.training.knobs import KnobSettings
-from toonbox.training.state import TrainingState, learning_rate, update
+from toonbox.training.state import Adversary, TrainingState, learning_rate, update
 
 PHOTO_GUIDED_RADIUS = 1
 PHOTO_GUIDED_EPS = 1e-2
@@ -78,25 +78,32 @@ class Views:
         count = len(photo) * fabric.world_size
         return cls(weights, *(Palette.draw(count, share, random, photo.device) for _ in "ab"))
 
-    def surface(self, image: Tensor, palette: Palette | None) -> Tensor:
-        """Give the surface representation, its colours changed if a palette is given."""
+    def cartoon(self, name: str, image: Tensor) -> Tensor:
+        """Give a representation of cartoons, by its name."""
+        return self._view(name, image, self.cartoon_palette)
+
+    def output(self, name: str, image: Tensor) -> Tensor:
+        """Give a representation of outputs, by its name."""
+        return self._view(name, image, self.output_palette)
+
+    def _view(self, name: str, image: Tensor, palette: Palette | None) -> Tensor:
+        if name == "texture":
+            return texture(image, self.channel_weights)
         smooth = surface(image)
         return smooth if palette is None else palette.apply(smooth)
-
-    def texture(self, image: Tensor) -> Tensor:
-        """Give the texture representation."""
-        return texture(image, self.channel_weights)
 
 
 def adversarial_step(
     state: TrainingState,
     photo: Tensor,
-    cartoon: Tensor,
-    vgg: Callable[[Tensor], Tensor],
+    cartoon: Tensor | None,
+    vgg: Callable[[Tensor], Tensor] | None,
     workers: Executor,
     target: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Update the discriminators, then the generator.
+
+    Discriminators and features of which all weights are 0 are left out.
 
     The superpixels of the outputs are computed in `workers` while this process updates the
     discriminators and computes the photos' features.
@@ -104,8 +111,9 @@ def adversarial_step(
     Args:
         state: changed in place.
         photo: (B, 3, H, W) in [-1, 1], this process's share of the joint batch.
-        cartoon: same shape and range, unpaired.
-        vgg: the frozen feature network, (B, 3, H, W) to (B, C, h, w).
+        cartoon: same shape and range, unpaired; None if there are no discriminators.
+        vgg: the frozen feature network, (B, 3, H, W) to (B, C, h, w); None if neither structure
+            nor content has a weight.
         workers: processes for the superpixels.
         target: (B, 3, H, W) in [-1, 1], of pre-training; None for no reconstruction loss.
     Returns:
@@ -125,85 +133,68 @@ def adversarial_step(
     if config.photo_guided_filter:
         output = guided_filter(photo, output, PHOTO_GUIDED_RADIUS, PHOTO_GUIDED_EPS)
     window = draw_window(output.shape[-2:], config.structure.window, random)
-    segments = submit_structure(output[window], config.structure, workers)
+    weights = config.weights
+    segments = (
+        submit_structure(output[window], config.structure, workers) if weights.structure else []
+    )
 
     discriminator_losses = update_discriminators(state, views, cartoon, output.detach())
+    references = {}
     with fabric.autocast(), torch.no_grad():
-        features_of_photo = vgg(photo[window])
-        features_of_structure = vgg(collect_structure(segments, photo))
+        if vgg is not None and weights.content:
+            references["content"] = vgg(photo[window])
+        if vgg is not None and weights.structure:
+            references["structure"] = vgg(collect_structure(segments, photo))
     with fabric.autocast():
-        features_of_output = vgg(output[window])
-        losses = {
-            **adversarial_losses(state, views, output),
-            "structure": structure_loss(features_of_output, features_of_structure),
-            "content": content_loss(features_of_output, features_of_photo),
-            "tv": total_variation(output),
-            "colour": colour_loss(output, photo),
-        }
+        losses = adversarial_losses(state, views, output)
+        if vgg is not None and references:
+            features_of_output = vgg(output[window])
+        if "structure" in references:
+            losses["structure"] = structure_loss(features_of_output, references["structure"])
+        if "content" in references:
+            losses["content"] = content_loss(features_of_output, references["content"])
+        losses["tv"] = total_variation(output)
+        losses["colour"] = colour_loss(output, photo)
         if target is not None:
             losses["reconstruction"] = reconstruction_loss(output, target)
-    total = weighted_sum(losses, knobs.weights(config.weights))
+    total = weighted_sum(losses, knobs.weights(weights))
     update(state, state.generator, state.generator_optimizer, total, learning_rate(state))
     state.average.update_parameters(state.generator)
     return losses | discriminator_losses
 
 
 def adversarial_losses(state: TrainingState, views: Views, output: Tensor) -> dict[str, Tensor]:
-    """Let both discriminators judge the outputs, without gradients for their own weights."""
-    surface_discriminator, texture_discriminator = discriminators(state)
-    with frozen(surface_discriminator, texture_discriminator):
-        smooth = views.surface(output, views.output_palette)
-        return {
-            "surface": generator_loss(surface_discriminator(smooth)),
-            "texture": generator_loss(texture_discriminator(views.texture(output))),
-        }
-
-
-def discriminators(state: TrainingState) -> tuple[nn.Module, nn.Module]:
-    """Return the surface and the texture discriminator of an adversarial run."""
-    assert state.surface_discriminator is not None
-    assert state.texture_discriminator is not None
-    return state.surface_discriminator, state.texture_discriminator
+    """Let the discriminators judge the outputs, without gradients for their own weights."""
+    losses = {}
+    for name, adversary in state.adversaries.items():
+        with frozen(adversary.discriminator):
+            losses[name] = generator_loss(adversary.discriminator(views.output(name, output)))
+    return losses
 
 
 def update_discriminators(
-    state: TrainingState, views: Views, cartoon: Tensor, output: Tensor
+    state: TrainingState, views: Views, cartoon: Tensor | None, output: Tensor
 ) -> dict[str, Tensor]:
-    """Teach both discriminators to tell cartoons from outputs, each in its representation."""
-    surface_discriminator, texture_discriminator = discriminators(state)
-    return {
-        "surface_discriminator": _update_discriminator(
-            state,
-            surface_discriminator,
-            state.surface_optimizer,
-            views.surface(cartoon, views.cartoon_palette),
-            views.surface(output, views.output_palette),
-        ),
-        "texture_discriminator": _update_discriminator(
-            state,
-            texture_discriminator,
-            state.texture_optimizer,
-            views.texture(cartoon),
-            views.texture(output),
-        ),
-    }
+    """Teach each discriminator to tell cartoons from outputs in its representation."""
+    losses = {}
+    for name, adversary in state.adversaries.items():
+        assert cartoon is not None
+        views_of_both = views.cartoon(name, cartoon), views.output(name, output)
+        losses[f"{name}_discriminator"] = _update_discriminator(state, adversary, *views_of_both)
+    return losses
 
 
 def _update_discriminator(
-    state: TrainingState,
-    discriminator: nn.Module,
-    optimizer: torch.optim.Optimizer | None,
-    cartoon: Tensor,
-    output: Tensor,
+    state: TrainingState, adversary: Adversary, cartoon: Tensor, output: Tensor
 ) -> Tensor:
-    assert optimizer is not None
     # One forward pass for both, so that spectral normalisation iterates once.
     with state.fabric.autocast():
-        both = discriminator(torch.cat([cartoon, output]))
+        both = adversary.discriminator(torch.cat([cartoon, output]))
     maps = [both] if isinstance(both, Tensor) else both
     halves = [scores.chunk(2) for scores in maps]
     loss = discriminator_loss([h[0] for h in halves], [h[1] for h in halves])
-    update(state, discriminator, optimizer, loss, state.config.discriminators.learning_rate)
+    rate = state.config.discriminators.learning_rate
+    update(state, adversary.discriminator, adversary.optimizer, loss, rate)
     return loss
 
 

@@ -1,0 +1,61 @@
+"""`toonbox weights`: the published weight files that training and measuring can want."""
+
+from typing import Annotated
+
+import typer
+
+from toonbox.cli.extras import learning_half
+
+weights = typer.Typer(rich_markup_mode=None)
+
+
+def weight_names() -> list[str]:
+    """Name the weight files, for completion by the shell."""
+    with learning_half():
+        from toonbox.networks.weights_cache import WEIGHTS
+    return list(WEIGHTS)
+
+
+@weights.callback(invoke_without_command=True)
+def choose(context: typer.Context) -> None:
+    """List the weight files that training can want, or fetch one.
+
+    Training fetches what it needs on first use; to cartoonize, none is needed.
+
+    \b
+    Examples:
+      toonbox weights
+      toonbox weights fetch efficientnet-lite0
+    """
+    if context.invoked_subcommand is None:
+        list_all()
+
+
+@weights.command("list")
+def list_all() -> None:
+    """List each file: what it is for, size, licence, where it comes from, whether it is there."""
+    with learning_half():
+        from toonbox.networks.weights_cache import WEIGHTS
+    for each in WEIGHTS.values():
+        typer.echo(f"{each.name}  {each.megabytes} MB, {each.licence}, by {each.source}")
+        typer.echo(f"  for {each.purpose}")
+        typer.echo(f"  from {each.url}")
+        typer.echo(f"  sha256 {each.sha256}")
+        state = "" if each.is_present() else "damaged: " if each.path.exists() else "missing: "
+        typer.echo(f"  {state}{each.path}")
+
+
+@weights.command()
+def fetch(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="Of files.", autocompletion=weight_names)
+    ],
+) -> None:
+    """Fetch weight files into the cache, checked by sha256.
+
+    Example: toonbox weights fetch efficientnet-lite0
+    """
+    with learning_half():
+        from toonbox.networks.weights_cache import fetch, find_weights
+    for each in [find_weights(name) for name in names]:
+        typer.echo(fetch(each))
