@@ -323,10 +323,24 @@ def test_a_run_begins_with_another_ones_weights(tiny_config, folders, tmp_path: 
         torch.testing.assert_close(value, start.state_dict()[name], atol=1e-6, rtol=0)
 
 
+def test_a_smaller_run_begins_near_a_larger_start(tiny_config, folders, tmp_path: Path) -> None:
+    start = lively(base_channels=6, stages=2, residual_blocks=2, knobs=True)
+    pretrain = {"steps": 1, "learning_rate": 1e-9}
+    config = tiny_config(generator=KNOBBED, steps=0, pretrain=pretrain)
+    data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
+    prepare_run(config, tmp_path / "run", data)
+    train(config, data, options(tmp_path / "run"), None, None, start=start)
+    ended = load_generator(tmp_path / "run/generator.safetensors")
+    photo = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        wanted, drawn = start(photo), ended(photo)
+    assert (drawn - wanted).abs().mean() < 0.8 * (photo - wanted).abs().mean()
+
+
 def test_a_start_of_another_size_is_refused(tiny_config, folders, tmp_path: Path) -> None:
     data, _ = inspect_training_data(folders[0], [folders[1]], None, 32)
     prepare_run(tiny_config(), tmp_path / "run", data)
-    with pytest.raises(ConfigError, match="cannot begin with"):
+    with pytest.raises(ConfigError, match="cannot fit"):
         train(tiny_config(), data, options(tmp_path / "run"), Vgg(), None, start=lively(**KNOBBED))
 
 
