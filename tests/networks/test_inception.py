@@ -7,6 +7,7 @@ from torch.nn import functional
 from toonbox.errors import ShapeError, WeightsError
 from toonbox.networks import inception
 from toonbox.networks.inception import Convolution, InceptionFeatures, Mixed, Step
+from toonbox.networks.weights_cache import WEIGHTS
 
 # The convolutions of each block as torchvision calls them, written out from its parameter names.
 BLOCK_A = ["branch1x1", "branch5x5_1", "branch5x5_2", "branch3x3dbl_1", "branch3x3dbl_2",
@@ -158,9 +159,11 @@ def test_other_weights_are_refused(
 def test_download_is_the_one_its_name_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: dict[str, torch.Tensor]
 ) -> None:
-    url, sha256 = inception.DOWNLOAD
-    assert len(sha256) == 64
-    assert url.endswith(f"-{sha256[:8]}.pth")  # the name carries the hash's first digits
+    weights = WEIGHTS["inception"]
+    assert len(weights.sha256) == 64
+    assert weights.url.endswith(
+        f"-{weights.sha256[:8]}.pth"
+    )  # the name carries the hash's first digits
     torch.save(published, tmp_path / "w.pth")
     asked: list[object] = []
 
@@ -170,4 +173,4 @@ def test_download_is_the_one_its_name_says(
 
     monkeypatch.setattr(inception, "fetch", fetch)
     InceptionFeatures.load(offline=True)
-    assert asked == [url, sha256, True]
+    assert asked == [weights, True]

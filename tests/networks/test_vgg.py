@@ -10,6 +10,7 @@ from torch.nn import functional
 from toonbox.errors import ShapeError, WeightsError
 from toonbox.networks import vgg
 from toonbox.networks.vgg import VggFeatures, VggKind
+from toonbox.networks.weights_cache import WeightFile
 
 # Layer names and torchvision places, written out by hand from the two papers' tables.
 PLACES = {
@@ -207,15 +208,15 @@ def test_without_a_file_the_public_one_is_fetched(
     save_file(caffe_weights(kind), tmp_path / "w.safetensors")
     asked = []
 
-    def fetch(url: str, sha256: str, *, offline: bool) -> Path:
-        asked.append((url, sha256, offline))
+    def fetch(weights: WeightFile, *, offline: bool) -> Path:
+        asked.append((weights, offline))
         return tmp_path / "w.safetensors"
 
     monkeypatch.setattr(vgg, "fetch", fetch)
     network = VggFeatures.load(kind, offline=True)
     assert network.kind == kind
-    ((url, sha256, offline),) = asked
+    ((weights, offline),) = asked
     assert offline
-    assert len(sha256) == 64
+    assert len(weights.sha256) == 64
     # torchvision's file names end with the first eight digits of the file's sha256.
-    assert url == f"https://download.pytorch.org/models/{kind}-{sha256[:8]}.pth"
+    assert weights.url == f"https://download.pytorch.org/models/{kind}-{weights.sha256[:8]}.pth"

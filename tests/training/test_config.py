@@ -66,6 +66,7 @@ def test_without_a_file_comic_is_drawn_in_a_quarter_of_its_steps() -> None:
     expected = replace(comic, pretrain=replace(comic.pretrain, steps=3000))
     assert default_config() == default_config(look="comic") == expected
     assert default_config(look="ink").pretrain.look == load_look("ink")
+    assert default_config(steps=70).pretrain.steps == default_config(steps=70).total_steps == 70
 
 
 def test_a_drawing_needs_neither_vgg_nor_cartoons() -> None:

@@ -58,7 +58,9 @@ def train(
     face_cartoons: Annotated[Path | None, Folder] = None,
     preset: Annotated[str | None, typer.Option(help="balanced, smooth, flat or outlined.")] = None,
     config: Annotated[Path | None, File] = None,
-    steps: Annotated[int | None, typer.Option(help="Adversarial steps.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Adversarial ones, if there are cartoons.")
+    ] = None,
     device: Device = Device.auto,
     devices: Annotated[int, typer.Option(min=1, help="Processes that share a batch.")] = 1,
     precision: Precision = Precision.full,

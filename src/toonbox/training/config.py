@@ -209,7 +209,8 @@ def default_config(
 
     Args:
         adversarial: whether there are cartoons to learn from.
-        preset, steps, look: as in `load_config`.
+        preset, look: as in `load_config`.
+        steps: of the kind there are, adversarial or not; None for 3000.
         start: of the generator to begin with. Its adversarial steps come at once, held to its own
             outputs, or to the look if one is given.
     Raises:
@@ -221,6 +222,9 @@ def default_config(
         if adversarial:
             kind = "drawing" if look else "teacher"
             values = values | {"pretrain": {"kind": kind, "steps": 0}}
+    if steps is not None and not adversarial:
+        values = values | {"pretrain": values["pretrain"] | {"steps": steps}}
+        steps = None
     return adjust(parse_config(values, "options"), preset, steps, look)
 
 
