@@ -12,7 +12,15 @@ from toonbox.engine.stylize import Look, Style
 from toonbox.errors import ToonboxError, UsageError, failing_alone
 from toonbox.media.images import MAX_PIXELS
 from toonbox.memory import Memory, Need
-from toonbox.picture import Saving, follow, is_there, need_of, refuse_existing
+from toonbox.picture import (
+    OnFrame,
+    Saving,
+    follow,
+    is_there,
+    need_of,
+    refuse_existing,
+    unwatched,
+)
 
 Done = TypeVar("Done")
 Status = Literal["ok", "skipped", "failed"]
@@ -57,6 +65,7 @@ def cartoonize_files(
     max_memory: int | None = None,
     saving: Saving | None = None,
     stop: Callable[[], bool] = lambda: False,
+    on_frame: OnFrame = unwatched,
     **look: Unpack[Look],
 ) -> Iterator[Outcome]:
     """Follow many pictures from disk to disk, and tell of each in the order of the tasks.
@@ -68,6 +77,7 @@ def cartoonize_files(
             one for each core.
         max_pixels, max_memory, saving: as in `cartoonize_file`.
         stop: asked before each picture; once it says yes, those begun are still finished and told.
+        on_frame: see `OnFrame`; called in other threads.
         look: the options of `Style.__call__`.
     Raises:
         UsageError: an option that is as wrong for all other pictures.
@@ -92,7 +102,8 @@ def cartoonize_files(
         task, began, streamed = planned.task, time.perf_counter(), planned.need.streamed
 
         def draw() -> Outcome:
-            size = follow(task.source, task.target, style, streamed, max_pixels, told, **look)
+            how = (style, streamed, max_pixels, told, on_frame)
+            size = follow(task.source, task.target, *how, **look)
             return Outcome(task.source, task.target, "ok", time.perf_counter() - began, size)
 
         return done_or_failed(task, draw) if planned.settled is None else planned.settled

@@ -1,7 +1,7 @@
 """One picture into its cartoon, from disk to disk."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,8 +33,14 @@ from toonbox.memory import Memory, Need
 from toonbox.pixels import PhotoArray
 
 Read = TypeVar("Read", bound=Picture | Animation)
+# Told of each frame of an animation once it is drawn: the animation's name, frames so far, and all.
+OnFrame = Callable[[str, int, int], None]
 
 _logger = logging.getLogger(__name__)
+
+
+def unwatched(name: str, done: int, total: int) -> None:
+    """Let frames be drawn without telling of them."""
 
 
 class Saving(TypedDict, total=False):
@@ -92,6 +98,7 @@ def follow(
     streamed: bool,
     max_pixels: int,
     saving: Saving,
+    on_frame: OnFrame = unwatched,
     **look: Unpack[Look],
 ) -> tuple[int, int]:
     """Follow one picture from disk to disk, in the way that `need_of` chose.
@@ -104,7 +111,7 @@ def follow(
     if streamed:
         return stream_file(source, target, style, max_pixels=max_pixels, saving=saving, **look)
     photo, format = read_photo(source, target, saving, max_pixels=max_pixels)
-    cartoon = draw(photo, format, style, saving, over=True, **look)
+    cartoon = draw(photo, format, style, saving, over=True, on_frame=on_frame, **look)
     write_file(target, encode_cartoon(photo, cartoon, format, saving))
     return photo.size
 
@@ -247,6 +254,7 @@ def draw(
     saving: Saving,
     *,
     over: bool = False,
+    on_frame: OnFrame = unwatched,
     **look: Unpack[Look],
 ) -> PhotoArray | bytes:
     """Cartoonize what `read_photo` gave, in the format that it chose.
@@ -255,6 +263,7 @@ def draw(
         photo, format: what `read_photo` gave.
         style, over, look: as in `cartoon_of`.
         saving: as in `cartoonize_file`.
+        on_frame: see `OnFrame`.
     Returns:
         Of a photo (H, W, 3), in its bits and colours; of an animation a file, because its frames
         may be too many for the memory.
@@ -265,15 +274,19 @@ def draw(
     if isinstance(photo, Picture):
         return cartoon_of(photo, style, over=over, **look)
     quality, lossless = saving.get("quality"), saving.get("lossless", False)
-    return encode_animation(photo, _drawn(photo, style, look), format, quality, lossless)
+    drawn = _drawn(photo, style, look, on_frame)
+    return encode_animation(photo, drawn, format, quality, lossless)
 
 
-def _drawn(animated: Animation, style: Style, look: Look) -> Iterator[tuple[Picture, PhotoArray]]:
+def _drawn(
+    animated: Animation, style: Style, look: Look, on_frame: OnFrame
+) -> Iterator[tuple[Picture, PhotoArray]]:
     """Cartoonize frame by frame; one that shows nothing new is not drawn again."""
     before: Picture | None = None
-    for frame in animated.frames():
+    for done, frame in enumerate(animated.frames(), 1):
         if before is None or not _same(frame, before):
             cartoon = cartoon_of(frame, style, **look)
+        on_frame(animated.name, done, len(animated.durations))
         yield frame, cartoon
         before = frame
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from animation_files import animation_of, frames_of
 from toonbox.engine.stylize import load_style
 from toonbox.media.images import decode
 
@@ -254,25 +255,46 @@ def test_bad_pictures_of_every_kind(toonbox, here):
     assert names(here) == sorted(bad)
 
 
-def test_progress_bar_on_a_terminal_only(here, style_folder):
-    for name in "ab":
-        photo(here / f"{name}.png")
+def on_a_terminal(*command, **options):
+    """Run a command; give what it writes to standard output, and to a terminal as errors."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "toonbox", "a.png", "b.png", "--style", str(style_folder)]
     run = subprocess.run(
-        command,
+        [sys.executable, *command],
         stdout=subprocess.PIPE,
         stderr=theirs,
-        text=True,
-        env={**os.environ, "TERM": "xterm"},
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        **options,
     )
+    os.write(theirs, b"\n")  # so that there is something to read
     os.close(theirs)
     shown = os.read(ours, 100_000).decode()
     os.close(ours)
-    assert run.returncode == 0
-    assert run.stdout == "a.png -> a.toon.png\nb.png -> b.toon.png\n"
+    assert run.returncode == 0, shown
+    return run.stdout, shown
+
+
+def test_progress_bar_on_a_terminal_only(here, style_folder):
+    for name in "ab":
+        photo(here / f"{name}.png")
+    command = ["-m", "toonbox", "a.png", "b.png", "--style", str(style_folder)]
+    output, shown = on_a_terminal(*command)
+    assert output == b"a.png -> a.toon.png\nb.png -> b.toon.png\n"
     assert "Cartoonizing" in shown
     assert "2/2" in shown
+
+
+@pytest.mark.parametrize("long", ["-1", "1e9"], ids=["long", "short"])
+@pytest.mark.parametrize("door", ["one", "several", "pipe"])
+def test_an_animation_that_takes_long_gets_a_bar(door, long, here, style_folder):
+    (here / "[a]\x1b.gif").write_bytes(animation_of(frames_of(4), "GIF"))
+    photo(here / "b.png")
+    photos = {"one": ["[a]\x1b.gif"], "several": ["."], "pipe": ["-"]}[door]
+    start = f"from toonbox.cli import main, photos; photos.LONG = {long}; main.main()"
+    options = {"input": (here / "[a]\x1b.gif").read_bytes()} if door == "pipe" else {}
+    _, shown = on_a_terminal("-c", start, *photos, "--style", str(style_folder), **options)
+    name = "standard input" if door == "pipe" else r"[a]\x1b.gif"
+    assert (name in shown.replace(f"toonbox: {name}", "")) == ("1/4" in shown) == (long == "-1")
+    assert ("Cartoonizing" in shown) == (door == "several")
 
 
 FORMATS = ("jpg", "png", "webp", "avif", "tif", "bmp", "gif", "ppm")

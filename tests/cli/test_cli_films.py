@@ -309,9 +309,9 @@ def test_ctrl_c_in_a_folder(style_folder, here):
 
 
 def test_progress_on_a_terminal(style_folder, here):
-    Clip().make(here / "clip.mp4")
+    Clip().make(here / "[a]clip.mp4")
     ours, theirs = pty.openpty()
-    process = start(style_folder, "clip.mp4", stderr=theirs)
+    process = start(style_folder, "[a]clip.mp4", stderr=theirs)
     os.close(theirs)
     shown = b""
     while True:
@@ -324,9 +324,9 @@ def test_progress_on_a_terminal(style_folder, here):
         shown += data
     os.close(ours)
     assert process.wait() == 0
-    assert process.stdout.read() == "clip.mp4 -> clip.toon.mp4\n"
+    assert process.stdout.read() == "[a]clip.mp4 -> [a]clip.toon.mp4\n"
     process.stdout.close()
-    assert b"clip.mp4" in shown
+    assert b"[a]clip.mp4" in shown
     assert b"fps" in shown
     assert b"24 frames, writing" in shown
 

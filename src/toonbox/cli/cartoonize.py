@@ -222,10 +222,12 @@ def cartoonize(
         for outcome in plan.settled:
             outcomes.tell(outcome)
         if work:
-            with progress("Cartoonizing", len(pictures)) as advance:
+            with progress("Cartoonizing", len(pictures)) as step:
+                if not on_ray:
+                    work = partial(work, on_frame=step.frame)
                 for outcome in work(max_pixels=max_pixels, saving=saving, stop=stop, **look):
                     outcomes.tell(outcome)
-                    advance()
+                    step(str(outcome.source))
         if films:
             apart = load if several else None
             for outcome in cartoonize_films(films, loaded, stop, filming, look, apart):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from toonbox.cli.photos import shown_name
 from toonbox.errors import MissingExtraError, ToonboxError, UsageError, failing_alone
 
 if TYPE_CHECKING:
@@ -335,7 +336,7 @@ def film_progress(film: Path) -> "Iterator[Callable[[Progress], None]]":
         transient=True,
         redirect_stdout=sys.stdout.isatty(),
     ) as bar:
-        task = bar.add_task(film.name, total=None, rate="")
+        task = bar.add_task(shown_name(film), total=None, rate="")
         rate = Rate(time.monotonic)
 
         def show(progress: "Progress") -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from toonbox.cli.photos import progress
 from toonbox.cli.targets import choose_target, is_folder
 from toonbox.errors import OutputError, UsageError, failing_alone
 
@@ -84,7 +85,9 @@ def cartoonize_pipe(
     with failing_alone(name):
         refuse_too_large(source, memory, wanted, resolution, max_pixels=max_pixels, name=name)
         picture, format = read_photo(source, target, saving, max_pixels=max_pixels, name=name)
-        cartoon = draw(picture, format, memory.style, saving, over=True, **look)
+        with progress("", 1) as step:
+            how = (format, memory.style, saving)
+            cartoon = draw(picture, *how, over=True, on_frame=step.frame, **look)
         data = encode_cartoon(picture, cartoon, format, saving)
     if target is None:
         _write_out(data)
