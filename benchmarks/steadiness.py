@@ -55,7 +55,7 @@ def made_film(photo: str, size: tuple[int, int], frames: int, noise: float) -> F
 
 def read_film(path: Path, height: int, frames: int) -> Film:
     """Take photos alone: at a strength of 0, nothing is drawn."""
-    read = cartoon_frames(path, style="storybook-lite", strength=0, max_height=height)
+    read = cartoon_frames(path, style="comic-fast", strength=0, max_height=height)
     return [frame.photo for frame in itertools.islice(read, frames)]
 
 
@@ -142,7 +142,7 @@ def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure how steady films are.")
-    parser.add_argument("--style", default="storybook-lite")
+    parser.add_argument("--style", default="comic-fast")
     parser.add_argument("--size", default="480x270", help="of films made from photos")
     parser.add_argument("--frames", type=int, default=16, help="of each film, from its beginning")
     parser.add_argument("--noise", type=float, default=4, help="of a camera, in levels of 255")

@@ -130,7 +130,7 @@ def processor_seconds(work: Callable[[], object], repeats: int = 5) -> float:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time a film through the whole command.")
-    parser.add_argument("--style", default="storybook-video")
+    parser.add_argument("--style", default="comic-fast")
     parser.add_argument("--resolution", type=int, help="default: the style's own, 540 at most")
     parser.add_argument("--size", default="1280x720", metavar="WxH")
     parser.add_argument("--frames", type=int, default=240)

@@ -76,7 +76,7 @@ def peak_of(command: list[str]) -> int:
 
 def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Look for memory that grows with a film.")
-    parser.add_argument("--style", default="storybook-lite")
+    parser.add_argument("--style", default="comic-fast")
     parser.add_argument("--resolution", default="512", help="of the network")
     parser.add_argument("--size", default="1920x1080", metavar="WxH")
     parser.add_argument("--seconds", type=int, default=60, help="of the short film")

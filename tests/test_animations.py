@@ -212,7 +212,7 @@ def test_the_shipped_style(caplog):
         frame[100:116, 8 + 16 * number : 24 + 16 * number] = (250, 240, 20)
         frames.append(frame)
     data = animation_of(frames, "PNG", duration=TIMES, loop=0)
-    style = load_style("storybook", threads=2)
+    style = load_style("comic", threads=2)
     with caplog.at_level(logging.WARNING):
         drawn = cartoonize(data, style=Style(style), format="gif")
     assert caplog.text == ""

@@ -14,7 +14,7 @@ PARTS = (
 def test_video_prints_all_rates():
     done = run("video.py", "--size 64x48 --frames 8 --authors-frames 2 --resolution 32")
     assert done.returncode == 0, done.stderr
-    assert "64x48, 8 frames, storybook-video at 32" in done.stdout
+    assert "64x48, 8 frames, comic-fast at 32" in done.stdout
     rate, ratio = cells(done.stdout, "authors' network, torch eager, plain loop")
     assert rate > 0
     assert ratio == 1

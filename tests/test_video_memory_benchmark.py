@@ -12,7 +12,7 @@ def test_two_films_are_compared():
     arguments = "--size 96x64 --seconds 1 --times 2 --rate 4 --resolution 64"
     done = run("video_memory.py", arguments)
     assert done.returncode == 0, done.stderr
-    assert "96x64, 4 frames a second, storybook-lite at 64" in done.stdout
+    assert "96x64, 4 frames a second, comic-fast at 64" in done.stdout
     short, long = (cells(done.stdout, f"{seconds:6} s of film")[0] for seconds in (1, 2))
     assert min(short, long) > 50
     assert cells(done.stdout, "at most")[0] == max(short, long)

@@ -104,20 +104,21 @@ def test_pictures_and_videos_of_a_folder(toonbox, here):
     assert statuses == ["failed", "skipped", "skipped"]
 
 
+def odd_once(*arguments, **options):
+    """Load a style; in the first process that has a video of its own, raise what nobody foresaw."""
+    if multiprocessing.parent_process() and not Path("odd").exists():
+        Path("odd").touch()
+        raise OddError("odd")
+    return load_style(*arguments, **options)
+
+
 def test_one_that_nobody_foresaw_does_not_end_the_others(toonbox, here, monkeypatch):
-    from toonbox.films import drawing
-
-    def odd(path, **options):
-        if path.name == "a.mp4":
-            raise OddError("odd")
-        return real(path, **options)
-
-    real = drawing.read_video
-    monkeypatch.setattr(drawing, "read_video", odd)
+    monkeypatch.setattr("toonbox.engine.stylize.load_style", odd_once)
     for name in ("a.mp4", "b.mp4"):
         Clip(pts=[0, 1]).make(here / name)
     code, output, errors = toonbox("a.mp4", "b.mp4", "--debug")
     assert (code, output) == (1, "b.mp4 -> b.toon.mp4\n")
+    assert "in odd_once" in errors  # the traceback, from the other process
     assert errors.endswith("toonbox: a.mp4: unexpected OddError: odd\n1 done, 1 failed\n")
 
 

@@ -279,7 +279,7 @@ def test_reducing_is_what_pillow_does() -> None:
 
 @pytest.mark.parametrize("size", [(160, 160), (161, 200), (257, 150), (128, 448)])
 def test_the_shipped_network_makes_no_seams(size) -> None:
-    shipped = load_style("storybook", engine="onnxruntime", threads=1)
+    shipped = load_style("comic", engine="onnxruntime", threads=1)
     original = photo(*size)
     noise = np.random.default_rng(0).normal(0, 30, original.shape)
     original = np.clip(original + noise, 0, 255).astype(np.uint8)

@@ -80,7 +80,7 @@ def test_real_films_become_steadier(monkeypatch, name, start, height):
     films = {}
     for setting in ("off", "on"):
         drawn = cartoon_frames(
-            film(name), style="storybook-lite", start=start, max_height=height, stabilize=setting
+            film(name), style="comic-fast", start=start, max_height=height, stabilize=setting
         )
         films[setting] = list(itertools.islice(drawn, 10))
         drawn.close()

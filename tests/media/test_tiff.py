@@ -212,7 +212,9 @@ def test_a_warning_of_libtiff_is_told_with_the_name(monkeypatch, capfd, caplog):
     with caplog.at_level(logging.WARNING):
         decode(file_of(Image.fromarray(smooth()), "TIFF"), name="a.tif")
     assert caplog.messages == ["a.tif: libtiff says: strange 7; strange 8"]
-    assert capfd.readouterr().err == "other: not ours.\n"
+    told = capfd.readouterr().err
+    assert "other: not ours.\n" in told
+    assert "module: strange" not in told
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -46,7 +46,7 @@ def camera(
     window: Annotated[
         bool, typer.Option("--window/--no-window", help="Show it; without, only --sink gets it.")
     ] = True,
-    style: StyleName = "storybook",
+    style: StyleName = "comic",
     strength: Strength = 1.0,
     resolution: WorkingResolution = None,
     surface: Surface = None,
@@ -77,7 +77,7 @@ def camera(
     \b
     Examples:
       toonbox camera
-      toonbox camera --style storybook-video --resolution 256 --max-height 480
+      toonbox camera --style comic-fast --resolution 256 --max-height 480
       toonbox camera --sink me.mp4
       toonbox camera --source clip.mp4 --sink toon.mp4 --no-window
 

@@ -90,7 +90,7 @@ def cartoonize(
             "Default: NAME.toon.EXT beside each.",
         ),
     ] = None,
-    style: StyleName = "storybook",
+    style: StyleName = "comic",
     strength: Strength = 1.0,
     resolution: WorkingResolution = None,
     surface: Surface = None,
@@ -137,7 +137,7 @@ def cartoonize(
       toonbox photo.jpg --texture 1.6 --surface 0.5
       toonbox - < photo.jpg > cartoon.jpg
       toonbox clip.mp4 --preview 0:12
-      toonbox clip.mp4 --style storybook-video --resume
+      toonbox clip.mp4 --style comic-fast --resume
 
     Pictures of folders that are done already are skipped, so that the same command goes on where
     it was stopped. Only styles with knobs take --surface, --structure and --texture: see

@@ -101,9 +101,9 @@ def compare(
     \b
     Examples:
       toonbox compare a.jpg b.jpg
-      toonbox compare holiday/ --style storybook --style ./my-style --out album
-      toonbox compare a.jpg --style storybook:texture=0 --style storybook:texture=2,surface=0.5
-      toonbox compare --blind storybook ./my-style --photos holiday/ -o pairs
+      toonbox compare holiday/ --style comic --style ./my-style --out album
+      toonbox compare a.jpg --style comic:texture=0 --style comic:texture=2,surface=0.5
+      toonbox compare --blind comic ./my-style --photos holiday/ -o pairs
       toonbox compare --tally answers.json --key pairs.key.json
 
     Settings behind a style's name go before --strength and --resolution.

@@ -42,7 +42,7 @@ def evaluate(
         list[str] | None,
         typer.Option(
             metavar=METAVAR,
-            help=f"May be given several times. {KEYS} Default: storybook.",
+            help=f"May be given several times. {KEYS} Default: comic.",
             autocompletion=style_names,
         ),
     ] = None,
@@ -106,9 +106,9 @@ def evaluate(
     \b
     Examples:
       toonbox evaluate --photos holiday --cartoons books
-      toonbox evaluate --style storybook --style ./mine --photos holiday --cartoons books \\
+      toonbox evaluate --style comic --style ./mine --photos holiday --cartoons books \\
         --features network.onnx --out report
-      toonbox evaluate --style storybook --style storybook:texture=2 --photos holiday \\
+      toonbox evaluate --style comic --style comic:texture=2 --photos holiday \\
         --cartoons books
 
     A resolution behind a style's name goes before --resolution.
@@ -121,7 +121,7 @@ def evaluate(
         from toonbox.evaluation.report import write_report
         from toonbox.evaluation.tables import text
 
-    subjects = _subjects(style or ["storybook"], resolution)
+    subjects = _subjects(style or ["comic"], resolution)
     chosen = _some(_pictures(photos), limit, seed)
     drawn = [file for folder in cartoons for file in _pictures(folder)]
     learned = _pictures(train_photos) if train_photos else []

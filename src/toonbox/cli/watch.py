@@ -58,7 +58,7 @@ def watch(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.", file_okay=False)
     ],
-    style: StyleName = "storybook",
+    style: StyleName = "comic",
     strength: Strength = 1.0,
     resolution: WorkingResolution = None,
     surface: Surface = None,

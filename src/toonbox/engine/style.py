@@ -11,7 +11,7 @@ from typing import Any
 from toonbox.errors import StyleError
 from toonbox.files import read_within, replacing
 
-DEFAULT_STYLE = "storybook"
+DEFAULT_STYLE = "comic"
 SHIPPED = Path(__file__).parent.parent / "styles"
 MODEL = "style.onnx"
 CARD = "card.toml"

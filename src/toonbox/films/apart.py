@@ -6,11 +6,12 @@ import signal
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
 from pathlib import Path
 from typing import Any
 
 from toonbox.engine.stylize import Style
-from toonbox.errors import ToonboxError, VideoError
+from toonbox.errors import ToonboxError, VideoError, failing_alone
 from toonbox.films.film import FilmResult, Progress, cartoonize_video
 
 _LOOK_UP = 0.1  # seconds between two questions whether to stop
@@ -45,10 +46,11 @@ def cartoonize_video_apart(
     told = False
     try:
         while True:
-            while not pipe.poll(_LOOK_UP):
-                if stop() and not told:
-                    told = True
-                    pipe.send("stop")
+            if not told and stop():
+                told = True
+                pipe.send("stop")
+            if not pipe.poll(_LOOK_UP):
+                continue
             match pipe.recv():
                 case logging.LogRecord() as record:
                     logging.getLogger(record.name).handle(record)
@@ -80,14 +82,14 @@ def _work(
             pipe.send(what)
 
     logging.basicConfig(handlers=[_Told(tell)], force=True)
-    outcome: FilmResult | ToonboxError
+    outcome: Any
     try:
-        style = load()
-        outcome = cartoonize_video(
-            source, target, style=style, progress=tell, stop=pipe.poll, **options
-        )
+        with failing_alone(str(source)):
+            outcome = cartoonize_video(
+                source, target, style=load(), progress=tell, stop=pipe.poll, **options
+            )
     except ToonboxError as error:
-        outcome = error
+        outcome = ExceptionWithTraceback(error, error.__traceback__)
     tell(outcome)
 
 
