@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from toonbox.errors import ConfigError, WeightsError
 from toonbox.files import replacing
@@ -18,7 +18,8 @@ def save_generator(generator: Generator, file: Path) -> None:
     """Write a generator's weights and its configuration into one file."""
     weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
     with replacing(file) as temporary:
-        save_file(weights, temporary, {CONFIG_KEY: json.dumps(asdict(generator.config))})
+        # Not by `save_file`, which lets nobody but the owner read the file.
+        temporary.write_bytes(save(weights, {CONFIG_KEY: json.dumps(asdict(generator.config))}))
 
 
 def load_generator(file: Path) -> Generator:
