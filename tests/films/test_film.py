@@ -426,6 +426,39 @@ def test_what_a_film_claims_in_its_header_is_not_believed(tmp_path, style):
     claimed = data.index(b"avc1\0\0\0\0") + 28
     clip.write_bytes(data[:claimed] + (60_000).to_bytes(2) * 2 + data[claimed + 4 :])
     assert cartoonize_video(clip, tmp_path / "toon.mp4", style=style).size == (64, 48)
+    with pytest.raises(VideoError, match=r"clip\.mp4: has frames of 64 x 48 larger than the limit"):
+        cartoonize_video(clip, tmp_path / "a.mp4", style=style, max_pixels=3071)
+
+
+@pytest.mark.parametrize("size", [(64, 30), (30, 64), (8, 8)])
+def test_av1_of_less_than_its_encoder_can(size, tmp_path, style):
+    clip = Clip(pts=[0, 1], size=size, sound=None).make(tmp_path / "clip.mkv")
+    with pytest.raises(
+        OutputError, match=r"toon\.mkv cannot be written: AV1 needs at least 32 pix"
+    ):
+        cartoonize_video(clip, tmp_path / "toon.mkv", style=style, codec="av1")
+    assert list(tmp_path.iterdir()) == [clip]
+
+
+def test_av1_of_the_least_size(tmp_path, style):
+    clip = Clip(pts=[0, 1], size=(32, 32), sound=None).make(tmp_path / "clip.mkv")
+    cartoonize_video(clip, tmp_path / "toon.mkv", style=style, codec="av1")
+    assert len(times(tmp_path / "toon.mkv")) == 2
+
+
+def test_names_of_attachments_lead_nowhere(tmp_path, style):
+    """Whatever writes them out takes the name that the file gives."""
+    clip = Clip(pts=[0, 1], sound=None, attachment=b"font").make(tmp_path / "clip.mkv")
+    data = clip.read_bytes()
+    assert data.count(b"font.ttf") == 1
+    toon = tmp_path / "toon.mkv"
+    for name, kept in ((b"../a.ttf", "a.ttf"), (b"/etc/a.b", "a.b"), (b"..\\\\a.tt", "a.tt"),
+                       (b"aaaaaa..", "aaaaaa.."), (b"../../..", "attachment")):  # fmt: skip
+        clip.write_bytes(data.replace(b"font.ttf", name))
+        cartoonize_video(clip, toon, style=style, overwrite=True)
+        with av.open(str(toon)) as container:
+            (attachment,) = (one for one in container.streams if one.type == "attachment")
+            assert attachment.metadata["filename"] == kept
 
 
 def test_progress(tmp_path, style):
@@ -684,5 +717,6 @@ def test_a_disk_that_is_full(tmp_path, style, limit):
         [sys.executable, "-c", FULL, clip, tmp_path / "toon.mp4", style, str(limit)],
         capture_output=True, text=True,
     )  # fmt: skip
-    assert "cannot be written: File too large" in done.stdout, done.stderr
+    target = tmp_path / "toon.mp4"
+    assert done.stdout == f"{target} cannot be written: File too large\n", done.stderr
     assert list(tmp_path.iterdir()) == [clip]

@@ -163,8 +163,13 @@ def test_places_of_pixels_go_with_the_places_and_when_pixels_move(format, caplog
     metadata = decode(with_tags(format, {ExifTags.Base.Make: "Maker", **GEO})).metadata
     assert dict(tags_of(metadata.exif)) == {ExifTags.Base.Make: "Maker", **GEO}
     assert dict(tags_of(metadata.kept("no-gps").exif)) == {ExifTags.Base.Make: "Maker"}
-    turned = decode(with_tags(format, {ExifTags.Base.Orientation: 6, **GEO}), name="a")
-    assert turned.metadata.exif is None
+    for orientation in (2, 3, 4, 6):
+        caplog.clear()
+        turned = decode(
+            with_tags(format, {ExifTags.Base.Orientation: orientation, **GEO}), name="a"
+        )
+        assert turned.metadata.exif is None
+        assert "a: left out of its EXIF data: " in caplog.text
     assert "a: left out of its EXIF data: ModelPixelScaleTag" in caplog.text
 
 

@@ -349,6 +349,26 @@ def test_no_frames(tmp_path):
         read_video(path)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg2video", "mpeg4"])
+def test_frames_that_are_too_large(tmp_path, codec):
+    """At the beginning, or after smaller ones."""
+    small, large = (
+        Clip(pts=[0, 1, 2, 3], size=size, codec=codec, sound=None, options={}).make(
+            tmp_path / f"{size[0]}.ts"
+        )
+        for size in ((64, 48), (640, 480))
+    )
+    with pytest.raises(VideoError, match=r"640\.ts: has frames .*larger than the limit of 10,000"):
+        read_video(large, max_pixels=10_000)
+    growing = tmp_path / "growing.ts"
+    growing.write_bytes(small.read_bytes() + large.read_bytes())
+    assert len(list(read_frames(read_video(growing)))) >= 4
+    with pytest.raises(
+        VideoError, match=r"growing\.ts: has frames .*larger than the limit of 10,0"
+    ):
+        list(read_frames(read_video(growing, max_pixels=10_000)))
+
+
 def test_names_that_look_like_addresses(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Clip(pts=[0]).make(tmp_path / "clip.mp4").rename("http:clip.mp4")

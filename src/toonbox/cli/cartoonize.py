@@ -174,6 +174,7 @@ def cartoonize(
         "resume": resume,
         "keep_partial": keep_partial,
         "jobs": jobs,
+        "max_pixels": max_pixels,
     }
     load = partial(load_style, style, engine=engine.value, threads=threads)
     if on_ray and (preview is not None or is_piped(photos, output)):

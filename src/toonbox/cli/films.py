@@ -178,7 +178,7 @@ def check_options(
     Raises:
         UsageError: names the first.
     """
-    shared = ("format", "metadata", "jobs")
+    shared = ("format", "metadata", "jobs", "max_pixels")
     for options, kind, there in (
         (filming, "videos", bool(films)),
         (saving, "pictures", len(films) < len(tasks)),
@@ -308,7 +308,9 @@ def cartoonize_preview(
     if not force:
         refuse_existing(target)
     with failing_alone(str(film)):
-        photo, aspect = frame_at(film, seconds, max_height=filming["max_height"])
+        photo, aspect = frame_at(
+            film, seconds, max_height=filming["max_height"], max_pixels=filming["max_pixels"]
+        )
         cartoon = composed(photo, style(photo, **film_look(style, look)), filming["compare"])
     image = Image.fromarray(cartoon)
     if aspect != 1:

@@ -121,7 +121,8 @@ MaxPixels = Annotated[
     int,
     typer.Option(
         min=1,
-        help="Refuse pictures with more pixels than this, all frames of an animation together.",
+        help="Refuse pictures with more pixels than this, all frames of an animation together, "
+        "and videos with such frames.",
     ),
 ]
 MaxMemory = Annotated[

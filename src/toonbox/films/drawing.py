@@ -15,6 +15,7 @@ from toonbox.engine.session import available_processors
 from toonbox.engine.stylize import Look, Style, load_style
 from toonbox.errors import UsageError
 from toonbox.films.steadying import Stabilize, Stabilizer
+from toonbox.media.images import MAX_PIXELS
 from toonbox.media.video import Frame, Video, is_hdr, read_frames, read_video, reduced_size
 from toonbox.pixels import PhotoArray, Uint8Array, white
 
@@ -174,6 +175,7 @@ def drawing_of(
     stabilize: Stabilize | Steady | None,
     hardware: bool = False,
     deep: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> Drawing:
     """Prepare to draw a film; the arguments and errors are those of `cartoonize_video`."""
     wanted = part_of(*part)
@@ -184,7 +186,7 @@ def drawing_of(
     steady = stabilize if callable(stabilize) else None
     if isinstance(stabilize, str) and stabilize != "off":
         steady = Stabilizer(stabilize)
-    video = read_video(source, hardware=hardware)
+    video = read_video(source, hardware=hardware, max_pixels=max_pixels)
     if is_hdr(video):
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
     if isinstance(style, pictures.Style):

@@ -18,10 +18,11 @@ from toonbox.films.steadying import Stabilize
 from toonbox.media.containers import GIF, container_of
 from toonbox.media.gif_film import write_gif
 from toonbox.media.hardware import Hardware
+from toonbox.media.images import MAX_PIXELS
 from toonbox.media.joining import join
 from toonbox.media.metadata import Keep
 from toonbox.media.video import Video
-from toonbox.media.video_encoding import Encoding, Track, writing_segment
+from toonbox.media.video_encoding import Encoding, Track, refuse_tiny, writing_segment
 from toonbox.picture import refuse_existing
 from toonbox.version import __version__
 
@@ -45,6 +46,7 @@ class Filming(TypedDict, total=False):
     resume: bool
     keep_partial: bool
     jobs: int | None
+    max_pixels: int
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def cartoonize_video(
     overwrite: bool = False,
     keep_partial: bool = False,
     jobs: int | None = None,
+    max_pixels: int = MAX_PIXELS,
     progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
     **look: Unpack[Look],
@@ -136,6 +139,7 @@ def cartoonize_video(
         overwrite: replace the target if there is one.
         keep_partial: once stopped, write what is done as a film of its own.
         jobs: frames to draw at a time; None takes one for each core, four at most.
+        max_pixels: width times height of a frame; films of larger ones are refused.
         progress: called after each frame, and once more when all are drawn.
         stop: asked before each frame; once it says yes, nothing else is begun.
         look: the options of `Style.__call__`. The network works at a short side of 540 pixels
@@ -163,12 +167,13 @@ def cartoonize_video(
     with failing_alone(str(source)):
         drawing = drawing_of(
             source, style, look, (start, end), max_height, jobs, stabilize, hardware == "auto",
-            deep=encoding.bits > 8,
+            deep=encoding.bits > 8, max_pixels=max_pixels,
         )  # fmt: skip
         if hardware == "auto":
             encoding = encoding.in_hardware(_size(drawing, compare))
             message = "%s: decoded by %s, encoded by %s"
             _logger.warning(message, source, drawing.video.device or "software", encoding.encoder)
+        refuse_tiny(target, encoding, _size(drawing, compare))
         steadied = "own" if callable(stabilize) else stabilize or "off"
         settings = (start, end, compare, asdict(encoding), max_height, steadied)
         job = _job(drawing, settings) if resume else None

@@ -12,6 +12,7 @@ from toonbox.engine.stylize import Look, Style
 from toonbox.errors import VideoError, failing_alone
 from toonbox.films.drawing import Part, Steady, drawing_of, part_of
 from toonbox.films.steadying import Stabilize
+from toonbox.media.images import MAX_PIXELS
 from toonbox.media.video import read_frames, read_video
 from toonbox.pixels import Uint8Array
 
@@ -40,6 +41,7 @@ def cartoon_frames(
     max_height: int | None = None,
     jobs: int | None = None,
     stabilize: Stabilize | Steady | None = None,
+    max_pixels: int = MAX_PIXELS,
     **look: Unpack[Look],
 ) -> Iterator[CartoonFrame]:
     """Give the cartoons of a film's frames, for those who show or encode them themselves.
@@ -47,19 +49,27 @@ def cartoon_frames(
     Frames are read and drawn a little ahead in other threads.
 
     Args:
-        source, style, start, end, max_height, jobs, stabilize, look: as in `cartoonize_video`.
+        source, style, start, end, max_height, jobs, stabilize, max_pixels, look: as in
+            `cartoonize_video`.
     Raises:
         VideoError, UsageError, StyleError, MissingExtraError, UnexpectedError: as in
             `cartoonize_video`, with the first frame.
     """
     with failing_alone(str(source)):
-        drawing = drawing_of(Path(source), style, look, (start, end), max_height, jobs, stabilize)
+        drawing = drawing_of(
+            Path(source), style, look, (start, end), max_height, jobs, stabilize,
+            max_pixels=max_pixels,
+        )  # fmt: skip
         for frame, cartoon in drawing.frames():
             yield CartoonFrame(frame.pts * drawing.video.time_base, frame.photo, cartoon)
 
 
 def frame_at(
-    source: str | Path, seconds: float, *, max_height: int | None = None
+    source: str | Path,
+    seconds: float,
+    *,
+    max_height: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> tuple[Uint8Array, Fraction]:
     """Read the frame of a film that is shown `seconds` after its beginning.
 
@@ -69,7 +79,7 @@ def frame_at(
         VideoError: the film cannot be read, or ends before.
         UsageError: the time is negative.
     """
-    video = read_video(Path(source))
+    video = read_video(Path(source), max_pixels=max_pixels)
     wanted = part_of(seconds, None).start or Fraction(0)
     # Frames last; this one is hardly older than a second.
     after = Part(max(Fraction(0), wanted - 1)).after(video)

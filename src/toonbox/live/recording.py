@@ -59,7 +59,7 @@ class Recording:
             duration: how long it is shown, as long as there is none after it; 0 for as long as the
                 one before.
         Raises:
-            OutputError: the file cannot be written.
+            OSError: the file cannot be written; an OutputError, once the block has ended by it.
         """
         if self._writer is None:
             self._begin(rgb, pts)

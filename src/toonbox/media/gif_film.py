@@ -43,7 +43,7 @@ def write_gif(target: Path, segments: Sequence[Path], video: Video, end: Fractio
         video: the source.
         end: when the last frame ends, in seconds of the segments' time.
     Raises:
-        OutputError: it cannot be written.
+        OSError: it cannot be written.
         VideoError: the source cannot be read any more.
     """
     frames = _Frames(segments, video.aspect, end)
@@ -163,7 +163,7 @@ def _ready(graph: Graph) -> Iterator[VideoFrame]:
 
 
 def _tell_what_is_lost(video: Video, frames: _Frames) -> None:
-    with opened(video.path) as source:
+    with opened(video.path, max_pixels=video.max_pixels) as source:
         kinds = {stream.type for stream in source.streams}
     if lost := [name for kind, name in _SOUNDS.items() if kind in kinds]:
         _logger.warning("%s: left out, as a GIF has none: %s", video.path, ", ".join(lost))

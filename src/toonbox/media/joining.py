@@ -62,11 +62,11 @@ def join(
         span: the part of the source that the segments show.
         keep: "keep", "strip" or "no-gps": metadata.
     Raises:
-        OutputError: the file cannot be written.
+        OSError: the file cannot be written.
         VideoError: the source cannot be read.
     """
     with (
-        opened(video.path) as source,
+        opened(video.path, max_pixels=video.max_pixels) as source,
         av.open(f"file:{segments[0]}") as first,
         output(target, container.muxer, _options(container, video, source)) as made,
     ):

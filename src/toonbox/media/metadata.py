@@ -186,10 +186,9 @@ def kept_exif(image: Image.Image, name: str) -> bytes | None:
 
 
 def _is_turned(image: Image.Image) -> bool:
-    """Tell whether pixels change their places; of a TIFF, Pillow has turned them already."""
-    stored: Any = getattr(image, "_tile_size", image.size)
+    """Tell whether pixels change their places; those of a TIFF have done so while it was loaded."""
     turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    return turned or bool(stored != image.size)
+    return turned or bool(getattr(image, "turned", False))
 
 
 def _named(tags: Collection[int]) -> str:

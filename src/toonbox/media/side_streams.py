@@ -4,6 +4,7 @@ Only what a container cannot hold is encoded anew, or left out with a message.
 """
 
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,6 +130,8 @@ def add_side_streams(
             continue
         side, made = added
         made.metadata.update(kept_metadata(stream.metadata, keep))
+        if name := made.metadata.get("filename"):  # players write attachments where it leads
+            made.metadata["filename"] = _last_component(name)
         if target.format.name == "mov" and (language := stream.language):
             made.metadata["language"] = _QUICKTIME_LANGUAGES.get(language, language)
         made.disposition = stream.disposition
@@ -165,6 +168,12 @@ def _added(stream: Stream, target: OutputContainer, path: Path) -> tuple[SideStr
         text.time_base = stream.time_base
         return _Text(stream, text), text
     return None
+
+
+def _last_component(name: str) -> str:
+    """Leave out the folders of a file's name, with either kind of slashes."""
+    last = re.split(r"[/\\]", name)[-1]
+    return "attachment" if last in ("", ".", "..") else last
 
 
 def _described(stream: Stream) -> str:

@@ -139,18 +139,21 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             uint16, upright; None if the image itself has the pixels, as with Pillow.
         opacity: (H, W) of the same type; None without transparency.
         deep: whether there are more than 8 bits.
+        turned: whether the file says to turn or mirror the pixels, which `load` does.
         remark: what a person should know about the pixels; "" for nothing.
     """
 
     numbers: PhotoArray | None = None
     opacity: PhotoArray | None = None
     deep = False
+    turned = False
     remark = ""
 
     def _setup(self) -> None:
         self._layout: _Layout | None = None
         self._loaded = False
         tags = self.tag_v2
+        self.turned = tags.get(_ORIENTATION) in range(2, 9)
         lab = tags.get(_PHOTOMETRIC) in (_LAB, _ICC_LAB)
         if max(tags.get(_BITS, (1,))) <= 8 and not lab:
             try:

@@ -21,6 +21,7 @@ from toonbox.errors import VideoError
 from toonbox.media.deinterlacing import Deinterlacer
 from toonbox.media.frame_colours import HDR, FrameColours, colours_of, is_transparent, to_rgb
 from toonbox.media.hardware import hardware_devices
+from toonbox.media.images import MAX_PIXELS
 from toonbox.media.orientation import Orientation, orientation_of
 from toonbox.pixels import PhotoArray
 
@@ -53,6 +54,7 @@ class Video:
         aspect: width of a pixel divided by its height.
         colours: what the values of its frames mean.
         device: of the hardware that decodes it, if any does.
+        max_pixels: the limit of its frames, each.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class Video:
     aspect: Fraction
     colours: FrameColours
     device: str | None = None
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,12 @@ class Frame:
 
 
 @contextmanager
-def opened(path: Path, device: str | None = None) -> Iterator[InputContainer]:
+def opened(
+    path: Path, device: str | None = None, max_pixels: int = MAX_PIXELS
+) -> Iterator[InputContainer]:
     """Open a video file, to be decoded by a device if it can.
+
+    FFmpeg takes no memory for frames of more than `max_pixels`.
 
     Raises:
         VideoError: it cannot be read, now or before the block ends.
@@ -99,6 +106,7 @@ def opened(path: Path, device: str | None = None) -> Iterator[InputContainer]:
         with av.open(
             f"file:{path}",
             "r",
+            options=_limit(max_pixels),
             container_options=_READING,
             metadata_errors="replace",
             timeout=_PATIENCE,
@@ -123,27 +131,29 @@ def pictures_stream(container: InputContainer, path: Path) -> VideoStream:
     raise VideoError(f"{path}: has no pictures, only {_others(container)}")
 
 
-def read_video(path: Path, *, hardware: bool = False) -> Video:
+def read_video(path: Path, *, hardware: bool = False, max_pixels: int = MAX_PIXELS) -> Video:
     """Find out about a video; its first frame is decoded.
 
     Args:
         path: the file.
         hardware: let graphics hardware decode it, if there is some here that can.
+        max_pixels: width times height of a frame, now and later; checked before memory is taken.
     Raises:
-        VideoError: it cannot be read, or has no frames.
+        VideoError: it cannot be read, has no frames, or too large ones.
     """
     for device in hardware_devices() if hardware else ():
         with suppress(VideoError):
-            video = _read_video(path, device)
+            video = _read_video(path, device, max_pixels)
             if video.device is not None:
                 return video
-    return _read_video(path, None)
+    return _read_video(path, None, max_pixels)
 
 
-def _read_video(path: Path, device: str | None) -> Video:
-    with opened(path, device) as container:
+def _read_video(path: Path, device: str | None, max_pixels: int) -> Video:
+    with opened(path, device, max_pixels) as container:
         stream = pictures_stream(container, path)
-        first = next(_decode(container, stream, _Packets()), None)
+        _check_size(path, stream.width, stream.height, max_pixels)
+        first = next(_decode(container, stream, _Packets(), max_pixels), None)
         if first is None:
             raise VideoError(f"{path}: has no frame that can be read")
         orientation = orientation_of(first)
@@ -165,6 +175,7 @@ def _read_video(path: Path, device: str | None) -> Video:
             aspect=aspect,
             colours=colours_of(first),
             device=device if stream.codec_context.is_hwaccel else None,
+            max_pixels=max_pixels,
         )
 
 
@@ -185,7 +196,7 @@ def read_frames(
         reduced: width and height at which they are wanted as well.
         deep: give photos of 16 bits.
     Raises:
-        VideoError: the file cannot be opened any more.
+        VideoError: the file cannot be opened any more, or frames become too large.
     """
 
     def upright(frame: VideoFrame, size: tuple[int, int]) -> PhotoArray:
@@ -269,7 +280,7 @@ class _Problems:
 def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterator[VideoFrame]:
     """Decode from the key frame before a timestamp, or from the start where there is no telling."""
     for sought in (True, False) if after is not None else (False,):
-        with opened(video.path, video.device) as container:
+        with opened(video.path, video.device, video.max_pixels) as container:
             stream = container.streams[video.index]
             assert isinstance(stream, VideoStream)
             if sought and (_without_times(container) or _is_gif(container)):
@@ -279,7 +290,7 @@ def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterat
                     container.seek(after or 0, stream=stream)
                 except av.FFmpegError:  # this file has no index
                     continue
-            frames = _decode(container, stream, problems.packets)
+            frames = _decode(container, stream, problems.packets, video.max_pixels)
             first = next(frames, None)
             if sought and (first is None or not _is_before(first, after)):
                 continue
@@ -290,10 +301,11 @@ def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterat
 
 
 def _decode(
-    container: InputContainer, stream: VideoStream, without: _Packets
+    container: InputContainer, stream: VideoStream, without: _Packets, max_pixels: int
 ) -> Iterator[VideoFrame]:
     """Decode all frames; interlaced ones are made whole; count the packets that gave none."""
     stream.thread_type = "AUTO"
+    stream.codec_context.options |= _limit(max_pixels)
     deinterlacer = Deinterlacer(stream)
     waiting: deque[int | None] | None = deque() if _without_times(container) else None
     later = 0 if _is_gif(container) else None
@@ -313,7 +325,11 @@ def _decode(
             frames = in_time(partial(stream.decode, packet), _PATIENCE)
         except TimeoutError:
             raise _hangs(container) from None
-        except av.FFmpegError:
+        except av.FFmpegError as error:
+            context = stream.codec_context
+            _check_size(_path(container), context.width, context.height, max_pixels)
+            if isinstance(error, av.ArgumentError) and not context.width:  # how it says so, mostly
+                raise _too_large(_path(container), "frames", max_pixels) from None
             without.damaged += 1
             continue
         if waiting is not None and packet.size:
@@ -328,8 +344,29 @@ def _decode(
             yield from deinterlacer.rest()
 
 
+def _limit(max_pixels: int) -> dict[str, str]:
+    """Give FFmpeg's option for it, a number of 32 bits."""
+    return {"max_pixels": str(min(max_pixels, (1 << 31) - 1))}
+
+
+def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise _too_large(path, f"frames of {width} x {height}", max_pixels)
+
+
+def _too_large(path: Path, frames: str, max_pixels: int) -> VideoError:
+    return VideoError(
+        f"{path}: has {frames} larger than the limit of {max_pixels:,} pixels "
+        "(max_pixels, on the command line --max-pixels, raises it)"
+    )
+
+
+def _path(container: InputContainer) -> Path:
+    return Path(container.name.removeprefix("file:"))
+
+
 def _hangs(container: InputContainer) -> VideoError:
-    path = container.name.removeprefix("file:")
+    path = _path(container)
     return VideoError(f"{path}: its decoder has given nothing for {_PATIENCE} seconds")
 
 

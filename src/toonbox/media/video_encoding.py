@@ -73,6 +73,7 @@ _ENCODERS = {
 _DEEP = ("hevc", "av1")
 # Up to this width x265 writes beyond the ends of its memory while it looks ahead ("cutree").
 _X265_NARROW = 48
+_LEAST_AV1 = 32  # pixels: with less on a side SVT-AV1 crashes or never ends
 _X265_LATE = 2  # frames by which it decodes later; a film of no more gets random decoding times
 
 
@@ -168,6 +169,20 @@ def even_size(encoding: Encoding, size: tuple[int, int]) -> tuple[int, int]:
     return _evened(size) if _ENCODERS[encoding.codec].even or encoding.hardware else size
 
 
+def refuse_tiny(target: Path, encoding: Encoding, size: tuple[int, int]) -> None:
+    """Refuse frames, (width, height), over which an encoder crashes or never ends.
+
+    Raises:
+        OutputError: names the target.
+    """
+    if encoding.encoder == "libsvtav1" and min(even_size(encoding, size)) < _LEAST_AV1:
+        width, height = size
+        raise OutputError(
+            f"{target} cannot be written: AV1 needs at least {_LEAST_AV1} pixels on each side, "
+            f"and the frames have {width} x {height}; --codec h264, hevc or vp9 takes them"
+        )
+
+
 def _evened(size: tuple[int, int]) -> tuple[int, int]:
     width, height = size
     return width + width % 2, height + height % 2
@@ -232,7 +247,7 @@ def writing_segment(
         track, encoding: what it holds.
         muxer: FFmpeg's name of the kind of file.
     Raises:
-        OutputError: it cannot be written.
+        OSError: it cannot be written.
     """
     # Where a film does not begin at 0, the beginning is told in this unit.
     options = {"movie_timescale": str(track.time_base.denominator)} if muxer == "mp4" else {}

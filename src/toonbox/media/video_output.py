@@ -1,4 +1,4 @@
-"""Video files being written: FFmpeg's errors as ours, whenever they come."""
+"""Video files being written: FFmpeg's errors as those of other files, whenever they come."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -9,17 +9,15 @@ import av
 from av.container import OutputContainer
 from av.packet import Packet
 
-from toonbox.errors import OutputError
-
 
 @contextmanager
 def output(path: Path, muxer: str, options: dict[str, str]) -> Iterator[OutputContainer]:
     """Open a video file for writing; it is complete when the block has ended without an error.
 
     Raises:
-        OutputError: it cannot be written.
+        OSError: it cannot be written.
     """
-    with _telling(path):
+    with _telling():
         container = av.open(f"file:{path}", "w", format=muxer, container_options=options)
     try:
         yield container
@@ -27,7 +25,7 @@ def output(path: Path, muxer: str, options: dict[str, str]) -> Iterator[OutputCo
         with suppress(av.FFmpegError):
             container.close()
         raise
-    with _telling(path):
+    with _telling():
         container.close()
 
 
@@ -35,16 +33,17 @@ def put(container: OutputContainer, packets: "Iterable[Packet[Any]]") -> None:
     """Write packets, which may just be being encoded.
 
     Raises:
-        OutputError: they cannot be written.
+        OSError: they cannot be written.
     """
-    with _telling(Path(container.name.removeprefix("file:"))):
+    with _telling():
         for packet in packets:
             container.mux(packet)
 
 
 @contextmanager
-def _telling(path: Path) -> Iterator[None]:
+def _telling() -> Iterator[None]:
+    """Name no file: what is written may have a name for the time being only."""
     try:
         yield
     except av.FFmpegError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+        raise OSError(error.errno, error.strerror) from error
