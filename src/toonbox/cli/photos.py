@@ -274,10 +274,13 @@ class Steps:
             return
         with self._turn:
             passed = time.monotonic() - self._began.setdefault(name, time.monotonic())
-            if name not in self._animations and passed > LONG:
+            shown = name in self._animations
+            if not shown and passed > LONG:
                 self._animations[name] = self._added(shown_name(name), total)
-            if name in self._animations:
-                self._count(self._animations[name], done)
+            if (bar := self._animations.get(name)) is not None:
+                self._count(bar, done)
+                if self._bars and not shown:
+                    self._bars.refresh()
 
     def _added(self, description: str, total: int) -> "TaskID":
         if self._bars is None:
