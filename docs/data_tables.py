@@ -23,14 +23,14 @@ def main() -> None:
 
 
 def print_table(title: str, rows: Iterable[Row], group: Callable[[Row], str]) -> None:
-    """Count the pictures there are and those used, by group, most first."""
+    """Count the pictures there are and those kept, by group, most first."""
     rows = list(rows)
     found = Counter((group(row), row["licence"]) for row in rows)
-    used = Counter((group(row), row["licence"]) for row in rows if not row["left out"])
-    print(f"| {title} | Licence | Pictures | Used |\n| --- | --- | ---: | ---: |")
+    kept = Counter((group(row), row["licence"]) for row in rows if not row["left out"])
+    print(f"| {title} | Licence | Pictures | Kept |\n| --- | --- | ---: | ---: |")
     for key, count in found.most_common():
-        print(f"| {key[0]} | {key[1].removesuffix(' (book)')} | {count} | {used[key]} |")
-    print(f"| **All** | | **{found.total()}** | **{used.total()}** |\n")
+        print(f"| {key[0]} | {key[1].removesuffix(' (book)')} | {count} | {kept[key]} |")
+    print(f"| **All** | | **{found.total()}** | **{kept.total()}** |\n")
 
 
 def photo_source(row: Row) -> str:
