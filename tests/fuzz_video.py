@@ -76,7 +76,7 @@ def damaged(seed: int, number: int) -> bytes:
 
 @cache
 def style() -> Style:
-    return load_style("storybook-lite", engine="onnxruntime", threads=1)
+    return load_style("comic", engine="onnxruntime", threads=1)
 
 
 def drawn(data: bytes) -> str:

@@ -43,7 +43,7 @@ def test_a_dry_run_checks_the_pictures_and_writes_nothing(arguments: list[str]) 
     [
         (["--face-photos", "."], UsageError, "belong together"),
         (["--steps", "0", "--vgg", __file__], UsageError, "--vgg: nothing in this configuration"),
-        (["--teacher", "storybook"], UsageError, "--teacher: nothing in this configuration"),
+        (["--teacher", "comic"], UsageError, "--teacher: nothing in this configuration"),
         (["--start", "no-such-style"], StyleError, "no style 'no-such-style'"),
         (["--look", "wild"], ConfigError, "no look 'wild'"),
         (["--devices", "3"], UsageError, "a batch of 4 cannot be shared by 3"),

@@ -8,6 +8,7 @@ import typer
 
 from toonbox.cli.look import look_names
 from toonbox.cli.photos import style_names
+from toonbox.engine.style import DEFAULT_STYLE
 from toonbox.errors import UsageError, WeightsError
 
 
@@ -50,7 +51,8 @@ def train(
         str | None,
         typer.Option(
             metavar=GENERATOR,
-            help="A generator of the same size to begin with.",
+            help="A generator to begin with; a larger one is fitted to the configured size. "
+            "Default: comic, unless there are --config or --cartoons.",
             autocompletion=style_names,
         ),
     ] = None,
@@ -118,6 +120,8 @@ def train(
 
     if (face_photos is None) != (face_cartoons is None):
         raise UsageError("--face-photos and --face-cartoons belong together")
+    if config is None and start is None and not cartoons:
+        start = DEFAULT_STYLE  # which has learnt to draw; from nothing that takes much longer
     beginning = None if start is None else load_generator(find_generator(start))
     if config is not None:
         settings = load_config(config, preset, steps, look)
