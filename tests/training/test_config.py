@@ -61,7 +61,7 @@ def test_unknown_presets_and_missing_files_are_named(tmp_path: Path) -> None:
         load_config(tmp_path / "none.toml", None, None)
 
 
-def test_without_a_file_comic_is_drawn_in_a_quarter_of_its_steps() -> None:
+def test_without_a_file_comic_is_drawn_in_fewer_steps() -> None:
     comic = load_config(Path(__file__).parents[2] / "recipes/comic.toml")
     expected = replace(comic, pretrain=replace(comic.pretrain, steps=3000))
     assert default_config() == default_config(look="comic") == expected

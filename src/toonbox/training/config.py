@@ -152,7 +152,7 @@ DRAWN: dict[str, Any] = {
     "ema_decay": 0.998,
     "generator": {"base_channels": 12, "residual_blocks": 3, "kernel": 5, "knobs": True},
     "crops": {"size": 128},
-    "pretrain": {"steps": 3000, "feature_weight": 3.0},
+    "pretrain": {"steps": 3000, "learning_rate": 4e-4, "feature_weight": 3.0},
 }
 # With cartoons: held to the target, without the losses that take VGG's large download.
 ADVERSARIAL: dict[str, Any] = {
