@@ -1,4 +1,5 @@
 import hashlib
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from PIL import Image
 from toonbox.engine.style import Card, write_card
 
 TinyStyle = Callable[..., Path]
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a job in the background ignores Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def tiny_network(seed: int = 0, knobs: int = 0) -> onnx.ModelProto:

@@ -92,7 +92,8 @@ def test_the_estimate_is_above_what_is_measured_and_not_far(read, write, large, 
     memory = Memory(load_style(engine="onnxruntime"), 1 << 40)
     need = picture.need_of(source, target, memory, {}, {}, 10**9)
     estimate = (module._PROCESS + need.own + need.network) / MIB
-    assert peak < estimate < 1.6 * peak
+    # The estimate also covers networks of more channels than the default style's.
+    assert peak < estimate < 2 * peak
 
 
 def test_smaller_limits_mean_smaller_tiles(style):
