@@ -32,12 +32,12 @@ import torch
 from PIL import Image, ImageOps
 
 from inference import EXAMPLES, PAUSE
-from toonbox.batch import Task, cartoonize_files
+from toonbox.convert.batch import Task, cartoonize_files
 from toonbox.engine.session import available_processors
 from toonbox.engine.style import DEFAULT_STYLE
 from toonbox.engine.stylize import Style, load_style
-from toonbox.media.encoding import QUALITY
-from toonbox.networks.authors import AuthorsGenerator
+from toonbox.images.encode import QUALITY
+from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.pixels import to_signed, to_uint8
 
 SIZE = (4000, 3000)

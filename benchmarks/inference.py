@@ -24,9 +24,9 @@ from PIL import Image, ImageOps
 
 from toonbox.engine.session import available_processors, open_session
 from toonbox.engine.style import DEFAULT_STYLE, MODEL, find_style, read_card
-from toonbox.export import to_onnx
-from toonbox.networks.authors import AuthorsGenerator
-from toonbox.networks.generator import KNOBS
+from toonbox.learn.export import to_onnx
+from toonbox.learn.generator import KNOBS
+from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.pixels import FloatArray, to_signed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -20,16 +20,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from knobs_plot import Numbers, Panel, plot
-from toonbox.comparison import GAP, Row, sheet
-from toonbox.data.inspect import find_pictures
+from toonbox.atomic import replacing
+from toonbox.convert.compare import GAP, Row, sheet
 from toonbox.engine.style import DEFAULT_STYLE
 from toonbox.engine.stylize import Look, Style, load_style
 from toonbox.errors import ToonboxError, UsageError
-from toonbox.evaluation.flatness import colour_segments, interior_energy
-from toonbox.evaluation.outline import outline_contrast
-from toonbox.evaluation.pictures import Reader, read_picture, shrunk
-from toonbox.evaluation.tables import MEASURES
-from toonbox.files import replacing
+from toonbox.learn.evaluate.evaluate import Reader, read_picture, shrunk
+from toonbox.learn.evaluate.measures import colour_segments, interior_energy, outline_contrast
+from toonbox.learn.evaluate.report import MEASURES
+from toonbox.learn.inspect import find_pictures
 from toonbox.pixels import Uint8Array
 
 ROOT = Path(__file__).parents[1]

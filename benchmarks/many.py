@@ -15,9 +15,9 @@ from statistics import median
 import numpy as np
 from PIL import Image, ImageOps
 
+from toonbox.convert.cartoonize import Style, cartoonize, load_style
 from toonbox.engine.session import available_processors, open_session
 from toonbox.engine.style import DEFAULT_STYLE, MODEL, find_style, read_card
-from toonbox.pictures import Style, cartoonize, load_style
 from toonbox.pixels import FloatArray, to_signed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from inference import EXAMPLES
-from toonbox.batch import Task, cartoonize_files
+from toonbox.convert.batch import Task, cartoonize_files
 from toonbox.engine.style import DEFAULT_STYLE
 from toonbox.engine.stylize import load_style
 

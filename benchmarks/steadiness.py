@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 
 from toonbox.engine.stylize import Style, load_style
-from toonbox.films.drawing import Steady
-from toonbox.films.frames import cartoon_frames
-from toonbox.films.steadying import Stabilizer
 from toonbox.pixels import FloatArray, Uint8Array
+from toonbox.video.frames import cartoon_frames
+from toonbox.video.steadying import Stabilizer
+from toonbox.video.stylizer import Steady
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 Film = list[Uint8Array]  # of (H, W, 3)

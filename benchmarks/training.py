@@ -17,15 +17,13 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from toonbox.data.crops import CropConfig, Domain
-from toonbox.data.workers import worker_pool
-from toonbox.networks.efficientnet import EfficientNetFeatures
-from toonbox.networks.vgg import VggFeatures
-from toonbox.training.config import DiscriminatorsConfig, PretrainConfig, TrainConfig
-from toonbox.training.folders import TrainingData
-from toonbox.training.loop import batches, new_fabric, one_step
-from toonbox.training.report import RunOptions
-from toonbox.training.state import TrainingState, channels_last, new_state
+from toonbox.learn.config import DiscriminatorsConfig, PretrainConfig, TrainConfig
+from toonbox.learn.data import CropConfig, Domain, TrainingData
+from toonbox.learn.features import EfficientNetFeatures, VggFeatures
+from toonbox.learn.report import RunOptions
+from toonbox.learn.state import TrainingState, channels_last, new_state
+from toonbox.learn.train import batches, new_fabric, one_step
+from toonbox.learn.workers import worker_pool
 
 PICTURES = 40
 SIDE = 512

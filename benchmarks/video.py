@@ -22,13 +22,12 @@ from PIL import Image
 
 from toonbox.engine.session import available_processors
 from toonbox.engine.stylize import load_style
-from toonbox.films.drawing import film_look, usual_jobs
-from toonbox.films.steadying import Stabilizer
-from toonbox.media.frame_colours import from_rgb, to_rgb
-from toonbox.media.video import read_frames, read_video
-from toonbox.media.video_encoding import Encoding, Track, writing_segment
-from toonbox.networks.authors import AuthorsGenerator
+from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.pixels import to_signed, to_uint8
+from toonbox.video.read import from_rgb, read_frames, read_video, to_rgb
+from toonbox.video.steadying import Stabilizer
+from toonbox.video.stylizer import film_look, usual_jobs
+from toonbox.video.write import Encoding, Track, writing_segment
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

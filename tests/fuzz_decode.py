@@ -30,9 +30,9 @@ from PIL import Image, ImageCms, ImageDraw
 
 from tiff_files import tiff
 from toonbox.errors import ToonboxError
-from toonbox.media.encoding import encode
-from toonbox.media.formats import SUFFIXES
-from toonbox.media.images import decode
+from toonbox.images.encode import encode
+from toonbox.images.formats import SUFFIXES
+from toonbox.images.picture import decode
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 MAX_PIXELS = 4_000_000

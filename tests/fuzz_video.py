@@ -14,7 +14,7 @@ import av
 import fuzz_decode
 from toonbox.engine.stylize import Style, load_style
 from toonbox.errors import ToonboxError
-from toonbox.films.film import cartoonize_video
+from toonbox.video.pipeline import cartoonize_video
 from video_files import REPEATABLE, Clip
 
 SECONDS = 120  # without a sign of life is a hang; machines are busy at times

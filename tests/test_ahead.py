@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from toonbox.ahead import ahead, at_a_time, in_time
+from toonbox.parallel import ahead, at_a_time, in_time
 
 
 def test_ahead_gives_all_in_order():

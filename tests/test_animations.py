@@ -13,14 +13,15 @@ from PIL import Image
 
 from acting import Acting
 from animation_files import animation_of, frames_of, gif_facts
-from toonbox.batch import Task, cartoonize_files
 from toonbox.cli.main import main
+from toonbox.convert.batch import Task, cartoonize_files
+from toonbox.convert.cartoonize import Style, cartoonize
+from toonbox.convert.job import cartoonize_file
 from toonbox.engine.stylize import load_style
 from toonbox.errors import OutputError, PictureError
-from toonbox.media.animation import Animation, read
-from toonbox.media.images import decode
-from toonbox.picture import cartoonize_file
-from toonbox.pictures import Style, cartoonize
+from toonbox.images.animation import Animation
+from toonbox.images.animation import read_animation as read
+from toonbox.images.picture import decode
 
 TIMES = [40, 50, 1000, 30]
 FORMATS = {"gif": "GIF", "png": "PNG", "webp": "WEBP", "avif": "AVIF"}

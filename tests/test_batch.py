@@ -6,10 +6,10 @@ from PIL import Image
 
 from acting import Acting
 from picture_files import OddError
-from toonbox.batch import Task, cartoonize_files, jobs_for
+from toonbox.convert.batch import Task, cartoonize_files, jobs_for
 from toonbox.engine.stylize import load_style
 from toonbox.errors import OutputError, PictureError, ToonboxError, UnexpectedError, UsageError
-from toonbox.media.images import decode
+from toonbox.images.picture import decode
 
 
 @pytest.fixture
@@ -89,13 +89,13 @@ def test_wrong_options_stop_everything(tmp_path, style):
 
 
 STAGES = {
-    "the target": "toonbox.batch.refuse_existing",
-    "the header": "toonbox.media.images.open_image",
-    "decoding": "toonbox.media.images.load",
-    "metadata": "toonbox.media.images.read_metadata",
+    "the target": "toonbox.convert.batch.refuse_existing",
+    "the header": "toonbox.images.picture.open_image",
+    "decoding": "toonbox.images.picture.load",
+    "metadata": "toonbox.images.picture.read_metadata",
     "the network": "toonbox.engine.session.OnnxRuntimeSession.run",
-    "encoding": "toonbox.media.encoding.image_of",
-    "the disk": "toonbox.files._flush",
+    "encoding": "toonbox.images.encode.image_of",
+    "the disk": "toonbox.atomic._flush",
 }
 
 

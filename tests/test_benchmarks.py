@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from toonbox.networks.authors import AuthorsGenerator
+from toonbox.learn.import_tfjs import AuthorsGenerator
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

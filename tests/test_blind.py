@@ -5,9 +5,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.blind import Pairs, choose, preferred, read_answers, read_key, tally, wilson
-from toonbox.comparison import Finished
+from toonbox.convert.compare import Finished
 from toonbox.errors import AnswersError, OutputError, PictureError, StyleError, UsageError
+from toonbox.learn.evaluate.blind import (
+    Pairs,
+    choose,
+    preferred,
+    read_answers,
+    read_key,
+    tally,
+    wilson,
+)
 
 COLOURS = {"warm": (200, 40, 30), "cold": (20, 60, 190)}
 

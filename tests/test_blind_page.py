@@ -5,8 +5,8 @@ import shutil
 import pytest
 from PIL import Image
 
-from toonbox.blind import Pairs, read_answers, read_key
-from toonbox.comparison import Finished
+from toonbox.convert.compare import Finished
+from toonbox.learn.evaluate.blind import Pairs, read_answers, read_key
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")

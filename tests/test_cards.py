@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from toonbox.checkpoint import load_generator
 from toonbox.engine.style import CARD, GENERATOR, SHIPPED, read_card
-from toonbox.training.config import load_config
+from toonbox.learn.config import load_config
+from toonbox.learn.generator import load_generator
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 STYLES = sorted(card.parent for card in SHIPPED.glob(f"*/{CARD}"))

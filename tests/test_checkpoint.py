@@ -5,9 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from toonbox.checkpoint import load_generator, save_generator
 from toonbox.errors import WeightsError
-from toonbox.networks.generator import Generator, GeneratorConfig
+from toonbox.learn.generator import Generator, GeneratorConfig, load_generator, save_generator
 
 SMALL = GeneratorConfig(base_channels=4, stages=2, residual_blocks=1, residual=False)
 

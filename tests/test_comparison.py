@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.comparison import GAP, Column, Comparison, Row, page, sheet, small
+from toonbox.convert.compare import GAP, Column, Comparison, Row, page, sheet, small
 from toonbox.engine.stylize import load_style
 from toonbox.errors import OutputError, PictureError, StyleError
-from toonbox.media.images import decode
+from toonbox.images.picture import decode
 
 
 def waves(path, size=(60, 40)):

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from picture_files import OddError, file_of
-from toonbox import distributed
-from toonbox.batch import Task
+from toonbox.convert import ray as distributed
+from toonbox.convert.batch import Task
 from toonbox.engine.stylize import load_style
 from toonbox.errors import MissingExtraError, UnexpectedError, UsageError
-from toonbox.media.images import decode
+from toonbox.images.picture import decode
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 ray_data = pytest.importorskip("ray.data")

@@ -8,15 +8,13 @@ import pytest
 import torch
 from PIL import Image
 
-from toonbox import export
-from toonbox.checkpoint import load_generator, save_generator
-from toonbox.data.crops import Domain
 from toonbox.engine.stylize import load_style
 from toonbox.errors import ExportError, OutputError
-from toonbox.export import SizedGenerator, check_parity, export_run, to_onnx, write_style
-from toonbox.networks.generator import Generator, GeneratorConfig
-from toonbox.training.config import parse_config, save_config
-from toonbox.training.folders import TrainingData
+from toonbox.learn import export
+from toonbox.learn.config import parse_config, save_config
+from toonbox.learn.data import Domain, TrainingData
+from toonbox.learn.export import SizedGenerator, check_parity, export_run, to_onnx, write_style
+from toonbox.learn.generator import Generator, GeneratorConfig, load_generator, save_generator
 
 
 def generator(scale: float = 0.05, knobs: bool = False) -> Generator:
@@ -92,7 +90,7 @@ def _dimension(model: onnx.ModelProto, index: int):
 
 
 def test_the_card_tells_where_it_comes_from(style: Path, run: Path) -> None:
-    from toonbox.training.config import load_config
+    from toonbox.learn.config import load_config
 
     card = tomllib.loads((style / "card.toml").read_text())
     assert card["name"] == "mine"

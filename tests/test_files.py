@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from toonbox import files
-from toonbox.files import folder_beside, replacing
+from toonbox import atomic as files
+from toonbox.atomic import folder_beside, replacing
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ def test_names_as_long_as_they_can_be(tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from toonbox.files import replacing
+from toonbox.atomic import replacing
 with replacing(Path(sys.argv[1])) as temporary:
     temporary.write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)
@@ -91,7 +91,7 @@ def test_what_another_is_writing_is_no_leftover(tmp_path):
 FOLDER = """
 import os, signal, sys
 from pathlib import Path
-from toonbox.files import folder_beside
+from toonbox.atomic import folder_beside
 with folder_beside(Path(sys.argv[1])) as folder:
     (folder / "more").write_bytes(b"half")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from toonbox.engine.stylize import load_style
-from toonbox.evaluation.flatness import colour_segments, interior_energy
-from toonbox.evaluation.outline import outline_contrast
+from toonbox.learn.evaluate.measures import colour_segments, interior_energy, outline_contrast
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 SVG = "{http://www.w3.org/2000/svg}"

@@ -5,9 +5,9 @@ import pytest
 import tomli_w
 
 from toonbox.errors import ConfigError
-from toonbox.looks import load_look, look_file, look_names
-from toonbox.representations.drawing import Look
-from toonbox.training.config import load_config, save_config
+from toonbox.learn.config import load_config, save_config
+from toonbox.learn.looks import load_look, look_file, look_names
+from toonbox.learn.representations.drawing import Look
 
 
 def test_comic_is_the_default() -> None:

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from toonbox.errors import ShapeError
-from toonbox.losses import (
+from toonbox.learn.losses import (
     PRESETS,
     SQUARE_WEIGHT,
     LossWeights,

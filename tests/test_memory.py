@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox import memory as module
-from toonbox import picture
-from toonbox.batch import Task, cartoonize_files
+from toonbox.convert import job as picture
+from toonbox.convert import memory as module
+from toonbox.convert.batch import Task, cartoonize_files
+from toonbox.convert.cartoonize import Style, cartoonize
+from toonbox.convert.job import cartoonize_file
+from toonbox.convert.memory import MIB, Memory, Need, in_words, machine_limit
 from toonbox.engine.stylize import load_style
 from toonbox.errors import MissingExtraError, PictureError, UsageError
-from toonbox.media import huge
-from toonbox.media.images import Header, decode, read_header
-from toonbox.memory import MIB, Memory, Need, in_words, machine_limit
-from toonbox.picture import cartoonize_file
-from toonbox.pictures import Style, cartoonize
+from toonbox.images import streaming as huge
+from toonbox.images.picture import Header, decode, read_header
 
 resource = pytest.importorskip("resource")
 EXAMPLES = Path(__file__).parents[1] / "examples"

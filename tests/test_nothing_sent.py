@@ -38,12 +38,12 @@ if __name__ == "__main__":
 EXPORT = """
 import sys
 from pathlib import Path
-from toonbox.export import draw_preview
+from toonbox.learn.export import draw_preview
 draw_preview(Path(sys.argv[1]))
 """
 
 TRAINING = """
-import toonbox.training.loop, toonbox.evaluation.evaluate, toonbox.published
+import toonbox.learn.train, toonbox.learn.evaluate.evaluate, toonbox.learn.import_tfjs
 """
 
 

@@ -7,11 +7,11 @@ from PIL import Image
 
 from acting import Acting
 from icc_profiles import ADOBE_RGB, DISPLAY_P3, reference, rgb_profile
+from toonbox.convert.job import cartoonize_file
 from toonbox.engine.stylize import load_style
 from toonbox.errors import OutputError, PictureError, UnexpectedError, UsageError
-from toonbox.media.encoding import encode
-from toonbox.media.images import Picture, decode
-from toonbox.picture import cartoonize_file
+from toonbox.images.encode import encode
+from toonbox.images.picture import Picture, decode
 
 RGB = np.random.default_rng(5).integers(0, 256, (20, 26, 3), dtype=np.uint8)
 ALPHA = np.random.default_rng(6).integers(0, 256, (20, 26), dtype=np.uint8)

@@ -8,7 +8,8 @@ from PIL import Image
 
 from icc_profiles import DISPLAY_P3, rgb_profile
 from picture_files import OddError, file_of
-from toonbox import pictures as module
+from toonbox.convert import cartoonize as module
+from toonbox.convert.cartoonize import cartoonize, load_style
 from toonbox.engine import stylize
 from toonbox.errors import (
     OutputError,
@@ -18,9 +19,8 @@ from toonbox.errors import (
     UnexpectedError,
     UsageError,
 )
-from toonbox.media import encoding
-from toonbox.media.images import decode
-from toonbox.pictures import cartoonize, load_style
+from toonbox.images import encode as encoding
+from toonbox.images.picture import decode
 
 RGB = np.random.default_rng(5).integers(0, 256, (20, 26, 3), dtype=np.uint8)
 ALPHA = np.random.default_rng(6).integers(0, 256, (20, 26), dtype=np.uint8)

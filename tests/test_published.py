@@ -13,8 +13,14 @@ import torch
 from toonbox.engine.style import read_card
 from toonbox.engine.stylize import load_style
 from toonbox.errors import StyleError, UsageError
-from toonbox.networks.authors import AuthorsGenerator
-from toonbox.published import LICENCE, PublishedPipeline, fill, import_published, read_tensors
+from toonbox.learn.import_tfjs import (
+    LICENCE,
+    AuthorsGenerator,
+    PublishedPipeline,
+    fill,
+    import_published,
+    read_tensors,
+)
 
 Tensors = dict[str, npt.NDArray[np.float32]]
 Array = npt.NDArray[np.float64]
@@ -228,7 +234,7 @@ def test_model_json_itself_and_the_users_folder(
         asked.update(card, folder=folder)
         return folder
 
-    monkeypatch.setattr("toonbox.published.write_style", write_style)
+    monkeypatch.setattr("toonbox.learn.import_tfjs.write_style", write_style)
     monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / "styles"))
     write_model(tmp_path)
     folder = import_published(tmp_path / "model.json", "hayao", licence="mine", force=True)

@@ -15,7 +15,7 @@ ENDING = [signal.SIGINT, signal.SIGTERM]
 WRITING = """
 import sys, time
 from pathlib import Path
-from toonbox.files import folder_beside, replacing
+from toonbox.atomic import folder_beside, replacing
 from toonbox.signals import end_at_once_from_now
 end_at_once_from_now()
 target = Path(sys.argv[1], "a.png")

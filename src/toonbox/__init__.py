@@ -9,10 +9,10 @@ from toonbox.errors import ToonboxError
 from toonbox.version import __version__
 
 if TYPE_CHECKING:
+    from toonbox.convert.cartoonize import Style, cartoonize, load_style
     from toonbox.engine.style import list_styles
-    from toonbox.films.film import cartoonize_video
-    from toonbox.films.frames import cartoon_frames
-    from toonbox.pictures import Style, cartoonize, load_style
+    from toonbox.video.frames import cartoon_frames
+    from toonbox.video.pipeline import cartoonize_video
 
 __all__ = [
     "Style",
@@ -34,12 +34,12 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 # Imported when first used, so that `import toonbox` costs next to nothing.
 _MODULES = {
-    "Style": "toonbox.pictures",
-    "cartoon_frames": "toonbox.films.frames",
-    "cartoonize": "toonbox.pictures",
-    "cartoonize_video": "toonbox.films.film",
+    "Style": "toonbox.convert.cartoonize",
+    "cartoon_frames": "toonbox.video.frames",
+    "cartoonize": "toonbox.convert.cartoonize",
+    "cartoonize_video": "toonbox.video.pipeline",
     "list_styles": "toonbox.engine.style",
-    "load_style": "toonbox.pictures",
+    "load_style": "toonbox.convert.cartoonize",
 }
 
 

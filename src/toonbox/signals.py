@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from toonbox.files import remove_temporaries
+from toonbox.atomic import remove_temporaries
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
 

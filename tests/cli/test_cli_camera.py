@@ -9,8 +9,8 @@ import pytest
 
 from toonbox.cli.main import main
 from toonbox.errors import VideoError
-from toonbox.films.film import film_track
-from toonbox.media.video import read_frames, read_video
+from toonbox.video.pipeline import film_track
+from toonbox.video.read import read_frames, read_video
 from video_files import Clip, needs_ffmpeg, pictures, probe, times
 
 
@@ -88,7 +88,7 @@ def test_what_is_refused(camera, here, arguments, code, message):
 def test_without_opencv(camera, here, monkeypatch):
     Clip(pts=[0, 1]).make(here / "clip.mp4")
     monkeypatch.setitem(sys.modules, "cv2", None)
-    monkeypatch.setattr("toonbox.films.steadying.find_spec", lambda name: None)
+    monkeypatch.setattr("toonbox.video.steadying.find_spec", lambda name: None)
     for arguments in (["--source", "clip.mp4"], ["--sink", "a.mp4", "--no-window"]):
         code, _, errors = camera(*arguments)
         assert (code, "pip install 'toonbox[camera]'" in errors) == (1, True)
@@ -136,7 +136,7 @@ class Window:
 
 def test_a_camera_that_is_unplugged(camera, here, monkeypatch):
     Clip(pts=list(range(4)), sound=None).make(here / "clip.mp4")
-    monkeypatch.setattr("toonbox.live.camera.Camera", Camera)
+    monkeypatch.setattr("toonbox.video.camera.Camera", Camera)
     code, output, errors = camera("--sink", "a.mp4", "--no-window")
     assert (code, output) == (1, "camera 0 -> a.mp4\n")
     assert "gives no more pictures" in errors
@@ -145,7 +145,7 @@ def test_a_camera_that_is_unplugged(camera, here, monkeypatch):
 
 def test_a_film_in_a_window(camera, here, monkeypatch):
     Clip(pts=list(range(48)), sound=None).make(here / "clip.mp4")
-    monkeypatch.setattr("toonbox.live.window.Window", Window)
+    monkeypatch.setattr("toonbox.video.camera.Window", Window)
     assert camera("--source", "clip.mp4", "--sink", "a.mp4")[0] == 0
     assert len(times("a.mp4")) == 2
     assert camera("--source", "clip.mp4") == (0, "", "")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from animation_files import animation_of, frames_of
 from toonbox.engine.stylize import load_style
-from toonbox.media.images import decode
+from toonbox.images.picture import decode
 
 
 @pytest.fixture(autouse=True)
@@ -400,7 +400,7 @@ def test_a_limit_that_is_no_size(toonbox, here, size):
 
 
 def test_what_needs_more_memory_is_refused_with_advice(toonbox, here, monkeypatch):
-    monkeypatch.setattr("toonbox.memory.can_stream", lambda: False)
+    monkeypatch.setattr("toonbox.convert.memory.can_stream", lambda: False)
     Image.new("1", (9000, 8000)).save(here / "a.png")
     code, _, errors = toonbox("a.png", "--max-memory", "500M")
     assert code == 1

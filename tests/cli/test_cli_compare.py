@@ -9,7 +9,7 @@ from PIL import Image
 
 from toonbox.cli.main import main
 from toonbox.engine.stylize import load_style
-from toonbox.media.images import decode
+from toonbox.images.picture import decode
 
 KNOBS = ("surface", "structure", "texture")
 

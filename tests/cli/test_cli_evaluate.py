@@ -10,8 +10,8 @@ from PIL import Image
 
 from toonbox.cli.main import main
 from toonbox.engine.stylize import load_style
-from toonbox.evaluation.measures import measure
-from toonbox.evaluation.pictures import shrunk
+from toonbox.learn.evaluate.evaluate import shrunk
+from toonbox.learn.evaluate.measures import measure
 
 
 def draw(folder: Path, count: int, colour: int) -> None:
@@ -127,7 +127,7 @@ def test_settings_behind_a_style(arguments, tmp_path, tiny_style):
 def test_settings_that_cannot_be_are_refused_before_measuring(
     setting, reason, arguments, monkeypatch, capsys
 ):
-    monkeypatch.setattr("toonbox.evaluation.evaluate.evaluate", None)
+    monkeypatch.setattr("toonbox.learn.evaluate.evaluate.evaluate", None)
     assert run(*arguments, "--style", f"{arguments[1]}:{setting}") == 2
     words = capsys.readouterr().err.replace("│", " ").split()
     assert reason in " ".join(words)
@@ -161,7 +161,7 @@ def test_inception_is_the_default_and_never_downloaded_offline(arguments, monkey
 
 
 def test_the_classifier_is_trained_on_demand(arguments, monkeypatch, capsys):
-    from toonbox.evaluation import classifier
+    from toonbox.learn.evaluate import classifier
 
     steps = classifier.ClassifierConfig(classifier.CropRule(64, 32, 2), 2, 4, base_channels=4)
     monkeypatch.setattr(classifier, "ClassifierConfig", lambda seed: steps)
@@ -179,7 +179,7 @@ def test_it_needs_the_learning_half(arguments, monkeypatch, capsys):
     original = builtins.__import__
 
     def without(name, *rest):
-        if name.startswith("toonbox.evaluation"):
+        if name.startswith("toonbox.learn.evaluate"):
             raise ModuleNotFoundError("No module named 'torch'", name="torch")
         return original(name, *rest)
 

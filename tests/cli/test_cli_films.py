@@ -15,9 +15,9 @@ import typer
 from PIL import Image
 
 from picture_files import OddError
-from toonbox.cli.films import Rate, parse_time
+from toonbox.cli.video import Rate, parse_time
 from toonbox.engine.stylize import load_style
-from toonbox.films.film import Progress
+from toonbox.video.pipeline import Progress
 from video_files import REPEATABLE, Clip, pictures, times
 
 
@@ -53,7 +53,7 @@ def test_stabilize(toonbox, here, monkeypatch):
     for other in ("off", "strong"):
         assert not np.array_equal(shown["on"], shown[other])
     monkeypatch.setitem(sys.modules, "cv2", None)
-    monkeypatch.setattr("toonbox.films.steadying.find_spec", lambda name: None)
+    monkeypatch.setattr("toonbox.video.steadying.find_spec", lambda name: None)
     code, _, errors = toonbox("a.mkv", "b.mkv", "-o", "out")
     assert (code, errors.count("pip install 'toonbox[steady]'")) == (0, 1)
     np.testing.assert_array_equal(pictures(here / "out" / "a.toon.mkv"), shown["off"])

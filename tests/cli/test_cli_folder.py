@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.media.images import decode
+from toonbox.images.picture import decode
 
 
 @pytest.fixture(autouse=True)

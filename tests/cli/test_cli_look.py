@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from toonbox.cli.main import app
 from toonbox.errors import ConfigError, DataError, MissingExtraError, OutputError, UsageError
-from toonbox.looks import look_file, look_names
+from toonbox.learn.looks import look_file, look_names
 
 RUN = CliRunner()
 
@@ -34,9 +34,9 @@ def test_looks_are_listed_and_shown() -> None:
 
 
 def test_a_preview_is_the_target(photo: Path) -> None:
-    from toonbox.data.drawings import read_scaled
-    from toonbox.looks import load_look
-    from toonbox.representations.drawing import Layers
+    from toonbox.learn.data import read_scaled
+    from toonbox.learn.looks import load_look
+    from toonbox.learn.representations.drawing import Layers
 
     done = look("preview", photo, "--look", "anime", "--texture", 2)
     assert done.exit_code == 0, done.output
@@ -89,7 +89,7 @@ def test_what_is_wrong_is_named(photo: Path, tmp_path: Path) -> None:
 def test_without_the_extra_it_says_what_to_install(
     photo: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    parts = ("toonbox.looks", "toonbox.settings", "toonbox.representations")
+    parts = ("toonbox.learn.looks", "toonbox.settings", "toonbox.learn.representations")
     for name in [n for n in sys.modules if n.startswith(parts)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cv2", None)

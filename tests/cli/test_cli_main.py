@@ -10,7 +10,7 @@ from PIL import Image
 from toonbox.cli import photos
 from toonbox.cli.main import main
 from toonbox.errors import ConfigError, StyleError, UsageError
-from toonbox.media.images import MAX_PIXELS, decode
+from toonbox.images.picture import MAX_PIXELS, decode
 from toonbox.version import __version__
 
 
@@ -104,7 +104,7 @@ def test_torch_is_not_imported_by_a_real_run(photo, style_folder):
         "try:\n"
         "    main(sys.argv[1:])\n"
         "finally:\n"
-        "    print(*{'torch', 'cv2', 'onnx', 'toonbox.training'} & set(sys.modules), sep='\\n')\n"
+        "    print(*{'torch', 'cv2', 'onnx', 'toonbox.learn'} & set(sys.modules), sep='\\n')\n"
     )
     run = subprocess.run(
         [sys.executable, "-c", code, str(photo), "--style", str(style_folder)],
@@ -178,7 +178,7 @@ def test_unexpected_errors_are_not_hidden(monkeypatch):
 
 def test_remarks_of_the_library_are_shown(monkeypatch, capsys):
     def remarks():
-        logging.getLogger("toonbox.media").warning("%s: a remark", "x.gif")
+        logging.getLogger("toonbox.images").warning("%s: a remark", "x.gif")
         return []
 
     monkeypatch.setattr("toonbox.engine.style.style_names", remarks)

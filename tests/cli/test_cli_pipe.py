@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from toonbox.engine.stylize import load_style
-from toonbox.media.images import decode
+from toonbox.images.picture import decode
 
 RGB = np.random.default_rng(1).integers(0, 256, (20, 26, 3), dtype=np.uint8)
 

@@ -76,7 +76,7 @@ def test_none(no_styles, capsys):
 
 
 def test_import_hands_everything_on(monkeypatch, capsys):
-    published = pytest.importorskip("toonbox.published")
+    published = pytest.importorskip("toonbox.learn.import_tfjs")
     calls = []
 
     def import_published(*arguments):
@@ -95,7 +95,7 @@ def test_import_hands_everything_on(monkeypatch, capsys):
 
 
 def test_import_without_a_model_is_one_line(tmp_path, capsys):
-    pytest.importorskip("toonbox.published")
+    pytest.importorskip("toonbox.learn.import_tfjs")
     assert run("import", tmp_path / "none", "--name", "mine", "--to", tmp_path / "to") == 1
     errors = capsys.readouterr().err
     assert errors.startswith("toonbox: ")
@@ -107,7 +107,7 @@ def test_import_needs_the_learning_half(monkeypatch, capsys):
     original = builtins.__import__
 
     def without(name, *rest):
-        if name == "toonbox.published":
+        if name == "toonbox.learn.import_tfjs":
             raise ModuleNotFoundError("No module named 'torch'", name="torch")
         return original(name, *rest)
 

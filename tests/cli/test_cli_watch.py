@@ -12,7 +12,7 @@ from PIL import Image
 from picture_files import without_palette
 from toonbox.cli.targets import Plan
 from toonbox.cli.watch import Arrivals
-from toonbox.media.images import decode
+from toonbox.images.picture import decode
 
 
 @pytest.fixture(autouse=True)

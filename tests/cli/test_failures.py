@@ -13,7 +13,7 @@ from PIL import Image
 from picture_files import OddError, without_palette
 from toonbox.cli import failures
 from toonbox.cli.outcomes import Outcomes
-from toonbox.media import encoding
+from toonbox.images import encode as encoding
 
 LOG = Path("home/.local/state/toonbox/log/errors.log")
 
@@ -121,7 +121,7 @@ def test_where_the_log_is(platform, variables, folder, monkeypatch):
 
 
 def test_failures_keep_no_picture_in_memory():
-    from toonbox.batch import Task, done_or_failed
+    from toonbox.convert.batch import Task, done_or_failed
 
     pixels = []
 

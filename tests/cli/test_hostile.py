@@ -16,8 +16,8 @@ from PIL import Image
 from picture_files import file_of
 from toonbox.engine.stylize import load_style
 from toonbox.errors import PictureError
-from toonbox.media import images
-from toonbox.media.images import decode
+from toonbox.images import picture as images
+from toonbox.images.picture import decode
 
 RGB = np.random.default_rng(1).integers(0, 256, (20, 26, 3), dtype=np.uint8)
 PNG = file_of(Image.fromarray(RGB))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from toonbox.data.crops import CropBatches, CropConfig, Domain, draw_crop, pick
+from toonbox.learn.data import CropBatches, CropConfig, Domain, draw_crop, pick
 
 SIZES = CropConfig(size=32, batch_size=4, photo_side=(40, 64), cartoon_side=(32, 48))
 

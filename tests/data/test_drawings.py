@@ -14,11 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from toonbox.data import drawings
-from toonbox.data.crops import CropBatches, CropConfig, Domain
-from toonbox.data.drawings import Drawings, prepare_layers, read_scaled
 from toonbox.errors import DataError, TrainingError
-from toonbox.representations.drawing import CHANNELS, Layers, Look
+from toonbox.learn import data as drawings
+from toonbox.learn.data import (
+    CropBatches,
+    CropConfig,
+    Domain,
+    Drawings,
+    prepare_layers,
+    read_scaled,
+)
+from toonbox.learn.representations.drawing import CHANNELS, Layers, Look
 
 SIDES = (48, 64)
 

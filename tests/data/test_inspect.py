@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.data.inspect import find_pictures, inspect_folder, is_blank
 from toonbox.errors import DataError
+from toonbox.learn.inspect import find_pictures, inspect_folder, is_blank
 from toonbox.pixels import Uint8Array
 
 

@@ -3,9 +3,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from toonbox.engine import network_file
-from toonbox.engine.network_file import read_network
-from toonbox.engine.session import open_session
+from toonbox.engine import session as network_file
+from toonbox.engine.session import open_session, read_network
 from toonbox.errors import StyleError
 
 ENGINES = ["onnxruntime", "openvino"]

@@ -6,17 +6,17 @@ import torch
 from PIL import Image, ImageDraw
 
 from toonbox.errors import UsageError
-from toonbox.evaluation.classifier import (
+from toonbox.learn.discriminator import Discriminator
+from toonbox.learn.evaluate.classifier import (
     Classification,
     ClassifierConfig,
     classify,
     train_classifier,
 )
-from toonbox.evaluation.features import CropRule, take_crops
-from toonbox.networks.discriminator import Discriminator
+from toonbox.learn.evaluate.distances import CropRule, take_crops
+from toonbox.learn.representations.structure import structure
+from toonbox.learn.representations.surface import surface
 from toonbox.pixels import Uint8Array
-from toonbox.representations.structure import structure
-from toonbox.representations.surface import surface
 
 RULE = CropRule(short_side=48, size=32, crops=4)
 CONFIG = ClassifierConfig(rule=RULE, steps=60, batch_size=16, learning_rate=5e-3, base_channels=8)

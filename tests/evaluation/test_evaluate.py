@@ -6,11 +6,10 @@ import pytest
 from PIL import Image
 
 from toonbox.errors import DataError, PictureError, UsageError
-from toonbox.evaluation.classifier import ClassifierConfig
-from toonbox.evaluation.evaluate import Subject, evaluate
-from toonbox.evaluation.features import CropRule
-from toonbox.evaluation.measures import means
-from toonbox.evaluation.pictures import Reader, read_picture, shrunk
+from toonbox.learn.evaluate.classifier import ClassifierConfig
+from toonbox.learn.evaluate.distances import CropRule
+from toonbox.learn.evaluate.evaluate import Reader, Subject, evaluate, read_picture, shrunk
+from toonbox.learn.evaluate.measures import means
 
 
 class Colours:
@@ -196,7 +195,7 @@ def test_failures_are_looked_at_once(tmp_path, monkeypatch):
     read = Reader()
     missing = tmp_path / "none.png"
     assert list(read([missing], least=0)) == []
-    monkeypatch.delattr("toonbox.evaluation.pictures.read_picture")
+    monkeypatch.delattr("toonbox.learn.evaluate.evaluate.read_picture")
     assert list(read([missing], least=0)) == []
     assert list(read.failures) == [missing]
 

@@ -10,17 +10,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from toonbox.errors import ShapeError, UsageError, WeightsError
-from toonbox.evaluation import features
-from toonbox.evaluation.features import (
+from toonbox.learn.evaluate import distances as features
+from toonbox.learn.evaluate.distances import (
     CropRule,
+    InceptionFeatures,
     LoadedNetwork,
     features_of,
     load_feature_network,
     load_inception,
     take_crops,
 )
-from toonbox.networks.inception import InceptionFeatures
-from toonbox.networks.vgg import VggFeatures
+from toonbox.learn.features import VggFeatures
 from toonbox.pixels import FloatArray, Uint8Array
 
 RULE = CropRule(short_side=64, size=16, crops=5, seed=1)

@@ -8,8 +8,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
 from toonbox.errors import ShapeError
-from toonbox.evaluation import frechet
-from toonbox.evaluation.frechet import (
+from toonbox.learn.evaluate import distances as frechet
+from toonbox.learn.evaluate.distances import (
     Estimate,
     bootstrap,
     frechet_distance,

@@ -7,12 +7,23 @@ import torch
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from toonbox.errors import ShapeError
-from toonbox.evaluation.artefacts import checkerboard_energy, clipped_share
-from toonbox.evaluation.content import _ssim, colour_drift, edge_similarity
-from toonbox.evaluation.flatness import colour_segments, flat_share, interior_energy
-from toonbox.evaluation.luminance import gradient, luminance
-from toonbox.evaluation.measures import Measures, means, measure
-from toonbox.evaluation.outline import outline_contrast, strongest_edges
+from toonbox.learn.evaluate.measures import (
+    Measures,
+    _ssim,
+    checkerboard_energy,
+    clipped_share,
+    colour_drift,
+    colour_segments,
+    edge_similarity,
+    flat_share,
+    gradient,
+    interior_energy,
+    luminance,
+    means,
+    measure,
+    outline_contrast,
+    strongest_edges,
+)
 
 SIDE = 128
 

@@ -10,13 +10,19 @@ import pytest
 from PIL import Image
 
 from toonbox.errors import OutputError
-from toonbox.evaluation.classifier import Classification
-from toonbox.evaluation.features import CropRule
-from toonbox.evaluation.frechet import Estimate
-from toonbox.evaluation.measures import Measures, means
-from toonbox.evaluation.report import write_report
-from toonbox.evaluation.results import Distances, Evaluation, Output, Row
-from toonbox.evaluation.tables import notes, tables, text
+from toonbox.learn.evaluate.classifier import Classification
+from toonbox.learn.evaluate.distances import CropRule, Estimate
+from toonbox.learn.evaluate.measures import Measures, means
+from toonbox.learn.evaluate.report import (
+    Distances,
+    Evaluation,
+    Output,
+    Row,
+    notes,
+    tables,
+    text,
+    write_report,
+)
 
 SHARES = Classification(0.1, {"original": 0.9, "surface": 0.6}, {"plain & <simple>": 0.4})
 

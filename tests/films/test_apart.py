@@ -7,8 +7,8 @@ import pytest
 
 from toonbox.engine.stylize import load_style
 from toonbox.errors import VideoError
-from toonbox.films.apart import cartoonize_video_apart
-from toonbox.films.film import cartoonize_video
+from toonbox.video.isolated import cartoonize_video_apart
+from toonbox.video.pipeline import cartoonize_video
 from video_files import REPEATABLE, Clip, pictures
 
 

@@ -16,10 +16,10 @@ import pytest
 from picture_files import OddError
 from toonbox.engine.stylize import load_style
 from toonbox.errors import OutputError, UnexpectedError, UsageError, VideoError
-from toonbox.films.drawing import film_look
-from toonbox.films.film import cartoonize_video
-from toonbox.films.frames import cartoon_frames
-from toonbox.media.video import Frame
+from toonbox.video.frames import cartoon_frames
+from toonbox.video.pipeline import cartoonize_video
+from toonbox.video.read import Frame
+from toonbox.video.stylizer import film_look
 from video_files import REPEATABLE, Clip, motion, needs_ffmpeg, packets, pictures, probe, times
 
 
@@ -400,7 +400,7 @@ def test_memory_does_not_grow_with_the_film(tmp_path, style):
 
     frames = cartoon_frames(clip, style=style, jobs=2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("toonbox.media.video.Frame", Counted)
+        patch.setattr("toonbox.video.read.Frame", Counted)
         for _ in frames:
             most = max(most, len(alive))
             time.sleep(0.002)
@@ -490,7 +490,7 @@ def test_stopped(tmp_path, style, keep_partial):
 
 
 def test_resumed_is_the_same_to_the_bit(tmp_path, style, monkeypatch):
-    monkeypatch.setattr("toonbox.films.segments.KEPT_LENGTH", 7)
+    monkeypatch.setattr("toonbox.video.pipeline.KEPT_LENGTH", 7)
     clip = replace(EVERYTHING, size=REPEATABLE).make(tmp_path / "clip.mkv")
     whole = tmp_path / "whole.mp4"
     cartoonize_video(clip, whole, style=style, resume=True)
@@ -521,7 +521,7 @@ def test_resumed_is_the_same_to_the_bit(tmp_path, style, monkeypatch):
 
 
 def test_killed_within_a_segment(tmp_path, style, monkeypatch):
-    monkeypatch.setattr("toonbox.films.segments.KEPT_LENGTH", 7)
+    monkeypatch.setattr("toonbox.video.pipeline.KEPT_LENGTH", 7)
     clip = Clip(size=REPEATABLE).make(tmp_path / "clip.mp4")
     whole, target = tmp_path / "whole.mp4", tmp_path / "toon.mp4"
     cartoonize_video(clip, whole, style=style, resume=True)
@@ -675,8 +675,8 @@ def test_a_target_that_cannot_be_written(tmp_path, style):
 
 
 FILM_STAGES = (
-    *("toonbox.media.video.to_rgb", "toonbox.engine.stylize.Style.sketch"),
-    *("toonbox.media.video_encoding.from_rgb", "toonbox.films.film.join"),
+    *("toonbox.video.read.to_rgb", "toonbox.engine.stylize.Style.sketch"),
+    *("toonbox.video.write.from_rgb", "toonbox.video.pipeline.join"),
 )
 
 
@@ -699,7 +699,7 @@ def test_whatever_is_raised_is_named_and_chained(stage, tmp_path, style, monkeyp
 FULL = """
 import resource, sys
 from toonbox.errors import OutputError
-from toonbox.films.film import cartoonize_video
+from toonbox.video.pipeline import cartoonize_video
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[4]),) * 2)
 try:
     cartoonize_video(sys.argv[1], sys.argv[2], style=sys.argv[3], crf=0)

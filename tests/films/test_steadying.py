@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from toonbox.errors import MissingExtraError, UsageError
-from toonbox.films.film import cartoonize_video
-from toonbox.films.steadying import Stabilizer, can_steady
+from toonbox.video.pipeline import cartoonize_video
+from toonbox.video.steadying import Stabilizer, can_steady
 from video_files import EXAMPLES, Clip, pictures, times
 
 SIZE = (192, 128)
@@ -133,7 +133,7 @@ def test_who_draws_on_a_frame_does_not_draw_on_the_next():
 
 
 def test_resumed_goes_on_as_if_it_had_never_ended(tmp_path, tiny_style, monkeypatch):
-    monkeypatch.setattr("toonbox.films.segments.KEPT_LENGTH", 14)
+    monkeypatch.setattr("toonbox.video.pipeline.KEPT_LENGTH", 14)
     clip = Clip(pts=list(range(24)), sound=None).make(tmp_path / "clip.mkv")
     loaded, shown = tiny_style(), {}
     for name, pauses in (("whole", ()), ("parts", (14,))):
@@ -160,7 +160,7 @@ def test_resumed_goes_on_as_if_it_had_never_ended(tmp_path, tiny_style, monkeypa
 
 
 def test_segments_of_another_setting_are_not_taken(tmp_path, tiny_style, monkeypatch, caplog):
-    monkeypatch.setattr("toonbox.films.segments.KEPT_LENGTH", 4)
+    monkeypatch.setattr("toonbox.video.pipeline.KEPT_LENGTH", 4)
     clip, told = Clip(pts=list(range(8)), sound=None).make(tmp_path / "clip.mkv"), []
     style, target = tiny_style(), tmp_path / "toon.mp4"
     cartoonize_video(

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from toonbox.live.newest import Newest
+from toonbox.video.camera import Newest
 
 
 def test_only_the_newest_is_kept():

@@ -9,13 +9,9 @@ from PIL import Image
 
 from toonbox.engine.stylize import load_style
 from toonbox.errors import OutputError, StyleError, UsageError, VideoError
-from toonbox.live.newest import Newest
-from toonbox.live.pace import Pace, paced
-from toonbox.live.recording import Recording
-from toonbox.live.show import Artist, Show, Showing, play
-from toonbox.media.frame_colours import FrameColours
-from toonbox.media.video import Frame
-from toonbox.media.video_encoding import Track
+from toonbox.video.camera import Artist, Newest, Pace, Recording, Show, Showing, paced, play
+from toonbox.video.read import Frame, FrameColours
+from toonbox.video.write import Track
 from video_files import motion, needs_ffmpeg, probe, times
 
 PHOTO = next(motion(1))

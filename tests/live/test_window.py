@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from toonbox.errors import MissingExtraError, OutputError, VideoError
-from toonbox.live import camera
-from toonbox.live.camera import TIME_BASE, Camera
-from toonbox.live.window import Window, opencv
+from toonbox.video import camera
+from toonbox.video.camera import TIME_BASE, Camera, Window, opencv
 
 
 class Cv2(SimpleNamespace):
@@ -165,7 +164,7 @@ def test_opencv_comes_before_pyav():
     root = Path(__file__).parents[2]
     code = (
         "import sys\n"
-        "import toonbox.cli.main, toonbox.live.window\n"
+        "import toonbox.cli.main, toonbox.video.camera\n"
         "assert 'av' not in sys.modules and 'cv2' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root / "src")

@@ -11,10 +11,10 @@ from PIL import Image, ImageCms
 from animation_files import animation_of, frames_of
 from icc_profiles import DISPLAY_P3, rgb_profile
 from toonbox.errors import PictureError
-from toonbox.media import avif
-from toonbox.media.animation import Animation, read
-from toonbox.media.images import Picture
-from toonbox.media.parts import in_steps
+from toonbox.images import animation as avif
+from toonbox.images.animation import Animation, in_steps
+from toonbox.images.animation import read_animation as read
+from toonbox.images.picture import Picture
 
 P3 = rgb_profile(DISPLAY_P3)
 TIMES = [40, 50, 1000, 30]
@@ -361,10 +361,10 @@ def test_srgb_profile_is_kept():
 @pytest.mark.parametrize("plays", [0, 1, 2, 7])
 def test_avif_plays(plays):
     data = animation_of(frames_of(2, alpha=True), "AVIF", duration=[40, 60])
-    assert avif.plays(data) == 0
+    assert avif.avif_plays(data) == 0
     changed = avif.with_plays(data, plays)
     assert (changed == data) == (plays == 0)
-    assert avif.plays(changed) == plays
+    assert avif.avif_plays(changed) == plays
     assert read(changed).plays == plays
     assert Image.open(io.BytesIO(changed)).n_frames == 2
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from toonbox.errors import PictureError
-from toonbox.media.images import decode
+from toonbox.images.picture import decode
 
 
 def bmp(bits, masks, numbers, header=40, top_down=False):

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from icc_profiles import ADOBE_RGB, DISPLAY_P3, grey_profile, reference, rgb_profile, srgb_curve
-from toonbox.media import colour
-from toonbox.media.colour import GreyColours, read_colours, to_srgb
-from toonbox.media.encoding import encode
-from toonbox.media.images import decode
+from toonbox.images import colour
+from toonbox.images.colour import GreyColours, read_colours, to_srgb
+from toonbox.images.encode import encode
+from toonbox.images.picture import decode
 
 WIDE = pytest.mark.parametrize(
     "primaries", [DISPLAY_P3, ADOBE_RGB], ids=["display-p3", "adobe-rgb"]

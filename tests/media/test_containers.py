@@ -3,8 +3,15 @@ from pathlib import Path
 import pytest
 
 from toonbox.errors import UsageError
-from toonbox.media.containers import container_of, is_video, video_suffix
-from toonbox.media.folder import cartoon_below, cartoon_name, find_pictures, is_film
+from toonbox.images.formats import (
+    cartoon_below,
+    cartoon_name,
+    container_of,
+    find_pictures,
+    is_film,
+    is_video,
+    video_suffix,
+)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from toonbox.media.folder import cartoon_below, cartoon_name, find_pictures, is_picture
+from toonbox.images.formats import cartoon_below, cartoon_name, find_pictures, is_picture
 
 
 def make(folder, *names):

@@ -1,7 +1,7 @@
 import pytest
 
 from toonbox.errors import OutputError, UsageError
-from toonbox.media.formats import (
+from toonbox.images.formats import (
     READ_SUFFIXES,
     check_lossless,
     format_named,

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from toonbox.errors import UsageError, VideoError
-from toonbox.films.film import cartoonize_video
-from toonbox.media import hardware
-from toonbox.media.hardware import encodes, hardware_encoder, hardware_options
-from toonbox.media.video import read_frames, read_video
-from toonbox.media.video_encoding import Encoding
+from toonbox.video import hardware
+from toonbox.video.hardware import encodes, hardware_encoder, hardware_options
+from toonbox.video.pipeline import cartoonize_video
+from toonbox.video.read import read_frames, read_video
+from toonbox.video.write import Encoding
 from video_files import Clip, times
 
 SIZE = (320, 240)
@@ -103,7 +103,7 @@ UNEVEN = [1001, 2002, 3003, 5005, 5500, 11011, 12012, 12100]
 def test_times_are_exact_whatever_encodes(tiny_style, tmp_path, monkeypatch, caplog):
     """A software encoder in the place of hardware's: other pixels, frames out of order."""
     monkeypatch.setitem(hardware._ENCODERS, "libx264", lambda crf: {"crf": str(crf), "bf": "3"})
-    monkeypatch.setattr("toonbox.media.video_encoding.hardware_encoder", lambda *_: "libx264")
+    monkeypatch.setattr("toonbox.video.write.hardware_encoder", lambda *_: "libx264")
     made = Clip(size=(65, 49), pts=UNEVEN, last=900, time_base=Fraction(1, 30000))
     clip = replace(made, codec="libvpx-vp9", options={"crf": "20"}).make(tmp_path / "clip.mp4")
     cartoonize_video(clip, tmp_path / "toon.mp4", style=tiny_style(), hardware="auto")
@@ -142,7 +142,7 @@ def decoded(video):
 def test_decoding_falls_back_to_software(tmp_path, monkeypatch, format):
     """Cuda fails to open where there is none; the others know no way for this file here."""
     monkeypatch.setattr(
-        "toonbox.media.video.hardware_devices", lambda: ["cuda", "qsv", "there is none"]
+        "toonbox.video.read.hardware_devices", lambda: ["cuda", "qsv", "there is none"]
     )
     clip = Clip(turned={"degrees": 90}, format=format).make(tmp_path / "clip.mp4")
     plain, fallen = read_video(clip), read_video(clip, hardware=True)

@@ -9,11 +9,11 @@ from icc_profiles import DISPLAY_P3, rgb_profile
 from picture_files import file_of, smooth
 from tiff_files import tiff
 from toonbox.errors import MissingExtraError, PictureError
-from toonbox.media import huge
-from toonbox.media.colour import GreyColours
-from toonbox.media.encoding import encode
-from toonbox.media.huge import open_huge
-from toonbox.media.images import Picture, decode
+from toonbox.images import streaming as huge
+from toonbox.images.colour import GreyColours
+from toonbox.images.encode import encode
+from toonbox.images.picture import Picture, decode
+from toonbox.images.streaming import open_huge
 
 pytest.importorskip("pyvips")
 TALL = smooth(400, 60)

@@ -11,9 +11,9 @@ from PIL import Image
 
 from picture_files import file_of, smooth
 from toonbox.errors import PictureError
-from toonbox.media import images
-from toonbox.media.encoding import encode
-from toonbox.media.images import decode, read_image
+from toonbox.images import picture as images
+from toonbox.images.encode import encode
+from toonbox.images.picture import decode, read_image
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

@@ -3,9 +3,9 @@ import io
 import pytest
 from PIL import Image, PngImagePlugin
 
-from toonbox.media import iptc
-from toonbox.media.encoding import encode
-from toonbox.media.images import decode
+from toonbox.images import metadata as iptc
+from toonbox.images.encode import encode
+from toonbox.images.picture import decode
 
 RECORDS = b"\x1c\x02\x19\x00\x03sun"
 

@@ -3,16 +3,16 @@ from fractions import Fraction
 
 import pytest
 
-from toonbox.media.frame_colours import FrameColours
-from toonbox.media.joining import decoding_times
-from toonbox.media.video_encoding import (
+from toonbox.video.passthrough import decoding_times
+from toonbox.video.read import FrameColours
+from toonbox.video.write import (
     Encoding,
     SegmentTimes,
     Track,
+    kept_metadata,
     segment_times,
     writing_segment,
 )
-from toonbox.media.video_metadata import kept_metadata
 from video_files import motion
 
 

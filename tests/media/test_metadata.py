@@ -6,9 +6,9 @@ import pytest
 from PIL import ExifTags, Image
 
 from picture_files import file_of
-from toonbox.media.encoding import encode
-from toonbox.media.images import decode
-from toonbox.media.metadata import Metadata, kept_exif, read_metadata
+from toonbox.images.encode import encode
+from toonbox.images.metadata import Metadata, kept_exif, read_metadata
+from toonbox.images.picture import decode
 
 RGB = np.zeros((4, 6, 3), np.uint8)
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.media.colour import GreyColours
-from toonbox.media.encoding import encode
-from toonbox.media.images import Picture, decode
-from toonbox.media.metadata import Metadata
+from toonbox.images.colour import GreyColours
+from toonbox.images.encode import encode
+from toonbox.images.metadata import Metadata
+from toonbox.images.picture import Picture, decode
 
 RNG = np.random.default_rng(8)
 

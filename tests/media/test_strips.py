@@ -7,10 +7,10 @@ from PIL import Image
 
 from picture_files import file_of, smooth
 from toonbox.errors import OutputError
-from toonbox.media import strips
-from toonbox.media.encoding import encode, encode_strips
-from toonbox.media.images import Picture, decode
-from toonbox.media.metadata import Metadata
+from toonbox.images import streaming as strips
+from toonbox.images.encode import encode, encode_strips
+from toonbox.images.metadata import Metadata
+from toonbox.images.picture import Picture, decode
 from toonbox.pixels import strips_of
 
 

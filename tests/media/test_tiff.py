@@ -9,7 +9,7 @@ from PIL import Image
 from picture_files import file_of, smooth
 from tiff_files import tiff
 from toonbox.errors import PictureError
-from toonbox.media.images import decode, read_header
+from toonbox.images.picture import decode, read_header
 
 RNG = np.random.default_rng(8)
 RGBA = RNG.integers(0, 65536, (20, 37, 4)).astype(np.uint16)
@@ -193,7 +193,8 @@ def test_what_libtiff_says_is_told_with_the_name(capfd, caplog):
 
 
 def test_a_warning_of_libtiff_is_told_with_the_name(monkeypatch, capfd, caplog):
-    from toonbox.media import libtiff, tiff
+    from toonbox.images import tiff
+    from toonbox.images import tiff as libtiff
 
     library = libtiff._library()
     if library is None:

@@ -12,7 +12,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 from PIL import Image
 
 from toonbox.errors import VideoError
-from toonbox.media.video import is_hdr, read_frames, read_video, reduced_size
+from toonbox.video.read import is_hdr, read_frames, read_video, reduced_size
 from video_files import Clip, ffmpeg_frames, motion, needs_ffmpeg
 
 
@@ -381,6 +381,6 @@ def test_a_decoder_that_hangs_is_given_up(tmp_path, monkeypatch):
     def too_late(work, seconds):
         raise TimeoutError
 
-    monkeypatch.setattr("toonbox.media.video.in_time", too_late)
+    monkeypatch.setattr("toonbox.video.read.in_time", too_late)
     with pytest.raises(VideoError, match=r"clip\.mp4: its decoder has given nothing"):
         read_video(clip)

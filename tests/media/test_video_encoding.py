@@ -11,8 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 import av
 import numpy as np
-from toonbox.media.frame_colours import FrameColours
-from toonbox.media.video_encoding import Encoding, Track, writing_segment
+from toonbox.video.read import FrameColours
+from toonbox.video.write import Encoding, Track, writing_segment
 from video_files import motion
 width, height, count, bits = map(int, sys.argv[2:])
 colours = FrameColours(0, 2, 2, 2)

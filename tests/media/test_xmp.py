@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from toonbox.media.xmp import kept_xmp, without_places
+from toonbox.images.metadata import kept_xmp, without_places
 
 PACKET = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:exif="http://ns.adobe.com/exif/1.0/"

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from toonbox.errors import ShapeError
-from toonbox.networks.authors import AuthorsGenerator, HalvingConvolution, upsample_tensorflow
+from toonbox.learn.import_tfjs import AuthorsGenerator, HalvingConvolution, upsample_tensorflow
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,7 @@ import pytest
 import torch
 
 from toonbox.errors import ShapeError
-from toonbox.networks.discriminator import (
-    Discriminator,
-    DiscriminatorConfig,
-    FeatureDiscriminator,
-)
+from toonbox.learn.discriminator import Discriminator, DiscriminatorConfig, FeatureDiscriminator
 
 
 def network(**values: object) -> Discriminator:

@@ -9,7 +9,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from toonbox.errors import WeightsError
-from toonbox.networks.efficientnet import WIDTHS, EfficientNetFeatures
+from toonbox.learn.features import WIDTHS, EfficientNetFeatures
 
 
 def reference_network() -> onnx.ModelProto:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from toonbox.networks.folded import folded
-from toonbox.networks.generator import Generator, GeneratorConfig
+from toonbox.learn.export import folded
+from toonbox.learn.generator import Generator, GeneratorConfig
 
 
 def trained(**values: object) -> Generator:

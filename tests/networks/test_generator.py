@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from toonbox.errors import ConfigError, ShapeError
-from toonbox.networks.generator import Generator, GeneratorConfig, clip_through, pad_to_multiple
+from toonbox.learn.generator import Generator, GeneratorConfig, clip_through, pad_to_multiple
 
 
 def small(**values: object) -> Generator:

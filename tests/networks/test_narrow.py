@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from toonbox.errors import ConfigError
-from toonbox.networks.generator import Generator, GeneratorConfig
-from toonbox.networks.narrow import narrowed
+from toonbox.learn.generator import Generator, GeneratorConfig
+from toonbox.learn.narrow import narrowed
 
 
 def trained(**values: object) -> Generator:

@@ -8,9 +8,8 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from toonbox.errors import ShapeError, WeightsError
-from toonbox.networks import vgg
-from toonbox.networks.vgg import VggFeatures, VggKind
-from toonbox.networks.weights_cache import WeightFile
+from toonbox.learn import features as vgg
+from toonbox.learn.features import VggFeatures, VggKind, WeightFile
 
 # Layer names and torchvision places, written out by hand from the two papers' tables.
 PLACES = {

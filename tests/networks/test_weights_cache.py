@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from toonbox.errors import WeightsError
-from toonbox.networks import weights_cache
-from toonbox.networks.weights_cache import WeightFile
+from toonbox.learn import features as weights_cache
+from toonbox.learn.features import WeightFile
 
 
 @pytest.fixture

@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from toonbox.representations.abstraction import abstract, detail_step, shock
-from toonbox.representations.drawing import CHANNELS, Layers, Look
-from toonbox.representations.flow import Float, Flow, across, along
-from toonbox.representations.ink import line_response, lines
-from toonbox.representations.tones import quantise
+from toonbox.learn.representations.abstraction import abstract, detail_step, shock
+from toonbox.learn.representations.drawing import CHANNELS, Layers, Look
+from toonbox.learn.representations.flow import Float, Flow, across, along
+from toonbox.learn.representations.ink import line_response, lines
+from toonbox.learn.representations.tones import quantise
 
 SIDE = 64
 INSIDE = (slice(8, -8), slice(8, -8))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from toonbox.errors import ShapeError
-from toonbox.representations.structure import (
+from toonbox.learn.representations.structure import (
     adaptive_colouring,
     merge_segments,
     segment,

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from toonbox.errors import ShapeError
-from toonbox.representations.surface import box_mean, guided_filter, surface
+from toonbox.learn.representations.surface import box_mean, guided_filter, surface
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

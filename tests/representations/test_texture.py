@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from toonbox.errors import ShapeError
-from toonbox.representations.texture import draw_channel_weights, texture
+from toonbox.learn.representations.texture import draw_channel_weights, texture
 
 
 def draws(kind: str, count: int = 200) -> torch.Tensor:

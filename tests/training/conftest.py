@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
-from toonbox.training.config import TrainConfig, parse_config
+from toonbox.learn.config import TrainConfig, parse_config
 
 MakeConfig = Callable[..., TrainConfig]
 

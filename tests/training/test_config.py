@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from toonbox.errors import ConfigError
-from toonbox.looks import load_look
-from toonbox.losses import PRESETS
-from toonbox.networks.generator import GeneratorConfig
-from toonbox.training.config import TrainConfig, default_config, load_config, save_config
+from toonbox.learn.config import TrainConfig, default_config, load_config, save_config
+from toonbox.learn.generator import GeneratorConfig
+from toonbox.learn.looks import load_look
+from toonbox.learn.losses import PRESETS
 
 
 def test_a_configuration_survives_its_file(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from toonbox.losses import LossWeights
-from toonbox.training.knobs import KnobSettings
+from toonbox.learn.losses import LossWeights
+from toonbox.learn.train import KnobSettings
 
 KNOBBED = {"base_channels": 4, "knobs": True}
 

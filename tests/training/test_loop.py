@@ -12,14 +12,13 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from toonbox.checkpoint import load_generator
 from toonbox.errors import ConfigError, DataError, TrainingError
-from toonbox.networks.generator import Generator, GeneratorConfig
-from toonbox.training import loop
-from toonbox.training.config import load_config
-from toonbox.training.folders import TrainingData, inspect_training_data
-from toonbox.training.loop import prepare_run, train
-from toonbox.training.report import RunOptions
+from toonbox.learn import train as loop
+from toonbox.learn.config import load_config
+from toonbox.learn.data import TrainingData, inspect_training_data
+from toonbox.learn.generator import Generator, GeneratorConfig, load_generator
+from toonbox.learn.report import RunOptions
+from toonbox.learn.train import prepare_run, train
 
 
 class Vgg(torch.nn.Module):
@@ -202,7 +201,7 @@ def test_ctrl_c_and_sigterm_finish_the_step_and_save(
 
 
 WORKERS = """
-from toonbox.data.workers import quiet_worker, worker_pool
+from toonbox.learn.workers import quiet_worker, worker_pool
 if __name__ == "__main__":
     with worker_pool(1) as pool:
         pool.submit(quiet_worker).result()

@@ -7,12 +7,18 @@ import torch
 from lightning_fabric import Fabric
 
 from toonbox.errors import ConfigError, TrainingError
-from toonbox.losses import LossWeights, weighted_sum
-from toonbox.networks.efficientnet import EfficientNetFeatures
-from toonbox.training.knobs import KnobSettings
-from toonbox.training.pretrain import noisy, pretrain_step
-from toonbox.training.state import TrainingState, learning_rate, new_state, update
-from toonbox.training.step import Palette, adversarial_step, draw_window, frozen
+from toonbox.learn.features import EfficientNetFeatures
+from toonbox.learn.losses import LossWeights, weighted_sum
+from toonbox.learn.state import TrainingState, learning_rate, new_state, update
+from toonbox.learn.train import (
+    KnobSettings,
+    Palette,
+    adversarial_step,
+    draw_window,
+    frozen,
+    noisy,
+    pretrain_step,
+)
 
 KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
 
@@ -213,7 +219,7 @@ def test_knobs_are_told_to_the_generator_and_turn_their_losses(tiny_config) -> N
     state = state_of(config)
     told = []
     state.generator.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1]))
-    with patch("toonbox.training.step.weighted_sum", wraps=weighted_sum) as summed:
+    with patch("toonbox.learn.train.weighted_sum", wraps=weighted_sum) as summed:
         adversarial_step(state, batch(), batch(1), vgg(), Here())
     knobs = KnobSettings.draw(config, 0)
     expected = [[knobs.surface, knobs.structure, knobs.texture]]

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from toonbox.cli.films import Comparison, MaxHeight, Stabilize, usual_stabilization
-from toonbox.cli.looks import look_of
 from toonbox.cli.photos import (
     Engine,
     EngineName,
@@ -20,14 +18,16 @@ from toonbox.cli.photos import (
     Texture,
     Threads,
     WorkingResolution,
+    look_of,
 )
+from toonbox.cli.video import Comparison, MaxHeight, Stabilize, usual_stabilization
 from toonbox.errors import UsageError
 from toonbox.signals import interruptible
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from toonbox.live.show import Show
+    from toonbox.video.camera import Show
 
 
 def camera(
@@ -87,7 +87,7 @@ def camera(
     _check(camera, source, sink, window, snapshots, force)
     from toonbox.engine.style import style_names
     from toonbox.engine.stylize import load_style
-    from toonbox.live.show import Artist, Show, Showing, record_film
+    from toonbox.video.camera import Artist, Show, Showing, record_film
 
     look = look_of(strength, resolution, surface, structure, texture)
     steady: Literal["off", "on", "strong"]
@@ -128,12 +128,12 @@ def _check(
     if not window and snapshots is not None:
         raise UsageError("--snapshots is for the window, where s saves pictures")
     if window or source is None:
-        from toonbox.live.window import opencv
+        from toonbox.video.camera import opencv
 
         opencv()  # now: see there
     if sink is not None:
-        from toonbox.media.containers import container_of
-        from toonbox.picture import refuse_existing
+        from toonbox.convert.job import refuse_existing
+        from toonbox.images.formats import container_of
 
         container_of(sink)
         if not force:
@@ -150,13 +150,9 @@ def _play(
     stop: "Callable[[], bool]",
 ) -> None:
     """Open what is needed, show and record, and close it."""
-    from toonbox.films.film import film_track
-    from toonbox.live.camera import Camera
-    from toonbox.live.pace import Pace
-    from toonbox.live.recording import Recording
-    from toonbox.live.show import film_frames, play
-    from toonbox.live.window import Window
-    from toonbox.media.video import read_video
+    from toonbox.video.camera import Camera, Pace, Recording, Window, film_frames, play
+    from toonbox.video.pipeline import film_track
+    from toonbox.video.read import read_video
 
     with ExitStack() as stack:
         if source is not None:

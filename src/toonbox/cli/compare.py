@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toonbox.cli.failures import Debug, message_of, report
-from toonbox.cli.looks import KEYS, METAVAR, parse_style
 from toonbox.cli.photos import (
+    KEYS,
     MAX_PIXELS,
+    METAVAR,
     Force,
     MaxPixels,
     Strength,
     WorkingResolution,
     parse_resolution,
+    parse_style,
     pictures_of,
     progress,
     style_names,
@@ -25,7 +27,7 @@ from toonbox.errors import StyleError, ToonboxError, UsageError, failing_alone
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from toonbox.comparison import Column, Finished
+    from toonbox.convert.compare import Column, Finished
     from toonbox.engine.stylize import Look, Style
 
 
@@ -118,10 +120,10 @@ def compare(
         raise UsageError("which photos? Give files or folders")
     if blind and style:
         raise UsageError("--blind takes the two styles itself, without --style")
-    from toonbox.blind import Pairs, choose
-    from toonbox.comparison import Comparison
+    from toonbox.convert.compare import Comparison
     from toonbox.engine import style as styles
     from toonbox.engine.stylize import load_style
+    from toonbox.learn.evaluate.blind import Pairs, choose
 
     pictures = [picture for path in given for picture in pictures_of(path)]
     defaults: Look = {"strength": strength, "resolution": parse_resolution(resolution)}
@@ -156,7 +158,7 @@ def compare(
 
 
 def _column(text: str, defaults: "Look", load: "Callable[[str], Style]") -> "Column | Finished":
-    from toonbox.comparison import Column, Finished
+    from toonbox.convert.compare import Column, Finished
     from toonbox.engine.style import find_style
 
     name, look = parse_style(text, defaults)
@@ -172,7 +174,7 @@ def _column(text: str, defaults: "Look", load: "Callable[[str], Style]") -> "Col
 
 
 def _tally(files: list[Path], key_file: Path, listed: bool) -> None:
-    from toonbox.blind import preferred, read_answers, read_key, tally
+    from toonbox.learn.evaluate.blind import preferred, read_answers, read_key, tally
 
     key = read_key(key_file)
     judges = [read_answers(file, key) for file in files]

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toonbox.cli.looks import KEYS, METAVAR, parse_style
+from toonbox.atomic import folder_beside
 from toonbox.cli.messages import complain
-from toonbox.cli.photos import progress, style_names
+from toonbox.cli.photos import KEYS, METAVAR, parse_style, progress, style_names
 from toonbox.errors import DataError, UsageError
-from toonbox.files import folder_beside
 
 if TYPE_CHECKING:
-    from toonbox.evaluation.evaluate import Subject
-    from toonbox.evaluation.features import FeatureNetwork
+    from toonbox.learn.evaluate.distances import FeatureNetwork
+    from toonbox.learn.evaluate.evaluate import Subject
 
 LEAST_RESOLUTION = 64  # pixels; smaller pictures cannot be measured
 
@@ -116,10 +115,9 @@ def evaluate(
     from toonbox.cli.extras import learning_half
 
     with learning_half():
-        from toonbox.evaluation.classifier import ClassifierConfig
-        from toonbox.evaluation.evaluate import evaluate as run
-        from toonbox.evaluation.report import write_report
-        from toonbox.evaluation.tables import text
+        from toonbox.learn.evaluate.classifier import ClassifierConfig
+        from toonbox.learn.evaluate.evaluate import evaluate as run
+        from toonbox.learn.evaluate.report import text, write_report
 
     subjects = _subjects(style or ["comic"], resolution)
     chosen = _some(_pictures(photos), limit, seed)
@@ -156,7 +154,7 @@ def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
     import numpy as np
 
     from toonbox.engine.stylize import load_style
-    from toonbox.evaluation.evaluate import Subject
+    from toonbox.learn.evaluate.evaluate import Subject
 
     load = cache(load_style)
     subjects = []
@@ -178,7 +176,7 @@ def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
 
 def _networks(files: list[Path], inception: Path | None, offline: bool) -> "list[FeatureNetwork]":
     """Load what was asked for; Inception v3 if that was, or if nothing was."""
-    from toonbox.evaluation.features import load_feature_network, load_inception
+    from toonbox.learn.evaluate.distances import load_feature_network, load_inception
 
     networks = [load_feature_network(file) for file in files]
     if inception or not files:
@@ -188,7 +186,7 @@ def _networks(files: list[Path], inception: Path | None, offline: bool) -> "list
 
 def _pictures(folder: Path) -> list[Path]:
     """List a folder's pictures; none at all is wrong usage."""
-    from toonbox.data.inspect import find_pictures
+    from toonbox.learn.inspect import find_pictures
 
     try:
         return find_pictures(folder)

@@ -36,7 +36,7 @@ def export(
     from toonbox.engine.style import styles_folder
 
     with learning_half():
-        from toonbox.export import export_run
+        from toonbox.learn.export import export_run
 
     folder = export_run(
         run,

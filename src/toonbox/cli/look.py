@@ -31,7 +31,7 @@ def about() -> None:
 def look_names() -> list[str]:
     """List the shipped looks, for completion by the shell."""
     with learning_half():
-        from toonbox.looks import look_names as names
+        from toonbox.learn.looks import look_names as names
     return names()
 
 
@@ -39,7 +39,7 @@ def look_names() -> list[str]:
 def list_all() -> None:
     """List the shipped looks."""
     with learning_half():
-        from toonbox.looks import look_file
+        from toonbox.learn.looks import look_file
     names = look_names()
     width = max(map(len, names))
     for name in names:
@@ -56,7 +56,7 @@ def show(
     Example: toonbox look show comic > my.toml
     """
     with learning_half():
-        from toonbox.looks import look_file
+        from toonbox.learn.looks import look_file
     typer.echo(look_file(name).read_text(encoding="utf-8"), nl=False)
 
 
@@ -99,10 +99,10 @@ def preview(
     with learning_half():
         from PIL import Image
 
-        from toonbox.data.drawings import read_scaled
-        from toonbox.files import replacing
-        from toonbox.looks import load_look
-        from toonbox.representations.drawing import DESIGNED_SIDE, Layers
+        from toonbox.atomic import replacing
+        from toonbox.learn.data import read_scaled
+        from toonbox.learn.looks import load_look
+        from toonbox.learn.representations.drawing import DESIGNED_SIDE, Layers
 
     chosen = load_look(config or name or "comic")
     target = out or photo.with_name(

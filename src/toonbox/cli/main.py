@@ -11,16 +11,16 @@ import typer
 from typer.core import TyperGroup
 
 from toonbox.cli.camera import camera
-from toonbox.cli.cartoonize import cartoonize
 from toonbox.cli.compare import compare
+from toonbox.cli.convert import cartoonize
 from toonbox.cli.evaluate import evaluate
 from toonbox.cli.export import export
 from toonbox.cli.failures import message_of, show_tracebacks
-from toonbox.cli.films import VideoOptionsApart
 from toonbox.cli.look import look
 from toonbox.cli.messages import complain
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
+from toonbox.cli.video import VideoOptionsApart
 from toonbox.cli.watch import watch
 from toonbox.cli.weights import weights
 from toonbox.errors import ConfigError, ToonboxError, UsageError

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -17,9 +17,71 @@ from toonbox.cli.messages import printable
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from toonbox.engine.stylize import Resolution
+    from toonbox.engine.stylize import Look, Resolution
 
-MAX_PIXELS = 200_000_000  # as in toonbox.media.images, whose imports take their time
+
+METAVAR = "NAME|DIR[:KEY=VALUE,...]"
+KEYS = "KEY is surface, structure, texture, strength or resolution."
+NUMBERS = ("surface", "structure", "texture", "strength")
+
+
+def look_of(
+    strength: float,
+    resolution: str | None,
+    surface: float | None,
+    structure: float | None,
+    texture: float | None,
+) -> "Look":
+    """Put options together.
+
+    Raises:
+        typer.BadParameter: neither pixels nor 'native' for the resolution.
+    """
+    return {
+        "strength": strength,
+        "resolution": parse_resolution(resolution),
+        "surface": surface,
+        "structure": structure,
+        "texture": texture,
+    }
+
+
+def parse_style(text: str, defaults: "Look") -> tuple[str, "Look"]:
+    """Take a style and its settings apart; a path may have colons of its own.
+
+    Args:
+        text: as typed.
+        defaults: what it is told unless its settings say otherwise.
+    Returns:
+        Its name or folder, and what to tell it.
+    Raises:
+        typer.BadParameter: no such setting, or not a value for it; names both.
+    """
+    name, *settings = re.split(r":(?=\w+=)", text, maxsplit=1)
+    look: dict[str, Any] = dict(defaults)
+    for setting in settings[0].split(",") if settings else []:
+        key, _, value = setting.partition("=")
+        look[key] = _parse_setting(key, value, text)
+    return name, cast("Look", look)
+
+
+def _parse_setting(key: str, value: str, text: str) -> "float | Resolution":
+    if key == "resolution":
+        return parse_resolution(value, "--style")
+    if key not in NUMBERS:
+        keys = ", ".join((*NUMBERS, "resolution"))
+        raise typer.BadParameter(
+            f"{text}: no setting {key!r}, only {keys}.", param_hint="'--style'"
+        )
+    try:
+        return float(value)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text}: {key} should be a number, not {value!r}.", param_hint="'--style'"
+        ) from None
+
+
+MAX_PIXELS = 200_000_000  # as in toonbox.images.picture, whose imports take their time
 LONG = 2  # seconds that an animation takes before it gets a bar of its own
 
 
@@ -219,7 +281,7 @@ def parse_memory(text: str | None) -> int | None:
 
 def pictures_of(photo: Path) -> list[Path]:
     """List a folder's pictures, without our own; anything else is itself."""
-    from toonbox.media.folder import is_picture
+    from toonbox.images.formats import is_picture
 
     if not photo.is_dir():
         return [photo]

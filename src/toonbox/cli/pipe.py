@@ -12,8 +12,8 @@ from toonbox.cli.targets import choose_target, is_folder
 from toonbox.errors import OutputError, UsageError, failing_alone
 
 if TYPE_CHECKING:
+    from toonbox.convert.job import Saving
     from toonbox.engine.stylize import Look, Style
-    from toonbox.picture import Saving
 
 PIPE = "-"
 
@@ -64,8 +64,7 @@ def cartoonize_pipe(
     Raises:
         PictureError, UsageError, OutputError, UnexpectedError: as in `cartoonize_file`.
     """
-    from toonbox.memory import Memory
-    from toonbox.picture import (
+    from toonbox.convert.job import (
         draw,
         encode_cartoon,
         read_photo,
@@ -73,6 +72,7 @@ def cartoonize_pipe(
         refuse_too_large,
         write_file,
     )
+    from toonbox.convert.memory import Memory
 
     memory = Memory(style, max_memory)
     wanted = saving.get("format")

@@ -10,7 +10,7 @@ import typer
 from toonbox.errors import OutputError, PictureError
 
 if TYPE_CHECKING:
-    from toonbox.batch import Outcome, Task
+    from toonbox.convert.batch import Outcome, Task
 
 
 @dataclass
@@ -59,14 +59,14 @@ class Plan:
 
     def add_photo(self, photo: Path, target: Path) -> None:
         """Add a photo that was named on its own."""
-        from toonbox.batch import Task
+        from toonbox.convert.batch import Task
 
         self._claim(Task(photo, target, "overwrite" if self.force else "refuse"))
 
     def add_folder(self, folder: Path) -> bool:
         """Add the pictures below a folder, if there is anything; their cartoons mirror its tree."""
-        from toonbox.batch import Task
-        from toonbox.media.folder import cartoon_below, find_pictures
+        from toonbox.convert.batch import Task
+        from toonbox.images.formats import cartoon_below, find_pictures
 
         output = Path(self.output) if self.output is not None else None
         found = find_pictures(folder, self.include, self.exclude, output, videos=self.videos)
@@ -79,8 +79,8 @@ class Plan:
 
     def _claim(self, task: "Task") -> None:
         """Sort a task in; the second of two for one file fails."""
-        from toonbox.batch import Outcome
-        from toonbox.picture import is_there
+        from toonbox.convert.batch import Outcome
+        from toonbox.convert.job import is_there
 
         other = self._taken.setdefault(os.path.realpath(task.target), task.source)
         if other is not task.source:
@@ -92,7 +92,7 @@ class Plan:
             self.tasks.append(task)
 
     def _fail(self, source: Path, target: Path | None, error: PictureError | OutputError) -> None:
-        from toonbox.batch import Outcome
+        from toonbox.convert.batch import Outcome
 
         self.settled.append(Outcome(source, target, "failed", error=error))
 
@@ -112,9 +112,14 @@ def choose_target(
             be written or is not the one that is wanted.
         UsageError: there is no such format.
     """
-    from toonbox.media.containers import CONTAINERS, becomes_film, is_video
-    from toonbox.media.folder import cartoon_name
-    from toonbox.media.formats import SUFFIXES, format_named
+    from toonbox.images.formats import (
+        CONTAINERS,
+        SUFFIXES,
+        becomes_film,
+        cartoon_name,
+        format_named,
+        is_video,
+    )
 
     if output is None:
         return photo.with_name(cartoon_name(photo, format))
@@ -146,8 +151,7 @@ def is_folder(output: str) -> bool:
 
 def _check_folder(output: str | None) -> None:
     """Refuse to write several cartoons to what is or looks like one file."""
-    from toonbox.media.containers import CONTAINERS
-    from toonbox.media.formats import SUFFIXES
+    from toonbox.images.formats import CONTAINERS, SUFFIXES
 
     if output is None or is_folder(output):
         return

@@ -109,14 +109,13 @@ def train(
     from toonbox.cli.extras import learning_half
 
     with learning_half():
-        from toonbox.checkpoint import load_generator
-        from toonbox.networks.efficientnet import EfficientNetFeatures
-        from toonbox.networks.vgg import VggFeatures
-        from toonbox.training.config import default_config, load_config
-        from toonbox.training.folders import TrainingData, inspect_training_data
-        from toonbox.training.loop import new_fabric, prepare_run
-        from toonbox.training.loop import train as run
-        from toonbox.training.report import RunOptions
+        from toonbox.learn.config import default_config, load_config
+        from toonbox.learn.data import TrainingData, inspect_training_data
+        from toonbox.learn.features import EfficientNetFeatures, VggFeatures
+        from toonbox.learn.generator import load_generator
+        from toonbox.learn.report import RunOptions
+        from toonbox.learn.train import new_fabric, prepare_run
+        from toonbox.learn.train import train as run
 
     if (face_photos is None) != (face_cartoons is None):
         raise UsageError("--face-photos and --face-cartoons belong together")

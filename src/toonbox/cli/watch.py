@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toonbox.cli.failures import Debug, report
-from toonbox.cli.looks import look_of
 from toonbox.cli.outcomes import Outcomes
 from toonbox.cli.photos import (
     MAX_PIXELS,
@@ -32,14 +31,15 @@ from toonbox.cli.photos import (
     Texture,
     Threads,
     WorkingResolution,
+    look_of,
     parse_memory,
 )
 from toonbox.cli.targets import Plan
 from toonbox.signals import interruptible
 
 if TYPE_CHECKING:
-    from toonbox.batch import Outcome, Task
-    from toonbox.picture import Saving
+    from toonbox.convert.batch import Outcome, Task
+    from toonbox.convert.job import Saving
 
 Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 
@@ -100,7 +100,7 @@ def watch(
     """
     import numpy as np
 
-    from toonbox.batch import cartoonize_files
+    from toonbox.convert.batch import cartoonize_files
     from toonbox.engine.stylize import load_style
 
     look = look_of(strength, resolution, surface, structure, texture)
@@ -162,7 +162,7 @@ class Arrivals:
             plan: what is in the folder now.
             now: seconds, of a clock that only goes forward.
         """
-        from toonbox.batch import Task
+        from toonbox.convert.batch import Task
 
         ours = [
             Task(outcome.source, outcome.target, "overwrite")

@@ -12,7 +12,7 @@ weights = typer.Typer(rich_markup_mode=None)
 def weight_names() -> list[str]:
     """Name the weight files, for completion by the shell."""
     with learning_half():
-        from toonbox.networks.weights_cache import WEIGHTS
+        from toonbox.learn.features import WEIGHTS
     return list(WEIGHTS)
 
 
@@ -35,7 +35,7 @@ def choose(context: typer.Context) -> None:
 def list_all() -> None:
     """List each file: what it is for, size, licence, where it comes from, whether it is there."""
     with learning_half():
-        from toonbox.networks.weights_cache import WEIGHTS
+        from toonbox.learn.features import WEIGHTS
     for each in WEIGHTS.values():
         typer.echo(f"{each.name}  {each.megabytes} MB, {each.licence}, by {each.source}")
         typer.echo(f"  for {each.purpose}")
@@ -56,6 +56,6 @@ def fetch(
     Example: toonbox weights fetch efficientnet-lite0
     """
     with learning_half():
-        from toonbox.networks.weights_cache import fetch, find_weights
+        from toonbox.learn.features import fetch, find_weights
     for each in [find_weights(name) for name in names]:
         typer.echo(fetch(each))

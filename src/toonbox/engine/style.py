@@ -8,8 +8,8 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from toonbox.atomic import read_within, replacing
 from toonbox.errors import StyleError
-from toonbox.files import read_within, replacing
 
 DEFAULT_STYLE = "comic"
 SHIPPED = Path(__file__).parent.parent / "styles"

@@ -10,8 +10,7 @@ import numpy as np
 from PIL import Image
 
 from toonbox.engine.guided import upsample
-from toonbox.engine.network_file import network_bytes
-from toonbox.engine.session import Session, open_session
+from toonbox.engine.session import Session, network_bytes, open_session
 from toonbox.engine.style import DEFAULT_STYLE, MODEL, Card, find_style, read_card
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.pixels import (

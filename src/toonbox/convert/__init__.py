@@ -1,0 +1,1 @@
+"""From photo to cartoon: one picture, a batch, a cluster."""

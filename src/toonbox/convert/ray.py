@@ -1,0 +1,419 @@
+"""Many pictures on one machine or many: a style mapped over a Ray dataset. Needs the extra `ray`.
+
+Each worker is an actor with a session of its own. Ray starts a worker anew that has ended, however
+it ended, and gives it its picture again; one that ends its worker every time becomes a failure.
+"""
+
+import logging
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
+
+import numpy as np
+
+from toonbox.convert.batch import Outcome, Task
+from toonbox.convert.job import (
+    Saving,
+    draw,
+    encode_cartoon,
+    is_there,
+    read_photo,
+    refuse_existing,
+    write_file,
+)
+from toonbox.engine.session import available_processors
+from toonbox.engine.style import DEFAULT_STYLE, find_style
+from toonbox.engine.stylize import Look, load_style
+from toonbox.errors import (
+    MissingExtraError,
+    PictureError,
+    ToonboxError,
+    UnexpectedError,
+    failing_alone,
+)
+from toonbox.images.formats import cartoon_below, is_picture
+from toonbox.images.picture import MAX_PIXELS
+from toonbox.pixels import PhotoArray
+from toonbox.signals import without_sigterm
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+_logger = logging.getLogger(__name__)
+
+_TRIES = 3  # of a picture whose worker ends
+_BLOCKS = 10_000  # that Ray keeps account of at most; the pictures of one are retried together
+
+Row = dict[str, Any]
+
+
+def start_ray(address: str | None = None) -> None:
+    """Connect to a cluster, or start one on this machine; nothing if that is done already.
+
+    Args:
+        address: of a cluster, as `ray.init` takes it; None for one here, until this process ends.
+    Raises:
+        MissingExtraError: Ray is not installed.
+        ToonboxError: there is no cluster at the address.
+    """
+    try:
+        import ray.data
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("Ray is not installed: pip install 'toonbox[ray]'") from error
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    if ray.is_initialized():
+        return
+    # One more than workers, see `_mapped`: it has little to do.
+    here: Row = {"num_cpus": available_processors() + 1, "include_dashboard": False}
+    try:
+        ray.init(
+            address or "local",
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({} if address else here),
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ToonboxError(f"no Ray cluster at {address}: {error}") from error
+
+
+@contextmanager
+def running(address: str | None = None) -> Iterator[None]:
+    """Connect as `start_ray` does, and disconnect afterwards.
+
+    Ray tells on standard output of workers that have ended, at its own end too; within the block
+    that goes to standard error.
+
+    Raises:
+        MissingExtraError, ToonboxError: as in `start_ray`.
+    """
+    with redirect_stdout(sys.stderr):
+        with without_sigterm():  # as Ray does with Ctrl-C: the workers finish what they have begun
+            start_ray(address)
+        import ray
+
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def cartoonize_dataset(
+    dataset: "Dataset",
+    style: str | Path = DEFAULT_STYLE,
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    max_pixels: int = MAX_PIXELS,
+    saving: Saving | None = None,
+    **look: Unpack[Look],
+) -> "Dataset":
+    """Add the cartoons to a dataset of pictures, to be written as Parquet or used further.
+
+    Args:
+        dataset: with a column `bytes`, as `ray.data.read_binary_files` makes it, or `image`, as
+            `ray.data.read_images` does: that one knows neither colour profiles nor rotation.
+        style: a name, or a folder that all machines have.
+        workers: how many; None for as many as the cluster has processors for.
+        threads: of each worker.
+        max_pixels, saving: as in `cartoonize_file`.
+        look: the options of `Style.__call__`.
+    Returns:
+        The same rows with two columns more: `cartoon`, of the kind of the picture, empty if it
+        failed, and `error`, the reason for that, else empty.
+    """
+    return _mapped(dataset, _DatasetWorker, workers, threads, style, max_pixels, saving, look)
+
+
+def cartoonize_tasks(
+    tasks: Iterable[Task],
+    style: str | Path = DEFAULT_STYLE,
+    *,
+    workers: int | None = None,
+    threads: int = 1,
+    max_pixels: int = MAX_PIXELS,
+    saving: Saving | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    **look: Unpack[Look],
+) -> Iterator[Outcome]:
+    """Follow many pictures from disk to disk, on disks that all machines have.
+
+    Args:
+        tasks: as in `toonbox.convert.batch.cartoonize_files`.
+        style, workers, threads, max_pixels, saving, look: as in `cartoonize_dataset`.
+        stop: asked after each picture.
+    Yields:
+        What became of each picture, in the order in which they are done.
+    """
+    rows = []
+    for task in tasks:
+        try:
+            if task.if_there == "refuse":
+                refuse_existing(task.target)
+        except ToonboxError as exists:
+            yield Outcome(task.source, task.target, "failed", error=exists)
+        else:
+            rows.append(_row(task))
+    for row in _rows(rows, style, workers, threads, max_pixels, saving, look):
+        error = _error(row) if row["error"] else None
+        size = (row["width"], row["height"]) if row["width"] else None
+        source, target = Path(row["source"]), Path(row["target"])
+        yield Outcome(source, target, row["status"], row["seconds"], size, error)
+        if stop():
+            break
+
+
+def _error(row: Row) -> ToonboxError:
+    """Make an error of what a worker tells; its traceback cannot travel but as a note."""
+    if not row["traceback"]:
+        return PictureError(row["error"])
+    error = UnexpectedError(row["error"])
+    error.add_note(row["traceback"])
+    return error
+
+
+def _row(task: Task) -> Row:
+    """Say it without the folder in which this process works; `source` and `target` are for people.
+
+    Of two tries of one picture the second finds what the first has written: never "refuse".
+    """
+    return {
+        "source": str(task.source),
+        "target": str(task.target),
+        "from": str(task.source.absolute()),
+        "to": str(task.target.absolute()),
+        "overwrite": task.if_there == "overwrite",
+    }
+
+
+def cartoonize_storage(
+    source: str,
+    output: str,
+    style: str | Path = DEFAULT_STYLE,
+    *,
+    overwrite: bool = False,
+    workers: int | None = None,
+    threads: int = 1,
+    max_pixels: int = MAX_PIXELS,
+    saving: Saving | None = None,
+    **look: Unpack[Look],
+) -> Iterator[Row]:
+    """Do all pictures below one place of a storage, as the same tree below another.
+
+    Args:
+        source, output: URIs that pyarrow knows, such as s3://bucket/photos.
+        overwrite: do those anew whose cartoons are there.
+        style, workers, threads, max_pixels, saving, look: as in `cartoonize_dataset`.
+    Yields:
+        For each picture that was not there: source, target, status (ok, skipped or failed),
+        seconds, width, height, error, and the traceback of one that nobody foresaw, in the order
+        in which they are done.
+    """
+    there = set() if overwrite else set(_listed(output))
+    format = (saving or {}).get("format")
+    rows = []
+    for name in _listed(source):
+        below = Path(name)
+        hidden = any(part.startswith(".") for part in below.parts)
+        target = cartoon_below(below, Path(), Path(), format).as_posix()
+        if is_picture(below) and not hidden and target not in there:
+            ends = f"{source.rstrip('/')}/{name}", f"{output.rstrip('/')}/{target}"
+            names = dict(zip(("source", "target", "from", "to"), ends * 2, strict=True))
+            rows.append({**names, "overwrite": overwrite})
+    yield from _rows(rows, style, workers, threads, max_pixels, saving, look)
+
+
+def _rows(rows: list[Row], *told: Any) -> Iterator[Row]:
+    """Map the workers over rows; those that no worker could finish fail."""
+    if not rows:
+        return
+    start_ray()
+    import ray.data
+
+    def finished(rows: list[Row]) -> Iterator[Row]:
+        dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
+        style, workers, threads, *rest = told
+        workers = min(workers or len(rows), len(rows))
+        mapped = _mapped(dataset, _FileWorker, workers, threads, style, *rest)
+        mapped.context.max_errored_blocks = -1
+        yield from mapped.iter_rows()
+
+    missing = {row["to"]: row for row in rows}
+    for row in finished(rows):
+        if missing.pop(row["to"], None):
+            yield row
+    for row in missing.values():  # each alone: most only waited for a worker that another one ended
+        reason = f"{row['source']}: the worker that had it ended, {_TRIES} times"
+        failed = {**row, **_NOTHING, "status": "failed", "error": reason}
+        yield next(finished([row]), failed)
+
+
+def _mapped(
+    dataset: "Dataset",
+    worker: type,
+    workers: int | None,
+    threads: int,
+    style: str | Path,
+    max_pixels: int,
+    saving: Saving | None,
+    look: Look,
+) -> "Dataset":
+    start_ray()
+    import ray
+
+    folder = find_style(style).resolve()
+    # What is wrong should be told now, and here.
+    load_style(folder, threads=threads)(np.zeros((8, 8, 3), np.uint8), **look)
+    shipped = folder.parent == Path(__file__).parent.parent / "styles"
+    # One is left for reading and writing the dataset: without it Ray would wait for ever.
+    processors = ray.cluster_resources().get("CPU", 1) - 1  # type: ignore[no-untyped-call]
+    most = max(1, int(processors // threads))
+    dataset.context.enable_progress_bars = False
+    with warnings.catch_warnings():
+        # Ray Data has no other place for the number of tries yet; its own is without end.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        return dataset.map(
+            worker,
+            compute=ray.data.ActorPoolStrategy(size=min(workers or most, most)),
+            num_cpus=min(threads, max(0.5, processors)),
+            max_restarts=-1,
+            max_task_retries=_TRIES - 1,
+            fn_constructor_kwargs={
+                "style": folder.name if shipped else str(folder),
+                "threads": threads,
+                "max_pixels": max_pixels,
+                "saving": saving or {},
+                "look": look,
+            },
+        )
+
+
+_NOTHING: Row = {
+    **{"status": "ok", "seconds": 0.0, "width": 0, "height": 0},
+    **{"error": "", "traceback": ""},
+}
+
+
+class _Worker:
+    """An actor: one session, and what it has been told."""
+
+    def __init__(
+        self, style: str, threads: int, max_pixels: int, saving: Saving, look: Look
+    ) -> None:
+        self.style = load_style(style, threads=threads)
+        self.max_pixels, self.saving, self.look = max_pixels, saving, look
+
+
+class _FileWorker(_Worker):
+    """From a file to a file."""
+
+    def __call__(self, row: Row) -> Row:
+        done, began = {**row, **_NOTHING}, time.perf_counter()
+        try:
+            with failing_alone(row["source"]), _errors_of_storage(row["source"]):
+                done |= self._follow(row)
+        except ToonboxError as error:
+            done |= {"status": "failed", "error": str(error)}
+            if isinstance(error, UnexpectedError):
+                done["traceback"] = "".join(traceback.format_exception(error))
+        return {**done, "seconds": time.perf_counter() - began}
+
+    def _follow(self, row: Row) -> Row:
+        if not row["overwrite"] and _exists(row["to"]):
+            return {"status": "skipped"}
+        name, limit, target = row["source"], self.max_pixels, Path(row["to"])
+        source = _read(row["from"])
+        photo, format = read_photo(source, target, self.saving, max_pixels=limit, name=name)
+        cartoon = draw(photo, format, self.style, self.saving, over=True, **self.look)
+        _write(row["to"], encode_cartoon(photo, cartoon, format, self.saving))
+        width, height = photo.size
+        return {"width": width, "height": height}
+
+
+class _DatasetWorker(_Worker):
+    """From a column to a column."""
+
+    def __call__(self, row: Row) -> Row:
+        kept, name = "bytes" in row, row.get("path")
+        try:
+            with failing_alone(name or "a row"):
+                return {**row, "cartoon": self._cartoon(row, kept, name), "error": ""}
+        except ToonboxError as error:
+            if isinstance(error, UnexpectedError):
+                _logger.exception("%s", error)  # into Ray's own logs
+            empty: Any = b"" if kept else np.zeros((1, 1, 3), np.uint8)
+            return {**row, "cartoon": empty, "error": str(error)}
+
+    def _cartoon(self, row: Row, kept: bool, name: str | None) -> bytes | PhotoArray:
+        if not kept:
+            return self.style(row["image"], **self.look)
+        limit = self.max_pixels
+        photo, format = read_photo(row["bytes"], None, self.saving, max_pixels=limit, name=name)
+        cartoon = draw(photo, format, self.style, self.saving, over=True, **self.look)
+        return encode_cartoon(photo, cartoon, format, self.saving)
+
+
+def _storage(place: str) -> tuple[Any, str]:
+    from pyarrow import fs
+
+    found: tuple[Any, str] = fs.FileSystem.from_uri(place)
+    return found
+
+
+@contextmanager
+def _errors_of_storage(name: str) -> Iterator[None]:
+    """Turn errors of disks and networks into ours: they say enough as they are."""
+    try:
+        yield
+    except OSError as error:
+        raise ToonboxError(f"{name}: {error}") from error
+
+
+def _is_remote(place: str) -> bool:
+    return "://" in place and not place.startswith("file://")
+
+
+def _local(place: str) -> Path:
+    return Path(_storage(place)[1] if "://" in place else place)
+
+
+def _listed(place: str) -> list[str]:
+    """List the files below a place, by their names below it."""
+    from pyarrow import fs
+
+    storage, path = _storage(place)
+    found = storage.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
+    files = [one.path for one in found if one.type == fs.FileType.File]
+    return sorted(Path(file).relative_to(path).as_posix() for file in files)
+
+
+def _exists(place: str) -> bool:
+    if not _is_remote(place):
+        return is_there(_local(place))
+    from pyarrow import fs
+
+    storage, path = _storage(place)
+    return bool(storage.get_file_info(path).type != fs.FileType.NotFound)
+
+
+def _read(place: str) -> bytes | Path:
+    if not _is_remote(place):
+        return _local(place)
+    storage, path = _storage(place)
+    with storage.open_input_stream(path) as stream:
+        data: bytes = stream.read()
+    return data
+
+
+def _write(place: str, data: bytes) -> None:
+    """Write a file whole or not at all; stores of objects show them when they are complete."""
+    if not _is_remote(place):
+        write_file(_local(place), data)
+        return
+    storage, path = _storage(place)
+    with storage.open_output_stream(path) as stream:
+        stream.write(data)

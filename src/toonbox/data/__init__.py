@@ -1,1 +1,0 @@
-"""Folders of photos and cartoons, made into seeded crops."""

@@ -1,1 +1,0 @@
-"""Films: drawn, made steady, put together."""

@@ -1,0 +1,1 @@
+"""Pictures: decode, convert colours, keep metadata, encode."""

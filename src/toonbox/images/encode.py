@@ -1,0 +1,474 @@
+"""Pictures into files: the right pixels for each format, and the metadata where it wants them."""
+
+import io
+import logging
+import os
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, PngImagePlugin
+
+from toonbox.errors import OutputError, UsageError
+from toonbox.images import metadata as iptc
+from toonbox.images import streaming as strips
+from toonbox.images.formats import (
+    SIXTEEN_BITS,
+    SUFFIXES,
+    WITHOUT_ALPHA,
+    WITHOUT_PROFILE,
+    becomes,
+    check_lossless,
+    writable_format,
+)
+from toonbox.images.metadata import Metadata, exif_bytes, exif_folder, read_metadata
+from toonbox.images.picture import Picture
+from toonbox.pixels import FloatArray, PhotoArray, Uint8Array, strips_of, to_eight_bits, white
+
+PATTERN = 8  # side, in pixels
+_STRENGTH = 4  # levels between the lowest and the highest of the pattern
+_SAMPLE = 128  # side, in pixels, of what colours are chosen by
+_BLOCK = 16  # side, in pixels of the sample
+_WORSE = 1.25, 4.0  # a palette is kept up to this much more error, ratio and squared levels
+
+
+def _pattern() -> FloatArray:
+    """Bayer's matrix, in [-0.5, 0.5): (PATTERN, PATTERN)."""
+    matrix = np.zeros((1, 1))
+    while len(matrix) < PATTERN:
+        matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
+    pattern: FloatArray = (matrix / PATTERN**2 - 0.5).astype(np.float32)
+    return pattern
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours to draw with.
+
+    Attributes:
+        colours: (N, 3), at most 256.
+        exact: these are all the colours there are, in order; nothing needs dithering.
+        error: what `error_of` says of the frame it was chosen for.
+    """
+
+    colours: Uint8Array
+    exact: bool
+    error: float = 0.0
+
+    def drawn(self, rgb: PhotoArray) -> Image.Image:
+        """Draw (H, W, 3) of 8 bits in mode P."""
+        if self.exact:
+            places = np.searchsorted(_codes(self.colours), _codes(rgb))
+            image = Image.fromarray(places.astype(np.uint8)).convert("P")
+            image.putpalette(self.colours.tobytes())
+            return image
+        height, width = rgb.shape[:2]
+        times = (-(-height // PATTERN), -(-width // PATTERN))
+        pattern = np.tile(_pattern() * _STRENGTH, times)[:height, :width, None]
+        return self._nearest(np.clip(np.rint(rgb + pattern), 0, 255).astype(np.uint8))
+
+    def _nearest(self, rgb: PhotoArray) -> Image.Image:
+        model = Image.new("P", (1, 1))
+        model.putpalette(self.colours.tobytes())
+        return Image.fromarray(rgb).quantize(palette=model, dither=Image.Dither.NONE)
+
+    def error_of(self, rgb: PhotoArray) -> float:
+        """Tell how far a frame's worst block is off: its mean squared difference in levels.
+
+        The mean of all would not notice a small thing of a new colour.
+        """
+        sample = _sampled(rgb)
+        drawn = np.asarray(self._nearest(sample).convert("RGB"), np.float32)
+        wrong = np.square(drawn - sample).mean(axis=2)
+        tops, lefts = (range(0, side, _BLOCK) for side in wrong.shape)
+        blocks = (wrong[y : y + _BLOCK, x : x + _BLOCK] for y in tops for x in lefts)
+        return max(float(block.mean()) for block in blocks)
+
+
+def choose_palette(rgb: PhotoArray, count: int, before: Palette | None = None) -> Palette:
+    """Choose colours for a frame.
+
+    Args:
+        rgb: (H, W, 3) of 8 bits.
+        count: how many colours there may be.
+        before: the palette of the frame before, which is kept while it is good enough.
+    """
+    found = Image.fromarray(rgb).getcolors(count)
+    if found is not None:
+        colours = np.array(sorted(colour for _, colour in found), np.uint8)
+        return Palette(colours, exact=True)
+    ratio, slack = _WORSE
+    if (
+        before is not None
+        and not before.exact
+        and before.error_of(rgb) <= ratio * before.error + slack
+    ):
+        return before
+    sample = Image.fromarray(_sampled(rgb))
+    chosen = sample.quantize(count, Image.Quantize.MEDIANCUT, kmeans=2).getpalette() or []
+    palette = Palette(np.array(chosen, np.uint8).reshape(-1, 3)[:count], exact=False)
+    return Palette(palette.colours, exact=False, error=palette.error_of(rgb))
+
+
+def with_palette(rgb: PhotoArray, alpha: PhotoArray | None, palette: Palette) -> Image.Image:
+    """Draw a picture with these colours: mode P.
+
+    Args:
+        rgb: (H, W, 3) of 8 bits.
+        alpha: (H, W) of 8 bits; what is less than half opaque becomes fully transparent.
+        palette: of 255 colours at most if there is alpha.
+    """
+    image = palette.drawn(rgb)
+    if alpha is not None and (alpha < 128).any():
+        transparent = len(palette.colours)
+        image.putpalette(palette.colours.tobytes() + bytes(3))
+        image.paste(transparent, mask=Image.fromarray(alpha < 128))
+        image.info["transparency"] = transparent
+    return image
+
+
+def _sampled(rgb: PhotoArray) -> PhotoArray:
+    """Take some of the pixels, without mixing any."""
+    rows, columns = (
+        np.linspace(0, side - 1, min(side, _SAMPLE)).round().astype(int) for side in rgb.shape[:2]
+    )
+    return np.ascontiguousarray(rgb[rows][:, columns])
+
+
+def _codes(colours: PhotoArray) -> npt.NDArray[np.uint32]:
+    """Make one number of each colour: (..., 3) -> (...)."""
+    red, green, blue = np.moveaxis(colours.astype(np.uint32), -1, 0)
+    codes: npt.NDArray[np.uint32] = red << 16 | green << 8 | blue
+    return codes
+
+
+QUALITY = 95
+_XMP_TAG = 700
+_JPEG_LIMIT = 65533 - 29  # bytes in one segment, after the longest name for it
+
+_logger = logging.getLogger(__name__)
+
+
+class CartoonImage(Image.Image):
+    """A Pillow image whose `save` writes the profile and the metadata in its `info`.
+
+    Pillow's own leaves out most of it unless it is given once more. An option of `save` takes the
+    place of what `info` has. What is made of this image, such as a copy, does the same.
+
+    Attributes:
+        text: named texts, where Pillow has those of a PNG.
+    """
+
+    text: dict[str, str]
+
+    def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
+        """Save it as Pillow does; names the metadata that the format has no place for."""
+        file = getattr(fp, "name", fp)
+        name = os.fsdecode(file) if isinstance(file, str | bytes | os.PathLike) else "<image>"
+        written = format.upper() if format else SUFFIXES.get(Path(name).suffix.lower(), "")
+        if written in SUFFIXES.values():
+            metadata = replace(read_metadata(self, name), exif=self.info.get("exif"))
+            kept = _metadata_options(metadata, written, name)
+            if "icc_profile" in self.info and written not in WITHOUT_PROFILE:
+                kept["icc_profile"] = self.info["icc_profile"]
+            if written == "TIFF" and params.get("compression") not in (None, "raw"):
+                _leave_folders_out(kept["exif"], name)
+            params = kept | params
+        super().save(fp, format, **params)
+
+    def _new(self, im: Any) -> Image.Image:
+        made = super()._new(im)
+        made.__class__ = type(self)
+        return made
+
+
+def to_image(picture: Picture, rgb: PhotoArray) -> CartoonImage:
+    """Make a Pillow image of `rgb` (H, W, 3) with all else from `picture`.
+
+    Returns:
+        Mode RGB or L, with alpha RGBA or LA, of 8 bits, which is all that Pillow has. Its
+        `info` carries the picture's profile, EXIF, XMP, IPTC, resolution and comment.
+    """
+    image = CartoonImage()._new(image_of(picture, to_eight_bits(rgb)).im)
+    assert isinstance(image, CartoonImage)
+    metadata = picture.metadata
+    kept = {
+        "icc_profile": picture.icc_profile,
+        "exif": metadata.exif,
+        "xmp": metadata.xmp,
+        "photoshop": iptc.resources(metadata.iptc),
+        "dpi": metadata.dpi,
+        "comment": metadata.comment,
+    }
+    image.info.update({key: value for key, value in kept.items() if value is not None})
+    image.text = dict(metadata.texts)
+    return image
+
+
+def encode(
+    picture: Picture,
+    rgb: PhotoArray,
+    format: str,
+    quality: int | None = None,
+    lossless: bool = False,
+    palette: Palette | None = None,
+) -> bytes:
+    """Write `rgb` (H, W, 3) as a file, with the transparency and metadata of `picture`.
+
+    Args:
+        picture: where all but the colours comes from.
+        rgb: same height and width as the picture, in its colours.
+        format: Pillow's name; one that cannot be written becomes PNG, HEIC becomes JPEG.
+        quality: 1..100, of JPEG, WebP and AVIF; None for 95.
+        lossless: keep every value, or fail.
+        palette: of a GIF, None for one of its own.
+    Returns:
+        The file's bytes, of 16 bits if `rgb` and the format have them. A format without
+        transparency gets a white background, one without profiles sRGB.
+    Raises:
+        UsageError: quality out of range.
+        OutputError: the format cannot hold this picture, or is never lossless.
+    """
+    check_quality(quality)
+    written = writable_format(format, transparent=picture.alpha is not None)
+    if lossless:
+        check_lossless(written)
+    if format and written != format:
+        _logger.warning("%s: %s", picture.name, becomes(format, written))
+    try:
+        if white(rgb) > 255 and written in SIXTEEN_BITS:
+            return _encode_sixteen(picture, rgb, written)
+        options = save_options(picture, written, quality or QUALITY, lossless)
+        return _encode_eight(picture, to_eight_bits(rgb), written, options, palette)
+    except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
+        raise OutputError(f"{picture.name}: cannot be written as {written}: {error}") from error
+
+
+def check_quality(quality: int | None) -> None:
+    """Refuse what is no quality.
+
+    Raises:
+        UsageError: out of range.
+    """
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must be from 1 to 100, got {quality}")
+
+
+def _encode_eight(
+    picture: Picture,
+    rgb: PhotoArray,
+    format: str,
+    options: dict[str, Any],
+    palette: Palette | None,
+) -> bytes:
+    rgb = written_rgb(picture, rgb, format)
+    if picture.alpha is not None and format in WITHOUT_ALPHA:
+        _logger.warning("%s: %s has no transparency; its background is white", picture.name, format)
+    if format == "GIF":
+        alpha = None if picture.alpha is None else to_eight_bits(picture.alpha)
+        palette = palette or choose_palette(rgb, 256 if alpha is None else 255)
+        image = with_palette(rgb, alpha, palette)
+    else:
+        image = _image_for(format, picture, rgb)
+    buffer = io.BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def written_rgb(picture: Picture, rgb: PhotoArray, format: str) -> PhotoArray:
+    """Convert (H, W, 3) in the picture's colours to those that a format can have."""
+    if format in WITHOUT_PROFILE and picture.colours is not None:
+        return picture.colours.to_srgb(rgb)
+    return rgb
+
+
+def _encode_sixteen(picture: Picture, rgb: PhotoArray, format: str) -> bytes:
+    buffer = io.BytesIO()
+    parts = (
+        (rgb[rows], None if picture.alpha is None else picture.alpha[rows])
+        for rows in strips_of(rgb)
+    )
+    encode_strips(buffer, picture, rgb.shape[:2], parts, format)
+    return buffer.getvalue()
+
+
+def encode_strips(
+    stream: BinaryIO,
+    picture: Picture,
+    size: tuple[int, ...],
+    parts: Iterable[tuple[PhotoArray, PhotoArray | None]],
+    format: str,
+    quality: int | None = None,
+    lossless: bool = False,
+) -> None:
+    """Write a file as `encode` does, of values that come bit by bit.
+
+    Args:
+        stream: where to write.
+        picture: what to write but for the values; of those only their type counts, and whether
+            there is transparency.
+        size: height and width.
+        parts: from top to bottom, (rows, W, 3), and (rows, W) if there is transparency.
+        format: one of `strips.FORMATS`.
+        quality, lossless: as in `encode`.
+    Raises:
+        UsageError, OutputError: as in `encode`.
+    """
+    deep = picture.rgb.dtype == np.uint16 and format in SIXTEEN_BITS
+    pixel = None if picture.alpha is None else np.zeros((1, 1), np.uint8)
+    one = replace(picture, rgb=np.zeros((1, 1, 3), np.uint8), alpha=pixel)
+    model = encode(one, one.rgb, format, quality, lossless)
+    values = (_strip(replace(picture, rgb=rgb, alpha=alpha), format, deep) for rgb, alpha in parts)
+    channels = (1 if picture.grey else 3) + (pixel is not None and format not in WITHOUT_ALPHA)
+    shape = (size[0], size[1], channels)
+    match format:
+        case "JPEG":
+            options = _save_options(format, quality or QUALITY, lossless, transparent=False)
+            strips.write_jpeg(stream, model, shape, values, options)
+        case "PNG":
+            strips.write_png(stream, model, shape, values)
+        case "TIFF":
+            strips.write_tiff(stream, model, shape, values)
+        case _:
+            known = ", ".join(name.lower() for name in strips.FORMATS)
+            raise OutputError(f"{picture.name}: cannot be written bit by bit as {format}: {known}")
+
+
+def _strip(strip: Picture, format: str, deep: bool) -> PhotoArray:
+    """Bring some rows to what their format holds: (rows, W, C)."""
+    if not deep and strip.alpha is not None:
+        array = np.asarray(_image_for(format, strip, to_eight_bits(strip.rgb)))
+        return array[..., None] if array.ndim == 2 else array
+    values = strip.rgb if deep else to_eight_bits(strip.rgb)
+    values = values[..., :1] if strip.grey else values
+    return values if strip.alpha is None else np.dstack([values, strip.alpha])
+
+
+def _image_for(format: str, picture: Picture, rgb: PhotoArray) -> Image.Image:
+    image = image_of(picture, rgb)
+    if picture.alpha is None or format not in WITHOUT_ALPHA:
+        return image
+    white_one = Image.new("RGBA", image.size, "white")
+    mode = "L" if picture.grey else "RGB"
+    return Image.alpha_composite(white_one, image.convert("RGBA")).convert(mode)
+
+
+def image_of(picture: Picture, rgb: PhotoArray) -> Image.Image:
+    """Make an image of `rgb` (H, W, 3) of 8 bits with the alpha of `picture`, nothing else."""
+    image = Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if picture.grey else rgb)
+    if picture.alpha is not None:
+        image.putalpha(Image.fromarray(to_eight_bits(picture.alpha)))
+    return image
+
+
+def save_options(picture: Picture, format: str, quality: int, lossless: bool) -> dict[str, Any]:
+    """Say to Pillow how to write, with which metadata and profile; names those that are lost."""
+    options = _save_options(format, quality, lossless, picture.alpha is not None)
+    options |= _metadata_options(picture.metadata, format, picture.name)
+    if picture.icc_profile and format not in WITHOUT_PROFILE:
+        options["icc_profile"] = picture.icc_profile
+    return options
+
+
+def _save_options(format: str, quality: int, lossless: bool, transparent: bool) -> dict[str, Any]:
+    match format:
+        case "JPEG":
+            # Outlines are thin and coloured: halved colour would fray them.
+            return {"quality": quality, "subsampling": "4:4:4"}
+        case "AVIF":
+            options = {"quality": quality, "subsampling": "4:4:4"}
+            return options | ({"advanced": {"alpha:lossless": "1"}} if transparent else {})
+        case "WEBP":
+            # Exact: else colours under full transparency are lost.
+            return {"quality": quality, "lossless": lossless, "exact": True}
+        case "GIF":
+            return {"interlace": 0}  # smaller
+        case _:
+            # TIFF too: Pillow fails at compressed ones that have EXIF data.
+            return {}
+
+
+def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, Any]:
+    """Say to Pillow what to write; what the format has no place for is named once."""
+    exif = _exif_for(metadata, format)
+    options: dict[str, Any] = {"exif": exif_bytes(exif)}
+    lost = {key for key in ("iptc", "comment") if getattr(metadata, key)}
+    match format:
+        case "JPEG":
+            options, lost = _jpeg_options(metadata, options["exif"])
+        case "PNG":
+            options |= {"dpi": metadata.dpi, "pnginfo": _png_texts(metadata)}
+            lost.clear()
+        case "TIFF":
+            options = {"exif": exif, "dpi": metadata.dpi}
+            lost.discard("iptc")
+        case "WEBP" | "AVIF":
+            options["xmp"] = metadata.xmp
+        case "GIF":
+            options = {"comment": metadata.comment}
+            lost.discard("comment")
+        case "BMP":
+            options = {"dpi": metadata.dpi}
+        case _:
+            options = {}
+    if format in ("GIF", "BMP", "PPM"):
+        lost |= {key for key in ("exif", "xmp") if getattr(metadata, key)}
+    if lost:
+        names = ", ".join(sorted(lost))
+        _logger.warning("%s: %s has no place for its metadata: %s", name, format, names)
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _jpeg_options(metadata: Metadata, exif: bytes | None) -> tuple[dict[str, Any], set[str]]:
+    """Give the options, and the names of what does not fit into a segment."""
+    segment = iptc.jpeg_segment(metadata.iptc) if metadata.iptc else None
+    comment = metadata.comment.encode() if metadata.comment else None
+    options = {"exif": exif, "xmp": metadata.xmp, "iptc": segment, "comment": comment}
+    long = {key for key, data in options.items() if data and len(data) > _JPEG_LIMIT}
+    fitting: dict[str, Any] = {k: data for k, data in options.items() if k not in long}
+    fitting["extra"] = fitting.pop("iptc", None)
+    return fitting | {"dpi": metadata.dpi}, long
+
+
+def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
+    """Add what stands among the tags in some formats and elsewhere in others."""
+    exif = Image.Exif()
+    if metadata.exif:
+        exif.load(metadata.exif)
+    if format == "TIFF":
+        exif.get_ifd(ExifTags.IFD.Exif).update(exif_folder(exif, ExifTags.IFD.Exif))
+    if format == "TIFF" and metadata.xmp:
+        exif[_XMP_TAG] = metadata.xmp
+    if format == "TIFF" and metadata.iptc:
+        exif[iptc.TIFF_TAG] = metadata.iptc
+    if format in ("WEBP", "AVIF") and metadata.dpi:
+        exif[ExifTags.Base.ResolutionUnit] = 2
+        exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = metadata.dpi
+    return exif
+
+
+def _leave_folders_out(exif: Image.Exif, name: str) -> None:
+    """Take out of a compressed TIFF what Pillow cannot write there."""
+    folders = [folder for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if folder in exif]
+    for folder in folders:
+        del exif[folder]
+    if folders:
+        names = ", ".join(folder.name for folder in folders)
+        _logger.warning("%s: left out, as Pillow compresses no TIFF that has it: %s", name, names)
+
+
+def _png_texts(metadata: Metadata) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    if metadata.xmp:
+        info.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode())
+    if metadata.iptc:
+        info.add_text(iptc.PNG_TEXT, iptc.png_text(metadata.iptc), zip=True)
+    if metadata.comment:
+        info.add_text("Comment", metadata.comment)
+    for key, text in metadata.texts:
+        info.add_text(key, text)
+    return info

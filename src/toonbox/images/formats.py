@@ -1,0 +1,318 @@
+"""Folders of pictures: which there are in them, and what their cartoons are called."""
+
+import stat
+from collections.abc import Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from toonbox.errors import OutputError, UsageError
+
+
+@dataclass(frozen=True)
+class Container:
+    """A kind of video file that we write.
+
+    Attributes:
+        muxer: FFmpeg's name of it.
+        codec: what its pictures are written as, unless told otherwise: what browsers play.
+        codecs: all that they can be written as.
+    """
+
+    muxer: str
+    codec: str
+    codecs: tuple[str, ...]
+
+    @property
+    def is_quicktime(self) -> bool:
+        """Tell whether it is QuickTime's own kind, or MP4, which was made from it."""
+        return self.muxer in ("mov", "mp4")
+
+
+_CODECS = ("h264", "hevc", "vp9", "av1")
+GIF = Container("gif", "gif", ("gif",))  # made of the segments of a film, see `gif_film`
+CONTAINERS = {
+    ".mp4": Container("mp4", "h264", _CODECS),
+    ".m4v": Container("mp4", "h264", _CODECS),
+    ".mov": Container("mov", "h264", ("h264", "hevc")),
+    ".mkv": Container("matroska", "h264", _CODECS),
+    ".webm": Container("webm", "vp9", ("vp9", "av1")),
+    ".gif": GIF,
+}
+# Other containers than these become MP4.
+_READ_ONLY = (".avi", ".3gp", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg")
+# A GIF is a picture, unless it is asked to be a film.
+VIDEO_SUFFIXES = frozenset({*CONTAINERS, *_READ_ONLY} - {".gif"})
+
+
+def is_video(path: Path) -> bool:
+    """Tell by the name alone whether a file is a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def can_be_film(path: Path) -> bool:
+    """Tell by the name alone whether a file is a video, or can be read as one: a GIF."""
+    return is_video(path) or path.suffix.lower() == ".gif"
+
+
+def becomes_film(source: Path, target: Path) -> bool:
+    """Tell by the names alone whether a video is made of a GIF."""
+    return source.suffix.lower() == ".gif" and is_video(target)
+
+
+def video_suffix(suffix: str, format: str | None = None) -> str:
+    """Choose the suffix for the cartoon of a video.
+
+    Args:
+        suffix: the video's; what is not written becomes MP4.
+        format: mp4, mov, mkv, webm or gif; the name of a format of pictures says nothing about
+            videos.
+    """
+    wanted = f".{format.lower().removeprefix('.')}" if format else suffix.lower()
+    if wanted in CONTAINERS and wanted != suffix.lower():
+        return wanted
+    return suffix if suffix.lower() in CONTAINERS else ".mp4"
+
+
+def container_of(target: Path) -> Container:
+    """Find the kind of a video file to write, by its name.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        return CONTAINERS[target.suffix.lower()]
+    except KeyError:
+        raise UsageError(
+            f"cannot write a video as {target.suffix or target}, only {' '.join(CONTAINERS)}"
+        ) from None
+
+
+# The formats we write, as Pillow calls them.
+SUFFIXES = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".webp": "WEBP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".avif": "AVIF",
+    ".ppm": "PPM",
+    ".pgm": "PPM",
+    ".pbm": "PPM",
+    ".pnm": "PPM",
+}
+# Phones take photos in these, which we only read.
+HEIF_SUFFIXES = (".heic", ".heif", ".hif")
+READ_SUFFIXES = frozenset({*SUFFIXES, *HEIF_SUFFIXES})
+
+_NAMES = {
+    "jpg": "JPEG",
+    "tif": "TIFF",
+    "pnm": "PPM",
+    **{format.lower(): format for format in SUFFIXES.values()},
+}
+_USUAL_SUFFIXES = {format: suffix for suffix, format in reversed(SUFFIXES.items())}
+
+WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
+WITHOUT_PROFILE = ("BMP", "GIF", "PPM")
+SIXTEEN_BITS = ("PNG", "TIFF")
+ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+_LOSSLESS = ("PNG", "TIFF", "WEBP", "BMP", "PPM")
+
+
+def format_named(name: str) -> str:
+    """Find a format that can be written: jpeg, png, webp, avif, tiff, bmp, gif or ppm.
+
+    Returns:
+        Pillow's name of it.
+    Raises:
+        UsageError: there is none of this name.
+    """
+    try:
+        return _NAMES[name.lower().removeprefix(".")]
+    except KeyError:
+        known = " ".join(sorted(set(_NAMES)))
+        raise UsageError(f"cannot write {name}, only {known}") from None
+
+
+def suffix_of(format: str) -> str:
+    """Give the usual suffix of a format that can be written."""
+    return _USUAL_SUFFIXES[format]
+
+
+def toon_suffix(suffix: str, format: str | None = None) -> str:
+    """Choose the suffix for the cartoon of a photo or a video.
+
+    Args:
+        suffix: the photo's, or the video's, for which see `video_suffix`. Without one, or with one
+            that is not written, a photo becomes PNG, or JPEG for HEIC.
+        format: the name of the format that is wanted, None for the photo's own.
+    Raises:
+        UsageError: there is no such format.
+    """
+    wanted = f".{format.lower().removeprefix('.')}" if format else ""
+    if suffix.lower() in VIDEO_SUFFIXES or (suffix.lower() == ".gif" and wanted in VIDEO_SUFFIXES):
+        return video_suffix(suffix, format)
+    if format is not None and SUFFIXES.get(suffix.lower()) != format_named(format):
+        return suffix_of(format_named(format))
+    if suffix.lower() in SUFFIXES:
+        return suffix
+    return ".jpg" if suffix.lower() in HEIF_SUFFIXES else ".png"
+
+
+def writable_format(format: str, *, transparent: bool = False) -> str:
+    """Name the format to write for a picture that was read as `format`.
+
+    HEIC becomes JPEG, for it is a photo, or PNG if it is transparent; all others become PNG.
+    """
+    if format in SUFFIXES.values():
+        return format
+    return "JPEG" if format == "HEIF" and not transparent else "PNG"
+
+
+def becomes(format: str, written: str) -> str:
+    """Say that a format is written as another."""
+    return f"{format.replace('HEIF', 'HEIC')} cannot be written; it becomes {written}"
+
+
+def check_lossless(format: str) -> None:
+    """Refuse to call lossless what is not.
+
+    Raises:
+        OutputError: the format cannot keep every value.
+    """
+    if format not in _LOSSLESS:
+        names = ", ".join(name.lower() for name in _LOSSLESS)
+        raise OutputError(f"{format} is never lossless; --format can be {names}")
+
+
+_MARK = ".toon"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in a folder.
+
+    Attributes:
+        pictures: every picture below it that is wanted, sorted.
+        unreadable: (folder, reason) of each folder that cannot be listed.
+    """
+
+    pictures: list[Path]
+    unreadable: list[tuple[Path, str]]
+
+
+def find_pictures(
+    folder: Path,
+    include: Collection[str] = (),
+    exclude: Collection[str] = (),
+    output: Path | None = None,
+    *,
+    videos: bool = False,
+) -> Found:
+    """Search a folder and all folders below it; what is hidden and our own cartoons are left out.
+
+    Links to folders are followed. No folder is searched twice, so that links which lead in a circle
+    come to an end; of several ways to a folder that without a link is taken.
+
+    Args:
+        folder: where to begin.
+        include: globs; if there are any, only pictures that one of them fits. They are matched
+            with the path below `folder` and with the bare name, small and capital letters alike;
+            `*` fits slashes too.
+        exclude: globs; leaves out the pictures that one of them fits, and such folders whole.
+        output: a folder to leave out, unless it is `folder` itself.
+        videos: whether videos count as pictures.
+    """
+    pictures: list[Path] = []
+    unreadable: list[tuple[Path, str]] = []
+    seen = _output_identity(folder, output)
+    folders, links = [folder], list[Path]()
+    while folders or links:
+        here = folders.pop() if folders else links.pop(0)
+        try:
+            identity = _identity(here)
+            entries = [] if identity in seen else sorted(here.iterdir())
+        except OSError as error:
+            unreadable.append((here, error.strerror or str(error)))
+            continue
+        seen.add(identity)
+        for path in entries:
+            below, mode = path.relative_to(folder), _mode(path)
+            if path.name.startswith(".") or _fits(below, exclude):
+                continue
+            if stat.S_ISDIR(mode):
+                (links if path.is_symlink() else folders).append(path)
+            elif stat.S_ISREG(mode) and (is_picture(path) or (videos and is_film(path))):
+                wanted = not include or _fits(below, include)
+                pictures += [path] if wanted else []
+    return Found(sorted(pictures), sorted(unreadable))
+
+
+def is_picture(path: Path) -> bool:
+    """Tell by the name alone whether a file is a picture, and not one of our cartoons."""
+    return path.suffix.lower() in READ_SUFFIXES and not path.stem.endswith(_MARK)
+
+
+def is_film(path: Path) -> bool:
+    """Tell by the name alone whether a file is a video, and not one of our cartoons."""
+    return is_video(path) and not path.stem.endswith(_MARK)
+
+
+def cartoon_name(picture: Path, format: str | None = None) -> str:
+    """Name the cartoon of a picture that stands on its own: a.toon.jpg; `format` as below."""
+    return f"{picture.stem}{_MARK}{toon_suffix(picture.suffix, format)}"
+
+
+def cartoon_below(
+    picture: Path, folder: Path, output: Path | None = None, format: str | None = None
+) -> Path:
+    """Choose the file for the cartoon of a picture found in `folder`.
+
+    Where the format changes the old suffix stays in the name (a.heic becomes a.heic.toon.jpg), or
+    a.heic and a.jpg would meet. The name follows from the picture's alone, never from what else is
+    in the folder: what was done before is found again, whatever has come since.
+
+    Args:
+        picture: as `find_pictures` gave it.
+        folder: where it was found.
+        output: the folder for the tree of cartoons; None puts each beside its picture.
+        format: the name of the format that is wanted, None for the picture's own.
+    Raises:
+        UsageError: there is no such format.
+    """
+    suffix = toon_suffix(picture.suffix, format)
+    name = f"{picture.stem if suffix == picture.suffix else picture.name}{_MARK}{suffix}"
+    parent = picture.parent if output is None else output / picture.parent.relative_to(folder)
+    return parent / name
+
+
+def _fits(below: Path, globs: Collection[str]) -> bool:
+    names = below.as_posix().lower(), below.name.lower()
+    patterns = [glob.lower().removeprefix("**/").rstrip("/") for glob in globs]
+    return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
+def _output_identity(folder: Path, output: Path | None) -> set[tuple[int, int]]:
+    try:
+        return {_identity(output)} - {_identity(folder)} if output is not None else set()
+    except OSError:
+        return set()
+
+
+def _mode(path: Path) -> int:
+    """Tell what kind of thing it is, or where it links to; 0 if it leads nowhere."""
+    try:
+        return path.stat().st_mode
+    except OSError:
+        return 0

@@ -1,0 +1,362 @@
+"""What a picture's file says about the photo, without what it says about the old file."""
+
+import contextlib
+import logging
+import re
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from PIL import ExifTags, Image, TiffTags
+
+from toonbox.errors import UsageError
+
+_ORIENTATION = re.compile(
+    rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation[^>/]*>\s*)[2-8](?=\s*["'<])"""
+)
+_STALE_SIZE = r"(?:exif:Pixel[XY]Dimension|tiff:Image(?:Width|Length))"
+_PLACE = r"[\w.-]+:GPS\w*"
+
+
+def kept_xmp(packet: bytes) -> bytes | None:
+    """Reset the orientation, and leave out the old picture's size.
+
+    Returns:
+        The packet, None if it is empty. One that is not UTF-8, the only encoding that files may
+        have, is left out.
+    """
+    packet = packet.strip(b"\0")
+    try:
+        packet.decode()
+    except UnicodeDecodeError:
+        return None
+    return _without(_STALE_SIZE, _ORIENTATION.sub(rb"\g<1>1", packet)) or None
+
+
+def without_places(packet: bytes) -> bytes | None:
+    """Leave out all GPS properties; None if some cannot be taken out."""
+    packet = _without(_PLACE, packet)
+    return None if re.search(rb":GPS", packet) else packet
+
+
+def _without(names: str, packet: bytes) -> bytes:
+    """Take properties out, be they attributes or elements."""
+    for pattern in (  # of simple values only, and without any that hostile packets make slow
+        rf"""\s{names}\s*=\s*("[^"<]*"|'[^'<]*')""",
+        rf"<({names})(?:\s[^<>]*)?/>",
+        rf"<({names})(?:\s[^<>]*)?>[^<]*</\1\s*>",
+    ):
+        packet = re.sub(pattern.encode(), b"", packet)
+    return packet
+
+
+TIFF_TAG = 33723
+PNG_TEXT = "Raw profile type iptc"
+_RESOURCE = 0x0404  # of Photoshop's, in JPEG
+_JPEG_HEAD = b"Photoshop 3.0\0"
+
+
+def iptc_of(image: Image.Image) -> bytes | None:
+    """Find the records of a JPEG, TIFF or PNG; None if there are none."""
+    resources = image.info.get("photoshop")
+    if isinstance(resources, dict) and isinstance(resources.get(_RESOURCE), bytes):
+        return resources[_RESOURCE] or None
+    # As they stand in the file: many programs say that they are numbers, which Pillow believes.
+    raw: Any = getattr(getattr(image, "tag_v2", None), "_tagdata", {})
+    if raw.get(TIFF_TAG):
+        return bytes(raw[TIFF_TAG])
+    text = image.info.get(PNG_TEXT)
+    return _from_png_text(text) if isinstance(text, str) else None
+
+
+def resources(records: bytes | None) -> dict[int, bytes] | None:
+    """Give what `iptc_of` looks for in the info of a Pillow image."""
+    return {_RESOURCE: records} if records else None
+
+
+def jpeg_segment(records: bytes) -> bytes:
+    """Write the segment of a JPEG that holds them; its length is modulo 65536."""
+    padded = records + bytes(len(records) % 2)
+    resource = b"8BIM" + struct.pack(">HHI", _RESOURCE, 0, len(records)) + padded
+    body = _JPEG_HEAD + resource
+    return b"\xff\xed" + struct.pack(">H", (len(body) + 2) % 65536) + body
+
+
+def png_text(records: bytes) -> str:
+    """Write the text that ImageMagick and exiftool know in PNG."""
+    resource = b"8BIM" + struct.pack(">HHI", _RESOURCE, 0, len(records)) + records
+    digits = (resource + bytes(len(records) % 2)).hex()
+    lines = "\n".join(digits[start : start + 72] for start in range(0, len(digits), 72))
+    return f"\niptc\n{len(digits) // 2:8}\n{lines}\n"
+
+
+def _from_png_text(text: str) -> bytes | None:
+    try:
+        data = bytes.fromhex("".join(text.strip().splitlines()[2:]))
+    except ValueError:
+        return None
+    return _from_resources(data) if data.startswith(b"8BIM") else data or None
+
+
+def _from_resources(data: bytes) -> bytes | None:
+    """Find the records among Photoshop's resources: names and values are padded to even lengths."""
+    while data[:4] == b"8BIM" and len(data) >= 12:
+        start = 6 + (data[6] + 2) // 2 * 2
+        kind, length = int.from_bytes(data[4:6]), int.from_bytes(data[start : start + 4])
+        value = data[start + 4 : start + 4 + length]
+        if kind == _RESOURCE:
+            return value or None
+        data = data[start + 4 + length + length % 2 :]
+    return None
+
+
+Keep = Literal["keep", "strip", "no-gps"]
+
+# What to keep is listed, not what to drop: the rest may describe the old file's layout.
+_KEPT_TAGS = (
+    ExifTags.Base.ProcessingSoftware,
+    ExifTags.Base.DocumentName,
+    ExifTags.Base.ImageDescription,
+    ExifTags.Base.Make,
+    ExifTags.Base.Model,
+    ExifTags.Base.PageName,
+    ExifTags.Base.Software,
+    ExifTags.Base.DateTime,
+    ExifTags.Base.Artist,
+    ExifTags.Base.HostComputer,
+    ExifTags.Base.WhitePoint,
+    ExifTags.Base.PrimaryChromaticities,
+    ExifTags.Base.Rating,
+    ExifTags.Base.RatingPercent,
+    ExifTags.Base.Copyright,
+    ExifTags.Base.XPTitle,
+    ExifTags.Base.XPComment,
+    ExifTags.Base.XPAuthor,
+    ExifTags.Base.XPKeywords,
+    ExifTags.Base.XPSubject,
+    ExifTags.Base.UniqueCameraModel,
+    ExifTags.Base.LocalizedCameraModel,
+    ExifTags.Base.CameraSerialNumber,
+    ExifTags.Base.LensInfo,
+    # These belong into the Exif folder, but some writers, and TIFF/EP, put them beside the others.
+    ExifTags.Base.ExposureTime,
+    ExifTags.Base.FNumber,
+    ExifTags.Base.ExposureProgram,
+    ExifTags.Base.ISOSpeedRatings,
+    ExifTags.Base.TimeZoneOffset,
+    *range(ExifTags.Base.SensitivityType, ExifTags.Base.ISOSpeedLatitudezzz + 1),
+    ExifTags.Base.DateTimeOriginal,
+    ExifTags.Base.DateTimeDigitized,
+    *range(ExifTags.Base.OffsetTime, ExifTags.Base.OffsetTimeDigitized + 1),
+    *range(ExifTags.Base.ShutterSpeedValue, ExifTags.Base.FocalLength + 1),
+    ExifTags.Base.ImageNumber,
+    ExifTags.Base.SecurityClassification,
+    ExifTags.Base.ImageHistory,
+    *range(ExifTags.Base.ImageUniqueID, ExifTags.Base.LensSerialNumber + 1),
+)
+# GeoTIFF: which place on the earth each pixel shows.
+_PLACE_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
+# Tags that say how the old file is laid out, or what is read and kept by other ways: nothing is
+# lost with them. Up to 532 those of TIFF 6.0, then XMP, IPTC, Photoshop, profile, padding.
+_LAYOUT_TAGS = frozenset(
+    {*range(254, 533), 700, 33723, 34377, 34665, 34675, 34853, 37724, 40965, 59932}
+)
+_KEPT_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+# The orientation is applied to the pixels, which may swap these two.
+_STALE_TAGS = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
+# Of a JPEG: JFIF, EXIF and XMP, profile and previews, comment, Photoshop, Adobe's marker.
+_KEPT_SEGMENTS = ("APP0", "APP1", "APP2", "COM", "APP13", "APP14")
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
+# Chunks of text in PNG that say what is kept elsewhere.
+_NO_TEXT = ("XML:com.adobe.xmp", "Raw profile type ", "Comment")
+
+_EXIF_DAMAGE = (
+    ArithmeticError,
+    LookupError,
+    MemoryError,
+    OSError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+)
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What is said about a photo.
+
+    Attributes:
+        exif: the tags worth keeping, without orientation, as Pillow writes them.
+        xmp: the packet, an XML text, orientation reset.
+        iptc: the IIM records, as they stand in JPEG and TIFF.
+        dpi: horizontal and vertical, pixels per inch.
+        comment: of JPEG, PNG or GIF.
+        texts: other named texts of PNG.
+    """
+
+    exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    comment: str | None = None
+    texts: tuple[tuple[str, str], ...] = ()
+
+    def kept(self, keep: Keep) -> "Metadata":
+        """Choose what to write: all, nothing, or all but where the photo was taken.
+
+        "no-gps" leaves out the GPS folder of EXIF, GeoTIFF and every GPS property of XMP, and also
+        the maker's note, because nobody can tell what is in there. Names of places that somebody
+        wrote into captions or IPTC records stay.
+
+        Raises:
+            UsageError: none of the three.
+        """
+        match keep:
+            case "keep":
+                return self
+            case "strip":
+                return Metadata()
+            case "no-gps":
+                xmp = None if self.xmp is None else without_places(self.xmp)
+                return replace(self, exif=_exif_without_places(self.exif), xmp=xmp)
+        raise UsageError(f"metadata must be keep, strip or no-gps, got {keep!r}")
+
+
+def read_metadata(image: Image.Image, name: str) -> Metadata:
+    """Collect what is also true of a cartoon of the picture.
+
+    Args:
+        image: as opened and loaded.
+        name: what messages call it.
+    """
+    if lost := _lost_segments(image):
+        _logger.warning("%s: left out of its metadata: %s", name, ", ".join(lost))
+    comment = image.info.get("comment") or image.info.get("Comment")
+    if isinstance(comment, bytes):
+        comment = _decoded(comment)
+    xmp = image.info.get("xmp")
+    return Metadata(
+        exif=kept_exif(image, name),
+        xmp=kept_xmp(xmp) if isinstance(xmp, bytes) else None,
+        iptc=iptc_of(image),
+        dpi=_dpi(image),
+        comment=comment if isinstance(comment, str) else None,
+        texts=_texts(image),
+    )
+
+
+def _lost_segments(image: Image.Image) -> list[str]:
+    """Name the segments of a JPEG that are not kept, but for those that describe its coding."""
+    lost = set()
+    for segment, data in getattr(image, "applist", []):
+        if data.startswith(_EXTENDED_XMP):
+            lost.add("extended XMP")
+        elif data.startswith(b"JP") and segment == "APP11":
+            lost.add("content credentials (JUMBF)")
+        elif segment not in _KEPT_SEGMENTS and data.strip(b"\0"):
+            lost.add(segment)
+    return sorted(lost)
+
+
+def kept_exif(image: Image.Image, name: str) -> bytes | None:
+    """Collect the tags that are also true of a cartoon of the picture.
+
+    Args:
+        image: as opened; its orientation is left out, because it gets applied to the pixels.
+        name: what messages call it.
+    Returns:
+        EXIF data as Pillow writes them, None if there is nothing to keep. Data too damaged to be
+        written again are left out, which is logged.
+    """
+    try:
+        found = image.getexif()
+        tags = _KEPT_TAGS if _is_turned(image) else (*_KEPT_TAGS, *_PLACE_TAGS)
+        data = _chosen_exif(found, tags, _KEPT_FOLDERS, _STALE_TAGS)
+    except _EXIF_DAMAGE:
+        _logger.warning("%s: its EXIF data are damaged and are left out", name)
+        return None
+    if lost := sorted(tag for tag in found if tag not in _LAYOUT_TAGS.union(tags)):
+        _logger.warning("%s: left out of its EXIF data: %s", name, _named(lost))
+    return data
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Tell whether pixels change their places; those of a TIFF have done so while it was loaded."""
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return turned or bool(getattr(image, "turned", False))
+
+
+def _named(tags: Collection[int]) -> str:
+    """Name tags; those without a name by their numbers."""
+    names = {tag: ExifTags.TAGS.get(tag) or TiffTags.lookup(tag).name for tag in tags}
+    return ", ".join(str(tag) if name == "unknown" else name for tag, name in names.items())
+
+
+def exif_bytes(exif: Image.Exif) -> bytes | None:
+    """Write tags as Pillow does; None if there are none."""
+    data = exif.tobytes()
+    return data if data != Image.Exif().tobytes() else None
+
+
+def exif_folder(exif: Image.Exif, folder: int) -> dict[int, Any]:
+    """Give the tags of a folder with the one inside it, of which Pillow gives only the place."""
+    values = dict(exif.get_ifd(folder))
+    if ExifTags.IFD.Interop in values:
+        values[ExifTags.IFD.Interop] = exif.get_ifd(ExifTags.IFD.Interop)
+    return values
+
+
+def _exif_without_places(data: bytes | None) -> bytes | None:
+    if data is None:
+        return None
+    exif = Image.Exif()
+    exif.load(data)
+    return _chosen_exif(exif, _KEPT_TAGS, (ExifTags.IFD.Exif,), (ExifTags.Base.MakerNote,))
+
+
+def _chosen_exif(
+    found: Image.Exif, tags: Collection[int], folders: Collection[int], left_out: Collection[int]
+) -> bytes | None:
+    """Write these tags and folders, but for the tags to be left out of the folders."""
+    kept = Image.Exif()
+    for tag in tags:
+        if tag in found:
+            kept[tag] = found[tag]
+    for folder in folders:
+        values = {k: v for k, v in exif_folder(found, folder).items() if k not in left_out}
+        if values:
+            kept.get_ifd(folder).update(values)
+    return exif_bytes(kept)
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    """Read the resolution, from EXIF where a format has no field of its own for it."""
+    with contextlib.suppress(*_EXIF_DAMAGE, ArithmeticError):
+        if found := image.info.get("dpi"):
+            return _sensible(found, 1)
+        exif = image.getexif()
+        unit = {2: 1.0, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit, 2))
+        tags = (ExifTags.Base.XResolution, ExifTags.Base.YResolution)
+        return _sensible([exif[tag] for tag in tags], unit) if unit else None
+    return None
+
+
+def _sensible(resolution: Any, unit: float) -> tuple[float, float] | None:
+    """Refuse what damaged files say: texts, infinity, more than formats can hold."""
+    across, down = (float(value) * unit for value in resolution)
+    return (across, down) if 0 < across < 65536 and 0 < down < 65536 else None
+
+
+def _texts(image: Image.Image) -> tuple[tuple[str, str], ...]:
+    texts: dict[str, Any] = getattr(image, "text", None) or {}
+    return tuple((k, str(v)) for k, v in texts.items() if not k.startswith(_NO_TEXT))
+
+
+def _decoded(comment: bytes) -> str:
+    try:
+        return comment.rstrip(b"\0").decode()
+    except UnicodeDecodeError:
+        return comment.rstrip(b"\0").decode("latin-1")

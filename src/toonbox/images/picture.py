@@ -1,0 +1,578 @@
+"""Picture files into arrays, with their colours, transparency and metadata."""
+
+import codecs
+import io
+import logging
+import re
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from av.video.frame import VideoFrame
+from PIL import BmpImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from toonbox.errors import PictureError
+from toonbox.images.colour import Colours, GreyColours, read_colours
+from toonbox.images.metadata import Metadata, read_metadata
+from toonbox.images.tiff import PREFIXES, TiffFile, UnsupportedError
+from toonbox.pixels import STRIP_PIXELS, PhotoArray, Uint8Array, Uint16Array, to_eight_bits, white
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Rows and columns exchanged, then mirrored: one of eight ways."""
+
+    transposed: bool = False
+    from_below: bool = False
+    from_right: bool = False
+
+    def upright(self, photo: PhotoArray) -> PhotoArray:
+        """Turn a stored frame, (H, W, 3), as it should be shown."""
+        turned = photo.transpose(1, 0, 2) if self.transposed else photo
+        turned = turned[::-1] if self.from_below else turned
+        return np.ascontiguousarray(turned[:, ::-1] if self.from_right else turned)
+
+
+def orientation_of(frame: VideoFrame) -> Orientation:
+    """Read a frame's display matrix: (x, y) is shown at (a x + c y, b x + d y).
+
+    Angles that are no multiples of 90 degrees are left as they are stored.
+    """
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is not None:
+        a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+        if a == d == 0 and b and c:
+            return Orientation(True, from_below=b < 0, from_right=c < 0)
+        if b == c == 0 and a and d:
+            return Orientation(False, from_below=d < 0, from_right=a < 0)
+    return Orientation()
+
+
+_BITS, _COMPRESSION, _MASKS = 28, 30, 54  # where they stand
+_BY_MASKS = 3
+
+
+class BmpFile(BmpImagePlugin.BmpImageFile):
+    """A BMP as Pillow opens it, or one whose bits it cannot divide."""
+
+    _masks: tuple[int, ...] = ()
+
+    def _bitmap(self, header: int = 0, offset: int = 0) -> None:
+        try:
+            super()._bitmap(header, offset)
+        except OSError:
+            assert self.fp is not None
+            self.fp.seek(0)
+            head = self.fp.read(_MASKS + 16).ljust(_MASKS + 16, b"\0")
+            (size,) = struct.unpack_from("<I", head, 14)
+            self._bits, compression = struct.unpack_from("<HI", head, _BITS)
+            if compression != _BY_MASKS or self._bits not in (16, 24, 32):
+                raise
+            masks = struct.unpack_from("<4I", head, _MASKS)
+            self._masks = masks if size >= 56 and masks[3] else masks[:3]
+            if not all(_is_mask(mask) for mask in self._masks):
+                raise
+            self._start, self._from_top = offset, struct.unpack_from("<i", head, 22)[0] < 0
+            self._mode, self.tile = ("RGB", "RGBA")[len(self._masks) - 3], []
+
+    def load(self) -> Any:
+        """Decode the pixels."""
+        if self._masks and self.fp is not None and self._im is None:
+            width, height = self.size
+            row = (width * self._bits + 31) // 32 * 4
+            self.fp.seek(self._start)
+            data = self.fp.read(row * height)
+            if len(data) < row * height:
+                raise EOFError("truncated BMP")
+            rows = np.frombuffer(data, np.uint8).reshape(height, row)
+            array = self._channels(rows[:, : width * self._bits // 8])
+            self.im = Image.fromarray(array if self._from_top else array[::-1]).im
+        return super().load()
+
+    def _channels(self, rows: Uint8Array) -> Uint8Array:
+        """Divide rows of bytes, (H, N), into channels, (H, W, C)."""
+        height, size = len(rows), self._bits // 8
+        array = np.empty((height, rows.shape[1] // size, len(self._masks)), np.uint8)
+        step = max(1, STRIP_PIXELS // array.shape[1])
+        for top in range(0, height, step):
+            four = np.zeros((*array[top : top + step].shape[:2], 4), np.uint8)
+            four[..., :size] = rows[top : top + step].reshape(*four.shape[:2], size)
+            pixels = four.view("<u4")[..., 0]
+            for channel, mask in enumerate(self._masks):
+                most = mask // (mask & -mask)
+                values = (pixels & mask) // (mask & -mask)
+                array[top : top + step, :, channel] = np.rint(values * (255 / most))
+        return array
+
+
+def _is_mask(mask: int) -> bool:
+    """Tell whether it has bits, one after the other."""
+    lowest = mask & -mask
+    return mask > 0 and (mask // lowest) & (mask // lowest + 1) == 0
+
+
+# Pillow runs other programs for these, or needs them to be drawn first.
+_DRAWINGS = ("EPS", "WMF")
+
+# How the files begin that people have most of; BMP and TIFF begin with words, too short to tell.
+_SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
+_AVIF_BRANDS = (b"avif", b"avis")
+_HEIF_BRANDS = (
+    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"miaf"),
+    *(b"avci", b"j2ki", b"jpeg", b"unif", b"vvic"),
+)
+# Kinds of pictures inside that our reader of HEIF does not know.
+_HEIF_ITEM = re.compile(rb"infe[\2\3].{7,9}?(unci|avc1|j2k1|jpeg|vvc1)", re.DOTALL)
+_HEIF_KINDS = {
+    b"unci": "uncompressed",
+    b"avc1": "compressed with AVC",
+    b"j2k1": "compressed with JPEG 2000",
+    b"jpeg": "compressed with JPEG",
+    b"vvc1": "compressed with VVC",
+}
+
+# Everything Pillow has been seen to raise for files that were cut off or altered.
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+_pillow_limit = threading.Lock()
+
+
+def open_stream(source: bytes | Path, name: str) -> BinaryIO:
+    """Open a file, or what is in it; a pipe is read to its end.
+
+    Raises:
+        PictureError: missing, a folder, or not readable.
+    """
+    try:
+        stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        if not stream.seekable():
+            with stream:
+                return io.BytesIO(stream.read())
+    except FileNotFoundError as error:
+        raise PictureError(f"{name}: no such file") from error
+    except OSError as error:
+        folder = isinstance(source, Path) and source.is_dir()
+        reason = "is a folder, not a picture" if folder else f"cannot be read: {error.strerror}"
+        raise PictureError(f"{name}: {reason}") from error
+    return stream
+
+
+def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
+    """Read the header.
+
+    Raises:
+        PictureError: empty, larger than `max_pixels`, or a drawing; one of DAMAGE for the rest.
+    """
+    stream.seek(0)
+    head = stream.read(12)
+    if not head:
+        raise PictureError(f"{name}: is empty")
+    with _limit(name, max_pixels):
+        image = _open(stream, head, name)
+        if image.width * image.height > max_pixels:
+            raise Image.DecompressionBombError
+    if image.format in _DRAWINGS:
+        raise PictureError(f"{name}: is a drawing ({image.format}), not a picture")
+    return image
+
+
+def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
+    """Decode what `open_image` has opened; errors as there."""
+    if image.format == "TIFF":
+        # Its reader looks at the limit once more.
+        with _limit(name, max_pixels):
+            image.load()
+    image.load()
+    return image
+
+
+def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
+    """Say in a few words why Pillow gave up."""
+    if isinstance(error, MemoryError):
+        return "needs more memory than there is"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"is too large: {error}"
+    if isinstance(error, UnsupportedError):
+        return f"is not supported: {error}"
+    head, size = _head_and_size(stream) if stream is not None else (b"", 0)
+    if isinstance(error, UnidentifiedImageError):
+        return _not_a_picture(head)
+    webp_cut_off = head[8:12] == b"WEBP" and int.from_bytes(head[4:8], "little") + 8 > size
+    if "truncat" in str(error).lower() or isinstance(error, EOFError) or webp_cut_off:
+        return "ends before the picture is complete"
+    if re.search(r"\bunsupported|\bnot (yet )?supported", str(error), re.IGNORECASE):
+        return f"is not supported: {error}"
+    return f"is damaged: {error}" if str(error) else "is damaged"
+
+
+@contextmanager
+def _limit(name: str, max_pixels: int) -> Iterator[None]:
+    """Pillow has one limit for the whole process, ours belongs to this call.
+
+    Some of its readers take memory while they open, so its limit is replaced rather than lifted.
+    """
+    with _pillow_limit:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+        try:
+            yield
+        except Image.DecompressionBombError as error:
+            raise PictureError(
+                f"{name}: is larger than the limit of {max_pixels:,} pixels "
+                "(max_pixels, on the command line --max-pixels, raises it)"
+            ) from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+
+
+def _open(stream: BinaryIO, head: bytes, name: str) -> Image.Image:
+    stream.seek(0)
+    if head.startswith(PREFIXES):
+        return TiffFile(stream)
+    if head.startswith(b"BM"):
+        return BmpFile(stream)
+    try:
+        return Image.open(stream)
+    except UnidentifiedImageError:
+        if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
+            raise
+        return _open_heif(stream, name)
+
+
+def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
+    try:
+        from pi_heif import HeifImageFile
+    except ModuleNotFoundError as error:
+        raise PictureError(
+            f"{name}: is a HEIC picture; to read those: pip install 'toonbox[heic]'"
+        ) from error
+    stream.seek(0)
+    try:
+        image: Image.Image = HeifImageFile(stream)
+    except SyntaxError as error:
+        if found := _HEIF_ITEM.search(_head_and_size(stream)[0]):
+            raise UnsupportedError(f"a HEIF picture {_HEIF_KINDS[found[1]]}") from error
+        raise
+    return image
+
+
+def _head_and_size(stream: BinaryIO) -> tuple[bytes, int]:
+    stream.seek(0)
+    head = stream.read(4096)
+    return head, stream.seek(0, io.SEEK_END)
+
+
+def _not_a_picture(head: bytes) -> str:
+    brands = (*_AVIF_BRANDS, *_HEIF_BRANDS)
+    known = head.startswith(_SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in brands)
+    if known:
+        return "begins like a picture, but its header is damaged or cut off"
+    try:
+        # Incremental, because the last character may be cut in two.
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return "is not a picture"
+    return "is not a picture" if b"\0" in head else "is text, not a picture"
+
+
+# Arrangements of bytes, and those by which the lower ones are read.
+_LOW_MODES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
+
+
+def raw_mode(image: Image.Image) -> str:
+    """Name the arrangement of bytes that the reader of a file will expect; "" if unknown."""
+    tiles: Any = getattr(image, "tile", None)
+    if not tiles:
+        return ""
+    mode = tiles[0].args
+    return mode if isinstance(mode, str) else ""
+
+
+def has_sixteen_bits(mode: str) -> bool:
+    """Tell whether `expect_low_bytes` can read what lies in such an arrangement."""
+    return mode in _LOW_MODES
+
+
+def expect_low_bytes(image: Image.Image) -> None:
+    """Make Pillow read the lower bytes of a file just opened; `has_sixteen_bits` has been asked."""
+    tiles: Any = image
+    tiles.tile = [tile._replace(args=_LOW_MODES[tile.args]) for tile in tiles.tile]
+
+
+def joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
+    """Put upper and lower bytes together: (H, W, 3) or (H, W, 4) of 16 bits."""
+    if mode == "LA;16B":  # read as four bytes
+        grey_high, grey_low, alpha_high, alpha_low = np.moveaxis(np.asarray(low), -1, 0)
+        grey, alpha = _sixteen(grey_high, grey_low), _sixteen(alpha_high, alpha_low)
+        return np.stack([grey, grey, grey, alpha], axis=-1)
+    return _sixteen(np.asarray(high), np.asarray(low))
+
+
+def _sixteen(high: Any, low: Any) -> Uint16Array:
+    values: Uint16Array = high.astype(np.uint16)
+    values <<= 8
+    values |= low
+    return values
+
+
+MAX_PIXELS = 200_000_000
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A decoded picture, upright.
+
+    Attributes:
+        name: what messages call it.
+        rgb: (H, W, 3) uint8 or uint16, in the picture's own colours.
+        alpha: (H, W) of the same type, 255 or 65535 is opaque; None without transparency.
+        format: Pillow's name of the file's format, "" if it did not come from a file.
+        colours: what the values of `rgb` mean; None for sRGB.
+        icc_profile: says the same to others; None if the picture has none.
+        metadata: what else the file says.
+    """
+
+    name: str
+    rgb: PhotoArray
+    alpha: PhotoArray | None = None
+    format: str = ""
+    colours: Colours | None = None
+    icc_profile: bytes | None = None
+    metadata: Metadata = field(default_factory=Metadata)
+
+    @property
+    def grey(self) -> bool:
+        """Whether all three channels are the same by nature."""
+        return isinstance(self.colours, GreyColours)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.rgb.shape[1], self.rgb.shape[0]
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of a picture before its pixels come.
+
+    Attributes:
+        width, height: in pixels, as in the file, before any rotation.
+        format: Pillow's name.
+        deep: whether it has 16 bits.
+        transparent: whether it may be.
+    """
+
+    width: int
+    height: int
+    format: str
+    deep: bool
+    transparent: bool
+
+
+def read_header(
+    source: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Header:
+    """Read no more than the header; arguments as for `decode`.
+
+    Raises:
+        PictureError: as in `decode`, as far as the header tells.
+    """
+    name = name or _name(source)
+    with open_stream(source, name) as stream:
+        try:
+            image = open_image(stream, name, max_pixels)
+            mode = raw_mode(image)
+            deep = has_sixteen_bits(mode) or image.mode.startswith("I")
+            deep = image.deep if isinstance(image, TiffFile) else deep
+            format = image.format or ""
+            return Header(image.width, image.height, format, deep, image.has_transparency_data)
+        except DAMAGE as error:
+            raise PictureError(f"{name}: {reason(error, stream)}") from error
+
+
+def decode(
+    source: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str | None = None
+) -> Picture:
+    """Read a picture; its content decides the format, not its name.
+
+    Args:
+        source: the file, or what is in it.
+        max_pixels: width times height; checked in the header, before memory is taken.
+        name: what messages call it; the file's name by default.
+    Returns:
+        The picture, or the first one of an animation or of several pages: of 16 bits if it is grey
+        or RGB of 16 bits in PNG or TIFF, or such grey in PNM; all others of 8.
+    Raises:
+        PictureError: missing, empty, cut off, damaged, too large, or not a picture.
+    """
+    name = name or _name(source)
+    with open_stream(source, name) as stream:
+        try:
+            image = open_image(stream, name, max_pixels)
+            mode = raw_mode(image)
+            load(image, name, max_pixels)
+            if image.format != "PNG" or not has_sixteen_bits(mode):
+                return _read(image, name)
+            low = open_image(stream, name, max_pixels)
+            expect_low_bytes(low)
+            return _read(image, name, load(low, name, max_pixels), mode)
+        except DAMAGE as error:
+            raise PictureError(f"{name}: {reason(error, stream)}") from error
+
+
+def _name(source: bytes | Path) -> str:
+    return "<bytes>" if isinstance(source, bytes) else str(source)
+
+
+def read_image(image: Image.Image, name: str = "<image>") -> Picture:
+    """Do the same with a picture that Pillow has opened.
+
+    Raises:
+        PictureError: Pillow cannot load it, or its kind of pixels cannot be used.
+    """
+    try:
+        image.load()
+        return _read(image, name)
+    except DAMAGE as error:
+        raise PictureError(f"{name}: {reason(error)}") from error
+
+
+def _read(image: Image.Image, name: str, low: Image.Image | None = None, mode: str = "") -> Picture:
+    """Do all that is left when a picture is loaded; `low` and `mode`: see `joined`."""
+    # Phones put previews behind the photo (MPO); they are no animation.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        which = "the first" if image.tell() == 0 else "one of them"
+        _logger.warning("%s: has more than one frame or page; only %s is used", name, which)
+    metadata = read_metadata(image, name)
+    return replace(without_metadata(image, name, low, mode), metadata=metadata)
+
+
+def without_metadata(
+    image: Image.Image, name: str, low: Image.Image | None = None, mode: str = ""
+) -> Picture:
+    """Take a loaded picture apart, but for its metadata; `low` and `mode`: see `joined`.
+
+    Raises:
+        PictureError: its kind of pixels cannot be used; one of `opening.DAMAGE` for the rest.
+    """
+    format = "JPEG" if image.format == "MPO" else image.format or ""
+    profile = image.info.get("icc_profile")
+    if isinstance(image, TiffFile) and image.remark:
+        _logger.warning("%s: %s", name, image.remark)
+    if isinstance(image, TiffFile) and image.numbers is not None:
+        return _of_tiff(image, image.numbers, name)
+    image = _upright(image)
+    values = _sixteen_bit_grey(image, format) if low is None else joined(image, _upright(low), mode)
+    alpha = _alpha(image, values)
+    plain = image.getchannel(0) if mode == "LA;16B" else _plain(image, values, name)
+    return _coloured(name, format, plain, values, alpha, profile)
+
+
+def _of_tiff(image: TiffFile, numbers: PhotoArray, name: str) -> Picture:
+    """Do the same with a TIFF that Pillow does not read."""
+    height, width, channels = numbers.shape
+    mode = {1: "L", 3: "RGB", 4: "CMYK"}[channels]
+    plain = Image.frombytes(mode, (width, height), to_eight_bits(numbers).tobytes())
+    profile = image.info.get("icc_profile")
+    if channels == 4:
+        if white(numbers) > 255:
+            _logger.warning("%s: its 16 bits become 8, because CMYK is converted", name)
+        return _coloured(name, "TIFF", plain, None, None, profile)
+    values = np.repeat(numbers, 3, axis=2) if channels == 1 else numbers
+    return _coloured(name, "TIFF", plain, values, image.opacity, profile)
+
+
+def _coloured(
+    name: str,
+    format: str,
+    plain: Image.Image,
+    values: PhotoArray | None,
+    alpha: PhotoArray | None,
+    profile: bytes | None,
+) -> Picture:
+    """Find out what values mean: `values`, or those of `plain` if there are none.
+
+    Args:
+        name, format: as in `Picture`.
+        plain: the picture with 8 bits, mode L, RGB or CMYK.
+        values: (H, W, 3) or more, more exact.
+        alpha, profile: as in `Picture`.
+    """
+    opened, colours, written = read_colours(plain, profile, name)
+    if values is None or (written is not None and written != profile):
+        rgb = _array(opened if opened.mode == "RGB" else opened.convert("RGB"))
+        alpha = None if alpha is None else to_eight_bits(alpha)
+    else:
+        rgb = np.ascontiguousarray(values[..., :3])
+    return Picture(name, rgb, alpha, format, colours, written)
+
+
+def _sixteen_bit_grey(image: Image.Image, format: str) -> Uint16Array | None:
+    """Three equal channels, (H, W, 3), of a picture that Pillow holds with 16 bits."""
+    if not image.mode.startswith("I;16") and not (image.mode == "I" and format == "PPM"):
+        return None
+    values = np.asarray(image).astype(np.uint16)
+    return np.repeat(values[..., None], 3, axis=2)
+
+
+def _alpha(image: Image.Image, values: Uint16Array | None) -> PhotoArray | None:
+    if values is not None and values.shape[2] == 4:
+        return values[..., 3].copy()
+    if not image.has_transparency_data:
+        return None
+    if values is not None:
+        # One colour is transparent. Pillow would compare after clipping at 255.
+        transparent = (values == image.info["transparency"]).all(axis=-1)
+        return np.where(transparent, 0, 65535).astype(np.uint16)
+    return np.array(image.convert("RGBA").getchannel("A"))
+
+
+def _plain(image: Image.Image, values: Uint16Array | None, name: str) -> Image.Image:
+    """Bring any kind of pixels to L, RGB or CMYK, of 8 bits."""
+    if values is not None and image.mode.startswith("I"):
+        return Image.fromarray(to_eight_bits(values[..., 0]))
+    if image.mode in ("I", "F"):
+        raise PictureError(f"{name}: has 32-bit values without a known white; save it with 8 or 16")
+    if image.mode in ("1", "L", "LA"):
+        return image.convert("L")
+    if image.mode == "P":
+        # Pillow warns about transparency on the direct way.
+        image = image.convert("RGBA")
+    return image if image.mode in ("RGB", "CMYK") else image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the orientation; a picture that stands upright already is not copied."""
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _array(image: Image.Image) -> Uint8Array:
+    """Copy the pixels, (H, W, 3), in strips: Pillow would need room for a second copy."""
+    array = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        array[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return array

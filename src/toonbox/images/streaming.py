@@ -1,0 +1,374 @@
+"""Pictures too large for the memory, read row by row with libvips (pip install 'toonbox[huge]')."""
+
+import io
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import ExifTags, Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.TiffTags import LONG, LONG8, TAGS_V2_GROUPS
+
+from toonbox.errors import MissingExtraError, OutputError, PictureError
+from toonbox.images.colour import read_colours
+from toonbox.images.metadata import exif_folder, read_metadata
+from toonbox.images.picture import DAMAGE, MAX_PIXELS, Picture, open_image, open_stream, reason
+from toonbox.images.tiff import TiffFile
+from toonbox.pixels import STRIP_PIXELS, PhotoArray
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Read kind and content of each chunk, up to the end.
+
+    Raises:
+        EOFError: the file is cut off.
+        ValueError: a checksum is wrong.
+    """
+    at, kind = len(SIGNATURE), b""
+    while kind != b"IEND":
+        length, kind = struct.unpack_from(">I4s", data, at) if at + 8 <= len(data) else (0, b"")
+        end = at + 12 + length
+        if not kind or end > len(data):
+            raise EOFError("truncated PNG")
+        content, (checksum,) = data[at + 8 : end - 4], struct.unpack_from(">I", data, end - 4)
+        if zlib.crc32(kind + content) != checksum:
+            raise ValueError(f"wrong checksum in {kind!r}")
+        yield kind, content
+        at = end
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """Write a chunk."""
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
+
+
+FORMATS = ("JPEG", "PNG", "TIFF")
+_JPEG_SIDE = 65500  # the most that libjpeg writes
+_RESTART_LIMIT = 65535  # blocks between two restart markers
+_PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
+_CLASSIC_TIFF = 1 << 32  # bytes that its offsets reach
+_BIG_TIFF_HEAD = b"II+\0\x08\0\0\0" + bytes(8)
+
+Shape = tuple[int, int, int]  # height, width, channels
+
+
+def write_png(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray]) -> None:
+    """Write a PNG, each row as its difference from the one above: that suits smooth pictures."""
+    height, width, channels = shape
+    first, *rest = ((kind, data) for kind, data in png_chunks(io.BytesIO(model)))
+    before = [part for part in rest if part[0] not in (b"IDAT", b"IEND")]
+    deflate = zlib.compressobj(6)
+    above: Any = None
+    stream.write(SIGNATURE)
+    for values in strips:
+        rows = values.astype(values.dtype.newbyteorder(">"), copy=False)
+        rows = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
+        if above is None:
+            bits, colour_type = 8 * values.dtype.itemsize, _PNG_COLOUR_TYPES[channels]
+            head = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
+            for kind, data in [(first[0], head), *before]:
+                stream.write(chunk(kind, data))
+            above = np.zeros((1, rows.shape[1]), np.uint8)
+        filtered = np.full((len(rows), rows.shape[1] + 1), 2, np.uint8)
+        filtered[:, 1:] = np.diff(rows, axis=0, prepend=above)
+        above = rows[-1:].copy()
+        if packed := deflate.compress(filtered.tobytes()):
+            stream.write(chunk(b"IDAT", packed))
+    stream.write(chunk(b"IDAT", deflate.flush()))
+    stream.write(chunk(b"IEND", b""))
+
+
+def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tuple[bytes, bytes]]:
+    """Give the chunks of a PNG, kind and data; of the kinds in `without` only that they exist."""
+    stream.seek(len(SIGNATURE))
+    while len(head := stream.read(8)) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        if kind in without:
+            stream.seek(length, io.SEEK_CUR)
+            yield kind, b""
+        else:
+            yield kind, stream.read(length)
+        stream.seek(4, io.SEEK_CUR)
+
+
+def without_pixels(stream: BinaryIO) -> bytes:
+    """Give a PNG of one black pixel with all else that stands in another."""
+    parts = io.BytesIO()
+    parts.write(SIGNATURE)
+    head, *others = png_chunks(stream, without=(b"IDAT",))
+    parts.write(chunk(b"IHDR", struct.pack(">II", 1, 1) + head[1][8:12] + b"\0"))
+    written = False
+    for kind, data in others:
+        if kind != b"IDAT":
+            parts.write(chunk(kind, data))
+        elif not written:
+            written = True
+            parts.write(chunk(kind, zlib.compress(bytes(9))))
+    return parts.getvalue()
+
+
+def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray]) -> None:
+    """Write a TIFF without compression, a BigTIFF if it is too large for the other one."""
+    height, width, channels = shape
+    strips = iter(strips)
+    first = next(strips)
+    row = width * channels * first.dtype.itemsize
+    rows = max(1, STRIP_PIXELS // width)
+    starts = range(0, height * row, rows * row)
+    big = height * row + 16 * len(starts) + 2 * len(model) >= _CLASSIC_TIFF
+    tags = ImageFileDirectory_v2(_BIG_TIFF_HEAD if big else b"II*\0\0\0\0\0", prefix=b"II")
+    with Image.open(io.BytesIO(model)) as opened:
+        exif = opened.getexif()
+        for tag in exif:
+            tags[tag] = exif_folder(exif, tag) if tag in TAGS_V2_GROUPS else exif[tag]
+    tags[256], tags[257], tags[258] = width, height, (8 * first.dtype.itemsize,) * channels
+    tags[259], tags[262] = 1, 2 if channels > 2 else 1
+    tags.tagtype[273] = tags.tagtype[279] = LONG8 if big else LONG
+    tags[273] = tuple(starts)
+    tags[279] = tuple(min(rows * row, height * row - start) for start in starts)
+    tags[277], tags[278], tags[284] = channels, rows, 1
+    if channels in (2, 4):
+        tags[338] = 2  # straight alpha
+    tags.save(stream)
+    for values in (first, *strips):
+        stream.write(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
+
+
+def write_jpeg(
+    stream: BinaryIO,
+    model: bytes,
+    shape: Shape,
+    strips: Iterable[PhotoArray],
+    options: dict[str, Any],
+) -> None:
+    """Write a JPEG: strips are encoded one by one, and joined by restart markers.
+
+    A JPEG may begin anew after any number of blocks, for decoders to find their way after an error.
+    So the scans of strips that share their tables can follow each other, and the pixels are those
+    of the picture encoded whole.
+
+    Args:
+        stream, model, shape, strips: as for the others, 8 bits without alpha.
+        options: for Pillow; no chroma subsampling, and tables that do not depend on the picture.
+    Raises:
+        OutputError: a side is too long for JPEG.
+    """
+    height, width, _ = shape
+    if max(height, width) > _JPEG_SIDE:
+        raise OutputError(
+            f"a JPEG's sides have at most {_JPEG_SIDE:,} pixels; --format png or tiff"
+        )
+    across = -(-width // 8)
+    down = max(1, min(_RESTART_LIMIT // across, STRIP_PIXELS // width // 8))
+    stream.write(b"\xff\xd8")
+    for marker, data in _jpeg_segments(model)[0]:
+        if 0xE0 <= marker <= 0xEF or marker == 0xFE:
+            _write_segment(stream, marker, data)
+    for number, values in enumerate(regrouped(strips, 8 * down)):
+        buffer = io.BytesIO()
+        Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values).save(
+            buffer, "JPEG", **options
+        )
+        segments, scan = _jpeg_segments(buffer.getvalue())
+        if number == 0:
+            for marker, data in segments:
+                if marker == 0xC0:
+                    data = data[:1] + struct.pack(">HH", height, width) + data[5:]
+                if marker == 0xDA:
+                    _write_segment(stream, 0xDD, struct.pack(">H", across * down))
+                if not 0xE0 <= marker <= 0xEF:
+                    _write_segment(stream, marker, data)
+        else:
+            stream.write(bytes([0xFF, 0xD0 + (number - 1) % 8]))
+        stream.write(scan)
+    stream.write(b"\xff\xd9")
+
+
+def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
+    """Give the same rows in strips of `rows` each, the last one perhaps fewer."""
+    waiting: list[PhotoArray] = []
+    count = 0
+    for strip in strips:
+        waiting.append(strip)
+        count += len(strip)
+        while count >= rows:
+            joined = np.concatenate(waiting)
+            yield joined[:rows]
+            waiting, count = [joined[rows:]], count - rows
+    if count:
+        yield np.concatenate(waiting)
+
+
+def _write_segment(stream: BinaryIO, marker: int, data: bytes) -> None:
+    stream.write(struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data)
+
+
+def _jpeg_segments(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+    """Take a JPEG of one scan apart: markers with their data up to the scan's, and the scan."""
+    segments, place = [], 2
+    while True:
+        _, marker, length = struct.unpack_from(">BBH", data, place)
+        segments.append((marker, data[place + 4 : place + 2 + length]))
+        place += 2 + length
+        if marker == 0xDA:
+            return segments, data[place:-2]
+
+
+ADVICE = "pip install 'toonbox[huge]' to read it bit by bit"
+_BLOCK = 128  # rows read at once: as many as the tiles of most files are high
+_UPRIGHT = 1
+_TYPES = {"uchar": np.uint8, "ushort": np.uint16}
+
+
+def can_stream() -> bool:
+    """Tell whether libvips is there."""
+    return find_spec("pyvips") is not None
+
+
+@dataclass(frozen=True)
+class Huge:
+    """A picture that stays in its file.
+
+    Attributes:
+        about: all that is known about it; its values are those of one pixel.
+        rgb: (H, W, 3).
+        alpha: (H, W), None without transparency.
+    """
+
+    about: Picture
+    rgb: "FileRows"
+    alpha: "FileRows | None"
+
+
+def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
+    """Open a JPEG, PNG or TIFF without reading its pixels; the rest is as `decode` does it.
+
+    Raises:
+        MissingExtraError: libvips is not installed.
+        PictureError: as in `decode`, or of a kind that cannot be read bit by bit.
+    """
+    if not can_stream():
+        raise MissingExtraError(f"{source}: {ADVICE}")
+    name = str(source)
+    with open_stream(source, name) as stream:
+        try:
+            image = open_image(stream, name, max_pixels)
+            format = "JPEG" if image.format == "MPO" else image.format or ""
+            if format not in FORMATS:
+                raise PictureError(f"{name}: only {', '.join(FORMATS)} can be read bit by bit")
+            if isinstance(image, TiffFile) and image.multiplied:
+                raise PictureError(
+                    f"{name}: its colours are multiplied by their opacity; "
+                    "such a picture cannot be read bit by bit"
+                )
+            if format == "PNG":  # Pillow looks for metadata behind the pixels, too
+                image = Image.open(io.BytesIO(without_pixels(stream)))
+                image.load()
+            metadata, profile = read_metadata(image, name), image.info.get("icc_profile")
+            upright = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) == _UPRIGHT
+        except DAMAGE as error:
+            raise PictureError(f"{name}: {reason(error, stream)}") from error
+    rgb = FileRows(source, upright, alpha=False)
+    alpha = FileRows(source, upright, alpha=True) if rgb.bands in (2, 4) else None
+    mode = "L" if rgb.bands < 3 else "RGB"
+    _, colours, written = read_colours(Image.new(mode, (1, 1)), profile, name)
+    if written is not None and written != profile:
+        raise PictureError(f"{name}: its colours cannot be converted bit by bit")
+    pixel = np.zeros((1, 1, 3), rgb.dtype)
+    transparent = None if alpha is None else pixel[..., 0]
+    about = Picture(name, pixel, transparent, format, colours, written, metadata)
+    return Huge(about, rgb, alpha)
+
+
+class FileRows:
+    """The rows of a picture file, upright; read anew from the top if asked for earlier ones.
+
+    Attributes:
+        shape: (H, W, 3), or (H, W) of the transparency.
+        dtype: uint8 or uint16.
+        bands: channels in the file.
+    """
+
+    def __init__(self, source: Path, upright: bool, alpha: bool) -> None:
+        self._source, self._upright, self._alpha = source, upright, alpha
+        self._start: int = 0
+        self._block: PhotoArray = np.empty(0, np.uint8)
+        image = self._restart()
+        kind, self.bands = image.format, image.bands
+        if kind not in _TYPES or image.interpretation == "cmyk" or self.bands > 4:
+            what = f"{image.interpretation}, {kind}"
+            raise PictureError(f"{source}: its kind of pixels cannot be read bit by bit ({what})")
+        self.dtype = np.dtype(_TYPES[kind])
+        self.shape = (image.height, image.width) + (() if alpha else (3,))
+
+    def __getitem__(self, rows: slice) -> PhotoArray:
+        """Give rows.
+
+        Raises:
+            PictureError: the file is damaged.
+        """
+        start, stop, _ = rows.indices(self.shape[0])
+        if start < self._start:
+            self._restart()
+        if stop > self._start + len(self._block):
+            self._read_on(start, stop)
+        return self._block[start - self._start : stop - self._start]
+
+    def _read_on(self, start: int, stop: int) -> None:
+        """Put what is there already from `start` on, and what follows, into the block."""
+        parts = [self._block[start - self._start :]]
+        place = self._start + len(self._block)
+        stop = max(stop, min(place + _BLOCK, self.shape[0]))
+        while place < stop:
+            count = min(_BLOCK, stop - place)
+            part = self._fetch(place, count)
+            parts.append(part[max(0, start - place) :])
+            place += count
+        self._block, self._start = np.concatenate(parts), max(start, self._start)
+
+    def _fetch(self, top: int, count: int) -> PhotoArray:
+        width = self.shape[1]
+        with _damage(self._source):
+            data = self._region.fetch(0, top, width, count)
+        values: PhotoArray = np.frombuffer(data, self.dtype).reshape(count, width, self.bands)
+        if self._alpha:
+            return values[..., -1]
+        return np.repeat(values[..., :1], 3, axis=2) if self.bands < 3 else values[..., :3]
+
+    def _restart(self) -> Any:
+        import pyvips
+
+        with _damage(self._source):
+            # Each reader has a place of its own in the file, so none may be shared.
+            image: Any = pyvips.Image.new_from_file(
+                str(self._source),
+                access="sequential" if self._upright else "random",
+                fail_on="error",
+                revalidate=True,
+            )
+            image = image if self._upright else image.autorot()
+            self._region = pyvips.Region.new(image)
+        self._start = 0
+        shape = (0, image.width) if self._alpha else (0, image.width, 3)
+        self._block = np.empty(shape, _TYPES.get(image.format, np.uint8))
+        return image
+
+
+@contextmanager
+def _damage(source: Path) -> Iterator[None]:
+    import pyvips
+
+    try:
+        yield
+    except pyvips.Error as error:
+        lines = str(error).strip().splitlines()
+        raise PictureError(f"{source}: is damaged: {lines[-1] if lines else error}") from error

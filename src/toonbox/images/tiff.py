@@ -1,0 +1,520 @@
+"""TIFFs of all kinds of numbers; Pillow reads those of 8 bits, some others wrong, most not at all.
+
+For the others Pillow is only asked to decompress: it is shown the same file with a directory by
+which its strips or tiles hold grey pixels of one byte. What the bytes mean is worked out here.
+
+Source: TIFF 6.0, and Adobe Photoshop TIFF Technical Note 3 for floating point.
+"""
+
+import ctypes
+import io
+import math
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, TiffImagePlugin, _imaging
+
+from toonbox.pixels import PhotoArray, strips_of, white
+
+_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+_LONGEST = 500
+
+
+@contextmanager
+def messages() -> Iterator[list[str]]:
+    """Collect the errors that Pillow's libtiff tells of in this thread, each once, in a list.
+
+    Only one thread may be inside at a time. Those of other threads go where they always did. Where
+    libtiff cannot be reached, as inside a Pillow that has it built in, the list stays empty.
+    """
+    told: list[str] = []
+    library = _library()
+    if library is None:
+        yield told
+        return
+    ours = threading.get_ident()
+
+    def hear(module: bytes | None, form: bytes, values: int) -> None:
+        buffer = ctypes.create_string_buffer(_LONGEST)
+        ctypes.CDLL(None).vsnprintf(buffer, _LONGEST, form, ctypes.c_void_p(values))
+        text = buffer.value.decode(errors="replace")
+        if threading.get_ident() != ours:
+            print(f"{(module or b'').decode(errors='replace')}: {text}.", file=sys.stderr)
+        elif text not in told:
+            told.append(text)
+
+    handler = _HANDLER(hear)  # must live until it is taken away again
+    before = library.TIFFSetErrorHandler(ctypes.cast(handler, ctypes.c_void_p))
+    try:
+        yield told
+    finally:
+        library.TIFFSetErrorHandler(before)
+
+
+@cache
+def _library() -> Any:
+    try:
+        library = ctypes.CDLL(_imaging.__file__)  # finds what it depends on, too
+        library.TIFFSetErrorHandler.restype = ctypes.c_void_p
+        library.TIFFSetErrorHandler.argtypes = [ctypes.c_void_p]
+        ctypes.CDLL(None).vsnprintf  # noqa: B018 (not so on Windows)
+    except (AttributeError, OSError, TypeError):
+        return None
+    return library
+
+
+PREFIXES = tuple(TiffImagePlugin.PREFIXES)
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS = 256, 257, 258, 259, 262, 273
+_ORIENTATION, _CHANNELS, _ROWS, _COUNTS, _PLANAR, _PREDICTOR = 274, 277, 278, 279, 284, 317
+_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA, _KIND = 322, 323, 324, 325, 338, 339
+_FILL_ORDER = 266
+_UNSIGNED, _SIGNED, _FLOAT, _UNTOLD = 1, 2, 3, 4
+
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK, _LAB, _ICC_LAB = 0, 1, 2, 5, 8, 9
+# Photometric interpretations: channels without those that are extra, and what they become.
+_COLOURS = {
+    _WHITE_IS_ZERO: (1, _BLACK_IS_ZERO),
+    _BLACK_IS_ZERO: (1, _BLACK_IS_ZERO),
+    _RGB: (3, _RGB),
+    _CMYK: (4, _CMYK),
+    _LAB: (3, _RGB),
+    _ICC_LAB: (3, _RGB),
+}
+_NOT_READ = {
+    3: "a palette of more than 8 bits",
+    4: "a transparency mask",
+    6: "YCbCr of this kind",
+    10: "ITU Lab",
+    32803: "the raw values of a camera",
+    32844: "logarithmic values",
+    32845: "logarithmic values",
+    34892: "the linear values of a camera",
+}
+# What gives any rows of bytes: none, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard.
+_LOSSLESS = (1, 5, 8, 32946, 32773, 34925, 50000)
+_COMPRESSIONS = {
+    **TiffImagePlugin.COMPRESSION_INFO,
+    34712: "JPEG 2000",
+    34887: "LERC",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
+_ASSOCIATED, _STRAIGHT = 1, 2  # kinds of alpha
+_MOST_CHANNELS = 16
+_MESSAGES = 3  # of libtiff, that are told
+# Where floats go on above these, the next one is white; small excesses are highlights.
+_FLOAT_WHITES = ((16, 1), (256, 255), (65536, 65535))
+
+_D50 = np.array([0.9642, 1.0, 0.8249], np.float32)
+_XYZ_TO_SRGB = np.array(  # from D50, by Bradford's adaptation
+    [
+        [3.1338561, -1.6168667, -0.4906146],
+        [-0.9787684, 1.9161415, 0.0334540],
+        [0.0719453, -0.2289914, 1.4052427],
+    ],
+    np.float32,
+)
+
+Numbers = npt.NDArray[Any]
+
+
+class UnsupportedError(ValueError):
+    """A file that is whole but of a kind that cannot be read; the text says of which."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How the numbers of a TIFF lie in its file.
+
+    Attributes:
+        width, height: in pixels, as stored.
+        bits: of each number.
+        kind: _UNSIGNED, _SIGNED or _FLOAT.
+        photometric: what they mean.
+        channels: numbers of a pixel, `extra` says of what kind those beyond its colour are.
+        planes: of as many channels each; one if the channels of a pixel lie together.
+        block: width and height of a tile, or of a strip.
+        tiled: whether they are tiles.
+        predictor: 1 for none, 2 for differences, 3 for those of floats.
+    """
+
+    width: int
+    height: int
+    bits: int
+    kind: int
+    photometric: int
+    channels: int
+    extra: tuple[int, ...]
+    planes: int
+    block: tuple[int, int]
+    tiled: bool
+    predictor: int
+
+    @property
+    def padded_width(self) -> int:
+        """Whole tiles."""
+        return math.ceil(self.width / self.block[0]) * self.block[0]
+
+    @property
+    def row(self) -> int:
+        """Bytes in a row of a plane."""
+        return math.ceil(self.padded_width * self.channels // self.planes * self.bits / 8)
+
+    @property
+    def blocks(self) -> int:
+        """Strips or tiles of a plane."""
+        return self.padded_width // self.block[0] * math.ceil(self.height / self.block[1])
+
+    @property
+    def alpha(self) -> int:
+        """The kind of transparency; 0 for none."""
+        if self.photometric == _CMYK:
+            return 0
+        if not self.extra and self.channels == _COLOURS[self.photometric][0] + 1:
+            return _STRAIGHT  # does not say, but what else could it be
+        return self.extra[0] if self.extra and self.extra[0] in (_ASSOCIATED, _STRAIGHT) else 0
+
+
+class TiffFile(TiffImagePlugin.TiffImageFile):
+    """A TIFF as Pillow opens it, or one that Pillow cannot read right.
+
+    Attributes:
+        numbers: of the latter, after `load`: (H, W, 1), (H, W, 3), or (H, W, 4) for CMYK, uint8 or
+            uint16, upright; None if the image itself has the pixels, as with Pillow.
+        opacity: (H, W) of the same type; None without transparency.
+        deep: whether there are more than 8 bits.
+        turned: whether the file says to turn or mirror the pixels, which `load` does.
+        remark: what a person should know about the pixels; "" for nothing.
+    """
+
+    numbers: PhotoArray | None = None
+    opacity: PhotoArray | None = None
+    deep = False
+    turned = False
+    remark = ""
+
+    def _setup(self) -> None:
+        self._layout: _Layout | None = None
+        self._loaded = False
+        tags = self.tag_v2
+        self.turned = tags.get(_ORIENTATION) in range(2, 9)
+        lab = tags.get(_PHOTOMETRIC) in (_LAB, _ICC_LAB)
+        if max(tags.get(_BITS, (1,))) <= 8 and not lab:
+            try:
+                super()._setup()
+                return
+            except (SyntaxError, LookupError):  # of a kind that Pillow has not
+                pass
+        self._layout = layout = _layout(tags)
+        self._orientation = tags.get(_ORIENTATION, 1)
+        # Opened as a picture of 8 bits that Pillow knows, of which it gets none to read.
+        colours, kind = _COLOURS[layout.photometric]
+        extra = (_STRAIGHT,) if layout.alpha else ()
+        tags[_PHOTOMETRIC], tags[_KIND], tags[_FILL_ORDER], tags[_PLANAR] = kind, (1,), 1, 1
+        tags[_CHANNELS], tags[_EXTRA] = colours + len(extra), extra
+        tags[_BITS] = (8,) * tags[_CHANNELS]
+        super()._setup()
+        self.deep = layout.bits > 8 and layout.photometric != _CMYK
+        if lab:  # which becomes sRGB
+            self.info.pop("icc_profile", None)
+
+    @property
+    def multiplied(self) -> bool:
+        """Whether the file has colours multiplied by their opacity."""
+        if self._layout is None:
+            return tuple(self.tag_v2.get(_EXTRA, ()))[:1] == (_ASSOCIATED,)
+        return self._layout.alpha == _ASSOCIATED
+
+    def load(self) -> Any:
+        """Decode the pixels."""
+        if not self._loaded:
+            self._loaded = True  # Pillow calls this while it loads
+            with messages() as told:
+                self._load(told)
+            if told:
+                libtiff = "libtiff says: " + "; ".join(told[:_MESSAGES])
+                self.remark = f"{self.remark}; {libtiff}" if self.remark else libtiff
+        return super().load() if self._layout is None else None
+
+    def _load(self, told: list[str]) -> None:
+        try:
+            if self._layout is None:
+                super().load()
+            else:
+                self._load_numbers(self._layout)
+        except (OSError, ValueError) as error:
+            if not told or isinstance(error, UnsupportedError):
+                raise
+            text = "; ".join(told[:_MESSAGES])
+            unsupported = any("not configured" in one for one in told)
+            raise UnsupportedError(text) if unsupported else OSError(text) from error
+
+    def _load_numbers(self, layout: _Layout) -> None:
+        assert self.fp is not None
+        numbers, self.remark = _whole(_numbers(layout, self.fp, self.tag_v2), layout)
+        colours, opacity = _meaning(numbers, layout)
+        self.numbers = _upright(colours, self._orientation)
+        self.opacity = None if opacity is None else _upright(opacity, self._orientation)
+
+
+def _layout(tags: Any) -> _Layout:
+    """Read it from a directory.
+
+    Raises:
+        UnsupportedError: of a kind that is not read.
+        ValueError, LookupError, TypeError: the directory is damaged.
+    """
+    photometric, compression = tags.get(_PHOTOMETRIC, 0), tags.get(_COMPRESSION, 1)
+    bits, kinds = set(tags.get(_BITS, (1,))), set(tags.get(_KIND, (_UNSIGNED,)))
+    channels = tags.get(_CHANNELS, 1)
+    if photometric not in _COLOURS:
+        what = _NOT_READ.get(photometric, f"photometric interpretation {photometric}")
+        raise UnsupportedError(f"a TIFF with {what}")
+    if compression not in _LOSSLESS:
+        what = _COMPRESSIONS.get(compression, f"method {compression}")
+        raise UnsupportedError(f"a TIFF of this kind of pixels, compressed with {what}")
+    if len(bits) > 1 or len(kinds) > 1:
+        raise UnsupportedError("a TIFF whose channels differ in their kind of numbers")
+    depth, kind = bits.pop(), kinds.pop()
+    known = (16, 32, 64) if kind == _FLOAT else (*range(1, 17), 24, 32, 64)
+    lab = photometric in (_LAB, _ICC_LAB)
+    if (kind == _SIGNED and not lab) or kind > _UNTOLD or depth not in known:
+        name = {_SIGNED: "signed", _FLOAT: "floating point"}.get(kind, "unusual")
+        raise UnsupportedError(f"a TIFF with {name} numbers of {depth} bits")
+    colours = _COLOURS[photometric][0]
+    extra = tuple(tags.get(_EXTRA, ()))
+    if lab and (kind == _FLOAT or depth not in (8, 16)):
+        raise UnsupportedError(f"a TIFF with CIE Lab of {depth} bits")
+    if not colours <= channels <= _MOST_CHANNELS:
+        raise UnsupportedError(f"a TIFF with {channels} channels where {colours} are expected")
+    width, height = tags[_WIDTH], tags[_HEIGHT]
+    tiled = _TILE_OFFSETS in tags
+    if tiled:
+        block = tags[_TILE_WIDTH], tags[_TILE_HEIGHT]
+    else:
+        block = width, min(height, tags.get(_ROWS, height))
+    if min(*block, width, height) < 1:
+        raise ValueError("has no pixels")
+    planes = channels if tags.get(_PLANAR, 1) == 2 else 1
+    predictor = tags.get(_PREDICTOR, 1) if compression not in (1, 32773) else 1
+    shape = (depth, _UNSIGNED if kind == _UNTOLD else kind, photometric, channels, extra, planes)
+    return _Layout(width, height, *shape, block, tiled, predictor)
+
+
+def _numbers(layout: _Layout, stream: IO[bytes], tags: Any) -> Numbers:
+    """Give the numbers as they were before compression: (H, W, C)."""
+    limit = Image.MAX_IMAGE_PIXELS
+    padded = layout.padded_width * math.ceil(layout.height / layout.block[1]) * layout.block[1]
+    if limit is not None and padded > max(limit, 1 << 24):
+        raise Image.DecompressionBombError("its tiles are larger than the picture")
+    stream.seek(0)
+    data = stream.read()
+    data += bytes(len(data) % 2)
+    form = _Form(tags._endian, tags._bigtiff)
+    file = io.BytesIO(data + _directories(layout, tags, form, len(data)))
+    file.seek(form.first)
+    file.write(form.long(len(data)))
+    del data
+    planes = []
+    try:
+        Image.MAX_IMAGE_PIXELS = None  # whoever opened this holds the lock of its limit
+        with Image.open(file, formats=["TIFF"]) as image:
+            for plane in range(layout.planes):
+                image.seek(plane)
+                planes.append(_decoded(np.asarray(image), layout, form.order))
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    numbers = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
+    return numbers[:, : layout.width]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a TIFF writes its directories: the order of bytes, and whether offsets have 64 bits."""
+
+    order: str
+    big: bool
+
+    @property
+    def first(self) -> int:
+        """Where the file tells the place of its first directory."""
+        return 8 if self.big else 4
+
+    def long(self, *values: int) -> bytes:
+        """Write offsets."""
+        return struct.pack(f"{self.order}{len(values)}{'Q' if self.big else 'L'}", *values)
+
+    def directory(self, tags: dict[int, tuple[int, ...]], at: int, last: bool) -> bytes:
+        """Write a directory that will stand at this place, and before the next unless `last`."""
+        entries, values = b"", b""
+        size = len(tags) * (20 if self.big else 12) + (16 if self.big else 6)
+        for tag, numbers in sorted(tags.items()):
+            kind, packed = 16 if self.big else 4, self.long(*numbers)
+            entries += struct.pack(f"{self.order}HH", tag, kind) + self.long(len(numbers))
+            entries += packed if len(numbers) == 1 else self.long(at + size + len(values))
+            values += packed if len(numbers) > 1 else b""
+        count = struct.pack(self.order + ("Q" if self.big else "H"), len(tags))
+        following = 0 if last else at + size + len(values)
+        return count + entries + self.long(following) + values
+
+
+def _directories(layout: _Layout, tags: Any, form: _Form, at: int) -> bytes:
+    """Write directories by which each plane is a picture of one byte a pixel."""
+    offsets = tags[_TILE_OFFSETS if layout.tiled else _OFFSETS]
+    counts = tags.get(_TILE_COUNTS if layout.tiled else _COUNTS, ())
+    if len(offsets) < layout.planes * layout.blocks:
+        raise ValueError("has less than its directory says")
+    told = {_WIDTH: layout.row, _HEIGHT: layout.height, _BITS: 8, _PHOTOMETRIC: 1, _CHANNELS: 1}
+    told |= {tag: tags[tag] for tag in (_COMPRESSION, _FILL_ORDER) if tag in tags}
+    width, height = layout.block
+    if layout.tiled:
+        told |= {_TILE_WIDTH: layout.row * width // layout.padded_width, _TILE_HEIGHT: height}
+    else:
+        told[_ROWS] = height
+    written = b""
+    for plane in range(layout.planes):
+        part = slice(plane * layout.blocks, (plane + 1) * layout.blocks)
+        values: dict[int, tuple[int, ...]] = {tag: (number,) for tag, number in told.items()}
+        values[_TILE_OFFSETS if layout.tiled else _OFFSETS] = tuple(offsets[part])
+        if counts:
+            values[_TILE_COUNTS if layout.tiled else _COUNTS] = tuple(counts[part])
+        written += form.directory(values, at + len(written), plane == layout.planes - 1)
+    return written
+
+
+def _decoded(rows: Numbers, layout: _Layout, order: str) -> Numbers:
+    """Give the numbers, (H, W, C), that rows of bytes, (H, N), stand for."""
+    height, channels, size = len(rows), layout.channels // layout.planes, layout.bits // 8
+    shape = height, layout.padded_width, channels
+    starts = range(0, layout.padded_width, layout.block[0])  # where differences begin anew
+    if layout.predictor == 3:
+        parts = np.split(rows, len(starts), axis=1)
+        return np.concatenate([_floats(part, channels, size) for part in parts], axis=1)
+    if layout.bits == 24:
+        first, second = (0, 1) if order == ">" else (2, 1)
+        three = rows.reshape(*shape, 3)
+        return three[..., first].astype(np.uint16) << 8 | three[..., second]
+    if layout.bits % 8:
+        return _unpacked(rows, shape, layout.bits)
+    numbers = rows.view(f"{order}u{size}").astype(f"u{size}").reshape(shape)
+    if layout.predictor == 2:
+        for start in starts:
+            part = numbers[:, start : start + layout.block[0]]
+            np.cumsum(part, axis=1, dtype=part.dtype, out=part)
+    return numbers.view(f"f{size}") if layout.kind == _FLOAT else numbers
+
+
+def _floats(rows: Numbers, channels: int, size: int) -> Numbers:
+    """Undo the predictor of floats: differences of bytes, the highest of all numbers first."""
+    height = len(rows)
+    whole = np.cumsum(rows.reshape(height, -1, channels), axis=1, dtype=np.uint8)
+    apart = whole.reshape(height, size, -1).transpose(0, 2, 1)
+    floats = np.ascontiguousarray(apart).view(f">f{size}").astype(f"f{size}")
+    return floats.reshape(height, -1, channels)
+
+
+def _unpacked(rows: Numbers, shape: tuple[int, int, int], bits: int) -> Numbers:
+    """Take numbers of some bits, that follow each other without gaps, out of rows of bytes."""
+    numbers = np.empty(shape, np.uint16)
+    weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.uint16)
+    count = shape[1] * shape[2]
+    for part in strips_of(numbers):
+        single = np.unpackbits(rows[part], axis=1, count=count * bits)
+        numbers[part] = (single.reshape(-1, *shape[1:], bits) * weights).sum(-1, dtype=np.uint16)
+    return numbers
+
+
+def _whole(numbers: Numbers, layout: _Layout) -> tuple[PhotoArray, str]:
+    """Bring numbers to 8 or 16 bits; give also what is to be said about it."""
+    if layout.kind == _FLOAT:
+        return _from_floats(numbers)
+    bits = 16 if layout.bits == 24 else layout.bits
+    if bits in (8, 16):
+        return numbers, ""
+    if bits > 16:
+        return (numbers >> (bits - 16)).astype(np.uint16), ""
+    dtype = np.uint8 if bits < 8 else np.uint16
+    top, most = int(np.iinfo(dtype).max), (1 << bits) - 1
+    scale = (np.arange(most + 1, dtype=np.uint32) * top + most // 2) // most
+    return scale.astype(dtype)[numbers], ""
+
+
+def _from_floats(numbers: Numbers) -> tuple[PhotoArray, str]:
+    finite = np.isfinite(numbers)
+    least, most = (float(of(numbers, where=finite, initial=0)) for of in (np.min, np.max))
+    top = next((top for limit, top in _FLOAT_WHITES if most < limit), 0)
+    if not top:
+        raise UnsupportedError(f"a TIFF of floats up to {most:g}, without a known white")
+    whole = np.empty(numbers.shape, np.uint16)
+    for part in strips_of(numbers):
+        scaled = np.nan_to_num(numbers[part].astype(np.float32), nan=0, posinf=top, neginf=0)
+        whole[part] = np.rint(np.clip(scaled * np.float32(65535 / top), 0, 65535))
+    if top == 1 and least >= 0 and most <= 1 and finite.all():
+        return whole, ""
+    return whole, f"has floats from {least:g} to {most:g}; 0 becomes black and {top} white"
+
+
+def _meaning(numbers: PhotoArray, layout: _Layout) -> tuple[PhotoArray, PhotoArray | None]:
+    """Divide numbers, (H, W, C), into colours and opacity."""
+    count = _COLOURS[layout.photometric][0]
+    colours = numbers[..., :count]
+    if layout.photometric == _WHITE_IS_ZERO:
+        colours = white(colours) - colours
+    if layout.photometric in (_LAB, _ICC_LAB):
+        colours = _srgb_of_lab(colours, layout)
+    if not layout.alpha:
+        return colours, None
+    opacity = numbers[..., count]
+    if layout.alpha == _ASSOCIATED:
+        colours = _unmultiplied(colours, opacity)
+    return colours, opacity
+
+
+def _unmultiplied(colours: PhotoArray, opacity: PhotoArray) -> PhotoArray:
+    """Give the colours that were multiplied by their opacity."""
+    result, top = np.empty_like(colours), np.uint32(white(colours))
+    for part in strips_of(colours):
+        by = opacity[part][..., None].astype(np.uint32)
+        whole = (colours[part] * top + by // 2) // np.maximum(by, 1)
+        result[part] = np.where(by == 0, colours[part], np.minimum(whole, top))
+    return result
+
+
+def _srgb_of_lab(lab: PhotoArray, layout: _Layout) -> PhotoArray:
+    """Convert CIE Lab, (H, W, 3), as TIFF or as ICC has it, to sRGB."""
+    result, top = np.empty_like(lab), white(lab)
+    offset = layout.photometric == _ICC_LAB
+    lightest = 0xFF00 if offset and top > 255 else top
+    unit = np.float32((top + 1) / 256)  # of a* and b*
+    for part in strips_of(lab):
+        light = lab[part][..., :1] * np.float32(100 / lightest)
+        red_blue = lab[part][..., 1:]
+        numbers = red_blue if offset else red_blue.view(f"i{lab.itemsize}")
+        hue = numbers / unit - 128 * offset
+        y = (light + 16) / 116
+        x, z = y + hue[..., :1] / 500, y - hue[..., 1:] / 200
+        f = np.concatenate([x, y, z], axis=-1)
+        xyz = np.where(f > 6 / 29, f**3, (f - 4 / 29) * (108 / 841)) * _D50
+        linear = np.clip(xyz @ _XYZ_TO_SRGB.T, 0, 1)
+        curved = 1.055 * linear ** (1 / 2.4) - 0.055
+        result[part] = np.rint(np.where(linear <= 0.0031308, 12.92 * linear, curved) * top)
+    return result
+
+
+def _upright(array: PhotoArray, orientation: Any) -> PhotoArray:
+    """Turn rows and columns as a file says."""
+    if orientation in (5, 6, 7, 8):
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)

@@ -1,0 +1,1 @@
+"""Training: networks, losses, representations, data, export."""

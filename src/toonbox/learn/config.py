@@ -1,0 +1,252 @@
+"""The configuration of a training run: frozen dataclasses, read from TOML and written to it."""
+
+import hashlib
+from dataclasses import asdict, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass
+
+from toonbox.atomic import replacing
+from toonbox.errors import ConfigError
+from toonbox.learn.data import CropConfig
+from toonbox.learn.generator import GeneratorConfig
+from toonbox.learn.looks import load_look
+from toonbox.learn.losses import PRESETS, LossWeights
+from toonbox.learn.representations.drawing import Look
+from toonbox.learn.representations.structure import Similarity
+from toonbox.learn.representations.texture import TextureKind
+from toonbox.settings import check, read_toml
+
+STRICT = ConfigDict(extra="forbid")
+
+
+def _named_look(value: Any) -> Any:
+    """Replace the name of a look by its numbers."""
+    try:
+        return load_look(value) if isinstance(value, str) else value
+    except ConfigError as error:
+        raise ValueError(str(error)) from error  # so that pydantic says where it stands
+
+
+@dataclass(frozen=True, config=STRICT)
+class PretrainConfig:
+    """The first phase: reconstruction only.
+
+    `identity` learns to return the photo, as published; `drawing` learns the drawn target, as the
+    `look` has it, which is a name or a table of numbers; `teacher` learns what another generator
+    makes of the photo. `feature_weight` is of a distance between the features of output and target.
+    With `noise` above 0 the generator sees photos with up to so many levels of noise, in [0, 255],
+    as videos have it, and the target is that of the clean photo: what it draws then changes less
+    from frame to frame.
+    """
+
+    kind: Literal["identity", "drawing", "teacher"] = "drawing"
+    steps: int = Field(default=1500, ge=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    gradient_weight: float = Field(default=0.1, ge=0)
+    feature_weight: float = Field(default=0.0, ge=0)
+    noise: float = Field(default=0.0, ge=0)
+    look: Annotated[Look, BeforeValidator(_named_look)] = field(default_factory=Look)
+
+
+@dataclass(frozen=True, config=STRICT)
+class DiscriminatorsConfig:
+    """The adversaries.
+
+    `scratch` is the published pair; `features` puts small heads on frozen pretrained features,
+    which learn much faster. `palette_blind` shows the surface
+    discriminator pictures of shuffled channels and random gain and lift, so that it cannot judge
+    by the cartoons' palette.
+    """
+
+    kind: Literal["scratch", "features"] = "scratch"
+    head: Literal["patch", "linear"] = "patch"
+    learning_rate: float = Field(default=2e-4, gt=0)
+    palette_blind: bool = True
+
+
+@dataclass(frozen=True, config=STRICT)
+class StructureConfig:
+    """How the structure representation of the outputs is made.
+
+    `window` pixels is the side of the square, drawn anew at each step, in which the structure and
+    the content loss look: the feature network is most of a step's cost. 0 takes the whole crop.
+    """
+
+    window: int = Field(default=128, ge=0)
+    segments: int = Field(default=60, gt=0)
+    gamma: float = Field(default=1.0, gt=0)
+    similarity: Similarity = "selective_search"
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainConfig:
+    """Everything that decides what a run learns.
+
+    In each phase the learning rate falls on a straight line to `final_learning_rate` times itself.
+    A generator with knobs sees them at 1 in a share `knobs_at_default` of the steps, elsewhere
+    drawn from 0 to 2; the weights of the losses and the drawing are turned alike.
+    """
+
+    seed: int = Field(default=0, ge=0)
+    steps: int = Field(default=3000, ge=0)
+    learning_rate: float = Field(default=2e-4, gt=0)
+    final_learning_rate: float = Field(default=1.0, gt=0, le=1)
+    knobs_at_default: float = Field(default=0.4, ge=0, le=1)
+    gradient_clip: float = Field(default=0.5, gt=0)
+    ema_decay: float = Field(default=0.995, ge=0, lt=1)
+    texture: TextureKind = "random_colour_shift"
+    photo_guided_filter: bool = False
+    vgg: Literal["vgg16", "vgg19"] = "vgg16"
+    generator: GeneratorConfig = field(default_factory=lambda: GeneratorConfig(base_channels=16))
+    crops: CropConfig = field(default_factory=CropConfig)
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    discriminators: DiscriminatorsConfig = field(default_factory=DiscriminatorsConfig)
+    structure: StructureConfig = field(default_factory=StructureConfig)
+    weights: LossWeights = field(default_factory=LossWeights)
+
+    @property
+    def total_steps(self) -> int:
+        """Pre-training and adversarial steps together."""
+        return self.pretrain.steps + self.steps
+
+    @property
+    def discriminated(self) -> tuple[str, ...]:
+        """Return the representations that have a discriminator; those that need cartoons."""
+        names = ("surface", "texture") if self.steps else ()
+        return tuple(name for name in names if getattr(self.weights, name))
+
+    @property
+    def needs_vgg(self) -> bool:
+        """Tell whether a loss compares VGG features."""
+        return self.steps > 0 and (self.weights.structure > 0 or self.weights.content > 0)
+
+    @property
+    def needs_features(self) -> bool:
+        """Tell whether discriminators or a loss look at EfficientNet features."""
+        pretrained = self.pretrain.steps > 0 and self.pretrain.feature_weight > 0
+        return pretrained or (self.discriminators.kind == "features" and bool(self.discriminated))
+
+    @property
+    def target(self) -> Literal["drawing", "teacher"] | None:
+        """Return what outputs are compared with; None for the photo, or if no step compares."""
+        held = self.pretrain.steps > 0 or (self.steps > 0 and self.weights.reconstruction > 0)
+        return self.pretrain.kind if held and self.pretrain.kind != "identity" else None
+
+    def sha256(self) -> str:
+        """Hash the configuration, so that a style's card can name what trained it."""
+        return hashlib.sha256(tomli_w.dumps(asdict(self)).encode()).hexdigest()
+
+
+_ADAPTER = TypeAdapter(TrainConfig)
+
+
+# What is trained without a file: the network of recipes/comic.toml, in fewer steps.
+DRAWN: dict[str, Any] = {
+    "steps": 0,
+    "final_learning_rate": 0.06,
+    "knobs_at_default": 0.5,
+    "ema_decay": 0.998,
+    "generator": {"base_channels": 12, "residual_blocks": 3, "kernel": 5, "knobs": True},
+    "crops": {"size": 128},
+    "pretrain": {"steps": 3000, "learning_rate": 4e-4, "feature_weight": 3.0},
+}
+# With cartoons: held to the target, without the losses that take VGG's large download.
+ADVERSARIAL: dict[str, Any] = {
+    "steps": 3000,
+    "learning_rate": 1.5e-4,
+    "discriminators": {"kind": "features", "learning_rate": 1e-3},
+    "weights": {
+        "surface": 0.3,
+        "texture": 1.0,
+        "structure": 0.0,
+        "content": 0.0,
+        "tv": 0.02,
+        "colour": 1.0,
+        "reconstruction": 2.0,
+    },
+}
+
+
+def load_config(
+    file: Path | None,
+    preset: str | None = None,
+    steps: int | None = None,
+    look: str | None = None,
+) -> TrainConfig:
+    """Read a configuration; what a file does not say has its default.
+
+    Args:
+        file: TOML, or None for the defaults.
+        preset: name of loss weights that replace those of the file, or None.
+        steps: adversarial steps that replace those of the file, or None.
+        look: name or file of the look to draw, in place of the file's target, or None.
+    Raises:
+        ConfigError: unreadable, an unknown name, or a value out of range; names each.
+    """
+    values = {} if file is None else read_toml(file)
+    return adjust(parse_config(values, str(file)), preset, steps, look)
+
+
+def default_config(
+    adversarial: bool = False,
+    preset: str | None = None,
+    steps: int | None = None,
+    look: str | None = None,
+    start: GeneratorConfig | None = None,
+) -> TrainConfig:
+    """Choose a configuration for those who have no file.
+
+    Args:
+        adversarial: whether there are cartoons to learn from.
+        preset, look: as in `load_config`.
+        steps: of the kind there are, adversarial or not; None for 3000.
+        start: of the generator to begin with. Its adversarial steps come at once, held to its own
+            outputs, or to the look if one is given.
+    Raises:
+        ConfigError: an unknown name, or a value out of range.
+    """
+    values = DRAWN | ADVERSARIAL if adversarial else DRAWN
+    if start is not None:
+        values = values | {"generator": asdict(start)}
+        if adversarial:
+            kind = "drawing" if look else "teacher"
+            values = values | {"pretrain": {"kind": kind, "steps": 0}}
+    if steps is not None and not adversarial:
+        values = values | {"pretrain": values["pretrain"] | {"steps": steps}}
+        steps = None
+    return adjust(parse_config(values, "options"), preset, steps, look)
+
+
+def adjust(
+    config: TrainConfig, preset: str | None, steps: int | None, look: str | None
+) -> TrainConfig:
+    """Replace loss weights, adversarial steps or the target, as in `load_config`."""
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ConfigError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+        config = replace(config, weights=PRESETS[preset])
+    if look is not None:
+        pretrain = replace(config.pretrain, kind="drawing", look=load_look(look))
+        config = replace(config, pretrain=pretrain)
+    if steps is not None:
+        config = parse_config({**asdict(config), "steps": steps}, "--steps")
+    return config
+
+
+def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
+    """Check values and make a configuration of them.
+
+    Raises:
+        ConfigError: an unknown name or a value out of range; names `source` and each.
+    """
+    return check(_ADAPTER, values, source)
+
+
+def save_config(config: TrainConfig, file: Path) -> None:
+    """Write a configuration, every value resolved, as TOML."""
+    with replacing(file) as temporary:
+        temporary.write_text(tomli_w.dumps(asdict(config)), encoding="utf-8")

@@ -1,0 +1,278 @@
+"""Blind pairs: photos with two cartoons each, sides drawn at random, and counting the answers."""
+
+import hashlib
+import io
+import json
+import logging
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from statistics import NormalDist
+from string import Template
+
+from PIL import Image, ImageOps
+
+from toonbox.convert.compare import Column, Finished, Row, check_folder, sheet, small
+from toonbox.convert.job import refuse_existing, write_file
+from toonbox.errors import AnswersError, StyleError, UsageError
+from toonbox.images.colour import to_srgb
+from toonbox.images.encode import encode
+from toonbox.images.picture import MAX_PIXELS, decode
+
+SIDES = ("left", "right")
+SAME = "same"
+
+_logger = logging.getLogger(__name__)
+
+
+def choose(
+    photos: Sequence[Path], contenders: Sequence[Column | Finished], limit: int | None, seed: int
+) -> list[Path]:
+    """Draw the photos to judge by, in random order, from those that every folder has.
+
+    Args:
+        photos: to draw from.
+        contenders: folders of finished pictures often have fewer.
+        limit: how many; None for all.
+        seed: the same photos come in the same order, whoever contends.
+    Raises:
+        StyleError: there are none.
+    """
+    folders = [contender for contender in contenders if isinstance(contender, Finished)]
+    usable = [photo for photo in photos if all(folder.find(photo) for folder in folders)]
+    where = " and ".join(str(folder.folder) for folder in folders)
+    if not usable:
+        raise StyleError(f"{where}: no pictures of these photos")
+    if left_out := len(photos) - len(usable):
+        _logger.warning("photos left out that have no picture in %s: %d", where, left_out)
+    random.Random(seed).shuffle(usable)
+    return usable[:limit]
+
+
+class Pairs:
+    """A folder in the making: `pictures/` and `sheets/` as photos are added, then page and key.
+
+    The key tells which contender is on which side; it lies beside the folder, so that the folder
+    can be given to judges.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        contenders: Sequence[Column | Finished],
+        height: int = 620,
+        seed: int = 0,
+        overwrite: bool = False,
+    ) -> None:
+        """Choose what to compare.
+
+        Args:
+            folder: for index.html, pictures/ and sheets/; made if missing.
+            contenders: two.
+            height: of a picture in the sheets, at most, in pixels.
+            seed: of the sides.
+            overwrite: take a folder that is not empty, and replace its key.
+        Raises:
+            UsageError: both contenders are the same.
+            OutputError: the folder is a file, or not empty, or has a key already.
+        """
+        self.labels = [contender.label for contender in contenders]
+        if len(set(self.labels)) < 2:
+            raise UsageError(f"--blind compares two, not {self.labels[0]} with itself")
+        self.page, self.key = folder / "index.html", Path(f"{folder.resolve()}.key.json")
+        check_folder(folder, overwrite)
+        if not overwrite:
+            refuse_existing(self.key)
+        self.folder, self.contenders, self.height = folder, contenders, height
+        # Other contenders get other sides, or who has seen one key could guess the next.
+        self.random = random.Random(json.dumps([seed, *self.labels]))
+        self.digest = hashlib.sha256()
+        self.pairs: dict[str, dict[str, str]] = {}
+
+    def add(
+        self,
+        source: Path,
+        max_pixels: int = MAX_PIXELS,
+        advance: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Add a pair; a photo that fails leaves nothing behind.
+
+        Arguments and errors are those of `Comparison.add`.
+        """
+        photo = decode(source, max_pixels=max_pixels)
+        pictures = [encode(photo, photo.rgb, "JPEG")]
+        for contender in self.contenders:
+            pictures.append(contender.draw(photo))
+            advance()
+        order = self.random.sample((0, 1), 2)
+        pictures = _alike([pictures[0], *(pictures[1 + place] for place in order)])
+        number = f"{len(self.pairs) + 1:02d}"
+        cells = [small(data, self.height) for data in pictures]
+        buffer = io.BytesIO()
+        heads = [f"Photo {number}", "Left", "Right"]
+        sheet(heads, [Row(number, [], cells)], self.height).save(buffer, "PNG")
+        for name, data in zip(("photo", *SIDES), pictures, strict=True):
+            write_file(self.folder / "pictures" / f"{number}-{name}.jpg", data)
+            self.digest.update(data)
+        write_file(self.folder / "sheets" / f"{number}.png", buffer.getvalue())
+        sides = dict(zip(SIDES, (self.labels[place] for place in order), strict=True))
+        self.pairs[number] = {"photo": source.name, **sides}
+
+    def write(self) -> tuple[Path, ...]:
+        """Write the page and the key, and remove sheets of pairs that are no more.
+
+        Returns:
+            Their files.
+        Raises:
+            OutputError: they cannot be written.
+        """
+        for old in (self.folder / "sheets").glob("*.png"):
+            if old.stem not in self.pairs:
+                old.unlink()
+        # Of the pictures, so that answers about others are not taken for answers about these.
+        identity = self.digest.hexdigest()[:16]
+        key = {"id": identity, "contenders": self.labels, "pairs": self.pairs}
+        write_file(self.key, (json.dumps(key, indent=1, ensure_ascii=False) + "\n").encode())
+        template = Template(
+            (files("toonbox.learn.evaluate") / "blind.html").read_text(encoding="utf-8")
+        )
+        page = template.substitute(id=identity, pairs=json.dumps(list(self.pairs)))
+        write_file(self.page, page.encode())
+        return self.page, self.key
+
+
+def _alike(pictures: list[bytes]) -> list[bytes]:
+    """Bring three JPEG files to the size of the smallest, in sRGB and without metadata."""
+    images = [to_srgb(Image.open(io.BytesIO(data))) for data in pictures]
+    height = min(image.height for image in images)
+    width = min(round(image.width * height / image.height) for image in images)
+    written = []
+    for image in images:
+        # Cut at the right and at the bottom: at the same scale no pixel changes.
+        cut = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS, centering=(0, 0))
+        buffer = io.BytesIO()
+        cut.save(buffer, "JPEG", quality=95, subsampling=0)
+        written.append(buffer.getvalue())
+    return written
+
+
+@dataclass(frozen=True)
+class Key:
+    """Tell which contender is on which side: `pairs` has "photo", "left", "right" by number."""
+
+    identity: str
+    contenders: list[str]
+    pairs: dict[str, dict[str, str]]
+
+
+def read_key(file: Path) -> Key:
+    """Read the key that `Pairs` wrote.
+
+    Raises:
+        AnswersError: it cannot be read, or is no key.
+    """
+    try:
+        values = json.loads(_read(file))
+        key = Key(values["id"], [*values["contenders"]], {**values["pairs"]})
+        wanted = {"photo": str, "left": str, "right": str}
+        if all({name: type(pair[name]) for name in wanted} == wanted
+               and {pair["left"], pair["right"]} == set(key.contenders)
+               for pair in key.pairs.values()):  # fmt: skip
+            return key
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise AnswersError(f"{file}: is not a key that `toonbox compare --blind` wrote")
+
+
+def read_answers(file: Path, key: Key) -> dict[str, str]:
+    """Read what a judge answered: JSON as the page exports it, or lines `NN left|right|same`.
+
+    In lines, remarks may follow the answer; empty ones and those that begin with # are skipped.
+
+    Returns:
+        "left", "right" or "same" by the number of the pair.
+    Raises:
+        AnswersError: it cannot be read, belongs to other pairs, or has an answer that cannot be.
+    """
+    text = _read(file)
+    if text.lstrip().startswith("{"):
+        try:
+            values = json.loads(text)
+            identity, given = values["id"], list(values["answers"].items())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise AnswersError(f"{file}: is not what the page of pairs exports") from None
+        if identity != key.identity:
+            raise AnswersError(f"{file}: is about other pairs ({identity}, not {key.identity})")
+    else:
+        lines = [[*line.split(), ""] for line in text.splitlines()]
+        given = [(line[0], line[1].lower()) for line in lines if line[0] and line[0][0] != "#"]
+    answers: dict[str, str] = {}
+    for number, answer in given:
+        number = number.zfill(2)
+        if number not in key.pairs:
+            raise AnswersError(f"{file}: no pair {number}; the key has {len(key.pairs)}")
+        if answer not in (*SIDES, SAME):
+            raise AnswersError(f"{file}: pair {number}: {answer!r} is not left, right or same")
+        if number in answers:
+            raise AnswersError(f"{file}: pair {number} is answered twice")
+        answers[number] = answer
+    if not answers:
+        raise AnswersError(f"{file}: has no answers")
+    return answers
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not text"
+        raise AnswersError(f"{file}: {reason}") from error
+
+
+def preferred(answer: str, pair: dict[str, str]) -> str:
+    """Tell the contender whom an answer prefers, or "same"."""
+    return pair.get(answer, SAME)
+
+
+def tally(key: Key, judges: Sequence[dict[str, str]]) -> str:
+    """Count how often each contender was preferred, in lines with 95 % intervals.
+
+    Args:
+        key: of the pairs.
+        judges: what `read_answers` gave, once for each file.
+    """
+    count = Counter(
+        preferred(answer, key.pairs[number])
+        for answers in judges
+        for number, answer in answers.items()
+    )
+    decided = sum(count[label] for label in key.contenders)
+    width = max(map(len, (*key.contenders, SAME)))
+    lines = []
+    for label in key.contenders:
+        lines.append(f"{label:{width}}  {count[label]:3} of {decided}")
+        if decided:
+            low, high = wilson(count[label], decided)
+            lines[-1] += (
+                f"  {100 * count[label] / decided:3.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+            )
+    lines.append(f"{SAME:{width}}  {count[SAME]:3}")
+    if missing := len(key.pairs) * len(judges) - sum(count.values()):
+        lines.append(f"{missing} not answered")
+    return "\n".join(lines)
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Compute the score interval of a share.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share, weight = successes / trials, z * z / trials
+    middle = share + weight / 2
+    half = z * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))
+    return (middle - half) / (1 + weight), (middle + half) / (1 + weight)

@@ -1,0 +1,296 @@
+"""Generators on disk: safetensors, with the network's configuration beside the weights."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toonbox.atomic import replacing
+from toonbox.errors import ConfigError, ShapeError, WeightsError
+
+SLOPE = 0.2
+# What a generator with knobs is told, in this order; 1 is the trained default, 0 to 2 the range.
+KNOBS = ("surface", "structure", "texture")
+Film = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The size of a generator.
+
+    `base_channels` after the stem, doubled by each of `stages` down-sampling layers;
+    `residual_blocks` at the bottom; `kernel` of stem and head. With `space_to_depth` stem and head
+    work at half size, on blocks of 2 x 2 pixels, in place of one stage. With `residual` the output
+    is the photo plus what the network adds, and a new network gives back the photo. With `knobs`
+    it takes three numbers beside it.
+    """
+
+    base_channels: int = 32
+    stages: int = 3
+    residual_blocks: int = 4
+    kernel: int = 7
+    space_to_depth: bool = False
+    residual: bool = True
+    knobs: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.base_channels, self.stages) < 1 or self.residual_blocks < 0:
+            raise ConfigError(f"a generator needs at least one channel and one stage: {self}")
+        if self.kernel < 1 or self.kernel % 2 == 0:
+            raise ConfigError(f"the kernel of stem and head must be odd: {self}")
+
+    @property
+    def size_multiple(self) -> int:
+        """What height and width must be multiples of inside the network."""
+        return self.block << self.stages
+
+    @property
+    def block(self) -> int:
+        """Side of the blocks of pixels that stem and head work on."""
+        return 2 if self.space_to_depth else 1
+
+    @property
+    def reach(self) -> int:
+        """How many pixels away from each other input and output can be and still be connected.
+
+        Counted in pixels of the stem, each `block` wide: half the kernel for the stem and for the
+        head; in each stage, where a pixel is first 1, then 2 wide, 1 + 2 down, 2 + 1 up and 2 for
+        the enlargement between; two convolutions in each residual block, of the widest pixels. One
+        less than a block for what a block's pixels share.
+        """
+        widest = 1 << self.stages
+        pixels = self.kernel - 1 + 8 * (widest - 1) + 2 * self.residual_blocks * widest
+        return self.block * pixels + self.block - 1
+
+
+def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
+
+
+def _activated(*layers: nn.Module) -> nn.Sequential:
+    """Follow each layer by the leaky ReLU."""
+    return nn.Sequential(*(m for layer in layers for m in (layer, nn.LeakyReLU(SLOPE))))
+
+
+class Knobs(nn.Module):
+    """Scales and shifts for features, from a few numbers; a new one leaves features as they are.
+
+    Source:
+        Dosovitskiy & Djolonga 2020 (loss-conditional training), by the feature-wise linear
+        modulation of Perez et al. 2018.
+    """
+
+    def __init__(self, widths: Sequence[int], hidden: int = 64) -> None:
+        super().__init__()
+        self.widths = tuple(widths)
+        last = nn.Linear(hidden, 2 * sum(self.widths))
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.embed = nn.Sequential(
+            nn.Linear(len(KNOBS), hidden),
+            nn.LeakyReLU(SLOPE),
+            nn.Linear(hidden, hidden),
+            nn.LeakyReLU(SLOPE),
+            last,
+        )
+
+    def forward(self, knobs: Tensor) -> list[Film]:
+        """(B, 3) -> for each width a scale about 1 and a shift about 0, each (B, width, 1, 1)."""
+        numbers = self.embed(knobs - 1)[:, :, None, None]
+        scales, shifts = numbers.split(sum(self.widths), dim=1)
+        pairs = zip(scales.split(self.widths, 1), shifts.split(self.widths, 1), strict=True)
+        return [(1 + scale, shift) for scale, shift in pairs]
+
+
+def modulate(features: Tensor, film: Film | None) -> Tensor:
+    """Scale and shift (B, C, H, W) by (B, C, 1, 1) each; None leaves them."""
+    return features if film is None else features * film[0] + film[1]
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(lrelu(conv(x))), what is added scaled and shifted by the knobs if there are any."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(channels, channels), nn.LeakyReLU(SLOPE), _conv(channels, channels)
+        )
+
+    def forward(self, x: Tensor, film: Film | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        return x + modulate(self.body(x), film)
+
+
+class UpSampling(nn.Module):
+    """Convolve, enlarge twice, refine to half the channels: nothing that makes a checkerboard.
+
+    What is enlarged goes on beyond its edges as it ends there: so the last two steps can be folded
+    into one convolution, see `networks.folded`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.convolve = _activated(_conv(channels, channels))
+        self.refine = _activated(
+            nn.Conv2d(channels, channels // 2, 3, 1, 1, padding_mode="replicate")
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C / 2, 2H, 2W)."""
+        x = functional.interpolate(self.convolve(x), scale_factor=2, mode="bilinear")
+        refined: Tensor = self.refine(x)
+        return refined
+
+
+class Generator(nn.Module):
+    """Turn photos into cartoons.
+
+    Source:
+        Wang & Yu 2020, appendix: three down-sampling layers, four residual blocks, three bilinear
+        up-sampling layers with added skips. The output is clipped to [-1, 1], which cures the
+        blotches of an unbounded one, and in training the gradient passes through the clipping.
+        Knobs act on what the residual blocks and the skips add.
+    """
+
+    def __init__(self, config: GeneratorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or GeneratorConfig()
+        widths = [config.base_channels * 2**stage for stage in range(config.stages + 1)]
+        colours = 3 * config.block**2
+        self.stem = _activated(_conv(colours, widths[0], config.kernel))
+        self.down = nn.ModuleList(
+            _activated(_conv(narrow, wide, stride=2), _conv(wide, wide))
+            for narrow, wide in pairwise(widths)
+        )
+        self.blocks = nn.ModuleList(
+            ResidualBlock(widths[-1]) for _ in range(config.residual_blocks)
+        )
+        self.up = nn.ModuleList(UpSampling(width) for width in reversed(widths[1:]))
+        self.head = _conv(widths[0], colours, config.kernel)
+        if config.knobs:
+            added = [widths[-1]] * config.residual_blocks
+            self.knobs = Knobs([*added, *reversed(widths[:-1])])
+        self.apply(_initialise)
+        if config.residual:
+            nn.init.zeros_(self.head.weight)
+
+    def forward(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
+        """Cartoonize.
+
+        Args:
+            photo: (B, 3, H, W) in [-1, 1], any height and width.
+            knobs: (B, 3) or (1, 3) in 0 ... 2, the order of KNOBS; None is 1, the trained default.
+        Returns:
+            (B, 3, H, W) in [-1, 1], float32.
+        Raises:
+            ShapeError: not (B, 3, H, W).
+            ConfigError: knobs for a generator without.
+        """
+        if photo.dim() != 4 or photo.shape[1] != 3:
+            raise ShapeError(f"expected (B, 3, H, W), got {tuple(photo.shape)}")
+        height, width = photo.shape[-2:]
+        padded = pad_to_multiple(photo, self.config.size_multiple)
+        output = self.network(padded, knobs)[..., :height, :width]
+        return clip_through(output)
+
+    def network(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
+        """Run the layers: (B, 3, H, W), H and W multiples of the size rule; not clipped."""
+        films = iter(self.films(photo, knobs))
+        block = self.config.block
+        x = self.stem(functional.pixel_unshuffle(photo, block) if block > 1 else photo)
+        skips = []
+        for layer in self.down:
+            skips.append(x)
+            x = layer(x)
+        for residual_block in self.blocks:
+            x = residual_block(x, next(films))
+        for layer, skip in zip(self.up, reversed(skips), strict=True):
+            x = layer(x) + modulate(skip, next(films))
+        output: Tensor = self.head(x).float()
+        if block > 1:
+            output = functional.pixel_shuffle(output, block)
+        return photo + output if self.config.residual else output
+
+    def films(self, photo: Tensor, knobs: Tensor | None = None) -> Sequence[Film | None]:
+        """Return what the knobs do to each residual block's and each skip's features, in order."""
+        if self.config.knobs:
+            return self.knobs(photo.new_ones(1, len(KNOBS)) if knobs is None else knobs)  # type: ignore[no-any-return]
+        if knobs is not None:
+            raise ConfigError("this generator has no knobs")
+        return [None] * (len(self.blocks) + len(self.up))
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, SLOPE, nonlinearity="leaky_relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def clip_through(signed: Tensor) -> Tensor:
+    """Clip to [-1, 1]; the gradient passes as if unclipped, so that no pixel gets stuck."""
+    clipped = signed.clamp(-1, 1)
+    return signed + (clipped - signed).detach() if signed.requires_grad else clipped
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Pad on the right and the bottom by reflection, repeated where the picture is small.
+
+    Args:
+        image: (B, C, H, W).
+        multiple: of which the sides become multiples.
+    Returns:
+        (B, C, H', W'); the same tensor if nothing is missing.
+    """
+    for dim in (-1, -2):
+        size = image.shape[dim]
+        missing = -size % multiple
+        if missing:
+            index = reflected(size, size + missing)
+            image = image.index_select(dim, torch.tensor(index, device=image.device))
+    return image
+
+
+def reflected(size: int, wanted: int) -> Sequence[int]:
+    """Give indices 0 ... size - 1, then backwards, then forwards, until there are `wanted`."""
+    period = [*range(size), *range(size - 2, 0, -1)]
+    return [period[i % len(period)] for i in range(wanted)]
+
+
+CONFIG_KEY = "generator"
+
+
+def save_generator(generator: Generator, file: Path) -> None:
+    """Write a generator's weights and its configuration into one file."""
+    weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
+    with replacing(file) as temporary:
+        # Not by `save_file`, which lets nobody but the owner read the file.
+        temporary.write_bytes(save(weights, {CONFIG_KEY: json.dumps(asdict(generator.config))}))
+
+
+def load_generator(file: Path) -> Generator:
+    """Read a generator.
+
+    Returns:
+        The network on the CPU, in evaluation mode.
+    Raises:
+        WeightsError: the file is missing, damaged or not a generator's.
+    """
+    try:
+        with safe_open(file, framework="pt") as opened:
+            metadata = opened.metadata() or {}
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        generator = Generator(GeneratorConfig(**json.loads(metadata[CONFIG_KEY])))
+        generator.load_state_dict(weights)
+    except KeyError as error:
+        raise WeightsError(f"{file}: holds no generator's configuration") from error
+    except (OSError, SafetensorError, ValueError, TypeError, RuntimeError, ConfigError) as error:
+        raise WeightsError(f"{file}: {error}") from error
+    return generator.eval()

@@ -1,0 +1,372 @@
+"""Import of the published weights: a TensorFlow.js graph model becomes a style folder.
+
+The way of a tensor: `read_tensors` (shards to arrays, dequantised) -> `fill` (TensorFlow's names
+and layout to `AuthorsGenerator`'s) -> `import_published` (post-filter around it, style folder).
+"""
+
+import json
+import math
+import re
+import reprlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import shorten
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toonbox.atomic import read_within
+from toonbox.engine.style import styles_folder
+from toonbox.errors import ShapeError, StyleError, UsageError
+from toonbox.learn.export import write_style
+from toonbox.learn.representations.surface import guided_filter
+from toonbox.pixels import FloatArray
+
+
+def upsample_tensorflow(image: Tensor) -> Tensor:
+    """Enlarge twice as TensorFlow 1's resize_bilinear does, without half-pixel centres.
+
+    Even places keep the pixel, odd places are the mean of the two neighbours, and the last row
+    and column are repeated: out[2i] = x[i], out[2i + 1] = (x[i] + x[i + 1]) / 2.
+
+    Args:
+        image: (B, C, H, W).
+    Returns:
+        (B, C, 2 H, 2 W).
+    """
+    height, width = image.shape[-2:]
+    # With one more row and column, corner-aligned interpolation steps by exactly half a pixel.
+    padded = functional.pad(image, (0, 1, 0, 1), mode="replicate")
+    size = (2 * height + 1, 2 * width + 1)
+    larger = functional.interpolate(padded, size=size, mode="bilinear", align_corners=True)
+    return larger[..., :-1, :-1]
+
+
+class HalvingConvolution(nn.Conv2d):
+    """3x3 convolution of stride 2 that pads even sizes as TensorFlow's 'SAME': right and bottom."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, stride=2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W), H and W even -> (B, C, H / 2, W / 2)."""
+        return super().forward(functional.pad(image, (0, 1, 0, 1)))
+
+
+class AuthorsBlock(nn.Module):
+    """x + conv2(lrelu(conv1(x))), 3x3."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        inner: Tensor = self.conv2(_activate(self.conv1(image)))
+        return image + inner
+
+
+class AuthorsGenerator(nn.Module):
+    """The published generator: 1,467,075 parameters, no output activation.
+
+    RGB in and out. The published weights are for BGR: reversing the stem's input channels and the
+    head's output channels when they are imported gives the same function, exactly.
+
+    Source:
+        Wang & Yu 2020 and the authors' inference code.
+    """
+
+    size_multiple = 4
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 7, padding=3)
+        self.down1 = HalvingConvolution(32)
+        self.widen1 = nn.Conv2d(32, 64, 3, padding=1)
+        self.down2 = HalvingConvolution(64)
+        self.widen2 = nn.Conv2d(64, 128, 3, padding=1)
+        self.blocks = nn.Sequential(*(AuthorsBlock(128) for _ in range(4)))
+        self.narrow = nn.Conv2d(128, 64, 3, padding=1)
+        self.up1 = nn.Conv2d(64, 64, 3, padding=1)
+        self.narrow1 = nn.Conv2d(64, 32, 3, padding=1)
+        self.up2 = nn.Conv2d(32, 32, 3, padding=1)
+        self.head = nn.Conv2d(32, 3, 7, padding=3)
+
+    def forward(self, photo: Tensor) -> Tensor:
+        """Turn photos into cartoons.
+
+        Args:
+            photo: (B, 3, H, W) RGB in [-1, 1]; H and W multiples of 4.
+        Returns:
+            (B, 3, H, W), not bounded.
+        Raises:
+            ShapeError: not three channels, or sizes that are not multiples of 4.
+        """
+        _check(photo, self.size_multiple)
+        full = _activate(self.stem(photo))
+        half = _activate(self.widen1(_activate(self.down1(full))))
+        quarter = _activate(self.widen2(_activate(self.down2(half))))
+        quarter = _activate(self.narrow(self.blocks(quarter)))
+        half = _activate(self.up1(upsample_tensorflow(quarter) + half))
+        half = _activate(self.narrow1(half))
+        full = _activate(self.up2(upsample_tensorflow(half) + full))
+        cartoon: Tensor = self.head(full)
+        return cartoon
+
+
+def _activate(features: Tensor) -> Tensor:
+    return functional.leaky_relu(features, 0.2)
+
+
+def _check(photo: Tensor, multiple: int) -> None:
+    if torch.onnx.is_in_onnx_export():  # sizes are symbols there; the card carries the rule
+        return
+    shape = tuple(photo.shape)
+    if len(shape) != 4 or shape[1] != 3 or shape[2] % multiple or shape[3] % multiple:
+        raise ShapeError(f"expected (B, 3, H, W) with multiples of {multiple}, got {shape}")
+
+
+LICENCE = "CC BY-NC-SA 4.0 (as published by the weights' authors); non-commercial"
+
+# The published network has 6 MB of weights, and its model.json is below 1 MB.
+MAX_MODEL = 4 << 20
+MAX_WEIGHTS = 64 << 20
+
+# As the converter stores them: little-endian, or one byte.
+STORED_TYPES = {
+    "float32": "<f4",
+    "float16": "<f2",
+    "int32": "<i4",
+    "uint16": "<u2",
+    "uint8": "u1",
+    "bool": "?",
+}
+
+# What slim calls the unnamed convolutions, in the order of the published network.
+SCOPES = {
+    "stem": "Conv",
+    "down1": "Conv_1",
+    "widen1": "Conv_2",
+    "down2": "Conv_3",
+    "widen2": "Conv_4",
+    "narrow": "Conv_5",
+    "up1": "Conv_6",
+    "narrow1": "Conv_7",
+    "up2": "Conv_8",
+    "head": "Conv_9",
+} | {f"blocks.{b}.conv{c}": f"block_{b}/conv{c}" for b in range(4) for c in (1, 2)}
+
+# Freezing and constant folding add to a variable's name: /read, /ReadVariableOp, :0, a scope.
+NAME = re.compile(
+    r"(?:.*/)?generator/(?P<scope>Conv(?:_\d+)?|block_\d+/conv\d+)/(?P<part>weights|biases)"
+    r"(?:/read|/ReadVariableOp)?(?:/_\d+__cf__\d+)?(?::\d+)?"
+)
+
+
+class PublishedPipeline(nn.Module):
+    """What the published inference code computes: the generator, then the photo-guided filter.
+
+    Source:
+        Wang & Yu 2020; radius 1 and eps 5e-3 as in the authors' inference code.
+    """
+
+    def __init__(self, generator: AuthorsGenerator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, photo: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB in [-1, 1], H and W multiples of 4 -> the same shape, in [-1, 1]."""
+        return guided_filter(photo, self.generator(photo), radius=1, eps=5e-3).clamp(-1, 1)
+
+
+def import_published(
+    source: Path, name: str, to: Path | None = None, licence: str = LICENCE, force: bool = False
+) -> Path:
+    """Turn the published generator, as a TensorFlow.js graph model, into a style folder.
+
+    Only the weights are read from the model; the graph is that of the published inference code,
+    as ours, so that a conversion's own pre- or post-processing does not count.
+
+    Args:
+        source: the folder of model.json and its shards, or model.json itself.
+        name: the style's name.
+        to: the style folder to write; by default `name` in the user's styles folder.
+        licence: what the card says.
+        force: replace a style folder that is there.
+    Returns:
+        The style folder.
+    Raises:
+        StyleError: the model is missing, damaged, or not the published network.
+        UsageError: the name cannot be a folder's name.
+    """
+    if to is None and (name != Path(name).name or name in ("", "..")):
+        raise UsageError(f"{name!r} cannot be the name of a style's folder")
+    generator = AuthorsGenerator()
+    fill(generator, read_tensors(source), source)
+    return write_style(
+        PublishedPipeline(generator).eval(),
+        to if to is not None else styles_folder() / name,
+        name=name,
+        version="published",
+        description="The published network of Wang & Yu 2020, from imported weights",
+        licence=licence,
+        data="as described by the weights' authors",
+        config_sha256="",
+        size_multiple=AuthorsGenerator.size_multiple,
+        working_resolution=720,
+        beyond=0,
+        force=force,
+    )
+
+
+def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Path) -> None:
+    """Copy the published tensors into the generator, BGR turned into RGB.
+
+    Args:
+        generator: filled in place.
+        tensors: name -> array; kernels (height, width, in, out). Others than its own are ignored.
+        source: named in errors.
+    Raises:
+        StyleError: a tensor of the network is missing, there twice, of another shape, not finite,
+            or more than the network has.
+    """
+    found = _by_place(tensors, source)
+    state = {}
+    for key, parameter in generator.state_dict().items():
+        path, _, part = key.rpartition(".")
+        place = f"generator/{SCOPES[path]}/{'weights' if part == 'weight' else 'biases'}"
+        shape = tuple(parameter.shape)
+        wanted = (shape[2], shape[3], shape[1], shape[0]) if part == "weight" else shape
+        array = found.pop(place, None)
+        if array is None or array.shape != wanted or not np.isfinite(array).all():
+            what = "nothing" if array is None else f"{array.shape}"
+            what += " with NaN or infinity" if array is not None and array.shape == wanted else ""
+            raise StyleError(f"{source}: {place}: expected {wanted}, found {what}")
+        state[key] = torch.from_numpy(array.transpose(3, 2, 0, 1) if part == "weight" else array)
+    if found:
+        raise StyleError(f"{source}: {min(found)} is not of the published generator")
+    state["stem.weight"] = state["stem.weight"].flip(1)
+    state["head.weight"] = state["head.weight"].flip(0)
+    state["head.bias"] = state["head.bias"].flip(0)
+    generator.load_state_dict(state)
+
+
+def _by_place(tensors: dict[str, FloatArray], source: Path) -> dict[str, FloatArray]:
+    """Name the generator's tensors as the published code does; leave the others out."""
+    found: dict[str, FloatArray] = {}
+    for name, array in tensors.items():
+        match = NAME.fullmatch(name)
+        if match is None:
+            continue
+        place = f"generator/{match['scope']}/{match['part']}"
+        if place in found:
+            raise StyleError(f"{source}: {place}: expected one tensor, found another as {name}")
+        found[place] = array
+    return found
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One tensor of the manifest, as stored."""
+
+    name: str
+    shape: tuple[int, ...]
+    stored: np.dtype[Any]
+    scale: float
+    minimum: float
+
+    @classmethod
+    def parse(cls, entry: Any) -> "_Entry":
+        quantization = entry.get("quantization", {})
+        stored = np.dtype(STORED_TYPES[quantization.get("dtype", entry["dtype"])])
+        shape = tuple(int(side) for side in entry["shape"])
+        if len(shape) > 8 or not all(0 <= side <= MAX_WEIGHTS for side in shape):
+            raise ValueError(f"{entry['name']} has the shape {reprlib.repr(shape)}")
+        scale, minimum = float(quantization.get("scale", 1)), float(quantization.get("min", 0))
+        return cls(str(entry["name"]), shape, stored, scale, minimum)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * self.stored.itemsize
+
+    def decode(self, data: bytearray, offset: int) -> FloatArray:
+        values = np.frombuffer(data[offset : offset + self.size], self.stored).reshape(self.shape)
+        with np.errstate(all="ignore"):  # `fill` refuses what is not finite
+            if self.stored.kind != "f":  # in double precision, as JavaScript does it
+                values = values * self.scale + self.minimum
+            return values.astype(np.float32)
+
+
+def read_tensors(source: Path) -> dict[str, FloatArray]:
+    """Read all tensors of a TensorFlow.js graph model, dequantised.
+
+    Args:
+        source: the folder of model.json and its shards, or model.json itself.
+    Returns:
+        name -> float32 array.
+    Raises:
+        StyleError: a file is missing, damaged, too short or too long, or not a graph model; or the
+            tensors are larger than any conversion of the published network.
+    """
+    file = source / "model.json" if source.is_dir() else source
+    tensors: dict[str, FloatArray] = {}
+    total = 0
+    for entries, shards in _groups(file):
+        expected = sum(entry.size for entry in entries)
+        total += expected
+        if total > MAX_WEIGHTS:
+            raise StyleError(f"{file}: its tensors claim more than {MAX_WEIGHTS >> 20} MiB")
+        data = bytearray()
+        for shard in shards:
+            data += _read(shard, MAX_WEIGHTS)
+            if len(data) > expected:
+                break
+        if len(data) != expected:
+            names = shorten(", ".join(shard.name for shard in shards), 200)
+            raise StyleError(f"{file.parent}: {names}: {len(data)} bytes, expected {expected}")
+        offset = 0
+        for entry in entries:
+            if entry.name in tensors:
+                raise StyleError(f"{file}: {entry.name} is there twice")
+            tensors[entry.name] = entry.decode(data, offset)
+            offset += entry.size
+    return tensors
+
+
+def _groups(file: Path) -> Iterator[tuple[list[_Entry], list[Path]]]:
+    """Give each group of the manifest: its tensors, and the shards that hold them in order."""
+    try:
+        model = json.loads(_read(file, MAX_MODEL))
+    except (ValueError, RecursionError) as error:
+        raise StyleError(f"{file}: not JSON: {error}") from error
+    try:
+        kind = model.get("format", "graph-model")
+        if kind != "graph-model" or "node" not in model["modelTopology"]:
+            raise StyleError(f"{file}: not a TensorFlow.js graph model but {reprlib.repr(kind)}")
+        for group in model["weightsManifest"]:
+            entries = [_Entry.parse(entry) for entry in group["weights"]]
+            yield entries, [file.parent / _inside(path) for path in group["paths"]]
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        reason = shorten(f"{type(error).__name__}: {error}", 300)
+        raise StyleError(f"{file}: not a TensorFlow.js graph model: {reason}") from error
+
+
+def _inside(path: Any) -> Path:
+    """A shard's path, which may not lead out of the model's folder."""
+    inside = Path(path)
+    if inside.anchor or ".." in inside.parts or "\0" in path:
+        raise ValueError(f"the shard {path} is outside of the model's folder")
+    return inside
+
+
+def _read(file: Path, limit: int) -> bytes:
+    try:
+        return read_within(file, limit)
+    except OSError as error:
+        raise StyleError(f"{file}: {error.strerror or error}") from error

@@ -1,0 +1,172 @@
+"""A smaller generator that begins where a larger, trained one is: its layers fitted one by one.
+
+A new network learns lines slowly; one fitted to a trained network draws at once, a little softer.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from toonbox.errors import ConfigError
+from toonbox.learn.generator import Generator, GeneratorConfig, modulate
+
+RIDGE = 1e-3  # of the mean square of a layer's inputs
+PIXELS = 2400  # of each photo that a layer is fitted to, at most
+
+
+@torch.no_grad()
+def narrowed(large: Generator, config: GeneratorConfig, photos: Tensor) -> Generator:
+    """Fit a generator of another size to a trained one, layer by layer, by least squares.
+
+    Each layer of the new network is fitted to what the corresponding layer of the large one gives
+    before its activation, in the channels that vary most, from what the new network's own earlier
+    layers give. Residual blocks beyond those that it has are made up for by the last ones.
+
+    Args:
+        large: trained, without `space_to_depth`.
+        config: of the new network: no wider and no deeper than the large one at any level; with
+            `space_to_depth` its stem does the work of the first stage.
+        photos: (N, 3, H, W) in [-1, 1], H and W multiples of both size rules; some forty crops.
+    Raises:
+        ConfigError: the sizes do not correspond.
+    Source:
+        He et al. 2017 (channel pruning; its reconstruction step).
+    """
+    shift = int(config.space_to_depth)
+    _check(large.config, config, shift)
+    small: Any = Generator(config).eval()
+    teacher = _Activations(large, photos)
+    widths = [config.base_channels * 2**level for level in range(config.stages + 1)]
+    streams = [_most_varied(teacher.levels[i + shift], width) for i, width in enumerate(widths)]
+    share = len(large.blocks) / len(small.blocks)
+    kept = [round((i + 1) * share) - 1 for i in range(len(small.blocks))]
+    if config.knobs:
+        _copy_knobs(large, small, kept, streams)
+    films = iter(small.films(photos))
+
+    x = functional.pixel_unshuffle(photos, 2) if shift else photos
+    x = _fitted(small.stem[0], x, teacher.levels[shift][:, streams[0]])
+    skips = []
+    for level, layer in enumerate(small.down):
+        skips.append(x)
+        inner = teacher.down[level + shift]
+        x = _fitted(layer[0], x, inner[:, _most_varied(inner, widths[level + 1])])
+        x = _fitted(layer[2], x, teacher.levels[level + 1 + shift][:, streams[level + 1]])
+    for block, index in zip(small.blocks, kept, strict=True):
+        inner = teacher.blocks[index]
+        y = _fitted(block.body[0], x, inner[:, _most_varied(inner, widths[-1])])
+        film = next(films)
+        missing = teacher.after[index][:, streams[-1]] - x
+        _fit(block.body[2], y, missing if film is None else (missing - film[1]) / film[0])
+        x = x + modulate(block.body[2](y), film)
+    for step, (layer, skip) in enumerate(zip(small.up, reversed(skips), strict=True)):
+        level = config.stages - step
+        inner, refined = teacher.up[step]
+        x = _fitted(layer.convolve[0], x, inner[:, _most_varied(inner, widths[level])])
+        x = functional.interpolate(x, scale_factor=2, mode="bilinear")
+        x = _fitted(layer.refine[0], x, refined[:, streams[level - 1]])
+        x = x + modulate(skip, next(films))
+    added = teacher.added
+    _fit(small.head, x, functional.pixel_unshuffle(added, 2) if shift else added)
+    result: Generator = small
+    return result
+
+
+def _check(large: GeneratorConfig, small: GeneratorConfig, shift: int) -> None:
+    wide = large.base_channels * 2**shift
+    if (
+        large.space_to_depth
+        or large.stages != small.stages + shift
+        or small.base_channels > wide
+        or not 0 < small.residual_blocks <= large.residual_blocks
+        or (large.residual, large.knobs) != (small.residual, small.knobs)
+    ):
+        raise ConfigError(f"cannot fit {small} to {large}")
+
+
+class _Activations:
+    """What the layers of a generator give before their activations, knobs at 1.
+
+    Attributes:
+        levels: of the stem, and of each down-sampling layer's end.
+        down: of each down-sampling layer's first convolution.
+        blocks: of each residual block's first convolution.
+        after: the sum after each residual block.
+        up: of each up-sampling layer's two convolutions.
+        added: of the head.
+    """
+
+    def __init__(self, net: Any, photos: Tensor) -> None:
+        films = iter(net.films(photos))
+        x = net.stem[0](photos)
+        self.levels, skips = [x], []
+        self.down, self.blocks, self.after, self.up = [], [], [], []
+        x = net.stem[1](x)
+        for layer in net.down:
+            skips.append(x)
+            self.down.append(layer[0](x))
+            self.levels.append(layer[2](layer[1](self.down[-1])))
+            x = layer[3](self.levels[-1])
+        for block in net.blocks:
+            self.blocks.append(block.body[0](x))
+            x = block(x, next(films))
+            self.after.append(x)
+        for layer, skip in zip(net.up, reversed(skips), strict=True):
+            inner = layer.convolve[0](x)
+            x = functional.interpolate(layer.convolve[1](inner), scale_factor=2, mode="bilinear")
+            refined = layer.refine[0](x)
+            self.up.append((inner, refined))
+            x = layer.refine[1](refined) + modulate(skip, next(films))
+        self.added: Tensor = net.head(x)
+
+
+def _most_varied(features: Tensor, count: int) -> Tensor:
+    """Return the indices of the `count` channels of (B, C, H, W) that vary most, in order."""
+    spread = functional.leaky_relu(features, 0.2).transpose(0, 1).flatten(1).std(dim=1)
+    return spread.topk(min(count, len(spread))).indices.sort().values
+
+
+def _fitted(layer: nn.Conv2d, inputs: Tensor, wanted: Tensor) -> Tensor:
+    """Fit a convolution and return its activated output."""
+    _fit(layer, inputs, wanted)
+    return functional.leaky_relu(layer(inputs), 0.2)
+
+
+def _fit(layer: nn.Conv2d, inputs: Tensor, wanted: Tensor) -> None:
+    """Set weight and bias so that the outputs come closest to (B, C, H, W), by ridge regression."""
+    size, stride, padding = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
+    mode = "replicate" if layer.padding_mode == "replicate" else "constant"
+    random = torch.Generator().manual_seed(0)
+    gram = products = torch.zeros(())
+    for one, target in zip(functional.pad(inputs, (padding,) * 4, mode), wanted, strict=True):
+        windows = functional.unfold(one[None], size, stride=stride)[0].T
+        chosen = torch.randperm(len(windows), generator=random)[:PIXELS]
+        rows = functional.pad(windows[chosen], (0, 1), value=1.0).double()
+        gram = gram + rows.T @ rows
+        products = products + rows.T @ target.flatten(1).T[chosen].double()
+    ridge = RIDGE * gram.diagonal().mean() * torch.eye(len(gram))
+    solution = torch.linalg.solve(gram + ridge, products).float()
+    layer.weight.copy_(solution[:-1].T.reshape(layer.weight.shape))
+    assert layer.bias is not None
+    layer.bias.copy_(solution[-1])
+
+
+def _copy_knobs(large: Any, small: Any, kept: Sequence[int], streams: Sequence[Tensor]) -> None:
+    """Let the knobs do to the channels that are left what they did to them in the large network."""
+    old, new = large.knobs, small.knobs
+    starts = torch.tensor([0, *old.widths]).cumsum(0).tolist()
+    blocks = [starts[index] + streams[-1] for index in kept]
+    skips_from = len(large.blocks)
+    skips = [
+        starts[skips_from + step] + stream
+        for step, stream in enumerate(reversed(list(streams[:-1])))
+    ]
+    rows = torch.cat([*blocks, *skips])
+    rows = torch.cat([rows, sum(old.widths) + rows])
+    for mine, theirs in zip(new.embed[:-1], old.embed[:-1], strict=True):
+        mine.load_state_dict(theirs.state_dict())
+    new.embed[-1].weight.copy_(old.embed[-1].weight[rows])
+    new.embed[-1].bias.copy_(old.embed[-1].bias[rows])

@@ -1,0 +1,153 @@
+"""What training changes: networks, optimizers, the average of the generator, the step."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from toonbox.errors import ConfigError, TrainingError
+from toonbox.learn.config import TrainConfig
+from toonbox.learn.discriminator import Discriminator, DiscriminatorConfig, FeatureDiscriminator
+from toonbox.learn.features import WIDTHS, EfficientNetFeatures
+from toonbox.learn.generator import Generator
+
+BETAS = (0.5, 0.99)
+CHANNELS = {"surface": 3, "texture": 1}
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass
+class Adversary:
+    """A discriminator and its optimizer."""
+
+    discriminator: nn.Module
+    optimizer: Optimizer
+
+
+@dataclass
+class TrainingState:
+    """Everything a checkpoint holds, and the frozen features it does not.
+
+    There is an adversary for each representation of `TrainConfig.discriminated`, by its name.
+    """
+
+    config: TrainConfig
+    fabric: Fabric
+    generator: nn.Module
+    average: AveragedModel
+    generator_optimizer: Optimizer
+    adversaries: dict[str, Adversary] = field(default_factory=dict)
+    features: EfficientNetFeatures | None = None
+    step: int = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give tensors and numbers only, so that it can be loaded with weights_only."""
+        parts = {name: part.state_dict() for name, part in self._parts().items()}
+        return {**parts, "step": self.step}
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave; adversaries that are new begin untrained."""
+        for name, part in self._parts().items():
+            if name in values:
+                part.load_state_dict(values[name])
+        self.step = values["step"]
+
+    def _parts(self) -> dict[str, Any]:
+        parts: dict[str, Any] = {
+            "generator": self.generator,
+            "average": self.average,
+            "generator_optimizer": self.generator_optimizer,
+        }
+        for name, adversary in self.adversaries.items():
+            parts[f"{name}_discriminator"] = adversary.discriminator
+            parts[f"{name}_optimizer"] = adversary.optimizer
+        return parts
+
+
+def new_state(
+    config: TrainConfig, fabric: Fabric, features: EfficientNetFeatures | None
+) -> TrainingState:
+    """Make untrained networks; the same ones in every process, since the seed is the same.
+
+    Raises:
+        ConfigError: the configuration needs `features`, and there are none.
+    """
+    if config.needs_features and features is None:
+        raise ConfigError("this configuration needs pretrained features")
+    torch.manual_seed(config.seed)
+    generator = channels_last(Generator(config.generator).to(fabric.device))
+    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))  # type: ignore[no-untyped-call]
+    optimizer = Adam(generator.parameters(), config.learning_rate, BETAS)
+    state = TrainingState(config, fabric, generator, average, optimizer, features=features)
+    for name in config.discriminated:
+        network = _new_discriminator(config, CHANNELS[name], features).to(fabric.device)
+        rate = config.discriminators.learning_rate
+        state.adversaries[name] = Adversary(network, Adam(network.parameters(), rate, BETAS))
+    return state
+
+
+def channels_last(network: Network) -> Network:
+    """Lay out the weights for convolutions, which are faster so on most devices."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _new_discriminator(
+    config: TrainConfig, channels: int, features: EfficientNetFeatures | None
+) -> nn.Module:
+    if config.discriminators.kind == "features" and features is not None:
+        return FeatureDiscriminator(features, WIDTHS)
+    return Discriminator(DiscriminatorConfig(channels, head=config.discriminators.head))
+
+
+def learning_rate(state: TrainingState) -> float:
+    """Give the generator's learning rate in this step: it falls in each of the two phases."""
+    config, pretrain = state.config, state.config.pretrain
+    if state.step < pretrain.steps:
+        rate, progress = pretrain.learning_rate, state.step / pretrain.steps
+    else:
+        rate, progress = config.learning_rate, (state.step - pretrain.steps) / max(1, config.steps)
+    return rate * (1 - progress * (1 - config.final_learning_rate))
+
+
+def update(
+    state: TrainingState,
+    network: nn.Module,
+    optimizer: Optimizer,
+    loss: Tensor,
+    learning_rate: float,
+) -> None:
+    """Take one optimizer step: backward, mean gradients of all processes, clipping, Adam.
+
+    Raises:
+        TrainingError: the loss or a gradient is not a number; nothing has been changed then.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    state.fabric.backward(loss)
+    parameters = [p for p in network.parameters() if p.grad is not None]
+    average_gradients(state.fabric, parameters)
+    norm = nn.utils.clip_grad_norm_(parameters, state.config.gradient_clip)
+    if not torch.isfinite(norm):
+        raise TrainingError(
+            f"step {state.step}: the loss is {loss.item():g} and the gradient's norm {norm:g}; "
+            "the last checkpoint is good: lower the learning rate or the weights and go on"
+        )
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.step()
+
+
+def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
+    """Replace gradients by their mean over all processes, in one message."""
+    if fabric.world_size == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    joint = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
+    assert isinstance(joint, Tensor)
+    parts = torch.split(joint, [g.numel() for g in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))

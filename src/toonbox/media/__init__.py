@@ -1,1 +1,0 @@
-"""Files of pictures and what is inside them."""

@@ -1,1 +1,0 @@
-"""The generators, the discriminators and the frozen feature networks."""

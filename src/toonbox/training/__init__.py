@@ -1,1 +1,0 @@
-"""From two folders of pictures to a trained generator."""

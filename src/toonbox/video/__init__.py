@@ -1,0 +1,1 @@
+"""Videos: read, stylize, steady, write."""

@@ -1,0 +1,98 @@
+"""The cartoons of a film one by one, for those who show or encode them themselves."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Unpack
+
+from toonbox.convert import cartoonize as pictures
+from toonbox.engine.style import DEFAULT_STYLE
+from toonbox.engine.stylize import Look, Style
+from toonbox.errors import VideoError, failing_alone
+from toonbox.images.picture import MAX_PIXELS
+from toonbox.pixels import Uint8Array
+from toonbox.video.read import read_frames, read_video
+from toonbox.video.steadying import Stabilize
+from toonbox.video.stylizer import Part, Steady, drawing_of, part_of
+
+
+@dataclass(frozen=True)
+class CartoonFrame:
+    """A frame of a film.
+
+    Attributes:
+        seconds: when it is shown, exactly, in the film's own time.
+        photo: (H, W, 3) RGB.
+        cartoon: the same shape.
+    """
+
+    seconds: Fraction
+    photo: Uint8Array
+    cartoon: Uint8Array
+
+
+def cartoon_frames(
+    source: str | Path,
+    *,
+    style: str | Path | pictures.Style | Style = DEFAULT_STYLE,
+    start: float | None = None,
+    end: float | None = None,
+    max_height: int | None = None,
+    jobs: int | None = None,
+    stabilize: Stabilize | Steady | None = None,
+    max_pixels: int = MAX_PIXELS,
+    **look: Unpack[Look],
+) -> Iterator[CartoonFrame]:
+    """Give the cartoons of a film's frames, for those who show or encode them themselves.
+
+    Frames are read and drawn a little ahead in other threads.
+
+    Args:
+        source, style, start, end, max_height, jobs, stabilize, max_pixels, look: as in
+            `cartoonize_video`.
+    Raises:
+        VideoError, UsageError, StyleError, MissingExtraError, UnexpectedError: as in
+            `cartoonize_video`, with the first frame.
+    """
+    with failing_alone(str(source)):
+        drawing = drawing_of(
+            Path(source), style, look, (start, end), max_height, jobs, stabilize,
+            max_pixels=max_pixels,
+        )  # fmt: skip
+        for frame, cartoon in drawing.frames():
+            yield CartoonFrame(frame.pts * drawing.video.time_base, frame.photo, cartoon)
+
+
+def frame_at(
+    source: str | Path,
+    seconds: float,
+    *,
+    max_height: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+) -> tuple[Uint8Array, Fraction]:
+    """Read the frame of a film that is shown `seconds` after its beginning.
+
+    Returns:
+        (H, W, 3) RGB, and the width of its pixels divided by their height.
+    Raises:
+        VideoError: the film cannot be read, or ends before.
+        UsageError: the time is negative.
+    """
+    video = read_video(Path(source), max_pixels=max_pixels)
+    wanted = part_of(seconds, None).start or Fraction(0)
+    # Frames last; this one is hardly older than a second.
+    after = Part(max(Fraction(0), wanted - 1)).after(video)
+    shown = None
+    for frame in read_frames(video, after=after, max_height=max_height):
+        begins = (frame.pts - video.start) * video.time_base
+        if begins > wanted and shown is not None:
+            break
+        shown = frame
+        if begins >= wanted:
+            break
+    else:
+        end = (shown.pts + shown.duration - video.start) * video.time_base if shown else 0
+        if shown is None or (video.seconds is not None and wanted > max(video.seconds, end)):
+            raise VideoError(f"{source}: has no frame at {seconds:g} seconds")
+    return shown.photo, video.aspect

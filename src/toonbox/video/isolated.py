@@ -1,0 +1,114 @@
+"""A film in a process of its own, so that what ends that process ends nothing else."""
+
+import logging
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
+from pathlib import Path
+from typing import Any
+
+from toonbox.engine.stylize import Style
+from toonbox.errors import ToonboxError, VideoError, failing_alone
+from toonbox.video.pipeline import FilmResult, Progress, cartoonize_video
+
+_LOOK_UP = 0.1  # seconds between two questions whether to stop
+
+
+def cartoonize_video_apart(
+    source: Path,
+    target: Path,
+    load: Callable[[], Style],
+    *,
+    progress: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    **options: Any,
+) -> FilmResult:
+    """Do in another process what `cartoonize_video` does.
+
+    Ctrl-C and SIGTERM are for this process: the other one stops when `stop` says so here, or when
+    this process has ended.
+
+    Args:
+        source, target, progress, stop, options: as in `cartoonize_video`.
+        load: gives the style, in the other process: a function that can be pickled.
+    Raises:
+        VideoError: the other process has ended, by a crash in a decoder for example; and what
+            `cartoonize_video` raises.
+    """
+    spawning = multiprocessing.get_context("spawn")
+    pipe, theirs = spawning.Pipe()
+    process = spawning.Process(target=_work, args=(theirs, source, target, load, options))
+    process.start()
+    theirs.close()
+    told = False
+    try:
+        while True:
+            if not told and stop():
+                told = True
+                pipe.send("stop")
+            if not pipe.poll(_LOOK_UP):
+                continue
+            match pipe.recv():
+                case logging.LogRecord() as record:
+                    logging.getLogger(record.name).handle(record)
+                case Progress() as reached:
+                    progress(reached)
+                case FilmResult() as result:
+                    return result
+                case ToonboxError() as error:
+                    raise error
+    except (EOFError, ConnectionError):
+        process.join()
+        ending = _described(process.exitcode or 0)
+        raise VideoError(f"{source}: the process that read it has ended: {ending}") from None
+    finally:
+        pipe.close()  # by which the other process stops, if it has not ended
+        process.join()
+
+
+def _work(
+    pipe: Connection, source: Path, target: Path, load: Callable[[], Style], options: dict[str, Any]
+) -> None:
+    """Do the work, and tell of it through the pipe, on which anything that comes means to stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    turn = threading.Lock()
+
+    def tell(what: Any) -> None:
+        with turn:
+            pipe.send(what)
+
+    logging.basicConfig(handlers=[_Told(tell)], force=True)
+    outcome: Any
+    try:
+        with failing_alone(str(source)):
+            outcome = cartoonize_video(
+                source, target, style=load(), progress=tell, stop=pipe.poll, **options
+            )
+    except ToonboxError as error:
+        outcome = ExceptionWithTraceback(error, error.__traceback__)
+    tell(outcome)
+
+
+class _Told(logging.Handler):
+    """Sends what is logged to the process that waits."""
+
+    def __init__(self, tell: Callable[[Any], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def emit(self, record: logging.LogRecord) -> None:
+        record.msg, record.args, record.exc_info = record.getMessage(), None, None
+        self._tell(record)
+
+
+def _described(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"

@@ -1,0 +1,624 @@
+"""Videos as frames: what there is in a file, and its pictures upright, in RGB, with exact times."""
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+from av.codec.hwaccel import HWAccel
+from av.container import InputContainer
+from av.filter import Graph
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.stream import VideoStream
+
+from toonbox.errors import VideoError
+from toonbox.images.picture import MAX_PIXELS, Orientation, orientation_of
+from toonbox.parallel import in_time
+from toonbox.pixels import PhotoArray
+from toonbox.video.hardware import hardware_devices
+
+
+class Deinterlacer:
+    """Makes frames of two half pictures whole, each at its own time, and leaves others as they are.
+
+    The filter, bwdif, looks at the frames before and after, so that it begins with the first
+    interlaced frame; from then on all go through it.
+    """
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._unit = stream.time_base or Fraction(1)
+        self._graph: Graph | None = None
+
+    def whole(self, frame: VideoFrame) -> Iterator[VideoFrame]:
+        """Take a frame; give those that are ready."""
+        if self._graph is None:
+            if not frame.interlaced_frame:
+                yield frame
+                return
+            self._graph = _graph(self._unit, frame)
+        self._graph.vpush(frame)
+        yield from self._ready()
+
+    def rest(self) -> Iterator[VideoFrame]:
+        """Give what is left after the last frame."""
+        if self._graph is not None:
+            self._graph.vpush(None)
+            yield from self._ready()
+            self._graph = None
+
+    def _ready(self) -> Iterator[VideoFrame]:
+        while self._graph is not None:
+            try:
+                frame = self._graph.vpull()
+            except (av.BlockingIOError, av.EOFError):
+                return
+            _rebase(frame, self._unit)
+            yield frame
+
+
+def _graph(unit: Fraction, frame: VideoFrame) -> Graph:
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=unit
+    )
+    graph.link_nodes(
+        source,
+        graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"),
+        graph.add("buffersink"),
+    )
+    graph.configure()
+    return graph
+
+
+def _rebase(frame: VideoFrame, unit: Fraction) -> None:
+    """Count in the film's unit: bwdif counts in halves of it, which never occur here."""
+    scale = (frame.time_base or unit) / unit
+    if frame.pts is not None:
+        frame.pts = round(frame.pts * scale)
+    frame.duration = round((frame.duration or 0) * scale)
+    frame.time_base = unit
+
+
+# Numbers of ITU-T H.273, as FFmpeg has them.
+UNSPECIFIED = 2
+HDR = (ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value)
+_BT709, _RGB = 1, 0
+TEN_BITS = "yuv420p10le"
+_RGB48 = "rgb48le" if sys.byteorder == "little" else "rgb48be"
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+}
+# Rounding as it should be; without it a frame is darker each time it goes from RGB to YUV.
+_HOW = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+
+@dataclass(frozen=True)
+class FrameColours:
+    """What the values of frames mean.
+
+    Attributes:
+        range: FFmpeg's number: 1 limited, 2 full, 0 not told.
+        matrix, primaries, transfer: numbers of H.273; 2 if not told.
+        tall: whether they are larger than standard definition, which decides what is not told.
+    """
+
+    range: int
+    matrix: int
+    primaries: int
+    transfer: int
+    tall: bool = False
+
+    @property
+    def known_matrix(self) -> Colorspace:
+        """Give the matrix, or what players take for one that is not told."""
+        usual = Colorspace.ITU709 if self.tall else Colorspace.ITU601
+        return _MATRICES.get(self.matrix, usual)
+
+    @property
+    def known_range(self) -> ColorRange:
+        """Give the range, or limited, which players take for one that is not told."""
+        return ColorRange.JPEG if self.range == ColorRange.JPEG else ColorRange.MPEG
+
+    @property
+    def written(self) -> "FrameColours":
+        """Give what the cartoon's frames mean: the same, but SDR for HDR and YUV for RGB."""
+        if self.transfer in HDR:
+            return FrameColours(ColorRange.MPEG.value, _BT709, _BT709, _BT709, self.tall)
+        matrix = UNSPECIFIED if self.matrix == _RGB else self.matrix
+        range = ColorRange.MPEG.value if self.matrix == _RGB else self.range
+        return FrameColours(range, matrix, self.primaries, self.transfer, self.tall)
+
+
+def colours_of(frame: VideoFrame) -> FrameColours:
+    """Read what a frame says of its values; names such as yuvj420p say that the range is full."""
+    full = frame.format.name.startswith("yuvj")
+    return FrameColours(
+        ColorRange.JPEG.value if full else frame.color_range,
+        _RGB if frame.format.is_rgb else frame.colorspace,
+        frame.color_primaries,
+        frame.color_trc,
+        tall=frame.width >= 1280 or frame.height > 576,
+    )
+
+
+def is_transparent(frame: VideoFrame) -> bool:
+    """Tell whether a frame of a GIF lets something through; FFmpeg makes that white."""
+    return frame.format.name == "bgra" and bool(frame.to_ndarray()[..., 3].min() < 255)
+
+
+def to_rgb(
+    frame: VideoFrame, size: tuple[int, int], colours: FrameColours, *, deep: bool = False
+) -> PhotoArray:
+    """Convert a frame, of 8 bits or more, to (H, W, 3) RGB of 8, or of 16 if it is to be deep.
+
+    HDR becomes SDR: what is brighter than white there becomes white.
+
+    Args:
+        frame: of any format.
+        size: (width, height) to bring it to.
+        colours: as `colours_of` the video's first frame.
+    """
+    hdr = colours.transfer in HDR
+    rgb = frame.reformat(
+        width=size[0],
+        height=size[1],
+        format=_RGB48 if deep else "rgb24",
+        src_colorspace=None if colours.matrix == _RGB else colours.known_matrix,
+        src_color_range=None if colours.matrix == _RGB else colours.known_range,
+        dst_color_range=ColorRange.JPEG,
+        dst_color_trc=ColorTrc.BT709 if hdr else None,
+        dst_color_primaries=ColorPrimaries.BT709 if hdr else None,
+        interpolation=_HOW,
+    )
+    return np.ascontiguousarray(rgb.to_ndarray())
+
+
+def from_rgb(rgb: PhotoArray, colours: FrameColours) -> VideoFrame:
+    """Convert (H, W, 3) RGB, both sides even, to a frame with these colours.
+
+    It is in yuv420p for 8 bits, and in yuv420p10le for 16.
+    """
+    deep = rgb.dtype == np.uint16
+    frame = VideoFrame.from_ndarray(rgb, _RGB48 if deep else "rgb24").reformat(
+        format=TEN_BITS if deep else "yuv420p",
+        dst_colorspace=colours.known_matrix,
+        src_color_range=ColorRange.JPEG,
+        dst_color_range=colours.known_range,
+        interpolation=_HOW,
+    )
+    frame.color_range, frame.colorspace = colours.range, colours.matrix
+    frame.color_primaries, frame.color_trc = colours.primaries, colours.transfer
+    return frame
+
+
+_logger = logging.getLogger(__name__)
+
+# Neither playlists nor addresses: a file must not make us open others.
+_READING = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,gif",
+}
+_PATIENCE = 60  # seconds in which a decoder gives nothing until it is given up
+_GIF_SHORTEST, _GIF_USUAL = 2, 10  # hundredths of a second: less than the one becomes the other
+
+
+@dataclass(frozen=True)
+class Video:
+    """What there is to know about a video before its frames are read.
+
+    Attributes:
+        path: the file.
+        index: of the stream of pictures.
+        size: width and height in pixels, as it should be shown, but for `aspect`.
+        coded_size: the same, as the frames are stored.
+        orientation: how stored frames are turned.
+        time_base: seconds; the unit of its timestamps.
+        rate: frames a second on average, if the file knows.
+        start: the first frame's timestamp, in `time_base`.
+        seconds: how long it is, if the file knows.
+        frames: how many there are, 0 if the file does not know.
+        aspect: width of a pixel divided by its height.
+        colours: what the values of its frames mean.
+        device: of the hardware that decodes it, if any does.
+        max_pixels: the limit of its frames, each.
+    """
+
+    path: Path
+    index: int
+    size: tuple[int, int]
+    coded_size: tuple[int, int]
+    orientation: Orientation
+    time_base: Fraction
+    rate: Fraction | None
+    start: int
+    seconds: float | None
+    frames: int
+    aspect: Fraction
+    colours: FrameColours
+    device: str | None = None
+    max_pixels: int = MAX_PIXELS
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of a video.
+
+    Attributes:
+        photo: (H, W, 3) RGB, upright, of 8 or 16 bits.
+        pts: its timestamp, in the video's `time_base`.
+        duration: as the file tells it, in the same unit; 0 if it does not.
+        reduced: the photo at another size, if that was asked for.
+    """
+
+    photo: PhotoArray
+    pts: int
+    duration: int
+    reduced: PhotoArray | None = None
+
+
+@contextmanager
+def opened(
+    path: Path, device: str | None = None, max_pixels: int = MAX_PIXELS
+) -> Iterator[InputContainer]:
+    """Open a video file, to be decoded by a device if it can.
+
+    FFmpeg takes no memory for frames of more than `max_pixels`.
+
+    Raises:
+        VideoError: it cannot be read, now or before the block ends.
+    """
+    try:
+        # A name may look like an address: a:b.mp4.
+        with av.open(
+            f"file:{path}",
+            "r",
+            options=_limit(max_pixels),
+            container_options=_READING,
+            metadata_errors="replace",
+            timeout=_PATIENCE,
+            hwaccel=HWAccel(device, allow_software_fallback=True) if device else None,
+        ) as container:
+            yield container
+    except av.FFmpegError as error:
+        raise VideoError(f"{path}: {_reason(error)}") from error
+
+
+def pictures_stream(container: InputContainer, path: Path) -> VideoStream:
+    """Find the stream of pictures; a cover is none.
+
+    Raises:
+        VideoError: there is none, or nothing can decode it.
+    """
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise VideoError(f"{path}: nothing here decodes its pictures")
+            return stream
+    raise VideoError(f"{path}: has no pictures, only {_others(container)}")
+
+
+def read_video(path: Path, *, hardware: bool = False, max_pixels: int = MAX_PIXELS) -> Video:
+    """Find out about a video; its first frame is decoded.
+
+    Args:
+        path: the file.
+        hardware: let graphics hardware decode it, if there is some here that can.
+        max_pixels: width times height of a frame, now and later; checked before memory is taken.
+    Raises:
+        VideoError: it cannot be read, has no frames, or too large ones.
+    """
+    for device in hardware_devices() if hardware else ():
+        with suppress(VideoError):
+            video = _read_video(path, device, max_pixels)
+            if video.device is not None:
+                return video
+    return _read_video(path, None, max_pixels)
+
+
+def _read_video(path: Path, device: str | None, max_pixels: int) -> Video:
+    with opened(path, device, max_pixels) as container:
+        stream = pictures_stream(container, path)
+        _check_size(path, stream.width, stream.height, max_pixels)
+        first = next(_decode(container, stream, _Packets(), max_pixels), None)
+        if first is None:
+            raise VideoError(f"{path}: has no frame that can be read")
+        orientation = orientation_of(first)
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        size = first.width, first.height
+        if orientation.transposed:
+            size, aspect = (size[1], size[0]), 1 / aspect
+        return Video(
+            path=path,
+            index=stream.index,
+            size=size,
+            coded_size=(first.width, first.height),
+            orientation=orientation,
+            time_base=_known(stream.time_base, path),
+            rate=stream.average_rate or stream.guessed_rate,
+            start=_timestamp(first) or 0,
+            seconds=_seconds(container, stream),
+            frames=stream.frames,
+            aspect=aspect,
+            colours=colours_of(first),
+            device=device if stream.codec_context.is_hwaccel else None,
+            max_pixels=max_pixels,
+        )
+
+
+def read_frames(
+    video: Video,
+    *,
+    after: int | None = None,
+    max_height: int | None = None,
+    reduced: tuple[int, int] | None = None,
+    deep: bool = False,
+) -> Iterator[Frame]:
+    """Read the frames of a video in the order they are shown; what is damaged is skipped.
+
+    Args:
+        video: what `read_video` found.
+        after: only frames later than this timestamp; exactly those, whatever the file's index says.
+        max_height: larger ones are reduced to it.
+        reduced: width and height at which they are wanted as well.
+        deep: give photos of 16 bits.
+    Raises:
+        VideoError: the file cannot be opened any more, or frames become too large.
+    """
+
+    def upright(frame: VideoFrame, size: tuple[int, int]) -> PhotoArray:
+        stored = size[::-1] if video.orientation.transposed else size
+        return video.orientation.upright(to_rgb(frame, stored, video.colours, deep=deep))
+
+    size = reduced_size(video.size, max_height)
+    problems = _Problems(video)
+    last = after
+    for frame in _frames_from(video, after, problems):
+        pts = _timestamp(frame)
+        if pts is None:
+            pts = video.start if last is None else last + max(1, _step(video))
+        if last is not None and pts <= last:
+            problems.out_of_order += last != after
+            continue
+        problems.frames += 1
+        problems.corrupt += frame.is_corrupt
+        problems.note_transparency(frame)
+        problems.other_sizes += (frame.width, frame.height) != video.coded_size
+        small = upright(frame, reduced) if reduced else None
+        yield Frame(upright(frame, size), pts, frame.duration or 0, small)
+        last = pts
+    problems.report(whole=after is None)
+
+
+def reduced_size(size: tuple[int, int], max_height: int | None) -> tuple[int, int]:
+    """Reduce a (width, height) to a height; both become even then, as most codecs want them."""
+    width, height = size
+    if max_height is None or height <= max_height:
+        return size
+    return max(2, round(width * max_height / height / 2) * 2), max(2, max_height // 2 * 2)
+
+
+@dataclass
+class _Packets:
+    """What became of the packets that gave no frame: damaged, or cut away by the file itself."""
+
+    damaged: int = 0
+    hidden: int = 0
+
+
+@dataclass
+class _Problems:
+    """What was wrong with the frames of a video."""
+
+    video: Video
+    frames: int = 0
+    out_of_order: int = 0
+    other_sizes: int = 0
+    corrupt: int = 0
+    transparent: bool = False
+    packets: _Packets = field(default_factory=_Packets)
+
+    def note_transparency(self, frame: VideoFrame) -> None:
+        """Say once that a film will not be transparent."""
+        if not self.transparent and is_transparent(frame):
+            self.transparent = True
+            _logger.warning("%s: what is transparent becomes white", self.video.path)
+
+    def report(self, whole: bool) -> None:
+        """Say it, and what is missing if all was read."""
+        path = self.video.path
+        damaged = self.packets.damaged
+        if damaged:
+            _logger.warning("%s: %d damaged packets were skipped", path, damaged)
+        if self.corrupt:
+            _logger.warning("%s: %d frames are damaged, but shown", path, self.corrupt)
+        if self.out_of_order:
+            _logger.warning("%s: %d frames out of order were skipped", path, self.out_of_order)
+        if self.other_sizes:
+            size = "x".join(map(str, self.video.coded_size))
+            message = "%s: %d frames of another size were brought to %s"
+            _logger.warning(message, path, self.other_sizes, size)
+        missing = self.video.frames - self.frames - self.out_of_order - self.packets.hidden
+        if whole and missing > damaged:
+            message = "%s: ends early or is damaged: %d of its %d frames could not be read"
+            _logger.warning(message, path, missing, self.video.frames)
+
+
+def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterator[VideoFrame]:
+    """Decode from the key frame before a timestamp, or from the start where there is no telling."""
+    for sought in (True, False) if after is not None else (False,):
+        with opened(video.path, video.device, video.max_pixels) as container:
+            stream = container.streams[video.index]
+            assert isinstance(stream, VideoStream)
+            if sought and (_without_times(container) or _is_gif(container)):
+                continue
+            if sought:
+                try:
+                    container.seek(after or 0, stream=stream)
+                except av.FFmpegError:  # this file has no index
+                    continue
+            frames = _decode(container, stream, problems.packets, video.max_pixels)
+            first = next(frames, None)
+            if sought and (first is None or not _is_before(first, after)):
+                continue
+            if first is not None:
+                yield first
+            yield from frames
+            return
+
+
+def _decode(
+    container: InputContainer, stream: VideoStream, without: _Packets, max_pixels: int
+) -> Iterator[VideoFrame]:
+    """Decode all frames; interlaced ones are made whole; count the packets that gave none."""
+    stream.thread_type = "AUTO"
+    stream.codec_context.options |= _limit(max_pixels)
+    deinterlacer = Deinterlacer(stream)
+    waiting: deque[int | None] | None = deque() if _without_times(container) else None
+    later = 0 if _is_gif(container) else None
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.ExitError:  # what FFmpeg calls it when it is out of time
+            raise _hangs(container) from None
+        except av.FFmpegError:  # what follows cannot be found any more
+            without.damaged += 1
+            return
+        if packet is None:
+            return
+        without.hidden += packet.is_discard
+        try:
+            frames = in_time(partial(stream.decode, packet), _PATIENCE)
+        except TimeoutError:
+            raise _hangs(container) from None
+        except av.FFmpegError as error:
+            context = stream.codec_context
+            _check_size(_path(container), context.width, context.height, max_pixels)
+            if isinstance(error, av.ArgumentError) and not context.width:  # how it says so, mostly
+                raise _too_large(_path(container), "frames", max_pixels) from None
+            without.damaged += 1
+            continue
+        if waiting is not None and packet.size:
+            waiting.append(packet.dts)
+        for frame in frames:
+            if waiting:  # frames come in the order they are shown: the first has the first time
+                frame.pts = waiting.popleft()
+            if later is not None:
+                later = _as_browsers_show(frame, later)
+            yield from deinterlacer.whole(frame)
+        if packet.size == 0:  # the last one
+            yield from deinterlacer.rest()
+
+
+def _limit(max_pixels: int) -> dict[str, str]:
+    """Give FFmpeg's option for it, a number of 32 bits."""
+    return {"max_pixels": str(min(max_pixels, (1 << 31) - 1))}
+
+
+def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise _too_large(path, f"frames of {width} x {height}", max_pixels)
+
+
+def _too_large(path: Path, frames: str, max_pixels: int) -> VideoError:
+    return VideoError(
+        f"{path}: has {frames} larger than the limit of {max_pixels:,} pixels "
+        "(max_pixels, on the command line --max-pixels, raises it)"
+    )
+
+
+def _path(container: InputContainer) -> Path:
+    return Path(container.name.removeprefix("file:"))
+
+
+def _hangs(container: InputContainer) -> VideoError:
+    path = _path(container)
+    return VideoError(f"{path}: its decoder has given nothing for {_PATIENCE} seconds")
+
+
+def _without_times(container: InputContainer) -> bool:
+    """Tell whether a file says only in which order frames are decoded; FFmpeg guesses wrong."""
+    return container.format.name == "avi"
+
+
+def _is_gif(container: InputContainer) -> bool:
+    return container.format.name == "gif"
+
+
+def _as_browsers_show(frame: VideoFrame, later: int) -> int:
+    """Move a frame of a GIF; tell by how much the next is to be moved, in hundredths of a second.
+
+    Browsers take too short a time for none, and show such frames for a tenth of a second. FFmpeg
+    does so where the time is 0.
+    """
+    frame.pts = (frame.pts or 0) + later
+    if frame.duration >= _GIF_SHORTEST:
+        return later
+    longer = _GIF_USUAL - frame.duration
+    frame.duration = _GIF_USUAL
+    return later + longer
+
+
+def _is_before(frame: VideoFrame, after: int | None) -> bool:
+    pts = _timestamp(frame)
+    return pts is not None and after is not None and pts <= after
+
+
+def _timestamp(frame: VideoFrame) -> int | None:
+    return frame.pts if frame.pts is not None else frame.dts
+
+
+def _step(video: Video) -> int:
+    return round(1 / (video.rate * video.time_base)) if video.rate else 1
+
+
+def _seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration is not None and stream.time_base is not None:
+        return float(stream.duration * stream.time_base)
+    return container.duration / av.time_base if container.duration is not None else None
+
+
+def _known(time_base: Fraction | None, path: Path) -> Fraction:
+    if time_base is None:
+        raise VideoError(f"{path}: does not say in which unit its times are")
+    return time_base
+
+
+def _others(container: InputContainer) -> str:
+    kinds = {stream.type for stream in container.streams if stream.type != "video"}
+    return ", ".join(sorted(kinds)) or "a cover"
+
+
+def _reason(error: av.FFmpegError) -> str:
+    """Say in a few words why FFmpeg gave up."""
+    match error:
+        case FileNotFoundError():
+            return "no such file"
+        case av.ExitError():
+            return f"nothing could be read of it for {_PATIENCE} seconds"
+        case IsADirectoryError():
+            return "is a folder, not a video"
+        case av.InvalidDataError() | EOFError():
+            return "is no video, or damaged, or ends before its index"
+        case OSError() if error.strerror:
+            return f"cannot be read: {error.strerror}"
+    return f"cannot be read as a video: {error.strerror}"
+
+
+def is_hdr(video: Video) -> bool:
+    """Tell whether a video is in high dynamic range: PQ (HDR10) or HLG."""
+    return video.colours.transfer in HDR
