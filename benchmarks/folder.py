@@ -33,9 +33,9 @@ from PIL import Image, ImageOps
 
 from inference import EXAMPLES, PAUSE
 from toonbox.convert.batch import Task, cartoonize_files
+from toonbox.engine.card import DEFAULT_STYLE
 from toonbox.engine.session import available_processors
-from toonbox.engine.style import DEFAULT_STYLE
-from toonbox.engine.stylize import Style, load_style
+from toonbox.engine.style import Style, load_style
 from toonbox.images.encode import QUALITY
 from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.pixels import to_signed, to_uint8

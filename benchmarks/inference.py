@@ -22,8 +22,8 @@ import onnx
 import torch
 from PIL import Image, ImageOps
 
+from toonbox.engine.card import DEFAULT_STYLE, MODEL, find_style, read_card
 from toonbox.engine.session import available_processors, open_session
-from toonbox.engine.style import DEFAULT_STYLE, MODEL, find_style, read_card
 from toonbox.learn.export import to_onnx
 from toonbox.learn.generator import KNOBS
 from toonbox.learn.import_tfjs import AuthorsGenerator

@@ -22,8 +22,8 @@ from rich.progress import Progress
 from knobs_plot import Numbers, Panel, plot
 from toonbox.atomic import replacing
 from toonbox.convert.compare import GAP, Row, sheet
-from toonbox.engine.style import DEFAULT_STYLE
-from toonbox.engine.stylize import Look, Style, load_style
+from toonbox.engine.card import DEFAULT_STYLE
+from toonbox.engine.style import Look, Style, load_style
 from toonbox.errors import ToonboxError, UsageError
 from toonbox.learn.evaluate.evaluate import Reader, read_picture, shrunk
 from toonbox.learn.evaluate.measures import colour_segments, interior_energy, outline_contrast

@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from toonbox.convert.cartoonize import Style, cartoonize, load_style
+from toonbox.engine.card import DEFAULT_STYLE, MODEL, find_style, read_card
 from toonbox.engine.session import available_processors, open_session
-from toonbox.engine.style import DEFAULT_STYLE, MODEL, find_style, read_card
 from toonbox.pixels import FloatArray, to_signed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

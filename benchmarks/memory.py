@@ -16,8 +16,8 @@ from PIL import Image
 
 from inference import EXAMPLES
 from toonbox.convert.batch import Task, cartoonize_files
-from toonbox.engine.style import DEFAULT_STYLE
-from toonbox.engine.stylize import load_style
+from toonbox.engine.card import DEFAULT_STYLE
+from toonbox.engine.style import load_style
 
 KINDS = 60  # different pictures; they come again and again
 SUFFIXES = (".jpg", ".png", ".webp")

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from toonbox.engine.stylize import Style, load_style
+from toonbox.engine.style import Style, load_style
 from toonbox.pixels import FloatArray, Uint8Array
 from toonbox.video.frames import cartoon_frames
 from toonbox.video.steadying import Stabilizer

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 from toonbox.engine.session import available_processors
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.pixels import to_signed, to_uint8
 from toonbox.video.read import from_rgb, read_frames, read_video, to_rgb

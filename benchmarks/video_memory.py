@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 
 from inference import EXAMPLES
-from toonbox.engine.style import find_style
+from toonbox.engine.card import find_style
 from toonbox.pixels import Uint8Array
 
 RATE = 48_000  # samples of sound a second

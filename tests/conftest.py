@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from toonbox.engine.style import Card, write_card
+from toonbox.engine.card import Card, write_card
 
 TinyStyle = Callable[..., Path]
 

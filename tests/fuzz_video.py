@@ -12,7 +12,7 @@ from pathlib import Path
 import av
 
 import fuzz_decode
-from toonbox.engine.stylize import Style, load_style
+from toonbox.engine.style import Style, load_style
 from toonbox.errors import ToonboxError
 from toonbox.video.pipeline import cartoonize_video
 from video_files import REPEATABLE, Clip

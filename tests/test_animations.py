@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acting import Acting
 from animation_files import animation_of, frames_of, gif_facts
+from stub_style import StubStyle
 from toonbox.cli.main import main
 from toonbox.convert.batch import Task, cartoonize_files
 from toonbox.convert.cartoonize import Style, cartoonize
 from toonbox.convert.job import cartoonize_file
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, PictureError
 from toonbox.images.animation import Animation
 from toonbox.images.animation import read_animation as read
@@ -98,7 +98,7 @@ def test_equal_frames_are_drawn_once(style):
         seen.append(photo)
         return style(photo, **look)
 
-    result = read(cartoonize(data, style=Style(Acting(style, noting)), format="png"))
+    result = read(cartoonize(data, style=Style(StubStyle(style, noting)), format="png"))
     assert len(result.durations) == 4
     assert len(seen) == 4 - sum(same)
     assert any(same)
@@ -161,7 +161,7 @@ def test_nothing_is_left_of_a_damaged_one(tmp_path, style):
         raise AssertionError("the network has begun")
 
     with pytest.raises(PictureError, match=r"a.gif: ends before the picture is complete"):
-        cartoonize_file(tmp_path / "a.gif", tmp_path / "b.gif", Acting(style, never))
+        cartoonize_file(tmp_path / "a.gif", tmp_path / "b.gif", StubStyle(style, never))
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from toonbox.convert.compare import GAP, Column, Comparison, Row, page, sheet, small
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, PictureError, StyleError
 from toonbox.images.picture import decode
 

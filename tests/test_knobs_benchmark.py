@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.learn.evaluate.measures import colour_segments, interior_energy, outline_contrast
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

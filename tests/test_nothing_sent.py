@@ -23,7 +23,7 @@ toonbox.load_style(sys.argv[1], engine=sys.argv[2])(photo)
 
 WORKER = """
 import multiprocessing, sys, numpy
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 
 def work(folder, engine):
     load_style(folder, engine=engine)(numpy.zeros((16, 24, 3), numpy.uint8))

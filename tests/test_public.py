@@ -30,7 +30,7 @@ def test_unknown_name():
 
 def test_names_are_those_of_their_modules():
     from toonbox.convert.cartoonize import Style, cartoonize, load_style
-    from toonbox.engine.style import list_styles
+    from toonbox.engine.card import list_styles
 
     assert toonbox.cartoonize is cartoonize
     assert toonbox.load_style is load_style

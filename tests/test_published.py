@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from toonbox.engine.style import read_card
-from toonbox.engine.stylize import load_style
+from toonbox.engine.card import read_card
+from toonbox.engine.style import load_style
 from toonbox.errors import StyleError, UsageError
 from toonbox.learn.import_tfjs import (
     LICENCE,

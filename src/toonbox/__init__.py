@@ -9,20 +9,49 @@ from toonbox.errors import ToonboxError
 from toonbox.version import __version__
 
 if TYPE_CHECKING:
-    from toonbox.convert.cartoonize import Style, cartoonize, load_style
-    from toonbox.engine.style import list_styles
-    from toonbox.video.frames import cartoon_frames
-    from toonbox.video.pipeline import cartoonize_video
+    from toonbox.convert.cartoonize import cartoonize, cartoonize_bytes, cartoonize_file
+    from toonbox.engine.card import Card, list_styles
+    from toonbox.engine.style import Style, load_style
+    from toonbox.errors import (
+        MissingExtraError,
+        OutputError,
+        PictureError,
+        ShapeError,
+        StyleError,
+        UnexpectedError,
+        UsageError,
+        VideoError,
+    )
+    from toonbox.options import OutputOptions, StyleOptions, VideoOptions
+    from toonbox.video.frames import CartoonFrame, video_frames
+    from toonbox.video.pipeline import Progress, VideoResult, cartoonize_video
 
 __all__ = [
+    "Card",
+    "CartoonFrame",
+    "MissingExtraError",
+    "OutputError",
+    "OutputOptions",
+    "PictureError",
+    "Progress",
+    "ShapeError",
     "Style",
+    "StyleError",
+    "StyleOptions",
     "ToonboxError",
+    "UnexpectedError",
+    "UsageError",
+    "VideoError",
+    "VideoOptions",
+    "VideoResult",
     "__version__",
-    "cartoon_frames",
     "cartoonize",
+    "cartoonize_bytes",
+    "cartoonize_file",
     "cartoonize_video",
     "list_styles",
     "load_style",
+    "video_frames",
 ]
 
 # toonbox sends nothing. Libraries that would report on each run are told not to, here, because in
@@ -34,19 +63,30 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 # Imported when first used, so that `import toonbox` costs next to nothing.
 _MODULES = {
-    "Style": "toonbox.convert.cartoonize",
-    "cartoon_frames": "toonbox.video.frames",
-    "cartoonize": "toonbox.convert.cartoonize",
-    "cartoonize_video": "toonbox.video.pipeline",
-    "list_styles": "toonbox.engine.style",
-    "load_style": "toonbox.convert.cartoonize",
+    "convert.cartoonize": ("cartoonize", "cartoonize_bytes", "cartoonize_file"),
+    "engine.card": ("Card", "list_styles"),
+    "engine.style": ("Style", "load_style"),
+    "errors": (
+        "MissingExtraError",
+        "OutputError",
+        "PictureError",
+        "ShapeError",
+        "StyleError",
+        "UnexpectedError",
+        "UsageError",
+        "VideoError",
+    ),
+    "options": ("OutputOptions", "StyleOptions", "VideoOptions"),
+    "video.frames": ("CartoonFrame", "video_frames"),
+    "video.pipeline": ("Progress", "VideoResult", "cartoonize_video"),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_MODULES[name]), name)
+    value = globals()[name] = getattr(import_module(f"toonbox.{_HOMES[name]}"), name)
     return value
 
 

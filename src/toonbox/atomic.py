@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from toonbox.errors import OutputError
+
 try:
     import fcntl
 except ModuleNotFoundError:  # Windows: there leftovers stay
@@ -32,6 +34,47 @@ def read_within(file: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"more than the {limit:,} bytes that such a file may have")
     return data
+
+
+def exists(target: Path) -> bool:
+    """Tell whether a file exists; one that cannot even be asked about does not."""
+    try:
+        return target.exists()
+    except OSError:  # such as a name that is too long
+        return False
+
+
+def refuse_existing(target: Path) -> None:
+    """Raise OutputError if the target exists."""
+    if exists(target):
+        raise OutputError(f"{target} exists already; --force overwrites it")
+
+
+def write_file(target: Path, data: bytes) -> None:
+    """Write a file whole or not at all, with the folders it needs.
+
+    Raises:
+        OutputError: it cannot be written, or exists and is not a file, such as /dev/null.
+    """
+    with writing(target) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """Give a temporary name that becomes `target` if the block succeeds; make missing folders.
+
+    Raises:
+        OutputError: as in `write_file`.
+    """
+    if exists(target) and not target.is_file():
+        raise OutputError(f"{target} cannot be written: it exists and is not a file")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(target) as temporary:
+            yield temporary
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
 
 
 @contextmanager

@@ -1,11 +1,15 @@
 """Work done in other threads: in order and never too far ahead, or given up when it hangs."""
 
+import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import TypeVar
+
+from toonbox.errors import UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -100,3 +104,27 @@ def in_time(work: Callable[[], Result], seconds: int) -> Result:
         except Empty:
             continue
     raise TimeoutError
+
+
+def count_jobs(items: Iterable[object], jobs: int | None) -> int:
+    """Return how many things to do at a time: as many as wanted, or one for each core or thing.
+
+    Raises:
+        UsageError: less than one.
+    """
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs must be at least 1, got {jobs}")
+    wanted = available_processors() if jobs is None else jobs
+    return max(1, min(wanted, len(items))) if isinstance(items, Sized) else wanted
+
+
+def available_processors() -> int:
+    """Count the cores this process may use, two threads of one core once where Linux says so."""
+    if not hasattr(os, "sched_getaffinity"):
+        return os.cpu_count() or 1
+    return len({_siblings(processor) for processor in os.sched_getaffinity(0)})
+
+
+def _siblings(processor: int) -> str:
+    file = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
+    return file.read_text() if file.exists() else str(processor)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from toonbox.cli.main import main
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.images.picture import decode
 
 

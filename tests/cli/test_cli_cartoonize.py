@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from animation_files import animation_of, frames_of
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.images.picture import decode
 
 
@@ -224,7 +224,8 @@ def test_unknown_style(toonbox, here):
 
 def test_names_of_styles_complete(style_folder, monkeypatch):
     from toonbox.cli.photos import style_names
-    from toonbox.engine.style import read_card
+
+    from toonbox.engine.card import read_card
 
     monkeypatch.setenv("TOONBOX_STYLES", str(style_folder.parent))
     assert read_card(style_folder).name in style_names()

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from toonbox.cli.main import main
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.learn.evaluate.evaluate import shrunk
 from toonbox.learn.evaluate.measures import measure
 

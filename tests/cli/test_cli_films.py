@@ -16,7 +16,7 @@ from PIL import Image
 
 from picture_files import OddError
 from toonbox.cli.video import Rate, parse_time
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.video.pipeline import Progress
 from video_files import REPEATABLE, Clip, pictures, times
 
@@ -113,7 +113,7 @@ def odd_once(*arguments, **options):
 
 
 def test_one_that_nobody_foresaw_does_not_end_the_others(toonbox, here, monkeypatch):
-    monkeypatch.setattr("toonbox.engine.stylize.load_style", odd_once)
+    monkeypatch.setattr("toonbox.engine.style.load_style", odd_once)
     for name in ("a.mp4", "b.mp4"):
         Clip(pts=[0, 1]).make(here / name)
     code, output, errors = toonbox("a.mp4", "b.mp4", "--debug")
@@ -289,7 +289,7 @@ def crashing_once(*arguments, **options):
 
 
 def test_a_crash_is_one_videos_failure(toonbox, here, monkeypatch):
-    monkeypatch.setattr("toonbox.engine.stylize.load_style", crashing_once)
+    monkeypatch.setattr("toonbox.engine.style.load_style", crashing_once)
     for name in ("a", "b"):
         Clip(pts=[0, 1]).make(here / f"{name}.mp4")
     code, output, errors = toonbox("a.mp4", "b.mp4")

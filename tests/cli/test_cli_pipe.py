@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.images.picture import decode
 
 RGB = np.random.default_rng(1).integers(0, 256, (20, 26, 3), dtype=np.uint8)

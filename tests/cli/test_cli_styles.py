@@ -20,7 +20,7 @@ def own_styles(style_folder, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [(), ("list",)])
 def test_every_style_with_its_card(arguments, own_styles, capsys):
-    from toonbox.engine.style import read_card
+    from toonbox.engine.card import read_card
 
     card = read_card(own_styles)
     assert run(*arguments) == 0

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from picture_files import file_of
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.errors import PictureError
 from toonbox.images import picture as images
 from toonbox.images.picture import decode

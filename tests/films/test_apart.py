@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.errors import VideoError
 from toonbox.video.isolated import cartoonize_video_apart
 from toonbox.video.pipeline import cartoonize_video

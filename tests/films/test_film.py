@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from picture_files import OddError
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, UnexpectedError, UsageError, VideoError
 from toonbox.video.frames import cartoon_frames
 from toonbox.video.pipeline import cartoonize_video
@@ -675,7 +675,7 @@ def test_a_target_that_cannot_be_written(tmp_path, style):
 
 
 FILM_STAGES = (
-    *("toonbox.video.read.to_rgb", "toonbox.engine.stylize.Style.sketch"),
+    *("toonbox.video.read.to_rgb", "toonbox.engine.style.Style.sketch"),
     *("toonbox.video.write.from_rgb", "toonbox.video.pipeline.join"),
 )
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, StyleError, UsageError, VideoError
 from toonbox.video.camera import Artist, Newest, Pace, Recording, Show, Showing, paced, play
 from toonbox.video.read import Frame, FrameColours

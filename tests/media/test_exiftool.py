@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from toonbox.convert.job import cartoonize_file
-from toonbox.engine.style import DEFAULT_STYLE, find_style, read_card
-from toonbox.engine.stylize import Style
+from toonbox.engine.card import DEFAULT_STYLE, find_style, read_card
+from toonbox.engine.style import Style
 
 pytestmark = pytest.mark.skipif(
     shutil.which("exiftool") is None,

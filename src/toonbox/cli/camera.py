@@ -85,8 +85,8 @@ def camera(
     style, in the order of `toonbox styles`. It needs OpenCV: pip install 'toonbox[camera]'.
     """
     _check(camera, source, sink, window, snapshots, force)
-    from toonbox.engine.style import style_names
-    from toonbox.engine.stylize import load_style
+    from toonbox.engine.card import style_names
+    from toonbox.engine.style import load_style
     from toonbox.video.camera import Artist, Show, Showing, record_film
 
     look = look_of(strength, resolution, surface, structure, texture)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from toonbox.convert.compare import Column, Finished
-    from toonbox.engine.stylize import Look, Style
+    from toonbox.engine.style import Look, Style
 
 
 def compare(
@@ -122,7 +122,7 @@ def compare(
         raise UsageError("--blind takes the two styles itself, without --style")
     from toonbox.convert.compare import Comparison
     from toonbox.engine import style as styles
-    from toonbox.engine.stylize import load_style
+    from toonbox.engine.style import load_style
     from toonbox.learn.evaluate.blind import Pairs, choose
 
     pictures = [picture for path in given for picture in pictures_of(path)]
@@ -159,7 +159,7 @@ def compare(
 
 def _column(text: str, defaults: "Look", load: "Callable[[str], Style]") -> "Column | Finished":
     from toonbox.convert.compare import Column, Finished
-    from toonbox.engine.style import find_style
+    from toonbox.engine.card import find_style
 
     name, look = parse_style(text, defaults)
     try:

@@ -10,120 +10,75 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toonbox.cli.failures import Debug
-from toonbox.cli.outcomes import Outcomes, summed_up
-from toonbox.cli.photos import (
-    MAX_PIXELS,
+from toonbox.cli.options import (
     Address,
     AsJson,
     EngineOrRay,
     EngineOrRayName,
     Exclude,
     Force,
-    Format,
     Include,
     Jobs,
-    Keep,
-    KeptMetadata,
-    Lossless,
-    MaxMemory,
-    MaxPixels,
-    Quality,
-    Strength,
-    Structure,
     StyleName,
-    Surface,
-    Texture,
     Threads,
-    WorkingResolution,
-    look_of,
-    parse_memory,
-    progress,
-)
-from toonbox.cli.pipe import cartoonize_pipe, check_pipe, is_piped
-from toonbox.cli.targets import Plan
-from toonbox.cli.video import (
-    Bits,
-    CodecName,
-    Comparison,
-    Crf,
-    EncoderPreset,
-    End,
-    Hardware,
-    KeepPartial,
-    MaxHeight,
-    Preview,
-    Resume,
-    Stabilize,
-    Start,
-    cartoonize_films,
-    cartoonize_preview,
-    check_options,
-    goes_as_film,
     parse_time,
+    takes,
 )
+from toonbox.cli.outcomes import Outcomes, summed_up
+from toonbox.cli.pipe import check_pipe, convert_pipe, is_piped
+from toonbox.cli.progress import progress
+from toonbox.cli.targets import Plan
+from toonbox.cli.video import check_options, convert_videos, is_video_job, write_preview
 from toonbox.errors import UsageError
+from toonbox.options import OutputOptions, StyleOptions, VideoOptions
 from toonbox.signals import interruptible
 
 if TYPE_CHECKING:
-    from toonbox.convert.batch import Outcome, Task
-    from toonbox.convert.job import Saving
-    from toonbox.video.pipeline import Filming
+    from toonbox.convert.batch import Outcome
+    from toonbox.convert.job import Job
 
 
+@takes(StyleOptions, OutputOptions, VideoOptions)
 def cartoonize(
     photos: Annotated[
         list[Path],
         typer.Argument(
             metavar="PHOTO",
-            help="Pictures and videos; folders, for all of them in there and in folders below; "
+            help="Pictures and videos; folders, for everything in and below them; "
             "or - for standard input.",
             show_default=False,
         ),
     ],
+    style_options: StyleOptions,
+    output_options: OutputOptions,
+    video_options: VideoOptions,
     output: Annotated[
         str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE|DIR",
-            help="Where to write; a folder for several photos; - for standard output. "
+            help="Where to write: a file; a folder for several photos; - for standard output. "
             "Default: NAME.toon.EXT beside each.",
         ),
     ] = None,
     style: StyleName = "comic",
-    strength: Strength = 1.0,
-    resolution: WorkingResolution = None,
-    surface: Surface = None,
-    structure: Structure = None,
-    texture: Texture = None,
-    format: Format = None,
-    quality: Quality = None,
-    lossless: Lossless = False,
-    metadata: KeptMetadata = Keep.KEEP,
     force: Force = False,
     include: Include = None,
     exclude: Exclude = None,
-    max_pixels: MaxPixels = MAX_PIXELS,
-    max_memory: MaxMemory = None,
     engine: EngineOrRayName = EngineOrRay.auto,
     address: Address = None,
     threads: Threads = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
     debug: Debug = False,
-    start: Start = None,
-    end: End = None,
-    preview: Preview = None,
-    compare: Comparison = None,
-    stabilize: Stabilize = None,
-    max_height: MaxHeight = None,
-    codec: CodecName = None,
-    crf: Crf = None,
-    encoder_preset: EncoderPreset = None,
-    hardware: Hardware = None,
-    bits: Bits = None,
-    resume: Resume = False,
-    keep_partial: KeepPartial = False,
+    preview: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Write only the frame at this time of a video, as a picture: NAME.toon.png.",
+        ),
+    ] = None,
 ) -> None:
     """Turn photos and videos into cartoons of the same size.
 
@@ -139,99 +94,70 @@ def cartoonize(
       toonbox clip.mp4 --preview 0:12
       toonbox clip.mp4 --style comic-fast --resume
 
-    Pictures of folders that are done already are skipped, so that the same command goes on where
-    it was stopped. Only styles with knobs take --surface, --structure and --texture: see
-    `toonbox styles`.
+    Pictures of folders whose cartoons exist are skipped: rerun the same command to resume. Only
+    styles with knobs take --surface, --structure and --texture: see `toonbox styles`.
     """
-    from toonbox.convert.batch import cartoonize_files
-    from toonbox.engine.stylize import load_style
+    from toonbox.convert.batch import convert_all
+    from toonbox.convert.job import Converter
+    from toonbox.engine.style import load_style
 
-    look = look_of(strength, resolution, surface, structure, texture)
-    memory = parse_memory(max_memory)
-    saving: Saving = {
-        "format": format,
-        "quality": quality,
-        "lossless": lossless,
-        "metadata": metadata.value,
-    }
+    options = (style_options, output_options, video_options)
     on_ray = engine is EngineOrRay.ray
     if address and not on_ray:
         raise UsageError("--address is for --engine ray")
-    if on_ray and memory:
-        raise UsageError("--max-memory is for this machine alone, without --engine ray")
-    filming: Filming = {
-        "start": parse_time(start, "--start"),
-        "end": parse_time(end, "--end"),
-        "max_height": max_height,
-        "compare": compare.value if compare else None,
-        "stabilize": stabilize.value if stabilize else None,
-        "codec": codec.value if codec else None,
-        "crf": crf,
-        "encoder_preset": encoder_preset,
-        "hardware": hardware.value if hardware else None,
-        "bits": bits,
-        "metadata": metadata.value,
-        "resume": resume,
-        "keep_partial": keep_partial,
-        "jobs": jobs,
-        "max_pixels": max_pixels,
-    }
-    load = partial(load_style, style, engine=engine.value, threads=threads)
+    if on_ray and output_options.max_memory:
+        raise UsageError("--max-memory does not apply to --engine ray")
     if on_ray and (preview is not None or is_piped(photos, output)):
-        raise UsageError("pipes and previews go through this machine alone, without --engine ray")
+        raise UsageError("pipes and previews cannot be combined with --engine ray")
+    load = partial(load_style, style, engine=engine.value, threads=threads)
     if preview is not None:
-        cartoonize_preview(photos, output, preview, load(), force, filming, look)
+        write_preview(photos, output, parse_time(preview), load(), force, *options)
         return
     if is_piped(photos, output):
         check_pipe(photos, output, as_json)
-        cartoonize_pipe(
-            photos[0],
-            output,
-            load(),
-            max_pixels=max_pixels,
-            max_memory=memory,
-            force=force,
-            saving=saving,
-            look=look,
-        )
+        convert_pipe(photos[0], output, Converter(load(), style_options, output_options), force)
         return
     several = len(photos) > 1 or photos[0].is_dir()
-    plan = Plan(output, force, include or [], exclude or [], format, videos=True)
+    plan = Plan(output, force, include or [], exclude or [], output_options.format, videos=True)
     plan.add_all(photos, several)
-    tasks: list[Task | Outcome] = [*plan.tasks, *plan.settled]
-    as_films = [task for task in tasks if goes_as_film(task, photos, filming)]
-    check_options(tasks, as_films, filming, saving)
-    films = [task for task in plan.tasks if task in as_films]
-    pictures = [task for task in plan.tasks if task not in as_films]
-    if on_ray and films:
-        raise UsageError(f"{films[0].source}: videos are for this machine, without --engine ray")
-    work: Callable[..., Iterator[Outcome]] | None = None
+    everything: list[Job | Outcome] = [*plan.jobs, *plan.settled]
+    as_videos = [each for each in everything if is_video_job(each, photos, video_options)]
+    check_options(len(everything), len(as_videos), output_options, video_options)
+    videos = [job for job in plan.jobs if job in as_videos]
+    pictures = [job for job in plan.jobs if job not in as_videos]
+    if on_ray and videos:
+        raise UsageError(f"{videos[0].source}: videos cannot be combined with --engine ray")
+    convert: Callable[..., Iterator[Outcome]] | None = None
     if on_ray:
-        from toonbox.convert.ray import cartoonize_tasks, running
+        from toonbox.convert.ray import convert_on_ray, running
 
-        work = partial(cartoonize_tasks, pictures, style, workers=jobs, threads=threads or 1)
+        convert = partial(
+            convert_on_ray, pictures, style, style_options, output_options,
+            workers=jobs, threads=threads or 1,
+        )  # fmt: skip
     else:
         loaded = load()
-        if pictures or not films:
-            work = partial(cartoonize_files, pictures, loaded, jobs=jobs, max_memory=memory)
+        if pictures or not videos:
+            converter = Converter(loaded, style_options, output_options)
+            convert = partial(convert_all, pictures, converter, parallel=jobs)
     outcomes = Outcomes(as_json, sys.stdout if on_ray else None)
     with (
         running(address) if on_ray else nullcontext(),
         summed_up(outcomes, several),
-        interruptible(several or bool(films)) as stop,
+        interruptible(several or bool(videos)) as stop,
     ):
         for outcome in plan.settled:
-            outcomes.tell(outcome)
-        if work:
+            outcomes.report(outcome)
+        if convert:
             with progress("Cartoonizing", len(pictures)) as step:
                 if not on_ray:
-                    work = partial(work, on_frame=step.frame)
-                for outcome in work(max_pixels=max_pixels, saving=saving, stop=stop, **look):
-                    outcomes.tell(outcome)
+                    convert = partial(convert, on_frame=step.frame)
+                for outcome in convert(stop=stop):
+                    outcomes.report(outcome)
                     step(str(outcome.source))
-        if films:
+        if videos:
             apart = load if several else None
-            for outcome in cartoonize_films(films, loaded, stop, filming, look, apart):
-                outcomes.tell(outcome)
+            for outcome in convert_videos(videos, loaded, options, jobs, stop, apart):
+                outcomes.report(outcome)
     if outcomes.failed:
         raise typer.Exit(1)

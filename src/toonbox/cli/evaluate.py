@@ -153,7 +153,7 @@ def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
 
     import numpy as np
 
-    from toonbox.engine.stylize import load_style
+    from toonbox.engine.style import load_style
     from toonbox.learn.evaluate.evaluate import Subject
 
     load = cache(load_style)

@@ -18,9 +18,9 @@ from toonbox.cli.export import export
 from toonbox.cli.failures import message_of, show_tracebacks
 from toonbox.cli.look import look
 from toonbox.cli.messages import complain
+from toonbox.cli.options import CommandWithVideoOptions
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
-from toonbox.cli.video import VideoOptionsApart
 from toonbox.cli.watch import watch
 from toonbox.cli.weights import weights
 from toonbox.errors import ConfigError, ToonboxError, UsageError
@@ -45,7 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command(cls=VideoOptionsApart)(cartoonize)
+app.command(cls=CommandWithVideoOptions)(cartoonize)
 app.command()(watch)
 app.command()(camera)
 app.add_typer(styles, name="styles")

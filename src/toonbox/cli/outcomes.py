@@ -1,4 +1,4 @@
-"""What became of each picture: lines or JSON as it goes, failures and a sum at the end."""
+"""The outcome of each picture: lines or JSON as they come, failures and a summary at the end."""
 
 import json
 from collections import Counter
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class Outcomes:
-    """What became of the pictures so far; told on `stream`, or wherever standard output leads."""
+    """The outcomes so far, printed to `stream` or standard output."""
 
     def __init__(self, as_json: bool, stream: TextIO | None = None) -> None:
         self.as_json, self.stream = as_json, stream
         self.counts: Counter[str] = Counter()
         self.failed: list[tuple[Path, str]] = []
 
-    def tell(self, outcome: "Outcome") -> None:
-        """Say on standard output what was written, or everything as JSON; keep failures."""
+    def report(self, outcome: "Outcome") -> None:
+        """Print what was written, or everything as JSON; keep failures for the end."""
         self.counts[outcome.status] += 1
         if outcome.error is not None:
             # The message alone: the traceback holds all that was in memory for the picture.
@@ -35,18 +35,18 @@ class Outcomes:
             typer.echo(f"{outcome.source} -> {outcome.target}", self.stream)
 
     def forget(self, sources: Collection[Path]) -> None:
-        """Take failures back, of pictures that are tried again."""
+        """Drop the failures of pictures that are tried again."""
         self.failed = [failure for failure in self.failed if failure[0] not in sources]
 
     def sum_up(self) -> None:
-        """Say on standard error how many pictures were done, skipped and failed."""
+        """Print to standard error how many pictures were done, skipped and failed."""
         skipped = f"{self.counts['skipped']} skipped, " if self.counts["skipped"] else ""
         typer.echo(f"{self.counts['ok']} done, {skipped}{len(self.failed)} failed", err=True)
 
 
 @contextmanager
 def summed_up(outcomes: Outcomes, several: bool = True) -> Iterator[None]:
-    """List the failures after the block, or a signal, and give a sum of several pictures."""
+    """List the failures after the block, or a signal, and summarise several pictures."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit):

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from toonbox.cli.photos import progress
+from toonbox.atomic import refuse_existing
+from toonbox.cli.progress import progress
 from toonbox.cli.targets import choose_target, is_folder
-from toonbox.errors import OutputError, UsageError, failing_alone
+from toonbox.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from toonbox.convert.job import Saving
-    from toonbox.engine.stylize import Look, Style
+    from toonbox.convert.job import Converter
 
 PIPE = "-"
 
@@ -32,7 +32,7 @@ def check_pipe(photos: list[Path], output: str | None, as_json: bool) -> None:
     """
     (photo, *others) = photos
     if others or photo.is_dir():
-        raise UsageError("through - goes one photo only")
+        raise UsageError("only one photo can go through -")
     if photo == Path(PIPE) and sys.stdin.isatty():
         raise UsageError("standard input is a terminal, not a picture")
     if output not in (None, PIPE):
@@ -42,57 +42,33 @@ def check_pipe(photos: list[Path], output: str | None, as_json: bool) -> None:
     if as_json:
         raise UsageError("--json and the picture cannot both go to standard output")
     if sys.stdout.isatty():
-        raise UsageError("standard output is a terminal; give -o FILE, or send it on")
+        raise UsageError("standard output is a terminal; give -o FILE, or redirect it")
 
 
-def cartoonize_pipe(
-    photo: Path,
-    output: str | None,
-    style: "Style",
-    *,
-    max_pixels: int,
-    max_memory: int | None,
-    force: bool,
-    saving: "Saving",
-    look: "Look",
-) -> None:
-    """Follow one picture that comes or goes through a pipe.
+def convert_pipe(photo: Path, output: str | None, converter: "Converter", force: bool) -> None:
+    """Convert one picture that comes or goes through a pipe.
 
-    The format is the one of `saving`, that of the suffix of `output`, or the photo's own, which its
-    content decides.
+    The format is that of --format, of the suffix of `output`, or the photo's own.
 
     Raises:
         PictureError, UsageError, OutputError, UnexpectedError: as in `cartoonize_file`.
     """
-    from toonbox.convert.job import (
-        draw,
-        encode_cartoon,
-        read_photo,
-        refuse_existing,
-        refuse_too_large,
-        write_file,
-    )
-    from toonbox.convert.memory import Memory
+    from toonbox.convert.job import Job
 
-    memory = Memory(style, max_memory)
-    wanted = saving.get("format")
-    target = None if output in (None, PIPE) else choose_target(photo, output, format=wanted)
-    if target is not None and not force:
-        refuse_existing(target)
-    source = sys.stdin.buffer.read() if photo == Path(PIPE) else photo
-    name = "standard input" if photo == Path(PIPE) else str(photo)
-    resolution = look.get("resolution")
-    with failing_alone(name):
-        refuse_too_large(source, memory, wanted, resolution, max_pixels=max_pixels, name=name)
-        picture, format = read_photo(source, target, saving, max_pixels=max_pixels, name=name)
-        with progress("", 1) as step:
-            how = (format, memory.style, saving)
-            cartoon = draw(picture, *how, over=True, on_frame=step.frame, **look)
-        data = encode_cartoon(picture, cartoon, format, saving)
+    target = None
+    if output not in (None, PIPE):
+        target = choose_target(photo, output, format=converter.output.format)
+        if not force:
+            refuse_existing(target)
+    if photo == Path(PIPE):
+        job = Job(Path("standard input"), target, data=sys.stdin.buffer.read())
+    else:
+        job = Job(photo, target)
+    with progress("", 1) as step:
+        data = converter.convert(job, on_frame=step.frame).data
     if target is None:
         _write_out(data)
     else:
-        write_file(target, data)
         typer.echo(f"{photo} -> {target}")
 
 

@@ -3,14 +3,16 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
+from toonbox.atomic import exists
 from toonbox.errors import OutputError, PictureError
 
 if TYPE_CHECKING:
-    from toonbox.convert.batch import Outcome, Task
+    from toonbox.convert.batch import Outcome
+    from toonbox.convert.job import Job
 
 
 @dataclass
@@ -23,7 +25,7 @@ class Plan:
         include, exclude: as in `find_pictures`.
         format: as in `cartoon_below`.
         videos: as in `find_pictures`.
-        tasks: pictures to cartoonize; one that was named on its own fails if its target is there.
+        jobs: pictures to cartoonize; one that was named on its own fails if its target is there.
         settled: pictures of folders whose targets are there, skipped; pictures whose target is
             another's, folders without pictures and such that cannot be read, failed.
     """
@@ -34,7 +36,7 @@ class Plan:
     exclude: list[str] = field(default_factory=list)
     format: str | None = None
     videos: bool = False
-    tasks: "list[Task]" = field(default_factory=list)
+    jobs: "list[Job]" = field(default_factory=list)
     settled: "list[Outcome]" = field(default_factory=list)
     _taken: dict[str, Path] = field(default_factory=dict)
 
@@ -59,13 +61,10 @@ class Plan:
 
     def add_photo(self, photo: Path, target: Path) -> None:
         """Add a photo that was named on its own."""
-        from toonbox.convert.batch import Task
-
-        self._claim(Task(photo, target, "overwrite" if self.force else "refuse"))
+        self._claim(photo, target, "refuse")
 
     def add_folder(self, folder: Path) -> bool:
         """Add the pictures below a folder, if there is anything; their cartoons mirror its tree."""
-        from toonbox.convert.batch import Task
         from toonbox.images.formats import cartoon_below, find_pictures
 
         output = Path(self.output) if self.output is not None else None
@@ -74,22 +73,22 @@ class Plan:
             self._fail(unreadable, None, PictureError(f"cannot be read: {reason}"))
         for picture in found.pictures:
             target = cartoon_below(picture, folder, output, self.format)
-            self._claim(Task(picture, target, "overwrite" if self.force else "skip"))
+            self._claim(picture, target, "skip")
         return bool(found.pictures or found.unreadable)
 
-    def _claim(self, task: "Task") -> None:
-        """Sort a task in; the second of two for one file fails."""
+    def _claim(self, source: Path, target: Path, on_existing: Literal["refuse", "skip"]) -> None:
+        """Add a picture; the second of two for one file fails."""
         from toonbox.convert.batch import Outcome
-        from toonbox.convert.job import is_there
+        from toonbox.convert.job import Job
 
-        other = self._taken.setdefault(os.path.realpath(task.target), task.source)
-        if other is not task.source:
-            clash = f"would be written to {task.target}, which is taken by {other}"
-            self._fail(task.source, task.target, OutputError(clash))
-        elif task.if_there == "skip" and is_there(task.target):
-            self.settled.append(Outcome(task.source, task.target, "skipped"))
+        other = self._taken.setdefault(os.path.realpath(target), source)
+        if other is not source:
+            clash = f"would be written to {target}, which is taken by {other}"
+            self._fail(source, target, OutputError(clash))
+        elif on_existing == "skip" and not self.force and exists(target):
+            self.settled.append(Outcome(source, target, "skipped"))
         else:
-            self.tasks.append(task)
+            self.jobs.append(Job(source, target, "overwrite" if self.force else on_existing))
 
     def _fail(self, source: Path, target: Path | None, error: PictureError | OutputError) -> None:
         from toonbox.convert.batch import Outcome

@@ -8,7 +8,7 @@ import typer
 
 from toonbox.cli.look import look_names
 from toonbox.cli.photos import style_names
-from toonbox.engine.style import DEFAULT_STYLE
+from toonbox.engine.card import DEFAULT_STYLE
 from toonbox.errors import UsageError, WeightsError
 
 
@@ -194,7 +194,7 @@ def find_generator(given: str) -> Path:
         StyleError: no such style.
         WeightsError: the style was exported without the weights to train on.
     """
-    from toonbox.engine.style import GENERATOR, find_style
+    from toonbox.engine.card import GENERATOR, find_style
 
     path = Path(given)
     if path.is_file():

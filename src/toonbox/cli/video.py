@@ -1,328 +1,200 @@
-"""Videos on the command line: their options, how far they are, and what became of each."""
+"""Videos on the command line: which jobs they are, their progress, the outcome of each."""
 
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from enum import StrEnum
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
-from typer.core import TyperCommand
 
-from toonbox.cli.photos import shown_name
+from toonbox.atomic import refuse_existing, write_file
+from toonbox.cli.progress import shown_name
 from toonbox.errors import MissingExtraError, ToonboxError, UsageError, failing_alone
+from toonbox.options import OutputOptions, StyleOptions, VideoOptions, changed
 
 if TYPE_CHECKING:
-    from toonbox.convert.batch import Outcome, Status, Task
-    from toonbox.convert.job import Saving
-    from toonbox.engine.stylize import Look, Style
-    from toonbox.video.pipeline import Filming, Progress
+    from toonbox.convert.batch import Outcome
+    from toonbox.convert.job import Job
+    from toonbox.engine.style import Style
+    from toonbox.video.pipeline import Progress, VideoResult
 
-PANEL = "Options for videos"
+Options = tuple[StyleOptions, OutputOptions, VideoOptions]
+
 _SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF can be asked for too
+_SHARED = ("format", "metadata", "max_pixels", "max_memory")  # of pictures and videos
 
 
-class Codec(StrEnum):
-    """What the pictures of a video are encoded as."""
-
-    h264 = "h264"
-    hevc = "hevc"
-    vp9 = "vp9"
-    av1 = "av1"
-
-
-class Stabilization(StrEnum):
-    """How steady the pictures of a film are made."""
-
-    OFF = "off"
-    ON = "on"
-    STRONG = "strong"
-
-
-class HardwareUse(StrEnum):
-    """Whether graphics hardware decodes and encodes."""
-
-    AUTO = "auto"
-    OFF = "off"
-
-
-class Compare(StrEnum):
-    """How a film is shown with its cartoon."""
-
-    SIDE = "side"
-    SPLIT = "split"
-
-
-def _option(*names: str, **settings: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=PANEL, **settings)
-
-
-Start = Annotated[
-    str | None, _option(metavar="TIME", help="Begin here: seconds, or [H:]MM:SS, fractions too.")
-]
-End = Annotated[str | None, _option(metavar="TIME", help="End before this time.")]
-Preview = Annotated[
-    str | None,
-    _option(metavar="TIME", help="Only the frame at this time, as a picture: NAME.toon.png."),
-]
-Comparison = Annotated[
-    Compare | None,
-    _option("--compare", help="Film and cartoon side by side, or half of each."),
-]
-Stabilize = Annotated[
-    Stabilization | None,
-    _option("--stabilize", help="Against flicker. Default: on, if OpenCV is installed."),
-]
-MaxHeight = Annotated[
-    int | None, _option(min=2, metavar="N", help="Reduce videos that are higher than this.")
-]
-CodecName = Annotated[
-    Codec | None, _option("--codec", help="Default: h264, which plays everywhere; vp9 for WebM.")
-]
-Crf = Annotated[
-    int | None,
-    _option(min=0, max=63, metavar="N", help="Smaller is better and larger. Default: 20 for h264."),
-]
-EncoderPreset = Annotated[
-    str | None,
-    _option(metavar="NAME", help="How fast it encodes: ultrafast to veryslow for h264 and hevc."),
-]
-Hardware = Annotated[
-    HardwareUse | None,
-    _option("--hardware", help="Let graphics hardware decode and encode if it can. Default: off."),
-]
-Bits = Annotated[
-    int | None,
-    _option("--bits", metavar="8|10", help="10 for smoother shades, with hevc or av1."),
-]
-Resume = Annotated[
-    bool,
-    _option("--resume", help="Keep what is done if it is stopped or killed, and go on from there."),
-]
-KeepPartial = Annotated[
-    bool,
-    _option("--keep-partial", help="Ctrl-C ends the film there; without this it leaves nothing."),
-]
-
-
-class VideoOptionsApart(TyperCommand):
-    """Lists the options for videos after the others, under their own heading."""
-
-    def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Write the help."""
-        shown = self.params
-        videos = [p for p in shown if getattr(p, "rich_help_panel", None) == PANEL]
-        try:
-            self.params = [p for p in shown if p not in videos]
-            super().format_options(ctx, formatter)
-        finally:
-            self.params = shown
-        with formatter.section(PANEL):
-            formatter.write_dl([r for p in videos if (r := p.get_help_record(ctx)) is not None])
-
-
-def parse_time(text: str | None, option: str) -> float | None:
-    """Read a time as typed: 90, 1:30, 0:01:30.5.
-
-    Raises:
-        typer.BadParameter: it is none; names the option.
-    """
-    if text is None:
-        return None
-    parts = text.split(":")
-    try:
-        numbers = [*map(int, parts[:-1]), float(parts[-1])]
-        if len(numbers) > 3 or min(numbers) < 0 or not float(sum(numbers)) < float("inf"):
-            raise ValueError
-    except ValueError:
-        raise typer.BadParameter(
-            f"{text!r} is not a time, such as 90 or 1:30.5.", param_hint=f"'{option}'"
-        ) from None
-    return float(sum(n * 60**place for place, n in enumerate(reversed(numbers))))
-
-
-def goes_as_film(task: "Task | Outcome", named: Collection[Path], filming: "Filming") -> bool:
-    """Tell whether something is drawn as a film is: a video, or a GIF that should be like one.
+def is_video_job(job: "Job | Outcome", named: Collection[Path], options: VideoOptions) -> bool:
+    """Tell whether something is converted as a video: a video, or a GIF treated like one.
 
     Args:
-        task: what there is to do, or was done before.
-        named: what was named on its own. A GIF among these goes as a film if what only films know
-            is asked of it; those of folders stay the animations that they are.
-        filming: the options for videos.
+        job: what there is to do, or was done before.
+        named: what was named on its own. A GIF among these is treated as a video if an option asks
+            for what only videos can do; those of folders stay animations.
+        options: for videos.
     """
     from toonbox.images.formats import becomes_film, can_be_film, is_video
 
-    source = task.source
-    if is_video(source) or (task.target is not None and becomes_film(source, task.target)):
+    source = job.source
+    if is_video(source) or (job.target is not None and becomes_film(source, job.target)):
         return True
-    asked = any(filming.get(name) not in (None, "off") for name in _SHAPING)
+    asked = any(getattr(options, name) not in (None, "off") for name in _SHAPING)
     return asked and can_be_film(source) and source in named
 
 
-def check_options(
-    tasks: "Sequence[Task | Outcome]",
-    films: "Sequence[Task | Outcome]",
-    filming: "Filming",
-    saving: "Saving",
-) -> None:
-    """Refuse options that nothing listens to.
+def check_options(total: int, videos: int, output: OutputOptions, video: VideoOptions) -> None:
+    """Refuse options that would have no effect.
 
     Args:
-        tasks: what there is to do, or was done before.
-        films: those of them that go as films.
-        filming: the options for videos.
-        saving: those for pictures; both may be told a format and what metadata to keep.
+        total: how many inputs there are.
+        videos: how many of them are videos.
+        output: for pictures; some are for videos too.
+        video: for videos.
     Raises:
         UsageError: names the first.
     """
-    shared = ("format", "metadata", "jobs", "max_pixels")
-    for options, kind, there in (
-        (filming, "videos", bool(films)),
-        (saving, "pictures", len(films) < len(tasks)),
-    ):
-        given = [name for name, value in options.items() if value not in (None, False)]
-        for name in given:
-            if name not in shared and not there and tasks:
+    for options, kind, count in ((video, "videos", videos), (output, "pictures", total - videos)):
+        for name in changed(options):
+            if name not in _SHARED and not count and total:
                 raise UsageError(f"--{name.replace('_', '-')} is for {kind}, and there are none")
 
 
-def cartoonize_films(
-    tasks: "Sequence[Task]",
+def convert_videos(
+    jobs: "Sequence[Job]",
     style: "Style",
+    options: Options,
+    frames: int | None,
     stop: Callable[[], bool],
-    filming: "Filming",
-    look: "Look",
     load: "Callable[[], Style] | None" = None,
 ) -> "Iterator[Outcome]":
-    """Follow videos from disk to disk, and tell of each but one that is stopped.
+    """Convert videos one after the other, and report each but one that is stopped.
 
     Args:
-        tasks: what there is to do.
+        jobs: what there is to do.
         style: loaded.
+        options: how to draw, write and encode.
+        frames: to draw at a time.
         stop: tells whether to stop.
-        filming: the options for videos.
-        look: the options of `Style.__call__`.
         load: loads the style where each video has a process of its own, so that a crash of a
-            decoder ends only that one; None does them here.
+            decoder ends only that one; None converts them in this process.
     Raises:
         UsageError: an option that is as wrong for all other videos.
-        MissingExtraError: they are to be made steady, and OpenCV is not installed.
+        MissingExtraError: they are to be stabilized, and OpenCV is not installed.
     """
     from toonbox.convert.batch import Outcome
-    from toonbox.video.isolated import cartoonize_video_apart
-    from toonbox.video.pipeline import FilmResult, cartoonize_video
+    from toonbox.video.isolated import convert_video_isolated
+    from toonbox.video.pipeline import convert_video
     from toonbox.video.steadying import Stabilizer
 
-    follow: Callable[..., FilmResult] = partial(cartoonize_video, style=style)
+    style_options, output, video = options
+    stabilize = video.stabilize or _default_stabilization(video)
+    if stabilize in ("on", "strong"):
+        Stabilizer(stabilize)  # reports what is missing once, and now
+    options = (style_options, output, replace(video, stabilize=stabilize))
+    convert: Callable[..., VideoResult] = partial(convert_video, style=style)
     if load is not None:
-        follow = partial(cartoonize_video_apart, load=load)
-    stabilize = filming["stabilize"] or _usual_for(filming)
-    if stabilize != "off":
-        Stabilizer(stabilize)  # what is missing should be told once, and here
-    filming = {**filming, "stabilize": stabilize}
-    for task in tasks:
+        convert = partial(convert_video_isolated, load=load)
+    for job in jobs:
         if stop():
             return
-        began = time.perf_counter()
-        size, error, written = None, None, False
+        source, began = job.source, time.perf_counter()
         try:
-            with film_progress(task.source) as progress:
-                result = follow(
-                    task.source,
-                    task.target,
-                    overwrite=task.if_there == "overwrite",
+            with video_progress(source) as progress:
+                result = convert(
+                    source,
+                    job.target,
+                    options=options,
+                    overwrite=job.on_existing == "overwrite",
+                    jobs=frames,
                     progress=progress,
                     stop=stop,
-                    **filming,
-                    **look,
                 )
-            size, written = result.size, result.written
         except (UsageError, MissingExtraError):
             raise
-        except ToonboxError as failure:
-            error = failure
-        seconds = time.perf_counter() - began
-        if error or written:
-            status: Status = "failed" if error else "ok"
-            yield Outcome(task.source, task.target, status, seconds, size, error)
+        except ToonboxError as error:
+            seconds = time.perf_counter() - began
+            yield Outcome(source, job.target, "failed", seconds, error=error)
+        else:
+            if result.written:
+                seconds = time.perf_counter() - began
+                yield Outcome(source, job.target, "ok", seconds, result.size)
 
 
-def _usual_for(filming: "Filming") -> Literal["off", "on"]:
-    if filming.get("bits") == 10:
-        typer.echo("toonbox: cartoons of 10 bits are not made steady", err=True)
+def _default_stabilization(video: VideoOptions) -> Literal["off", "on"]:
+    if video.bits == 10:
+        typer.echo("toonbox: cartoons of 10 bits are not stabilized", err=True)
         return "off"
-    return usual_stabilization()
+    return default_stabilization()
 
 
-def usual_stabilization() -> Literal["off", "on"]:
-    """Choose "on" where that can be, and say otherwise why not."""
+def default_stabilization() -> Literal["off", "on"]:
+    """Return "on" if OpenCV is installed; otherwise say how to get it."""
     from toonbox.video.steadying import INSTALL, can_steady
 
     if can_steady():
         return "on"
     typer.echo(
-        f"toonbox: without OpenCV, cartoons may flicker; for steady ones: {INSTALL}", err=True
+        f"toonbox: without OpenCV, cartoons may flicker; to stabilize them: {INSTALL}", err=True
     )
     return "off"
 
 
-def cartoonize_preview(
-    films: list[Path],
+def write_preview(
+    videos: list[Path],
     output: str | None,
-    moment: str,
+    seconds: float,
     style: "Style",
     force: bool,
-    filming: "Filming",
-    look: "Look",
+    style_options: StyleOptions,
+    output_options: OutputOptions,
+    video_options: VideoOptions,
 ) -> None:
-    """Draw one frame of a video, as a PNG picture.
+    """Write one frame of a video as a PNG picture.
 
     Raises:
         UsageError: there is not one video, or the picture would not be PNG.
         VideoError: it cannot be read, or ends before.
-        OutputError: the picture is there already or cannot be written.
+        OutputError: the picture exists or cannot be written.
     """
     import io
 
     from PIL import Image
 
     from toonbox.cli.targets import is_folder
-    from toonbox.convert.job import refuse_existing, write_file
     from toonbox.images.formats import can_be_film, cartoon_name
     from toonbox.video.frames import frame_at
-    from toonbox.video.stylizer import composed, film_look
+    from toonbox.video.stylizer import composed, film_options
 
-    film = films[0]
-    if len(films) > 1 or not can_be_film(film):
+    video = videos[0]
+    if len(videos) > 1 or not can_be_film(video):
         raise UsageError("--preview takes one video")
-    seconds = parse_time(moment, "--preview") or 0.0
-    name = cartoon_name(film.with_suffix(".png"))
-    target = film.with_name(name) if output is None else Path(output)
+    name = cartoon_name(video.with_suffix(".png"))
+    target = video.with_name(name) if output is None else Path(output)
     target = target / name if output is not None and is_folder(output) else target
     if target.suffix.lower() != ".png":
         raise UsageError(f"{target}: a preview is a PNG picture")
     if not force:
         refuse_existing(target)
-    with failing_alone(str(film)):
-        photo, aspect = frame_at(
-            film, seconds, max_height=filming["max_height"], max_pixels=filming["max_pixels"]
-        )
-        cartoon = composed(photo, style(photo, **film_look(style, look)), filming["compare"])
-    image = Image.fromarray(cartoon)
+    with failing_alone(str(video)):
+        limits = video_options.max_height, output_options.max_pixels
+        photo, aspect = frame_at(video, seconds, *limits)
+        cartoon = style.stylize(photo, film_options(style, style_options))
+    image = Image.fromarray(composed(photo, cartoon, video_options.compare))
     if aspect != 1:
         image = image.resize((round(image.width * aspect), image.height))
     stream = io.BytesIO()
     image.save(stream, "PNG")
     write_file(target, stream.getvalue())
-    typer.echo(f"{film} -> {target}")
+    typer.echo(f"{video} -> {target}")
 
 
 @contextmanager
-def film_progress(film: Path) -> "Iterator[Callable[[Progress], None]]":
-    """Show how far a film is: a bar, frames a second, speed and time left, on standard error."""
+def video_progress(video: Path) -> "Iterator[Callable[[Progress], None]]":
+    """Show a bar, frames a second, speed and time left on standard error, if it is a terminal."""
     if not sys.stderr.isatty():
         yield lambda progress: None
         return
@@ -337,7 +209,7 @@ def film_progress(film: Path) -> "Iterator[Callable[[Progress], None]]":
         transient=True,
         redirect_stdout=sys.stdout.isatty(),
     ) as bar:
-        task = bar.add_task(shown_name(film), total=None, rate="")
+        task = bar.add_task(shown_name(video), total=None, rate="")
         rate = Rate(time.monotonic)
 
         def show(progress: "Progress") -> None:
@@ -349,17 +221,17 @@ def film_progress(film: Path) -> "Iterator[Callable[[Progress], None]]":
 
 
 class Rate:
-    """How fast a film is done."""
+    """How fast a video is converted."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._began = clock, clock()
         self._from: float | None = None
 
     def text(self, progress: "Progress") -> str:
-        """Tell frames, frames a second, seconds of film a second, and the time left."""
+        """Return frames, frames a second, seconds of video a second, and the time left."""
         if progress.drawn:
             return f"{progress.frames} frames, writing"
-        if self._from is None:  # the first frame waits for all that is loaded
+        if self._from is None:  # the first frame waits until everything is loaded
             self._began, self._from = self._clock(), progress.seconds
             return f"{progress.frames} frames"
         passed = max(self._clock() - self._began, 1e-6)

@@ -8,42 +8,30 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toonbox.cli.failures import Debug, report
-from toonbox.cli.outcomes import Outcomes
-from toonbox.cli.photos import (
-    MAX_PIXELS,
+from toonbox.cli.options import (
     AsJson,
     Engine,
     EngineName,
     Exclude,
-    Format,
     Include,
     Jobs,
-    Keep,
-    KeptMetadata,
-    Lossless,
-    MaxMemory,
-    MaxPixels,
-    Quality,
-    Strength,
-    Structure,
     StyleName,
-    Surface,
-    Texture,
     Threads,
-    WorkingResolution,
-    look_of,
-    parse_memory,
+    takes,
 )
+from toonbox.cli.outcomes import Outcomes
 from toonbox.cli.targets import Plan
+from toonbox.options import OutputOptions, StyleOptions
 from toonbox.signals import interruptible
 
 if TYPE_CHECKING:
-    from toonbox.convert.batch import Outcome, Task
-    from toonbox.convert.job import Saving
+    from toonbox.convert.batch import Outcome
+    from toonbox.convert.job import Job
 
 Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 
 
+@takes(StyleOptions, OutputOptions)
 def watch(
     folder: Annotated[
         Path,
@@ -58,16 +46,9 @@ def watch(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.", file_okay=False)
     ],
+    style_options: StyleOptions,
+    output_options: OutputOptions,
     style: StyleName = "comic",
-    strength: Strength = 1.0,
-    resolution: WorkingResolution = None,
-    surface: Surface = None,
-    structure: Structure = None,
-    texture: Texture = None,
-    format: Format = None,
-    quality: Quality = None,
-    lossless: Lossless = False,
-    metadata: KeptMetadata = Keep.KEEP,
     interval: Annotated[
         float, typer.Option(min=0.01, metavar="SECONDS", help="How often to look.")
     ] = 1.0,
@@ -81,8 +62,6 @@ def watch(
     ] = 2.0,
     include: Include = None,
     exclude: Exclude = None,
-    max_pixels: MaxPixels = MAX_PIXELS,
-    max_memory: MaxMemory = None,
     engine: EngineName = Engine.auto,
     threads: Threads = None,
     jobs: Jobs = None,
@@ -100,39 +79,24 @@ def watch(
     """
     import numpy as np
 
-    from toonbox.convert.batch import cartoonize_files
-    from toonbox.engine.stylize import load_style
+    from toonbox.convert.batch import convert_all
+    from toonbox.convert.job import Converter
+    from toonbox.engine.style import load_style
 
-    look = look_of(strength, resolution, surface, structure, texture)
-    memory = parse_memory(max_memory)
-    saving: Saving = {
-        "format": format,
-        "quality": quality,
-        "lossless": lossless,
-        "metadata": metadata.value,
-    }
     loaded = load_style(style, engine=engine.value, threads=threads)
-    loaded(np.zeros((8, 8, 3), np.uint8), **look)  # what is wrong should be told now
+    loaded.stylize(np.zeros((8, 8, 3), np.uint8), style_options)  # report what is wrong now
+    converter = Converter(loaded, style_options, output_options)
     arrivals, outcomes = Arrivals(settle), Outcomes(as_json)
     typer.echo(f"watching {folder}, until Ctrl-C", err=True)
     try:
         with interruptible() as stop:
             while not stop():
-                plan = Plan(str(output), False, include or [], exclude or [], format)
+                plan = Plan(str(output), False, include or [], exclude or [], output_options.format)
                 plan.add_folder(folder)
                 _tell_new(outcomes, plan.settled)
-                tasks = arrivals.complete(plan, time.monotonic())
-                outcomes.forget({task.source for task in tasks})
-                for outcome in cartoonize_files(
-                    tasks,
-                    loaded,
-                    jobs=jobs,
-                    max_pixels=max_pixels,
-                    max_memory=memory,
-                    saving=saving,
-                    stop=stop,
-                    **look,
-                ):
+                jobs_now = arrivals.complete(plan, time.monotonic())
+                outcomes.forget({job.source for job in jobs_now})
+                for outcome in convert_all(jobs_now, converter, parallel=jobs, stop=stop):
                     _tell(outcomes, outcome)
                 _pause(interval, stop)
     except KeyboardInterrupt:
@@ -152,7 +116,7 @@ class Arrivals:
         self._since: dict[Path, tuple[Stamp, float]] = {}
         self._begun: dict[Path, Stamp] = {}
 
-    def complete(self, plan: Plan, now: float) -> "list[Task]":
+    def complete(self, plan: Plan, now: float) -> "list[Job]":
         """Give the pictures to do: those that have not changed for long enough.
 
         Each comes once, and again when it has changed since: it was not complete then, or was not
@@ -162,15 +126,15 @@ class Arrivals:
             plan: what is in the folder now.
             now: seconds, of a clock that only goes forward.
         """
-        from toonbox.convert.batch import Task
+        from toonbox.convert.job import Job
 
         ours = [
-            Task(outcome.source, outcome.target, "overwrite")
+            Job(outcome.source, outcome.target, "overwrite")
             for outcome in plan.settled
             if outcome.status == "skipped" and outcome.source in self._begun and outcome.target
         ]
-        tasks = {task.source: task for task in [*plan.tasks, *ours]}
-        stamps = {source: stamp for source in tasks if (stamp := _stamp(source))}
+        jobs = {job.source: job for job in [*plan.jobs, *ours]}
+        stamps = {source: stamp for source in jobs if (stamp := _stamp(source))}
         # What is gone is forgotten, or this would grow for ever.
         self._since = {
             source: since
@@ -185,7 +149,7 @@ class Arrivals:
         }
         self._begun = {source: self._begun[source] for source in stamps if source in self._begun}
         self._begun |= settled
-        return [tasks[source] for source in settled]
+        return [jobs[source] for source in settled]
 
 
 def _pause(seconds: float, stop: Callable[[], bool]) -> None:
@@ -205,7 +169,7 @@ def _stamp(picture: Path) -> Stamp | None:
 
 def _tell(outcomes: Outcomes, outcome: "Outcome") -> None:
     """Tell at once, failures too: there may never be an end."""
-    outcomes.tell(outcome)
+    outcomes.report(outcome)
     if outcome.error is not None:
         report(*outcomes.failed[-1])
 

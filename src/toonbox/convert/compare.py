@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from toonbox.convert.job import cartoon_of, write_file
-from toonbox.engine.stylize import Look, Style
+from toonbox.engine.style import Look, Style
 from toonbox.errors import OutputError, PictureError, StyleError
 from toonbox.images.colour import to_srgb
 from toonbox.images.encode import encode

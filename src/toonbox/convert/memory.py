@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from heapq import nlargest
 from pathlib import Path
 
-from toonbox.engine.stylize import Resolution, Style
+from toonbox.engine.style import Style
 from toonbox.errors import MissingExtraError, PictureError, UsageError
 from toonbox.images.picture import Header
 from toonbox.images.streaming import ADVICE, can_stream
+from toonbox.options import Resolution
 
 MIB = 1 << 20
 # All measured as peaks of the whole command; tests/test_memory.py checks that they hold.
@@ -89,7 +90,7 @@ class Memory:
             raise MissingExtraError(f"{text}; {ADVICE}")
         if not self.fits([streamed]):
             less = in_words(_PROCESS + streamed.own + streamed.network)
-            raise PictureError(f"{text}, and read bit by bit still {less}")
+            raise PictureError(f"{text}, and streamed still {less}")
         return streamed
 
     def fits(self, needs: Collection[Need], jobs: int = 1) -> bool:

@@ -12,23 +12,15 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from toonbox.convert.batch import Outcome, Task
-from toonbox.convert.job import (
-    Saving,
-    draw,
-    encode_cartoon,
-    is_there,
-    read_photo,
-    refuse_existing,
-    write_file,
-)
-from toonbox.engine.session import available_processors
-from toonbox.engine.style import DEFAULT_STYLE, find_style
-from toonbox.engine.stylize import Look, load_style
+from toonbox.atomic import exists, refuse_existing, write_file
+from toonbox.convert.batch import Outcome
+from toonbox.convert.job import Converter, Job
+from toonbox.engine.card import DEFAULT_STYLE, SHIPPED, find_style
+from toonbox.engine.style import load_style
 from toonbox.errors import (
     MissingExtraError,
     PictureError,
@@ -37,8 +29,8 @@ from toonbox.errors import (
     failing_alone,
 )
 from toonbox.images.formats import cartoon_below, is_picture
-from toonbox.images.picture import MAX_PIXELS
-from toonbox.pixels import PhotoArray
+from toonbox.options import OutputOptions, StyleOptions, split_options
+from toonbox.parallel import available_processors
 from toonbox.signals import without_sigterm
 
 if TYPE_CHECKING:
@@ -102,63 +94,40 @@ def running(address: str | None = None) -> Iterator[None]:
             ray.shutdown()
 
 
-def cartoonize_dataset(
-    dataset: "Dataset",
+def convert_on_ray(
+    jobs: Iterable[Job],
     style: str | Path = DEFAULT_STYLE,
+    options: StyleOptions | None = None,
+    output: OutputOptions | None = None,
     *,
     workers: int | None = None,
     threads: int = 1,
-    max_pixels: int = MAX_PIXELS,
-    saving: Saving | None = None,
-    **look: Unpack[Look],
-) -> "Dataset":
-    """Add the cartoons to a dataset of pictures, to be written as Parquet or used further.
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Outcome]:
+    """Convert many pictures from file to file, on disks that all machines have.
 
     Args:
-        dataset: with a column `bytes`, as `ray.data.read_binary_files` makes it, or `image`, as
-            `ray.data.read_images` does: that one knows neither colour profiles nor rotation.
+        jobs: as in `convert_all`.
         style: a name, or a folder that all machines have.
+        options: how to draw.
+        output: how to write; `max_memory` is not for workers.
         workers: how many; None for as many as the cluster has processors for.
         threads: of each worker.
-        max_pixels, saving: as in `cartoonize_file`.
-        look: the options of `Style.__call__`.
-    Returns:
-        The same rows with two columns more: `cartoon`, of the kind of the picture, empty if it
-        failed, and `error`, the reason for that, else empty.
-    """
-    return _mapped(dataset, _DatasetWorker, workers, threads, style, max_pixels, saving, look)
-
-
-def cartoonize_tasks(
-    tasks: Iterable[Task],
-    style: str | Path = DEFAULT_STYLE,
-    *,
-    workers: int | None = None,
-    threads: int = 1,
-    max_pixels: int = MAX_PIXELS,
-    saving: Saving | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    **look: Unpack[Look],
-) -> Iterator[Outcome]:
-    """Follow many pictures from disk to disk, on disks that all machines have.
-
-    Args:
-        tasks: as in `toonbox.convert.batch.cartoonize_files`.
-        style, workers, threads, max_pixels, saving, look: as in `cartoonize_dataset`.
         stop: asked after each picture.
     Yields:
-        What became of each picture, in the order in which they are done.
+        The outcome of each picture, in the order in which they are done.
     """
     rows = []
-    for task in tasks:
+    for job in jobs:
+        assert job.target is not None
         try:
-            if task.if_there == "refuse":
-                refuse_existing(task.target)
-        except ToonboxError as exists:
-            yield Outcome(task.source, task.target, "failed", error=exists)
+            if job.on_existing == "refuse":
+                refuse_existing(job.target)
+        except ToonboxError as exists_already:
+            yield Outcome(job.source, job.target, "failed", error=exists_already)
         else:
-            rows.append(_row(task))
-    for row in _rows(rows, style, workers, threads, max_pixels, saving, look):
+            rows.append(_row(job.source, job.target, job.on_existing == "overwrite"))
+    for row in _rows(rows, style, workers, threads, options, output):
         error = _error(row) if row["error"] else None
         size = (row["width"], row["height"]) if row["width"] else None
         source, target = Path(row["source"]), Path(row["target"])
@@ -176,17 +145,17 @@ def _error(row: Row) -> ToonboxError:
     return error
 
 
-def _row(task: Task) -> Row:
-    """Say it without the folder in which this process works; `source` and `target` are for people.
+def _row(source: Path, target: Path, overwrite: bool) -> Row:
+    """Describe a job by absolute paths too; `source` and `target` are for messages.
 
     Of two tries of one picture the second finds what the first has written: never "refuse".
     """
     return {
-        "source": str(task.source),
-        "target": str(task.target),
-        "from": str(task.source.absolute()),
-        "to": str(task.target.absolute()),
-        "overwrite": task.if_there == "overwrite",
+        "source": str(source),
+        "target": str(target),
+        "from": str(source.absolute()),
+        "to": str(target.absolute()),
+        "overwrite": overwrite,
     }
 
 
@@ -198,36 +167,35 @@ def cartoonize_storage(
     overwrite: bool = False,
     workers: int | None = None,
     threads: int = 1,
-    max_pixels: int = MAX_PIXELS,
-    saving: Saving | None = None,
-    **look: Unpack[Look],
+    **options: Any,
 ) -> Iterator[Row]:
-    """Do all pictures below one place of a storage, as the same tree below another.
+    """Convert all pictures below one place of a storage, as the same tree below another.
 
     Args:
         source, output: URIs that pyarrow knows, such as s3://bucket/photos.
-        overwrite: do those anew whose cartoons are there.
-        style, workers, threads, max_pixels, saving, look: as in `cartoonize_dataset`.
+        overwrite: convert those again whose cartoons exist.
+        style, workers, threads: as in `convert_on_ray`.
+        options: the fields of `StyleOptions` and `OutputOptions`.
     Yields:
-        For each picture that was not there: source, target, status (ok, skipped or failed),
-        seconds, width, height, error, and the traceback of one that nobody foresaw, in the order
+        For each picture whose cartoon did not exist: source, target, status (ok, skipped or
+        failed), seconds, width, height, error, and the traceback of an unexpected one, in the order
         in which they are done.
     """
+    style_options, writing = split_options(options, StyleOptions, OutputOptions)
     there = set() if overwrite else set(_listed(output))
-    format = (saving or {}).get("format")
     rows = []
     for name in _listed(source):
         below = Path(name)
         hidden = any(part.startswith(".") for part in below.parts)
-        target = cartoon_below(below, Path(), Path(), format).as_posix()
+        target = cartoon_below(below, Path(), Path(), writing.format).as_posix()
         if is_picture(below) and not hidden and target not in there:
             ends = f"{source.rstrip('/')}/{name}", f"{output.rstrip('/')}/{target}"
             names = dict(zip(("source", "target", "from", "to"), ends * 2, strict=True))
             rows.append({**names, "overwrite": overwrite})
-    yield from _rows(rows, style, workers, threads, max_pixels, saving, look)
+    yield from _rows(rows, style, workers, threads, style_options, writing)
 
 
-def _rows(rows: list[Row], *told: Any) -> Iterator[Row]:
+def _rows(rows: list[Row], *how: Any) -> Iterator[Row]:
     """Map the workers over rows; those that no worker could finish fail."""
     if not rows:
         return
@@ -236,9 +204,8 @@ def _rows(rows: list[Row], *told: Any) -> Iterator[Row]:
 
     def finished(rows: list[Row]) -> Iterator[Row]:
         dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
-        style, workers, threads, *rest = told
-        workers = min(workers or len(rows), len(rows))
-        mapped = _mapped(dataset, _FileWorker, workers, threads, style, *rest)
+        style, workers, *rest = how
+        mapped = _mapped(dataset, style, min(workers or len(rows), len(rows)), *rest)
         mapped.context.max_errored_blocks = -1
         yield from mapped.iter_rows()
 
@@ -254,21 +221,21 @@ def _rows(rows: list[Row], *told: Any) -> Iterator[Row]:
 
 def _mapped(
     dataset: "Dataset",
-    worker: type,
-    workers: int | None,
-    threads: int,
     style: str | Path,
-    max_pixels: int,
-    saving: Saving | None,
-    look: Look,
+    workers: int,
+    threads: int,
+    options: StyleOptions | None,
+    output: OutputOptions | None,
 ) -> "Dataset":
     start_ray()
     import ray
 
     folder = find_style(style).resolve()
-    # What is wrong should be told now, and here.
-    load_style(folder, threads=threads)(np.zeros((8, 8, 3), np.uint8), **look)
-    shipped = folder.parent == Path(__file__).parent.parent / "styles"
+    # Report what is wrong now, and here.
+    load_style(folder, threads=threads).stylize(
+        np.zeros((8, 8, 3), np.uint8), options or StyleOptions()
+    )
+    shipped = folder.parent == SHIPPED
     # One is left for reading and writing the dataset: without it Ray would wait for ever.
     processors = ray.cluster_resources().get("CPU", 1) - 1  # type: ignore[no-untyped-call]
     most = max(1, int(processors // threads))
@@ -277,17 +244,16 @@ def _mapped(
         # Ray Data has no other place for the number of tries yet; its own is without end.
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         return dataset.map(
-            worker,
-            compute=ray.data.ActorPoolStrategy(size=min(workers or most, most)),
+            _Worker,  # type: ignore[arg-type]
+            compute=ray.data.ActorPoolStrategy(size=min(workers, most)),
             num_cpus=min(threads, max(0.5, processors)),
             max_restarts=-1,
             max_task_retries=_TRIES - 1,
             fn_constructor_kwargs={
                 "style": folder.name if shipped else str(folder),
                 "threads": threads,
-                "max_pixels": max_pixels,
-                "saving": saving or {},
-                "look": look,
+                "options": options,
+                "output": output,
             },
         )
 
@@ -299,62 +265,33 @@ _NOTHING: Row = {
 
 
 class _Worker:
-    """An actor: one session, and what it has been told."""
+    """An actor: one session, and the options of the run."""
 
     def __init__(
-        self, style: str, threads: int, max_pixels: int, saving: Saving, look: Look
+        self, style: str, threads: int, options: StyleOptions | None, output: OutputOptions | None
     ) -> None:
-        self.style = load_style(style, threads=threads)
-        self.max_pixels, self.saving, self.look = max_pixels, saving, look
-
-
-class _FileWorker(_Worker):
-    """From a file to a file."""
+        self.converter = Converter(load_style(style, threads=threads), options, output)
 
     def __call__(self, row: Row) -> Row:
         done, began = {**row, **_NOTHING}, time.perf_counter()
         try:
             with failing_alone(row["source"]), _errors_of_storage(row["source"]):
-                done |= self._follow(row)
+                done |= self._convert(row)
         except ToonboxError as error:
             done |= {"status": "failed", "error": str(error)}
             if isinstance(error, UnexpectedError):
                 done["traceback"] = "".join(traceback.format_exception(error))
         return {**done, "seconds": time.perf_counter() - began}
 
-    def _follow(self, row: Row) -> Row:
+    def _convert(self, row: Row) -> Row:
         if not row["overwrite"] and _exists(row["to"]):
             return {"status": "skipped"}
-        name, limit, target = row["source"], self.max_pixels, Path(row["to"])
-        source = _read(row["from"])
-        photo, format = read_photo(source, target, self.saving, max_pixels=limit, name=name)
-        cartoon = draw(photo, format, self.style, self.saving, over=True, **self.look)
-        _write(row["to"], encode_cartoon(photo, cartoon, format, self.saving))
-        width, height = photo.size
+        here, data = _read(row["from"])
+        job = Job(here, Path(row["to"]), data=data, name=row["source"])
+        rendered = self.converter.render(job)
+        _write(row["to"], rendered.data)
+        width, height = rendered.size
         return {"width": width, "height": height}
-
-
-class _DatasetWorker(_Worker):
-    """From a column to a column."""
-
-    def __call__(self, row: Row) -> Row:
-        kept, name = "bytes" in row, row.get("path")
-        try:
-            with failing_alone(name or "a row"):
-                return {**row, "cartoon": self._cartoon(row, kept, name), "error": ""}
-        except ToonboxError as error:
-            if isinstance(error, UnexpectedError):
-                _logger.exception("%s", error)  # into Ray's own logs
-            empty: Any = b"" if kept else np.zeros((1, 1, 3), np.uint8)
-            return {**row, "cartoon": empty, "error": str(error)}
-
-    def _cartoon(self, row: Row, kept: bool, name: str | None) -> bytes | PhotoArray:
-        if not kept:
-            return self.style(row["image"], **self.look)
-        limit = self.max_pixels
-        photo, format = read_photo(row["bytes"], None, self.saving, max_pixels=limit, name=name)
-        cartoon = draw(photo, format, self.style, self.saving, over=True, **self.look)
-        return encode_cartoon(photo, cartoon, format, self.saving)
 
 
 def _storage(place: str) -> tuple[Any, str]:
@@ -393,20 +330,21 @@ def _listed(place: str) -> list[str]:
 
 def _exists(place: str) -> bool:
     if not _is_remote(place):
-        return is_there(_local(place))
+        return exists(_local(place))
     from pyarrow import fs
 
     storage, path = _storage(place)
     return bool(storage.get_file_info(path).type != fs.FileType.NotFound)
 
 
-def _read(place: str) -> bytes | Path:
+def _read(place: str) -> tuple[Path, bytes | None]:
+    """Return a local file's path, or the contents of one elsewhere."""
     if not _is_remote(place):
-        return _local(place)
+        return _local(place), None
     storage, path = _storage(place)
     with storage.open_input_stream(path) as stream:
         data: bytes = stream.read()
-    return data
+    return Path(place), data
 
 
 def _write(place: str, data: bytes) -> None:

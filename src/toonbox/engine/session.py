@@ -1,6 +1,5 @@
 """What runs a network: ONNX Runtime on the CPU, OpenVINO or CUDA where they are there."""
 
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 
 from toonbox.atomic import read_within
 from toonbox.errors import MissingExtraError, StyleError, UsageError
+from toonbox.parallel import available_processors
 from toonbox.pixels import FloatArray
 
 MAX_BYTES = 256 << 20
@@ -230,18 +230,6 @@ def _cuda_offered() -> bool:
     import onnxruntime
 
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-
-
-def available_processors() -> int:
-    """Count the cores this process may use, two threads of one core once where Linux says so."""
-    if not hasattr(os, "sched_getaffinity"):
-        return os.cpu_count() or 1
-    return len({_siblings(processor) for processor in os.sched_getaffinity(0)})
-
-
-def _siblings(processor: int) -> str:
-    file = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
-    return file.read_text() if file.exists() else str(processor)
 
 
 def _takes_knobs(model: Path, inputs: list[str], outputs: list[str]) -> bool:

@@ -1,182 +1,433 @@
-"""Style folders: a network, the card that describes it, and where they are looked for."""
+"""A style: photos of any size into cartoons of the same size."""
 
-import os
-import reprlib
-import sys
-import tomllib
-from dataclasses import MISSING, asdict, dataclass, fields
+import hashlib
+from collections.abc import Iterable, Iterator
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
-from toonbox.atomic import read_within, replacing
-from toonbox.errors import StyleError
+import numpy as np
+from PIL import Image
 
-DEFAULT_STYLE = "comic"
-SHIPPED = Path(__file__).parent.parent / "styles"
-MODEL = "style.onnx"
-CARD = "card.toml"
-MAX_CARD = 8192  # bytes; the time and memory of reading TOML may grow with the square of them
-MAX_PADDING = 256  # pixels: of size_multiple and beyond, which can make any photo a large one
-GENERATOR = "generator.safetensors"  # to go on training from; often there is none
+from toonbox.engine.card import DEFAULT_STYLE, MODEL, Card, find_style, read_card
+from toonbox.engine.guided import upsample
+from toonbox.engine.session import Session, network_bytes, open_session
+from toonbox.errors import ShapeError, StyleError, UsageError, failing_alone
+from toonbox.images.colour import Colours, GreyColours
+from toonbox.images.encode import to_image
+from toonbox.images.picture import Picture, read_image
+from toonbox.options import Resolution, StyleOptions, split_options
+from toonbox.parallel import at_a_time, count_jobs
+from toonbox.pixels import (
+    STRIP_PIXELS,
+    FloatArray,
+    Levels,
+    PhotoArray,
+    Rows,
+    from_levels,
+    strips_of,
+    to_levels,
+    to_signed,
+    to_uint8,
+)
 
+TILE = 1024  # pixels: with what they overlap by they take about 0.6 GB in the network
+DEFAULTS = StyleOptions()
 
-@dataclass(frozen=True)
-class Card:
-    """What a style says of itself.
-
-    Attributes:
-        name: of the style.
-        version: of the style.
-        description: a line for people.
-        size_multiple: of which the network's input sides must be multiples, pixels.
-        working_resolution: short side at which the network works unless told otherwise, pixels.
-        licence: of the style file.
-        data: what it was trained on.
-        config_sha256: of the training configuration; empty for imported weights.
-        onnx_sha256: of the network's file, checked on loading.
-        knobs: names of the numbers that the network takes beside the photo, in its order; 1 is the
-            trained default, 0 to 2 the range. Often none.
-        recipe: name of the file that the training configuration was read from; empty if there was
-            none.
-        steps: of the training; 0 for imported weights.
-        reach: how far away, in pixels, a pixel of the photo can still change one of the cartoon;
-            tiles overlap by it. Cards without it are of networks of the usual size.
-        beyond: how many pixels, reflected, the network is shown beyond each edge of a photo; ours
-            draw stripes in the outermost ones.
-    """
-
-    name: str
-    version: str
-    description: str
-    size_multiple: int
-    working_resolution: int
-    licence: str
-    data: str
-    config_sha256: str
-    onnx_sha256: str
-    knobs: tuple[str, ...] = ()
-    reach: int = 126
-    beyond: int = 4
-    recipe: str = ""
-    steps: int = 0
+InMemory = TypeVar("InMemory", Image.Image, PhotoArray)
 
 
-def read_card(folder: Path) -> Card:
-    """Read a style's card; entries this version does not know are passed over.
+class Style:
+    """A style ready for use; call it with photos. Safe to share between threads."""
 
-    Raises:
-        StyleError: missing, not TOML, too large, or an entry missing or wrong; names the file.
-    """
-    file = folder / CARD
-    try:
-        values = tomllib.loads(read_within(file, MAX_CARD).decode())
-    except (OSError, ValueError) as error:
-        raise StyleError(f"{file}: {_reason(error)}") from error
-    except RecursionError as error:
-        raise StyleError(f"{file}: nested too deeply") from error
-    known: dict[str, Any] = {}
-    for field in fields(Card):
-        if field.name == "knobs":
-            continue
-        value = values.get(field.name, None if field.default is MISSING else field.default)
-        if type(value) is not field.type:
-            wanted = "a number" if field.type is int else "a text"
-            raise StyleError(
-                f"{file}: {field.name} should be {wanted}, found {reprlib.repr(value)}"
-            )
-        known[field.name] = value
-    card = Card(**known, knobs=_read_knobs(values.get("knobs", ""), file))
-    if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
-        raise StyleError(f"{file}: size_multiple and working_resolution do not fit together")
-    if card.reach < card.size_multiple:
-        raise StyleError(f"{file}: reach is less than size_multiple")
-    if card.size_multiple > MAX_PADDING or not 0 <= card.beyond <= MAX_PADDING:
-        raise StyleError(
-            f"{file}: size_multiple and beyond may be {MAX_PADDING} at most, and not negative"
+    def __init__(self, card: Card, session: Session, tile: int = TILE) -> None:
+        """Put it together.
+
+        Args:
+            card: what the style says of itself.
+            session: its network.
+            tile: side, in pixels, of the parts in which the network sees what is larger than one
+                of them with its surroundings; smaller ones take less memory and more time.
+        """
+        self.card, self.session, self.tile = card, session, tile
+
+    def shared(self, runs: int) -> Self:
+        """Give the same style for use by so many threads at a time: more in all, each slower."""
+        other = copy(self)
+        other.session = self.session.shared(runs)
+        return other
+
+    def __call__(self, picture: InMemory, **options: Any) -> InMemory:
+        """Turn a photo into a cartoon of the same size.
+
+        Args:
+            picture: a Pillow image of any mode, or an array of uint8 or uint16 and shape (H, W),
+                (H, W, 3) RGB or (H, W, 4) RGBA, in sRGB.
+            options: those of `StyleOptions`: strength, resolution, surface, structure, texture.
+        Returns:
+            For an image, one of mode RGB, L, RGBA or LA, in the colours of the photo, whose `save`
+            keeps its profile and metadata. For an array, one of the same shape and type.
+        Raises:
+            ShapeError: an array of another shape or type.
+            PictureError: the image's file is damaged.
+            UsageError: an option out of range, or a knob that this style does not have.
+        """
+        (style_options,) = split_options(options, StyleOptions)
+        return self._convert(picture, style_options)
+
+    def map(
+        self, pictures: Iterable[InMemory], *, jobs: int | None = None, **options: Any
+    ) -> Iterator[InMemory]:
+        """Turn many photos into cartoons, several at a time, in order.
+
+        Args:
+            pictures: as in `__call__`; a few are taken ahead.
+            jobs: pictures at a time; None for one on each core.
+            options: as in `__call__`.
+        Raises:
+            What `__call__` raises, naming the picture by its index, when its turn has come.
+        """
+        (style_options,) = split_options(options, StyleOptions)
+        jobs = count_jobs(pictures, jobs)
+        convert = self.shared(jobs)._convert_indexed
+        return at_a_time(enumerate(pictures), lambda each: convert(*each, style_options), jobs)
+
+    def _convert_indexed(self, index: int, picture: InMemory, options: StyleOptions) -> InMemory:
+        return self._convert(picture, options, f" {index}")
+
+    def _convert(self, picture: InMemory, options: StyleOptions, index: str = "") -> InMemory:
+        if isinstance(picture, np.ndarray):
+            with failing_alone(name := f"<array{index}>"):
+                photo = _from_array(picture, name)
+                return _to_array(photo, self.draw(photo, options))
+        if isinstance(picture, Image.Image):
+            with failing_alone(name := f"<image{index}>"):
+                photo = read_image(picture, name)
+                return to_image(photo, self.draw(photo, options))
+        raise TypeError(
+            f"a picture{index} is a Pillow image or an array, not {type(picture).__name__}; "
+            "cartoonize_file and cartoonize_bytes take paths and bytes"
         )
-    return card
+
+    def draw(
+        self, photo: Picture, options: StyleOptions = DEFAULTS, *, in_place: bool = False
+    ) -> PhotoArray:
+        """Draw a decoded photo: (H, W, 3), in its bits and colours; transparent areas stay.
+
+        Args:
+            photo: as decoded.
+            options: how to draw.
+            in_place: overwrite the photo's own values, which halves the memory.
+        """
+        out = photo.rgb if in_place else None
+        return self.stylize(photo.rgb, options, colours=photo.colours, alpha=photo.alpha, out=out)
+
+    def stylize(
+        self,
+        photo: PhotoArray,
+        options: StyleOptions = DEFAULTS,
+        *,
+        colours: Colours | None = None,
+        alpha: PhotoArray | None = None,
+        out: PhotoArray | None = None,
+    ) -> PhotoArray:
+        """Stylize an array.
+
+        Args:
+            photo: (H, W, 3) RGB of 8 or 16 bits, any height and width.
+            options: how to draw.
+            colours: what the photo's values mean, if not sRGB. Only what the network sees and what
+                it makes are converted; the photo's detail is carried over in its own colours.
+            alpha: (H, W); where it is 0 the photo stays as it is.
+            out: where to write, like `photo`; `photo` itself if it is not needed any more.
+        Returns:
+            (H, W, 3) RGB, with the bits and the colours of the photo.
+        Raises:
+            ShapeError: not (H, W, 3) of uint8 or uint16.
+            UsageError: a knob that this style does not have.
+        """
+        strips = self.strips(photo, options, colours=colours, alpha=alpha)
+        cartoon = np.empty_like(photo) if out is None else out
+        for rows, values in strips:
+            cartoon[rows] = values
+        return cartoon
+
+    def strips(
+        self,
+        photo: Rows,
+        options: StyleOptions = DEFAULTS,
+        *,
+        colours: Colours | None = None,
+        alpha: Rows | None = None,
+    ) -> Iterator[tuple[slice, PhotoArray]]:
+        """Stylize a photo that need not be in memory, from top to bottom.
+
+        The photo is read once, or twice if the network works at a smaller size. A strip of it may
+        be overwritten as soon as the cartoon's has come.
+
+        Returns:
+            Rows from top to bottom, and the cartoon there, (rows, W, 3).
+        Raises:
+            ShapeError, UsageError: as in `stylize`, at once.
+        """
+        known = photo.dtype in (np.uint8, np.uint16)
+        if len(photo.shape) != 3 or photo.shape[2] != 3 or not known or 0 in photo.shape:
+            raise ShapeError(f"expected uint8 (H, W, 3) or uint16, got {photo.dtype} {photo.shape}")
+        knobs = self._knobs(options)
+        size = self.working_size(photo.shape, options.resolution)
+        return self._strips(photo, size, knobs, options.strength, colours, alpha)
+
+    def sketch(
+        self,
+        photo: PhotoArray,
+        options: StyleOptions = DEFAULTS,
+        reduced: PhotoArray | None = None,
+    ) -> tuple[PhotoArray, PhotoArray]:
+        """Do the first half of a cartoon: all that happens at the network's resolution.
+
+        Args:
+            photo, options: as in `stylize`.
+            reduced: the photo at its `working_size`, if at hand: saves time.
+        Returns:
+            The photo at that size, and its cartoon, both (h, w, 3), for `finish`.
+        Raises:
+            ShapeError: as `stylize`, or `reduced` has another size.
+            UsageError: as `stylize`.
+        """
+        size = self.working_size(photo.shape, options.resolution)
+        if size == photo.shape[:2]:
+            reduced = photo
+        elif reduced is None:
+            reduced = from_levels(_reduced(photo, size), photo.dtype)
+        if reduced.shape != (*size, 3):
+            raise ShapeError(f"expected reduced to be {(*size, 3)}, got {reduced.shape}")
+        whole = float(options.strength > 0)
+        options = replace(options, resolution="native", strength=whole)
+        return reduced, self.stylize(reduced, options)
+
+    def finish(
+        self, photo: PhotoArray, small: PhotoArray, cartoon: PhotoArray, strength: float = 1.0
+    ) -> PhotoArray:
+        """Do the second half: bring a sketch to the photo's size, and blend it with the photo.
+
+        Args:
+            photo: as in `stylize`.
+            small, cartoon: what `sketch` gave; the cartoon may have been changed since.
+            strength: as in `StyleOptions`.
+        Returns:
+            (H, W, 3), like `photo`.
+        """
+        parts = iter([(slice(None), cartoon)])
+        if small.shape != photo.shape:
+            parts = upsample(photo, to_levels(small), to_levels(cartoon))
+        finished = np.empty_like(photo)
+        for rows, values in parts:
+            finished[rows] = _mixed(photo[rows], values, strength)
+        return finished
+
+    def _strips(
+        self,
+        photo: Rows,
+        size: tuple[int, int],
+        knobs: FloatArray | None,
+        strength: float,
+        colours: Colours | None,
+        alpha: Rows | None,
+    ) -> Iterator[tuple[slice, PhotoArray]]:
+        for rows, own, drawn in self._drawn(photo, size, knobs, strength, colours):
+            values = _mixed(own, drawn, strength)
+            if alpha is not None:
+                np.copyto(values, own, where=(alpha[rows] == 0)[..., None])
+            yield rows, values
+
+    def _drawn(
+        self,
+        photo: Rows,
+        size: tuple[int, int],
+        knobs: FloatArray | None,
+        strength: float,
+        colours: Colours | None,
+    ) -> Iterator[tuple[slice, PhotoArray, PhotoArray]]:
+        """Give rows, the photo there, and the full cartoon there, which may be changed."""
+        if strength == 0:
+            for rows in strips_of(photo):
+                yield rows, photo[rows], photo[rows].copy()
+        elif size == photo.shape[:2]:
+            for rows, own, levels in self._run(photo, knobs, colours):
+                yield rows, own, from_levels(levels, photo.dtype)
+        else:
+            small = _reduced(photo, size)
+            drawn = np.concatenate([part for _, _, part in self._run(small, knobs, colours)])
+            for rows, values in upsample(photo, small, drawn):
+                yield rows, photo[rows], values
+
+    def _knobs(self, options: StyleOptions) -> FloatArray | None:
+        """Give the network's second input, (1, K), if it has one."""
+        names, values = self.card.knobs, options.knobs
+        if unknown := [name for name in values if name not in names]:
+            has = ", ".join(names) or "none"
+            raise UsageError(f"style {self.card.name} has no knob {unknown[0]}; its knobs: {has}")
+        return np.array([[values.get(name, 1) for name in names]], np.float32) if names else None
+
+    def working_size(self, shape: tuple[int, ...], resolution: Resolution) -> tuple[int, int]:
+        """Give the height and width at which the network works, for a photo of this shape."""
+        height, width = shape[:2]
+        wanted = self.card.working_resolution if resolution is None else resolution
+        if wanted == "native":
+            return height, width
+        short = min(height, width)
+        if wanted >= short:
+            return height, width
+        return max(1, round(height * wanted / short)), max(1, round(width * wanted / short))
+
+    def _run(
+        self, photo: Rows, knobs: FloatArray | None, colours: Colours | None
+    ) -> Iterator[tuple[slice, PhotoArray, Levels]]:
+        """Run the network, in tiles if needed: rows, the photo there, and its cartoon in levels.
+
+        Tiles begin at multiples of the size rule and overlap by the network's reach, so that each
+        pixel is computed from the same values as in one piece.
+        """
+        height, width = photo.shape[:2]
+        multiple = self.card.size_multiple
+        tall, wide = (-(-side // multiple) * multiple for side in (height, width))
+        step, margin = (-(-side // multiple) * multiple for side in (self.tile, self.card.reach))
+        if tall * wide <= (step + 2 * margin) ** 2:
+            step = max(tall, wide)
+        band, start = photo[:0], 0
+        for top in range(0, height, step):
+            bottom, above = min(top + step, height), max(0, top - margin)
+            more = photo[start + len(band) : min(bottom + margin, height)]
+            # A copy, because the photo may be overwritten from here on.
+            band, start = np.concatenate([band[above - start :], more]), above
+            kept = slice(top - start, bottom - start)
+            levels = np.empty((bottom - top, width, 3), to_levels(band[:0]).dtype)
+            for left in range(0, width, step):
+                x = max(0, left - margin)
+                cartoon = self._run_tile(band[:, x : left + step + margin], knobs, colours)
+                right = min(left + step, width)
+                levels[:, left:right] = cartoon[kept, left - x : right - x]
+            yield slice(top, bottom), band[kept], levels
+
+    def _run_tile(
+        self, tile: PhotoArray, knobs: FloatArray | None, colours: Colours | None
+    ) -> Levels:
+        """Run the network on (h, w, 3), padded by reflection, also to its size rule: levels."""
+        seen = to_levels(tile)
+        seen = seen if colours is None else colours.to_srgb(np.ascontiguousarray(seen))
+        height, width = seen.shape[:2]
+        beyond, multiple = self.card.beyond, self.card.size_multiple
+        edges = [(beyond, beyond + -(side + 2 * beyond) % multiple) for side in (height, width)]
+        padded = np.pad(seen, [*edges, (0, 0)], mode="reflect")
+        batch = to_signed(np.ascontiguousarray(padded.transpose(2, 0, 1)[None]))
+        cartoon = self.session.run(batch, knobs)
+        if cartoon.shape != batch.shape:
+            raise StyleError(f"{self.card.name}: made {cartoon.shape} of {batch.shape}")
+        if not np.isfinite(cartoon).all():
+            raise StyleError(f"{self.card.name}: made values that are not finite numbers")
+        inner = slice(beyond, beyond + height), slice(beyond, beyond + width)
+        cartoon = cartoon[0, :, *inner].transpose(1, 2, 0)
+        if seen.dtype == np.uint8:
+            drawn: Levels = np.ascontiguousarray(to_uint8(cartoon))
+        else:
+            drawn = np.ascontiguousarray((np.clip(cartoon, -1, 1) + 1) * np.float32(127.5))
+        return drawn if colours is None else colours.from_srgb(drawn)
 
 
-def _read_knobs(value: Any, file: Path) -> tuple[str, ...]:
-    names = tuple(value.split()) if isinstance(value, str) else ("",)
-    if len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
-        raise StyleError(
-            f"{file}: knobs should be names with spaces between, found {reprlib.repr(value)}"
+def _from_array(array: PhotoArray, name: str) -> Picture:
+    right_shape = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if array.dtype not in (np.uint8, np.uint16) or not right_shape or array.size == 0:
+        raise ShapeError(
+            f"{name}: expected uint8 or uint16 of shape (H, W), (H, W, 3) or (H, W, 4), "
+            f"got {array.dtype} {array.shape}"
         )
-    return names
+    if array.ndim == 2:
+        return Picture(name, np.repeat(array[..., None], 3, axis=2), colours=GreyColours())
+    alpha = array[..., 3] if array.shape[2] == 4 else None
+    return Picture(name, np.ascontiguousarray(array[..., :3]), alpha)
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+def _to_array(photo: Picture, cartoon: PhotoArray) -> PhotoArray:
+    if photo.grey:
+        return np.ascontiguousarray(cartoon[..., 0])
+    return cartoon if photo.alpha is None else np.dstack([cartoon, photo.alpha])
 
 
-def write_card(card: Card, folder: Path) -> None:
-    """Write a style's card."""
-    values = asdict(card)
-    if knobs := values.pop("knobs"):
-        values["knobs"] = " ".join(knobs)
-    lines = [f"{name} = {_toml(value)}" for name, value in values.items()]
-    with replacing(folder / CARD) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def _mixed(photo: PhotoArray, cartoon: PhotoArray, strength: float) -> PhotoArray:
+    """Mix a part of a photo and its cartoon, alike in shape and type."""
+    if strength == 1:
+        return cartoon
+    values = photo * np.float32(1 - strength) + cartoon * np.float32(strength)
+    mixed: PhotoArray = np.rint(values, out=values).astype(photo.dtype)
+    return mixed
 
 
-def _toml(value: str | int) -> str:
-    if isinstance(value, int):
-        return str(value)
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    printable = "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped)
-    return f'"{printable}"'
+def _reduced(photo: Rows, size: tuple[int, int]) -> Levels:
+    """Reduce a photo to `size`, (height, width); one of 16 bits in floats, for smooth levels.
 
-
-def styles_folder() -> Path:
-    """Give the user's folder of styles: TOONBOX_STYLES, or where this system keeps such data."""
-    if told := os.environ.get("TOONBOX_STYLES"):
-        return Path(told)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
-    return base / "toonbox" / "styles"
-
-
-def find_style(name_or_folder: str | Path) -> Path:
-    """Find a style's folder: a path, or a name among the user's styles, then the shipped ones.
-
-    Raises:
-        StyleError: there is none; says which there are.
+    First by whole numbers, to not less than one and a half times the size, then sideways, both
+    strip by strip, then downwards: the same as Pillow's resize does with reducing_gap=1.5, without
+    a copy of the photo.
     """
-    given = Path(name_or_folder)
-    candidates = [given]
-    if isinstance(name_or_folder, str) and given.name == name_or_folder:
-        candidates = [styles_folder() / given, SHIPPED / given, given]
-    for folder in candidates:
-        if (folder / CARD).is_file():
-            return folder
-    names = ", ".join(style_names()) or "none"
-    raise StyleError(f"no style {str(name_or_folder)!r}; there are: {names}")
+    (height, width), (small_height, small_width) = photo.shape[:2], size
+    down, across = (
+        max(1, int(large / small / 1.5))
+        for large, small in ((height, small_height), (width, small_width))
+    )
+    step = max(1, STRIP_PIXELS // width // down) * down
+    narrow = np.empty((-(-height // down), small_width, 3), to_levels(photo[:0]).dtype)
+    for top in range(0, height, step):
+        levels = to_levels(photo[top : min(top + step, height)])
+        first, rows = top // down, -(-len(levels) // down)
+        narrow[first : first + rows] = _resized(
+            levels, (small_width, rows), (width / across, rows), (across, down)
+        )
+    small = _resized(narrow, (small_width, small_height), (small_width, height / down))
+    return small if small.dtype == np.uint8 else small.clip(0, 255)
 
 
-def list_styles() -> list[tuple[Card, Path]]:
-    """List the user's and the shipped styles with their folders; a user's hides a shipped one.
+def _resized(
+    levels: Levels,
+    size: tuple[int, int],
+    kept: tuple[float, float],
+    factors: tuple[int, int] = (1, 1),
+) -> Levels:
+    """Reduce by whole factors, then bring what is kept, (width, height), to `size`, alike."""
+    eight = levels.dtype == np.uint8
+    parts = [levels] if eight else [np.ascontiguousarray(levels[..., c]) for c in range(3)]
+    images = [Image.fromarray(part).reduce(factors) for part in parts]
+    resized = [
+        np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=(0, 0, *kept)))
+        for image in images
+    ]
+    return resized[0] if eight else np.stack(resized, axis=2)
 
+
+def load_style(
+    name_or_folder: str | Path = DEFAULT_STYLE,
+    *,
+    engine: str = "auto",
+    threads: int | None = None,
+) -> Style:
+    """Load a style, to be used as often as wanted.
+
+    Args:
+        name_or_folder: name of a style, or its folder.
+        engine: as in `open_session`.
+        threads: to compute with; None takes all this process may use.
     Raises:
-        StyleError: one is damaged; names it.
+        StyleError: missing or damaged.
+        UsageError, MissingExtraError: as in `open_session`.
     """
-    return [(read_card(folder), folder) for folder in _folders().values()]
-
-
-def style_names() -> list[str]:
-    """Name the styles there are, damaged ones too."""
-    return list(_folders())
-
-
-def _folders() -> dict[str, Path]:
-    found = {
-        card.parent.name: card.parent
-        for base in (SHIPPED, styles_folder())
-        for card in base.glob(f"*/{CARD}")
-        if card.is_file()
-    }
-    return dict(sorted(found.items()))
+    folder = find_style(name_or_folder)
+    card = read_card(folder)
+    model = folder / MODEL
+    sha256 = hashlib.sha256(network_bytes(model)).hexdigest()
+    if sha256 != card.onnx_sha256:
+        raise StyleError(f"{model}: damaged, its sha256 is not the card's")
+    session = open_session(model, engine, threads)
+    if session.takes_knobs != bool(card.knobs):
+        has = "takes" if session.takes_knobs else "takes no"
+        raise StyleError(f"{model}: {has} knobs, its card names {' '.join(card.knobs) or 'none'}")
+    return Style(card, session)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toonbox.atomic import read_within
-from toonbox.engine.style import styles_folder
+from toonbox.engine.card import styles_folder
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.learn.export import write_style
 from toonbox.learn.representations.surface import guided_filter

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from toonbox.convert.job import refuse_existing, write_file, writing
-from toonbox.engine.stylize import Look, Style
+from toonbox.engine.style import Look, Style
 from toonbox.errors import MissingExtraError, OutputError, ToonboxError, UsageError, VideoError
 from toonbox.images.formats import GIF, container_of
 from toonbox.pixels import Uint8Array

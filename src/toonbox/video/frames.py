@@ -4,17 +4,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Unpack
+from typing import Any
 
-from toonbox.convert import cartoonize as pictures
-from toonbox.engine.style import DEFAULT_STYLE
-from toonbox.engine.stylize import Look, Style
-from toonbox.errors import VideoError, failing_alone
-from toonbox.images.picture import MAX_PIXELS
+from toonbox.convert.cartoonize import loaded
+from toonbox.engine.card import DEFAULT_STYLE
+from toonbox.engine.style import Style
+from toonbox.errors import UsageError, VideoError, failing_alone
+from toonbox.options import MAX_PIXELS, StyleOptions, VideoOptions, changed, split_options
 from toonbox.pixels import Uint8Array
 from toonbox.video.read import read_frames, read_video
-from toonbox.video.steadying import Stabilize
-from toonbox.video.stylizer import Part, Steady, drawing_of, part_of
+from toonbox.video.stylizer import Part, drawing_of, part_of
 
 
 @dataclass(frozen=True)
@@ -32,34 +31,34 @@ class CartoonFrame:
     cartoon: Uint8Array
 
 
-def cartoon_frames(
+def video_frames(
     source: str | Path,
     *,
-    style: str | Path | pictures.Style | Style = DEFAULT_STYLE,
-    start: float | None = None,
-    end: float | None = None,
-    max_height: int | None = None,
+    style: str | Path | Style = DEFAULT_STYLE,
     jobs: int | None = None,
-    stabilize: Stabilize | Steady | None = None,
     max_pixels: int = MAX_PIXELS,
-    **look: Unpack[Look],
+    **options: Any,
 ) -> Iterator[CartoonFrame]:
-    """Give the cartoons of a film's frames, for those who show or encode them themselves.
+    """Give the cartoons of a video's frames, for those who show or encode them themselves.
 
     Frames are read and drawn a little ahead in other threads.
 
     Args:
-        source, style, start, end, max_height, jobs, stabilize, max_pixels, look: as in
-            `cartoonize_video`.
+        source, style, jobs: as in `cartoonize_video`.
+        max_pixels: as in `OutputOptions`.
+        options: the fields of `StyleOptions`, and start, end, max_height and stabilize of
+            `VideoOptions`.
     Raises:
         VideoError, UsageError, StyleError, MissingExtraError, UnexpectedError: as in
             `cartoonize_video`, with the first frame.
     """
+    style_options, video_options = split_options(options, StyleOptions, VideoOptions)
+    if ignored := {*changed(video_options)} - {"start", "end", "max_height", "stabilize"}:
+        raise UsageError(f"{min(ignored)} is for videos that are written")
     with failing_alone(str(source)):
         drawing = drawing_of(
-            Path(source), style, look, (start, end), max_height, jobs, stabilize,
-            max_pixels=max_pixels,
-        )  # fmt: skip
+            Path(source), loaded(style), style_options, video_options, jobs, max_pixels=max_pixels
+        )
         for frame, cartoon in drawing.frames():
             yield CartoonFrame(frame.pts * drawing.video.time_base, frame.photo, cartoon)
 
@@ -67,7 +66,6 @@ def cartoon_frames(
 def frame_at(
     source: str | Path,
     seconds: float,
-    *,
     max_height: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[Uint8Array, Fraction]:

@@ -10,14 +10,14 @@ from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-def
 from pathlib import Path
 from typing import Any
 
-from toonbox.engine.stylize import Style
+from toonbox.engine.style import Style
 from toonbox.errors import ToonboxError, VideoError, failing_alone
-from toonbox.video.pipeline import FilmResult, Progress, cartoonize_video
+from toonbox.video.pipeline import Progress, VideoResult, convert_video
 
 _LOOK_UP = 0.1  # seconds between two questions whether to stop
 
 
-def cartoonize_video_apart(
+def convert_video_isolated(
     source: Path,
     target: Path,
     load: Callable[[], Style],
@@ -25,18 +25,18 @@ def cartoonize_video_apart(
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
     **options: Any,
-) -> FilmResult:
-    """Do in another process what `cartoonize_video` does.
+) -> VideoResult:
+    """Do in another process what `convert_video` does.
 
     Ctrl-C and SIGTERM are for this process: the other one stops when `stop` says so here, or when
     this process has ended.
 
     Args:
-        source, target, progress, stop, options: as in `cartoonize_video`.
+        source, target, progress, stop, options: as in `convert_video`.
         load: gives the style, in the other process: a function that can be pickled.
     Raises:
         VideoError: the other process has ended, by a crash in a decoder for example; and what
-            `cartoonize_video` raises.
+            `convert_video` raises.
     """
     spawning = multiprocessing.get_context("spawn")
     pipe, theirs = spawning.Pipe()
@@ -56,7 +56,7 @@ def cartoonize_video_apart(
                     logging.getLogger(record.name).handle(record)
                 case Progress() as reached:
                     progress(reached)
-                case FilmResult() as result:
+                case VideoResult() as result:
                     return result
                 case ToonboxError() as error:
                     raise error
@@ -85,7 +85,7 @@ def _work(
     outcome: Any
     try:
         with failing_alone(str(source)):
-            outcome = cartoonize_video(
+            outcome = convert_video(
                 source, target, style=load(), progress=tell, stop=pipe.poll, **options
             )
     except ToonboxError as error:

@@ -9,24 +9,27 @@ from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any
 
-from toonbox.atomic import folder_beside, replacing
-from toonbox.convert import cartoonize as pictures
-from toonbox.convert.job import refuse_existing
-from toonbox.engine.style import DEFAULT_STYLE
-from toonbox.engine.stylize import Look, Style
+from toonbox.atomic import folder_beside, refuse_existing, replacing
+from toonbox.convert.cartoonize import loaded
+from toonbox.engine.card import DEFAULT_STYLE
+from toonbox.engine.style import Style
 from toonbox.errors import OutputError, UsageError, VideoError, failing_alone
 from toonbox.images.formats import GIF, container_of
-from toonbox.images.metadata import Keep
-from toonbox.images.picture import MAX_PIXELS
+from toonbox.options import (
+    Compare,
+    OutputOptions,
+    StyleOptions,
+    VideoOptions,
+    changed,
+    split_options,
+)
 from toonbox.version import __version__
 from toonbox.video.gif import write_gif
-from toonbox.video.hardware import Hardware
 from toonbox.video.passthrough import Span, join
 from toonbox.video.read import Video
-from toonbox.video.steadying import Stabilize
-from toonbox.video.stylizer import Compare, Drawing, Steady, composed, drawing_of
+from toonbox.video.stylizer import Drawing, composed, drawing_of
 from toonbox.video.write import (
     Encoding,
     SegmentTimes,
@@ -143,26 +146,6 @@ def _is_of(folder: Path, job: str) -> bool:
     return False
 
 
-class Filming(TypedDict, total=False):
-    """How a film is written: options of `cartoonize_video`."""
-
-    start: float | None
-    end: float | None
-    max_height: int | None
-    compare: Compare | None
-    stabilize: Stabilize | None
-    codec: str | None
-    crf: int | None
-    encoder_preset: str | None
-    hardware: Hardware | None
-    bits: int | None
-    metadata: Keep
-    resume: bool
-    keep_partial: bool
-    jobs: int | None
-    max_pixels: int
-
-
 @dataclass(frozen=True)
 class Progress:
     """How far a film has come.
@@ -184,7 +167,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class FilmResult:
+class VideoResult:
     """What became of a film.
 
     Attributes:
@@ -204,128 +187,106 @@ def cartoonize_video(
     source: str | Path,
     target: str | Path,
     *,
-    style: str | Path | pictures.Style | Style = DEFAULT_STYLE,
-    start: float | None = None,
-    end: float | None = None,
-    max_height: int | None = None,
-    compare: Compare | None = None,
-    stabilize: Stabilize | Steady | None = None,
-    codec: str | None = None,
-    crf: int | None = None,
-    encoder_preset: str | None = None,
-    hardware: Hardware | None = None,
-    bits: int | None = None,
-    metadata: Keep = "keep",
-    resume: bool = False,
+    style: str | Path | Style = DEFAULT_STYLE,
     overwrite: bool = False,
-    keep_partial: bool = False,
     jobs: int | None = None,
-    max_pixels: int = MAX_PIXELS,
     progress: Callable[[Progress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
-    **look: Unpack[Look],
-) -> FilmResult:
-    """Turn a film into a cartoon with the same times and the same sound.
+    **options: Any,
+) -> VideoResult:
+    """Turn a video into a cartoon with the same times and the same sound.
 
     Args:
-        source: the film; a GIF is one too.
+        source: the video; a GIF is one too.
         target: .mp4, .m4v, .mov, .mkv, .webm or .gif. Missing folders are made; nobody ever sees
             half of it.
         style: a style's name, its folder, or what `load_style` returned.
-        start: seconds after the beginning; what is before is left out.
-        end: seconds after the beginning; what is later is left out.
-        max_height: pixels; higher films are reduced to it.
-        compare: "side" puts the film beside its cartoon, "split" shows the left half of one and
-            the right half of the other.
-        stabilize: "on", or "strong", makes the cartoons steady by what was shown before, which
-            needs OpenCV; so does a function of your own, see `Steady`. None and "off" leave them as
-            they are drawn.
-        codec: h264, hevc, vp9 or av1; None is h264, and vp9 for WebM. MOV takes the first two.
-        crf: quality; smaller is better and larger. None is usual for the codec.
-        encoder_preset: how fast it encodes, in the encoder's words; None is fast.
-        hardware: "auto" lets graphics hardware decode and encode where it can, and says what does
-            what; None and "off" leave both to the processor.
-        bits: 10 draws and writes more shades, for hevc and av1, without steadying; None is 8,
-            which plays everywhere.
-        metadata: "keep", "strip" or "no-gps".
-        resume: work in segments kept beside the target until it is done, and go on with those that
-            an earlier call with the same options has left.
-        overwrite: replace the target if there is one.
-        keep_partial: once stopped, write what is done as a film of its own.
-        jobs: frames to draw at a time; None takes one for each core, four at most.
-        max_pixels: width times height of a frame; films of larger ones are refused.
+        overwrite: replace the target if it exists.
+        jobs: frames to draw at a time; None for one on each core, four at most.
         progress: called after each frame, and once more when all are drawn.
-        stop: asked before each frame; once it says yes, nothing else is begun.
-        look: the options of `Style.__call__`. The network works at a short side of 540 pixels
-            unless told otherwise, or at the style's own if that is less.
+        stop: asked before each frame; once it returns True, no other is begun.
+        options: the fields of `StyleOptions` and `VideoOptions`, and `metadata` and `max_pixels`
+            of `OutputOptions`. The network works at a short side of 540 pixels unless told
+            otherwise, or at the style's own if that is less. `stabilize` may be a function of your
+            own, see `Steady`; None is "off" here.
     Raises:
-        VideoError: the film cannot be read.
-        UsageError: an option is out of range, or they do not go together.
+        VideoError: the video cannot be read.
+        UsageError: an option is unknown, out of range, or for pictures alone, or they do not go
+            together.
         OutputError: the target exists or cannot be written.
         StyleError: there is no such style, or it is damaged.
         MissingExtraError: OpenCV is needed and not installed.
         UnexpectedError: anything else; what `progress`, `stop` or your own `stabilize` raises too.
     """
-    source, target = Path(source), Path(target)
+    told = split_options(options, StyleOptions, OutputOptions, VideoOptions)
+    if ignored := {*changed(told[1])} - {"metadata", "max_pixels"}:
+        raise UsageError(f"{min(ignored)} is for pictures, not for videos")
+    return convert_video(
+        Path(source), Path(target), loaded(style), told,
+        overwrite=overwrite, jobs=jobs, progress=progress, stop=stop,
+    )  # fmt: skip
+
+
+def convert_video(
+    source: Path,
+    target: Path,
+    style: Style,
+    options: tuple[StyleOptions, OutputOptions, VideoOptions],
+    *,
+    overwrite: bool = False,
+    jobs: int | None = None,
+    progress: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> VideoResult:
+    """Do what `cartoonize_video` does, with checked options and a loaded style."""
+    style_options, output, video_options = options
+    compare, stabilize = video_options.compare, video_options.stabilize
     if not overwrite:
         refuse_existing(target)
     container = container_of(target)
-    codec = codec or container.codec
+    codec = video_options.codec or container.codec
     if codec not in container.codecs:
         names = ", ".join(container.codecs)
         raise UsageError(f"{target.suffix} cannot hold {codec}, only {names}")
+    crf, encoder_preset = video_options.crf, video_options.encoder_preset
     if container is GIF and (crf is not None or encoder_preset is not None):
         raise UsageError("a GIF has neither crf nor encoder preset")
-    encoding = Encoding(codec, crf, encoder_preset, bits=8 if bits is None else bits)
-    _check_hardware(hardware, encoder_preset, encoding.bits)
+    encoding = Encoding(codec, crf, encoder_preset, bits=video_options.bits or 8)
     with failing_alone(str(source)):
         drawing = drawing_of(
-            source, style, look, (start, end), max_height, jobs, stabilize, hardware == "auto",
-            deep=encoding.bits > 8, max_pixels=max_pixels,
+            source, style, style_options, video_options, jobs,
+            deep=encoding.bits > 8, max_pixels=output.max_pixels,
         )  # fmt: skip
-        if hardware == "auto":
-            encoding = encoding.in_hardware(_size(drawing, compare))
-            message = "%s: decoded by %s, encoded by %s"
-            _logger.warning(message, source, drawing.video.device or "software", encoding.encoder)
         refuse_tiny(target, encoding, _size(drawing, compare))
         steadied = "own" if callable(stabilize) else stabilize or "off"
-        settings = (start, end, compare, asdict(encoding), max_height, steadied)
-        job = _job(drawing, settings) if resume else None
+        settings = (
+            video_options.start, video_options.end, compare, asdict(encoding),
+            video_options.max_height, steadied,
+        )  # fmt: skip
+        job = _job(drawing, settings) if video_options.resume else None
+        keep_partial = video_options.keep_partial and not video_options.resume
         try:
             with segments_beside(target, job) as segments:
                 complete = _draw(drawing, segments, encoding, compare, progress, stop)
-                written = bool(segments.paths) and (complete or (keep_partial and not resume))
+                written = bool(segments.paths) and (complete or keep_partial)
                 if written:
                     seconds = drawing.part.seconds(drawing.video)
                     progress(Progress(segments.frames, seconds or 0, seconds, 0, drawn=True))
-                    span = segments.span(moved=bool(start), cut=end is not None or not complete)
+                    cut = video_options.end is not None or not complete
+                    span = segments.span(moved=bool(video_options.start), cut=cut)
                     with replacing(target) as temporary:
                         if container is GIF:
-                            write_gif(
-                                temporary, segments.paths, drawing.video, segments.times[-1].end
-                            )
+                            end = segments.times[-1].end
+                            write_gif(temporary, segments.paths, drawing.video, end)
                         else:
                             join(
-                                temporary,
-                                container,
-                                segments.paths,
-                                drawing.video,
-                                span=span,
-                                keep=metadata,
-                            )
+                                temporary, container, segments.paths, drawing.video,
+                                span=span, keep=output.metadata,
+                            )  # fmt: skip
                     segments.discard()
         except OSError as error:
             raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-        return FilmResult(segments.frames, _size(drawing, compare), complete, written)
-
-
-def _check_hardware(hardware: Hardware | None, encoder_preset: str | None, bits: int) -> None:
-    if hardware not in (None, "auto", "off"):
-        raise UsageError(f"hardware must be auto or off, got {hardware!r}")
-    if hardware == "auto" and encoder_preset is not None:
-        raise UsageError("--encoder-preset is for software encoders, without --hardware auto")
-    if hardware == "auto" and bits > 8:
-        raise UsageError("--bits 10 is for software encoders, without --hardware auto")
+        return VideoResult(segments.frames, _size(drawing, compare), complete, written)
 
 
 def film_track(video: Video, size: tuple[int, int]) -> Track:
@@ -376,6 +337,6 @@ def _job(drawing: Drawing, settings: tuple[Any, ...]) -> dict[str, Any]:
         "toonbox": __version__,
         "film": [str(drawing.video.path.resolve()), status.st_size, status.st_mtime_ns],
         "style": drawing.style.card.onnx_sha256,
-        "look": dict(drawing.look),
+        "look": asdict(drawing.options),
         "settings": list(settings),
     }

@@ -5,19 +5,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from toonbox.convert import cartoonize as pictures
-from toonbox.engine.session import available_processors
-from toonbox.engine.stylize import Look, Style, load_style
+from toonbox.engine.style import Style
 from toonbox.errors import UsageError
-from toonbox.images.picture import MAX_PIXELS
-from toonbox.parallel import ahead, at_a_time
+from toonbox.options import MAX_PIXELS, Compare, StyleOptions, VideoOptions
+from toonbox.parallel import ahead, at_a_time, available_processors
 from toonbox.pixels import PhotoArray, Uint8Array, white
 from toonbox.video.read import Frame, Video, is_hdr, read_frames, read_video, reduced_size
-from toonbox.video.steadying import Stabilize, Stabilizer
+from toonbox.video.steadying import Stabilizer
 
 _logger = logging.getLogger(__name__)
 
@@ -26,7 +23,6 @@ READ_AHEAD = 4  # frames; more would only take memory
 MOST_JOBS = 4  # each needs memory of its own
 WARM_UP = 12  # frames that are drawn and steadied again before a resumed film goes on
 
-Compare = Literal["side", "split"]
 # From a photo and its cartoon, both (h, w, 3), to the cartoon to show, all of the size at which the
 # network works; what it gives is enlarged afterwards. Called for one frame after the other, as they
 # are shown; a frame that repeats the one before is not asked about.
@@ -79,7 +75,7 @@ class Drawing:
     Attributes:
         video: the film.
         style: loaded, and shared by `jobs` threads.
-        look: options of `Style.__call__`.
+        options: how the style draws.
         part: what is wanted of the film.
         max_height: pixels; higher films are reduced to it.
         jobs: frames to draw at a time.
@@ -89,7 +85,7 @@ class Drawing:
 
     video: Video
     style: Style
-    look: Look
+    options: StyleOptions
     part: Part = Part()
     max_height: int | None = None
     jobs: int = 1
@@ -130,7 +126,7 @@ class Drawing:
         frame, repeated = marked
         if repeated:
             return frame, None
-        return frame, self.style.sketch(frame.photo, frame.reduced, **self.look)
+        return frame, self.style.sketch(frame.photo, self.options, frame.reduced)
 
     def _steadied(
         self, sketches: Iterator[tuple[Frame, _Sketch | None]]
@@ -144,14 +140,14 @@ class Drawing:
 
     def _finished(self, sketched: tuple[Frame, _Sketch | None]) -> tuple[Frame, PhotoArray | None]:
         frame, sketch = sketched
-        return frame, sketch and self.style.finish(frame.photo, *sketch, **self.look)
+        return frame, sketch and self.style.finish(frame.photo, *sketch, self.options.strength)
 
     def _wanted(self, after: int | None) -> Iterator[Frame]:
         begin = self.part.after(self.video) if after is None else after
         until = self.part.until(self.video)
         waiting: Frame | None = None
         shape = self.size[::-1]
-        working = self.style.working_size(shape, self.look.get("resolution"))
+        working = self.style.working_size(shape, self.options.resolution)
         reduced = None if working == shape else working[::-1]
         for frame in read_frames(
             self.video, after=begin, max_height=self.max_height, reduced=reduced, deep=self.deep
@@ -167,41 +163,38 @@ class Drawing:
 
 def drawing_of(
     source: Path,
-    style: str | Path | pictures.Style | Style,
-    look: Look,
-    part: tuple[float | None, float | None],
-    max_height: int | None,
+    style: Style,
+    style_options: StyleOptions,
+    options: VideoOptions,
     jobs: int | None,
-    stabilize: Stabilize | Steady | None,
-    hardware: bool = False,
+    *,
     deep: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> Drawing:
-    """Prepare to draw a film; the arguments and errors are those of `cartoonize_video`."""
-    wanted = part_of(*part)
-    if max_height is not None and max_height < 2:
-        raise UsageError(f"max_height must be at least 2, got {max_height}")
+    """Prepare to draw a video; the arguments and errors are those of `cartoonize_video`."""
+    part, stabilize = part_of(options.start, options.end), options.stabilize
     if deep and stabilize not in (None, "off"):
         raise UsageError("cartoons of 10 bits cannot be made steady: --stabilize off or --bits 8")
-    steady = stabilize if callable(stabilize) else None
-    if isinstance(stabilize, str) and stabilize != "off":
+    steady: Steady | None = None
+    if callable(stabilize):
+        steady = stabilize
+    elif stabilize in ("on", "strong"):
         steady = Stabilizer(stabilize)
-    video = read_video(source, hardware=hardware, max_pixels=max_pixels)
+    video = read_video(source, max_pixels=max_pixels)
     if is_hdr(video):
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
-    if isinstance(style, pictures.Style):
-        style = style.network
-    loaded = style if isinstance(style, Style) else load_style(style)
     jobs = usual_jobs() if jobs is None else jobs
-    look = film_look(loaded, look)
-    return Drawing(video, loaded.shared(jobs), look, wanted, max_height, jobs, steady, deep)
+    style_options = film_options(style, style_options)
+    return Drawing(
+        video, style.shared(jobs), style_options, part, options.max_height, jobs, steady, deep
+    )
 
 
-def film_look(style: Style, look: Look) -> Look:
+def film_options(style: Style, options: StyleOptions) -> StyleOptions:
     """Let the network work at 540 pixels, or at the style's own resolution if that is less."""
-    if look.get("resolution") is not None:
-        return look
-    return {**look, "resolution": min(RESOLUTION, style.card.working_resolution)}
+    if options.resolution is not None:
+        return options
+    return replace(options, resolution=min(RESOLUTION, style.card.working_resolution))
 
 
 def usual_jobs() -> int:

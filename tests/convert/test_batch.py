@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acting import Acting
 from picture_files import OddError
-from toonbox.convert.batch import Task, cartoonize_files, jobs_for
-from toonbox.engine.stylize import load_style
+from stub_style import StubStyle
+from toonbox.convert.batch import convert_all
+from toonbox.convert.job import Converter, Job
+from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, PictureError, ToonboxError, UnexpectedError, UsageError
 from toonbox.images.picture import decode
+from toonbox.options import StyleOptions
+from toonbox.parallel import count_jobs
 
 
 @pytest.fixture
@@ -27,15 +30,21 @@ def photos(folder, count):
     return paths
 
 
-def tasks(paths, if_there="refuse"):
-    return [Task(path, path.parent / "out" / path.name, if_there) for path in paths]
+def jobs(paths, on_existing="refuse"):
+    return [Job(path, path.parent / "out" / path.name, on_existing) for path in paths]
 
 
-@pytest.mark.parametrize("jobs", [1, 3, None])
-def test_every_picture_is_written_and_told_in_order(jobs, tmp_path, style):
-    wanted = tasks(photos(tmp_path, 12))
-    outcomes = list(cartoonize_files(wanted, style, jobs=jobs, strength=0.5))
-    assert [outcome.source for outcome in outcomes] == [task.source for task in wanted]
+def convert(wanted, style, **how):
+    return convert_all(wanted, Converter(style), **how)
+
+
+@pytest.mark.parametrize("parallel", [1, 3, None])
+def test_every_picture_is_written_and_reported_in_order(parallel, tmp_path, style):
+    wanted = jobs(photos(tmp_path, 12))
+    outcomes = list(
+        convert_all(wanted, Converter(style, StyleOptions(strength=0.5)), parallel=parallel)
+    )
+    assert [outcome.source for outcome in outcomes] == [job.source for job in wanted]
     for number, outcome in enumerate(outcomes):
         assert (outcome.status, outcome.error) == ("ok", None)
         assert outcome.size == (26 + number % 5, 20)
@@ -45,16 +54,16 @@ def test_every_picture_is_written_and_told_in_order(jobs, tmp_path, style):
 
 
 def test_nothing_to_do(style):
-    assert list(cartoonize_files([], style)) == []
+    assert list(convert([], style)) == []
 
 
 def test_failures_stay_with_their_pictures(tmp_path, style):
     paths = photos(tmp_path, 5)
     paths[1].write_bytes(b"")
     paths[3].unlink()
-    wanted = tasks(paths)
-    wanted[4] = Task(paths[4], paths[0] / "in-a-file" / "a.png")
-    outcomes = list(cartoonize_files(wanted, style, jobs=2))
+    wanted = jobs(paths)
+    wanted[4] = Job(paths[4], paths[0] / "in-a-file" / "a.png")
+    outcomes = list(convert(wanted, style, parallel=2))
     assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok", "failed", "failed"]
     kinds = [type(outcome.error) for outcome in outcomes]
     assert kinds == [type(None), PictureError, type(None), PictureError, OutputError]
@@ -64,27 +73,27 @@ def test_failures_stay_with_their_pictures(tmp_path, style):
 def test_what_to_do_with_targets_that_are_there(tmp_path, style):
     path = photos(tmp_path, 1)[0]
     target = tmp_path / "cartoon.png"
-    for if_there, status in (("refuse", "failed"), ("skip", "skipped"), ("overwrite", "ok")):
+    for on_existing, status in (("refuse", "failed"), ("skip", "skipped"), ("overwrite", "ok")):
         target.write_bytes(b"mine")
-        (outcome,) = cartoonize_files([Task(path, target, if_there)], style)
+        (outcome,) = convert([Job(path, target, on_existing)], style)
         assert outcome.status == status
         assert (target.read_bytes() == b"mine") == (status != "ok")
 
 
 def test_too_much_for_the_memory_is_one_pictures_failure(tmp_path, style):
-    def greedy(photo, **look):
+    def greedy(photo):
         if photo.shape[1] == 27:
             raise MemoryError
-        return style(photo, **look)
+        return style(photo)
 
-    outcomes = list(cartoonize_files(tasks(photos(tmp_path, 3)), Acting(style, greedy)))
+    outcomes = list(convert(jobs(photos(tmp_path, 3)), StubStyle(style, greedy)))
     assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
     assert "needs more memory than there is" in str(outcomes[1].error)
 
 
 def test_wrong_options_stop_everything(tmp_path, style):
     with pytest.raises(UsageError, match="no knob texture"):
-        list(cartoonize_files(tasks(photos(tmp_path, 3)), style, texture=1))
+        list(convert_all(jobs(photos(tmp_path, 3)), Converter(style, StyleOptions(texture=1))))
     assert not (tmp_path / "out").exists()
 
 
@@ -118,27 +127,27 @@ def test_whatever_is_raised_for_a_picture_is_its_failure(
     stage, error, tmp_path, tiny_style, monkeypatch
 ):
     style = load_style(tiny_style(to=tmp_path / "styles"), engine="onnxruntime")
-    wanted = tasks(photos(tmp_path, 3))
+    wanted = jobs(photos(tmp_path, 3))
     with monkeypatch.context() as patched:
         patched.setattr(stage, raising(error))
-        outcomes = list(cartoonize_files(wanted, style, jobs=2))
-    for task, outcome in zip(wanted, outcomes, strict=True):
+        outcomes = list(convert(wanted, style, parallel=2))
+    for job, outcome in zip(wanted, outcomes, strict=True):
         assert outcome.status == "failed"
         assert isinstance(outcome.error, ToonboxError)
-        assert str(task.source) in str(outcome.error)
+        assert str(job.source) in str(outcome.error)
         assert error in causes(outcome.error)
     out = tmp_path / "out"
     assert not out.exists() or not list(out.iterdir())
-    assert {one.status for one in cartoonize_files(wanted, style)} == {"ok"}
+    assert {one.status for one in convert(wanted, style)} == {"ok"}
 
 
 def test_the_others_are_done(tmp_path, style):
-    def picky(photo, **look):
+    def picky(photo):
         if photo.shape[1] == 27:
             raise OddError("odd")
-        return style(photo, **look)
+        return style(photo)
 
-    outcomes = list(cartoonize_files(tasks(photos(tmp_path, 3)), Acting(style, picky)))
+    outcomes = list(convert(jobs(photos(tmp_path, 3)), StubStyle(style, picky)))
     assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
     assert isinstance(outcomes[1].error, UnexpectedError)
     assert str(outcomes[1].error).endswith("001.png: unexpected OddError: odd")
@@ -153,28 +162,28 @@ def test_ctrl_c_is_no_picture_s_failure_and_ends_the_threads(
     before = threading.active_count()
     monkeypatch.setattr(stage, raising(error))
     with pytest.raises(type(error)):
-        list(cartoonize_files(tasks(photos(tmp_path, 3)), style))
+        list(convert(jobs(photos(tmp_path, 3)), style))
     assert threading.active_count() == before
 
 
 def test_pictures_are_done_side_by_side(tmp_path, style):
     together = threading.Barrier(3)
 
-    def waiting_for_each_other(photo, **look):
+    def waiting_for_each_other(photo):
         together.wait(3600)
-        return style(photo, **look)
+        return style(photo)
 
-    acting = Acting(style, waiting_for_each_other)
-    outcomes = list(cartoonize_files(tasks(photos(tmp_path, 6)), acting, jobs=3))
+    acting = StubStyle(style, waiting_for_each_other)
+    outcomes = list(convert(jobs(photos(tmp_path, 6)), acting, parallel=3))
     assert [outcome.status for outcome in outcomes] == ["ok"] * 6
 
 
 def test_jobs_are_no_more_than_there_are_things_to_do():
-    assert jobs_for([1, 2], 5) == 2
-    assert jobs_for([], None) == 1
-    assert jobs_for(iter([]), 5) == 5
+    assert count_jobs([1, 2], 5) == 2
+    assert count_jobs([], None) == 1
+    assert count_jobs(iter([]), 5) == 5
     with pytest.raises(UsageError, match="jobs must be at least 1, got 0"):
-        jobs_for([1], 0)
+        count_jobs([1], 0)
 
 
 def test_only_a_few_pictures_are_on_their_way(tmp_path, style):
@@ -182,11 +191,11 @@ def test_only_a_few_pictures_are_on_their_way(tmp_path, style):
 
     def counted():
         nonlocal taken
-        for task in tasks(photos(tmp_path, 30)):
+        for job in jobs(photos(tmp_path, 30)):
             taken += 1
-            yield task
+            yield job
 
-    for _ in cartoonize_files(counted(), style, jobs=2):
+    for _ in convert(counted(), style, parallel=2):
         most = max(most, taken - told)
         told += 1
     assert told == 30
@@ -196,17 +205,15 @@ def test_only_a_few_pictures_are_on_their_way(tmp_path, style):
 def test_stop_finishes_what_is_begun(tmp_path, style):
     done = 0
 
-    def counting(photo, **look):
+    def counting(photo):
         nonlocal done
         done += 1
-        return style(photo, **look)
+        return style(photo)
 
-    wanted = tasks(photos(tmp_path, 20))
-    outcomes = list(
-        cartoonize_files(wanted, Acting(style, counting), jobs=2, stop=lambda: done >= 5)
-    )
+    wanted = jobs(photos(tmp_path, 20))
+    outcomes = list(convert(wanted, StubStyle(style, counting), parallel=2, stop=lambda: done >= 5))
     assert len(outcomes) in (5, 6)  # the second thread may have begun one more
     assert [outcome.source for outcome in outcomes] == [
-        task.source for task in wanted[: len(outcomes)]
+        job.source for job in wanted[: len(outcomes)]
     ]
     assert sorted((tmp_path / "out").iterdir()) == [outcome.target for outcome in outcomes]

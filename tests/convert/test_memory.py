@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.convert import job as picture
 from toonbox.convert import memory as module
-from toonbox.convert.batch import Task, cartoonize_files
-from toonbox.convert.cartoonize import Style, cartoonize
-from toonbox.convert.job import cartoonize_file
+from toonbox.convert.batch import convert_all
+from toonbox.convert.cartoonize import cartoonize_bytes
+from toonbox.convert.job import Converter, Job
 from toonbox.convert.memory import MIB, Memory, Need, in_words, machine_limit
-from toonbox.engine.stylize import load_style
+from toonbox.engine.style import load_style
 from toonbox.errors import MissingExtraError, PictureError, UsageError
-from toonbox.images import streaming as huge
+from toonbox.images import streaming
 from toonbox.images.picture import Header, decode, read_header
+from toonbox.options import OutputOptions, StyleOptions
 
 resource = pytest.importorskip("resource")
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
@@ -89,8 +89,8 @@ def test_the_estimate_is_above_what_is_measured_and_not_far(read, write, large, 
         opened.reduce(3).save(source)
     peak, code, errors = peak_of(source, "-o", target, "--engine", "onnxruntime")
     assert code == 0, errors
-    memory = Memory(load_style(engine="onnxruntime"), 1 << 40)
-    need = picture.need_of(source, target, memory, {}, {}, 10**9)
+    output = OutputOptions(max_memory=1 << 40)
+    need = Converter(load_style(engine="onnxruntime"), None, output).estimate(Job(source, target))
     estimate = (module._PROCESS + need.own + need.network) / MIB
     # The estimate also covers networks of more channels than the default style's.
     assert peak < estimate < 2 * peak
@@ -110,7 +110,7 @@ def test_what_does_not_fit_is_streamed_or_refused(style, monkeypatch):
     assert not memory.need("a", header(4000, 3000), "JPEG", None).streamed
     monkeypatch.setattr(module, "can_stream", lambda: True)
     assert memory.need("a", header(12000, 9000), "JPEG", None).streamed
-    with pytest.raises(PictureError, match=r"^a: .*bit by bit still [\d.]+[MG]$"):
+    with pytest.raises(PictureError, match=r"^a: .*streamed still [\d.]+[MG]$"):
         memory.need("a", header(12000, 9000), "JPEG", 5000)
     monkeypatch.setattr(module, "can_stream", lambda: False)
     told = r"^a: needs about 1\.\dG of memory, more than the 600M of --max-memory .*toonbox\[huge\]"
@@ -165,8 +165,8 @@ def photos(tmp_path):
     return paths
 
 
-def tasks(photos):
-    return [Task(path, path.parent / "out" / path.name) for path in photos]
+def jobs(photos):
+    return [Job(path, path.parent / "out" / path.name) for path in photos]
 
 
 @pytest.mark.parametrize("room", [1, 2, 6])
@@ -179,11 +179,11 @@ def test_only_as_many_are_on_their_way_as_there_is_room_for(room, photos, style,
 
     def counted():
         nonlocal taken
-        for task in tasks(photos):
+        for job in jobs(photos):
             taken += 1
-            yield task
+            yield job
 
-    for outcome in cartoonize_files(counted(), style, jobs=3, max_memory=limit):
+    for outcome in convert_all(counted(), Converter(style), parallel=3):
         assert outcome.status == "ok"
         most = max(most, taken - told)
         told += 1
@@ -203,23 +203,27 @@ def test_in_a_batch_large_ones_are_streamed_or_fail_alone(photos, style, monkeyp
         return needed(memory, name, header, format, resolution)
 
     monkeypatch.setattr(module.Memory, "need", need)
-    outcomes = list(cartoonize_files(tasks(photos), style, jobs=2))
+    outcomes = list(convert_all(jobs(photos), Converter(style), parallel=2))
     assert [outcome.status for outcome in outcomes] == ["ok"] * 6
     assert outcomes[2].size == (500, 300)
     np.testing.assert_array_equal(decode(outcomes[2].target).rgb, style(decode(large).rgb))
-    monkeypatch.setattr(huge, "can_stream", lambda: False)
+    monkeypatch.setattr(streaming, "can_stream", lambda: False)
     for outcome in outcomes:
         outcome.target.unlink()
-    outcomes = list(cartoonize_files(tasks(photos), style, jobs=2))
+    outcomes = list(convert_all(jobs(photos), Converter(style), parallel=2))
     assert [outcome.status for outcome in outcomes] == ["ok", "ok", "failed", "ok", "ok", "ok"]
     assert "toonbox[huge]" in str(outcomes[2].error)
     assert not outcomes[2].target.exists()
 
 
-def streamed_and_whole(source, suffix, style, tmp_path, **look):
+STREAMED = Need(streamed=True)
+
+
+def streamed_and_whole(source, suffix, style, tmp_path, **options):
     one, other = tmp_path / f"one{suffix}", tmp_path / f"other{suffix}"
-    size = picture.stream_file(source, one, style, **look)
-    cartoonize_file(source, other, style, **look)
+    converter = Converter(style, StyleOptions(**options))
+    size = converter.convert(Job(source, one), STREAMED).size
+    converter.convert(Job(source, other))
     pair = decode(one), decode(other)
     assert size == pair[0].rgb.shape[1::-1] == pair[1].rgb.shape[1::-1]
     assert pair[0].metadata == pair[1].metadata
@@ -274,7 +278,7 @@ def test_half_a_streamed_picture_is_never_seen(style, tmp_path):
     Image.fromarray(noise).save(source)
     source.write_bytes(source.read_bytes()[:300_000])
     with pytest.raises(PictureError, match="is damaged"):
-        picture.stream_file(source, tmp_path / "out" / "a.png", style)
+        Converter(style).convert(Job(source, tmp_path / "out" / "a.png"), STREAMED)
     assert list((tmp_path / "out").iterdir()) == []
     assert re.fullmatch(r"photo\.png", next(tmp_path.glob("*.png")).name)
 
@@ -282,10 +286,9 @@ def test_half_a_streamed_picture_is_never_seen(style, tmp_path):
 def test_what_must_be_in_memory_is_refused_if_it_is_too_large(style, tmp_path, monkeypatch):
     path = tmp_path / "a.png"
     Image.new("1", (9000, 8000)).save(path)
-    for source in (path, str(path), path.read_bytes()):
-        monkeypatch.setattr(module, "can_stream", lambda: True)
-        with pytest.raises(PictureError, match="from file to file it can be done"):
-            cartoonize(source, style=Style(style), max_memory=500 * MIB)
-        monkeypatch.setattr(module, "can_stream", lambda: False)
-        with pytest.raises(MissingExtraError, match=r"needs about .* of memory"):
-            cartoonize(source, style=Style(style), max_memory=500 * MIB)
+    monkeypatch.setattr(module, "can_stream", lambda: True)
+    with pytest.raises(PictureError, match="convert it from file to file"):
+        cartoonize_bytes(path.read_bytes(), style=style, max_memory=500 * MIB)
+    monkeypatch.setattr(module, "can_stream", lambda: False)
+    with pytest.raises(MissingExtraError, match=r"needs about .* of memory"):
+        cartoonize_bytes(path.read_bytes(), style=style, max_memory=500 * MIB)

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acting import Acting
 from icc_profiles import ADOBE_RGB, DISPLAY_P3, reference, rgb_profile
-from toonbox.convert.job import cartoonize_file
-from toonbox.engine.stylize import load_style
+from stub_style import StubStyle
+from toonbox.convert.cartoonize import cartoonize_file
+from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, PictureError, UnexpectedError, UsageError
 from toonbox.images.encode import encode
 from toonbox.images.picture import Picture, decode
@@ -34,15 +34,15 @@ def test_knobs_reach_the_style(tiny_style, photo, tmp_path, style):
     knobs = {"surface": 0.0, "structure": 2.0, "texture": 0.5}
     expected = knobbed(RGB, **knobs)
     assert np.abs(expected.astype(int) - knobbed(RGB)).max() > 0
-    cartoonize_file(photo, tmp_path / "out.png", knobbed, **knobs)
+    cartoonize_file(photo, tmp_path / "out.png", style=knobbed, **knobs)
     np.testing.assert_array_equal(decode(tmp_path / "out.png").rgb, expected)
     with pytest.raises(UsageError, match="tiny has no knob surface"):
-        cartoonize_file(photo, tmp_path / "none.png", style, surface=1)
+        cartoonize_file(photo, tmp_path / "none.png", style=style, surface=1)
 
 
 def test_from_disk_to_disk(photo, tmp_path, style):
     target = tmp_path / "new" / "folder" / "cartoon.png"
-    cartoonize_file(photo, target, style)
+    cartoonize_file(photo, target, style=style)
     np.testing.assert_array_equal(decode(target).rgb, style(RGB))
     assert [path.name for path in target.parent.iterdir()] == ["cartoon.png"]
 
@@ -51,7 +51,7 @@ def test_from_disk_to_disk(photo, tmp_path, style):
     ("name", "format"), [("a.jpg", "JPEG"), ("a.WEBP", "WEBP"), ("a", "PNG"), ("a.tif", "TIFF")]
 )
 def test_target_names_the_format(name, format, photo, tmp_path, style):
-    cartoonize_file(photo, tmp_path / name, style)
+    cartoonize_file(photo, tmp_path / name, style=style)
     assert decode(tmp_path / name).format == format
 
 
@@ -59,7 +59,7 @@ def test_target_names_the_format(name, format, photo, tmp_path, style):
 def test_odd_sizes(size, tmp_path, style):
     photo = tmp_path / "odd.png"
     Image.new("RGB", size, (90, 120, 30)).save(photo)
-    cartoonize_file(photo, tmp_path / "out.png", style)
+    cartoonize_file(photo, tmp_path / "out.png", style=style)
     assert Image.open(tmp_path / "out.png").size == size
 
 
@@ -67,9 +67,9 @@ def test_does_not_overwrite_unless_told(photo, tmp_path, style):
     target = tmp_path / "there.png"
     target.write_bytes(b"mine")
     with pytest.raises(OutputError, match=r"there\.png exists already"):
-        cartoonize_file(photo, target, style)
+        cartoonize_file(photo, target, style=style)
     assert target.read_bytes() == b"mine"
-    cartoonize_file(photo, target, style, overwrite=True)
+    cartoonize_file(photo, target, style=style, overwrite=True)
     np.testing.assert_array_equal(decode(target).rgb, style(RGB))
 
 
@@ -85,7 +85,7 @@ def test_full_disk_leaves_everything_as_it_was(step, photo, tmp_path, style, mon
     else:
         monkeypatch.setattr(type(target), "write_bytes", full)
     with pytest.raises(OutputError, match=r"out\.png cannot be written: No space left"):
-        cartoonize_file(photo, target, style, overwrite=True)
+        cartoonize_file(photo, target, style=style, overwrite=True)
     monkeypatch.undo()
     assert target.read_bytes() == b"old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.png", "photo.png"]
@@ -93,7 +93,7 @@ def test_full_disk_leaves_everything_as_it_was(step, photo, tmp_path, style, mon
 
 def test_a_folder_that_cannot_be(photo, style):
     with pytest.raises(OutputError, match="cannot be written"):
-        cartoonize_file(photo, photo / "inside" / "out.png", style)
+        cartoonize_file(photo, photo / "inside" / "out.png", style=style)
 
 
 @pytest.mark.parametrize(
@@ -101,11 +101,11 @@ def test_a_folder_that_cannot_be(photo, style):
     [(RuntimeError("odd"), UnexpectedError), (KeyboardInterrupt(), KeyboardInterrupt)],
 )
 def test_nothing_is_written_when_the_network_stops(error, raised, style, photo, tmp_path):
-    def stops(*_, **__):
+    def stops(photo):
         raise error
 
     with pytest.raises(raised):
-        cartoonize_file(photo, tmp_path / "out.png", Acting(style, stops))
+        cartoonize_file(photo, tmp_path / "out.png", style=StubStyle(style, stops))
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
@@ -113,16 +113,16 @@ def test_failure_while_encoding_writes_nothing(tmp_path, style):
     photo = tmp_path / "wide.png"
     Image.new("RGB", (17_000, 1)).save(photo)
     with pytest.raises(OutputError, match=r"wide\.png: cannot be written as WEBP"):
-        cartoonize_file(photo, tmp_path / "out.webp", style, strength=0.0)
+        cartoonize_file(photo, tmp_path / "out.webp", style=style, strength=0.0)
     assert [path.name for path in tmp_path.iterdir()] == ["wide.png"]
 
 
 def test_too_much_for_the_memory(style, photo, tmp_path):
-    def greedy(*_, **__):
+    def greedy(photo):
         raise MemoryError
 
     with pytest.raises(PictureError, match=r"photo\.png: needs more memory"):
-        cartoonize_file(photo, tmp_path / "out.png", Acting(style, greedy))
+        cartoonize_file(photo, tmp_path / "out.png", style=StubStyle(style, greedy))
 
 
 def wide_png(path, primaries):
@@ -138,7 +138,7 @@ def wide_png(path, primaries):
 def test_a_wide_photo_comes_back_in_its_own_colours(primaries, resolution, tmp_path, style):
     photo, target = tmp_path / "wide.png", tmp_path / "out.png"
     rgb = wide_png(photo, primaries)
-    cartoonize_file(photo, target, style, resolution=resolution)
+    cartoonize_file(photo, target, style=style, resolution=resolution)
     written = Image.open(target)
     assert written.info["icc_profile"] == rgb_profile(primaries)
     # It looks like the cartoon of the same photo in sRGB.
@@ -153,7 +153,7 @@ def test_a_wide_photo_comes_back_in_its_own_colours(primaries, resolution, tmp_p
 
 def test_without_strength_a_wide_photo_is_unchanged(tmp_path, style):
     rgb = wide_png(tmp_path / "wide.png", DISPLAY_P3)
-    cartoonize_file(tmp_path / "wide.png", tmp_path / "out.png", style, strength=0.0)
+    cartoonize_file(tmp_path / "wide.png", tmp_path / "out.png", style=style, strength=0.0)
     np.testing.assert_array_equal(np.array(Image.open(tmp_path / "out.png")), rgb)
 
 
@@ -170,7 +170,7 @@ def deep_ramp(path):
 def test_sixteen_bits_stay_smooth(suffix, resolution, tmp_path, style):
     photo, target = tmp_path / f"deep{suffix}", tmp_path / f"out{suffix}"
     deep_ramp(photo)
-    cartoonize_file(photo, target, style, resolution=resolution)
+    cartoonize_file(photo, target, style=style, resolution=resolution)
     result = cv2.imread(str(target), cv2.IMREAD_UNCHANGED)
     assert result.dtype == np.uint16
     for channel in range(3):
@@ -189,7 +189,7 @@ def test_sixteen_bits_in_wide_colours_stay_smooth(tmp_path, style):
     rgb = deep_ramp(tmp_path / "plain.png")
     own = rgb_profile(ADOBE_RGB)
     (tmp_path / "deep.png").write_bytes(encode(Picture("p", rgb, icc_profile=own), rgb, "PNG"))
-    cartoonize_file(tmp_path / "deep.png", tmp_path / "out.tif", style, resolution=32)
+    cartoonize_file(tmp_path / "deep.png", tmp_path / "out.tif", style=style, resolution=32)
     assert Image.open(tmp_path / "out.tif").info["icc_profile"] == own
     result = cv2.imread(str(tmp_path / "out.tif"), cv2.IMREAD_UNCHANGED)
     for channel in range(3):
@@ -198,15 +198,13 @@ def test_sixteen_bits_in_wide_colours_stay_smooth(tmp_path, style):
 
 def test_grey_files_stay_grey(tmp_path, style):
     Image.fromarray(RGB[..., 0]).save(tmp_path / "grey.png")
-    cartoonize_file(tmp_path / "grey.png", tmp_path / "out.jpg", style)
+    cartoonize_file(tmp_path / "grey.png", tmp_path / "out.jpg", style=style)
     assert Image.open(tmp_path / "out.jpg").mode == "L"
 
 
 def test_lossless_is_refused_before_the_network_works(photo, style, tmp_path):
-    def never(*_, **__):
+    def never(photo):
         raise AssertionError("the network worked")
 
     with pytest.raises(OutputError, match="JPEG is never lossless"):
-        cartoonize_file(
-            photo, tmp_path / "out.jpg", Acting(style, never), saving={"lossless": True}
-        )
+        cartoonize_file(photo, tmp_path / "out.jpg", style=StubStyle(style, never), lossless=True)

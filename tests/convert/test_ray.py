@@ -13,10 +13,11 @@ from PIL import Image
 
 from picture_files import OddError, file_of
 from toonbox.convert import ray as distributed
-from toonbox.convert.batch import Task
-from toonbox.engine.stylize import load_style
+from toonbox.convert.job import Job
+from toonbox.engine.style import load_style
 from toonbox.errors import MissingExtraError, UnexpectedError, UsageError
 from toonbox.images.picture import decode
+from toonbox.options import StyleOptions
 
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 ray_data = pytest.importorskip("ray.data")
@@ -44,40 +45,6 @@ def style_folder(tiny_style, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_dataset_of_files_into_parquet(cluster, style_folder, tmp_path):
-    paths = photos(tmp_path / "in", 3)
-    (tmp_path / "in" / "bad.png").write_bytes(b"hello")
-    dataset = ray_data.read_binary_files(str(tmp_path / "in"), include_paths=True)
-    cartoons = distributed.cartoonize_dataset(
-        dataset, style_folder, saving={"format": "webp", "lossless": True}, strength=0.5
-    )
-    cartoons.write_parquet(str(tmp_path / "out"))
-    rows = ray_data.read_parquet(str(tmp_path / "out")).take_all()
-    found = {Path(row["path"]).name: row for row in rows}
-    assert sorted(found) == ["00.png", "01.png", "02.png", "bad.png"]
-    bad = found.pop("bad.png")
-    assert bad["cartoon"] == b""
-    assert bad["error"].endswith("bad.png: is text, not a picture")
-    style = load_style(style_folder)
-    for path in paths:
-        row = found[path.name]
-        assert row["error"] == ""
-        expected = style(decode(path).rgb, strength=0.5)
-        np.testing.assert_array_equal(decode(row["cartoon"]).rgb, expected)
-
-
-@pytest.mark.slow
-def test_a_dataset_of_images(cluster, style_folder, tmp_path):
-    paths = photos(tmp_path / "in", 2)
-    dataset = ray_data.read_images(str(tmp_path / "in"), include_paths=True)
-    rows = distributed.cartoonize_dataset(dataset, style_folder).take_all()
-    found = {Path(row["path"]).name: row["cartoon"] for row in rows}
-    for path in paths:
-        expected = load_style(style_folder)(decode(path).rgb)
-        np.testing.assert_array_equal(found[path.name], expected)
-
-
-@pytest.mark.slow
 def test_one_place_of_a_storage_into_another(cluster, style_folder, tmp_path):
     photos(tmp_path / "in" / "x", 2)
     (tmp_path / "in" / "bad.jpg").write_bytes(b"")
@@ -91,7 +58,7 @@ def test_one_place_of_a_storage_into_another(cluster, style_folder, tmp_path):
     assert again["error"].endswith("/bad.jpg: is empty")
 
 
-class Poisoned(distributed._FileWorker):
+class Poisoned(distributed._Worker):
     """One picture ends whatever worker gets it."""
 
     def __call__(self, row):
@@ -103,12 +70,12 @@ class Poisoned(distributed._FileWorker):
 @pytest.mark.slow
 def test_a_picture_that_ends_its_workers_is_a_failure(cluster, style_folder, tmp_path, monkeypatch):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(distributed, "_FileWorker", Poisoned)
+    monkeypatch.setattr(distributed, "_Worker", Poisoned)
     paths = photos(tmp_path / "in", 5)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "04.png").write_bytes(b"mine")
-    tasks = [Task(path, tmp_path / "out" / path.name) for path in paths]
-    outcomes = {one.source.name: one for one in distributed.cartoonize_tasks(tasks, style_folder)}
+    jobs = [Job(path, tmp_path / "out" / path.name) for path in paths]
+    outcomes = {one.source.name: one for one in distributed.convert_on_ray(jobs, style_folder)}
     assert len(outcomes) == 5
     statuses = [outcomes[f"{number:02}.png"].status for number in range(5)]
     assert statuses == ["ok", "failed", "ok", "ok", "failed"]
@@ -119,9 +86,9 @@ def test_a_picture_that_ends_its_workers_is_a_failure(cluster, style_folder, tmp
 
 @pytest.mark.slow
 def test_wrong_options_are_told_before_anything_is_done(cluster, style_folder, tmp_path):
-    task = Task(*photos(tmp_path / "in", 1), tmp_path / "out.png")
+    job = Job(*photos(tmp_path / "in", 1), tmp_path / "out.png")
     with pytest.raises(UsageError, match="no knob texture"):
-        list(distributed.cartoonize_tasks([task], style_folder, texture=1))
+        list(distributed.convert_on_ray([job], style_folder, StyleOptions(texture=1)))
 
 
 def descendants(ancestor):
@@ -147,7 +114,7 @@ def workers_of(process):
         except OSError:
             continue
     # What a worker itself starts has its name too, and stays in its group.
-    groups = {number: os.getpgid(number) for number, name in named.items() if b"_FileWork" in name}
+    groups = {number: os.getpgid(number) for number, name in named.items() if b"(_Worker" in name}
     return [number for number, group in groups.items() if number == group]
 
 
@@ -195,15 +162,15 @@ def test_a_worker_killed_on_the_way_loses_and_doubles_nothing(style_folder, tmp_
     assert [name for name in names if not name.startswith(".")] == names[-60:]
 
 
-def worker(kind, style_folder, **saving):
+def worker(style_folder):
     """What runs in another process otherwise."""
-    return kind(str(style_folder), 1, 100_000, saving, {})
+    return distributed._Worker(str(style_folder), 1, None, None)
 
 
 def test_what_becomes_of_files(style_folder, tmp_path):
     (path,) = photos(tmp_path / "in", 1)
-    row = distributed._row(Task(path, tmp_path / "out.png"))
-    work = worker(distributed._FileWorker, style_folder)
+    row = distributed._row(path, tmp_path / "out.png", False)
+    work = worker(style_folder)
     assert work({**row, "from": str(tmp_path / "gone.png")})["status"] == "failed"
     done = work(row)
     assert (done["status"], done["width"], done["height"], done["error"]) == ("ok", 80, 60, "")
@@ -216,35 +183,18 @@ def test_what_becomes_of_files(style_folder, tmp_path):
     np.testing.assert_array_equal(decode(tmp_path / "out.png").rgb, expected)
 
 
-def test_what_becomes_of_rows(style_folder):
-    rgb = np.random.default_rng(0).integers(0, 256, (20, 26, 3), dtype=np.uint8)
-    expected = load_style(style_folder)(rgb)
-    work = worker(distributed._DatasetWorker, style_folder, format="png")
-    np.testing.assert_array_equal(work({"image": rgb})["cartoon"], expected)
-    assert "expected uint8" in work({"image": rgb.astype(float)})["error"]
-    done = work({"bytes": file_of(Image.fromarray(rgb)), "more": 1})
-    assert (done["more"], done["error"]) == (1, "")
-    np.testing.assert_array_equal(decode(done["cartoon"]).rgb, expected)
-    done = work({"bytes": b"hello", "path": "a.png"})
-    assert (done["cartoon"], done["error"]) == (b"", "a.png: is text, not a picture")
-
-
-def test_what_nobody_foresaw_is_a_failure(style_folder, tmp_path, monkeypatch):
+def test_an_unexpected_error_is_a_failure_with_its_traceback(style_folder, tmp_path, monkeypatch):
     def odd(*_, **__):
         raise OddError("odd")
 
-    monkeypatch.setattr(distributed, "encode_cartoon", odd)
+    monkeypatch.setattr("toonbox.convert.job.encode", odd)
     (path,) = photos(tmp_path / "in", 1)
-    row = distributed._row(Task(path, tmp_path / "out.png"))
-    done = worker(distributed._FileWorker, style_folder)(row)
+    done = worker(style_folder)(distributed._row(path, tmp_path / "out.png", False))
     assert (done["status"], done["error"]) == ("failed", f"{path}: unexpected OddError: odd")
-    assert "in _follow" in done["traceback"]
+    assert "in _convert" in done["traceback"]
     error = distributed._error(done)
     assert isinstance(error, UnexpectedError)
-    assert "in _follow" in error.__notes__[0]
-    work = worker(distributed._DatasetWorker, style_folder)
-    done = work({"bytes": path.read_bytes(), "path": "a.png"})
-    assert (done["cartoon"], done["error"]) == (b"", "a.png: unexpected OddError: odd")
+    assert "in _convert" in error.__notes__[0]
 
 
 @pytest.mark.slow
@@ -271,5 +221,5 @@ def test_a_storage_that_is_not_a_disk(tmp_path, monkeypatch):
     assert not distributed._exists("s3://a.png")
     distributed._write("s3://a.png", data)
     assert distributed._exists("s3://a.png")
-    assert distributed._read("s3://a.png") == data
+    assert distributed._read("s3://a.png") == (Path("s3://a.png"), data)
     assert (tmp_path / "a.png").read_bytes() == data

@@ -1,0 +1,252 @@
+"""Options of commands: those of `toonbox.options` as typer sees them, and the commands' own."""
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import Field, fields, replace
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperCommand
+
+from toonbox.errors import UsageError
+from toonbox.options import Resolution, StyleOptions, VideoOptions, choices_of
+
+VIDEO_PANEL = "Options for videos"
+
+Command = Callable[..., None]
+
+
+def takes(*kinds: type[Any], only: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+    """Give a command the fields of option classes as options of its own.
+
+    The command has a parameter for each class, named after it (`style_options` for StyleOptions),
+    and gets an object of the class.
+
+    Args:
+        kinds: the classes.
+        only: names of the fields to take of VideoOptions; empty takes all.
+    """
+    chosen = {
+        kind: [each for each in fields(kind) if kind is not VideoOptions or not only
+               or each.name in only]
+        for kind in kinds
+    }  # fmt: skip
+
+    def decorate(command: Command) -> Command:
+        def run(**given: Any) -> None:
+            for kind, options in chosen.items():
+                values = {each.name: given.pop(each.name) for each in options}
+                given[_parameter_name(kind)] = kind(**values)
+            command(**given)
+
+        names = [_parameter_name(kind) for kind in kinds]
+        own = inspect.signature(command, eval_str=True).parameters.values()
+        parameters = [
+            *(each.replace(kind=each.KEYWORD_ONLY) for each in own if each.name not in names),
+            *(_parameter(kind, each) for kind, options in chosen.items() for each in options),
+        ]
+        run.__name__, run.__doc__, run.__module__ = (
+            command.__name__, command.__doc__, command.__module__
+        )  # fmt: skip
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run
+
+    return decorate
+
+
+def _parameter_name(kind: type[Any]) -> str:
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", kind.__name__).lower()
+
+
+def _parameter(kind: type[Any], option: "Field[Any]") -> inspect.Parameter:
+    """Make a command's parameter of an option's declaration."""
+    settings: dict[str, Any] = dict(option.metadata)
+    type_: Any = Literal[choices] if (choices := choices_of(option)) else option.type
+    if kind is VideoOptions:
+        settings["rich_help_panel"] = VIDEO_PANEL
+    if parser := PARSERS.get(option.name):
+        type_, settings["parser"] = str, parser
+        settings.pop("min", None)
+    if option.default is None:
+        type_ = type_ | None
+    flag = f"--{option.name.replace('_', '-')}"
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=option.default,
+        annotation=Annotated[type_, typer.Option(flag, **settings)],
+    )
+
+
+class CommandWithVideoOptions(TyperCommand):
+    """Lists the options for videos after the others, under their own heading."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        shown = self.params
+        videos = [p for p in shown if getattr(p, "rich_help_panel", None) == VIDEO_PANEL]
+        try:
+            self.params = [p for p in shown if p not in videos]
+            super().format_options(ctx, formatter)
+        finally:
+            self.params = shown
+        with formatter.section(VIDEO_PANEL):
+            formatter.write_dl([r for p in videos if (r := p.get_help_record(ctx)) is not None])
+
+
+def parse_resolution(text: str) -> Resolution:
+    """Read a resolution as typed.
+
+    Raises:
+        typer.BadParameter: neither pixels nor 'native'.
+    """
+    if text == "native":
+        return "native"
+    if not text.isdecimal() or int(text) == 0:
+        raise typer.BadParameter(f"{text!r} is neither a number of pixels nor 'native'.")
+    return int(text)
+
+
+def parse_memory(text: str) -> int:
+    """Read a size as typed: bytes, or with K, M, G or T after it, each 1024 times the one before.
+
+    Raises:
+        typer.BadParameter: not a size.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
+    if not match or float(match[1]) == 0:
+        raise typer.BadParameter(f"{text!r} is not a size such as 800M or 1.5G.")
+    return int(float(match[1]) * 1024 ** (" KMGT".index(match[2].upper() or " ")))
+
+
+def parse_time(text: str) -> float:
+    """Read a time as typed, in seconds: 90, 1:30, 0:01:30.5.
+
+    Raises:
+        typer.BadParameter: not a time.
+    """
+    parts = text.split(":")
+    try:
+        numbers = [*map(int, parts[:-1]), float(parts[-1])]
+        if len(numbers) > 3 or min(numbers) < 0 or not float(sum(numbers)) < float("inf"):
+            raise ValueError
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a time such as 90 or 1:30.5.") from None
+    return float(sum(n * 60**place for place, n in enumerate(reversed(numbers))))
+
+
+PARSERS: dict[str, Callable[[str], Any]] = {
+    "resolution": parse_resolution,
+    "max_memory": parse_memory,
+    "start": parse_time,
+    "end": parse_time,
+}
+
+
+class Engine(StrEnum):
+    """What runs the network."""
+
+    auto = "auto"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+    cuda = "cuda"
+
+
+class EngineOrRay(StrEnum):
+    """The same, or where it runs."""
+
+    auto = "auto"
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+    cuda = "cuda"
+    ray = "ray"
+
+
+def style_names() -> list[str]:
+    """Return the names of the styles there are, for completion by the shell."""
+    from toonbox.engine import card
+
+    return card.style_names()
+
+
+StyleName = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME|DIR",
+        help="Name of a style (see `toonbox styles`), or its folder.",
+        autocompletion=style_names,
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB",
+        help="In folders, only pictures that match, by name or path below the folder. Repeatable.",
+    ),
+]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="GLOB", help="In folders, skip pictures and folders that match. Repeatable."
+    ),
+]
+EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the network.")]
+EngineOrRayName = Annotated[
+    EngineOrRay,
+    typer.Option("--engine", help="What runs the network; ray distributes pictures to a cluster."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT|auto",
+        help="Address of the cluster, with --engine ray. Default: workers on this machine.",
+    ),
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads for the network. Default: one for each core.")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Pictures, or frames of a video, to process at a time. "
+        "Default: one for each core, at most four frames.",
+    ),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Report each picture as a line of JSON on standard output.")
+]
+
+METAVAR = "NAME|DIR[:KEY=VALUE,...]"
+KEYS = "KEY is surface, structure, texture, strength or resolution."
+
+
+def parse_style(text: str, defaults: StyleOptions) -> tuple[str, StyleOptions]:
+    """Split a style from its settings; a path may have colons of its own.
+
+    Args:
+        text: as typed: NAME|DIR[:KEY=VALUE,...].
+        defaults: what the settings replace.
+    Returns:
+        Name or folder, and how it draws.
+    Raises:
+        typer.BadParameter: no such setting, or not a value for it; names both.
+    """
+    name, *settings = re.split(r":(?=\w+=)", text, maxsplit=1)
+    values: dict[str, Any] = {}
+    for setting in settings[0].split(",") if settings else []:
+        key, _, value = setting.partition("=")
+        if key not in (known := [each.name for each in fields(StyleOptions)]):
+            raise typer.BadParameter(f"{text}: no setting {key!r}, only {', '.join(known)}.")
+        try:
+            values[key] = parse_resolution(value) if key == "resolution" else float(value)
+        except ValueError:
+            raise typer.BadParameter(f"{text}: {key} must be a number, not {value!r}.") from None
+    try:
+        return name, replace(defaults, **values)
+    except UsageError as error:
+        raise typer.BadParameter(f"{text}: {error}.") from None

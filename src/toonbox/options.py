@@ -1,0 +1,187 @@
+"""The options of a conversion: declared once, for the library, the command line and the server.
+
+Each field carries its help and its range; `toonbox.cli.options` makes the command line of them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin
+
+from toonbox.errors import UsageError
+
+Resolution = int | Literal["native"] | None
+MetadataPolicy = Literal["keep", "strip", "no-gps"]
+Compare = Literal["side", "split"]
+Stabilize = Literal["off", "on", "strong"]
+Codec = Literal["h264", "hevc", "vp9", "av1"]
+
+MAX_PIXELS = 200_000_000
+
+
+def _option(default: Any, help: str, **settings: Any) -> Any:
+    """Declare a field.
+
+    Args:
+        default: of the field.
+        help: a line for people.
+        settings: `min` and `max`, the range; `metavar`, what the command line shows for the value.
+    """
+    return field(default=default, metadata={"help": help, **settings})
+
+
+def _check(options: Any) -> None:
+    """Raise UsageError for a value out of the range, or not among the choices, of its field."""
+    for each in fields(options):
+        name, value = each.name, getattr(options, each.name)
+        if value is None or callable(value):
+            continue
+        if (choices := choices_of(each)) and value not in choices:
+            raise UsageError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        low, high = each.metadata.get("min"), each.metadata.get("max", float("inf"))
+        if low is not None and not low <= value <= high:
+            wanted = f"from {low} to {high}" if high < float("inf") else f"at least {low}"
+            raise UsageError(f"{name} must be {wanted}, got {value!r}")
+
+
+def choices_of(option: "Field[Any]") -> tuple[Any, ...]:
+    """Return the values that a field can have, if its type enumerates them."""
+    if "metavar" in option.metadata:
+        return ()
+    types = [option.type, *get_args(option.type)]
+    return next((get_args(each) for each in types if get_origin(each) is Literal), ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleOptions:
+    """How a style draws."""
+
+    strength: float = _option(1.0, "Blend from the photo (0) to the cartoon (1).", min=0, max=1)
+    resolution: Resolution = _option(
+        None,
+        "Short side, in pixels, at which the network works. Default: the style's.",
+        metavar="N|native",
+    )
+    surface: float | None = _option(
+        None, "Brush smoothness (default 1).", min=0, max=2, metavar="0..2"
+    )
+    structure: float | None = _option(
+        None, "Flatness of the areas of colour (default 1).", min=0, max=2, metavar="0..2"
+    )
+    texture: float | None = _option(
+        None, "Strength of the outlines (default 1).", min=0, max=2, metavar="0..2"
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+        if self.resolution not in (None, "native") and (
+            not isinstance(self.resolution, int) or self.resolution < 1
+        ):
+            raise UsageError(f"resolution must be pixels or 'native', got {self.resolution!r}")
+
+    @property
+    def knobs(self) -> dict[str, float]:
+        """The knobs that are set, by name."""
+        values = {name: getattr(self, name) for name in ("surface", "structure", "texture")}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """What is read, and how the result is written."""
+
+    format: str | None = _option(
+        None,
+        "jpeg, png, webp, avif, tiff, bmp, gif or ppm; mp4, mov, mkv, webm or gif for videos. "
+        "Default: that of the input.",
+        metavar="NAME",
+    )
+    quality: int | None = _option(
+        None, "Quality of JPEG, WebP and AVIF (default 95).", min=1, max=100
+    )
+    lossless: bool = _option(False, "Preserve every value; fail if the format cannot.")
+    metadata: MetadataPolicy = _option(
+        "keep", "EXIF, XMP, IPTC, resolution and comments; no-gps drops only places."
+    )
+    max_pixels: int = _option(
+        MAX_PIXELS,
+        "Refuse pictures with more pixels, all frames of an animation together, and videos "
+        "with larger frames.",
+        min=1,
+    )
+    max_memory: int | None = _option(
+        None,
+        "Memory to stay within, such as 800M or 1.5G: smaller tiles, fewer pictures at a time, "
+        "and large pictures streamed. Default: three quarters of the machine's.",
+        metavar="SIZE",
+        min=1,
+    )
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoOptions:
+    """What part of a video is converted, and how it is encoded."""
+
+    start: float | None = _option(
+        None, "Start at this time: seconds or [H:]MM:SS, with fractions.", metavar="TIME"
+    )
+    end: float | None = _option(None, "Stop before this time.", metavar="TIME")
+    max_height: int | None = _option(
+        None, "Scale down videos taller than this.", min=2, metavar="N"
+    )
+    compare: Compare | None = _option(
+        None, "Show video and cartoon side by side, or split down the middle."
+    )
+    stabilize: Stabilize | Callable[..., Any] | None = _option(
+        None, "Suppress flicker. Default: on, if OpenCV is installed."
+    )
+    codec: Codec | None = _option(None, "Default: h264, which plays everywhere; vp9 for WebM.")
+    crf: int | None = _option(
+        None,
+        "Lower values give better quality and larger files (default 20 for h264).",
+        min=0,
+        max=63,
+        metavar="N",
+    )
+    encoder_preset: str | None = _option(
+        None,
+        "Encoder speed: ultrafast to veryslow for h264 and hevc.",
+        metavar="NAME",
+    )
+    bits: int | None = _option(
+        None, "10 gives smoother gradients, with hevc or av1.", metavar="8|10"
+    )
+    resume: bool = _option(
+        False, "Preserve finished segments if interrupted; rerun the same command to resume."
+    )
+    keep_partial: bool = _option(False, "On Ctrl-C, keep the video up to that point.")
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+def split_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...]:
+    """Sort keyword arguments into option objects.
+
+    Args:
+        given: by name of a field.
+        kinds: the option classes.
+    Returns:
+        One object of each class.
+    Raises:
+        UsageError: an option that none of the classes has, or a value out of range.
+    """
+    known = {each.name for kind in kinds for each in fields(kind)}
+    if unknown := [name for name in given if name not in known]:
+        raise UsageError(f"no option {unknown[0]!r}; there are {', '.join(sorted(known))}")
+    return tuple(
+        kind(**{each.name: given[each.name] for each in fields(kind) if each.name in given})
+        for kind in kinds
+    )
+
+
+def changed(options: Any) -> list[str]:
+    """Return the names of the fields that differ from their defaults."""
+    return [each.name for each in fields(options) if getattr(options, each.name) != each.default]
