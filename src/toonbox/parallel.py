@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ahead(items: Iterator[Item], count: int) -> Iterator[Item]:
+def prefetch(items: Iterator[Item], count: int) -> Iterator[Item]:
     """Let a thread of its own make up to `count` items before they are asked for.
 
     An error of `items` is raised here when its turn has come.
@@ -37,7 +37,7 @@ def _next(items: Iterator[Item]) -> list[Item]:
     return [item for _, item in zip((None,), items, strict=False)]
 
 
-def at_a_time(
+def ordered_parallel_map(
     items: Iterable[Item],
     work: Callable[[Item], Result],
     jobs: int,

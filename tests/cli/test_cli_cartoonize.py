@@ -223,8 +223,7 @@ def test_unknown_style(toonbox, here):
 
 
 def test_names_of_styles_complete(style_folder, monkeypatch):
-    from toonbox.cli.photos import style_names
-
+    from toonbox.cli.options import style_names
     from toonbox.engine.card import read_card
 
     monkeypatch.setenv("TOONBOX_STYLES", str(style_folder.parent))
@@ -290,7 +289,7 @@ def test_an_animation_that_takes_long_gets_a_bar(door, long, here, style_folder)
     (here / "[a]\x1b.gif").write_bytes(animation_of(frames_of(4), "GIF"))
     photo(here / "b.png")
     photos = {"one": ["[a]\x1b.gif"], "several": ["."], "pipe": ["-"]}[door]
-    start = f"from toonbox.cli import main, photos; photos.LONG = {long}; main.main()"
+    start = f"from toonbox.cli import main, progress; progress.LONG = {long}; main.main()"
     options = {"input": (here / "[a]\x1b.gif").read_bytes()} if door == "pipe" else {}
     _, shown = on_a_terminal("-c", start, *photos, "--style", str(style_folder), **options)
     name = "standard input" if door == "pipe" else r"[a]\x1b.gif"
@@ -397,7 +396,7 @@ def test_a_limit_that_is_no_size(toonbox, here, size):
     photo(here / "a.png")
     code, _, errors = toonbox("a.png", "--max-memory", size)
     assert code == 2
-    assert "is no size such as 800M or 1.5G" in " ".join(errors.split())
+    assert "is not a size such as 800M or 1.5G" in " ".join(errors.split())
 
 
 def test_what_needs_more_memory_is_refused_with_advice(toonbox, here, monkeypatch):

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.cli import photos
 from toonbox.cli.main import main
 from toonbox.errors import ConfigError, StyleError, UsageError
-from toonbox.images.picture import MAX_PIXELS, decode
+from toonbox.images.picture import decode
 from toonbox.version import __version__
 
 
@@ -144,10 +143,6 @@ def test_command_of_the_same_name_wins(tmp_path, monkeypatch, style_folder, phot
     assert "Usage: toonbox styles" in capsys.readouterr().out
 
 
-def test_the_limit_of_pixels_is_the_librarys() -> None:
-    assert photos.MAX_PIXELS == MAX_PIXELS
-
-
 def test_shell_completion(capsys, monkeypatch):
     # The tests need not be run from a shell.
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
@@ -162,7 +157,7 @@ def test_errors_are_one_line(error, code, capsys, monkeypatch):
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("toonbox.engine.style.style_names", fails)
+    monkeypatch.setattr("toonbox.engine.card.style_names", fails)
     assert exit_of("styles") == code
     assert capsys.readouterr().err == "toonbox: a b\n"
 
@@ -171,7 +166,7 @@ def test_unexpected_errors_are_not_hidden(monkeypatch):
     def fails():
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("toonbox.engine.style.style_names", fails)
+    monkeypatch.setattr("toonbox.engine.card.style_names", fails)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         main(["styles"])
 
@@ -181,7 +176,7 @@ def test_remarks_of_the_library_are_shown(monkeypatch, capsys):
         logging.getLogger("toonbox.images").warning("%s: a remark", "x.gif")
         return []
 
-    monkeypatch.setattr("toonbox.engine.style.style_names", remarks)
+    monkeypatch.setattr("toonbox.engine.card.style_names", remarks)
     assert exit_of("styles") == 0
     assert "toonbox: x.gif: a remark\n" in capsys.readouterr().err
 
@@ -191,7 +186,7 @@ def test_ray_takes_no_pipe_and_an_address_only_goes_with_it(capsys):
         (["a.jpg", "--address", "auto"], "--address is for --engine ray"),
         (
             ["a.jpg", "-o", "-", "--engine", "ray"],
-            "pipes and previews go through this machine alone",
+            "pipes and previews cannot be combined",
         ),
     ):
         with pytest.raises(SystemExit) as exit:

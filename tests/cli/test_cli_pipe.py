@@ -101,9 +101,9 @@ def test_limit_of_pixels(toonbox):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["-", "a.png"], b"through - goes one photo only"),
-        (["a.png", "b.png", "-o", "-"], b"through - goes one photo only"),
-        (["album", "-o", "-"], b"through - goes one photo only"),
+        (["-", "a.png"], b"only one photo can go through -"),
+        (["a.png", "b.png", "-o", "-"], b"only one photo can go through -"),
+        (["album", "-o", "-"], b"only one photo can go through -"),
         (["-", "-o", "album"], b"album is a folder"),
         (["-", "-o", "new/"], b"new/ is a folder"),
         (["-", "-o", "a.heic"], b"cannot write .heic"),

@@ -33,7 +33,7 @@ def test_every_style_with_its_card(arguments, own_styles, capsys):
 
 @pytest.fixture
 def no_styles(tmp_path, monkeypatch):
-    monkeypatch.setattr("toonbox.engine.style.SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("toonbox.engine.card.SHIPPED", tmp_path / "shipped")
     monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / "mine"))
     return tmp_path / "mine"
 

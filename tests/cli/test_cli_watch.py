@@ -143,7 +143,7 @@ def test_a_folder_that_is_not_there_is_wrong_usage(toonbox, here):
 def arrived(arrivals, now):
     plan = Plan("out")
     plan.add_folder(Path("in"))
-    return [(task.source.name, task.if_there) for task in arrivals.complete(plan, now)]
+    return [(job.source.name, job.on_existing) for job in arrivals.complete(plan, now)]
 
 
 def test_complete_is_what_has_not_changed_for_long_enough(here):

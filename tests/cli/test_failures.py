@@ -121,7 +121,8 @@ def test_where_the_log_is(platform, variables, folder, monkeypatch):
 
 
 def test_failures_keep_no_picture_in_memory():
-    from toonbox.convert.batch import Task, done_or_failed
+    from toonbox.convert.batch import done_or_failed
+    from toonbox.convert.job import Job
 
     pixels = []
 
@@ -131,7 +132,7 @@ def test_failures_keep_no_picture_in_memory():
         raise OddError("odd")
 
     outcomes = Outcomes(as_json=False)
-    outcomes.tell(done_or_failed(Task(Path("a.png"), Path("b.png")), work))
+    outcomes.report(done_or_failed(Job(Path("a.png"), Path("b.png")), work))
     gc.collect()
     assert pixels[0]() is None
     assert len(outcomes.failed) == 1

@@ -93,7 +93,7 @@ def test_what_is_no_file_is_never_replaced(toonbox, here):
     for place in ("pipe.png", "/dev/null"):
         code, _, errors = toonbox("photo.png", "-o", place, "--force")
         assert code == 1
-        assert f"{place} cannot be written: it is there and is not a file" in errors
+        assert f"{place} cannot be written: it exists and is not a file" in errors
     assert names(here) == ["folder.png", "photo.png", "pipe.png"]
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from toonbox.engine import session
-from toonbox.engine.session import available_processors, open_session
+from toonbox.engine.session import open_session
 from toonbox.errors import MissingExtraError, StyleError, UsageError
 
 
@@ -203,18 +203,3 @@ def test_a_damaged_or_missing_network_is_named(tmp_path: Path, engine: str) -> N
     broken.write_bytes(b"this is no network")
     with pytest.raises(StyleError, match=r"broken\.onnx: not a network"):
         open_session(broken, engine)
-
-
-def test_two_threads_of_one_core_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session.os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 5}, raising=False)
-    monkeypatch.setattr(session, "_siblings", lambda p: f"{p % 4},{p % 4 + 4}")
-    assert available_processors() == 4
-    monkeypatch.undo()
-    assert session._siblings(10**6) == "1000000"
-
-
-def test_there_is_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert available_processors() >= 1
-    monkeypatch.delattr(session.os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(session.os, "cpu_count", lambda: None)
-    assert available_processors() == 1

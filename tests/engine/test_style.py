@@ -8,6 +8,7 @@ from toonbox.engine import style as stylize
 from toonbox.engine.session import open_session
 from toonbox.engine.style import Style, load_style
 from toonbox.errors import ShapeError, StyleError, UsageError
+from toonbox.options import StyleOptions
 
 
 @pytest.fixture
@@ -109,26 +110,25 @@ def test_a_network_that_changes_the_size_is_no_style(style, monkeypatch) -> None
 @pytest.mark.parametrize("deep", [False, True])
 def test_a_sketch_finished_is_the_cartoon(style, size, look, deep) -> None:
     original = photo(*size).astype(np.uint16) * 257 if deep else photo(*size)
-    small, cartoon = style.sketch(original, **look)
-    assert small.shape == cartoon.shape == (*style.working_size(size, look.get("resolution")), 3)
-    finished = style.finish(original, small, cartoon, **look)
+    options = StyleOptions(**look)
+    small, cartoon = style.sketch(original, options)
+    assert small.shape == cartoon.shape == (*style.working_size(size, options.resolution), 3)
+    finished = style.finish(original, small, cartoon, options.strength)
     assert finished.dtype == original.dtype
     # Of 16 bits, what is between was rounded.
     assert np.abs(finished.astype(int) - style(original, **look)).max() <= (40 if deep else 0)
-    inverted = style.finish(original, small, ~cartoon, **look)
-    assert (inverted == finished).all() == (look.get("strength") == 0)
-    with pytest.raises(UsageError, match="strength must be"):
-        style.finish(original, small, cartoon, strength=2)
+    inverted = style.finish(original, small, ~cartoon, options.strength)
+    assert (inverted == finished).all() == (options.strength == 0)
 
 
 def test_a_photo_that_is_reduced_already_is_taken_as_it_is(style) -> None:
     original = photo(200, 301)
     dark = np.zeros((*style.working_size(original.shape, None), 3), np.uint8)
-    small, cartoon = style.sketch(original, dark)
+    small, cartoon = style.sketch(original, reduced=dark)
     assert small is dark
     np.testing.assert_array_equal(cartoon, style(dark))
     with pytest.raises(ShapeError, match="expected reduced to be"):
-        style.sketch(original, dark[1:])
+        style.sketch(original, reduced=dark[1:])
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_a_photo_that_is_reduced_already_is_taken_as_it_is(style) -> None:
 )
 def test_other_arrays_are_refused(style, wrong: np.ndarray) -> None:
     with pytest.raises(ShapeError, match=r"uint8 \(H, W, 3\)"):
-        style(wrong)
+        style.stylize(wrong)
 
 
 @pytest.mark.parametrize("options", [{"strength": 1.5}, {"strength": float("nan")},
@@ -252,17 +252,17 @@ def test_strips_over_the_photo_and_of_a_file_are_the_whole(
     original = photo(303, 200).astype(kind) * (np.iinfo(kind).max // 255)
     alpha = np.where(original[..., 0] > np.iinfo(kind).max // 2, 0, 9).astype(kind)
     small = Style(style.card, style.session, tile=64)
-    look = {"resolution": resolution, "strength": strength, "alpha": alpha}
-    expected = small(original, **look)
+    options = StyleOptions(resolution=resolution, strength=strength)
+    expected = small.stylize(original, options, alpha=alpha)
     assert (expected == original)[alpha == 0].all()
     assert not (expected == original)[alpha > 0].all()
     rows = Rows(original)
-    strips = list(small.strips(rows, **look))
+    strips = list(small.strips(rows, options, alpha=alpha))
     assert rows.passes == (1 if resolution == "native" else 2)
     assert [rows.start for rows, _ in strips] == [0, *(rows.stop for rows, _ in strips[:-1])]
     np.testing.assert_array_equal(np.concatenate([values for _, values in strips]), expected)
     over = original.copy()
-    assert small(over, out=over, **look) is over
+    assert small.stylize(over, options, alpha=alpha, out=over) is over
     np.testing.assert_array_equal(over, expected)
 
 

@@ -3,25 +3,14 @@
 from contextlib import ExitStack, closing, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from toonbox.cli.photos import (
-    Engine,
-    EngineName,
-    Force,
-    Strength,
-    Structure,
-    StyleName,
-    Surface,
-    Texture,
-    Threads,
-    WorkingResolution,
-    look_of,
-)
-from toonbox.cli.video import Comparison, MaxHeight, Stabilize, usual_stabilization
+from toonbox.cli.options import Engine, EngineName, Force, StyleName, Threads, takes
+from toonbox.cli.video import default_stabilization
 from toonbox.errors import UsageError
+from toonbox.options import Stabilize, StyleOptions, VideoOptions
 from toonbox.signals import interruptible
 
 if TYPE_CHECKING:
@@ -30,7 +19,10 @@ if TYPE_CHECKING:
     from toonbox.video.camera import Show
 
 
+@takes(StyleOptions, VideoOptions, only=("compare", "stabilize", "max_height"))
 def camera(
+    style_options: StyleOptions,
+    video_options: VideoOptions,
     camera: Annotated[
         int | None,
         typer.Option(min=0, metavar="N", help="Which camera, counted from 0. Default: 0."),
@@ -47,14 +39,6 @@ def camera(
         bool, typer.Option("--window/--no-window", help="Show it; without, only --sink gets it.")
     ] = True,
     style: StyleName = "comic",
-    strength: Strength = 1.0,
-    resolution: WorkingResolution = None,
-    surface: Surface = None,
-    structure: Structure = None,
-    texture: Texture = None,
-    compare: Comparison = None,
-    stabilize: Stabilize = None,
-    max_height: MaxHeight = None,
     mirror: Annotated[
         bool | None,
         typer.Option(
@@ -89,13 +73,12 @@ def camera(
     from toonbox.engine.style import load_style
     from toonbox.video.camera import Artist, Show, Showing, record_film
 
-    look = look_of(strength, resolution, surface, structure, texture)
-    steady: Literal["off", "on", "strong"]
-    steady = stabilize.value if stabilize else usual_stabilization()
+    steady = cast(Stabilize, video_options.stabilize or default_stabilization())
+    max_height = video_options.max_height
     load = cache(partial(load_style, engine=engine.value, threads=threads))
-    artist = Artist(load, style, look, steady)
+    artist = Artist(load, style, style_options, steady)
     mirrored = source is None if mirror is None else mirror
-    showing = Showing(mirrored, compare.value if compare else None)
+    showing = Showing(mirrored, video_options.compare)
     with suppress(KeyboardInterrupt), interruptible() as stop:  # the usual end without a window
         if source is not None and sink is not None and not window:
             if record_film(source, sink, artist, showing, steady, max_height, stop):
@@ -132,7 +115,7 @@ def _check(
 
         opencv()  # now: see there
     if sink is not None:
-        from toonbox.convert.job import refuse_existing
+        from toonbox.atomic import refuse_existing
         from toonbox.images.formats import container_of
 
         container_of(sink)

@@ -1,34 +1,37 @@
 """`toonbox compare`: photos beside what styles make of them, open or in blind pairs."""
 
 import functools
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toonbox.cli.failures import Debug, message_of, report
-from toonbox.cli.photos import (
+from toonbox.cli.options import (
     KEYS,
-    MAX_PIXELS,
     METAVAR,
     Force,
-    MaxPixels,
-    Strength,
-    WorkingResolution,
     parse_resolution,
     parse_style,
-    pictures_of,
-    progress,
     style_names,
-    sum_up,
 )
+from toonbox.cli.progress import progress
 from toonbox.errors import StyleError, ToonboxError, UsageError, failing_alone
+from toonbox.options import MAX_PIXELS, OutputOptions, StyleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from toonbox.convert.compare import Column, Finished
-    from toonbox.engine.style import Look, Style
+    from toonbox.engine.style import Style
+
+
+HELP = {
+    each.name: each.metadata["help"]
+    for kind in (StyleOptions, OutputOptions)
+    for each in fields(kind)
+}
 
 
 def compare(
@@ -60,8 +63,11 @@ def compare(
             "--out", "-o", metavar="DIR", help="Folder for index.html and comparison.png or sheets."
         ),
     ] = Path("comparison"),
-    strength: Strength = 1.0,
-    resolution: WorkingResolution = None,
+    strength: Annotated[float, typer.Option(min=0, max=1, help=HELP["strength"])] = 1.0,
+    resolution: Annotated[
+        str | None,
+        typer.Option(metavar="N|native", parser=parse_resolution, help=HELP["resolution"]),
+    ] = None,
     height: Annotated[
         int | None,
         typer.Option(
@@ -71,7 +77,7 @@ def compare(
         ),
     ] = None,
     force: Force = False,
-    max_pixels: MaxPixels = MAX_PIXELS,
+    max_pixels: Annotated[int, typer.Option(min=1, help=HELP["max_pixels"])] = MAX_PIXELS,
     blind: Annotated[
         tuple[str, str] | None,
         typer.Option(
@@ -121,13 +127,12 @@ def compare(
     if blind and style:
         raise UsageError("--blind takes the two styles itself, without --style")
     from toonbox.convert.compare import Comparison
-    from toonbox.engine import style as styles
     from toonbox.engine.style import load_style
     from toonbox.learn.evaluate.blind import Pairs, choose
 
     pictures = [picture for path in given for picture in pictures_of(path)]
-    defaults: Look = {"strength": strength, "resolution": parse_resolution(resolution)}
-    texts = blind or style or styles.style_names()
+    defaults = StyleOptions(strength=strength, resolution=resolution)  # type: ignore[arg-type]
+    texts = blind or style or style_names()
     if not texts:
         raise StyleError("there are no styles")
     load = functools.cache(load_style)
@@ -157,11 +162,13 @@ def compare(
         raise typer.Exit(1)
 
 
-def _column(text: str, defaults: "Look", load: "Callable[[str], Style]") -> "Column | Finished":
+def _column(
+    text: str, defaults: StyleOptions, load: "Callable[[str], Style]"
+) -> "Column | Finished":
     from toonbox.convert.compare import Column, Finished
     from toonbox.engine.card import find_style
 
-    name, look = parse_style(text, defaults)
+    name, options = parse_style(text, defaults)
     try:
         find_style(name)
     except StyleError:
@@ -170,7 +177,7 @@ def _column(text: str, defaults: "Look", load: "Callable[[str], Style]") -> "Col
         if text != name:
             raise UsageError(f"{text}: a folder of finished pictures takes no settings") from None
         return Finished(text, Path(name))
-    return Column(text, load(name), look)
+    return Column(text, load(name), options)
 
 
 def _tally(files: list[Path], key_file: Path, listed: bool) -> None:
@@ -184,3 +191,24 @@ def _tally(files: list[Path], key_file: Path, listed: bool) -> None:
                 pair = key.pairs[number]
                 typer.echo(f"{file}\t{number}\t{pair['photo']}\t{preferred(answer, pair)}")
     typer.echo(tally(key, judges))
+
+
+def pictures_of(photo: Path) -> list[Path]:
+    """List a folder's pictures, without our own; anything else is itself."""
+    from toonbox.images.formats import is_picture
+
+    if not photo.is_dir():
+        return [photo]
+    found = [
+        path
+        for path in sorted(photo.iterdir())
+        if is_picture(path) and not path.name.startswith(".")
+    ]
+    # An empty folder stays in the list, to be named among the failures.
+    return found or [photo]
+
+
+def sum_up(done: int, failed: list[Path]) -> None:
+    """Print to standard error how many pictures went well, and which did not."""
+    names = ": " + ", ".join(map(str, failed)) if failed else ""
+    typer.echo(f"{done} done, {len(failed)} failed{names}", err=True)

@@ -8,8 +8,10 @@ import typer
 
 from toonbox.atomic import folder_beside
 from toonbox.cli.messages import complain
-from toonbox.cli.photos import KEYS, METAVAR, parse_style, progress, style_names
+from toonbox.cli.options import KEYS, METAVAR, parse_style, style_names
+from toonbox.cli.progress import progress
 from toonbox.errors import DataError, UsageError
+from toonbox.options import StyleOptions
 
 if TYPE_CHECKING:
     from toonbox.learn.evaluate.distances import FeatureNetwork
@@ -149,6 +151,7 @@ def evaluate(
 
 def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
     """Load each style, and try what it is told: measuring takes minutes before its turn comes."""
+    from dataclasses import replace
     from functools import cache, partial
 
     import numpy as np
@@ -159,16 +162,16 @@ def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
     load = cache(load_style)
     subjects = []
     for text in texts:
-        name, look = parse_style(text, {"resolution": resolution})
+        name, options = parse_style(text, StyleOptions(resolution=resolution))
         style = load(name)
-        pixels = look["resolution"] or style.card.working_resolution
+        pixels = options.resolution or style.card.working_resolution
         if pixels == "native" or pixels < LEAST_RESOLUTION:
             raise typer.BadParameter(
                 f"{text}: resolution should be at least {LEAST_RESOLUTION} pixels.",
                 param_hint="'--style'",
             )
-        look["resolution"] = "native"  # photos are brought to their size before
-        cartoonize = partial(style, **look)
+        # Photos are brought to their size before.
+        cartoonize = partial(style.stylize, options=replace(options, resolution="native"))
         cartoonize(np.zeros((LEAST_RESOLUTION, LEAST_RESOLUTION, 3), np.uint8))
         subjects.append(Subject(text, pixels, cartoonize))
     return subjects

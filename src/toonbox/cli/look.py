@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from toonbox.cli.extras import learning_half
-from toonbox.cli.photos import Force
+from toonbox.cli.options import Force
 from toonbox.errors import OutputError, UsageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -100,7 +100,7 @@ def preview(
         from PIL import Image
 
         from toonbox.atomic import replacing
-        from toonbox.learn.data import read_scaled
+        from toonbox.learn.drawings import read_scaled
         from toonbox.learn.looks import load_look
         from toonbox.learn.representations.drawing import DESIGNED_SIDE, Layers
 

@@ -245,7 +245,7 @@ def parse_style(text: str, defaults: StyleOptions) -> tuple[str, StyleOptions]:
         try:
             values[key] = parse_resolution(value) if key == "resolution" else float(value)
         except ValueError:
-            raise typer.BadParameter(f"{text}: {key} must be a number, not {value!r}.") from None
+            raise typer.BadParameter(f"{text}: {key} should be a number, not {value!r}.") from None
     try:
         return name, replace(defaults, **values)
     except UsageError as error:

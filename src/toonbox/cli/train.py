@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from toonbox.cli.look import look_names
-from toonbox.cli.photos import style_names
+from toonbox.cli.options import style_names
 from toonbox.engine.card import DEFAULT_STYLE
 from toonbox.errors import UsageError, WeightsError
 

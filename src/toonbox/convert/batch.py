@@ -10,7 +10,7 @@ from toonbox.atomic import exists, refuse_existing
 from toonbox.convert.job import Converter, Job, OnFrame, ignore_frames
 from toonbox.convert.memory import Need
 from toonbox.errors import ToonboxError, UsageError, failing_alone
-from toonbox.parallel import at_a_time, count_jobs
+from toonbox.parallel import count_jobs, ordered_parallel_map
 
 Done = TypeVar("Done")
 
@@ -81,7 +81,7 @@ def convert_all(
 
         return done_or_failed(job, convert) if planned.settled is None else planned.settled
 
-    return at_a_time(
+    return ordered_parallel_map(
         map(plan, jobs),
         work,
         parallel,

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from toonbox.convert.job import cartoon_of, write_file
-from toonbox.engine.style import Look, Style
+from toonbox.atomic import write_file
+from toonbox.engine.style import Style
 from toonbox.errors import OutputError, PictureError, StyleError
 from toonbox.images.colour import to_srgb
 from toonbox.images.encode import encode
 from toonbox.images.formats import READ_SUFFIXES
-from toonbox.images.picture import MAX_PIXELS, Picture, decode
+from toonbox.images.picture import Picture, decode
+from toonbox.options import MAX_PIXELS, StyleOptions
 
 PHOTO = "photo"  # what the first column is called
 GAP = 8  # pixels between the pictures of the sheet
@@ -25,11 +26,11 @@ SHAPE_TOLERANCE = 0.05  # of width over height: networks cut sides to multiples 
 
 @dataclass(frozen=True)
 class Column:
-    """A style, what it is told, and what stands above its pictures."""
+    """A style, how it draws, and the heading of its pictures."""
 
     label: str
     style: Style
-    look: Look
+    options: StyleOptions
 
     def draw(self, photo: Picture) -> bytes:
         """Cartoonize a photo; return a JPEG file.
@@ -37,7 +38,7 @@ class Column:
         Raises:
             PictureError, StyleError, UsageError, OutputError: as in `Comparison.add`.
         """
-        return encode(photo, cartoon_of(photo, self.style, **self.look), "JPEG")
+        return encode(photo, self.style.draw(photo, self.options), "JPEG")
 
 
 class Finished:
@@ -134,7 +135,7 @@ class Comparison:
             advance: called after each cartoon.
         Raises:
             PictureError, StyleError: the photo cannot be read, or a style fails on it.
-            UsageError: a column's look cannot be.
+            UsageError: a column's options cannot be.
             OutputError: a picture is too large for JPEG, or cannot be written.
         """
         photo = decode(source, max_pixels=max_pixels)

@@ -18,7 +18,7 @@ from toonbox.images.colour import Colours, GreyColours
 from toonbox.images.encode import to_image
 from toonbox.images.picture import Picture, read_image
 from toonbox.options import Resolution, StyleOptions, split_options
-from toonbox.parallel import at_a_time, count_jobs
+from toonbox.parallel import count_jobs, ordered_parallel_map
 from toonbox.pixels import (
     STRIP_PIXELS,
     FloatArray,
@@ -91,7 +91,9 @@ class Style:
         (style_options,) = split_options(options, StyleOptions)
         jobs = count_jobs(pictures, jobs)
         convert = self.shared(jobs)._convert_indexed
-        return at_a_time(enumerate(pictures), lambda each: convert(*each, style_options), jobs)
+        return ordered_parallel_map(
+            enumerate(pictures), lambda each: convert(*each, style_options), jobs
+        )
 
     def _convert_indexed(self, index: int, picture: InMemory, options: StyleOptions) -> InMemory:
         return self._convert(picture, options, f" {index}")

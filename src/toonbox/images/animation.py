@@ -31,7 +31,6 @@ from toonbox.images.formats import ANIMATED, check_lossless
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.picture import (
     DAMAGE,
-    MAX_PIXELS,
     Picture,
     decode,
     load,
@@ -41,6 +40,7 @@ from toonbox.images.picture import (
     without_metadata,
 )
 from toonbox.images.streaming import SIGNATURE, chunk, chunks
+from toonbox.options import MAX_PIXELS
 from toonbox.pixels import PhotoArray
 
 FOREVER = 0  # of `Parts.plays`

@@ -6,11 +6,12 @@ import re
 import struct
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from PIL import ExifTags, Image, TiffTags
 
 from toonbox.errors import UsageError
+from toonbox.options import MetadataPolicy as Keep
 
 _ORIENTATION = re.compile(
     rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation[^>/]*>\s*)[2-8](?=\s*["'<])"""
@@ -111,7 +112,6 @@ def _from_resources(data: bytes) -> bytes | None:
     return None
 
 
-Keep = Literal["keep", "strip", "no-gps"]
 
 # What to keep is listed, not what to drop: the rest may describe the old file's layout.
 _KEPT_TAGS = (

@@ -21,6 +21,7 @@ from toonbox.errors import PictureError
 from toonbox.images.colour import Colours, GreyColours, read_colours
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.tiff import PREFIXES, TiffFile, UnsupportedError
+from toonbox.options import MAX_PIXELS
 from toonbox.pixels import STRIP_PIXELS, PhotoArray, Uint8Array, Uint16Array, to_eight_bits, white
 
 
@@ -333,8 +334,6 @@ def _sixteen(high: Any, low: Any) -> Uint16Array:
     values |= low
     return values
 
-
-MAX_PIXELS = 200_000_000
 
 _logger = logging.getLogger(__name__)
 

@@ -25,7 +25,8 @@ from torch.utils.data import DataLoader
 from toonbox.atomic import replacing
 from toonbox.errors import ConfigError, TrainingError
 from toonbox.learn.config import StructureConfig, TrainConfig, load_config, save_config
-from toonbox.learn.data import CropBatches, Drawings, TrainingData, prepare_layers
+from toonbox.learn.data import CropBatches, TrainingData
+from toonbox.learn.drawings import Drawings, prepare_layers
 from toonbox.learn.features import EfficientNetFeatures
 from toonbox.learn.generator import Generator, save_generator
 from toonbox.learn.losses import (

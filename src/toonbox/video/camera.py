@@ -20,15 +20,16 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import numpy as np
 from PIL import Image
 
-from toonbox.convert.job import refuse_existing, write_file, writing
-from toonbox.engine.style import Look, Style
+from toonbox.atomic import refuse_existing, write_file, writing
+from toonbox.engine.style import Style
 from toonbox.errors import MissingExtraError, OutputError, ToonboxError, UsageError, VideoError
 from toonbox.images.formats import GIF, container_of
+from toonbox.options import Compare, StyleOptions, VideoOptions
 from toonbox.pixels import Uint8Array
 from toonbox.video.pipeline import film_track
 from toonbox.video.read import Frame, FrameColours, Video, read_frames, reduced_size
 from toonbox.video.steadying import Stabilize, Stabilizer
-from toonbox.video.stylizer import Compare, Steady, composed, drawing_of, film_look
+from toonbox.video.stylizer import Steady, composed, drawing_of, film_options
 from toonbox.video.write import Encoding, SegmentWriter, Track, writing_segment
 
 Item = TypeVar("Item")
@@ -447,21 +448,25 @@ class Artist:
     """
 
     def __init__(
-        self, load: Callable[[str], Style], name: str, look: Look, stabilize: Stabilize = "off"
+        self,
+        load: Callable[[str], Style],
+        name: str,
+        options: StyleOptions,
+        stabilize: Stabilize = "off",
     ) -> None:
         """Load the first style.
 
         Args:
             load: gives the style of a name.
             name: of the first.
-            look: options of `Style.__call__`; the resolution as in `cartoonize_video`.
+            options: how to draw; the resolution as in `cartoonize_video`.
             stabilize: as in `cartoonize_video`.
         Raises:
             StyleError: there is no such style, or it is damaged.
             UsageError: it has not such a look.
             MissingExtraError: OpenCV is needed and not installed.
         """
-        self._load, self._look, self._stabilize = load, look, stabilize
+        self._load, self._options, self._stabilize = load, options, stabilize
         self.change(name)
 
     def change(self, name: str) -> None:
@@ -471,18 +476,18 @@ class Artist:
             As `Artist`.
         """
         style = self._load(name)
-        look = film_look(style, self._look)
-        style(np.zeros((8, 8, 3), np.uint8), **look)  # what is wrong should be told now
+        options = film_options(style, self._options)
+        style.stylize(np.zeros((8, 8, 3), np.uint8), options)  # report what is wrong now
         steady = None if self._stabilize == "off" else Stabilizer(self._stabilize)
-        self.name, self.style, self.look = name, style, look
+        self.name, self.style, self.options = name, style, options
         self._steady: Steady | None = steady
 
     def __call__(self, photo: Uint8Array) -> Uint8Array:
         """Give the cartoon of a photo, both (H, W, 3)."""
-        small, cartoon = self.style.sketch(photo, **self.look)
+        small, cartoon = self.style.sketch(photo, self.options)
         if self._steady:
             cartoon = self._steady(small, cartoon)
-        return self.style.finish(photo, small, cartoon, **self.look)
+        return self.style.finish(photo, small, cartoon, self.options.strength)
 
 
 @dataclass
@@ -648,7 +653,11 @@ def record_film(
         OutputError: the target cannot be written.
     """
     drawing = drawing_of(
-        source, artist.style, artist.look, (None, None), max_height, None, stabilize
+        source,
+        artist.style,
+        artist.options,
+        VideoOptions(max_height=max_height, stabilize=stabilize),
+        None,
     )
     count = 0
     with Recording(target, film_track(drawing.video, drawing.size)) as recording:

@@ -21,7 +21,8 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from toonbox.errors import VideoError
-from toonbox.images.picture import MAX_PIXELS, Orientation, orientation_of
+from toonbox.images.picture import Orientation, orientation_of
+from toonbox.options import MAX_PIXELS
 from toonbox.parallel import in_time
 from toonbox.pixels import PhotoArray
 from toonbox.video.hardware import hardware_devices

@@ -11,7 +11,7 @@ import numpy as np
 from toonbox.engine.style import Style
 from toonbox.errors import UsageError
 from toonbox.options import MAX_PIXELS, Compare, StyleOptions, VideoOptions
-from toonbox.parallel import ahead, at_a_time, available_processors
+from toonbox.parallel import available_processors, ordered_parallel_map, prefetch
 from toonbox.pixels import PhotoArray, Uint8Array, white
 from toonbox.video.read import Frame, Video, is_hdr, read_frames, read_video, reduced_size
 from toonbox.video.steadying import Stabilizer
@@ -104,10 +104,12 @@ class Drawing:
             after: only those later than this timestamp. Some before it are drawn as well if they
                 are steadied, so that it goes on as if it had never ended.
         """
-        frames = ahead(self._wanted(self._warm_up(after)), READ_AHEAD)
-        sketches = at_a_time(_marked(frames), self._sketched, self.jobs)
+        frames = prefetch(self._wanted(self._warm_up(after)), READ_AHEAD)
+        sketches = ordered_parallel_map(_marked(frames), self._sketched, self.jobs)
         cartoon = None
-        for frame, drawn in at_a_time(self._steadied(sketches), self._finished, self.jobs):
+        for frame, drawn in ordered_parallel_map(
+            self._steadied(sketches), self._finished, self.jobs
+        ):
             cartoon = cartoon if drawn is None else drawn
             assert cartoon is not None  # the first frame repeats none
             if after is None or frame.pts > after:

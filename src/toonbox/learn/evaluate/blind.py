@@ -16,12 +16,13 @@ from string import Template
 
 from PIL import Image, ImageOps
 
+from toonbox.atomic import refuse_existing, write_file
 from toonbox.convert.compare import Column, Finished, Row, check_folder, sheet, small
-from toonbox.convert.job import refuse_existing, write_file
 from toonbox.errors import AnswersError, StyleError, UsageError
 from toonbox.images.colour import to_srgb
 from toonbox.images.encode import encode
-from toonbox.images.picture import MAX_PIXELS, decode
+from toonbox.images.picture import decode
+from toonbox.options import MAX_PIXELS
 
 SIDES = ("left", "right")
 SAME = "same"
