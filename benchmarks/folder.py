@@ -4,7 +4,7 @@ Run `python benchmarks/folder.py`; it makes photos of 12 megapixels from example
 a temporary folder. Three contenders take turns, one share of the photos after the other, all with
 the same number of threads:
 
-- folder: `cartoonize_files`, what `toonbox FOLDER` runs, in this process, with the style loaded.
+- folder: `convert_all`, what `toonbox FOLDER` runs, in this process, with the style loaded.
 - allowed: what network and codec alone allow. The files are read into arrays and arrays of that
   size written, with the options that toonbox writes with, in as many threads as there are cores;
   then the network runs once for each photo on one already reduced, also with all cores. The sum of
@@ -32,12 +32,13 @@ import torch
 from PIL import Image, ImageOps
 
 from inference import EXAMPLES, PAUSE
-from toonbox.convert.batch import Task, cartoonize_files
+from toonbox.convert.batch import convert_all
+from toonbox.convert.job import Converter, Job
 from toonbox.engine.card import DEFAULT_STYLE
-from toonbox.engine.session import available_processors
 from toonbox.engine.style import Style, load_style
 from toonbox.images.encode import QUALITY
 from toonbox.learn.import_tfjs import AuthorsGenerator
+from toonbox.parallel import available_processors
 from toonbox.pixels import to_signed, to_uint8
 
 SIZE = (4000, 3000)
@@ -62,8 +63,8 @@ def make_photos(sources: Path, folder: Path, count: int) -> list[Path]:
 
 
 def run_folder(files: Sequence[Path], out: Path, style: Style) -> None:
-    tasks = [Task(file, out / file.name, "overwrite") for file in files]
-    for outcome in cartoonize_files(tasks, style):
+    jobs = [Job(file, out / file.name, "overwrite") for file in files]
+    for outcome in convert_all(jobs, Converter(style)):
         if outcome.error:
             raise outcome.error
 

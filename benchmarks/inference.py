@@ -23,10 +23,11 @@ import torch
 from PIL import Image, ImageOps
 
 from toonbox.engine.card import DEFAULT_STYLE, MODEL, find_style, read_card
-from toonbox.engine.session import available_processors, open_session
+from toonbox.engine.session import open_session
 from toonbox.learn.export import to_onnx
 from toonbox.learn.generator import KNOBS
 from toonbox.learn.import_tfjs import AuthorsGenerator
+from toonbox.parallel import available_processors
 from toonbox.pixels import FloatArray, to_signed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

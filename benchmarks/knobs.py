@@ -12,7 +12,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -23,7 +22,7 @@ from knobs_plot import Numbers, Panel, plot
 from toonbox.atomic import replacing
 from toonbox.convert.compare import GAP, Row, sheet
 from toonbox.engine.card import DEFAULT_STYLE
-from toonbox.engine.style import Look, Style, load_style
+from toonbox.engine.style import Style, load_style
 from toonbox.errors import ToonboxError, UsageError
 from toonbox.learn.evaluate.evaluate import Reader, read_picture, shrunk
 from toonbox.learn.evaluate.measures import colour_segments, interior_energy, outline_contrast
@@ -105,9 +104,7 @@ def cartoons(style: Style, photo: Uint8Array) -> Iterator[list[Uint8Array]]:
     usual = style(photo, resolution="native")
     for knob in AIMS:
         yield [
-            usual
-            if setting == 1
-            else style(photo, **cast(Look, {"resolution": "native", knob: setting}))
+            usual if setting == 1 else style(photo, resolution="native", **{knob: setting})
             for setting in SETTINGS
         ]
 

@@ -15,9 +15,10 @@ from statistics import median
 import numpy as np
 from PIL import Image, ImageOps
 
-from toonbox.convert.cartoonize import Style, cartoonize, load_style
 from toonbox.engine.card import DEFAULT_STYLE, MODEL, find_style, read_card
-from toonbox.engine.session import available_processors, open_session
+from toonbox.engine.session import open_session
+from toonbox.engine.style import Style, load_style
+from toonbox.parallel import available_processors
 from toonbox.pixels import FloatArray, to_signed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -50,13 +51,14 @@ def in_batches(engine: str, pictures: FloatArray, size: int, threads: int) -> Ru
     return run
 
 
-def as_list(style: Style, files: list[bytes]) -> None:
-    cartoonize(files, style=style)
+def mapped(style: Style, files: list[bytes]) -> None:
+    for _ in style.map(Image.open(io.BytesIO(file)) for file in files):
+        pass
 
 
 def one_after_the_other(style: Style, files: list[bytes]) -> None:
     for file in files:
-        cartoonize(file, style=style)
+        style(Image.open(io.BytesIO(file)))
 
 
 def compare(title: str, ways: dict[str, Run], repeats: int) -> None:
@@ -111,7 +113,7 @@ def main() -> None:
     style = load_style(engine="onnxruntime", threads=options.threads)
     ways: dict[str, Run] = {
         "one after the other": partial(one_after_the_other, style, files),
-        "a list": partial(as_list, style, files),
+        "a list": partial(mapped, style, files),
     }
     compare(f"JPEG files of {options.megapixels:g} megapixels", ways, options.repeats)
 

@@ -1,6 +1,6 @@
 """Say whether memory grows over a long run: its size after 200 files and after 2,000.
 
-Run `python benchmarks/memory.py`. One call of `cartoonize_files`, what `toonbox FOLDER` runs, works
+Run `python benchmarks/memory.py`. One call of `convert_all`, what `toonbox FOLDER` runs, works
 on pictures of many sizes and three formats; how much memory the process has is looked up in /proc,
 so this needs Linux. The peer is the same process earlier on.
 """
@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from inference import EXAMPLES
-from toonbox.convert.batch import Task, cartoonize_files
+from toonbox.convert.batch import convert_all
+from toonbox.convert.job import Converter, Job
 from toonbox.engine.card import DEFAULT_STYLE
 from toonbox.engine.style import load_style
 
@@ -40,10 +41,10 @@ def resident_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def tasks(files: list[Path], out: Path, count: int) -> Iterator[Task]:
+def jobs(files: list[Path], out: Path, count: int) -> Iterator[Job]:
     for number in range(count):
         source = files[number % len(files)]
-        yield Task(source, out / source.name, "overwrite")
+        yield Job(source, out / source.name, "overwrite")
 
 
 def parse_options() -> argparse.Namespace:
@@ -65,8 +66,8 @@ def main() -> None:
         folder = Path(temporary)
         files = make_pictures(folder)
         sizes = {}
-        todo = tasks(files, folder / "out", options.late)
-        for number, outcome in enumerate(cartoonize_files(todo, style), 1):
+        todo = jobs(files, folder / "out", options.late)
+        for number, outcome in enumerate(convert_all(todo, Converter(style)), 1):
             if outcome.error:
                 raise outcome.error
             if number in (options.early, options.late):

@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from toonbox.engine.style import Style, load_style
+from toonbox.options import StyleOptions
 from toonbox.pixels import FloatArray, Uint8Array
-from toonbox.video.frames import cartoon_frames
+from toonbox.video.frames import video_frames
 from toonbox.video.steadying import Stabilizer
 from toonbox.video.stylizer import Steady
 
@@ -55,7 +56,7 @@ def made_film(photo: str, size: tuple[int, int], frames: int, noise: float) -> F
 
 def read_film(path: Path, height: int, frames: int) -> Film:
     """Take photos alone: at a strength of 0, nothing is drawn."""
-    read = cartoon_frames(path, style="comic-fast", strength=0, max_height=height)
+    read = video_frames(path, style="comic-fast", strength=0, max_height=height)
     return [frame.photo for frame in itertools.islice(read, frames)]
 
 
@@ -110,7 +111,7 @@ def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
     """Print one film's rows."""
     loaded = load_style(style)
     began = time.process_time()
-    sketches = [loaded.sketch(photo, resolution=540) for photo in photos]
+    sketches = [loaded.sketch(photo, StyleOptions(resolution=540)) for photo in photos]
     drawn = finished(loaded, photos, sketches)
     drawing = time.process_time() - began
     motions = list(motion(photos))

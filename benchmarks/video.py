@@ -20,13 +20,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from toonbox.engine.session import available_processors
 from toonbox.engine.style import load_style
 from toonbox.learn.import_tfjs import AuthorsGenerator
+from toonbox.options import StyleOptions
+from toonbox.parallel import available_processors
 from toonbox.pixels import to_signed, to_uint8
 from toonbox.video.read import from_rgb, read_frames, read_video, to_rgb
 from toonbox.video.steadying import Stabilizer
-from toonbox.video.stylizer import film_look, usual_jobs
+from toonbox.video.stylizer import film_options, usual_jobs
 from toonbox.video.write import Encoding, Track, writing_segment
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -105,14 +106,15 @@ def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float
         coded, following = itertools.islice(container.decode(video=0), 2)
     working = loaded.working_size(video.size[::-1], resolution)[::-1]
     photo, small = (to_rgb(coded, size, video.colours) for size in (video.size, working))
-    _, drawn = loaded.sketch(photo, small, resolution=resolution)
+    wanted = StyleOptions(resolution=resolution)
+    _, drawn = loaded.sketch(photo, wanted, small)
     photos = itertools.cycle([small, to_rgb(following, working, video.colours)])
     steady = Stabilizer("on")
     cv2.setNumThreads(1)
     return {
         "YUV to RGB": processor_seconds(lambda: to_rgb(coded, video.size, video.colours)),
         "reduced YUV to RGB": processor_seconds(lambda: to_rgb(coded, working, video.colours)),
-        "network": processor_seconds(lambda: loaded.sketch(photo, small, resolution=resolution)),
+        "network": processor_seconds(lambda: loaded.sketch(photo, wanted, small)),
         "steadying": processor_seconds(lambda: steady(next(photos), drawn)),
         "guided upsampling": processor_seconds(lambda: loaded.finish(photo, small, drawn)),
         "RGB to YUV": processor_seconds(lambda: from_rgb(photo, video.colours)),
@@ -145,8 +147,8 @@ def parse_options() -> argparse.Namespace:
 
 def main() -> None:
     options = parse_options()
-    look = film_look(load_style(options.style), {"resolution": options.resolution})
-    options.resolution = look["resolution"]
+    wanted = StyleOptions(resolution=options.resolution)
+    options.resolution = film_options(load_style(options.style), wanted).resolution
     torch.set_num_threads(available_processors())
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder) / "film.mp4"

@@ -14,9 +14,9 @@ from PIL import Image
 from animation_files import animation_of, frames_of, gif_facts
 from stub_style import StubStyle
 from toonbox.cli.main import main
-from toonbox.convert.batch import Task, cartoonize_files
-from toonbox.convert.cartoonize import Style, cartoonize
-from toonbox.convert.job import cartoonize_file
+from toonbox.convert.batch import convert_all
+from toonbox.convert.cartoonize import cartoonize, cartoonize_bytes, cartoonize_file
+from toonbox.convert.job import Converter, Job
 from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, PictureError
 from toonbox.images.animation import Animation
@@ -59,16 +59,15 @@ def test_from_disk_to_disk(suffix, tmp_path, style):
     source, target = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
     source.write_bytes(wave(FORMATS[suffix], **options))
     look = {"texture": 2.0, "strength": 0.8, "resolution": 24}
-    saving = {"lossless": suffix in ("png", "webp")}
-    cartoonize_file(source, target, style, saving=saving, **look)
+    lossless = suffix in ("png", "webp")
+    cartoonize_file(source, target, style=style, lossless=lossless, **look)
     result = expect(target.read_bytes(), style, frames_of(4), **look)
     assert (result.format, result.durations, result.plays) == (FORMATS[suffix], tuple(TIMES), 0)
 
 
 def test_another_format_keeps_it_moving(tmp_path, style):
     (tmp_path / "a.gif").write_bytes(wave("GIF"))
-    saving = {"format": "png", "lossless": True}
-    cartoonize_file(tmp_path / "a.gif", tmp_path / "b.png", style, saving=saving)
+    cartoonize_file(tmp_path / "a.gif", tmp_path / "b.png", style=style, lossless=True)
     result = read(tmp_path / "b.png")
     assert result.durations == tuple(TIMES)
     for frame, photo in zip(result.frames(), frames_of(4), strict=True):
@@ -80,7 +79,7 @@ def test_a_format_without_animations_gets_the_first_frame(tmp_path, style, caplo
     for suffix in ("jpg", "tif", "bmp", "ppm"):
         caplog.clear()
         target = tmp_path / f"a.{suffix}"
-        cartoonize_file(tmp_path / "a.gif", target, style)
+        cartoonize_file(tmp_path / "a.gif", target, style=style)
         picture = read(target)
         assert picture.size == (48, 32)
         assert np.abs(picture.rgb.astype(int) - style(frames_of(1)[0])).mean() < 3
@@ -94,11 +93,11 @@ def test_equal_frames_are_drawn_once(style):
     same = [np.array_equal(a.rgb, b.rgb) for a, b in pairs_of(read(data))]
     seen = []
 
-    def noting(photo, **look):
+    def noting(photo):
         seen.append(photo)
-        return style(photo, **look)
+        return style(photo)
 
-    result = read(cartoonize(data, style=Style(StubStyle(style, noting)), format="png"))
+    result = read(cartoonize_bytes(data, style=StubStyle(style, noting), format="png"))
     assert len(result.durations) == 4
     assert len(seen) == 4 - sum(same)
     assert any(same)
@@ -111,7 +110,7 @@ def pairs_of(animation):
 
 def test_transparent_frames(style):
     frames = frames_of(4, alpha=True)
-    result = read(cartoonize(wave("PNG", frames), style=Style(style)))
+    result = read(cartoonize_bytes(wave("PNG", frames), style=style))
     for frame, expected in zip(result.frames(), frames, strict=True):
         np.testing.assert_array_equal(frame.alpha, expected[..., 3])
         visible = frame.alpha > 0
@@ -119,19 +118,14 @@ def test_transparent_frames(style):
         np.testing.assert_array_equal(frame.rgb[visible], cartoon[visible])
 
 
-def test_bytes_give_bytes_and_one_image_has_one_frame(tmp_path, style, caplog):
+def test_bytes_give_bytes_and_one_image_has_one_frame(style, caplog):
     data = wave("GIF")
-    expect(cartoonize(data, style=Style(style)), style, frames_of(4))
-    still = decode(cartoonize(data, style=Style(style), format="jpeg"))
+    expect(cartoonize_bytes(data, style=style), style, frames_of(4))
+    still = decode(cartoonize_bytes(data, style=style, format="jpeg"))
     assert still.format == "JPEG"
-    (tmp_path / "a.gif").write_bytes(data)
-    caplog.clear()
-    image = cartoonize(tmp_path / "a.gif", style=Style(style))
-    np.testing.assert_array_equal(np.asarray(image), style(frames_of(1)[0]))
-    assert "only the first is used" in caplog.text
     opened = Image.open(io.BytesIO(data))
     opened.seek(2)
-    image = cartoonize(opened, style=Style(style))
+    image = cartoonize(opened, style=style)
     np.testing.assert_array_equal(np.asarray(image), style(frames_of(3)[2]))
     assert "only one of them is used" in caplog.text
 
@@ -140,9 +134,9 @@ def test_metadata_stay_or_go(style):
     exif = Image.Exif()
     exif[0x013B] = "Ada"
     data = wave("WEBP", exif=exif)
-    kept = Image.open(io.BytesIO(cartoonize(data, style=Style(style))))
+    kept = Image.open(io.BytesIO(cartoonize_bytes(data, style=style)))
     assert kept.getexif()[0x013B] == "Ada"
-    stripped = Image.open(io.BytesIO(cartoonize(data, style=Style(style), metadata="strip")))
+    stripped = Image.open(io.BytesIO(cartoonize_bytes(data, style=style, metadata="strip")))
     assert len(stripped.getexif()) == 0
     assert stripped.n_frames == 4
 
@@ -150,7 +144,7 @@ def test_metadata_stay_or_go(style):
 def test_lossless_is_refused_before_the_work(tmp_path, style):
     (tmp_path / "a.gif").write_bytes(wave("GIF"))
     with pytest.raises(OutputError, match="GIF is never lossless"):
-        cartoonize_file(tmp_path / "a.gif", tmp_path / "b.gif", style, saving={"lossless": True})
+        cartoonize_file(tmp_path / "a.gif", tmp_path / "b.gif", style=style, lossless=True)
 
 
 def test_nothing_is_left_of_a_damaged_one(tmp_path, style):
@@ -161,7 +155,7 @@ def test_nothing_is_left_of_a_damaged_one(tmp_path, style):
         raise AssertionError("the network has begun")
 
     with pytest.raises(PictureError, match=r"a.gif: ends before the picture is complete"):
-        cartoonize_file(tmp_path / "a.gif", tmp_path / "b.gif", StubStyle(style, never))
+        cartoonize_file(tmp_path / "a.gif", tmp_path / "b.gif", style=StubStyle(style, never))
     assert [path.name for path in tmp_path.iterdir()] == ["a.gif"]
 
 
@@ -169,8 +163,8 @@ def test_many_files_with_an_animation_among_them(tmp_path, style):
     (tmp_path / "a.gif").write_bytes(wave("GIF"))
     Image.fromarray(frames_of(1)[0]).save(tmp_path / "b.png")
     (tmp_path / "c.webp").write_bytes(wave("WEBP")[:-9])
-    tasks = [Task(path, tmp_path / "out" / path.name) for path in sorted(tmp_path.glob("?.*"))]
-    outcomes = list(cartoonize_files(tasks, style, jobs=2))
+    jobs = [Job(path, tmp_path / "out" / path.name) for path in sorted(tmp_path.glob("?.*"))]
+    outcomes = list(convert_all(jobs, Converter(style), parallel=2))
     assert [outcome.status for outcome in outcomes] == ["ok", "ok", "failed"]
     assert [outcome.size for outcome in outcomes] == [(48, 32), (48, 32), None]
     expect((tmp_path / "out" / "a.gif").read_bytes(), style, frames_of(4))
@@ -215,7 +209,7 @@ def test_the_shipped_style(caplog):
     data = animation_of(frames, "PNG", duration=TIMES, loop=0)
     style = load_style("comic", threads=2)
     with caplog.at_level(logging.WARNING):
-        drawn = cartoonize(data, style=Style(style), format="gif")
+        drawn = cartoonize_bytes(data, style=style, format="gif")
     assert caplog.text == ""
     assert [delay for _, delay, *_ in gif_facts(drawn)[1]] == [4, 5, 100, 3]
     shown = [frame.rgb.astype(int) for frame in read(drawn).frames()]

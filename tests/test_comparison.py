@@ -9,6 +9,7 @@ from toonbox.convert.compare import GAP, Column, Comparison, Row, page, sheet, s
 from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, PictureError, StyleError
 from toonbox.images.picture import decode
+from toonbox.options import StyleOptions
 
 
 def waves(path, size=(60, 40)):
@@ -22,7 +23,10 @@ def waves(path, size=(60, 40)):
 @pytest.fixture
 def columns(tiny_style):
     style = load_style(tiny_style(seed=1), engine="onnxruntime", threads=1)
-    return [Column("whole", style, {}), Column("half", style, {"strength": 0.5})]
+    return [
+        Column("whole", style, StyleOptions()),
+        Column("half", style, StyleOptions(strength=0.5)),
+    ]
 
 
 def names(folder):

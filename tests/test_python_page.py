@@ -40,7 +40,7 @@ def test_examples_are_typed(tmp_path):
         files.append(tmp_path / f"{Path(page).stem.lower()}_examples.py")
         files[-1].write_text("\n".join(examples(page)))
     wrong = tmp_path / "wrong.py"
-    wrong.write_text('import toonbox\ntoonbox.cartoonize("a.jpg", quality=3)\n')
+    wrong.write_text('import toonbox\ntoonbox.cartoonize("a.jpg")\n')
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent"]
     run = subprocess.run(
         [*command, *map(str, files), str(wrong)],
@@ -49,5 +49,5 @@ def test_examples_are_typed(tmp_path):
         cwd=ROOT,
         env={**os.environ, "MYPYPATH": str(ROOT / "src")},
     )
-    assert re.search(r"wrong\.py:2: error: No overload variant", run.stdout), run.stdout
+    assert re.search(r"wrong\.py:2: error: Value of type variable", run.stdout), run.stdout
     assert "Found 1 error in 1 file" in run.stdout, run.stdout

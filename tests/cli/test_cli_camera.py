@@ -145,7 +145,7 @@ def test_a_camera_that_is_unplugged(camera, here, monkeypatch):
 
 def test_a_film_in_a_window(camera, here, monkeypatch):
     Clip(pts=list(range(48)), sound=None).make(here / "clip.mp4")
-    monkeypatch.setattr("toonbox.video.camera.Window", Window)
+    monkeypatch.setattr("toonbox.video.window.Window", Window)
     assert camera("--source", "clip.mp4", "--sink", "a.mp4")[0] == 0
     assert len(times("a.mp4")) == 2
     assert camera("--source", "clip.mp4") == (0, "", "")

@@ -7,9 +7,20 @@ import pytest
 
 from toonbox.engine.style import load_style
 from toonbox.errors import VideoError
-from toonbox.video.isolated import cartoonize_video_apart
+from toonbox.options import OutputOptions, StyleOptions, VideoOptions
+from toonbox.video.isolated import convert_video_isolated
 from toonbox.video.pipeline import cartoonize_video
 from video_files import REPEATABLE, Clip, pictures
+
+DEFAULTS = StyleOptions(), OutputOptions(), VideoOptions()
+
+
+def never():
+    return False
+
+
+def nothing(_):
+    pass
 
 
 @pytest.fixture
@@ -20,12 +31,14 @@ def load(tiny_style, tmp_path_factory):
 def test_it_does_the_same(tmp_path, load, caplog):
     clip = Clip(size=REPEATABLE, attachment=b"font").make(tmp_path / "clip.mkv")
     told, told_apart = [], []
-    options = {"stop": lambda: False, "strength": 0.5}
+    options = StyleOptions(strength=0.5), OutputOptions(), VideoOptions()
     here, apart = tmp_path / "here.mp4", tmp_path / "apart.mp4"
-    result = cartoonize_video(clip, here, style=load(), progress=told.append, **options)
+    result = cartoonize_video(clip, here, style=load(), progress=told.append, strength=0.5)
     messages = [*caplog.messages]
     caplog.clear()
-    other = cartoonize_video_apart(clip, apart, load, progress=told_apart.append, **options)
+    other = convert_video_isolated(
+        clip, apart, load, options=options, progress=told_apart.append, stop=never
+    )
     assert other == result
     assert told_apart == told
     assert caplog.messages == messages != []
@@ -35,8 +48,13 @@ def test_it_does_the_same(tmp_path, load, caplog):
 def test_stopped(tmp_path, load):
     clip = Clip(pts=list(range(240))).make(tmp_path / "clip.mp4")
     told = []
-    result = cartoonize_video_apart(
-        clip, tmp_path / "toon.mp4", load, progress=told.append, stop=lambda: bool(told)
+    result = convert_video_isolated(
+        clip,
+        tmp_path / "toon.mp4",
+        load,
+        options=DEFAULTS,
+        progress=told.append,
+        stop=lambda: bool(told),
     )
     assert (result.complete, result.written) == (False, False)
     assert [*tmp_path.iterdir()] == [clip]
@@ -49,13 +67,13 @@ def crash():
 def test_a_crash_names_the_film(tmp_path):
     clip, target = tmp_path / "clip.mp4", tmp_path / "toon.mp4"
     with pytest.raises(VideoError, match=r"clip\.mp4: the process .* has ended: SIGSEGV"):
-        cartoonize_video_apart(clip, target, crash, progress=lambda _: None, stop=lambda: False)
+        convert_video_isolated(clip, target, crash, options=DEFAULTS, progress=nothing, stop=never)
 
 
 def test_errors_come_through(tmp_path, load):
     clip, target = tmp_path / "gone.mp4", tmp_path / "toon.mp4"
     with pytest.raises(VideoError, match=r"gone\.mp4: no such file"):
-        cartoonize_video_apart(clip, target, load, progress=lambda _: None, stop=lambda: False)
+        convert_video_isolated(clip, target, load, options=DEFAULTS, progress=nothing, stop=never)
 
 
 def test_an_error_here_stops_the_other_process(tmp_path, load):
@@ -65,5 +83,7 @@ def test_an_error_here_stops_the_other_process(tmp_path, load):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cartoonize_video_apart(clip, tmp_path / "toon.mp4", load, progress=bad, stop=lambda: False)
+        convert_video_isolated(
+            clip, tmp_path / "toon.mp4", load, options=DEFAULTS, progress=bad, stop=never
+        )
     assert [*tmp_path.iterdir()] == [clip]

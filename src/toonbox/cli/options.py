@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from toonbox.errors import UsageError
 from toonbox.options import Resolution, StyleOptions, VideoOptions, choices_of
 
 VIDEO_PANEL = "Options for videos"
@@ -235,6 +234,7 @@ def parse_style(text: str, defaults: StyleOptions) -> tuple[str, StyleOptions]:
         Name or folder, and how it draws.
     Raises:
         typer.BadParameter: no such setting, or not a value for it; names both.
+        UsageError: a value out of range.
     """
     name, *settings = re.split(r":(?=\w+=)", text, maxsplit=1)
     values: dict[str, Any] = {}
@@ -246,7 +246,4 @@ def parse_style(text: str, defaults: StyleOptions) -> tuple[str, StyleOptions]:
             values[key] = parse_resolution(value) if key == "resolution" else float(value)
         except ValueError:
             raise typer.BadParameter(f"{text}: {key} should be a number, not {value!r}.") from None
-    try:
-        return name, replace(defaults, **values)
-    except UsageError as error:
-        raise typer.BadParameter(f"{text}: {error}.") from None
+    return name, replace(defaults, **values)

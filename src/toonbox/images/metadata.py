@@ -112,7 +112,6 @@ def _from_resources(data: bytes) -> bytes | None:
     return None
 
 
-
 # What to keep is listed, not what to drop: the rest may describe the old file's layout.
 _KEPT_TAGS = (
     ExifTags.Base.ProcessingSoftware,

@@ -3,7 +3,6 @@
 import io
 import logging
 import os
-import subprocess
 import sys
 import threading
 import time
@@ -15,14 +14,14 @@ from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from toonbox.atomic import refuse_existing, write_file, writing
 from toonbox.engine.style import Style
-from toonbox.errors import MissingExtraError, OutputError, ToonboxError, UsageError, VideoError
+from toonbox.errors import ToonboxError, UsageError, VideoError
 from toonbox.images.formats import GIF, container_of
 from toonbox.options import Compare, StyleOptions, VideoOptions
 from toonbox.pixels import Uint8Array
@@ -30,6 +29,7 @@ from toonbox.video.pipeline import film_track
 from toonbox.video.read import Frame, FrameColours, Video, read_frames, reduced_size
 from toonbox.video.steadying import Stabilize, Stabilizer
 from toonbox.video.stylizer import Steady, composed, drawing_of, film_options
+from toonbox.video.window import opencv
 from toonbox.video.write import Encoding, SegmentWriter, Track, writing_segment
 
 Item = TypeVar("Item")
@@ -152,100 +152,7 @@ def paced(frames: Iterator[Frame], time_base: Fraction, pace: Pace) -> Iterator[
         pace.wait(float((frame.pts + frame.duration - first) * time_base))
 
 
-INSTALL = "pip install 'toonbox[camera]'"
-REPAIR = (
-    "the OpenCV here shows no windows: pip uninstall opencv-python-headless "
-    "opencv-contrib-python-headless, then pip install --force-reinstall opencv-contrib-python; "
-    "or write a video, with --sink FILE --no-window"
-)
-_LARGEST = 1280, 720  # of a window as it opens, in pixels
 _ESCAPE, _NOTHING = 27, 255
-
-
-def opencv() -> Any:
-    """Import OpenCV.
-
-    Raises:
-        MissingExtraError: it is not installed, or misses a library of the system.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        missing = isinstance(error, ModuleNotFoundError) and error.name == "cv2"
-        reason = "" if missing else f" (the one that is installed does not load: {error})"
-        raise MissingExtraError(f"this needs OpenCV: {INSTALL}{reason}") from error
-    return cv2
-
-
-class Window:
-    """A window on the screen; the same thread must open, use and close it."""
-
-    def __init__(self, title: str) -> None:
-        """Open it.
-
-        Raises:
-            MissingExtraError: OpenCV is not installed, or was built without windows.
-            OutputError: there is no display.
-        """
-        self._cv2, self._name = opencv(), title
-        if not self._cv2.currentUIFramework():
-            raise MissingExtraError(REPAIR)
-        if self._cv2.currentUIFramework().startswith("QT"):
-            _check_display()
-        flags = ("WINDOW_NORMAL", "WINDOW_KEEPRATIO", "WINDOW_GUI_NORMAL")
-        try:
-            self._cv2.namedWindow(title, sum(getattr(self._cv2, flag) for flag in flags))
-        except self._cv2.error as error:
-            raise OutputError(f"no window can be opened: {error.err or error}") from error
-        self._sized = False
-
-    @property
-    def is_open(self) -> bool:
-        """Tell whether nobody has closed it."""
-        try:
-            visible: float = self._cv2.getWindowProperty(self._name, self._cv2.WND_PROP_VISIBLE)
-        except self._cv2.error:  # how some window systems say no
-            return False
-        return visible >= 1
-
-    def show(self, rgb: Uint8Array) -> None:
-        """Show a picture, (H, W, 3), from the next call of `key` on."""
-        if not self._sized:
-            height, width = rgb.shape[:2]
-            scale = min(1, _LARGEST[0] / width, _LARGEST[1] / height)
-            self._cv2.resizeWindow(self._name, round(width * scale), round(height * scale))
-            self._sized = True
-        self._cv2.imshow(self._name, np.ascontiguousarray(rgb[..., ::-1]))
-
-    def key(self) -> str:
-        """Let the window do its work; give the key that was pressed in it, or nothing."""
-        code: int = self._cv2.waitKey(1) & 0xFF
-        if code == _NOTHING:
-            return ""
-        return "q" if code == _ESCAPE else chr(code).lower()
-
-    def tell(self, title: str) -> None:
-        """Change its title."""
-        self._cv2.setWindowTitle(self._name, title)
-
-    def close(self) -> None:
-        """Take it from the screen."""
-        self._cv2.destroyAllWindows()
-
-
-def _check_display() -> None:
-    """Open a window in another process first: without a display, Qt ends the process it is in.
-
-    Raises:
-        OutputError: there is no display; gives Qt's words.
-    """
-    code = "import cv2; cv2.namedWindow('toonbox')"
-    tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    if tried.returncode:
-        reason, *_ = [*tried.stderr.splitlines(), f"exit code {tried.returncode}"]
-        raise OutputError(
-            f"no window can be opened: {reason.strip()}; --sink FILE --no-window needs no screen"
-        )
 
 
 TIME_BASE = Fraction(1, 90_000)  # seconds: fine enough, and what MPEG counts in
