@@ -282,7 +282,7 @@ def cartoonize_preview(
 
     Raises:
         UsageError: there is not one video, or the picture would not be PNG.
-        VideoError: it cannot be read, or ends before.
+        VideoError: it cannot be read, ends before, or is too large with square pixels.
         OutputError: the picture is there already or cannot be written.
     """
     import io
@@ -307,13 +307,13 @@ def cartoonize_preview(
     if not force:
         refuse_existing(target)
     with failing_alone(str(film)):
-        photo, aspect = frame_at(
+        photo, video = frame_at(
             film, seconds, max_height=filming["max_height"], max_pixels=filming["max_pixels"]
         )
         cartoon = composed(photo, style(photo, **film_look(style, look)), filming["compare"])
     image = Image.fromarray(cartoon)
-    if aspect != 1:
-        image = image.resize((round(image.width * aspect), image.height))
+    if video.aspect != 1:
+        image = image.resize((video.square_width(*image.size), image.height))
     stream = io.BytesIO()
     image.save(stream, "PNG")
     write_file(target, stream.getvalue())

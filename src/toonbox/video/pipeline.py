@@ -288,6 +288,8 @@ def cartoonize_video(
             message = "%s: decoded by %s, encoded by %s"
             _logger.warning(message, source, drawing.video.device or "software", encoding.encoder)
         refuse_tiny(target, encoding, _size(drawing, compare))
+        if container is GIF:  # what is too large should be told now
+            drawing.video.square_width(*_size(drawing, compare))
         steadied = "own" if callable(stabilize) else stabilize or "off"
         settings = (start, end, compare, asdict(encoding), max_height, steadied)
         job = _job(drawing, settings) if resume else None
