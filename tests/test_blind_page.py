@@ -53,6 +53,15 @@ def shows(page, text):
     sync_api.expect(page.get_by_role("status")).to_have_text(text, timeout=PATIENCE)
 
 
+def reloaded(page, text):
+    """Load the page anew, until the browser has brought to its disk what the page has stored."""
+    for _ in range(100):
+        page.reload()
+        if page.get_by_role("status").inner_text() == text:
+            break
+    shows(page, text)
+
+
 def test_arrow_keys_answer_and_the_answers_can_be_exported(page, key, tmp_path):
     shows(page, "Pair 1 of 3, 3 to answer.")
     for name in ("Photo", "Left cartoon", "Right cartoon"):
@@ -74,8 +83,7 @@ def test_arrow_keys_answer_and_the_answers_can_be_exported(page, key, tmp_path):
     page.keyboard.press("Control+ArrowRight")
     shows(page, "Right. Pair 2 of 3, 1 to answer. Your answer was: right.")
 
-    page.reload()
-    shows(page, "Pair 3 of 3, 1 to answer.")
+    reloaded(page, "Pair 3 of 3, 1 to answer.")
     page.get_by_role("button", name="Same").click()
     shows(page, "Same. All 3 pairs are answered; export the answers.")
     page.keyboard.press("ArrowLeft")
@@ -94,6 +102,25 @@ def test_starting_over_forgets_all_answers(page):
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Start over").click()
     shows(page, "Pair 1 of 3, 3 to answer.")
-    page.reload()
-    shows(page, "Pair 1 of 3, 3 to answer.")
+    reloaded(page, "Pair 1 of 3, 3 to answer.")
     sync_api.expect(page.get_by_role("button", name="Back")).to_be_disabled()
+
+
+def test_answers_stay_in_their_tab_where_the_browser_loses_what_it_stores(page):
+    page.keyboard.press("ArrowLeft")
+    shows(page, "Left. Pair 2 of 3, 2 to answer.")
+    page.evaluate("localStorage.clear()")
+    reloaded(page, "Pair 2 of 3, 2 to answer.")
+    page.keyboard.press("ArrowUp")
+    shows(page, "Pair 1 of 3, 2 to answer. Your answer was: left.")
+
+
+def test_answers_are_stored_for_other_tabs_too(page):
+    page.keyboard.press("ArrowLeft")
+    shows(page, "Left. Pair 2 of 3, 2 to answer.")
+    page.evaluate("history.replaceState(null, '')")
+    reloaded(page, "Pair 2 of 3, 2 to answer.")
+    page.evaluate("history.replaceState({id: 'other', answers: {'01': 'same'}}, '')")
+    reloaded(page, "Pair 2 of 3, 2 to answer.")
+    page.keyboard.press("ArrowUp")
+    shows(page, "Pair 1 of 3, 2 to answer. Your answer was: left.")

@@ -1,4 +1,7 @@
-"""toonbox under strace, in an empty home, with every socket denied: none of a network is wanted."""
+"""toonbox under strace, in an empty home, with every socket denied: none of a network is wanted.
+
+Ray's processes need sockets: theirs are watched.
+"""
 
 import os
 import re
@@ -11,8 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ray_settings import PATIENT_RAY
+
 DENIED = ["-e", "trace=socket", "-e", "inject=socket:error=EACCES"]
-STRACE = ["strace", "-f", "--seccomp-bpf", *DENIED, "-o"]
+WATCHED = ["-e", "trace=bind,connect,sendto,sendmsg,sendmmsg"]
+STRACE = ["strace", "-f", "--seccomp-bpf"]
 ENGINES = ["onnxruntime", "openvino"]
 
 LIBRARY = """
@@ -53,14 +59,14 @@ def watched(tmp_path):
     if shutil.which("strace") is None:
         pytest.skip("needs strace: apt-get install strace")
 
-    def run(*arguments):
+    def run(*arguments, strace=DENIED, found=r"socket\(AF_INET.*", **environment):
         home, trace = tmp_path / "home", tmp_path / "trace"
         home.mkdir()
         # Not the whole environment: in what looks like CI, nothing would be sent anyway.
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
         done = subprocess.run(
-            [*STRACE, trace, sys.executable, *map(str, arguments)],
-            env={**kept, "HOME": str(home)},
+            [*STRACE, *strace, "-o", trace, sys.executable, *map(str, arguments)],
+            env={**kept, **environment, "HOME": str(home)},
             capture_output=True,
             text=True,
         )
@@ -69,7 +75,7 @@ def watched(tmp_path):
         assert "exited with 0" in text  # it was traced
         left = [str(path.relative_to(home)) for path in home.rglob("*")]
         # With every socket denied, whoever looks up a name ends at one of these.
-        return re.findall(r"socket\(AF_INET.*", text), left
+        return re.findall(found, text), left
 
     return run
 
@@ -101,6 +107,23 @@ def test_the_command(watched, tiny_style, photo, tmp_path, engine):
 def test_the_library_and_a_worker(watched, tiny_style, tmp_path, text, engine):
     pytest.importorskip(engine)
     assert watched(script(tmp_path, text), tiny_style(), engine) == ([], [])
+
+
+@pytest.mark.slow
+def test_a_cluster_on_this_machine(watched, tiny_style, photo, tmp_path):
+    """Its processes talk to each other; all that stays at home is Ray's own key for that."""
+    pytest.importorskip("ray.data")
+    options = ("--style", tiny_style(), "--engine", "ray")
+    addresses, left = watched(
+        *("-m", "toonbox", photo, "-o", tmp_path / "out.png", *options),
+        strace=WATCHED,
+        found=r'sa_family=AF_INET.*?"([^"]+)"',
+        **PATIENT_RAY,
+    )
+    assert (tmp_path / "out.png").exists()
+    assert set(addresses) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert "127.0.0.1" in addresses
+    assert {name.partition("/")[0] for name in left} <= {".ray"}
 
 
 @pytest.mark.slow

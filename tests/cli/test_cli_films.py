@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -130,6 +131,19 @@ def test_a_preview(toonbox, here, seconds):
     assert Image.open("clip.toon.png").size == (128, 48)
     assert names(here) == ["clip.mp4", "clip.toon.png"]
     assert "exists already" in toonbox("clip.mp4", "--preview", seconds)[2]
+
+
+def test_a_preview_of_extreme_pixels(toonbox, here):
+    narrow = Clip(pts=[0, 1], size=(16, 48), aspect=Fraction(1, 15), sound=None)
+    narrow.make(here / "narrow.mp4")
+    assert toonbox("narrow.mp4", "--preview", "0", "--max-height", "12")[0] == 0
+    assert Image.open("narrow.toon.png").size == (1, 12)
+    Clip(pts=[0, 1], aspect=Fraction(40), sound=None).make(here / "wide.mp4")
+    code, _, errors = toonbox("wide.mp4", "--preview", "0", "--max-pixels", "100000")
+    assert code == 1
+    assert "wide.mp4: has frames of 2560 x 48 larger than the limit of 100,000" in errors
+    assert toonbox("wide.mp4", "--preview", "0")[0] == 0
+    assert Image.open("wide.toon.png").size == (2560, 48)
 
 
 def test_a_preview_shows_its_frame(toonbox, here):

@@ -1,8 +1,10 @@
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ from picture_files import without_palette
 from toonbox.cli.targets import Plan
 from toonbox.cli.watch import Arrivals
 from toonbox.images.picture import decode
+
+watch_module = import_module("toonbox.cli.watch")  # its name is also that of its command
 
 
 @pytest.fixture(autouse=True)
@@ -172,6 +176,44 @@ def test_done_once_unless_it_changes(here):
     assert [*arrived(arrivals, 4), *arrived(arrivals, 5)] == [("a.png", "overwrite")]
     (here / "out" / "a.toon.png").unlink()
     assert arrived(arrivals, 6) == [], "who removes a cartoon does not want it again"
+
+
+def test_what_was_postponed_comes_again_later(here):
+    arrivals = Arrivals(settle=1)
+    path = photo(here / "in" / "a.png")
+    arrived(arrivals, 1)
+    assert arrived(arrivals, 2) == [("a.png", "skip")]
+    arrivals.postpone(Path("in", "a.png"), 30)
+    assert arrived(arrivals, 30.9) == []
+    assert arrived(arrivals, 31) == [("a.png", "skip")]
+    assert arrived(arrivals, 99) == []
+    arrivals.postpone(Path("in", "a.png"), 200)
+    path.write_bytes(path.read_bytes() + b"more")
+    photo(here / "out" / "a.toon.png")  # of the picture before it changed
+    assert [*arrived(arrivals, 100), *arrived(arrivals, 101)] == [("a.png", "overwrite")]
+    arrivals.postpone(Path("in", "a.png"), 300)
+    assert [*arrived(arrivals, 300), *arrived(arrivals, 301)] == [("a.png", "overwrite")]
+
+
+def test_a_picture_is_done_once_there_is_space_again(toonbox, here, monkeypatch):
+    photo(here / "in" / "a.png")
+    real, tries = Path.write_bytes, []
+
+    def full(path, data):
+        tries.append(path)
+        if len(tries) < 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        signal.raise_signal(signal.SIGTERM)
+        return real(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(watch_module, "LATER", 0.01)
+    options = ("--interval", "0.01", "--settle", "0")
+    code, output, errors = toonbox("watch", "in", "-o", "out", *options)
+    assert (code, output) == (143, "in/a.png -> out/a.toon.png\n")
+    full_disk = "toonbox: in/a.png: out/a.toon.png cannot be written: No space left on device"
+    assert errors.splitlines()[1:] == [full_disk, full_disk, "1 done, 0 failed"]
+    assert decode(here / "out" / "a.toon.png").rgb.shape == (20, 26, 3)
 
 
 def test_what_is_gone_is_forgotten(here):

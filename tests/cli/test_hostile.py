@@ -1,23 +1,30 @@
 """Links, odd names, full and read-only disks, and runs that are stopped at any moment."""
 
+import itertools
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-import time
+from collections import Counter
 
+import av
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+import stopped_at
 from picture_files import file_of
+from toonbox import atomic as files
 from toonbox.engine.style import load_style
 from toonbox.errors import PictureError
 from toonbox.images import picture as images
 from toonbox.images.picture import decode
+from toonbox.video import pipeline as segments
+from video_files import Clip
 
 RGB = np.random.default_rng(1).integers(0, 256, (20, 26, 3), dtype=np.uint8)
 PNG = file_of(Image.fromarray(RGB))
@@ -245,41 +252,85 @@ def test_a_limit_on_file_sizes(here, style_folder):
     assert names(here / "out") == []
 
 
+# How a run is stopped, and the exit codes that says so: of Python's start, of the command.
 SIGNALS = {
-    "ctrl-c": (signal.SIGINT,),
-    "ctrl-c twice": (signal.SIGINT, signal.SIGINT),
-    "terminated": (signal.SIGTERM,),
-    "killed": (signal.SIGKILL,),
+    "ctrl-c": (["SIGINT"], {-signal.SIGINT, 130}),
+    "ctrl-c twice": (["SIGINT", "SIGINT"], {-signal.SIGINT, 130}),
+    "terminated": (["SIGTERM"], {-signal.SIGTERM, 143}),
+    "killed": (["SIGKILL"], {-signal.SIGKILL}),
+}
+# Each moment in its turn; `TOONBOX_MOMENTS=50 pytest -k any_moment -s` tries more, and tells.
+MOMENTS = int(os.environ.get("TOONBOX_MOMENTS", "8"))
+RUNS = {
+    "folder": ("album", "-o", "out"),
+    "video": ("clip.mp4", "-o", "out/clip.mp4", "--stabilize", "off"),
+    "video in segments": ("clip.mp4", "-o", "out/clip.mp4", "--stabilize", "off", "--resume"),
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("how", SIGNALS)
-def test_stopped_at_any_moment(how, here, style_folder):
-    """Whenever it is, files with final names are whole; the next run leaves nothing else."""
-    album(here, count=3, size=(900, 700))
-
-    def begin():
-        return start(
+def begin(here, style_folder, arguments, moments="-"):
+    """Run the command in a process of its own, with signals at the moments."""
+    return subprocess.run(
+        [
+            sys.executable,
+            stopped_at.__file__,
+            "events",
+            moments,
+            *arguments,
+            "--style",
             style_folder,
-            *("album", "-o", "out", "--force"),
-            # Where the tests run in the background, children inherit that Ctrl-C is ignored.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
+        ],
+        capture_output=True,
+        # Where the tests run in the background, children inherit that Ctrl-C is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
-    began = time.monotonic()
-    assert begin().wait(3600) == 0
-    usual = time.monotonic() - began
-    chance = random.Random(how)
-    for moment in range(5):
-        for path in (here / "out").glob("[0-9]*"):
-            path.unlink()
-        process = begin()
-        time.sleep(usual * (moment + chance.random()) / 5)
-        for number in SIGNALS[how]:
-            process.send_signal(number)
-        process.communicate(timeout=3600)  # it never hangs
-        for path in (here / "out").glob("[0-9]*"):
-            assert decode(path).rgb.shape == (700, 900, 3)
-    assert begin().wait(3600) == 0
-    assert names(here / "out") == ["0.toon.png", "1.toon.png", "2.toon.png"]
+
+def whole(path):
+    """Tell what is in a picture or a video; one that is not whole raises."""
+    if path.suffix == ".png":
+        return decode(path).rgb.shape
+    with av.open(str(path)) as film:
+        return sum(1 for _ in film.decode(video=0))
+
+
+def visible(folder):
+    """Tell what each file in there is, but for hidden ones."""
+    return {path.name: whole(path) for path in folder.glob("[!.]*")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS)
+def test_stopped_at_any_moment(run, here, toonbox, style_folder, monkeypatch):
+    """Files with final names are whole, nothing else is left, and the same command goes on."""
+    monkeypatch.setattr(segments, "KEPT_LENGTH", stopped_at.SEGMENT)
+    album(here, count=3, size=(90, 70))
+    Clip(pts=list(range(14))).make(here / "clip.mp4")
+    arguments, out = RUNS[run], here / "out"
+    out.mkdir()
+    assert begin(here, style_folder, arguments).returncode == 0
+    expected, events = visible(out), int((here / "events").read_text())
+    chance, codes = random.Random(run), Counter()
+    for number, (how, (sent, stopped)) in zip(
+        range(MOMENTS), itertools.cycle(SIGNALS.items()), strict=False
+    ):
+        shutil.rmtree(out)
+        out.mkdir()
+        at = sorted(chance.sample(range(1, events + 1), len(sent)))
+        moments = ",".join(f"{name}:{moment}" for name, moment in zip(sent, at, strict=True))
+        done = begin(here, style_folder, arguments, moments)
+        told = f"{number}: {how} at {moments}: {done.returncode} {done.stderr.decode()}"
+        codes[how, done.returncode] += 1
+        assert done.returncode in stopped | {0}, told  # it may have been done already
+        assert visible(out).items() <= expected.items(), told
+        if done.returncode == 0:
+            assert visible(out) == expected, told
+        if how != "killed":
+            kept = [path.name for path in out.rglob(".*")]
+            assert set(kept) <= ({".clip.mp4.segments"} if "--resume" in arguments else set()), told
+        files._remove_leftovers.cache_clear()  # as in the new process that the next run would be
+        exists = run != "folder" and visible(out) == expected  # which is told, without --force
+        assert toonbox(*arguments)[0] == exists, told
+        assert visible(out) == expected, told
+        assert names(out) == sorted(expected), told
+    print(run, f"of {events} events:", dict(codes))

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from picture_files import OddError, file_of
+from ray_settings import PATIENT_RAY
 from toonbox.convert import ray as distributed
 from toonbox.convert.job import Job
 from toonbox.engine.style import load_style
@@ -19,6 +20,7 @@ from toonbox.errors import MissingExtraError, UnexpectedError, UsageError
 from toonbox.images.picture import decode
 from toonbox.options import StyleOptions
 
+os.environ.update(PATIENT_RAY)  # read when it is imported
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 ray_data = pytest.importorskip("ray.data")
 
@@ -32,9 +34,21 @@ def photos(folder, count, size=(80, 60)):
     return sorted(folder.iterdir())
 
 
+def started():
+    """Start a cluster, again if the machine is so busy that it takes more than Ray's 30 s."""
+    for _ in range(20):
+        try:
+            return distributed.start_ray()
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+    return None
+
+
 @pytest.fixture(scope="module")
 def cluster():
-    distributed.start_ray()
+    started()
     yield
     ray.shutdown()
 
@@ -78,7 +92,11 @@ def test_a_picture_that_ends_its_workers_is_a_failure(cluster, style_folder, tmp
     outcomes = {one.source.name: one for one in distributed.convert_on_ray(jobs, style_folder)}
     assert len(outcomes) == 5
     statuses = [outcomes[f"{number:02}.png"].status for number in range(5)]
-    assert statuses == ["ok", "failed", "ok", "ok", "failed"]
+    assert (statuses[1], statuses[4]) == ("failed", "failed")
+    # What an ended worker had written and not told yet was found by the next one.
+    assert {statuses[0], statuses[2], statuses[3]} <= {"ok", "skipped"}
+    for number in (0, 2, 3):
+        assert decode(tmp_path / "out" / f"{number:02}.png").rgb.shape == (60, 80, 3)
     assert "the worker that had it ended, 3 times" in str(outcomes["01.png"].error)
     assert "exists already" in str(outcomes["04.png"].error)
     assert (tmp_path / "out" / "04.png").read_bytes() == b"mine"
@@ -204,6 +222,24 @@ def test_a_cluster_runs_for_as_long_as_it_is_needed(capsys):
         print("Ray tells of a worker")
     assert not ray.is_initialized()
     assert "Ray tells of a worker" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("chosen", [{}, {"cluster": "1"}, {"cluster": "0"}, {"usage": "1"}])
+def test_what_a_cluster_on_this_machine_is_told(chosen, monkeypatch):
+    from ray._private import ray_constants
+    from ray._private.node import Node
+
+    cluster, usage = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "RAY_USAGE_STATS_ENABLED"
+    monkeypatch.delenv(cluster, raising=False)
+    monkeypatch.setenv(usage, "0")
+    for name, value in chosen.items():
+        monkeypatch.setenv({"cluster": cluster, "usage": usage}[name], value)
+    before = dict(os.environ), ray_constants.ENABLE_RAY_CLUSTER, Node.start_api_server
+    with distributed._within_this_machine():
+        assert os.environ[cluster] == chosen.get("cluster", "0")
+        assert ray_constants.ENABLE_RAY_CLUSTER is ("cluster" in chosen and before[1])
+        assert (Node.start_api_server is before[2]) == ("usage" in chosen)
+    assert (dict(os.environ), ray_constants.ENABLE_RAY_CLUSTER, Node.start_api_server) == before
 
 
 def test_without_the_extra_says_what_to_install(monkeypatch):

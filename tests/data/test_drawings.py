@@ -150,7 +150,7 @@ def halfway(blocked: str) -> str:
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
-from toonbox.data import drawings
+from toonbox.learn import drawings
 
 def save(file, packed):
     Path(file).write_bytes(b"half")

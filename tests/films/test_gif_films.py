@@ -97,6 +97,25 @@ def test_a_part_beside_its_film_with_square_pixels(tmp_path, style):
     assert sum(durations) == 50
 
 
+@pytest.mark.parametrize("compare", [None, "side"])
+def test_pixels_so_wide_that_square_ones_are_too_many(tmp_path, style, compare):
+    clip = Clip(pts=[0, 1], aspect=Fraction(40), sound=None).make(tmp_path / "clip.mp4")
+    options = {"style": style, "compare": compare, "max_pixels": 100_000}
+    width = 2560 if compare is None else 5120
+    message = rf"clip\.mp4: has frames of {width} x 48 larger than the limit of 100,000 pixels"
+    with pytest.raises(VideoError, match=message):
+        cartoonize_video(clip, tmp_path / "toon.gif", **options)
+    assert list(tmp_path.iterdir()) == [clip]
+    cartoonize_video(clip, tmp_path / "toon.mkv", **options)
+
+
+def test_pixels_so_narrow_that_nothing_would_be_left(tmp_path, style):
+    narrow = Clip(pts=[0, 1], size=(16, 48), aspect=Fraction(1, 15), sound=None)
+    clip = narrow.make(tmp_path / "clip.mp4")
+    cartoonize_video(clip, tmp_path / "toon.gif", style=style, max_height=12)
+    assert shown(tmp_path / "toon.gif")[1].shape[1:] == (12, 1, 3)
+
+
 def test_resumed(tmp_path, style, monkeypatch):
     monkeypatch.setattr("toonbox.video.pipeline.KEPT_LENGTH", 5)
     clip = Clip(sound=None).make(tmp_path / "clip.mp4")

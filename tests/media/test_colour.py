@@ -1,11 +1,15 @@
 import io
+import random
 import struct
+from collections import Counter
 
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
 from icc_profiles import ADOBE_RGB, DISPLAY_P3, grey_profile, reference, rgb_profile, srgb_curve
+from picture_files import file_of, smooth
+from toonbox.errors import ToonboxError
 from toonbox.images import colour
 from toonbox.images.colour import GreyColours, read_colours, to_srgb
 from toonbox.images.encode import encode
@@ -137,6 +141,33 @@ def test_a_profile_that_cannot_be_used_is_named(unfit, caplog):
     assert np.array(opened)[0, 0].tolist() == [1, 2, 3]
     assert (colours, written) == (None, None)
     assert "photo.jpg: its colour profile cannot be used" in caplog.text
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF", "WEBP", "AVIF"])
+def test_damaged_profiles_give_pictures(format, caplog):
+    """Whatever a profile says: a picture that can be written again, or an error of our own."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    wide, grey = rgb_profile(ADOBE_RGB), grey_profile(1.8)
+    photo, endings = Image.fromarray(smooth(16, 24)), Counter()
+    for number in range(42):
+        damaged, chance = bytearray([wide, grey, srgb][number % 3]), random.Random(number)
+        for _ in range(chance.choice((1, 2, 4))):
+            damaged[chance.randrange(len(damaged))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
+        if number % 7 == 6:
+            del damaged[chance.randrange(len(damaged)) :]
+        image = photo.convert("L") if number % 3 == 1 else photo
+        caplog.clear()
+        try:
+            picture = decode(file_of(image, format, icc_profile=bytes(damaged)), name="a")
+            if picture.colours:
+                picture.colours.from_srgb(picture.colours.to_srgb(picture.rgb))
+            for written in (format, "BMP"):
+                encode(picture, picture.rgb, written)
+        except ToonboxError:
+            endings["refused"] += 1
+        else:
+            endings["left out" if "cannot be used" in caplog.text else "used"] += 1
+    assert min(endings["used"], endings["left out"]) > 5
 
 
 def test_a_profile_that_works_one_way_gives_srgb(monkeypatch):

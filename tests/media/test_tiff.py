@@ -9,6 +9,7 @@ from PIL import Image
 from picture_files import file_of, smooth
 from tiff_files import tiff
 from toonbox.errors import PictureError
+from toonbox.images import tiff as libtiff
 from toonbox.images.picture import decode, read_header
 
 RNG = np.random.default_rng(8)
@@ -216,6 +217,15 @@ def test_a_warning_of_libtiff_is_told_with_the_name(monkeypatch, capfd, caplog):
     told = capfd.readouterr().err
     assert "other: not ours.\n" in told
     assert "module: strange" not in told
+
+
+@pytest.mark.parametrize(("method", "name"), [(50001, "webp"), (50002, "jpeg xl"), (34887, "lerc")])
+def test_methods_of_compression_that_nothing_here_reads_are_named(method, name):
+    if method == 50001 and libtiff._library() is None:
+        pytest.skip("libtiff cannot be asked why it reads none")
+    for dtype in (np.uint8, np.uint16):
+        with pytest.raises(PictureError, match=rf"(?i)a\.tif: is not supported: .*\b{name}\b"):
+            decode(tiff(RGB.astype(dtype), tags={259: [method]}), name="a.tif")
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -157,7 +157,7 @@ def write_preview(
 
     Raises:
         UsageError: there is not one video, or the picture would not be PNG.
-        VideoError: it cannot be read, or ends before.
+        VideoError: it cannot be read, ends before, or is too large with square pixels.
         OutputError: the picture exists or cannot be written.
     """
     import io
@@ -181,11 +181,11 @@ def write_preview(
         refuse_existing(target)
     with failing_alone(str(video)):
         limits = video_options.max_height, output_options.max_pixels
-        photo, aspect = frame_at(video, seconds, *limits)
+        photo, about = frame_at(video, seconds, *limits)
         cartoon = style.stylize(photo, film_options(style, style_options))
     image = Image.fromarray(composed(photo, cartoon, video_options.compare))
-    if aspect != 1:
-        image = image.resize((round(image.width * aspect), image.height))
+    if about.aspect != 1:
+        image = image.resize((about.square_width(*image.size), image.height))
     stream = io.BytesIO()
     image.save(stream, "PNG")
     write_file(target, stream.getvalue())

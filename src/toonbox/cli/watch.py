@@ -1,5 +1,6 @@
 """`toonbox watch DIR -o DIR`: the pictures of a folder as they arrive."""
 
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from toonbox.convert.batch import Outcome
     from toonbox.convert.job import Job
 
+LATER = 30  # seconds after which a picture for which there was no space is tried again
 Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
+_NO_FILE: Stamp = (-1, 0)  # of no file
 
 
 @takes(StyleOptions, OutputOptions)
@@ -75,7 +78,8 @@ def watch(
       toonbox watch incoming/ -o cartoons/
 
     What is there at the start and not done yet is done first. A picture that fails is tried again
-    when it changes. The exit code is 0, or 1 if there are pictures that failed; 143 after SIGTERM.
+    when it changes, and every half minute while the disk is full. The exit code is 0, or 1 if there
+    are pictures that failed; 143 after SIGTERM.
     """
     import numpy as np
 
@@ -98,6 +102,8 @@ def watch(
                 outcomes.forget({job.source for job in jobs_now})
                 for outcome in convert_all(jobs_now, converter, parallel=jobs, stop=stop):
                     _tell(outcomes, outcome)
+                    if _is_disk_full(outcome):
+                        arrivals.postpone(outcome.source, time.monotonic() + LATER)
                 _pause(interval, stop)
     except KeyboardInterrupt:
         outcomes.sum_up()
@@ -151,12 +157,23 @@ class Arrivals:
         self._begun |= settled
         return [jobs[source] for source in settled]
 
+    def postpone(self, source: Path, until: float) -> None:
+        """Give a picture again, as if it had changed at that time."""
+        if source in self._begun:
+            self._since[source] = self._begun[source], until
+            self._begun[source] = _NO_FILE
+
 
 def _pause(seconds: float, stop: Callable[[], bool]) -> None:
     """Sleep, in pieces: a signal whose handler returns does not end a sleep."""
     until = time.monotonic() + seconds
     while not stop() and (left := until - time.monotonic()) > 0:
         time.sleep(min(left, 0.1))
+
+
+def _is_disk_full(outcome: "Outcome") -> bool:
+    cause = outcome.error and outcome.error.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _stamp(picture: Path) -> Stamp | None:

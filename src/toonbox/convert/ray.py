@@ -5,12 +5,13 @@ it ended, and gives it its picture again; one that ends its worker every time be
 """
 
 import logging
+import os
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,16 +62,48 @@ def start_ray(address: str | None = None) -> None:
     if ray.is_initialized():
         return
     # One more than workers, see `_mapped`: it has little to do.
-    here: Row = {"num_cpus": available_processors() + 1, "include_dashboard": False}
+    here: Row = {
+        "num_cpus": available_processors() + 1,
+        "include_dashboard": False,
+        "resources": {"TPU": 0},  # or it asks Google's cloud about those it finds
+    }
     try:
-        ray.init(
-            address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            **({} if address else here),
-        )
+        with nullcontext() if address else _within_this_machine():
+            ray.init(
+                address or "local",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                **({} if address else here),
+            )
     except (OSError, RuntimeError, ValueError) as error:
         raise ToonboxError(f"no Ray cluster at {address}: {error}") from error
+
+
+@contextmanager
+def _within_this_machine() -> Iterator[None]:
+    """Let a cluster that starts here connect to nothing else; what the user has set stays.
+
+    Ray has a switch for its address, meant for systems where it cannot span machines, and none for
+    the process that asks the clouds which of them this machine is in, for reports on usage.
+    """
+    from ray._private import ray_constants
+    from ray._private.node import Node
+
+    loopback = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    many, start_api_server = ray_constants.ENABLE_RAY_CLUSTER, Node.start_api_server
+    chosen = loopback in os.environ
+    if not chosen:  # else Ray asks for the way to 8.8.8.8, and listens to the network
+        os.environ[loopback] = "0"
+        ray_constants.ENABLE_RAY_CLUSTER = False
+    if os.environ.get("RAY_USAGE_STATS_ENABLED") == "0":
+        Node.start_api_server = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        if not chosen:
+            del os.environ[loopback]
+        ray_constants.ENABLE_RAY_CLUSTER = many
+        Node.start_api_server = start_api_server  # type: ignore[method-assign]
 
 
 @contextmanager

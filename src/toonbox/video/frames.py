@@ -12,7 +12,7 @@ from toonbox.engine.style import Style
 from toonbox.errors import UsageError, VideoError, failing_alone
 from toonbox.options import MAX_PIXELS, StyleOptions, VideoOptions, changed, split_options
 from toonbox.pixels import Uint8Array
-from toonbox.video.read import read_frames, read_video
+from toonbox.video.read import Video, read_frames, read_video
 from toonbox.video.stylizer import Part, drawing_of, part_of
 
 
@@ -68,11 +68,11 @@ def frame_at(
     seconds: float,
     max_height: int | None = None,
     max_pixels: int = MAX_PIXELS,
-) -> tuple[Uint8Array, Fraction]:
+) -> tuple[Uint8Array, Video]:
     """Read the frame of a film that is shown `seconds` after its beginning.
 
     Returns:
-        (H, W, 3) RGB, and the width of its pixels divided by their height.
+        (H, W, 3) RGB, and the film.
     Raises:
         VideoError: the film cannot be read, or ends before.
         UsageError: the time is negative.
@@ -93,4 +93,4 @@ def frame_at(
         end = (shown.pts + shown.duration - video.start) * video.time_base if shown else 0
         if shown is None or (video.seconds is not None and wanted > max(video.seconds, end)):
             raise VideoError(f"{source}: has no frame at {seconds:g} seconds")
-    return shown.photo, video.aspect
+    return shown.photo, video

@@ -44,9 +44,9 @@ def write_gif(target: Path, segments: Sequence[Path], video: Video, end: Fractio
         end: when the last frame ends, in seconds of the segments' time.
     Raises:
         OSError: it cannot be written.
-        VideoError: the source cannot be read any more.
+        VideoError: the source cannot be read any more, or its frames become too large.
     """
-    frames = _Frames(segments, video.aspect, end)
+    frames = _Frames(segments, video, end)
     palette = _palette(frames)
     _tell_what_is_lost(video, frames)
     options = {"loop": "0", "final_delay": str(min(frames.total - frames.last, LONGEST))}
@@ -75,7 +75,7 @@ class _Frames:
 
     Attributes:
         segments: where they come from.
-        aspect: of their pixels, which a GIF's have not.
+        video: the source, whose pixels need not be square as a GIF's are.
         end: of the last, in seconds.
         last: when the last that was given begins, in steps.
         total: how long all last, in steps.
@@ -84,7 +84,7 @@ class _Frames:
     """
 
     segments: Sequence[Path]
-    aspect: Fraction
+    video: Video
     end: Fraction
     last: int = 0
     total: int = 0
@@ -102,7 +102,8 @@ class _Frames:
                 self.left_out += 1
                 continue
             self.longest, self.last = max(self.longest, pts - self.last), pts
-            made = frame.reformat(width=round(frame.width * self.aspect), format=_FORMAT.name)
+            width = self.video.square_width(frame.width, frame.height)
+            made = frame.reformat(width=width, format=_FORMAT.name)
             made.pts, made.time_base = pts, STEP
             yield made
         self.longest = max(self.longest, self.total - self.last)

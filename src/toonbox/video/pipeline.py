@@ -258,6 +258,8 @@ def convert_video(
             deep=encoding.bits > 8, max_pixels=output.max_pixels,
         )  # fmt: skip
         refuse_tiny(target, encoding, _size(drawing, compare))
+        if container is GIF:  # what is too large should be told now
+            drawing.video.square_width(*_size(drawing, compare))
         steadied = "own" if callable(stabilize) else stabilize or "off"
         settings = (
             video_options.start, video_options.end, compare, asdict(encoding),

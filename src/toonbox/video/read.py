@@ -235,7 +235,7 @@ class Video:
         aspect: width of a pixel divided by its height.
         colours: what the values of its frames mean.
         device: of the hardware that decodes it, if any does.
-        max_pixels: the limit of its frames, each.
+        max_pixels: the limit of its frames, each, as stored and as shown with square pixels.
     """
 
     path: Path
@@ -252,6 +252,16 @@ class Video:
     colours: FrameColours
     device: str | None = None
     max_pixels: int = MAX_PIXELS
+
+    def square_width(self, width: int, height: int) -> int:
+        """Return how wide a picture of this video is once its pixels are square, at least 1.
+
+        Raises:
+            VideoError: it would have more than `max_pixels`.
+        """
+        square = max(1, round(width * self.aspect))
+        _check_size(self.path, square, height, self.max_pixels)
+        return square
 
 
 @dataclass(frozen=True)
