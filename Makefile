@@ -17,7 +17,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov --numprocesses 2
 
 # Editable in both cases, so that neither command undoes what the other has installed.
 .venv/installed: .venv/pyvenv.cfg pyproject.toml constraints.txt

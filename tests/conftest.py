@@ -1,4 +1,5 @@
 import hashlib
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,12 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from toonbox.engine.card import Card, write_card
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers side by side: one core for each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# These measure memory, kill processes or start clusters: one after the other, in one worker.
+ALONE = ("test_memory", "test_ray", "test_hostile", "test_drawings", "test_isolated", "test_apart")
 
 TinyStyle = Callable[..., Path]
 
@@ -126,3 +133,10 @@ def locked_folders(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(path)
 
     monkeypatch.setattr(Path, "iterdir", locked)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of `ALONE` in one group for pytest-xdist."""
+    for item in items:
+        if item.path.stem in ALONE:
+            item.add_marker(pytest.mark.xdist_group("alone"))

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from toonbox.errors import DataError, TrainingError
-from toonbox.learn import data as drawings
+from toonbox.learn import drawings
 from toonbox.learn.data import CropBatches, CropConfig, Domain
 from toonbox.learn.drawings import Drawings, prepare_layers, read_scaled
 from toonbox.learn.representations.drawing import CHANNELS, Layers, Look
