@@ -1,7 +1,7 @@
-"""Measure how steady films are, with and without `--stabilize`; docs/video.md explains.
+"""Measure how steady videos are, with and without `--stabilize`; docs/video.md explains.
 
-Run `python benchmarks/steadiness.py`, or with films of your own: `--film clip.mp4`. The peers, in
-the same run: the cartoons as they are drawn, and the film itself.
+Run `python benchmarks/steadiness.py`, or with videos of your own: `--video clip.mp4`. The peers, in
+the same run: the cartoons as they are drawn, and the video itself.
 """
 
 import argparse
@@ -108,7 +108,7 @@ def finished(style: Style, photos: Film, sketches: list[tuple[Uint8Array, Uint8A
 
 
 def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
-    """Print one film's rows."""
+    """Print one video's rows."""
     loaded = load_style(style)
     began = time.process_time()
     sketches = [loaded.sketch(photo, StyleOptions(resolution=540)) for photo in photos]
@@ -118,7 +118,7 @@ def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
     height, width = photos[0].shape[:2]
     print(f"{name}, {width}x{height}, {len(photos)} frames")
     print(f"  {'':14}{'error, 1e-4':>12}{'of off':>8}{'detail of off':>15}{'time of drawing':>17}")
-    print(f"  {'film itself':14}{1e4 * warping_error(photos, motions):12.2f}")
+    print(f"  {'video itself':14}{1e4 * warping_error(photos, motions):12.2f}")
     off = warping_error(drawn, motions)
     settings: dict[str, Steady] = {
         "off": lambda photo, cartoon: cartoon,
@@ -129,25 +129,25 @@ def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
         began = time.process_time()
         steadied = [(small, steady(small, cartoon)) for small, cartoon in sketches]
         spent = time.process_time() - began
-        film = finished(loaded, photos, steadied)
-        error = warping_error(film, motions)
+        video = finished(loaded, photos, steadied)
+        error = warping_error(video, motions)
         print(
             f"  {setting:14}{1e4 * error:12.2f}{error / off:8.2f}"
-            f"{detail(film) / detail(drawn):15.2f}{spent / drawing:17.2f}"
+            f"{detail(video) / detail(drawn):15.2f}{spent / drawing:17.2f}"
         )
-        for index, frame in enumerate(film):
+        for index, frame in enumerate(video):
             if save is None:
                 break
             Image.fromarray(frame).save(save / f"{name}-{setting}-{index:03d}.png")
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measure how steady films are.")
+    parser = argparse.ArgumentParser(description="Measure how steady videos are.")
     parser.add_argument("--style", default="comic-fast")
-    parser.add_argument("--size", default="480x270", help="of films made from photos")
-    parser.add_argument("--frames", type=int, default=16, help="of each film, from its beginning")
+    parser.add_argument("--size", default="480x270", help="of videos made from photos")
+    parser.add_argument("--frames", type=int, default=16, help="of each video, from its beginning")
     parser.add_argument("--noise", type=float, default=4, help="of a camera, in levels of 255")
-    parser.add_argument("--film", type=Path, action="append", default=[], help="and these")
+    parser.add_argument("--video", type=Path, action="append", default=[], help="and these")
     parser.add_argument("--max-height", type=int, default=480, help="larger ones are reduced")
     parser.add_argument("--save", type=Path, help="a folder for all frames")
     return parser.parse_args()

@@ -1,6 +1,6 @@
-"""Time a film through the whole command, and where the time goes; docs/benchmarks.md explains.
+"""Time a video through the whole command, and where the time goes; docs/benchmarks.md explains.
 
-Run `python benchmarks/video.py`. The peers, in the same run: the film decoded and encoded without
+Run `python benchmarks/video.py`. The peers, in the same run: the video decoded and encoded without
 anything between, and a plain loop over its frames with the authors' network in torch eager.
 """
 
@@ -27,7 +27,7 @@ from toonbox.parallel import available_processors
 from toonbox.pixels import to_signed, to_uint8
 from toonbox.video.read import from_rgb, read_frames, read_video, to_rgb
 from toonbox.video.steadying import Stabilizer
-from toonbox.video.stylizer import film_options, usual_jobs
+from toonbox.video.stylizer import usual_jobs, video_style_options
 from toonbox.video.write import Encoding, Track, writing_segment
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -130,7 +130,7 @@ def processor_seconds(work: Callable[[], object], repeats: int = 5) -> float:
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Time a film through the whole command.")
+    parser = argparse.ArgumentParser(description="Time a video through the whole command.")
     parser.add_argument("--style", default="comic-fast")
     parser.add_argument("--resolution", type=int, help="default: the style's own, 540 at most")
     parser.add_argument("--size", default="1280x720", metavar="WxH")
@@ -148,7 +148,7 @@ def parse_options() -> argparse.Namespace:
 def main() -> None:
     options = parse_options()
     wanted = StyleOptions(resolution=options.resolution)
-    options.resolution = film_options(load_style(options.style), wanted).resolution
+    options.resolution = video_style_options(load_style(options.style), wanted).resolution
     torch.set_num_threads(available_processors())
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder) / "film.mp4"

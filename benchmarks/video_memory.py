@@ -1,8 +1,8 @@
-"""Say how much memory a film takes, and whether a film ten times as long takes more.
+"""Say how much memory a video takes, and whether a video ten times as long takes more.
 
-Run `python benchmarks/video_memory.py`. The whole command works on two films with sound that it
+Run `python benchmarks/video_memory.py`. The whole command works on two videos with sound that it
 makes itself; the largest size of its process is what the system tells of it. The peer of the long
-film is the short one.
+video is the short one.
 """
 
 import argparse
@@ -75,11 +75,11 @@ def peak_of(command: list[str]) -> int:
 
 
 def parse_options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Look for memory that grows with a film.")
+    parser = argparse.ArgumentParser(description="Look for memory that grows with a video.")
     parser.add_argument("--style", default="comic-fast")
     parser.add_argument("--resolution", default="512", help="of the network")
     parser.add_argument("--size", default="1920x1080", metavar="WxH")
-    parser.add_argument("--seconds", type=int, default=60, help="of the short film")
+    parser.add_argument("--seconds", type=int, default=60, help="of the short video")
     parser.add_argument("--times", type=int, default=10, help="of it, the long one; 1 for no other")
     parser.add_argument("--rate", type=int, default=5, help="frames a second")
     options = parser.parse_args()
@@ -106,7 +106,7 @@ def main() -> None:
             peaks.append(peak_of(command))
         worked = time.perf_counter() - began
         print(
-            f"{seconds:6} s of film{peaks[-1] / 1e6:10.0f} MB at most, in {worked:.0f} s",
+            f"{seconds:6} s of video{peaks[-1] / 1e6:10.0f} MB at most, in {worked:.0f} s",
             flush=True,
         )
     print(f"\nat most {max(peaks) / 1e6:.0f} MB (wanted less than 1500)")

@@ -18,12 +18,12 @@ from toonbox.video.pipeline import cartoonize_video
 from video_files import REPEATABLE, Clip
 
 SECONDS = 120  # without a sign of life is a hang; machines are busy at times
-FRAMES = 12  # of each film
+FRAMES = 12  # of each video
 
 
 @cache
 def corpus() -> list[bytes]:
-    """Make small films of every container, with sound, texts, chapters and attachments."""
+    """Make small videos of every container, with sound, texts, chapters and attachments."""
     chapter = {
         "id": 1, "start": 0, "end": 200, "time_base": Fraction(1, 1000),
         "metadata": {"title": "one"},
@@ -50,7 +50,7 @@ def corpus() -> list[bytes]:
 
 
 def _anew(path: Path) -> Path:
-    """Write a film without random numbers; an MP4 "b" with its index where more is damaged."""
+    """Write a video without random numbers; an MP4 "b" with its index where more is damaged."""
     target = path.with_stem(f"{path.stem}-anew")
     options = {"fflags": "+bitexact"}
     if path.name == "b.mp4":
@@ -70,7 +70,7 @@ def _anew(path: Path) -> Path:
 
 
 def damaged(seed: int, number: int) -> bytes:
-    """Make one damaged film."""
+    """Make one damaged video."""
     return fuzz_decode.mutated(corpus(), seed, number)
 
 
@@ -80,7 +80,7 @@ def style() -> Style:
 
 
 def drawn(data: bytes) -> str:
-    """Do what is done with every film; tell how it ended."""
+    """Do what is done with every video; tell how it ended."""
     suffix = (".mp4", ".mkv", ".webm")[len(data) % 3]
     with tempfile.TemporaryDirectory() as folder:
         path, target = Path(folder, "film.mp4"), Path(folder, f"toon{suffix}")

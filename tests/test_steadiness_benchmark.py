@@ -1,4 +1,4 @@
-"""The benchmark runs and prints its tables; how steady films are is tests/test_steadying.py's."""
+"""The benchmark runs and prints its tables; how steady videos are is tests/test_steadying.py's."""
 
 import pytest
 
@@ -8,13 +8,15 @@ from video_files import Clip
 
 @pytest.mark.slow
 def test_steadiness_prints_ratios_to_the_cartoons_as_drawn(tmp_path):
-    film = Clip(pts=list(range(4)), sound=None).make(tmp_path / "clip.mkv")
-    done = run("steadiness.py", f"--size 96x64 --frames 4 --film {film} --save {tmp_path / 'all'}")
+    video = Clip(pts=list(range(4)), sound=None).make(tmp_path / "clip.mkv")
+    done = run(
+        "steadiness.py", f"--size 96x64 --frames 4 --video {video} --save {tmp_path / 'all'}"
+    )
     assert done.returncode == 0, done.stderr
     tables = done.stdout.split("error, 1e-4")[1:]
     assert len(tables) == 4
     for table in tables:
-        assert cells(table, "  film itself")[0] > 0
+        assert cells(table, "  video itself")[0] > 0
         off = cells(table, "  off")
         assert off[1:3] == [1, 1]
         for row in ("  on", "  strong"):

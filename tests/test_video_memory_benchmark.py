@@ -8,12 +8,12 @@ pytest.importorskip("resource")
 
 
 @pytest.mark.slow
-def test_two_films_are_compared():
+def test_two_videos_are_compared():
     arguments = "--size 96x64 --seconds 1 --times 2 --rate 4 --resolution 64"
     done = run("video_memory.py", arguments)
     assert done.returncode == 0, done.stderr
     assert "96x64, 4 frames a second, comic-fast at 64" in done.stdout
-    short, long = (cells(done.stdout, f"{seconds:6} s of film")[0] for seconds in (1, 2))
+    short, long = (cells(done.stdout, f"{seconds:6} s of video")[0] for seconds in (1, 2))
     assert min(short, long) > 50
     assert cells(done.stdout, "at most")[0] == max(short, long)
     assert cells(done.stdout, "long / short:")[0] == pytest.approx(long / short, abs=0.02)

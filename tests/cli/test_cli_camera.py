@@ -9,7 +9,7 @@ import pytest
 
 from toonbox.cli.main import main
 from toonbox.errors import VideoError
-from toonbox.video.pipeline import film_track
+from toonbox.video.pipeline import track_of
 from toonbox.video.read import read_frames, read_video
 from video_files import Clip, needs_ffmpeg, pictures, probe, times
 
@@ -27,7 +27,7 @@ def camera(toonbox):
 
 @needs_ffmpeg
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
-def test_a_film_into_a_sink(camera, here, suffix):
+def test_a_video_into_a_sink(camera, here, suffix):
     Clip(pts=[0, 1, 2, 5, 6, 11], sound=None).make(here / "clip.mp4")
     sink = f"toon.{suffix}"
     arguments = ("--source", "clip.mp4", "--sink", sink, "--no-window")
@@ -45,7 +45,7 @@ def test_a_film_into_a_sink(camera, here, suffix):
     assert camera(*arguments, "--force")[0] == 0
 
 
-def test_the_same_as_a_film(camera, toonbox, here):
+def test_the_same_as_a_video(camera, toonbox, here):
     """As `toonbox clip.mp4` draws it, mirrored only if that is wanted."""
     Clip(size=(256, 192), pts=list(range(6)), sound=None).make(here / "clip.mp4")
     options = ("--compare", "side", "--max-height", "96", "--stabilize", "strong")
@@ -53,7 +53,7 @@ def test_the_same_as_a_film(camera, toonbox, here):
     sink = ("--source", "clip.mp4", "--no-window", *options, "--sink")
     assert camera(*sink, "plain.mkv")[0] == 0
     assert camera(*sink, "mirrored.mkv", "--mirror")[0] == 0
-    film, plain, mirrored = (pictures(f"{n}.mkv") for n in ("film", "plain", "mirrored"))
+    film, plain, mirrored = (pictures(f"{n}.mkv") for n in ("video", "plain", "mirrored"))
     np.testing.assert_array_equal(plain, film)
     turned = np.concatenate([film[:, :, :128][:, :, ::-1], film[:, :, 128:][:, :, ::-1]], axis=2)
     assert np.abs(turned.astype(int) - mirrored).mean() < 6
@@ -102,7 +102,7 @@ class Camera:
 
     def __init__(self, index, max_height=None):
         self.video = read_video(Path("clip.mp4"))
-        self.track = film_track(self.video, self.video.size)
+        self.track = track_of(self.video, self.video.size)
 
     def frames(self):
         for frame in read_frames(self.video):
@@ -143,7 +143,7 @@ def test_a_camera_that_is_unplugged(camera, here, monkeypatch):
     assert 1 <= len(times("a.mp4")) <= 4
 
 
-def test_a_film_in_a_window(camera, here, monkeypatch):
+def test_a_video_in_a_window(camera, here, monkeypatch):
     Clip(pts=list(range(48)), sound=None).make(here / "clip.mp4")
     monkeypatch.setattr("toonbox.video.window.Window", Window)
     assert camera("--source", "clip.mp4", "--sink", "a.mp4")[0] == 0

@@ -399,7 +399,7 @@ def test_gif_into_videos(toonbox, here):
 
 
 def test_gif_into_gif(toonbox, here):
-    """As it was, unless something is asked for that only films know."""
+    """As it was, unless something is asked for that only videos know."""
     animation(here / "a.gif")
     assert toonbox("a.gif", "--stabilize", "on", "-o", "film.gif")[0] == 0
     assert frames_of("film.gif") == [100, 100, 250]

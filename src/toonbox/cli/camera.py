@@ -71,7 +71,7 @@ def camera(
     _check(camera, source, sink, window, snapshots, force)
     from toonbox.engine.card import style_names
     from toonbox.engine.style import load_style
-    from toonbox.video.camera import Artist, Show, Showing, record_film
+    from toonbox.video.camera import Artist, Show, Showing, record_video
 
     steady = cast(Stabilize, video_options.stabilize or default_stabilization())
     max_height = video_options.max_height
@@ -81,7 +81,7 @@ def camera(
     showing = Showing(mirrored, video_options.compare)
     with suppress(KeyboardInterrupt), interruptible() as stop:  # the usual end without a window
         if source is not None and sink is not None and not window:
-            if record_film(source, sink, artist, showing, steady, max_height, stop):
+            if record_video(source, sink, artist, showing, steady, max_height, stop):
                 typer.echo(f"{source} -> {sink}")
             return
         show = Show(artist, showing, styles=style_names(), rate=fps, tell=typer.echo)
@@ -133,16 +133,16 @@ def _play(
     stop: "Callable[[], bool]",
 ) -> None:
     """Open what is needed, show and record, and close it."""
-    from toonbox.video.camera import Camera, Pace, Recording, film_frames, play
-    from toonbox.video.pipeline import film_track
+    from toonbox.video.camera import Camera, Pace, Recording, play, video_frames_at_pace
+    from toonbox.video.pipeline import track_of
     from toonbox.video.read import read_video
     from toonbox.video.window import Window
 
     with ExitStack() as stack:
         if source is not None:
             video, show.pace = read_video(source), Pace()
-            frames = film_frames(video, show.pace, max_height)
-            track = film_track(video, video.size)
+            frames = video_frames_at_pace(video, show.pace, max_height)
+            track = track_of(video, video.size)
         else:
             device = stack.enter_context(closing(Camera(camera, max_height)))
             frames, track = device.frames(), device.track

@@ -114,7 +114,7 @@ def choose_target(
     from toonbox.images.formats import (
         CONTAINERS,
         SUFFIXES,
-        becomes_film,
+        becomes_video,
         cartoon_name,
         format_named,
         is_video,
@@ -129,14 +129,14 @@ def choose_target(
         _check_folder(output)
         return path / cartoon_name(photo, format)
     known = [*CONTAINERS] if is_video(photo) else [*SUFFIXES]
-    if becomes_film(photo, path):
+    if becomes_video(photo, path):
         known += CONTAINERS
     if (path.suffix or is_video(photo)) and path.suffix.lower() not in known:
         raise typer.BadParameter(
             f"cannot write {path.suffix or path.name}, only {' '.join(known)}.",
             param_hint="'--output'",
         )
-    if is_video(photo) or becomes_film(photo, path):
+    if is_video(photo) or becomes_video(photo, path):
         return path
     if format and path.suffix and SUFFIXES[path.suffix.lower()] != format_named(format):
         raise typer.BadParameter(f"{output} is not called like {format}.", param_hint="'--format'")

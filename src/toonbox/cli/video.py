@@ -37,13 +37,13 @@ def is_video_job(job: "Job | Outcome", named: Collection[Path], options: VideoOp
             for what only videos can do; those of folders stay animations.
         options: for videos.
     """
-    from toonbox.images.formats import becomes_film, can_be_film, is_video
+    from toonbox.images.formats import becomes_video, can_be_video, is_video
 
     source = job.source
-    if is_video(source) or (job.target is not None and becomes_film(source, job.target)):
+    if is_video(source) or (job.target is not None and becomes_video(source, job.target)):
         return True
     asked = any(getattr(options, name) not in (None, "off") for name in _SHAPING)
-    return asked and can_be_film(source) and source in named
+    return asked and can_be_video(source) and source in named
 
 
 def check_options(total: int, videos: int, output: OutputOptions, video: VideoOptions) -> None:
@@ -165,12 +165,12 @@ def write_preview(
     from PIL import Image
 
     from toonbox.cli.targets import is_folder
-    from toonbox.images.formats import can_be_film, cartoon_name
+    from toonbox.images.formats import can_be_video, cartoon_name
     from toonbox.video.frames import frame_at
-    from toonbox.video.stylizer import composed, film_options
+    from toonbox.video.stylizer import composed, video_style_options
 
     video = videos[0]
-    if len(videos) > 1 or not can_be_film(video):
+    if len(videos) > 1 or not can_be_video(video):
         raise UsageError("--preview takes one video")
     name = cartoon_name(video.with_suffix(".png"))
     target = video.with_name(name) if output is None else Path(output)
@@ -182,7 +182,7 @@ def write_preview(
     with failing_alone(str(video)):
         limits = video_options.max_height, output_options.max_pixels
         photo, about = frame_at(video, seconds, *limits)
-        cartoon = style.stylize(photo, film_options(style, style_options))
+        cartoon = style.stylize(photo, video_style_options(style, style_options))
     image = Image.fromarray(composed(photo, cartoon, video_options.compare))
     if about.aspect != 1:
         image = image.resize((about.square_width(*image.size), image.height))

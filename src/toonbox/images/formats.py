@@ -30,7 +30,7 @@ class Container:
 
 
 _CODECS = ("h264", "hevc", "vp9", "av1")
-GIF = Container("gif", "gif", ("gif",))  # made of the segments of a film, see `gif_film`
+GIF = Container("gif", "gif", ("gif",))  # made of the segments of a video, see `gif_film`
 CONTAINERS = {
     ".mp4": Container("mp4", "h264", _CODECS),
     ".m4v": Container("mp4", "h264", _CODECS),
@@ -41,7 +41,7 @@ CONTAINERS = {
 }
 # Other containers than these become MP4.
 _READ_ONLY = (".avi", ".3gp", ".ts", ".mts", ".m2ts", ".mpg", ".mpeg")
-# A GIF is a picture, unless it is asked to be a film.
+# A GIF is a picture, unless it is asked to be a video.
 VIDEO_SUFFIXES = frozenset({*CONTAINERS, *_READ_ONLY} - {".gif"})
 
 
@@ -50,12 +50,12 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def can_be_film(path: Path) -> bool:
+def can_be_video(path: Path) -> bool:
     """Tell by the name alone whether a file is a video, or can be read as one: a GIF."""
     return is_video(path) or path.suffix.lower() == ".gif"
 
 
-def becomes_film(source: Path, target: Path) -> bool:
+def becomes_video(source: Path, target: Path) -> bool:
     """Tell by the names alone whether a video is made of a GIF."""
     return source.suffix.lower() == ".gif" and is_video(target)
 
@@ -248,7 +248,7 @@ def find_pictures(
                 continue
             if stat.S_ISDIR(mode):
                 (links if path.is_symlink() else folders).append(path)
-            elif stat.S_ISREG(mode) and (is_picture(path) or (videos and is_film(path))):
+            elif stat.S_ISREG(mode) and (is_picture(path) or (videos and is_source_video(path))):
                 wanted = not include or _fits(below, include)
                 pictures += [path] if wanted else []
     return Found(sorted(pictures), sorted(unreadable))
@@ -259,7 +259,7 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in READ_SUFFIXES and not path.stem.endswith(_MARK)
 
 
-def is_film(path: Path) -> bool:
+def is_source_video(path: Path) -> bool:
     """Tell by the name alone whether a file is a video, and not one of our cartoons."""
     return is_video(path) and not path.stem.endswith(_MARK)
 

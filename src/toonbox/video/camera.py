@@ -1,4 +1,4 @@
-"""A live camera as a cartoon, or a film shown like one: in a window, into a file, or both."""
+"""A live camera as a cartoon, or a video shown like one: in a window, into a file, or both."""
 
 import io
 import logging
@@ -25,10 +25,10 @@ from toonbox.errors import ToonboxError, UsageError, VideoError
 from toonbox.images.formats import GIF, container_of
 from toonbox.options import Compare, StyleOptions, VideoOptions
 from toonbox.pixels import Uint8Array
-from toonbox.video.pipeline import film_track
+from toonbox.video.pipeline import track_of
 from toonbox.video.read import Frame, FrameColours, Video, read_frames, reduced_size
 from toonbox.video.steadying import Stabilize, Stabilizer
-from toonbox.video.stylizer import Steady, composed, drawing_of, film_options
+from toonbox.video.stylizer import Steady, composed, drawing_of, video_style_options
 from toonbox.video.window import opencv
 from toonbox.video.write import Encoding, SegmentWriter, Track, writing_segment
 
@@ -104,7 +104,7 @@ _STEP = 0.02  # seconds to wait before looking whether to go on
 
 
 class Pace:
-    """The time of a film that is being shown: it goes on as the clock does, but for pauses."""
+    """The time of a video that is being shown: it goes on as the clock does, but for pauses."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Pace:
         self._ended = False
 
     def wait(self, until: float) -> None:
-        """Wait for a time, in seconds; the film begins with the first call."""
+        """Wait for a time, in seconds; the video begins with the first call."""
         if self._began is None:
             self._began = self._clock()
         while not self._ended:
@@ -142,7 +142,7 @@ class Pace:
 
 
 def paced(frames: Iterator[Frame], time_base: Fraction, pace: Pace) -> Iterator[Frame]:
-    """Give the frames of a film when they are due, and end when the last has been shown."""
+    """Give the frames of a video when they are due, and end when the last has been shown."""
     first, frame = None, None
     for frame in frames:
         first = frame.pts if first is None else first
@@ -383,7 +383,7 @@ class Artist:
             As `Artist`.
         """
         style = self._load(name)
-        options = film_options(style, self._options)
+        options = video_style_options(style, self._options)
         style.stylize(np.zeros((8, 8, 3), np.uint8), options)  # report what is wrong now
         steady = None if self._stabilize == "off" else Stabilizer(self._stabilize)
         self.name, self.style, self.options = name, style, options
@@ -537,12 +537,14 @@ def play(
     return None
 
 
-def film_frames(video: Video, pace: Pace, max_height: int | None = None) -> Iterator[Frame]:
-    """Give the frames of a film at its own pace."""
+def video_frames_at_pace(
+    video: Video, pace: Pace, max_height: int | None = None
+) -> Iterator[Frame]:
+    """Give the frames of a video at its own pace."""
     return paced(read_frames(video, max_height=max_height), video.time_base, pace)
 
 
-def record_film(
+def record_video(
     source: Path,
     target: Path,
     artist: Artist,
@@ -551,12 +553,12 @@ def record_film(
     max_height: int | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Draw every frame of a film as fast as they can be drawn, and write what would be shown.
+    """Draw every frame of a video as fast as they can be drawn, and write what would be shown.
 
     Returns:
         How many frames were written.
     Raises:
-        VideoError: the film cannot be read.
+        VideoError: the video cannot be read.
         OutputError: the target cannot be written.
     """
     drawing = drawing_of(
@@ -567,7 +569,7 @@ def record_film(
         None,
     )
     count = 0
-    with Recording(target, film_track(drawing.video, drawing.size)) as recording:
+    with Recording(target, track_of(drawing.video, drawing.size)) as recording:
         for frame, cartoon in drawing.frames():
             if stop():
                 break

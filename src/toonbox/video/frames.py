@@ -1,4 +1,4 @@
-"""The cartoons of a film one by one, for those who show or encode them themselves."""
+"""The cartoons of a video one by one, for those who show or encode them themselves."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from toonbox.video.stylizer import Part, drawing_of, part_of
 
 @dataclass(frozen=True)
 class CartoonFrame:
-    """A frame of a film.
+    """A frame of a video.
 
     Attributes:
-        seconds: when it is shown, exactly, in the film's own time.
+        seconds: when it is shown, exactly, in the video's own time.
         photo: (H, W, 3) RGB.
         cartoon: the same shape.
     """
@@ -69,12 +69,12 @@ def frame_at(
     max_height: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> tuple[Uint8Array, Video]:
-    """Read the frame of a film that is shown `seconds` after its beginning.
+    """Read the frame of a video that is shown `seconds` after its beginning.
 
     Returns:
-        (H, W, 3) RGB, and the film.
+        (H, W, 3) RGB, and the video.
     Raises:
-        VideoError: the film cannot be read, or ends before.
+        VideoError: the video cannot be read, or ends before.
         UsageError: the time is negative.
     """
     video = read_video(Path(source), max_pixels=max_pixels)

@@ -1,7 +1,7 @@
-"""A film as an animated GIF, with one palette for all of it, by FFmpeg's filters.
+"""A video as an animated GIF, with one palette for all of it, by FFmpeg's filters.
 
-The film is read twice, from segments on the disk: for the palette, of which FFmpeg counts how often
-each colour comes, and for the frames, one after the other. So memory does not grow with the film.
+The video is read twice, from segments on the disk: for the palette, of which FFmpeg counts the
+colours, and for the frames, one after the other. So memory does not grow with the video.
 """
 
 import logging
@@ -32,7 +32,7 @@ _SOUNDS = {"audio": "sound", "subtitle": "subtitles", "attachment": "attachments
 
 
 def write_gif(target: Path, segments: Sequence[Path], video: Video, end: Fraction) -> None:
-    """Write a film that is shown for ever; say what is left out.
+    """Write a video that is shown for ever; say what is left out.
 
     Each frame begins at the hundredth of a second next to its time, so that times do not drift. Of
     those that would be shown for less than two, some are left out.
@@ -71,7 +71,7 @@ class _Palette:
 
 @dataclass
 class _Frames:
-    """The frames of a film at the times that a GIF can tell; can be gone through again.
+    """The frames of a video at the times that a GIF can tell; can be gone through again.
 
     Attributes:
         segments: where they come from.

@@ -1,4 +1,4 @@
-"""A film in a process of its own, so that what ends that process ends nothing else."""
+"""A video in a process of its own, so that what ends that process ends nothing else."""
 
 import logging
 import multiprocessing

@@ -1,4 +1,4 @@
-"""Segments of pictures and all the rest of a film, joined into one file."""
+"""Segments of pictures and all the rest of a video, joined into one file."""
 
 import heapq
 import logging
@@ -43,11 +43,11 @@ _TEXT_CODECS = ("mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text")
 
 
 class SideStream(Protocol):
-    """Makes the packets of one stream of a film fit for its cartoon."""
+    """Makes the packets of one stream of a video fit for its cartoon."""
 
     @property
     def source(self) -> Stream:
-        """Of the film."""
+        """Of the video."""
         ...
 
     def packets(self, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
@@ -115,13 +115,13 @@ class _Text:
 def add_side_streams(
     source: InputContainer, pictures: Stream, target: OutputContainer, path: Path, keep: str
 ) -> list[SideStream]:
-    """Give a cartoon all streams of its film but the pictures; say what is lost.
+    """Give a cartoon all streams of its video but the pictures; say what is lost.
 
     Args:
-        source: the film.
+        source: the video.
         pictures: its stream of pictures.
         target: the cartoon.
-        path: the film's, for messages.
+        path: the video's, for messages.
         keep: "keep", "strip" or "no-gps": metadata.
     """
     streams = []
@@ -190,7 +190,7 @@ def _described(stream: Stream) -> str:
 
 @dataclass(frozen=True)
 class Span:
-    """The part of a film that is wanted, in seconds of its own time.
+    """The part of a video that is wanted, in seconds of its own time.
 
     Attributes:
         start: becomes 0 in the cartoon; None for all from the beginning, at the times they have.
@@ -216,7 +216,7 @@ def join(
     span: Span,
     keep: str = "keep",
 ) -> None:
-    """Write a film: its pictures from segments, everything else from its source.
+    """Write a video: its pictures from segments, everything else from its source.
 
     Args:
         target: the file; what is there is overwritten.
@@ -245,7 +245,7 @@ def join(
         pictures.disposition = original.disposition
         sides = add_side_streams(source, original, made, video.path, keep)
         made.metadata.update(kept_metadata(source.metadata, keep))
-        if span.start is not None:  # it tells when the film began, not the part
+        if span.start is not None:  # it tells when the video began, not the part
             pictures.metadata.pop("timecode", None)
             made.metadata.pop("timecode", None)
         made.set_chapters(_chapters(source.chapters(), span))

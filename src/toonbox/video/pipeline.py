@@ -1,4 +1,4 @@
-"""One film into its cartoon, from disk to disk."""
+"""One video into its cartoon, from disk to disk."""
 
 import json
 import logging
@@ -43,7 +43,7 @@ _logger = logging.getLogger(__name__)
 
 # Frames of a segment where segments are kept: what is lost at most when a run is killed.
 KEPT_LENGTH = 120
-_WHOLE_FILM = 1 << 62
+_WHOLE_VIDEO = 1 << 62
 _JOB = "job.json"
 
 
@@ -73,7 +73,7 @@ class Segments:
         return round(self.times[-1].last / time_base) if self.times else None
 
     def span(self, *, moved: bool, cut: bool) -> Span:
-        """Tell which part of the film they show.
+        """Tell which part of the video they show.
 
         Args:
             moved: whether it should begin at 0.
@@ -113,10 +113,10 @@ class Segments:
 
 @contextmanager
 def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segments]:
-    """Give the segments for a film.
+    """Give the segments for a video.
 
     Args:
-        target: the film that they will become; missing folders are made.
+        target: the video that they will become; missing folders are made.
         job: what decides how they look; they are kept until they are discarded, and those of the
             same job are found again. None for a single one, which is gone after the block.
     Raises:
@@ -125,12 +125,12 @@ def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segmen
     target.parent.mkdir(parents=True, exist_ok=True)
     if job is None:
         with folder_beside(target) as temporary:
-            yield Segments(temporary, _WHOLE_FILM)
+            yield Segments(temporary, _WHOLE_VIDEO)
         return
     folder = target.with_name(f".{target.name}.segments")
     text = json.dumps(job, indent=2)
     if folder.exists() and not _is_of(folder, text):
-        _logger.warning("%s: other options or another film; what was done is done anew", target)
+        _logger.warning("%s: other options or another video; what was done is done anew", target)
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
     with replacing(folder / _JOB) as unfinished:
@@ -148,12 +148,12 @@ def _is_of(folder: Path, job: str) -> bool:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a film has come.
+    """How far a video has come.
 
     Attributes:
         frames: done so far, those of earlier runs included.
-        seconds: of the film, done so far.
-        total: seconds of the film, or of the part that is wanted, if known.
+        seconds: of the video, done so far.
+        total: seconds of the video, or of the part that is wanted, if known.
         new: of `frames`, those done in this run.
         drawn: all are done, and what is left is to put the file together, which takes a while for
             a GIF.
@@ -168,7 +168,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What became of a film.
+    """What became of a video.
 
     Attributes:
         frames: how many the cartoon has.
@@ -291,8 +291,8 @@ def convert_video(
         return VideoResult(segments.frames, _size(drawing, compare), complete, written)
 
 
-def film_track(video: Video, size: tuple[int, int]) -> Track:
-    """Tell what the pictures of a film have in common once they are drawn, of (width, height)."""
+def track_of(video: Video, size: tuple[int, int]) -> Track:
+    """Tell what the pictures of a video have in common once they are drawn, of (width, height)."""
     return Track(size, video.time_base, video.rate, video.aspect, video.colours.written)
 
 
@@ -306,7 +306,7 @@ def _draw(
 ) -> bool:
     """Draw and encode what the segments do not have yet; tell whether all is done."""
     video = drawing.video
-    track = film_track(video, _size(drawing, compare))
+    track = track_of(video, _size(drawing, compare))
     total, before, new = drawing.part.seconds(video), segments.frames, 0
     drawn = drawing.frames(segments.last_pts(video.time_base))
     stopped = stop()
@@ -337,7 +337,7 @@ def _job(drawing: Drawing, settings: tuple[Any, ...]) -> dict[str, Any]:
     status = drawing.video.path.stat()
     return {
         "toonbox": __version__,
-        "film": [str(drawing.video.path.resolve()), status.st_size, status.st_mtime_ns],
+        "video": [str(drawing.video.path.resolve()), status.st_size, status.st_mtime_ns],
         "style": drawing.style.card.onnx_sha256,
         "look": asdict(drawing.options),
         "settings": list(settings),

@@ -4,7 +4,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -12,7 +12,6 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.filter import Graph
 from av.stream import Disposition
@@ -25,7 +24,6 @@ from toonbox.images.picture import Orientation, orientation_of
 from toonbox.options import MAX_PIXELS
 from toonbox.parallel import in_time
 from toonbox.pixels import PhotoArray
-from toonbox.video.hardware import hardware_devices
 
 
 class Deinterlacer:
@@ -81,7 +79,7 @@ def _graph(unit: Fraction, frame: VideoFrame) -> Graph:
 
 
 def _rebase(frame: VideoFrame, unit: Fraction) -> None:
-    """Count in the film's unit: bwdif counts in halves of it, which never occur here."""
+    """Count in the video's unit: bwdif counts in halves of it, which never occur here."""
     scale = (frame.time_base or unit) / unit
     if frame.pts is not None:
         frame.pts = round(frame.pts * scale)
@@ -234,7 +232,6 @@ class Video:
         frames: how many there are, 0 if the file does not know.
         aspect: width of a pixel divided by its height.
         colours: what the values of its frames mean.
-        device: of the hardware that decodes it, if any does.
         max_pixels: the limit of its frames, each, as stored and as shown with square pixels.
     """
 
@@ -250,7 +247,6 @@ class Video:
     frames: int
     aspect: Fraction
     colours: FrameColours
-    device: str | None = None
     max_pixels: int = MAX_PIXELS
 
     def square_width(self, width: int, height: int) -> int:
@@ -282,10 +278,8 @@ class Frame:
 
 
 @contextmanager
-def opened(
-    path: Path, device: str | None = None, max_pixels: int = MAX_PIXELS
-) -> Iterator[InputContainer]:
-    """Open a video file, to be decoded by a device if it can.
+def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
+    """Open a video file.
 
     FFmpeg takes no memory for frames of more than `max_pixels`.
 
@@ -301,7 +295,6 @@ def opened(
             container_options=_READING,
             metadata_errors="replace",
             timeout=_PATIENCE,
-            hwaccel=HWAccel(device, allow_software_fallback=True) if device else None,
         ) as container:
             yield container
     except av.FFmpegError as error:
@@ -322,26 +315,16 @@ def pictures_stream(container: InputContainer, path: Path) -> VideoStream:
     raise VideoError(f"{path}: has no pictures, only {_others(container)}")
 
 
-def read_video(path: Path, *, hardware: bool = False, max_pixels: int = MAX_PIXELS) -> Video:
+def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
     """Find out about a video; its first frame is decoded.
 
     Args:
         path: the file.
-        hardware: let graphics hardware decode it, if there is some here that can.
         max_pixels: width times height of a frame, now and later; checked before memory is taken.
     Raises:
         VideoError: it cannot be read, has no frames, or too large ones.
     """
-    for device in hardware_devices() if hardware else ():
-        with suppress(VideoError):
-            video = _read_video(path, device, max_pixels)
-            if video.device is not None:
-                return video
-    return _read_video(path, None, max_pixels)
-
-
-def _read_video(path: Path, device: str | None, max_pixels: int) -> Video:
-    with opened(path, device, max_pixels) as container:
+    with opened(path, max_pixels) as container:
         stream = pictures_stream(container, path)
         _check_size(path, stream.width, stream.height, max_pixels)
         first = next(_decode(container, stream, _Packets(), max_pixels), None)
@@ -365,7 +348,6 @@ def _read_video(path: Path, device: str | None, max_pixels: int) -> Video:
             frames=stream.frames,
             aspect=aspect,
             colours=colours_of(first),
-            device=device if stream.codec_context.is_hwaccel else None,
             max_pixels=max_pixels,
         )
 
@@ -443,7 +425,7 @@ class _Problems:
     packets: _Packets = field(default_factory=_Packets)
 
     def note_transparency(self, frame: VideoFrame) -> None:
-        """Say once that a film will not be transparent."""
+        """Say once that a video will not be transparent."""
         if not self.transparent and is_transparent(frame):
             self.transparent = True
             _logger.warning("%s: what is transparent becomes white", self.video.path)
@@ -471,7 +453,7 @@ class _Problems:
 def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterator[VideoFrame]:
     """Decode from the key frame before a timestamp, or from the start where there is no telling."""
     for sought in (True, False) if after is not None else (False,):
-        with opened(video.path, video.device, video.max_pixels) as container:
+        with opened(video.path, video.max_pixels) as container:
             stream = container.streams[video.index]
             assert isinstance(stream, VideoStream)
             if sought and (_without_times(container) or _is_gif(container)):

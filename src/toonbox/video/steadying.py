@@ -1,4 +1,4 @@
-"""Steadies the cartoons of a film: what was drawn before is moved along and mixed in.
+"""Steadies the cartoons of a video: what was drawn before is moved along and mixed in.
 
 Only frames that were shown before are looked at. OpenCV is imported by nothing else of the using
 half, and only once it is needed (pip install 'toonbox[steady]').
@@ -63,7 +63,7 @@ def can_steady() -> bool:
 
 
 class Stabilizer:
-    """Makes the cartoons of one film steady, one frame after the other; a `drawing.Steady`.
+    """Makes the cartoons of one video steady, one frame after the other; a `drawing.Steady`.
 
     Each is mixed with the one before it, moved to where its things are now. A pixel takes part
     where the photos agree, and no more than the colours drawn around it now allow. After a scene
@@ -75,7 +75,7 @@ class Stabilizer:
     """
 
     def __init__(self, strength: Strength = "on") -> None:
-        """Begin a film.
+        """Begin a video.
 
         Args:
             strength: "on", or "strong", which is steadier and follows changes later.

@@ -1,4 +1,4 @@
-"""The frames of a film, drawn: read ahead, several at a time, given in the order they are shown."""
+"""The frames of a video, drawn: read ahead, several at a time, given in order."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ _logger = logging.getLogger(__name__)
 RESOLUTION = 540  # at which the network works, unless the style's own is smaller
 READ_AHEAD = 4  # frames; more would only take memory
 MOST_JOBS = 4  # each needs memory of its own
-WARM_UP = 12  # frames that are drawn and steadied again before a resumed film goes on
+WARM_UP = 12  # frames that are drawn and steadied again before a resumed video goes on
 
 # From a photo and its cartoon, both (h, w, 3), to the cartoon to show, all of the size at which the
 # network works; what it gives is enlarged afterwards. Called for one frame after the other, as they
@@ -33,10 +33,10 @@ _Sketch = tuple[PhotoArray, PhotoArray]  # what `Style.sketch` gives
 
 @dataclass(frozen=True)
 class Part:
-    """The part of a film that is wanted, in seconds after its beginning; None for all.
+    """The part of a video that is wanted, in seconds after its beginning; None for all.
 
     Raises:
-        UsageError: it begins before the film, or ends before it begins.
+        UsageError: it begins before the video, or ends before it begins.
     """
 
     start: Fraction | None = None
@@ -48,17 +48,17 @@ class Part:
             raise UsageError("--start must be at least 0, and --end later than --start")
 
     def after(self, video: Video) -> int | None:
-        """Give the timestamp after which it begins; None for the film's beginning."""
+        """Give the timestamp after which it begins; None for the video's beginning."""
         if not self.start:
             return None
         return video.start + -(-self.start // video.time_base) - 1
 
     def until(self, video: Video) -> int | None:
-        """Give the timestamp before which it ends; None for the film's end."""
+        """Give the timestamp before which it ends; None for the video's end."""
         return None if self.end is None else video.start + -(-self.end // video.time_base)
 
     def seconds(self, video: Video) -> float | None:
-        """Tell how long it is, if the film knows its own length."""
+        """Tell how long it is, if the video knows its own length."""
         ends = [float(end) for end in (video.seconds, self.end) if end is not None]
         return max(0.0, min(ends) - float(self.start or 0)) if ends else None
 
@@ -70,14 +70,14 @@ def part_of(start: float | None, end: float | None) -> Part:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a film is drawn.
+    """How a video is drawn.
 
     Attributes:
-        video: the film.
+        video: the video.
         style: loaded, and shared by `jobs` threads.
         options: how the style draws.
-        part: what is wanted of the film.
-        max_height: pixels; higher films are reduced to it.
+        part: what is wanted of the video.
+        max_height: pixels; higher videos are reduced to it.
         jobs: frames to draw at a time.
         steady: see `Steady`.
         deep: whether photos and cartoons have 16 bits; without `steady`.
@@ -186,13 +186,13 @@ def drawing_of(
     if is_hdr(video):
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
     jobs = usual_jobs() if jobs is None else jobs
-    style_options = film_options(style, style_options)
+    style_options = video_style_options(style, style_options)
     return Drawing(
         video, style.shared(jobs), style_options, part, options.max_height, jobs, steady, deep
     )
 
 
-def film_options(style: Style, options: StyleOptions) -> StyleOptions:
+def video_style_options(style: Style, options: StyleOptions) -> StyleOptions:
     """Let the network work at 540 pixels, or at the style's own resolution if that is less."""
     if options.resolution is not None:
         return options

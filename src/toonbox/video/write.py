@@ -1,9 +1,9 @@
-"""Frames into packets: the pictures of a film alone, written as one segment of it."""
+"""Frames into packets: the pictures of a video alone, written as one segment of it."""
 
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ from av.video.stream import VideoStream
 
 from toonbox.errors import OutputError, UsageError
 from toonbox.pixels import PhotoArray
-from toonbox.video.hardware import PIXELS, WORST, Works, encodes, hardware_encoder, hardware_options
 from toonbox.video.read import TEN_BITS, FrameColours, from_rgb
 
 # They speak of the old file, or of its pictures before they were encoded anew.
@@ -138,7 +137,7 @@ _DEEP = ("hevc", "av1")
 # Up to this width x265 writes beyond the ends of its memory while it looks ahead ("cutree").
 _X265_NARROW = 48
 _LEAST_AV1 = 32  # pixels: with less on a side SVT-AV1 crashes or never ends
-_X265_LATE = 2  # frames by which it decodes later; a film of no more gets random decoding times
+_X265_LATE = 2  # frames by which it decodes later; a video of no more gets random decoding times
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,6 @@ class Encoding:
     Attributes:
         codec: one of these.
         crf, preset: None is what is usual for the codec.
-        hardware: FFmpeg's name of the encoder, if it is one of graphics hardware.
         bits: 8, or 10 for hevc and av1: few players know h264 of 10, and PyAV's libvpx makes none.
 
     Raises:
@@ -158,7 +156,6 @@ class Encoding:
     codec: str
     crf: int | None = None
     preset: str | None = None
-    hardware: str | None = None
     bits: int = 8
 
     def __post_init__(self) -> None:
@@ -179,11 +176,9 @@ class Encoding:
     def options(self, width: int) -> dict[str, str]:
         """Give FFmpeg's options for pictures of a width in pixels."""
         encoder = _ENCODERS[self.codec]
-        if self.hardware is not None:
-            return hardware_options(self.hardware, self._hardware_crf)
         options = {
             **encoder.options,
-            "crf": str(self._known_crf),
+            "crf": str(encoder.crf if self.crf is None else self.crf),
             encoder.preset_option: self.preset or encoder.preset,
         }
         if self.codec == "hevc" and width <= _X265_NARROW:
@@ -193,28 +188,12 @@ class Encoding:
     @property
     def encoder(self) -> str:
         """Give FFmpeg's name of the encoder."""
-        return self.hardware or _ENCODERS[self.codec].name
-
-    def in_hardware(self, size: tuple[int, int], works: Works = encodes) -> "Encoding":
-        """Give the same in graphics hardware that works here for (width, height), if there is."""
-        if not _ENCODERS[self.codec].worst:  # without loss, which only software does
-            return self
-        name = hardware_encoder(self.codec, self._hardware_crf, _evened(size), works)
-        return replace(self, hardware=name)
-
-    @property
-    def _known_crf(self) -> int:
-        return _ENCODERS[self.codec].crf if self.crf is None else self.crf
-
-    @property
-    def _hardware_crf(self) -> int:
-        """Give the crf on the scale of hardware, from 0 to WORST."""
-        return round(self._known_crf * WORST / _ENCODERS[self.codec].worst)
+        return _ENCODERS[self.codec].name
 
 
 @dataclass(frozen=True)
 class Track:
-    """What the pictures of a film have in common.
+    """What the pictures of a video have in common.
 
     Attributes:
         size: width and height in pixels.
@@ -230,7 +209,10 @@ class Track:
 
 def even_size(encoding: Encoding, size: tuple[int, int]) -> tuple[int, int]:
     """Enlarge an odd side by one where the codec knows only even ones."""
-    return _evened(size) if _ENCODERS[encoding.codec].even or encoding.hardware else size
+    if not _ENCODERS[encoding.codec].even:
+        return size
+    width, height = size
+    return width + width % 2, height + height % 2
 
 
 def refuse_tiny(target: Path, encoding: Encoding, size: tuple[int, int]) -> None:
@@ -245,11 +227,6 @@ def refuse_tiny(target: Path, encoding: Encoding, size: tuple[int, int]) -> None
             f"{target} cannot be written: AV1 needs at least {_LEAST_AV1} pixels on each side, "
             f"and the frames have {width} x {height}; --codec h264, hevc or vp9 takes them"
         )
-
-
-def _evened(size: tuple[int, int]) -> tuple[int, int]:
-    width, height = size
-    return width + width % 2, height + height % 2
 
 
 class SegmentWriter:
@@ -313,7 +290,7 @@ def writing_segment(
     Raises:
         OSError: it cannot be written.
     """
-    # Where a film does not begin at 0, the beginning is told in this unit.
+    # Where a video does not begin at 0, the beginning is told in this unit.
     options = {"movie_timescale": str(track.time_base.denominator)} if muxer == "mp4" else {}
     with output(path, muxer, options) as container:
         writer = SegmentWriter(container, track, encoding)
@@ -330,8 +307,7 @@ def _stream(container: OutputContainer, track: Track, encoding: Encoding) -> Vid
     context = stream.codec_context
     context.width, context.height = width, height
     usual = _ENCODERS[encoding.codec].format
-    software = TEN_BITS if encoding.bits == 10 else usual
-    context.pix_fmt = PIXELS if encoding.hardware else software
+    context.pix_fmt = TEN_BITS if encoding.bits == 10 else usual
     context.time_base = stream.time_base = track.time_base
     context.sample_aspect_ratio = track.aspect
     if usual != "rgb24":
@@ -344,7 +320,7 @@ def _stream(container: OutputContainer, track: Track, encoding: Encoding) -> Vid
 
 @dataclass(frozen=True)
 class SegmentTimes:
-    """What a segment shows, in seconds of the film.
+    """What a segment shows, in seconds of the video.
 
     Attributes:
         frames: how many.

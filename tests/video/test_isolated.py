@@ -64,7 +64,7 @@ def crash():
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def test_a_crash_names_the_film(tmp_path):
+def test_a_crash_names_the_video(tmp_path):
     clip, target = tmp_path / "clip.mp4", tmp_path / "toon.mp4"
     with pytest.raises(VideoError, match=r"clip\.mp4: the process .* has ended: SIGSEGV"):
         convert_video_isolated(clip, target, crash, options=DEFAULTS, progress=nothing, stop=never)

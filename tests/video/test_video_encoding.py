@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-# Encodes several films of so many frames, then exits as any program does.
+# Encodes several videos of so many frames, then exits as any program does.
 HEVC = """
 import sys
 from fractions import Fraction

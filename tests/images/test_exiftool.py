@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from toonbox.convert.job import cartoonize_file
+from toonbox.convert.cartoonize import cartoonize_file
 from toonbox.engine.card import DEFAULT_STYLE, find_style, read_card
 from toonbox.engine.style import Style
 
@@ -71,7 +71,7 @@ class Copy(Style):
     def __init__(self):
         self.card, self.session, self.tile = read_card(find_style(DEFAULT_STYLE)), None, 1
 
-    def __call__(self, photo, **_):
+    def stylize(self, photo, *_, **__):
         return photo.copy()
 
 
@@ -85,7 +85,7 @@ def test_metadata_are_kept_stripped_or_without_places(kind, tmp_path):
     for keep in ("keep", "strip", "no-gps"):
         for target in TARGETS:
             written[keep, target] = tmp_path / f"{keep}.{target}"
-            cartoonize_file(source, written[keep, target], copy, saving={"metadata": keep})
+            cartoonize_file(source, written[keep, target], style=copy, metadata=keep)
     tags = dict(zip(written, read_tags(*written.values()), strict=True))
     for target in TARGETS:
         everything_is_kept(kind, target, tags["keep", target])
@@ -143,7 +143,7 @@ def test_sixteen_bits_carry_everything_too(kind, channels, tmp_path):
     values = np.random.default_rng(2).integers(0, 65536, (20, 30, channels)).astype(np.uint16)
     assert cv2.imwrite(str(source), values)
     write_tags(source, TAGS | MORE[kind])
-    cartoonize_file(source, toon, copy)
+    cartoonize_file(source, toon, style=copy)
     (tags,) = read_tags(toon)
     bits = tags["PNG:BitDepth" if kind == "png" else "IFD0:BitsPerSample"]
     assert str(bits) == ("16" if kind == "png" else " ".join(["16"] * channels))

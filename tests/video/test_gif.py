@@ -1,4 +1,4 @@
-"""Films into GIF, and GIF into films; read by Pillow and ffprobe."""
+"""Videos into GIF, and GIF into videos; read by Pillow and ffprobe."""
 
 import subprocess
 import sys
@@ -87,7 +87,7 @@ def test_a_single_frame_and_a_long_one(tmp_path, style, caplog):
     assert "no frame longer than 655.35 s" in caplog.text
 
 
-def test_a_part_beside_its_film_with_square_pixels(tmp_path, style):
+def test_a_part_beside_its_video_with_square_pixels(tmp_path, style):
     clip = Clip(aspect=Fraction(2), sound=None).make(tmp_path / "clip.mp4")
     options = {"start": 0.25, "end": 0.75, "max_height": 24, "compare": "side"}
     result = cartoonize_video(clip, tmp_path / "part.gif", style=style, **options)
@@ -184,7 +184,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others count memory in other units")
-def test_memory_does_not_grow_with_the_film(tmp_path):
+def test_memory_does_not_grow_with_the_video(tmp_path):
     """In megabytes; a frame has 1.2 of them."""
     clip = Clip(pts=[0], sound=None).make(tmp_path / "clip.mp4")
     used = []
@@ -212,7 +212,7 @@ def make_gif(path, transparent=False, size=(40, 30), durations=DURATIONS):
 
 @needs_ffmpeg
 @pytest.mark.parametrize("suffix", [".mp4", ".webm", ".mkv"])
-def test_a_gif_becomes_a_film(tmp_path, style, suffix):
+def test_a_gif_becomes_a_video(tmp_path, style, suffix):
     source = make_gif(tmp_path / "clip.gif")
     target = tmp_path / f"toon{suffix}"
     cartoonize_video(source, target, style=style)

@@ -8,7 +8,7 @@ from toonbox.images.formats import (
     cartoon_name,
     container_of,
     find_pictures,
-    is_film,
+    is_source_video,
     is_video,
     video_suffix,
 )
@@ -47,7 +47,7 @@ def test_names_of_cartoons():
     assert cartoon_name(Path("clip.mov"), "webm") == "clip.toon.webm"
     names = [cartoon_below(Path("a", name), Path("a")).name for name in ("b.avi", "b.mp4")]
     assert names == ["b.avi.toon.mp4", "b.toon.mp4"]
-    assert not is_film(Path("clip.toon.mp4"))
+    assert not is_source_video(Path("clip.toon.mp4"))
 
 
 def test_what_is_written():

@@ -235,7 +235,7 @@ class Clock:
             self.then(self.now)
 
 
-def test_a_film_at_its_own_pace():
+def test_a_video_at_its_own_pace():
     clock = Clock()
     shown = [
         (clock.now, frame.pts)
@@ -263,7 +263,7 @@ def test_a_pause_holds_the_pace():
 
 
 def test_what_comes_too_late_is_dropped(artist):
-    """A film whose frames are all due while the first is drawn."""
+    """A video whose frames are all due while the first is drawn."""
     newest = Newest(iter(frames(9)))
     newest._thread.join(10)
     show = Show(artist, Showing(), Screen([]))

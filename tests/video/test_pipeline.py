@@ -1,4 +1,4 @@
-"""Whole films, from disk to disk."""
+"""Whole videos, from disk to disk."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ from toonbox.options import StyleOptions
 from toonbox.video.frames import video_frames
 from toonbox.video.pipeline import cartoonize_video
 from toonbox.video.read import Frame
-from toonbox.video.stylizer import film_options
+from toonbox.video.stylizer import video_style_options
 from video_files import REPEATABLE, Clip, motion, needs_ffmpeg, packets, pictures, probe, times
 
 
@@ -263,7 +263,7 @@ APPLES = {
 @pytest.mark.parametrize(("codec", "tag"), [("h264", "avc1"), ("hevc", "hvc1")])
 @pytest.mark.parametrize("suffix", [".mov", ".mp4"])
 def test_quicktime(tmp_path, style, caplog, suffix, codec, tag):
-    """A camera's film: sound without compression, a time code, a telephone's metadata."""
+    """A camera's video: sound without compression, a time code, a telephone's metadata."""
     plain = Clip(sound="pcm_s16le", metadata=APPLES, pts=UNEVEN, last=1500,
                  time_base=Fraction(1, 30000), rate=Fraction(30000, 1001)).make(
         tmp_path / "plain.mov")  # fmt: skip
@@ -367,13 +367,13 @@ def test_frames_for_an_own_pipeline(tmp_path, style):
 def test_the_network_works_at_540_or_less(tiny_style, tmp_path):
     for name, own, wanted in (("small", 64, 64), ("large", 1080, 540)):
         loaded = load_style(tiny_style(name, working_resolution=own))
-        assert film_options(loaded, StyleOptions()).resolution == wanted
+        assert video_style_options(loaded, StyleOptions()).resolution == wanted
         native = StyleOptions(resolution="native")
-        assert film_options(loaded, native) == native
+        assert video_style_options(loaded, native) == native
 
 
 @pytest.mark.parametrize("compare", ["side", "split"])
-def test_compared_with_the_film(tmp_path, style, compare):
+def test_compared_with_the_video(tmp_path, style, compare):
     clip = Clip(pts=[0, 1, 2]).make(tmp_path / "clip.mp4")
     cartoonize_video(clip, tmp_path / "toon.mp4", style=style, crf=5)
     result = cartoonize_video(clip, tmp_path / "both.mp4", style=style, compare=compare, crf=5)
@@ -388,7 +388,7 @@ def test_compared_with_the_film(tmp_path, style, compare):
         assert both[:, :, 31:33].mean() > 200
 
 
-def test_memory_does_not_grow_with_the_film(tmp_path, style):
+def test_memory_does_not_grow_with_the_video(tmp_path, style):
     """No more frames are alive than those read ahead and drawn at a time."""
     clip = Clip(pts=list(range(60)), sound=None).make(tmp_path / "clip.mp4")
     alive, most = weakref.WeakSet(), 0
@@ -421,7 +421,7 @@ def test_names_are_names(tmp_path, style, monkeypatch, name):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}.mkv"])
 
 
-def test_what_a_film_claims_in_its_header_is_not_believed(tmp_path, style):
+def test_what_a_video_claims_in_its_header_is_not_believed(tmp_path, style):
     """60,000 x 60,000 pixels, of which no frame has more than 64 x 48."""
     clip = Clip(pts=[0, 1]).make(tmp_path / "clip.mp4")
     data = clip.read_bytes()
@@ -563,7 +563,7 @@ def test_segments_of_other_options_are_not_taken(tmp_path, style, caplog):
 
 
 def shades(path):
-    """Count the values of brightness that a film's frames have, and name their format."""
+    """Count the values of brightness that a video's frames have, and name their format."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     deep = frames[0].reformat(format="gray16le").to_ndarray()  # what 8 bits cannot tell is equal
@@ -572,7 +572,7 @@ def shades(path):
 
 @pytest.fixture(scope="module")
 def gradient(tmp_path_factory):
-    """A film of 10 bits: all of their values from left to right."""
+    """A video of 10 bits: all of their values from left to right."""
     row = np.linspace(64, 940, 1752).round().astype(np.uint16)
     planes = [np.tile(row, (64, 1)), *[np.full((32, 876), 512, np.uint16)] * 2]
     frame = av.VideoFrame(1752, 64, "yuv420p10le")
@@ -677,13 +677,13 @@ def test_a_target_that_cannot_be_written(tmp_path, style):
         cartoonize_video(clip, tmp_path / "file" / "toon.mp4", style=style)
 
 
-FILM_STAGES = (
+VIDEO_STAGES = (
     *("toonbox.video.read.to_rgb", "toonbox.engine.style.Style.sketch"),
     *("toonbox.video.write.from_rgb", "toonbox.video.pipeline.join"),
 )
 
 
-@pytest.mark.parametrize("stage", FILM_STAGES)
+@pytest.mark.parametrize("stage", VIDEO_STAGES)
 def test_whatever_is_raised_is_named_and_chained(stage, tmp_path, style, monkeypatch):
     def odd(*_, **__):
         raise OddError("odd")
