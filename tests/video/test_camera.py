@@ -1,22 +1,18 @@
-"""The loop, with a screen, a clock and frames of our own."""
+"""The loop, with a screen, a clock and pictures of our own."""
 
-from contextlib import suppress
-from fractions import Fraction
+import threading
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from toonbox.engine.style import load_style
-from toonbox.errors import OutputError, StyleError, UsageError, VideoError
+from toonbox.errors import StyleError, UsageError
 from toonbox.options import StyleOptions
-from toonbox.video.camera import Artist, Newest, Pace, Recording, Show, Showing, paced, play
-from toonbox.video.read import Frame, FrameColours
-from toonbox.video.write import Track
-from video_files import motion, needs_ffmpeg, probe, times
+from toonbox.video.camera import FrameStylizer, LatestValue, Show, Showing
+from video_files import motion
 
 PHOTO = next(motion(1))
-TRACK = Track((64, 48), Fraction(1, 90_000), None, Fraction(1), FrameColours(1, 1, 1, 1))
 
 
 class Screen:
@@ -71,202 +67,163 @@ def load(tiny_style, tmp_path_factory):
 
 
 @pytest.fixture
-def artist(load):
-    return Artist(load, "a", StyleOptions())
+def stylizer(load):
+    return FrameStylizer(load, "a", StyleOptions())
 
 
-def frames(count, step=3000):
-    return [Frame(rgb, 5_000_000 + step * n, 0) for n, rgb in enumerate(motion(count))]
+def frames(count):
+    return list(motion(count))
 
 
-def test_what_is_shown(artist, load):
+def test_what_is_shown(stylizer, load):
     screen = Screen([])
-    Show(artist, Showing(), screen).run(Frames([None, *frames(3), None]))
+    Show(stylizer, Showing(), screen).run(Frames([None, *frames(3), None]))
     assert len(screen.shown) == 3
     style = load("a")
     for shown, frame in zip(screen.shown, frames(3), strict=True):
-        np.testing.assert_array_equal(shown, style(frame.photo))
+        np.testing.assert_array_equal(shown, style(frame))
 
 
-def test_mirrored_and_compared(artist):
-    (plain,) = (Showing().picture(PHOTO, artist(PHOTO)),)
+def test_mirrored_and_compared(stylizer):
+    (plain,) = (Showing().picture(PHOTO, stylizer(PHOTO)),)
     np.testing.assert_array_equal(Showing(mirror=True).picture(PHOTO, plain), plain[:, ::-1])
     both = Showing(mirror=True, compare="side").picture(PHOTO, plain)
     np.testing.assert_array_equal(both, np.hstack([PHOTO[:, ::-1], plain[:, ::-1]]))
 
 
-def test_rate_in_the_title(artist):
+def test_rate_in_the_title(stylizer):
     now = iter(range(100))
     screen = Screen([])
-    Show(artist, Showing(), screen, clock=lambda: next(now) / 4).run(Frames(frames(3)))
+    Show(stylizer, Showing(), screen, clock=lambda: next(now) / 4).run(Frames(frames(3)))
     assert screen.titles == ["toonbox: a", "toonbox: a, 4.0 fps"]
     screen = Screen([])
-    Show(artist, Showing(), screen, rate=False).run(Frames(frames(3)))
+    Show(stylizer, Showing(), screen, rate=False).run(Frames(frames(3)))
     assert screen.titles == ["toonbox: a"]
 
 
 @pytest.mark.parametrize("screen", [Screen(["", "q"]), Screen([""], stays_open=False)])
-def test_an_end(artist, screen):
-    show = Show(artist, Showing(), screen)
+def test_an_end(stylizer, screen):
+    show = Show(stylizer, Showing(), screen)
     show.run(Frames(frames(9)))
     assert show.shown == 2
 
 
-def test_stop(artist):
-    show = Show(artist, Showing())
+def test_stop(stylizer):
+    show = Show(stylizer, Showing(), Screen([]))
     show.run(Frames(frames(9)), stop=lambda: show.shown == 4)
     assert show.shown == 4
 
 
-def test_pause(artist):
-    screen, pace = Screen(["", " ", "", "", " ", ""]), Pace()
-    held = []
-    pace.pause, pace.go_on = (lambda: held.append(screen.titles[-1])), (lambda: held.append("on"))
-    show = Show(artist, Showing(), screen, pace=pace, rate=False)
-    waiting = Frames(frames(4))
-    show.run(waiting)
+def test_pause(stylizer):
+    screen = Screen(["", " ", "", "", " ", ""])
+    show = Show(stylizer, Showing(), screen, rate=False)
+    show.run(Frames(frames(4)))
     # Two before the pause, which three looks at the keys last; the others after it.
     assert show.shown == 4
     assert screen.titles == ["toonbox: a", "toonbox: a, paused", "toonbox: a"]
-    assert held == ["toonbox: a", "on"]
 
 
-def test_snapshots(artist, tmp_path, caplog):
+def test_snapshots(stylizer, tmp_path, caplog):
     told = []
     screen = Screen(["s", "", "s"])
-    show = Show(artist, Showing(), screen, snapshots=tmp_path / "new", tell=told.append)
+    show = Show(stylizer, Showing(), screen, snapshots=tmp_path / "new", report=told.append)
     show.run(Frames([None, *frames(2)]))
     (saved,) = (tmp_path / "new").iterdir()
     assert told == [str(saved)]
     assert saved.name.startswith("toon-")
     np.testing.assert_array_equal(np.asarray(Image.open(saved)), screen.shown[-1])
     (tmp_path / "file").write_text("")
-    show = Show(artist, Showing(), Screen(["s"]), snapshots=tmp_path / "file")
+    show = Show(stylizer, Showing(), Screen(["s"]), snapshots=tmp_path / "file")
     show.run(Frames(frames(2)))
     assert show.shown == 2
     assert "cannot be written" in caplog.text
 
 
-def test_digits_change_the_style(artist, load, caplog):
+def test_digits_change_the_style(stylizer, load, caplog):
     screen = Screen(["2", "3", "9", "1"])
-    show = Show(artist, Showing(), screen, styles=["a", "b", "gone"], rate=False)
+    show = Show(stylizer, Showing(), screen, styles=["a", "b", "gone"], rate=False)
     show.run(Frames(frames(5)))
     names = ["a", "b", "b", "b", "a"]
     for shown, frame, name in zip(screen.shown, frames(5), names, strict=True):
-        np.testing.assert_array_equal(shown, load(name)(frame.photo))
+        np.testing.assert_array_equal(shown, load(name)(frame))
     assert screen.titles == ["toonbox: a", "toonbox: b", "toonbox: a"]
     assert "no style gone" in caplog.text
 
 
-def test_an_artist_says_at_once_what_is_wrong(load):
+def test_an_stylizer_says_at_once_what_is_wrong(load):
     with pytest.raises(UsageError, match="has no knob surface"):
-        Artist(load, "a", StyleOptions(surface=1.0))
-    steady = Artist(load, "a", StyleOptions(), "strong")
-    first, second = (frame.photo for frame in frames(2))
+        FrameStylizer(load, "a", StyleOptions(surface=1.0))
+    steady = FrameStylizer(load, "a", StyleOptions(), "strong")
+    first, second = frames(2)
     np.testing.assert_array_equal(steady(first), load("a")(first))
     assert not np.array_equal(steady(second), load("a")(second))
 
 
-@needs_ffmpeg
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
-def test_a_recording_has_the_times_of_the_frames(artist, tmp_path, suffix):
-    taken = [0, 3000, 12_000, 13_000, 40_000]
-    photos = [Frame(rgb, 777_000 + at, 0) for rgb, at in zip(motion(5), taken, strict=True)]
-    target = tmp_path / f"deeper/out{suffix}"
-    show = Show(artist, Showing(compare="side"))
-    with Recording(target, TRACK) as recording:
-        show.record = recording.add
-        show.run(Frames(photos))
-        assert not target.exists()
-    told = probe(target, "-show_entries", "frame=pts_time", "-select_streams", "v")
-    shown = [float(line.strip(",")) for line in told]
-    assert shown == pytest.approx([at / 90_000 for at in taken], abs=6e-4)
-    # The last is shown for as long as the one before.
-    (length,) = probe(target, "-show_entries", "format=duration")
-    assert float(length) == pytest.approx(67_000 / 90_000, abs=2e-3)
-    (size,) = probe(target, "-show_entries", "stream=width,height")
-    assert size == "128,48"
-
-
-def test_without_a_picture_there_is_no_recording(tmp_path):
-    with Recording(tmp_path / "out.mp4", TRACK):
-        pass
-    with Recording(tmp_path / "one.mp4", TRACK) as recording:
-        recording.add(PHOTO, 5)
-    with suppress(KeyError), Recording(tmp_path / "two.mp4", TRACK) as recording:
-        recording.add(PHOTO, 5)
-        raise KeyError
-    assert [path.name for path in tmp_path.iterdir()] == ["one.mp4"]
-    assert times(tmp_path / "one.mp4") == [(0, Fraction(1, 25))]
-
-
-def test_an_unplugged_camera_leaves_its_recording(artist, tmp_path):
-    def taken():
-        yield from frames(1)
-        raise VideoError("camera 0: gives no more pictures")
-
-    show = Show(artist, Showing())
-    lost = play(show, taken(), Recording(tmp_path / "out.mkv", TRACK), lambda: False)
-    assert "no more pictures" in str(lost)
-    assert len(times(tmp_path / "out.mkv")) == show.shown == 1
-
-
-def test_a_recording_that_cannot_be_written(artist, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError):
-        play(
-            Show(artist, Showing()), iter(frames(2)),
-            Recording(tmp_path / "file" / "out.mkv", TRACK), lambda: False,
-        )  # fmt: skip
-
-
-class Clock:
-    """Goes on only while somebody sleeps."""
-
-    def __init__(self, then=None):
-        self.now, self.then = 100.0, then
-
-    def __call__(self):
-        return self.now
-
-    def sleep(self, seconds):
-        self.now += seconds
-        if self.then:
-            self.then(self.now)
-
-
-def test_a_video_at_its_own_pace():
-    clock = Clock()
-    shown = [
-        (clock.now, frame.pts)
-        for frame in paced(
-            iter([Frame(PHOTO, pts, 5) for pts in (10, 12, 30)]),
-            Fraction(1, 10),
-            Pace(clock, clock.sleep),
-        )
-    ]
-    assert shown == [(100, 10), (pytest.approx(100.2), 12), (pytest.approx(102), 30)]
-    assert clock.now == pytest.approx(102.5)  # the last one is shown too
-
-
-def test_a_pause_holds_the_pace():
-    clock = Clock(lambda now: pace.go_on() if now >= 107 else None)
-    pace = Pace(clock, clock.sleep)
-    pace.wait(0)
-    pace.wait(1)
-    pace.pause()
-    pace.wait(2)
-    assert clock.now == pytest.approx(101 + 6 + 1, abs=0.1)
-    pace.end()
-    pace.wait(1000)
-    assert clock.now < 200
-
-
-def test_what_comes_too_late_is_dropped(artist):
-    """A video whose frames are all due while the first is drawn."""
-    newest = Newest(iter(frames(9)))
-    newest._thread.join(10)
-    show = Show(artist, Showing(), Screen([]))
-    show.run(newest)
+def test_what_comes_too_late_is_dropped(stylizer):
+    """All come while the first is drawn."""
+    latest = LatestValue(iter(frames(9)))
+    latest._thread.join(10)
+    show = Show(stylizer, Showing(), Screen([]))
+    show.run(latest)
     assert show.shown == 1
-    np.testing.assert_array_equal(show.screen.shown[0], artist(frames(9)[-1].photo))
+    np.testing.assert_array_equal(show.screen.shown[0], stylizer(frames(9)[-1]))
+
+
+def test_only_the_latest_is_kept():
+    gate, done = threading.Event(), threading.Event()
+
+    def items():
+        yield 1
+        yield 2
+        yield 3
+        done.set()
+        gate.wait(3600)
+        yield 4
+
+    latest = LatestValue(items())
+    assert done.wait(3600)
+    assert latest.take(0) == 3
+    assert latest.take(0) is None
+    assert not latest.ended
+    gate.set()
+    assert latest.take(10) == 4
+    assert latest.take(10) is None
+    assert latest.ended
+    latest.close()
+
+
+def test_an_error_comes_after_what_was_there():
+    def items():
+        yield 1
+        raise ValueError("unplugged")
+
+    latest = LatestValue(items())
+    latest.close()  # waits until it has ended
+    assert latest.take(0) == 1
+    assert not latest.ended
+    with pytest.raises(ValueError, match="unplugged"):
+        latest.take(0)
+    assert latest.ended
+
+
+def test_closing_ends_the_thread_and_closes_the_items():
+    closed = threading.Event()
+
+    def items():
+        try:
+            while True:
+                yield 0
+        finally:
+            closed.set()
+
+    latest = LatestValue(items())
+    assert latest.take(10) == 0
+    latest.close()
+    assert closed.is_set()
+    assert not [t for t in threading.enumerate() if t.name == "toonbox-latest"]
+
+
+def test_items_that_are_no_generator():
+    latest = LatestValue(iter([1, 2]))
+    latest.close()
+    assert latest.take(0) in (1, 2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from toonbox.errors import MissingExtraError, OutputError, VideoError
-from toonbox.video.camera import TIME_BASE, Camera
+from toonbox.video.camera import Camera
 from toonbox.video.window import Window, opencv
 
 
@@ -124,13 +124,10 @@ def test_a_camera(use):
     cv2 = use([picture] * 3)
     device = Camera(0, max_height=24)
     assert device.size == (32, 24)
-    assert device.track.size == (32, 24)
-    assert device.track.time_base == TIME_BASE
     frames = device.frames()
-    first, second = next(frames), next(frames)
-    assert first.photo.shape == (24, 32, 3)
-    assert first.photo[0, 0].tolist() == [0, 0, 200]  # RGB
-    assert second.pts > first.pts
+    assert (first := next(frames)).shape == (24, 32, 3)
+    assert first[0, 0].tolist() == [0, 0, 200]  # RGB
+    next(frames)
     with pytest.raises(VideoError, match="camera 0: gives no more pictures"):
         next(frames)
     device.close()

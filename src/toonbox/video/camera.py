@@ -1,4 +1,4 @@
-"""A live camera as a cartoon, or a video shown like one: in a window, into a file, or both."""
+"""A live camera as a cartoon, in a window."""
 
 import io
 import logging
@@ -8,69 +8,67 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from toonbox.atomic import refuse_existing, write_file, writing
+from toonbox.atomic import refuse_existing, write_file
 from toonbox.engine.style import Style
-from toonbox.errors import ToonboxError, UsageError, VideoError
-from toonbox.images.formats import GIF, container_of
-from toonbox.options import Compare, StyleOptions, VideoOptions
+from toonbox.errors import ToonboxError, VideoError
+from toonbox.options import Compare, Stabilize, StyleOptions
 from toonbox.pixels import Uint8Array
-from toonbox.video.pipeline import track_of
-from toonbox.video.read import Frame, FrameColours, Video, read_frames, reduced_size
-from toonbox.video.steadying import Stabilize, Stabilizer
-from toonbox.video.stylizer import Steady, composed, drawing_of, video_style_options
+from toonbox.video.read import reduced_size
+from toonbox.video.steadying import Stabilizer
+from toonbox.video.stylizer import Steady, composed, video_style_options
 from toonbox.video.window import opencv
-from toonbox.video.write import Encoding, SegmentWriter, Track, writing_segment
 
 Item = TypeVar("Item")
 
 _PATIENCE = 2.0  # seconds for a thread to end; a camera may never give its next picture
+_WAIT = 0.02  # seconds for a frame, before keys are looked at again
+_RATE_OVER = 20  # frames
+
+_logger = logging.getLogger(__name__)
 
 
-class Newest(Generic[Item]):
-    """Takes items in a thread of its own, as fast as they come, and keeps only the newest."""
+class LatestValue(Generic[Item]):
+    """Takes items in a thread of its own, as fast as they come, and keeps only the latest."""
 
     def __init__(self, items: Iterator[Item]) -> None:
-        """Begin at once.
+        """Start the thread.
 
         Args:
             items: used, and closed if it is a generator, in the other thread only.
         """
         self._items = items
         self._changed = threading.Condition()
-        self._newest: list[Item] = []  # one, or none
+        self._latest: list[Item] = []  # one, or none
         self._error: Exception | None = None
         self._over = self._closed = False
         # Nobody waits for a camera that hangs as the process ends.
-        self._thread = threading.Thread(target=self._run, name="toonbox-newest", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="toonbox-latest", daemon=True)
         self._thread.start()
 
     @property
     def ended(self) -> bool:
         """Tell whether all has been taken, and nothing more will come."""
         with self._changed:
-            return self._over and not self._newest and self._error is None
+            return self._over and not self._latest and self._error is None
 
     def take(self, seconds: float) -> Item | None:
-        """Give the newest item that has not been taken; None if none came in so many seconds.
+        """Return the latest item that has not been taken; None if none came in so many seconds.
 
         Raises:
             What `items` has raised, once what came before is taken.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._newest or self._over, seconds)
-            if self._newest:
-                return self._newest.pop()
+            self._changed.wait_for(lambda: self._latest or self._over, seconds)
+            if self._latest:
+                return self._latest.pop()
             if self._error is not None:
                 error, self._error = self._error, None
                 raise error
@@ -86,7 +84,7 @@ class Newest(Generic[Item]):
         try:
             for item in self._items:
                 with self._changed:
-                    self._newest[:] = [item]
+                    self._latest[:] = [item]
                     self._changed.notify_all()
                 if self._closed:
                     break
@@ -98,65 +96,6 @@ class Newest(Generic[Item]):
             with self._changed:
                 self._error, self._over = error, True
                 self._changed.notify_all()
-
-
-_STEP = 0.02  # seconds to wait before looking whether to go on
-
-
-class Pace:
-    """The time of a video that is being shown: it goes on as the clock does, but for pauses."""
-
-    def __init__(
-        self,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._clock, self._sleep = clock, sleep
-        self._began: float | None = None
-        self._held: float | None = None
-        self._ended = False
-
-    def wait(self, until: float) -> None:
-        """Wait for a time, in seconds; the video begins with the first call."""
-        if self._began is None:
-            self._began = self._clock()
-        while not self._ended:
-            now = self._clock() if self._held is None else self._held
-            if (left := until - (now - self._began)) <= 0:
-                return
-            self._sleep(min(left, _STEP))
-
-    def pause(self) -> None:
-        """Hold the time."""
-        self._held = self._clock()
-
-    def go_on(self) -> None:
-        """Let it go on from there."""
-        if self._held is not None and self._began is not None:
-            self._began += self._clock() - self._held
-        self._held = None
-
-    def end(self) -> None:
-        """Wait no more."""
-        self._ended = True
-
-
-def paced(frames: Iterator[Frame], time_base: Fraction, pace: Pace) -> Iterator[Frame]:
-    """Give the frames of a video when they are due, and end when the last has been shown."""
-    first, frame = None, None
-    for frame in frames:
-        first = frame.pts if first is None else first
-        pace.wait(float((frame.pts - first) * time_base))
-        yield frame
-    if frame is not None and first is not None:
-        pace.wait(float((frame.pts + frame.duration - first) * time_base))
-
-
-_ESCAPE, _NOTHING = 27, 255
-
-
-TIME_BASE = Fraction(1, 90_000)  # seconds: fine enough, and what MPEG counts in
-_BT709 = 1
 
 
 class Camera:
@@ -171,7 +110,7 @@ class Camera:
 
         Args:
             index: 0 for the first camera of the machine, as OpenCV counts them.
-            max_height: pixels; larger pictures are reduced to it.
+            max_height: pixels; larger pictures are scaled down to it.
         Raises:
             MissingExtraError: OpenCV is not installed.
             VideoError: there is no such camera, or it gives no pictures; says why, as far as known.
@@ -190,31 +129,23 @@ class Camera:
             raise VideoError(f"camera {index}: {_why_not(index)}")
         self.size = reduced_size((first.shape[1], first.shape[0]), max_height)
 
-    @property
-    def track(self) -> Track:
-        """Tell what its pictures have in common."""
-        colours = FrameColours(1, _BT709, _BT709, _BT709, tall=True)
-        return Track(self.size, TIME_BASE, None, Fraction(1), colours)
-
-    def frames(self) -> Iterator[Frame]:
-        """Give its pictures as they come, each with the time at which it came.
+    def frames(self) -> Iterator[Uint8Array]:
+        """Yield its pictures as they come, (H, W, 3) RGB.
 
         Raises:
             VideoError: it gives no more.
         """
-        cv2, last = self._cv2, -1
+        cv2 = self._cv2
         while True:
             found, picture = self._capture.read()
-            ticks = round(Fraction(time.monotonic_ns(), 10**9) / TIME_BASE)
             if not found:
                 raise VideoError(f"camera {self._index}: gives no more pictures")
             if picture.shape[1::-1] != self.size:
                 picture = cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
-            last = max(ticks, last + 1)
-            yield Frame(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), last, 0)
+            yield cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
     def close(self) -> None:
-        """Let others have it."""
+        """Release it."""
         self._capture.release()
 
 
@@ -231,84 +162,8 @@ def _why_not(index: int) -> str:
     return "gives no pictures: there is none, another program has it, or it may not be used"
 
 
-class Recording:
-    """A video of what is shown, which begins with the first picture; without any there is no file.
-
-    The file is complete once the block has ended without an error, and not there before.
-    """
-
-    def __init__(self, target: Path, track: Track) -> None:
-        """Prepare it.
-
-        Args:
-            target: .mp4, .m4v, .mkv or .webm.
-            track: what the pictures have in common; their size is that of the first.
-        Raises:
-            UsageError: a file that cannot be written.
-        """
-        self._container = container_of(target)
-        if self._container is GIF:  # its palette is known only when all is there
-            raise UsageError(f"{target}: a recording is .mp4, .m4v, .mkv or .webm")
-        self._target, self._track = target, track
-        self._stack = ExitStack()
-        self._writer: SegmentWriter | None = None
-        self._waiting: Frame | None = None
-        self._first = self._step = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stack.__exit__(kind, error, traceback)
-
-    def add(self, rgb: Uint8Array, pts: int, duration: int = 0) -> None:
-        """Add a picture, (H, W, 3).
-
-        Args:
-            rgb: the picture.
-            pts: when it was taken, in the unit of the track; the first is shown at 0.
-            duration: how long it is shown, as long as there is none after it; 0 for as long as the
-                one before.
-        Raises:
-            OSError: the file cannot be written; an OutputError, once the block has ended by it.
-        """
-        if self._writer is None:
-            self._begin(rgb, pts)
-        self._write(pts - self._first)
-        self._waiting = Frame(rgb, pts - self._first, duration)
-
-    def _begin(self, rgb: Uint8Array, pts: int) -> None:
-        track = replace(self._track, size=(rgb.shape[1], rgb.shape[0]))
-        encoding = Encoding(self._container.codec)
-        self._first, self._step = pts, round(Fraction(1, 25) / track.time_base)
-        path = self._stack.enter_context(writing(self._target))
-        muxer = self._container.muxer
-        self._writer = self._stack.enter_context(writing_segment(path, track, encoding, muxer))
-        self._stack.callback(self._write)
-
-    def _write(self, until: int | None = None) -> None:
-        """Write the picture that waits to know how long it is shown."""
-        if self._waiting is None or self._writer is None:
-            return
-        frame = self._waiting
-        lasts = frame.duration or self._step if until is None else until - frame.pts
-        self._writer.write(frame.photo, frame.pts, lasts)
-        self._step = lasts
-
-
-_logger = logging.getLogger(__name__)
-
-_WAIT = 0.02  # seconds for a frame, before keys are looked at again
-_RATE_OVER = 20  # frames
-
-
 class Screen(Protocol):
-    """Where cartoons are shown; see `window.Window`."""
+    """Where cartoons are shown; `window.Window` is one."""
 
     @property
     def is_open(self) -> bool:
@@ -320,7 +175,7 @@ class Screen(Protocol):
         ...
 
     def key(self) -> str:
-        """Give the key that was pressed, or nothing."""
+        """Return the key that was pressed, or nothing."""
         ...
 
     def tell(self, title: str) -> None:
@@ -347,7 +202,7 @@ class Showing:
         return np.ascontiguousarray(composed(photo, cartoon, self.compare))
 
 
-class Artist:
+class FrameStylizer:
     """Draws one frame after the other, in a style that can be changed in between.
 
     Attributes:
@@ -370,17 +225,17 @@ class Artist:
             stabilize: as in `cartoonize_video`.
         Raises:
             StyleError: there is no such style, or it is damaged.
-            UsageError: it has not such a look.
+            UsageError: it does not have a knob.
             MissingExtraError: OpenCV is needed and not installed.
         """
         self._load, self._options, self._stabilize = load, options, stabilize
         self.change(name)
 
     def change(self, name: str) -> None:
-        """Draw in another style from now on, or go on in the old one after an error.
+        """Draw in another style from now on; after an error, still in the old one.
 
         Raises:
-            As `Artist`.
+            As `FrameStylizer`.
         """
         style = self._load(name)
         options = video_style_options(style, self._options)
@@ -390,7 +245,7 @@ class Artist:
         self._steady: Steady | None = steady
 
     def __call__(self, photo: Uint8Array) -> Uint8Array:
-        """Give the cartoon of a photo, both (H, W, 3)."""
+        """Return the cartoon of a photo, both (H, W, 3)."""
         small, cartoon = self.style.sketch(photo, self.options)
         if self._steady:
             cartoon = self._steady(small, cartoon)
@@ -399,32 +254,28 @@ class Artist:
 
 @dataclass
 class Show:
-    """Draws the newest frame again and again, and does what keys say.
+    """Draws the latest picture again and again, and obeys keys.
 
-    q ends it, the space bar pauses and goes on, s saves what is shown, digits change the style.
+    q ends it, the space bar pauses and resumes, s saves what is shown, digits change the style.
 
     Attributes:
-        artist: draws.
+        stylizer: draws.
         showing: how.
-        screen: shows; None for nothing but a recording.
-        record: keeps each picture and when it was taken.
-        pace: is held in a pause.
+        screen: shows.
         styles: for the digits 1 to 9.
         snapshots: folder of saved pictures.
-        rate: tell frames a second in the title.
-        tell: gets the name of each saved picture.
+        rate: show frames a second in the title.
+        report: gets the name of each saved picture.
         clock: seconds.
     """
 
-    artist: Artist
+    stylizer: FrameStylizer
     showing: Showing
-    screen: Screen | None = None
-    record: Callable[[Uint8Array, int], None] | None = None
-    pace: Pace | None = None
+    screen: Screen
     styles: Sequence[str] = ()
     snapshots: Path = Path()
     rate: bool = True
-    tell: Callable[[str], None] = lambda _: None
+    report: Callable[[str], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
@@ -434,50 +285,42 @@ class Show:
         self._times: deque[float] = deque(maxlen=_RATE_OVER)
         self._title = ""
 
-    def run(self, frames: Newest[Frame], stop: Callable[[], bool] = lambda: False) -> None:
-        """Show frames until there are no more, or somebody has had enough.
+    def run(
+        self, frames: LatestValue[Uint8Array], stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        """Show frames until there are no more, or the user ends it.
 
         Raises:
-            VideoError: the frames end before they should.
-            OutputError: they cannot be recorded.
+            VideoError: the frames end.
         """
-        self._entitle()
+        self._update_title()
         while not (self._over or frames.ended or stop()):
             if self._paused:
                 time.sleep(_WAIT)
             elif (frame := frames.take(_WAIT)) is not None:
                 self._show(frame)
-            if self.screen is not None:
-                self._obey(self.screen.key())
-                self._over |= not self.screen.is_open
+            self._obey(self.screen.key())
+            self._over |= not self.screen.is_open
 
-    def _show(self, frame: Frame) -> None:
-        picture = self.showing.picture(frame.photo, self.artist(frame.photo))
-        if self.record is not None:
-            self.record(picture, frame.pts)
-        if self.screen is not None:
-            self.screen.show(picture)
+    def _show(self, photo: Uint8Array) -> None:
+        picture = self.showing.picture(photo, self.stylizer(photo))
+        self.screen.show(picture)
         self._picture = picture
         self.shown += 1
         self._times.append(self.clock())
-        self._entitle()
+        self._update_title()
 
     def _obey(self, key: str) -> None:
         if key == "q":
             self._over = True
         elif key == " ":
-            self._pause()
+            self._paused = not self._paused
+            self._times.clear()
+            self._update_title()
         elif key == "s":
             self._save()
         elif key in set("123456789") and int(key) <= len(self.styles):
             self._change(self.styles[int(key) - 1])
-
-    def _pause(self) -> None:
-        self._paused = not self._paused
-        self._times.clear()
-        if self.pace is not None:
-            (self.pace.pause if self._paused else self.pace.go_on)()
-        self._entitle()
 
     def _save(self) -> None:
         if self._picture is None:
@@ -492,87 +335,23 @@ class Show:
         except ToonboxError as error:  # the show goes on
             _logger.warning("%s", error)
         else:
-            self.tell(str(target))
+            self.report(str(target))
 
     def _change(self, name: str) -> None:
         try:
-            self.artist.change(name)
+            self.stylizer.change(name)
         except ToonboxError as error:
             _logger.warning("%s", error)
         self._times.clear()
-        self._entitle()
+        self._update_title()
 
-    def _entitle(self) -> None:
-        title = f"toonbox: {self.artist.name}"
+    def _update_title(self) -> None:
+        title = f"toonbox: {self.stylizer.name}"
         if self._paused:
             title += ", paused"
         elif self.rate and len(self._times) > 1 and self._times[-1] > self._times[0]:
             rate = (len(self._times) - 1) / (self._times[-1] - self._times[0])
             title += f", {rate:.1f} fps"
-        if self.screen is not None and title != self._title:
+        if title != self._title:
             self.screen.tell(title)
             self._title = title
-
-
-def play(
-    show: Show, frames: Iterator[Frame], recording: Recording | None, stop: Callable[[], bool]
-) -> VideoError | None:
-    """Show frames, only the newest at any time, and record what is shown.
-
-    Returns:
-        Why the frames ended before they should; what was recorded until then is kept.
-    Raises:
-        OutputError: they cannot be recorded.
-    """
-    with ExitStack() as stack:
-        if recording is not None:
-            show.record = stack.enter_context(recording).add
-        newest = stack.enter_context(closing(Newest(frames)))
-        if show.pace is not None:
-            stack.callback(show.pace.end)
-        try:
-            show.run(newest, stop)
-        except VideoError as error:
-            return error
-    return None
-
-
-def video_frames_at_pace(
-    video: Video, pace: Pace, max_height: int | None = None
-) -> Iterator[Frame]:
-    """Give the frames of a video at its own pace."""
-    return paced(read_frames(video, max_height=max_height), video.time_base, pace)
-
-
-def record_video(
-    source: Path,
-    target: Path,
-    artist: Artist,
-    showing: Showing,
-    stabilize: Stabilize = "off",
-    max_height: int | None = None,
-    stop: Callable[[], bool] = lambda: False,
-) -> int:
-    """Draw every frame of a video as fast as they can be drawn, and write what would be shown.
-
-    Returns:
-        How many frames were written.
-    Raises:
-        VideoError: the video cannot be read.
-        OutputError: the target cannot be written.
-    """
-    drawing = drawing_of(
-        source,
-        artist.style,
-        artist.options,
-        VideoOptions(max_height=max_height, stabilize=stabilize),
-        None,
-    )
-    count = 0
-    with Recording(target, track_of(drawing.video, drawing.size)) as recording:
-        for frame, cartoon in drawing.frames():
-            if stop():
-                break
-            recording.add(showing.picture(frame.photo, cartoon), frame.pts, frame.duration)
-            count += 1
-    return count

@@ -17,8 +17,7 @@ from toonbox.pixels import Uint8Array
 INSTALL = "pip install 'toonbox[camera]'"
 REPAIR = (
     "the OpenCV here shows no windows: pip uninstall opencv-python-headless "
-    "opencv-contrib-python-headless, then pip install --force-reinstall opencv-contrib-python; "
-    "or write a video, with --sink FILE --no-window"
+    "opencv-contrib-python-headless, then pip install --force-reinstall opencv-contrib-python"
 )
 _LARGEST = 1280, 720  # of a window as it opens, in pixels
 _ESCAPE, _NOTHING = 27, 255
@@ -105,6 +104,4 @@ def _check_display() -> None:
     tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if tried.returncode:
         reason, *_ = [*tried.stderr.splitlines(), f"exit code {tried.returncode}"]
-        raise OutputError(
-            f"no window can be opened: {reason.strip()}; --sink FILE --no-window needs no screen"
-        )
+        raise OutputError(f"no window can be opened: {reason.strip()}")
