@@ -20,13 +20,17 @@ from rich.progress import Progress
 
 from knobs_plot import Numbers, Panel, plot
 from toonbox.atomic import replacing
-from toonbox.convert.compare import GAP, Row, sheet
+from toonbox.convert.compare import GAP, sheet
 from toonbox.engine.card import DEFAULT_STYLE
 from toonbox.engine.style import Style, load_style
 from toonbox.errors import ToonboxError, UsageError
 from toonbox.learn.evaluate.evaluate import Reader, read_picture, shrunk
-from toonbox.learn.evaluate.measures import colour_segments, interior_energy, outline_contrast
-from toonbox.learn.evaluate.report import MEASURES
+from toonbox.learn.evaluate.measures import (
+    MEASURES,
+    colour_segments,
+    interior_energy,
+    outline_contrast,
+)
 from toonbox.learn.inspect import find_pictures
 from toonbox.pixels import Uint8Array
 
@@ -164,14 +168,14 @@ def print_finding(knob: str, finding: Finding) -> None:
     print(f"monotone over all settings, within {TOLERANCE:.0%}: {finding.steady:.1%} of photos")
 
 
-def contact_sheet(style: Style, photo: Uint8Array) -> Image.Image:
-    """Show one photo's cartoons: a row a knob, a column a setting."""
+def contact_sheet(style: Style, photo: Uint8Array) -> bytes:
+    """Show one photo's cartoons, a row a knob, a column a setting, in a PNG file."""
     rows = []
     for knob, turned in zip(AIMS, cartoons(style, photo), strict=True):
         cells = [Image.fromarray(cartoon) for cartoon in turned]
         for cell in cells:
             cell.thumbnail((CELL * 3 // 2, CELL), Image.Resampling.LANCZOS)
-        rows.append(Row(knob, [], [_name(knob, cells[0].height), *cells]))
+        rows.append([_name(knob, cells[0].height), *cells])
     return sheet(["", *(f"{setting:g}" for setting in SETTINGS)], rows, CELL)
 
 
@@ -240,7 +244,7 @@ def run(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     write(options.out, style, [str(file.relative_to(options.photos)) for file in used], found)
     with replacing(options.out / "knobs.png") as temporary:
-        contact_sheet(style, shown).save(temporary)
+        temporary.write_bytes(contact_sheet(style, shown))
     for message in read.failures.values():
         print(f"knobs.py: {message}", file=sys.stderr)
     return 1 if read.failures else 0

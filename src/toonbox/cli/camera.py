@@ -13,7 +13,7 @@ from toonbox.options import Stabilize, StyleOptions, VideoOptions
 from toonbox.signals import interruptible
 
 
-@takes(StyleOptions, VideoOptions, only=("compare", "stabilize", "max_height"))
+@takes(StyleOptions, (VideoOptions, "compare", "stabilize", "max_height"))
 def camera(
     style_options: StyleOptions,
     video_options: VideoOptions,

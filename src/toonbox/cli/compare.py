@@ -1,46 +1,34 @@
-"""`toonbox compare`: photos beside what styles make of them, open or in blind pairs."""
+"""`toonbox compare`: photos beside their cartoons in several styles, openly or in blind pairs."""
 
 import functools
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from toonbox.cli.failures import Debug, message_of, report
-from toonbox.cli.options import (
-    KEYS,
-    METAVAR,
-    Force,
-    parse_resolution,
-    parse_style,
-    style_names,
-)
+from toonbox.cli.options import KEYS, METAVAR, Force, parse_style, style_names, takes
 from toonbox.cli.progress import progress
 from toonbox.errors import StyleError, ToonboxError, UsageError, failing_alone
-from toonbox.options import MAX_PIXELS, OutputOptions, StyleOptions
+from toonbox.options import OutputOptions, StyleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from toonbox.convert.compare import Column, Finished
+    from toonbox.convert.compare import Column
     from toonbox.engine.style import Style
 
 
-HELP = {
-    each.name: each.metadata["help"]
-    for kind in (StyleOptions, OutputOptions)
-    for each in fields(kind)
-}
-
-
+@takes((StyleOptions, "strength", "resolution"), (OutputOptions, "max_pixels"))
 def compare(
+    style_options: StyleOptions,
+    output_options: OutputOptions,
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
             metavar="PHOTO",
-            help="Pictures, or folders: then all pictures directly in them. With --tally: files "
-            "of answers.",
+            help="Pictures, or folders: all pictures directly in them. With --tally: files of "
+            "answers.",
             show_default=False,
         ),
     ] = None,
@@ -48,61 +36,59 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar=METAVAR,
-            help=f"One for each column, or a folder of finished pictures with the photos' names. "
-            f"{KEYS} Default: every style there is.",
+            help="A column: a style, or a folder of finished pictures named like the photos; may "
+            f"be repeated. {KEYS} Default: every installed style.",
             autocompletion=style_names,
         ),
     ] = None,
     photos: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="The same as PHOTO. May be given several times."),
+        typer.Option(metavar="DIR", help="Same as PHOTO; may be repeated."),
     ] = None,
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="Folder for index.html and comparison.png or sheets."
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Folder for index.html and comparison.png, or sheets.",
         ),
     ] = Path("comparison"),
-    strength: Annotated[float, typer.Option(min=0, max=1, help=HELP["strength"])] = 1.0,
-    resolution: Annotated[
-        str | None,
-        typer.Option(metavar="N|native", parser=parse_resolution, help=HELP["resolution"]),
-    ] = None,
     height: Annotated[
         int | None,
         typer.Option(
             min=16,
             max=4096,
-            help="Of each picture in the grid, in pixels. Default: 360, of blind pairs 620.",
+            help="Height of each picture in the grid, in pixels (default 360, blind pairs 620).",
         ),
     ] = None,
     force: Force = False,
-    max_pixels: Annotated[int, typer.Option(min=1, help=HELP["max_pixels"])] = MAX_PIXELS,
     blind: Annotated[
         tuple[str, str] | None,
         typer.Option(
             metavar="A B",
             help="Make blind pairs of two styles or folders, given as for --style: a page and "
-            "sheets for judges, and beside the folder the key.",
+            "sheets for judges, and a key beside the folder.",
             show_default=False,
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Of blind pairs, drawn by the seed. Default: all.")
+        int | None,
+        typer.Option(min=1, help="Number of blind pairs, drawn by the seed (default all)."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of blind pairs: photos and sides.")] = 0,
-    tally: Annotated[
-        bool, typer.Option("--tally", help="Count answers about blind pairs.")
-    ] = False,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed for the photos and sides of blind pairs.")
+    ] = 0,
+    tally: Annotated[bool, typer.Option("--tally", help="Count answers to blind pairs.")] = False,
     key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Of the pairs, with --tally.")
+        Path | None, typer.Option(metavar="FILE", help="Key of the pairs, with --tally.")
     ] = None,
     list_: Annotated[
-        bool, typer.Option("--list", help="With --tally: tell each pair's photo and preference.")
+        bool, typer.Option("--list", help="With --tally: list each pair's photo and preference.")
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Show photos beside what styles make of them: one row a photo, one column a style.
+    """Show photos beside their cartoons: one row a photo, one column a style.
 
     With --blind, judges see pairs without names, and --tally counts what they prefer.
 
@@ -114,7 +100,7 @@ def compare(
       toonbox compare --blind comic ./my-style --photos holiday/ -o pairs
       toonbox compare --tally answers.json --key pairs.key.json
 
-    Settings behind a style's name go before --strength and --resolution.
+    Settings behind a style's name take precedence over --strength and --resolution.
     """
     given = [*(paths or []), *(photos or [])]
     if tally:
@@ -128,19 +114,18 @@ def compare(
         raise UsageError("--blind takes the two styles itself, without --style")
     from toonbox.convert.compare import Comparison
     from toonbox.engine.style import load_style
-    from toonbox.learn.evaluate.blind import Pairs, choose
+    from toonbox.learn.evaluate.blind import Pairs, choose_photos
 
     pictures = [picture for path in given for picture in pictures_of(path)]
-    defaults = StyleOptions(strength=strength, resolution=resolution)  # type: ignore[arg-type]
     texts = blind or style or style_names()
     if not texts:
         raise StyleError("there are no styles")
     load = functools.cache(load_style)
-    columns = [_column(text, defaults, load) for text in texts]
+    columns = [_column(text, style_options, load) for text in texts]
     made: Comparison | Pairs
     if blind:
         made = Pairs(out, columns, height or 620, seed, overwrite=force)
-        pictures = choose(pictures, columns, limit, seed)
+        pictures = choose_photos(pictures, columns, limit, seed)
     else:
         made = Comparison(out, columns, height or 360, overwrite=force)
     failed: list[Path] = []
@@ -148,7 +133,7 @@ def compare(
         for picture in pictures:
             try:
                 with failing_alone(str(picture)):
-                    made.add(picture, max_pixels, advance)
+                    made.add(picture, output_options.max_pixels, advance)
             except UsageError:  # as wrong for all other pictures
                 raise
             except ToonboxError as error:
@@ -162,10 +147,8 @@ def compare(
         raise typer.Exit(1)
 
 
-def _column(
-    text: str, defaults: StyleOptions, load: "Callable[[str], Style]"
-) -> "Column | Finished":
-    from toonbox.convert.compare import Column, Finished
+def _column(text: str, defaults: StyleOptions, load: "Callable[[str], Style]") -> "Column":
+    from toonbox.convert.compare import FolderColumn, StyleColumn
     from toonbox.engine.card import find_style
 
     name, options = parse_style(text, defaults)
@@ -176,20 +159,20 @@ def _column(
             raise
         if text != name:
             raise UsageError(f"{text}: a folder of finished pictures takes no settings") from None
-        return Finished(text, Path(name))
-    return Column(text, load(name), options)
+        return FolderColumn(text, Path(name))
+    return StyleColumn(text, load(name), options)
 
 
 def _tally(files: list[Path], key_file: Path, listed: bool) -> None:
-    from toonbox.learn.evaluate.blind import preferred, read_answers, read_key, tally
+    from toonbox.learn.evaluate.blind import read_answers, read_key, tally
 
     key = read_key(key_file)
     judges = [read_answers(file, key) for file in files]
     if listed:
         for file, answers in zip(files, judges, strict=True):
             for number, answer in sorted(answers.items()):
-                pair = key.pairs[number]
-                typer.echo(f"{file}\t{number}\t{pair['photo']}\t{preferred(answer, pair)}")
+                photo = key.pairs[number]["photo"]
+                typer.echo(f"{file}\t{number}\t{photo}\t{key.preferred(number, answer)}")
     typer.echo(tally(key, judges))
 
 

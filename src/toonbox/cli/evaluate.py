@@ -1,5 +1,7 @@
-"""`toonbox evaluate`: how good styles are, in numbers and side by side."""
+"""`toonbox evaluate`: the quality of styles, in numbers and side by side."""
 
+from dataclasses import replace
+from functools import cache, partial
 from pathlib import Path
 from tempfile import gettempdir
 from typing import TYPE_CHECKING, Annotated
@@ -14,7 +16,6 @@ from toonbox.errors import DataError, UsageError
 from toonbox.options import StyleOptions
 
 if TYPE_CHECKING:
-    from toonbox.learn.evaluate.distances import FeatureNetwork
     from toonbox.learn.evaluate.evaluate import Subject
 
 LEAST_RESOLUTION = 64  # pixels; smaller pictures cannot be measured
@@ -31,19 +32,19 @@ def evaluate(
         ),
     ],
     cartoons: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Option(
             metavar="DIR",
-            help="What outputs should look like; several add up.",
+            help="What outputs should look like, for --features and --classifier; may be repeated.",
             exists=True,
             file_okay=False,
         ),
-    ],
+    ] = None,
     style: Annotated[
         list[str] | None,
         typer.Option(
             metavar=METAVAR,
-            help=f"May be given several times. {KEYS} Default: comic.",
+            help=f"May be repeated. {KEYS} Default: comic.",
             autocompletion=style_names,
         ),
     ] = None,
@@ -55,28 +56,18 @@ def evaluate(
         list[Path] | None,
         typer.Option(
             metavar="FILE",
-            help="Feature network: ONNX, TorchScript or VGG safetensors. May be given several "
-            "times. Default: Inception v3.",
+            help="Feature network for distances to the cartoons: ONNX or TorchScript; may be "
+            "repeated. For FID see docs/evaluate.md. Default: no distances.",
             exists=True,
             dir_okay=False,
         ),
     ] = None,
-    inception: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Weights of Inception v3; downloaded if not given.",
-            exists=True,
-            dir_okay=False,
-        ),
-    ] = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Never download.")] = False,
     train_photos: Annotated[
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="For the linear probe and the classifier to learn from. Default: half of the "
-            "photos, judging the other.",
+            help="Photos for the linear probe and the classifier to learn from. Default: half of "
+            "--photos, judging the other half.",
             exists=True,
             file_okay=False,
         ),
@@ -85,12 +76,12 @@ def evaluate(
         bool,
         typer.Option(
             "--classifier/--no-classifier",
-            help="Train one to tell photos from cartoons (minutes), and test representations "
+            help="Train a classifier of photos and cartoons (minutes), and test representations "
             "and outputs on it.",
         ),
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(min=4, help="Use so many of the photos, drawn by the seed.")
+        int | None, typer.Option(min=4, help="Number of photos to use, drawn by the seed.")
     ] = None,
     resolution: Annotated[
         int | None,
@@ -99,41 +90,39 @@ def evaluate(
             help="Short side at which to work, in pixels. Default: the style's.",
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(min=2, help="Of each bootstrap interval.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Of crops, draws and halves.")] = 0,
+    draws: Annotated[int, typer.Option(min=2, help="Draws of each bootstrap interval.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for crops, draws and halves.")] = 0,
 ) -> None:
-    """Measure styles: distances to cartoons and photos, content, flatness, outlines, artefacts.
+    """Measure styles: content, flatness, outlines, artefacts, distances to cartoons and photos.
 
     \b
     Examples:
-      toonbox evaluate --photos holiday --cartoons books
+      toonbox evaluate --photos holiday
       toonbox evaluate --style comic --style ./mine --photos holiday --cartoons books \\
         --features network.onnx --out report
-      toonbox evaluate --style comic --style comic:texture=2 --photos holiday \\
-        --cartoons books
+      toonbox evaluate --style comic --style comic:texture=2 --photos holiday
 
-    A resolution behind a style's name goes before --resolution.
+    A resolution behind a style's name takes precedence over --resolution.
     """
     from toonbox.cli.extras import learning_half
 
     with learning_half():
         from toonbox.learn.evaluate.classifier import ClassifierConfig
         from toonbox.learn.evaluate.evaluate import evaluate as run
+        from toonbox.learn.evaluate.feature_networks import load_feature_network
         from toonbox.learn.evaluate.report import text, write_report
 
+    if (features or classifier) and not cartoons:
+        raise UsageError("--features and --classifier compare with --cartoons")
     subjects = _subjects(style or ["comic"], resolution)
-    chosen = _some(_pictures(photos), limit, seed)
-    drawn = [file for folder in cartoons for file in _pictures(folder)]
-    learned = _pictures(train_photos) if train_photos else []
-    networks = _networks(features or [], inception, offline)
     with folder_beside(Path(gettempdir(), "work")) as work:
         evaluation = run(
             subjects,
-            chosen,
-            drawn,
-            networks,
+            _some(_pictures(photos), limit, seed),
+            [file for folder in cartoons or [] for file in _pictures(folder)],
+            [load_feature_network(file) for file in features or []],
             work=work,
-            train_photos=learned,
+            train_photos=_pictures(train_photos) if train_photos else [],
             classifier=ClassifierConfig(seed=seed) if classifier else None,
             draws=draws,
             seed=seed,
@@ -150,10 +139,7 @@ def evaluate(
 
 
 def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
-    """Load each style, and try what it is told: measuring takes minutes before its turn comes."""
-    from dataclasses import replace
-    from functools import cache, partial
-
+    """Load each style and try its settings: measuring takes minutes before its turn comes."""
     import numpy as np
 
     from toonbox.engine.style import load_style
@@ -170,25 +156,19 @@ def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
                 f"{text}: resolution should be at least {LEAST_RESOLUTION} pixels.",
                 param_hint="'--style'",
             )
-        # Photos are brought to their size before.
+        # Photos are reduced before.
         cartoonize = partial(style.stylize, options=replace(options, resolution="native"))
         cartoonize(np.zeros((LEAST_RESOLUTION, LEAST_RESOLUTION, 3), np.uint8))
         subjects.append(Subject(text, pixels, cartoonize))
     return subjects
 
 
-def _networks(files: list[Path], inception: Path | None, offline: bool) -> "list[FeatureNetwork]":
-    """Load what was asked for; Inception v3 if that was, or if nothing was."""
-    from toonbox.learn.evaluate.distances import load_feature_network, load_inception
-
-    networks = [load_feature_network(file) for file in files]
-    if inception or not files:
-        networks.append(load_inception(inception, offline))
-    return networks
-
-
 def _pictures(folder: Path) -> list[Path]:
-    """List a folder's pictures; none at all is wrong usage."""
+    """List a folder's pictures.
+
+    Raises:
+        UsageError: there are none.
+    """
     from toonbox.learn.inspect import find_pictures
 
     try:

@@ -17,21 +17,19 @@ VIDEO_PANEL = "Options for videos"
 Command = Callable[..., None]
 
 
-def takes(*kinds: type[Any], only: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+def takes(*kinds: type[Any] | tuple[Any, ...]) -> Callable[[Command], Command]:
     """Give a command the fields of option classes as options of its own.
 
     The command has a parameter for each class, named after it (`style_options` for StyleOptions),
     and gets an object of the class.
 
     Args:
-        kinds: the classes.
-        only: names of the fields to take of VideoOptions; empty takes all.
+        kinds: the classes, each alone or in a tuple with the names of the fields to take of it.
     """
-    chosen = {
-        kind: [each for each in fields(kind) if kind is not VideoOptions or not only
-               or each.name in only]
-        for kind in kinds
-    }  # fmt: skip
+    chosen: dict[type[Any], list[Field[Any]]] = {}
+    for each in kinds:
+        kind, *names = each if isinstance(each, tuple) else (each,)
+        chosen[kind] = [field for field in fields(kind) if not names or field.name in names]
 
     def decorate(command: Command) -> Command:
         def run(**given: Any) -> None:
@@ -40,7 +38,7 @@ def takes(*kinds: type[Any], only: tuple[str, ...] = ()) -> Callable[[Command], 
                 given[_parameter_name(kind)] = kind(**values)
             command(**given)
 
-        names = [_parameter_name(kind) for kind in kinds]
+        names = [_parameter_name(kind) for kind in chosen]
         own = inspect.signature(command, eval_str=True).parameters.values()
         parameters = [
             *(each.replace(kind=each.KEYWORD_ONLY) for each in own if each.name not in names),

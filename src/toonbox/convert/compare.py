@@ -1,4 +1,4 @@
-"""Photos beside what styles make of them, one row a photo: as a page and as one picture."""
+"""Photos beside their cartoons, one row a photo and one column a style: a page and a sheet."""
 
 import io
 import math
@@ -18,15 +18,15 @@ from toonbox.images.formats import READ_SUFFIXES
 from toonbox.images.picture import Picture, decode
 from toonbox.options import MAX_PIXELS, StyleOptions
 
-PHOTO = "photo"  # what the first column is called
+PHOTO = "photo"  # label of the first column
 GAP = 8  # pixels between the pictures of the sheet
 MIN_COLUMN_REM = 12
 SHAPE_TOLERANCE = 0.05  # of width over height: networks cut sides to multiples of 8 and more
 
 
 @dataclass(frozen=True)
-class Column:
-    """A style, how it draws, and the heading of its pictures."""
+class StyleColumn:
+    """A style with its settings, and the label of its column."""
 
     label: str
     style: Style
@@ -36,13 +36,13 @@ class Column:
         """Cartoonize a photo; return a JPEG file.
 
         Raises:
-            PictureError, StyleError, UsageError, OutputError: as in `Comparison.add`.
+            PictureError, StyleError, UsageError, OutputError: as in `draw_row`.
         """
         return encode(photo, self.style.draw(photo, self.options), "JPEG")
 
 
-class Finished:
-    """A folder of finished pictures that takes the place of a style."""
+class FolderColumn:
+    """A folder of finished pictures in place of a style."""
 
     def __init__(self, label: str, folder: Path) -> None:
         """List the pictures directly in a folder.
@@ -81,15 +81,38 @@ class Finished:
         return encode(picture, picture.rgb, "JPEG")
 
 
+Column = StyleColumn | FolderColumn
+
+
+def draw_row(
+    source: Path,
+    columns: Sequence[Column],
+    max_pixels: int = MAX_PIXELS,
+    advance: Callable[[], None] = lambda: None,
+) -> list[bytes]:
+    """Draw a photo in every column; return JPEG files, the photo's first.
+
+    Args:
+        source: the photo.
+        columns: what draws it.
+        max_pixels: the largest width times height that is read.
+        advance: called after each cartoon.
+    Raises:
+        PictureError, StyleError: the photo cannot be read, or a style fails on it.
+        UsageError: a column's settings are invalid.
+        OutputError: a picture is too large for JPEG.
+    """
+    photo = decode(source, max_pixels=max_pixels)
+    pictures = [encode(photo, photo.rgb, "JPEG")]
+    for column in columns:
+        pictures.append(column.draw(photo))
+        advance()
+    return pictures
+
+
 @dataclass(frozen=True)
 class Row:
-    """A photo and its cartoons.
-
-    Attributes:
-        title: names the photo.
-        files: of the pictures at full size, relative to the page; the photo's first.
-        cells: the same pictures, small.
-    """
+    """A photo and its cartoons, by title, files relative to the page, and small pictures."""
 
     title: str
     files: list[str]
@@ -97,28 +120,23 @@ class Row:
 
 
 class Comparison:
-    """A folder in the making: `pictures/` as photos are added, then the page and the sheet."""
+    """A folder to which photos are added, and then a page and a sheet that show them all."""
 
     def __init__(
-        self,
-        folder: Path,
-        columns: Sequence[Column | Finished],
-        height: int = 360,
-        overwrite: bool = False,
+        self, folder: Path, columns: Sequence[Column], height: int = 360, overwrite: bool = False
     ) -> None:
         """Choose what to compare.
 
         Args:
             folder: for index.html, comparison.png and pictures/; made if missing.
             columns: at least one.
-            height: of a picture in the grid, at most, in pixels; its width is at most half more.
-            overwrite: take a folder that is not empty.
+            height: of a picture in the sheet, at most, in pixels; its width is at most half more.
+            overwrite: accept a folder that is not empty.
         Raises:
             OutputError: the folder is a file, or not empty.
         """
-        check_folder(folder, overwrite)
+        refuse_used_folder(folder, overwrite)
         self.folder, self.columns, self.height = folder, columns, height
-        self.page, self.sheet = folder / "index.html", folder / "comparison.png"
         self.rows: list[Row] = []
 
     def add(
@@ -129,44 +147,32 @@ class Comparison:
     ) -> None:
         """Add a row; a photo that fails leaves nothing behind.
 
-        Args:
-            source: the photo.
-            max_pixels: the largest width times height that is read.
-            advance: called after each cartoon.
-        Raises:
-            PictureError, StyleError: the photo cannot be read, or a style fails on it.
-            UsageError: a column's options cannot be.
-            OutputError: a picture is too large for JPEG, or cannot be written.
+        Arguments and errors are those of `draw_row`; OutputError too if it cannot be written.
         """
-        photo = decode(source, max_pixels=max_pixels)
-        pictures = [encode(photo, photo.rgb, "JPEG")]
-        for column in self.columns:
-            pictures.append(column.draw(photo))
-            advance()
+        pictures = draw_row(source, self.columns, max_pixels, advance)
         number = len(self.rows) + 1
         names = [PHOTO, *(f"style-{place}" for place in range(1, len(pictures)))]
         files = [f"pictures/{number}-{name}.jpg" for name in names]
         for file, data in zip(files, pictures, strict=True):
             write_file(self.folder / file, data)
-        height, width = photo.rgb.shape[:2]
+        width, height = Image.open(io.BytesIO(pictures[0])).size
         title = f"{source.name}, {width} × {height}"
-        self.rows.append(Row(title, files, [small(data, self.height) for data in pictures]))
+        self.rows.append(Row(title, files, [thumbnail(data, self.height) for data in pictures]))
 
-    def write(self) -> tuple[Path, ...]:
+    def write(self) -> tuple[Path, Path]:
         """Write the page and the sheet; return their files.
 
         Raises:
             OutputError: they cannot be written.
         """
+        page_file, sheet_file = self.folder / "index.html", self.folder / "comparison.png"
         labels = [PHOTO, *(column.label for column in self.columns)]
-        buffer = io.BytesIO()
-        sheet(labels, self.rows, self.height).save(buffer, "PNG")
-        write_file(self.sheet, buffer.getvalue())
-        write_file(self.page, page(labels, self.rows).encode())
-        return self.page, self.sheet
+        write_file(sheet_file, sheet(labels, [row.cells for row in self.rows], self.height))
+        write_file(page_file, page(labels, self.rows).encode())
+        return page_file, sheet_file
 
 
-def check_folder(folder: Path, overwrite: bool) -> None:
+def refuse_used_folder(folder: Path, overwrite: bool) -> None:
     """Refuse a folder for output that is in use.
 
     Raises:
@@ -178,15 +184,15 @@ def check_folder(folder: Path, overwrite: bool) -> None:
         raise OutputError(f"{folder} is not empty; --force overwrites what is there")
 
 
-def small(data: bytes, height: int) -> Image.Image:
+def thumbnail(data: bytes, height: int) -> Image.Image:
     """Reduce a picture file to `height` pixels at most, and half more in width; never enlarge."""
     image = Image.open(io.BytesIO(data))
     image.thumbnail((height * 3 // 2, height), Image.Resampling.LANCZOS)
     return to_srgb(image)
 
 
-def sheet(labels: Sequence[str], rows: Sequence[Row], height: int) -> Image.Image:
-    """Lay all cells out in one picture, labels on top.
+def sheet(labels: Sequence[str], rows: Sequence[Sequence[Image.Image]], height: int) -> bytes:
+    """Lay all cells out in one picture under their labels; return a PNG file.
 
     Args:
         labels: one for each column.
@@ -196,23 +202,25 @@ def sheet(labels: Sequence[str], rows: Sequence[Row], height: int) -> Image.Imag
     font = ImageFont.load_default(max(12, height // 18))
     lines = [" ".join(label.split()) for label in labels]
     widths = [
-        max(math.ceil(font.getlength(line)), *(row.cells[place].width for row in rows))
-        for place, line in enumerate(lines)
+        max(math.ceil(font.getlength(line)), *(cell.width for cell in column))
+        for line, column in zip(lines, zip(*rows, strict=True), strict=True)
     ]
-    heights = [max(cell.height for cell in row.cells) for row in rows]
+    heights = [max(cell.height for cell in row) for row in rows]
     top = GAP + math.ceil(font.getbbox("Äg")[3])
     size = (sum(widths) + GAP * (len(widths) + 1), top + sum(heights) + GAP * (len(heights) + 1))
     image = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(image)
     x = GAP
-    for place, (line, width) in enumerate(zip(lines, widths, strict=True)):
+    for line, width, column in zip(lines, widths, zip(*rows, strict=True), strict=True):
         draw.text((x, GAP), line, "black", font)
         y = top + GAP
-        for row, row_height in zip(rows, heights, strict=True):
-            image.paste(row.cells[place], (x, y))
+        for cell, row_height in zip(column, heights, strict=True):
+            image.paste(cell, (x, y))
             y += row_height + GAP
         x += width + GAP
-    return image
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 _PAGE = """<!doctype html>
@@ -251,5 +259,4 @@ def page(labels: Sequence[str], rows: Sequence[Row]) -> str:
         cells[0] += f"<p>{escape(row.title)}</p>"
         lines.append("<tr>" + "</td>\n".join(cells) + "</td></tr>")
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
-    width = MIN_COLUMN_REM * len(labels)
-    return _PAGE.format(labels=heads, rows="\n".join(lines), width=width)
+    return _PAGE.format(labels=heads, rows="\n".join(lines), width=MIN_COLUMN_REM * len(labels))

@@ -118,17 +118,6 @@ WEIGHTS = {
             "torchvision",
             "--vgg",
         ),
-        WeightFile(
-            "inception",
-            "toonbox evaluate: Frechet and kernel distances",
-            "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
-            "pt_inception-2015-12-05-6726825d.pth",
-            "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
-            96,
-            "Apache-2.0",
-            "TensorFlow, by way of pytorch-fid",
-            "--inception",
-        ),
     )
 }
 

@@ -17,11 +17,16 @@ from string import Template
 from PIL import Image, ImageOps
 
 from toonbox.atomic import refuse_existing, write_file
-from toonbox.convert.compare import Column, Finished, Row, check_folder, sheet, small
+from toonbox.convert.compare import (
+    Column,
+    FolderColumn,
+    draw_row,
+    refuse_used_folder,
+    sheet,
+    thumbnail,
+)
 from toonbox.errors import AnswersError, StyleError, UsageError
 from toonbox.images.colour import to_srgb
-from toonbox.images.encode import encode
-from toonbox.images.picture import decode
 from toonbox.options import MAX_PIXELS
 
 SIDES = ("left", "right")
@@ -30,8 +35,8 @@ SAME = "same"
 _logger = logging.getLogger(__name__)
 
 
-def choose(
-    photos: Sequence[Path], contenders: Sequence[Column | Finished], limit: int | None, seed: int
+def choose_photos(
+    photos: Sequence[Path], contenders: Sequence[Column], limit: int | None, seed: int
 ) -> list[Path]:
     """Draw the photos to judge by, in random order, from those that every folder has.
 
@@ -43,28 +48,28 @@ def choose(
     Raises:
         StyleError: there are none.
     """
-    folders = [contender for contender in contenders if isinstance(contender, Finished)]
+    folders = [contender for contender in contenders if isinstance(contender, FolderColumn)]
     usable = [photo for photo in photos if all(folder.find(photo) for folder in folders)]
     where = " and ".join(str(folder.folder) for folder in folders)
     if not usable:
         raise StyleError(f"{where}: no pictures of these photos")
-    if left_out := len(photos) - len(usable):
-        _logger.warning("photos left out that have no picture in %s: %d", where, left_out)
+    if skipped := len(photos) - len(usable):
+        _logger.warning("photos skipped without a picture in %s: %d", where, skipped)
     random.Random(seed).shuffle(usable)
     return usable[:limit]
 
 
 class Pairs:
-    """A folder in the making: `pictures/` and `sheets/` as photos are added, then page and key.
+    """A folder to which pairs are added, and then a page for judges and a key.
 
-    The key tells which contender is on which side; it lies beside the folder, so that the folder
+    The key says which contender is on which side; it lies beside the folder, so that the folder
     can be given to judges.
     """
 
     def __init__(
         self,
         folder: Path,
-        contenders: Sequence[Column | Finished],
+        contenders: Sequence[Column],
         height: int = 620,
         seed: int = 0,
         overwrite: bool = False,
@@ -76,7 +81,7 @@ class Pairs:
             contenders: two.
             height: of a picture in the sheets, at most, in pixels.
             seed: of the sides.
-            overwrite: take a folder that is not empty, and replace its key.
+            overwrite: accept a folder that is not empty, and replace its key.
         Raises:
             UsageError: both contenders are the same.
             OutputError: the folder is a file, or not empty, or has a key already.
@@ -84,8 +89,8 @@ class Pairs:
         self.labels = [contender.label for contender in contenders]
         if len(set(self.labels)) < 2:
             raise UsageError(f"--blind compares two, not {self.labels[0]} with itself")
-        self.page, self.key = folder / "index.html", Path(f"{folder.resolve()}.key.json")
-        check_folder(folder, overwrite)
+        self.key = Path(f"{folder.resolve()}.key.json")
+        refuse_used_folder(folder, overwrite)
         if not overwrite:
             refuse_existing(self.key)
         self.folder, self.contenders, self.height = folder, contenders, height
@@ -104,30 +109,22 @@ class Pairs:
 
         Arguments and errors are those of `Comparison.add`.
         """
-        photo = decode(source, max_pixels=max_pixels)
-        pictures = [encode(photo, photo.rgb, "JPEG")]
-        for contender in self.contenders:
-            pictures.append(contender.draw(photo))
-            advance()
+        photo, *cartoons = draw_row(source, self.contenders, max_pixels, advance)
         order = self.random.sample((0, 1), 2)
-        pictures = _alike([pictures[0], *(pictures[1 + place] for place in order)])
+        pictures = _alike([photo, *(cartoons[place] for place in order)])
         number = f"{len(self.pairs) + 1:02d}"
-        cells = [small(data, self.height) for data in pictures]
-        buffer = io.BytesIO()
-        heads = [f"Photo {number}", "Left", "Right"]
-        sheet(heads, [Row(number, [], cells)], self.height).save(buffer, "PNG")
+        cells = [thumbnail(data, self.height) for data in pictures]
+        drawn = sheet([f"Photo {number}", "Left", "Right"], [cells], self.height)
         for name, data in zip(("photo", *SIDES), pictures, strict=True):
             write_file(self.folder / "pictures" / f"{number}-{name}.jpg", data)
             self.digest.update(data)
-        write_file(self.folder / "sheets" / f"{number}.png", buffer.getvalue())
+        write_file(self.folder / "sheets" / f"{number}.png", drawn)
         sides = dict(zip(SIDES, (self.labels[place] for place in order), strict=True))
         self.pairs[number] = {"photo": source.name, **sides}
 
-    def write(self) -> tuple[Path, ...]:
-        """Write the page and the key, and remove sheets of pairs that are no more.
+    def write(self) -> tuple[Path, Path]:
+        """Write the page and the key, and remove sheets of earlier pairs; return their files.
 
-        Returns:
-            Their files.
         Raises:
             OutputError: they cannot be written.
         """
@@ -138,12 +135,11 @@ class Pairs:
         identity = self.digest.hexdigest()[:16]
         key = {"id": identity, "contenders": self.labels, "pairs": self.pairs}
         write_file(self.key, (json.dumps(key, indent=1, ensure_ascii=False) + "\n").encode())
-        template = Template(
-            (files("toonbox.learn.evaluate") / "blind.html").read_text(encoding="utf-8")
-        )
-        page = template.substitute(id=identity, pairs=json.dumps(list(self.pairs)))
-        write_file(self.page, page.encode())
-        return self.page, self.key
+        template = files("toonbox.learn.evaluate").joinpath("blind.html").read_text("utf-8")
+        page = Template(template).substitute(id=identity, pairs=json.dumps(list(self.pairs)))
+        page_file = self.folder / "index.html"
+        write_file(page_file, page.encode())
+        return page_file, self.key
 
 
 def _alike(pictures: list[bytes]) -> list[bytes]:
@@ -163,18 +159,22 @@ def _alike(pictures: list[bytes]) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Key:
-    """Tell which contender is on which side: `pairs` has "photo", "left", "right" by number."""
+    """Which contender is on which side: `pairs` has "photo", "left", "right" by number."""
 
     identity: str
     contenders: list[str]
     pairs: dict[str, dict[str, str]]
+
+    def preferred(self, number: str, answer: str) -> str:
+        """Return the contender whom an answer prefers, or "same"."""
+        return self.pairs[number].get(answer, SAME)
 
 
 def read_key(file: Path) -> Key:
     """Read the key that `Pairs` wrote.
 
     Raises:
-        AnswersError: it cannot be read, or is no key.
+        AnswersError: it cannot be read, or is not a key.
     """
     try:
         values = json.loads(_read(file))
@@ -190,14 +190,14 @@ def read_key(file: Path) -> Key:
 
 
 def read_answers(file: Path, key: Key) -> dict[str, str]:
-    """Read what a judge answered: JSON as the page exports it, or lines `NN left|right|same`.
+    """Read a judge's answers: JSON as the page exports it, or lines `NN left|right|same`.
 
-    In lines, remarks may follow the answer; empty ones and those that begin with # are skipped.
+    Remarks may follow the answer in a line; empty lines and those that begin with # are skipped.
 
     Returns:
         "left", "right" or "same" by the number of the pair.
     Raises:
-        AnswersError: it cannot be read, belongs to other pairs, or has an answer that cannot be.
+        AnswersError: it cannot be read, belongs to other pairs, or has an invalid answer.
     """
     text = _read(file)
     if text.lstrip().startswith("{"):
@@ -234,22 +234,15 @@ def _read(file: Path) -> str:
         raise AnswersError(f"{file}: {reason}") from error
 
 
-def preferred(answer: str, pair: dict[str, str]) -> str:
-    """Tell the contender whom an answer prefers, or "same"."""
-    return pair.get(answer, SAME)
-
-
 def tally(key: Key, judges: Sequence[dict[str, str]]) -> str:
-    """Count how often each contender was preferred, in lines with 95 % intervals.
+    """Count how often each contender was preferred; return lines with 95 % intervals.
 
     Args:
         key: of the pairs.
-        judges: what `read_answers` gave, once for each file.
+        judges: the answers of each file.
     """
     count = Counter(
-        preferred(answer, key.pairs[number])
-        for answers in judges
-        for number, answer in answers.items()
+        key.preferred(number, answer) for answers in judges for number, answer in answers.items()
     )
     decided = sum(count[label] for label in key.contenders)
     width = max(map(len, (*key.contenders, SAME)))
@@ -268,7 +261,7 @@ def tally(key: Key, judges: Sequence[dict[str, str]]) -> str:
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Compute the score interval of a share.
+    """Return the score interval of a share.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
     """

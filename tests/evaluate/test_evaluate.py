@@ -7,19 +7,17 @@ from PIL import Image
 
 from toonbox.errors import DataError, PictureError, UsageError
 from toonbox.learn.evaluate.classifier import ClassifierConfig
-from toonbox.learn.evaluate.distances import CropRule
 from toonbox.learn.evaluate.evaluate import Reader, Subject, evaluate, read_picture, shrunk
+from toonbox.learn.evaluate.feature_networks import CropRule, FeatureNetwork
 from toonbox.learn.evaluate.measures import means
 
 
-class Colours:
-    """A feature network: the mean and deviation of each channel."""
+def moments(unit):
+    """Describe crops by the mean and deviation of each channel."""
+    return np.concatenate([unit.mean(axis=(2, 3)), unit.std(axis=(2, 3))], axis=1)
 
-    name, size = "colours", 32
 
-    def __call__(self, crops):
-        unit = crops.astype(np.float32) / 255
-        return np.concatenate([unit.mean(axis=(1, 2)), unit.std(axis=(1, 2))], axis=1)
+COLOURS = FeatureNetwork("colours", 32, moments)
 
 
 def draw(folder: Path, count: int, colour, seed: int) -> list[Path]:
@@ -53,11 +51,11 @@ DRAWN = Subject("drawn", 64, recoloured)
 
 
 def test_a_style_of_the_cartoons_colours_is_nearer_to_them(photos, cartoons, tmp_path):
-    found = evaluate([SAME, DRAWN], photos, cartoons, [Colours()], work=tmp_path / "work")
+    found = evaluate([SAME, DRAWN], photos, cartoons, [COLOURS], work=tmp_path / "work")
     assert (found.photos, found.cartoons, found.train_photos) == (6, 8, 0)
-    assert [row.name for row in found.rows] == ["photos", "same", "drawn"]
+    assert [row.name for row in found.results] == ["photos", "same", "drawn"]
     assert found.rules == {"colours": CropRule(size=32)}
-    start, same, drawn = (row.distances["colours"] for row in found.rows)
+    start, same, drawn = (row.distances["colours"] for row in found.results)
     assert same == start
     assert start.to_photos == pytest.approx(0, abs=1e-6)
     assert start.called_cartoon == 0
@@ -69,11 +67,11 @@ def test_a_style_of_the_cartoons_colours_is_nearer_to_them(photos, cartoons, tmp
 
 def test_rows_hold_measures_and_outputs_at_the_working_size(photos, cartoons, tmp_path):
     found = evaluate([DRAWN], photos, cartoons, [], work=tmp_path / "work")
-    row = found.rows[1]
+    row = found.results[1]
     assert row.distances == {}
     assert [output.photo for output in row.outputs] == photos
     assert row.measures == means([output.measures for output in row.outputs])
-    assert row.measures.colour_drift > 20
+    assert row.measures["colour_drift"] > 20
     original = np.asarray(Image.open(photos[2]))
     written = np.asarray(Image.open(row.outputs[2].file))
     np.testing.assert_array_equal(written, recoloured(shrunk(original, 64)))
@@ -83,19 +81,19 @@ def test_the_probe_learns_from_training_photos_where_there_are_any(photos, carto
     # To a probe that knows photos as bright, the dark photos are what cartoons are.
     bright = draw(tmp_path / "bright", 4, (250, 250, 250), 2)
     found = evaluate(
-        [DRAWN], photos, cartoons, [Colours()], work=tmp_path / "work", train_photos=bright
+        [DRAWN], photos, cartoons, [COLOURS], work=tmp_path / "work", train_photos=bright
     )
     assert found.train_photos == 4
-    assert found.rows[0].distances["colours"].called_cartoon > 0.5
+    assert found.results[0].distances["colours"].called_cartoon > 0.5
 
 
 def test_the_same_seed_gives_the_same_result(photos, cartoons, tmp_path):
     one, same, other = (
-        evaluate([DRAWN], photos, cartoons, [Colours()], work=tmp_path / name, seed=seed)
+        evaluate([DRAWN], photos, cartoons, [COLOURS], work=tmp_path / name, seed=seed)
         for name, seed in (("one", 3), ("same", 3), ("other", 4))
     )
-    assert one.rows[1].distances == same.rows[1].distances
-    assert one.rows[1].distances != other.rows[1].distances
+    assert one.results[1].distances == same.results[1].distances
+    assert one.results[1].distances != other.results[1].distances
 
 
 @pytest.mark.parametrize("with_training_photos", [False, True])
@@ -125,7 +123,7 @@ def test_unreadable_pictures_are_named_and_passed_over(photos, cartoons, tmp_pat
     broken.write_bytes(photos[0].read_bytes()[:300])
     Image.new("RGB", (63, 80)).save(small)
     found = evaluate(
-        [DRAWN], [broken, *photos], [small, *cartoons], [Colours()], work=tmp_path / "work"
+        [DRAWN], [broken, *photos], [small, *cartoons], [COLOURS], work=tmp_path / "work"
     )
     assert (found.photos, found.cartoons) == (6, 8)
     assert [message.split(": ")[0] for message in found.unreadable] == [str(broken), str(small)]
@@ -135,10 +133,10 @@ def test_unreadable_pictures_are_named_and_passed_over(photos, cartoons, tmp_pat
 def test_too_few_readable_pictures_say_why(photos, cartoons, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"3 of 4 pictures.*\n.*broken\.png: cannot identify"):
+    with pytest.raises(DataError, match=r"3 of 4 pictures.*\n.*broken\.png: is text"):
         evaluate([DRAWN], [*photos[:3], broken], cartoons, [], work=tmp_path / "work")
     with pytest.raises(DataError, match="1 of 1 pictures"):
-        evaluate([DRAWN], photos, cartoons[:1], [Colours()], work=tmp_path / "again")
+        evaluate([DRAWN], photos, cartoons[:1], [COLOURS], work=tmp_path / "again")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +144,7 @@ def test_too_few_readable_pictures_say_why(photos, cartoons, tmp_path):
     [
         ([DRAWN, DRAWN], [], "drawn"),
         ([Subject("photos", 64, recoloured)], [], "photos"),
-        ([DRAWN], [Colours(), Colours()], "colours"),
+        ([DRAWN], [COLOURS, COLOURS], "colours"),
     ],
 )
 def test_names_must_differ(subjects, networks, name, tmp_path):
@@ -167,7 +165,7 @@ def test_progress_is_told_of_every_step(photos, cartoons, tmp_path):
         yield advance
 
     evaluate(
-        [DRAWN], photos, cartoons, [Colours()], work=tmp_path / "work", draws=3, progress=progress
+        [DRAWN], photos, cartoons, [COLOURS], work=tmp_path / "work", draws=3, progress=progress
     )
     assert told["drawn"] == [6, 6]
     assert told["colours: cartoons"] == [8, 8]

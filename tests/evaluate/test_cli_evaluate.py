@@ -37,12 +37,13 @@ def mean_colours(file: Path) -> Path:
 
 
 @pytest.fixture
-def arguments(tmp_path, style_folder):
+def arguments(tmp_path, tiny_style, tmp_path_factory):
+    style = tiny_style(to=tmp_path_factory.mktemp("styles"))
     draw(tmp_path / "photos", 5, 80)
     draw(tmp_path / "cartoons", 3, 180)
     draw(tmp_path / "more", 2, 200)
     network = mean_colours(tmp_path / "colours.onnx")
-    return ["--style", style_folder, "--photos", tmp_path / "photos", "--features", network,
+    return ["--style", style, "--photos", tmp_path / "photos", "--features", network,
             "--cartoons", tmp_path / "cartoons", "--cartoons", tmp_path / "more",
             "--draws", "2"]  # fmt: skip
 
@@ -97,7 +98,7 @@ def test_settings_behind_a_style(arguments, tmp_path, tiny_style):
     given = [word for text in texts for word in ("--style", text)]
     assert run(*arguments, *given, "--resolution", 66, "--out", tmp_path / "report") == 0
     found = json.loads((tmp_path / "report" / "results.json").read_text())
-    rows = {row["name"]: row for row in found["rows"]}
+    rows = {row["name"]: row for row in found["results"]}
     assert list(rows) == ["photos", str(arguments[1]), *texts]
     assert [row["resolution"] for row in rows.values()] == [66, 66, 68, 66, 66]
     assert rows[texts[1]]["measures"]["colour_drift"] == 0
@@ -109,8 +110,8 @@ def test_settings_behind_a_style(arguments, tmp_path, tiny_style):
         for output in rows[text]["outputs"]:
             small = shrunk(np.asarray(Image.open(output["photo"])), pixels)
             expected = measure(small, style(small, resolution="native", **told))
-            assert output["interior_energy"] == pytest.approx(expected.interior_energy)
-            assert output["colour_drift"] == pytest.approx(expected.colour_drift)
+            assert output["interior_energy"] == pytest.approx(expected["interior_energy"])
+            assert output["colour_drift"] == pytest.approx(expected["colour_drift"])
 
 
 @pytest.mark.parametrize(
@@ -153,11 +154,21 @@ def test_an_unknown_style_is_named(arguments, capsys):
     assert "nothing-like-it" in capsys.readouterr().err
 
 
-def test_inception_is_the_default_and_never_downloaded_offline(arguments, monkeypatch, capsys):
-    monkeypatch.setenv("TOONBOX_CACHE", str(arguments[3] / "no-cache"))
-    place = arguments.index("--features")
-    assert run(*arguments[:place], *arguments[place + 2 :], "--offline") == 1
-    assert "downloads are switched off" in capsys.readouterr().err
+def test_without_features_nothing_is_compared_with_cartoons(arguments, capsys):
+    without = arguments[: arguments.index("--features")]
+    assert run(*without) == 0
+    printed = capsys.readouterr().out
+    assert "edge SSIM" in printed
+    assert "Frechet" not in printed
+
+
+@pytest.mark.parametrize("option", ["--features", "--classifier"])
+def test_what_compares_with_cartoons_needs_them(option, arguments, capsys):
+    without = arguments[: arguments.index("--cartoons")]
+    if option == "--classifier":
+        without = [*without[: without.index("--features")], option]
+    assert run(*without) == 2
+    assert "compare with --cartoons" in capsys.readouterr().err
 
 
 def test_the_classifier_is_trained_on_demand(arguments, monkeypatch, capsys):

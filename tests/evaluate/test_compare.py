@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.convert.compare import GAP, Column, Comparison, Row, page, sheet, small
+from toonbox.convert.compare import GAP, Comparison, Row, StyleColumn, page, sheet, thumbnail
 from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, PictureError, StyleError
 from toonbox.images.picture import decode
@@ -24,8 +24,8 @@ def waves(path, size=(60, 40)):
 def columns(tiny_style):
     style = load_style(tiny_style(seed=1), engine="onnxruntime", threads=1)
     return [
-        Column("whole", style, StyleOptions()),
-        Column("half", style, StyleOptions(strength=0.5)),
+        StyleColumn("whole", style, StyleOptions()),
+        StyleColumn("half", style, StyleOptions(strength=0.5)),
     ]
 
 
@@ -38,7 +38,7 @@ def test_a_row_for_each_photo_a_picture_for_each_column(columns, tmp_path):
     steps = []
     for source in (waves(tmp_path / "a.png"), waves(tmp_path / "b.png", (30, 50))):
         comparison.add(source, advance=lambda: steps.append(1))
-    comparison.write()
+    page_file, sheet_file = comparison.write()
     assert len(steps) == 4
     pictures = [f"pictures/{row}-{name}.jpg" for row in (1, 2)
                 for name in ("photo", "style-1", "style-2")]  # fmt: skip
@@ -53,10 +53,9 @@ def test_a_row_for_each_photo_a_picture_for_each_column(columns, tmp_path):
             assert found.format == "JPEG"
             assert np.abs(found.rgb.astype(int) - picture).mean() < 3
     assert [row.title for row in comparison.rows] == ["a.png, 60 × 40", "b.png, 30 × 50"]
-    drawn = Image.open(comparison.sheet)
-    assert drawn.size == sheet(["photo", "whole", "half"], comparison.rows, 20).size
-    text = comparison.page.read_text(encoding="utf-8")
-    assert text == page(["photo", "whole", "half"], comparison.rows)
+    labels = ["photo", "whole", "half"]
+    assert sheet_file.read_bytes() == sheet(labels, [row.cells for row in comparison.rows], 20)
+    assert page_file.read_text(encoding="utf-8") == page(labels, comparison.rows)
 
 
 def test_transparent_photos_get_a_white_ground(columns, tmp_path):
@@ -111,8 +110,8 @@ def jpeg(size):
         ((3000, 1), (150, 1)),
     ],
 )
-def test_small_fits_its_cell_and_is_never_enlarged(size, expected):
-    assert small(jpeg(size), 100).size == expected
+def test_a_thumbnail_fits_its_cell_and_is_never_enlarged(size, expected):
+    assert thumbnail(jpeg(size), 100).size == expected
 
 
 def test_the_sheet_has_every_cell_in_its_place_under_its_label():
@@ -121,9 +120,9 @@ def test_the_sheet_has_every_cell_in_its_place_under_its_label():
         for size, colour in [((90, 60), "red"), ((90, 60), "blue"),
                              ((40, 80), "green"), ((40, 80), "black")]
     )  # fmt: skip
-    rows = [Row("1", [], [red, blue]), Row("2", [], [green, black])]
     long = "a label that is far wider than any of the cells below it\nin two lines"
-    drawn = np.asarray(sheet(["photo", long], rows, 80)).astype(int)
+    data = sheet(["photo", long], [[red, blue], [green, black]], 80)
+    drawn = np.asarray(Image.open(io.BytesIO(data))).astype(int)
     left = GAP, GAP + 90 + GAP
     top = drawn.shape[0] - 80 - 60 - 2 * GAP, drawn.shape[0] - 80 - GAP
     for cell, y, x in ((red, top[0], left[0]), (blue, top[0], left[1]),
