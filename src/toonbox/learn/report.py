@@ -20,7 +20,7 @@ from toonbox.learn.representations.structure import structure
 from toonbox.learn.representations.surface import surface
 from toonbox.learn.representations.texture import draw_channel_weights, texture
 from toonbox.learn.state import TrainingState
-from toonbox.pixels import Uint8Array, to_signed, to_uint8
+from toonbox.pixels import Uint8Array, from_signed, to_signed
 
 GAP = 4
 
@@ -56,7 +56,7 @@ def sample_grid(generator: nn.Module, photos: Tensor) -> Uint8Array:
 
 
 def _picture(image: Tensor) -> Uint8Array:
-    return to_uint8(image[0].permute(1, 2, 0).numpy())
+    return from_signed(image[0].permute(1, 2, 0).numpy())
 
 
 def _framed(cell: Uint8Array) -> Uint8Array:
