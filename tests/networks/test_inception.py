@@ -7,7 +7,7 @@ from torch.nn import functional
 from toonbox.errors import ShapeError, WeightsError
 from toonbox.learn.evaluate import distances as inception
 from toonbox.learn.evaluate.distances import Convolution, InceptionFeatures, Mixed, Step
-from toonbox.learn.features import WEIGHTS
+from toonbox.learn.weights import WEIGHTS
 
 # The convolutions of each block as torchvision calls them, written out from its parameter names.
 BLOCK_A = ["branch1x1", "branch5x5_1", "branch5x5_2", "branch3x3dbl_1", "branch3x3dbl_2",

@@ -1,7 +1,7 @@
-"""Import of the published weights: a TensorFlow.js graph model becomes a style folder.
+"""Import the published weights: a TensorFlow.js graph model becomes a style folder.
 
-The way of a tensor: `read_tensors` (shards to arrays, dequantised) -> `fill` (TensorFlow's names
-and layout to `AuthorsGenerator`'s) -> `import_published` (post-filter around it, style folder).
+A tensor passes `read_tensors` (shards to arrays, dequantised), `fill` (TensorFlow's names and
+layout to `AuthorsGenerator`'s) and `import_tfjs` (post-filter around it, style folder).
 """
 
 import json
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toonbox.atomic import read_within
-from toonbox.engine.style import styles_folder
+from toonbox.engine.style import Card, styles_folder
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.learn.export import write_style
 from toonbox.learn.representations.surface import guided_filter
@@ -168,7 +168,7 @@ NAME = re.compile(
 )
 
 
-class PublishedPipeline(nn.Module):
+class AuthorsPipeline(nn.Module):
     """What the published inference code computes: the generator, then the photo-guided filter.
 
     Source:
@@ -184,7 +184,7 @@ class PublishedPipeline(nn.Module):
         return guided_filter(photo, self.generator(photo), radius=1, eps=5e-3).clamp(-1, 1)
 
 
-def import_published(
+def import_tfjs(
     source: Path, name: str, to: Path | None = None, licence: str = LICENCE, force: bool = False
 ) -> Path:
     """Turn the published generator, as a TensorFlow.js graph model, into a style folder.
@@ -208,20 +208,20 @@ def import_published(
         raise UsageError(f"{name!r} cannot be the name of a style's folder")
     generator = AuthorsGenerator()
     fill(generator, read_tensors(source), source)
-    return write_style(
-        PublishedPipeline(generator).eval(),
-        to if to is not None else styles_folder() / name,
+    card = Card(
         name=name,
         version="published",
         description="The published network of Wang & Yu 2020, from imported weights",
+        size_multiple=AuthorsGenerator.size_multiple,
+        working_resolution=720,
         licence=licence,
         data="as described by the weights' authors",
         config_sha256="",
-        size_multiple=AuthorsGenerator.size_multiple,
-        working_resolution=720,
+        onnx_sha256="",
         beyond=0,
-        force=force,
     )
+    folder = to if to is not None else styles_folder() / name
+    return write_style(AuthorsPipeline(generator).eval(), folder, card, force=force)
 
 
 def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Path) -> None:

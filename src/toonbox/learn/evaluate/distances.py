@@ -17,8 +17,9 @@ from torch.nn import functional
 from torchmetrics.image.kid import poly_kernel, poly_mmd
 
 from toonbox.errors import ShapeError, UsageError, WeightsError
-from toonbox.learn.features import WEIGHTS, VggFeatures, VggKind, fetch, read_tensors
+from toonbox.learn.features import VggFeatures, VggKind, read_tensors
 from toonbox.learn.inspect import is_blank
+from toonbox.learn.weights import WEIGHTS, fetch
 from toonbox.pixels import FloatArray, Uint8Array
 
 CLASSIFIER = ("fc.weight", "fc.bias")  # in the file, not needed

@@ -10,15 +10,15 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from toonbox.engine.style import read_card
+from toonbox.engine.style import Card, read_card
 from toonbox.engine.stylize import load_style
 from toonbox.errors import StyleError, UsageError
 from toonbox.learn.import_tfjs import (
     LICENCE,
     AuthorsGenerator,
-    PublishedPipeline,
+    AuthorsPipeline,
     fill,
-    import_published,
+    import_tfjs,
     read_tensors,
 )
 
@@ -191,7 +191,7 @@ def test_pipeline_equals_the_published_one(how: str, tmp_path: Path) -> None:
         picture = a_picture(*size)
         expected = published(picture, meant)
         assert expected.std() > 0.1  # a result, not a constant
-        np.testing.assert_allclose(run(PublishedPipeline(generator), picture), expected, atol=1e-4)
+        np.testing.assert_allclose(run(AuthorsPipeline(generator), picture), expected, atol=1e-4)
 
 
 def psnr(found: npt.NDArray[np.uint8], expected: Array) -> float:
@@ -211,7 +211,7 @@ def test_imported_style_is_pixel_close(how: str, tmp_path: Path) -> None:
     """
     (tmp_path / "model").mkdir()
     meant = write_model(tmp_path / "model", how)
-    folder = import_published(tmp_path / "model", "published", tmp_path / "style")
+    folder = import_tfjs(tmp_path / "model", "published", tmp_path / "style")
     assert folder == tmp_path / "style"
     card = read_card(folder)
     assert (card.name, card.size_multiple, card.licence) == ("published", 4, LICENCE)
@@ -230,14 +230,14 @@ def test_model_json_itself_and_the_users_folder(
 ) -> None:
     asked = {}
 
-    def write_style(network: torch.nn.Module, folder: Path, **card: object) -> Path:
-        asked.update(card, folder=folder)
+    def write_style(network: torch.nn.Module, folder: Path, card: Card, force: bool) -> Path:
+        asked.update(folder=folder, name=card.name, licence=card.licence, force=force)
         return folder
 
     monkeypatch.setattr("toonbox.learn.import_tfjs.write_style", write_style)
     monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / "styles"))
     write_model(tmp_path)
-    folder = import_published(tmp_path / "model.json", "hayao", licence="mine", force=True)
+    folder = import_tfjs(tmp_path / "model.json", "hayao", licence="mine", force=True)
     assert folder == asked["folder"] == tmp_path / "styles" / "hayao"
     assert (asked["name"], asked["licence"], asked["force"]) == ("hayao", "mine", True)
 
@@ -245,7 +245,7 @@ def test_model_json_itself_and_the_users_folder(
 @pytest.mark.parametrize("name", ["", "..", "a/b", "/a"])
 def test_name_must_be_a_folders_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be the name"):
-        import_published(tmp_path, name)
+        import_tfjs(tmp_path, name)
 
 
 @pytest.mark.parametrize(
