@@ -48,7 +48,6 @@ def test_a_dry_run_checks_the_pictures_and_writes_nothing(arguments: list[str]) 
         (["--look", "wild"], ConfigError, "no look 'wild'"),
         (["--devices", "3"], UsageError, "a batch of 4 cannot be shared by 3"),
         (["--preset", "wild"], ConfigError, "no preset 'wild'"),
-        (["--steps", "-1"], ConfigError, "greater than or equal to 0"),
     ],
 )
 def test_options_that_cannot_be_are_wrong_usage(

@@ -50,7 +50,7 @@ def train(
     preset: Annotated[str | None, typer.Option(help="balanced, smooth, flat or outlined.")] = None,
     config: Annotated[Path | None, File] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Adversarial ones, if there are cartoons.")
+        int | None, typer.Option(min=0, help="Adversarial ones, if there are cartoons.")
     ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option()] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes that share a batch.")] = 1,

@@ -200,15 +200,11 @@ ADVERSARIAL: dict[str, Any] = {
     "steps": 3000,
     "learning_rate": 1.5e-4,
     "discriminators": {"kind": "features", "learning_rate": 1e-3},
-    "weights": {
-        "surface": 0.3,
-        "texture": 1.0,
-        "structure": 0.0,
-        "content": 0.0,
-        "tv": 0.02,
-        "colour": 1.0,
-        "reconstruction": 2.0,
-    },
+    "weights": asdict(
+        LossWeights(
+            surface=0.3, structure=0.0, content=0.0, tv=0.02, colour=1.0, reconstruction=2.0
+        )
+    ),
 }
 
 
@@ -225,7 +221,7 @@ def load_config(
     Raises:
         ConfigError: unreadable, an unknown name, or a value out of range; names each.
     """
-    return _adjusted(parse_config(read_toml(file), str(file)), preset, steps, look)
+    return _configure(read_toml(file), str(file), preset, steps, look)
 
 
 def default_config(
@@ -254,13 +250,14 @@ def default_config(
     if steps is not None and not adversarial:
         values = values | {"pretrain": values["pretrain"] | {"steps": steps}}
         steps = None
-    return _adjusted(parse_config(values, "options"), preset, steps, look)
+    return _configure(values, "options", preset, steps, look)
 
 
-def _adjusted(
-    config: TrainConfig, preset: str | None, steps: int | None, look: str | None
+def _configure(
+    values: dict[str, Any], source: str, preset: str | None, steps: int | None, look: str | None
 ) -> TrainConfig:
-    """Replace loss weights, adversarial steps or the target, as in `load_config`."""
+    """Check values and replace loss weights, adversarial steps or the target."""
+    config = parse_config(values if steps is None else values | {"steps": steps}, source)
     if preset is not None:
         if preset not in PRESETS:
             raise ConfigError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
@@ -268,8 +265,6 @@ def _adjusted(
     if look is not None:
         pretrain = replace(config.pretrain, kind="drawing", look=load_look(look))
         config = replace(config, pretrain=pretrain)
-    if steps is not None:
-        config = parse_config({**asdict(config), "steps": steps}, "--steps")
     return config
 
 
@@ -277,11 +272,7 @@ _ADAPTER = TypeAdapter(TrainConfig)
 
 
 def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
-    """Check values and make a configuration of them.
-
-    Raises:
-        ConfigError: an unknown name or a value out of range; names `source` and each.
-    """
+    """Make a configuration of values; a ConfigError names `source` and all that is wrong."""
     for table, names in RETIRED.items():
         if isinstance(values.get(table), dict):
             kept = {name: value for name, value in values[table].items() if name not in names}

@@ -161,13 +161,8 @@ class Drawings:
     def crop(
         self, file: Path, size: int, random: np.random.Generator, step: int
     ) -> tuple[Uint8Array, Uint8Array]:
-        """Cut a random crop, mirrored half of the time.
+        """Cut a random crop from layers, drawn with the step's knobs, half of the time mirrored.
 
-        Args:
-            file: layers of a photo.
-            size: of the crop, pixels.
-            random: source of the random numbers.
-            step: whose knobs are used.
         Returns:
             Photo and drawing, (size, size, 3) each.
         """
@@ -186,15 +181,13 @@ class Drawings:
 def draw_crop(
     file: Path, size: int, sides: tuple[int, int], random: np.random.Generator
 ) -> Uint8Array:
-    """Cut a random crop, mirrored half of the time; nearly blank ones are drawn again.
+    """Cut a random crop, (size, size, 3), half of the time mirrored; blank ones are drawn again.
 
     Args:
         file: a picture.
         size: of the crop, pixels.
         sides: range of the picture's short side before cropping, pixels.
         random: source of the random numbers.
-    Returns:
-        (size, size, 3).
     Raises:
         DataError: the picture cannot be read.
     """

@@ -52,13 +52,10 @@ class Discriminator(nn.Module):
             self.head = nn.Sequential(pool, spectral_norm(nn.Linear(inputs, 1)))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Score.
+        """Score (B, C, H, W) in [-1, 1]: towards 1 for cartoons, 0 for outputs.
 
-        Args:
-            image: (B, C, H, W) in [-1, 1], C as configured.
         Returns:
-            Scores, towards 1 for cartoons and 0 for outputs: (B, 1, H / 8, W / 8) of patches, or
-            (B, 1) with the linear head.
+            (B, 1, H / 8, W / 8) of patches, or (B, 1) with the linear head.
         Raises:
             ShapeError: the number of channels differs.
         """
@@ -98,12 +95,6 @@ class FeatureDiscriminator(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Score.
-
-        Args:
-            image: (B, C, H, W) in [-1, 1]; one channel is shown to the features as grey.
-        Returns:
-            One map of patch scores, (B, 1, h, w), for each scale of the features.
-        """
+        """Score (B, C, H, W) in [-1, 1], one channel as grey: (B, 1, h, w) for each scale."""
         rgb = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
         return [head(f) for head, f in zip(self.heads, self.features[0](rgb), strict=True)]

@@ -75,11 +75,8 @@ def export_run(
     Args:
         run: folder of `toonbox train`.
         folder: of the style, made if missing.
-        name: of the style.
-        description: a line for people.
-        licence: of the style file.
+        name, description, licence, working_resolution: for the card.
         data: what it was trained on; None counts the run's pictures.
-        working_resolution: short side at which the network works, pixels.
         recipe: name of the file that the configuration was read from; None for what the run noted.
         force: replace a style that is there.
     Returns:
@@ -120,7 +117,7 @@ def export_run(
 
 
 def read_recipe(run: Path) -> str:
-    """Return the name of the file that a run's configuration was read from, if it noted one."""
+    """Return the name of the file that a run's configuration was read from; "" if unknown."""
     try:
         noted = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -265,11 +262,10 @@ def check_parity(
 
 
 def _outputs_of_torch(network: nn.Module) -> Outputs:
+    @torch.no_grad()
     def outputs(photo: Tensor, knobs: Tensor | None) -> npt.NDArray[np.float32]:
-        with torch.no_grad():
-            inputs = (photo,) if knobs is None else (photo, knobs)
-            result: npt.NDArray[np.float32] = network(*inputs).numpy()
-        return result
+        result: Tensor = network(photo) if knobs is None else network(photo, knobs)
+        return result.numpy()
 
     return outputs
 

@@ -253,13 +253,9 @@ class EfficientNetFeatures(nn.Module):
         return network
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Return the features.
+        """Return features (B, c, h, w) for c in WIDTHS of RGB (B, 3, H, W) in [-1, 1].
 
-        Args:
-            image: (B, 3, H, W) RGB in [-1, 1]; its own input scaling is (x - 127) / 128 on
-                [0, 255], the same within half a per cent.
-        Returns:
-            (B, c, h, w) for c in WIDTHS, at strides 2, 4, 8 and 16.
+        Its own input scaling is (x - 127) / 128 on [0, 255], the same within half a per cent.
         """
         x = self.stem(image)
         features = []

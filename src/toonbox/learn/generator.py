@@ -238,14 +238,7 @@ def clip_through(signed: Tensor) -> Tensor:
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Pad on the right and the bottom by reflection, repeated where the picture is small.
-
-    Args:
-        image: (B, C, H, W).
-        multiple: of which the sides become multiples.
-    Returns:
-        (B, C, H', W'); the same tensor if nothing is missing.
-    """
+    """Pad (B, C, H, W) on the right and the bottom to multiples, by repeated reflection."""
     for dim in (-1, -2):
         size = image.shape[dim]
         if missing := -size % multiple:
@@ -267,10 +260,8 @@ def save_generator(generator: Generator, file: Path) -> None:
 
 
 def load_generator(file: Path) -> Generator:
-    """Read a generator.
+    """Read a generator, on the CPU and in evaluation mode.
 
-    Returns:
-        The network on the CPU, in evaluation mode.
     Raises:
         WeightsError: the file is missing, damaged or not a generator's.
     """

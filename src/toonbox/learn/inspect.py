@@ -59,11 +59,7 @@ def read_picture(file: Path, short_side: int | None = None) -> Image.Image:
 
 
 def read_scaled(photo: Path, side: int) -> Uint8Array:
-    """Read a photo, its short side reduced to `side` pixels if it is longer: (H, W, 3).
-
-    Raises:
-        DataError: it cannot be read; names it and the reason.
-    """
+    """Read a photo, its short side reduced to `side` pixels if it is longer: (H, W, 3)."""
     image = read_picture(photo)
     scale = side / min(image.size)
     if scale < 1:
@@ -142,13 +138,9 @@ class _Picture:
 def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
     """Decode every picture under `folder` once and sort out those that cannot be trained on.
 
-    Hidden files and folders are ignored. A progress bar shows on stderr if that is a terminal.
-
     Args:
-        folder: searched with its subfolders.
+        folder: searched with its subfolders; what is hidden is ignored.
         minimum_side: pixels; pictures with a shorter short side are not used.
-    Returns:
-        The report; its lists are sorted by path.
     Raises:
         DataError: the folder is missing or none of its pictures is usable.
     """

@@ -16,27 +16,15 @@ SQUARE_WEIGHT = 6.0
 
 
 def generator_loss(scores_of_output: Scores) -> Tensor:
-    """Return mean (D(output) - 1)^2: the surface and the texture loss.
+    """Return mean (D(output) - 1)^2, the surface and the texture loss (Mao et al. 2017).
 
-    Args:
-        scores_of_output: any shape, or a list of them, one for each scale.
-    Returns:
-        Scalar, 0 when the discriminator takes all for cartoons.
-    Source:
-        Mao et al. 2017 (least-squares GAN).
+    Scores have any shape, or are a list of them, one for each scale.
     """
     return _mean_square(scores_of_output, 1.0)
 
 
 def discriminator_loss(scores_of_cartoon: Scores, scores_of_output: Scores) -> Tensor:
-    """Return 0.5 mean (D(cartoon) - 1)^2 + 0.5 mean D(output)^2.
-
-    Args:
-        scores_of_cartoon: any shape, or a list of them.
-        scores_of_output: likewise.
-    Returns:
-        Scalar; 0.25 when the discriminator cannot tell.
-    """
+    """Return 0.5 mean (D(cartoon) - 1)^2 + 0.5 mean D(output)^2; 0.25 when D cannot tell."""
     return 0.5 * _mean_square(scores_of_cartoon, 1.0) + 0.5 * _mean_square(scores_of_output, 0.0)
 
 
@@ -72,44 +60,23 @@ def content_loss(features_of_output: Tensor, features_of_photo: Tensor) -> Tenso
 
 
 def structure_loss(features_of_output: Tensor, features_of_structure: Tensor) -> Tensor:
-    """Return the distance of features of the output and of its own structure representation.
-
-    Args:
-        features_of_output: (B, C, h, w), of the injected feature network.
-        features_of_structure: same shape; taken as a target, no gradient flows into it.
-    Returns:
-        Scalar, normalised as in `content_loss`.
-    Raises:
-        ShapeError: the shapes differ.
-    """
+    """Return `content_loss` of the output and its own structure, which gets no gradient."""
     return content_loss(features_of_output, features_of_structure.detach())
 
 
 def perceptual_loss(output: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
-    """Return the mean L1 distance of features at several scales, of an output and its target.
+    """Return the mean `content_loss` of features at several scales (Johnson et al. 2016).
 
     Args:
         output: (B, C, h, w) for each scale, features of the output.
-        target: same shapes, of the target; no gradient flows into it.
-    Returns:
-        Scalar, each scale normalised as in `content_loss`.
-    Raises:
-        ShapeError: the shapes differ.
-    Source:
-        Johnson et al. 2016 (perceptual losses).
+        target: same shapes, of its target; no gradient flows into it.
     """
     terms = [content_loss(a, b.detach()) for a, b in zip(output, target, strict=True)]
     return torch.stack(terms).mean()
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Return the mean squared difference of neighbouring pixels, of both directions.
-
-    Args:
-        image: (B, C, H, W) in [-1, 1].
-    Returns:
-        Scalar in squared image units, the sum of the two directions' means.
-    """
+    """Return the mean squared difference of neighbours in (B, C, H, W), summed over directions."""
     return sum(step.square().mean() for step in _differences(image))  # type: ignore[return-value]
 
 
@@ -120,8 +87,6 @@ def colour_loss(output: Tensor, photo: Tensor, window: int = 32) -> Tensor:
         output: (B, C, H, W) in [-1, 1].
         photo: same shape and range.
         window: pixels; colours are compared as means over windows of this side, half overlapping.
-    Returns:
-        Scalar.
     """
     window = min(window, *output.shape[-2:])
     difference = (output - photo).contiguous()
@@ -140,8 +105,6 @@ def reconstruction_loss(output: Tensor, target: Tensor, gradient_weight: float =
         output: (B, C, H, W) in [-1, 1].
         target: same shape and range.
         gradient_weight: of the differences of neighbours, the sum of both directions' means.
-    Returns:
-        Scalar.
     """
     error = output - target
     pixels = error.abs().mean() + SQUARE_WEIGHT * error.square().mean()

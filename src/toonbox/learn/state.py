@@ -79,7 +79,7 @@ class TrainingState:
 def new_state(
     config: TrainConfig, fabric: Fabric, features: EfficientNetFeatures | None
 ) -> TrainingState:
-    """Make untrained networks; the same ones in every process, since the seed is the same.
+    """Make untrained networks, the same in every process.
 
     Raises:
         ConfigError: the configuration needs `features`, and there are none.

@@ -254,14 +254,14 @@ def adversarial_step(
             losses[name] = generator_loss(adversary.discriminator(view(name, output, palettes[1])))
         if vgg is not None and (weights.structure or weights.content):
             features_of_output = vgg(output)
-            if weights.structure:  # |F(G(p)) - F(structure(G(p)))|
-                with torch.no_grad():
-                    features = vgg(collect_structure(segmented, state.fabric))
-                losses["structure"] = structure_loss(features_of_output, features)
             if weights.content:  # |F(G(p)) - F(p)|
                 with torch.no_grad():
-                    features = vgg(photo)
-                losses["content"] = content_loss(features_of_output, features)
+                    features_of_photo = vgg(photo)
+                losses["content"] = content_loss(features_of_output, features_of_photo)
+            if weights.structure:  # |F(G(p)) - F(structure(G(p)))|
+                with torch.no_grad():
+                    features_of_structure = vgg(collect_structure(segmented, state.fabric))
+                losses["structure"] = structure_loss(features_of_output, features_of_structure)
         losses["tv"] = total_variation(output)
         # Beyond the paper: keep the photo's palette, and hold on to the target.
         losses["colour"] = colour_loss(output, photo)

@@ -177,13 +177,5 @@ def _medians(
 
 
 def structure(rgb: Uint8Array, *, segments: int = SEGMENTS, gamma: float = 1.0) -> Uint8Array:
-    """Return the structure representation of one picture.
-
-    Args:
-        rgb: (H, W, 3).
-        segments: how many to keep at most.
-        gamma: as in `adaptive_colouring`.
-    Returns:
-        (H, W, 3).
-    """
+    """Return the structure representation of a picture, (H, W, 3), of so many segments at most."""
     return adaptive_colouring(rgb, merge_segments(rgb, segment(rgb), segments), gamma)

@@ -22,14 +22,7 @@ def _box_sum(image: Tensor, radius: int, dim: int) -> Tensor:
 
 
 def box_mean(image: Tensor, radius: int) -> Tensor:
-    """Return the mean over a square window, cut off at the picture's border.
-
-    Args:
-        image: (B, C, H, W).
-        radius: pixels; the window's side is 2 * radius + 1.
-    Returns:
-        (B, C, H, W): the mean of those pixels of each window that lie inside the picture.
-    """
+    """Return the mean of (B, C, H, W) over windows of side 2 * radius + 1, inside the picture."""
     count = _box_sum(_box_sum(torch.ones_like(image[:1, :1]), radius, -1), radius, -2)
     return _box_sum(_box_sum(image, radius, -1), radius, -2) / count
 
@@ -71,14 +64,8 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tens
 
 
 def surface(image: Tensor, radius: int = SURFACE_RADIUS, eps: float = SURFACE_EPS) -> Tensor:
-    """Return the surface representation: the image filtered by itself.
+    """Return the surface representation, the image filtered by itself: (B, C, H, W), not clamped.
 
-    Args:
-        image: (B, C, H, W) in [-1, 1].
-        radius: pixels.
-        eps: squared [-1, 1] units.
-    Returns:
-        (B, C, H, W), not clamped.
     Source:
         Wang & Yu 2020, section 3.1; radius and eps of the authors' training code.
     """
