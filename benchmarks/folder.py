@@ -39,7 +39,7 @@ from toonbox.engine.style import Style, load_style
 from toonbox.images.encode import QUALITY
 from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.parallel import available_processors
-from toonbox.pixels import to_signed, to_uint8
+from toonbox.pixels import from_signed, to_signed
 
 SIZE = (4000, 3000)
 AUTHORS_SHORT_SIDE = 720
@@ -98,7 +98,7 @@ def run_plain_loop(files: Sequence[Path], out: Path, network: AuthorsGenerator) 
         batch = torch.from_numpy(to_signed(photo).transpose(2, 0, 1)[None].copy())
         with torch.no_grad():
             cartoon = network(batch)[0].numpy().transpose(1, 2, 0)
-        Image.fromarray(to_uint8(cartoon)).save(out / file.name, quality=QUALITY)
+        Image.fromarray(from_signed(cartoon)).save(out / file.name, quality=QUALITY)
 
 
 def time_shares(

@@ -17,10 +17,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from toonbox.learn.config import DiscriminatorsConfig, PretrainConfig, TrainConfig
+from toonbox.learn.config import DiscriminatorsConfig, PretrainConfig, RunOptions, TrainConfig
 from toonbox.learn.data import CropConfig, Domain, TrainingData
 from toonbox.learn.features import EfficientNetFeatures, VggFeatures
-from toonbox.learn.report import RunOptions
 from toonbox.learn.state import TrainingState, channels_last, new_state
 from toonbox.learn.train import batches, new_fabric, one_step
 from toonbox.learn.workers import worker_pool

@@ -24,7 +24,7 @@ from toonbox.engine.style import load_style
 from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.options import StyleOptions
 from toonbox.parallel import available_processors
-from toonbox.pixels import to_signed, to_uint8
+from toonbox.pixels import from_signed, to_signed
 from toonbox.video.read import from_rgb, read_frames, read_video, to_rgb
 from toonbox.video.steadying import Stabilizer
 from toonbox.video.stylizer import usual_jobs, video_style_options
@@ -88,7 +88,7 @@ def authors_loop(film: Path, frames: int) -> float:
         for frame in source.decode(video=0):
             rgb = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
             signed = torch.from_numpy(to_signed(rgb.transpose(2, 0, 1)[None]))
-            cartoon = to_uint8(network(signed)[0].numpy()).transpose(1, 2, 0)
+            cartoon = from_signed(network(signed)[0].numpy()).transpose(1, 2, 0)
             drawn = av.VideoFrame.from_ndarray(np.ascontiguousarray(cartoon), "rgb24")
             target.mux(stream.encode(drawn))
             done += 1

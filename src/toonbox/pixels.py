@@ -65,7 +65,7 @@ def to_signed(rgb: Levels) -> FloatArray:
     return rgb.astype(np.float32) * np.float32(1 / 127.5) - np.float32(1)
 
 
-def to_uint8(signed: FloatArray) -> Uint8Array:
+def from_signed(signed: FloatArray) -> Uint8Array:
     """Map float [-1, 1], any shape, to uint8 [0, 255], rounded and clipped."""
     levels: Uint8Array = np.clip(np.rint((signed + 1) * np.float32(127.5)), 0, 255).astype(np.uint8)
     return levels

@@ -79,11 +79,11 @@ def test_import_hands_everything_on(monkeypatch, capsys):
     published = pytest.importorskip("toonbox.learn.import_tfjs")
     calls = []
 
-    def import_published(*arguments):
+    def import_tfjs(*arguments):
         calls.append(arguments)
         return Path("made")
 
-    monkeypatch.setattr(published, "import_published", import_published)
+    monkeypatch.setattr(published, "import_tfjs", import_tfjs)
     assert run("import", "model", "--name", "mine") == 0
     assert capsys.readouterr().out == "model -> made\n"
     options = ("--to", "here", "--licence", "CC0", "--force")

@@ -100,14 +100,12 @@ def preview(
         from PIL import Image
 
         from toonbox.atomic import replacing
-        from toonbox.learn.drawings import read_scaled
+        from toonbox.learn.inspect import read_scaled
         from toonbox.learn.looks import load_look
         from toonbox.learn.representations.drawing import DESIGNED_SIDE, Layers
 
     chosen = load_look(config or name or "comic")
-    target = out or photo.with_name(
-        f"{photo.stem}.{config.stem if config else name or 'comic'}.png"
-    )
+    target = out or photo.with_suffix(f".{config.stem if config else name or 'comic'}.png")
     if target.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{target}: cannot be written; choose one of {', '.join(SUFFIXES)}")
     if target.exists() and (not force or target.samefile(photo)):

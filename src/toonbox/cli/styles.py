@@ -81,6 +81,6 @@ def import_style(
       toonbox styles import ./white_box_model --name white-box
     """
     with learning_half():
-        from toonbox.learn.import_tfjs import LICENCE, import_published
-    folder = import_published(source, name, to and to / name, licence or LICENCE, force)
+        from toonbox.learn.import_tfjs import LICENCE, import_tfjs
+    folder = import_tfjs(source, name, to and to / name, licence or LICENCE, force)
     typer.echo(f"{source} -> {folder}")

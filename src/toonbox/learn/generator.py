@@ -1,10 +1,11 @@
-"""Generators on disk: safetensors, with the network's configuration beside the weights."""
+"""The generator: a U-shaped, fully convolutional network, and its file."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,28 +16,38 @@ from torch.nn import functional
 from toonbox.atomic import replacing
 from toonbox.errors import ConfigError, ShapeError, WeightsError
 
-SLOPE = 0.2
-# What a generator with knobs is told, in this order; 1 is the trained default, 0 to 2 the range.
-KNOBS = ("surface", "structure", "texture")
-Film = tuple[Tensor, Tensor]
+SLOPE = 0.2  # of the leaky ReLU
+Film = tuple[Tensor, Tensor]  # a scale and a shift for features (feature-wise linear modulation)
+
+
+class KnobSettings(NamedTuple):
+    """The three knobs, in the order in which a generator takes them: 0 to 2, 1 as trained."""
+
+    surface: float = 1.0
+    structure: float = 1.0
+    texture: float = 1.0
+
+
+KNOBS = KnobSettings._fields
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
     """The size of a generator.
 
-    `base_channels` after the stem, doubled by each of `stages` down-sampling layers;
-    `residual_blocks` at the bottom; `kernel` of stem and head. With `space_to_depth` stem and head
-    work at half size, on blocks of 2 x 2 pixels, in place of one stage. With `residual` the output
-    is the photo plus what the network adds, and a new network gives back the photo. With `knobs`
-    it takes three numbers beside it.
+    Attributes:
+        base_channels: after the stem; each down-sampling layer doubles them.
+        stages: down-sampling layers.
+        residual_blocks: at the bottom.
+        kernel: of stem and head, pixels.
+        residual: whether the network adds to the photo; a new one then returns the photo.
+        knobs: whether it takes three numbers beside the photo.
     """
 
     base_channels: int = 32
     stages: int = 3
     residual_blocks: int = 4
     kernel: int = 7
-    space_to_depth: bool = False
     residual: bool = True
     knobs: bool = False
 
@@ -47,27 +58,25 @@ class GeneratorConfig:
             raise ConfigError(f"the kernel of stem and head must be odd: {self}")
 
     @property
-    def size_multiple(self) -> int:
-        """What height and width must be multiples of inside the network."""
-        return self.block << self.stages
+    def widths(self) -> list[int]:
+        """Return the channels of each level, from full size down."""
+        return [self.base_channels << level for level in range(self.stages + 1)]
 
     @property
-    def block(self) -> int:
-        """Side of the blocks of pixels that stem and head work on."""
-        return 2 if self.space_to_depth else 1
+    def size_multiple(self) -> int:
+        """Return what height and width must be multiples of inside the network."""
+        return 1 << self.stages
 
     @property
     def reach(self) -> int:
-        """How many pixels away from each other input and output can be and still be connected.
+        """Return how many pixels apart input and output can be and still be connected.
 
-        Counted in pixels of the stem, each `block` wide: half the kernel for the stem and for the
-        head; in each stage, where a pixel is first 1, then 2 wide, 1 + 2 down, 2 + 1 up and 2 for
-        the enlargement between; two convolutions in each residual block, of the widest pixels. One
-        less than a block for what a block's pixels share.
+        Half the kernel for the stem and for the head; in each stage, where a pixel is first 1, then
+        2 wide, 1 + 2 down, 2 + 1 up and 2 for the bilinear enlargement between; two convolutions in
+        each residual block, of the widest pixels.
         """
-        widest = 1 << self.stages
-        pixels = self.kernel - 1 + 8 * (widest - 1) + 2 * self.residual_blocks * widest
-        return self.block * pixels + self.block - 1
+        widest = self.size_multiple
+        return self.kernel - 1 + 8 * (widest - 1) + 2 * self.residual_blocks * widest
 
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -80,7 +89,7 @@ def _activated(*layers: nn.Module) -> nn.Sequential:
 
 
 class Knobs(nn.Module):
-    """Scales and shifts for features, from a few numbers; a new one leaves features as they are.
+    """Turn the knobs into scales and shifts of features; untrained, they change nothing.
 
     Source:
         Dosovitskiy & Djolonga 2020 (loss-conditional training), by the feature-wise linear
@@ -93,13 +102,8 @@ class Knobs(nn.Module):
         last = nn.Linear(hidden, 2 * sum(self.widths))
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
-        self.embed = nn.Sequential(
-            nn.Linear(len(KNOBS), hidden),
-            nn.LeakyReLU(SLOPE),
-            nn.Linear(hidden, hidden),
-            nn.LeakyReLU(SLOPE),
-            last,
-        )
+        first, second = nn.Linear(len(KNOBS), hidden), nn.Linear(hidden, hidden)
+        self.embed = nn.Sequential(*_activated(first, second), last)
 
     def forward(self, knobs: Tensor) -> list[Film]:
         """(B, 3) -> for each width a scale about 1 and a shift about 0, each (B, width, 1, 1)."""
@@ -115,13 +119,11 @@ def modulate(features: Tensor, film: Film | None) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(lrelu(conv(x))), what is added scaled and shifted by the knobs if there are any."""
+    """x + conv(lrelu(conv(x))); knobs scale and shift what is added."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            _conv(channels, channels), nn.LeakyReLU(SLOPE), _conv(channels, channels)
-        )
+        self.body = nn.Sequential(*_activated(_conv(channels, channels)), _conv(channels, channels))
 
     def forward(self, x: Tensor, film: Film | None = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -129,10 +131,10 @@ class ResidualBlock(nn.Module):
 
 
 class UpSampling(nn.Module):
-    """Convolve, enlarge twice, refine to half the channels: nothing that makes a checkerboard.
+    """Convolve, double the size, refine to half the channels: nothing that makes a checkerboard.
 
-    What is enlarged goes on beyond its edges as it ends there: so the last two steps can be folded
-    into one convolution, see `networks.folded`.
+    The enlarged features are padded by their edges, so that `export.fold_upsampling` can make one
+    convolution of the last two steps.
     """
 
     def __init__(self, channels: int) -> None:
@@ -162,9 +164,8 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or GeneratorConfig()
-        widths = [config.base_channels * 2**stage for stage in range(config.stages + 1)]
-        colours = 3 * config.block**2
-        self.stem = _activated(_conv(colours, widths[0], config.kernel))
+        widths = config.widths
+        self.stem = _activated(_conv(3, widths[0], config.kernel))
         self.down = nn.ModuleList(
             _activated(_conv(narrow, wide, stride=2), _conv(wide, wide))
             for narrow, wide in pairwise(widths)
@@ -173,7 +174,7 @@ class Generator(nn.Module):
             ResidualBlock(widths[-1]) for _ in range(config.residual_blocks)
         )
         self.up = nn.ModuleList(UpSampling(width) for width in reversed(widths[1:]))
-        self.head = _conv(widths[0], colours, config.kernel)
+        self.head = _conv(widths[0], 3, config.kernel)
         if config.knobs:
             added = [widths[-1]] * config.residual_blocks
             self.knobs = Knobs([*added, *reversed(widths[:-1])])
@@ -197,25 +198,21 @@ class Generator(nn.Module):
             raise ShapeError(f"expected (B, 3, H, W), got {tuple(photo.shape)}")
         height, width = photo.shape[-2:]
         padded = pad_to_multiple(photo, self.config.size_multiple)
-        output = self.network(padded, knobs)[..., :height, :width]
-        return clip_through(output)
+        return clip_through(self.network(padded, knobs)[..., :height, :width])
 
     def network(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
-        """Run the layers: (B, 3, H, W), H and W multiples of the size rule; not clipped."""
+        """Run the layers: (B, 3, H, W), H and W multiples of `size_multiple`; not clipped."""
         films = iter(self.films(photo, knobs))
-        block = self.config.block
-        x = self.stem(functional.pixel_unshuffle(photo, block) if block > 1 else photo)
+        x = self.stem(photo)
         skips = []
         for layer in self.down:
             skips.append(x)
             x = layer(x)
-        for residual_block in self.blocks:
-            x = residual_block(x, next(films))
+        for block in self.blocks:
+            x = block(x, next(films))
         for layer, skip in zip(self.up, reversed(skips), strict=True):
             x = layer(x) + modulate(skip, next(films))
         output: Tensor = self.head(x).float()
-        if block > 1:
-            output = functional.pixel_shuffle(output, block)
         return photo + output if self.config.residual else output
 
     def films(self, photo: Tensor, knobs: Tensor | None = None) -> Sequence[Film | None]:
@@ -241,34 +238,21 @@ def clip_through(signed: Tensor) -> Tensor:
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Pad on the right and the bottom by reflection, repeated where the picture is small.
-
-    Args:
-        image: (B, C, H, W).
-        multiple: of which the sides become multiples.
-    Returns:
-        (B, C, H', W'); the same tensor if nothing is missing.
-    """
+    """Pad (B, C, H, W) on the right and the bottom to multiples, by repeated reflection."""
     for dim in (-1, -2):
         size = image.shape[dim]
-        missing = -size % multiple
-        if missing:
-            index = reflected(size, size + missing)
+        if missing := -size % multiple:
+            period = [*range(size), *range(size - 2, 0, -1)]
+            index = [period[place % len(period)] for place in range(size + missing)]
             image = image.index_select(dim, torch.tensor(index, device=image.device))
     return image
-
-
-def reflected(size: int, wanted: int) -> Sequence[int]:
-    """Give indices 0 ... size - 1, then backwards, then forwards, until there are `wanted`."""
-    period = [*range(size), *range(size - 2, 0, -1)]
-    return [period[i % len(period)] for i in range(wanted)]
 
 
 CONFIG_KEY = "generator"
 
 
 def save_generator(generator: Generator, file: Path) -> None:
-    """Write a generator's weights and its configuration into one file."""
+    """Write a generator's weights and its configuration into one safetensors file."""
     weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
     with replacing(file) as temporary:
         # Not by `save_file`, which lets nobody but the owner read the file.
@@ -276,10 +260,8 @@ def save_generator(generator: Generator, file: Path) -> None:
 
 
 def load_generator(file: Path) -> Generator:
-    """Read a generator.
+    """Read a generator, on the CPU and in evaluation mode.
 
-    Returns:
-        The network on the CPU, in evaluation mode.
     Raises:
         WeightsError: the file is missing, damaged or not a generator's.
     """
@@ -287,7 +269,9 @@ def load_generator(file: Path) -> Generator:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        generator = Generator(GeneratorConfig(**json.loads(metadata[CONFIG_KEY])))
+        size = json.loads(metadata[CONFIG_KEY])
+        size.pop("space_to_depth", None)  # an option of 0.1
+        generator = Generator(GeneratorConfig(**size))
         generator.load_state_dict(weights)
     except KeyError as error:
         raise WeightsError(f"{file}: holds no generator's configuration") from error

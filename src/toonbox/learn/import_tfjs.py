@@ -1,7 +1,7 @@
-"""Import of the published weights: a TensorFlow.js graph model becomes a style folder.
+"""Import the published weights: a TensorFlow.js graph model becomes a style folder.
 
-The way of a tensor: `read_tensors` (shards to arrays, dequantised) -> `fill` (TensorFlow's names
-and layout to `AuthorsGenerator`'s) -> `import_published` (post-filter around it, style folder).
+A tensor passes `read_tensors` (shards to arrays, dequantised), `fill` (TensorFlow's names and
+layout to `AuthorsGenerator`'s) and `import_tfjs` (post-filter around it, style folder).
 """
 
 import json
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toonbox.atomic import read_within
-from toonbox.engine.card import styles_folder
+from toonbox.engine.card import Card, styles_folder
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.learn.export import write_style
 from toonbox.learn.representations.surface import guided_filter
@@ -28,15 +28,9 @@ from toonbox.pixels import FloatArray
 
 
 def upsample_tensorflow(image: Tensor) -> Tensor:
-    """Enlarge twice as TensorFlow 1's resize_bilinear does, without half-pixel centres.
+    """Enlarge (B, C, H, W) twice as TensorFlow 1's resize_bilinear does, without pixel centres.
 
-    Even places keep the pixel, odd places are the mean of the two neighbours, and the last row
-    and column are repeated: out[2i] = x[i], out[2i + 1] = (x[i] + x[i + 1]) / 2.
-
-    Args:
-        image: (B, C, H, W).
-    Returns:
-        (B, C, 2 H, 2 W).
+    out[2i] = x[i], out[2i + 1] = (x[i] + x[i + 1]) / 2; the last row and column are repeated.
     """
     height, width = image.shape[-2:]
     # With one more row and column, corner-aligned interpolation steps by exactly half a pixel.
@@ -107,7 +101,10 @@ class AuthorsGenerator(nn.Module):
         Raises:
             ShapeError: not three channels, or sizes that are not multiples of 4.
         """
-        _check(photo, self.size_multiple)
+        if not torch.onnx.is_in_onnx_export():  # sizes are symbols there; the card has the rule
+            shape, multiple = tuple(photo.shape), self.size_multiple
+            if len(shape) != 4 or shape[1] != 3 or any(side % multiple for side in shape[2:]):
+                raise ShapeError(f"expected (B, 3, H, W) with multiples of {multiple}, got {shape}")
         full = _activate(self.stem(photo))
         half = _activate(self.widen1(_activate(self.down1(full))))
         quarter = _activate(self.widen2(_activate(self.down2(half))))
@@ -121,14 +118,6 @@ class AuthorsGenerator(nn.Module):
 
 def _activate(features: Tensor) -> Tensor:
     return functional.leaky_relu(features, 0.2)
-
-
-def _check(photo: Tensor, multiple: int) -> None:
-    if torch.onnx.is_in_onnx_export():  # sizes are symbols there; the card carries the rule
-        return
-    shape = tuple(photo.shape)
-    if len(shape) != 4 or shape[1] != 3 or shape[2] % multiple or shape[3] % multiple:
-        raise ShapeError(f"expected (B, 3, H, W) with multiples of {multiple}, got {shape}")
 
 
 LICENCE = "CC BY-NC-SA 4.0 (as published by the weights' authors); non-commercial"
@@ -168,7 +157,7 @@ NAME = re.compile(
 )
 
 
-class PublishedPipeline(nn.Module):
+class AuthorsPipeline(nn.Module):
     """What the published inference code computes: the generator, then the photo-guided filter.
 
     Source:
@@ -184,7 +173,7 @@ class PublishedPipeline(nn.Module):
         return guided_filter(photo, self.generator(photo), radius=1, eps=5e-3).clamp(-1, 1)
 
 
-def import_published(
+def import_tfjs(
     source: Path, name: str, to: Path | None = None, licence: str = LICENCE, force: bool = False
 ) -> Path:
     """Turn the published generator, as a TensorFlow.js graph model, into a style folder.
@@ -208,20 +197,20 @@ def import_published(
         raise UsageError(f"{name!r} cannot be the name of a style's folder")
     generator = AuthorsGenerator()
     fill(generator, read_tensors(source), source)
-    return write_style(
-        PublishedPipeline(generator).eval(),
-        to if to is not None else styles_folder() / name,
+    card = Card(
         name=name,
         version="published",
         description="The published network of Wang & Yu 2020, from imported weights",
+        size_multiple=AuthorsGenerator.size_multiple,
+        working_resolution=720,
         licence=licence,
         data="as described by the weights' authors",
         config_sha256="",
-        size_multiple=AuthorsGenerator.size_multiple,
-        working_resolution=720,
+        onnx_sha256="",
         beyond=0,
-        force=force,
     )
+    folder = to if to is not None else styles_folder() / name
+    return write_style(AuthorsPipeline(generator).eval(), folder, card, force=force)
 
 
 def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Path) -> None:
@@ -270,6 +259,39 @@ def _by_place(tensors: dict[str, FloatArray], source: Path) -> dict[str, FloatAr
     return found
 
 
+def read_tensors(source: Path) -> dict[str, FloatArray]:
+    """Read all tensors of a TensorFlow.js graph model, dequantised to float32, by name.
+
+    Args:
+        source: the folder of model.json and its shards, or model.json itself.
+    Raises:
+        StyleError: a file is missing, damaged, too short or too long, or not a graph model; or the
+            tensors are larger than any conversion of the published network.
+    """
+    file = source / "model.json" if source.is_dir() else source
+    tensors: dict[str, FloatArray] = {}
+    total = 0
+    for entries, shards in _groups(file):
+        expected = sum(entry.size for entry in entries)
+        total += expected
+        if total > MAX_WEIGHTS:
+            raise StyleError(f"{file}: its tensors claim more than {MAX_WEIGHTS >> 20} MiB")
+        data = bytearray()
+        for shard in shards:
+            data += _read(shard, MAX_WEIGHTS)
+            if len(data) > expected:
+                break
+        if len(data) != expected:
+            names = shorten(", ".join(shard.name for shard in shards), 200)
+            raise StyleError(f"{file.parent}: {names}: {len(data)} bytes, expected {expected}")
+        for entry in entries:
+            if entry.name in tensors:
+                raise StyleError(f"{file}: {entry.name} is there twice")
+            tensors[entry.name] = entry.decode(data[: entry.size])
+            del data[: entry.size]
+    return tensors
+
+
 @dataclass(frozen=True)
 class _Entry:
     """One tensor of the manifest, as stored."""
@@ -292,55 +314,19 @@ class _Entry:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Return how many bytes it has."""
         return math.prod(self.shape) * self.stored.itemsize
 
-    def decode(self, data: bytearray, offset: int) -> FloatArray:
-        values = np.frombuffer(data[offset : offset + self.size], self.stored).reshape(self.shape)
+    def decode(self, data: bytearray) -> FloatArray:
+        values = np.frombuffer(bytes(data), self.stored).reshape(self.shape)
         with np.errstate(all="ignore"):  # `fill` refuses what is not finite
             if self.stored.kind != "f":  # in double precision, as JavaScript does it
                 values = values * self.scale + self.minimum
             return values.astype(np.float32)
 
 
-def read_tensors(source: Path) -> dict[str, FloatArray]:
-    """Read all tensors of a TensorFlow.js graph model, dequantised.
-
-    Args:
-        source: the folder of model.json and its shards, or model.json itself.
-    Returns:
-        name -> float32 array.
-    Raises:
-        StyleError: a file is missing, damaged, too short or too long, or not a graph model; or the
-            tensors are larger than any conversion of the published network.
-    """
-    file = source / "model.json" if source.is_dir() else source
-    tensors: dict[str, FloatArray] = {}
-    total = 0
-    for entries, shards in _groups(file):
-        expected = sum(entry.size for entry in entries)
-        total += expected
-        if total > MAX_WEIGHTS:
-            raise StyleError(f"{file}: its tensors claim more than {MAX_WEIGHTS >> 20} MiB")
-        data = bytearray()
-        for shard in shards:
-            data += _read(shard, MAX_WEIGHTS)
-            if len(data) > expected:
-                break
-        if len(data) != expected:
-            names = shorten(", ".join(shard.name for shard in shards), 200)
-            raise StyleError(f"{file.parent}: {names}: {len(data)} bytes, expected {expected}")
-        offset = 0
-        for entry in entries:
-            if entry.name in tensors:
-                raise StyleError(f"{file}: {entry.name} is there twice")
-            tensors[entry.name] = entry.decode(data, offset)
-            offset += entry.size
-    return tensors
-
-
 def _groups(file: Path) -> Iterator[tuple[list[_Entry], list[Path]]]:
-    """Give each group of the manifest: its tensors, and the shards that hold them in order."""
+    """Yield the groups of the manifest: tensors, and the shards that hold them in order."""
     try:
         model = json.loads(_read(file, MAX_MODEL))
     except (ValueError, RecursionError) as error:
@@ -351,18 +337,13 @@ def _groups(file: Path) -> Iterator[tuple[list[_Entry], list[Path]]]:
             raise StyleError(f"{file}: not a TensorFlow.js graph model but {reprlib.repr(kind)}")
         for group in model["weightsManifest"]:
             entries = [_Entry.parse(entry) for entry in group["weights"]]
-            yield entries, [file.parent / _inside(path) for path in group["paths"]]
+            shards = [Path(path) for path in group["paths"]]
+            if any(p.anchor or ".." in p.parts or "\0" in str(p) for p in shards):
+                raise ValueError("a shard is outside of the model's folder")
+            yield entries, [file.parent / shard for shard in shards]
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         reason = shorten(f"{type(error).__name__}: {error}", 300)
         raise StyleError(f"{file}: not a TensorFlow.js graph model: {reason}") from error
-
-
-def _inside(path: Any) -> Path:
-    """A shard's path, which may not lead out of the model's folder."""
-    inside = Path(path)
-    if inside.anchor or ".." in inside.parts or "\0" in path:
-        raise ValueError(f"the shard {path} is outside of the model's folder")
-    return inside
 
 
 def _read(file: Path, limit: int) -> bytes:

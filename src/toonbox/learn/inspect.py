@@ -1,10 +1,10 @@
-"""The check before training: which pictures of a folder can be used, and why the others cannot."""
+"""Pictures for training: how they are read, which can be used, and why the others cannot."""
 
 import os
 import statistics
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +29,43 @@ UNREADABLE = (
     Image.DecompressionBombError,
 )  # fmt: skip
 
-_BLANK_SHARE = 0.9  # of a whole picture; a drawing on a white page is still worth its crops
-_FLAT = 4  # levels of 255 a pixel may be off the commonest colour and still count as that colour
-_HASH_BITS = 12  # of 64: differing bits up to which two pictures are compared further
-_THUMBNAIL_LEVELS = 5.0  # of 255: mean difference up to which two pictures are the same
-_TONE_LEVELS = 6.0  # of 255: variation of the two colour differences below which all is one tone
+BLANK_SHARE = 0.9  # of a whole picture; a drawing on a white page is still worth its crops
+FLAT_LEVELS = 4  # of 255 that a pixel may be off the commonest colour and still count as that
+HASH_BITS = 12  # of 64: differing bits up to which two pictures are compared further
+COPY_LEVELS = 5.0  # of 255: mean difference of thumbnails up to which two pictures are the same
+TINT_LEVELS = 6.0  # of 255: variation of the two colour differences below which all is one tint
+
+
+def read_picture(file: Path, short_side: int | None = None) -> Image.Image:
+    """Read a picture, upright and in RGB.
+
+    Args:
+        file: in any format that Pillow reads.
+        short_side: pixels that will do; a much larger JPEG is decoded, faster, at a fraction.
+    Raises:
+        DataError: it cannot be read; names it and the reason.
+    """
+    try:
+        with Image.open(file) as opened:
+            if short_side is not None:
+                opened.draft("RGB", (short_side, short_side))
+            return ImageOps.exif_transpose(opened).convert("RGB")
+    except UnidentifiedImageError as error:
+        reason = "not a picture" if file.stat().st_size else "empty file"
+        raise DataError(f"{file}: {reason}") from error
+    except UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(f"{file}: {reason}") from error
+
+
+def read_scaled(photo: Path, side: int) -> Uint8Array:
+    """Read a photo, its short side reduced to `side` pixels if it is longer: (H, W, 3)."""
+    image = read_picture(photo)
+    scale = side / min(image.size)
+    if scale < 1:
+        size = (round(image.width * scale), round(image.height * scale))
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    return np.asarray(image)
 
 
 @dataclass(frozen=True)
@@ -65,43 +97,33 @@ class FolderReport:
     black_and_white: list[Path]
 
     def text(self, limit: int = 10) -> str:
-        """Say it in a few lines; each kind of problem names up to `limit` files."""
+        """Summarise in a few lines; each kind of problem names up to `limit` files."""
 
-        def line(names: Sequence[str], what: str) -> list[str]:
-            more = [f"and {len(names) - limit} more"] if len(names) > limit else []
-            return [f"  {len(names)} {what}: {', '.join([*names[:limit], *more])}"] if names else []
+        def name(path: Path) -> str:
+            return path.relative_to(self.folder).as_posix()
 
-        repeats = [
-            f"{self._name(copy)} (like {self._name(first)})"
-            for first, *copies in self.near_duplicates
-            for copy in copies
-        ]
-        unreadable = [f"{self._name(path)} ({reason})" for path, reason in self.unreadable]
-        return "\n".join(
-            [
-                f"{self.folder}: {len(self.files)} found, {len(self.usable)} usable{self._sizes()}",
-                *line(unreadable, "unreadable"),
-                *line(self._names(self.too_small), f"under {self.minimum_side} pixels"),
-                *line(self._names(self.blank), "mostly blank"),
-                *line(repeats, "near-duplicate"),
-                *line(self._names(self.black_and_white), "black-and-white"),
-            ]
-        )
-
-    def _name(self, path: Path) -> str:
-        return path.relative_to(self.folder).as_posix()
-
-    def _names(self, paths: Iterable[Path]) -> list[str]:
-        return [self._name(path) for path in paths]
-
-    def _sizes(self) -> str:
-        if not self.sizes:
-            return ""
-        spans = (
+        problems = {
+            "unreadable": [f"{name(path)} ({reason})" for path, reason in self.unreadable],
+            f"under {self.minimum_side} pixels": [name(path) for path in self.too_small],
+            "mostly blank": [name(path) for path in self.blank],
+            "near-duplicate": [
+                f"{name(copy)} (like {name(first)})"
+                for first, *copies in self.near_duplicates
+                for copy in copies
+            ],
+            "black-and-white": [name(path) for path in self.black_and_white],
+        }
+        spans = [
             f"{what} {min(side)} to {max(side)}, median {statistics.median_low(side)}"
-            for what, side in zip(("width", "height"), zip(*self.sizes, strict=True), strict=True)
-        )
-        return f" ({'; '.join(spans)})"
+            for what, side in zip(("width", "height"), zip(*self.sizes, strict=True), strict=False)
+        ]
+        sizes = f" ({'; '.join(spans)})" if spans else ""
+        lines = [f"{self.folder}: {len(self.files)} found, {len(self.usable)} usable{sizes}"]
+        for kind, names in problems.items():
+            more = [f"and {len(names) - limit} more"] if len(names) > limit else []
+            if names:
+                lines.append(f"  {len(names)} {kind}: {', '.join([*names[:limit], *more])}")
+        return "\n".join(lines)
 
 
 @dataclass(frozen=True)
@@ -116,19 +138,22 @@ class _Picture:
 def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
     """Decode every picture under `folder` once and sort out those that cannot be trained on.
 
-    Hidden files and folders are ignored. A progress bar shows on stderr if that is a terminal.
-
     Args:
-        folder: searched with its subfolders.
+        folder: searched with its subfolders; what is hidden is ignored.
         minimum_side: pixels; pictures with a shorter short side are not used.
-    Returns:
-        The report; its lists are sorted by path.
     Raises:
         DataError: the folder is missing or none of its pictures is usable.
     """
     files = find_pictures(folder)
-    looks = _look_at_all(files)
-    readable = [look for look in looks if isinstance(look, _Picture)]
+    console = Console(stderr=True)
+    with (
+        # Threads do: decoding and resizing release the interpreter lock.
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+        Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
+    ):
+        inspected = bar.track(pool.map(_inspect, files), len(files), description="Inspecting")
+        results = list(zip(files, inspected, strict=True))
+    readable = [found for _, found in results if isinstance(found, _Picture)]
     large = [picture for picture in readable if min(picture.size) >= minimum_side]
     groups = _near_duplicates([picture for picture in large if not picture.blank])
     usable = [group[0] for group in groups]
@@ -138,15 +163,11 @@ def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
         files=files,
         usable=[picture.path for picture in usable],
         sizes=[picture.size for picture in usable],
-        unreadable=[
-            (path, look) for path, look in zip(files, looks, strict=True) if isinstance(look, str)
-        ],
+        unreadable=[(path, found) for path, found in results if isinstance(found, str)],
         too_small=[picture.path for picture in readable if min(picture.size) < minimum_side],
         blank=[picture.path for picture in large if picture.blank],
         near_duplicates=[[picture.path for picture in group] for group in groups if group[1:]],
-        black_and_white=[
-            picture.path for picture in usable if _is_black_and_white(picture.thumbnail)
-        ],
+        black_and_white=[p.path for p in usable if _is_black_and_white(p.thumbnail)],
     )
     if not usable:
         raise DataError(f"no usable picture\n{report.text()}")
@@ -174,7 +195,7 @@ def find_pictures(folder: Path) -> list[Path]:
 
 
 def is_blank(rgb: Uint8Array, share: float = 0.85) -> bool:
-    """Tell whether one colour covers more than `share` of a picture.
+    """Return whether one colour covers more than `share` of a picture.
 
     The colour is each channel's median: where one colour covers more than half of the picture,
     the median lies within it, whatever the rest is.
@@ -186,53 +207,32 @@ def is_blank(rgb: Uint8Array, share: float = 0.85) -> bool:
     pixels = rgb.shape[0] * rgb.shape[1]
     histograms = (cv2.calcHist([rgb], [channel], None, [256], [0, 256]) for channel in range(3))
     median = [int(np.searchsorted(counts.cumsum(), pixels / 2)) for counts in histograms]
-    lowest = tuple(level - _FLAT for level in median)
-    highest = tuple(level + _FLAT for level in median)
+    lowest = tuple(level - FLAT_LEVELS for level in median)
+    highest = tuple(level + FLAT_LEVELS for level in median)
     return bool(cv2.countNonZero(cv2.inRange(rgb, lowest, highest)) > share * pixels)
 
 
-def _look_at_all(files: Sequence[Path]) -> list[_Picture | str]:
-    console = Console(stderr=True)
-    with (
-        # Threads do: decoding and resizing let go of the interpreter lock.
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        Progress(console=console, disable=not console.is_terminal, transient=True) as progress,
-    ):
-        return list(
-            progress.track(pool.map(_look_at, files), len(files), description="Looking at pictures")
-        )
-
-
-def _look_at(path: Path) -> _Picture | str:
-    """Decode one picture to its end; the reason in words if that fails."""
+def _inspect(path: Path) -> _Picture | str:
+    """Decode one picture to its end; return the reason if that fails."""
     try:
-        with Image.open(path) as image:
-            rgb = ImageOps.exif_transpose(image).convert("RGB")
-    except UnidentifiedImageError:
-        return "not a picture" if path.stat().st_size else "empty file"
-    except UNREADABLE as error:
-        return str(error) or type(error).__name__
-    thumbnail = rgb.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=3)
+        rgb = read_picture(path)
+    except DataError as error:
+        return str(error).removeprefix(f"{path}: ")
+    small = rgb.resize((9, 8), Image.Resampling.BILINEAR, reducing_gap=3).convert("L")
+    grey = np.asarray(small)
     # Every n-th pixel is enough to judge a large picture, and unlike averaging keeps its colours.
     step = max(1, min(rgb.size) // 256)
     return _Picture(
         path=path,
         size=rgb.size,
-        blank=is_blank(np.ascontiguousarray(np.asarray(rgb)[::step, ::step]), _BLANK_SHARE),
-        gradients=_difference_hash(rgb),
-        thumbnail=np.asarray(thumbnail),
+        blank=is_blank(np.ascontiguousarray(np.asarray(rgb)[::step, ::step]), BLANK_SHARE),
+        gradients=(grey[:, 1:] > grey[:, :-1]).reshape(64).astype(np.uint8),
+        thumbnail=np.asarray(rgb.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=3)),
     )
 
 
-def _difference_hash(rgb: Image.Image) -> Uint8Array:
-    """Say of 8 x 8 places whether it gets lighter to the right: (64,) of 0 and 1."""
-    small = rgb.resize((9, 8), Image.Resampling.BILINEAR, reducing_gap=3).convert("L")
-    grey = np.asarray(small)
-    return (grey[:, 1:] > grey[:, :-1]).reshape(64).astype(np.uint8)
-
-
 def _near_duplicates(pictures: Sequence[_Picture]) -> list[list[_Picture]]:
-    """Group the pictures that show the same; a picture that is like no other is alone in its group.
+    """Group the pictures that show the same; one that is like no other is alone in its group.
 
     The hash finds candidates and the thumbnails decide: in flat pages the hash is mostly noise.
     """
@@ -246,17 +246,17 @@ def _near_duplicates(pictures: Sequence[_Picture]) -> list[list[_Picture]]:
     for first in range(len(pictures)):
         if taken[first]:
             continue
-        alike = ~taken & (signs @ signs[first] >= 64 - 2 * _HASH_BITS)
+        alike = ~taken & (signs @ signs[first] >= 64 - 2 * HASH_BITS)
         alike[: first + 1] = False
         candidates = np.flatnonzero(alike)
         differences = np.abs(thumbnails[candidates] - thumbnails[first]).mean(axis=(1, 2, 3))
-        copies = candidates[differences <= _THUMBNAIL_LEVELS]
+        copies = candidates[differences <= COPY_LEVELS]
         taken[copies] = True
         groups.append([pictures[index] for index in (first, *copies)])
     return groups
 
 
 def _is_black_and_white(thumbnail: Uint8Array) -> bool:
-    """Tell whether only lightness varies; an even tint, as of old prints, does not count."""
+    """Return whether only lightness varies; an even tint, as of old prints, does not count."""
     red, green, blue = thumbnail.reshape(-1, 3).astype(np.float32).T
-    return float(np.std(red - green) + np.std(blue - green)) < _TONE_LEVELS
+    return float(np.std(red - green) + np.std(blue - green)) < TINT_LEVELS

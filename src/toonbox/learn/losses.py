@@ -1,53 +1,41 @@
-"""The losses, each a mean: it grows with neither the picture, the batch nor the features."""
+"""The losses, each a mean: none grows with the picture, the batch or the features."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from toonbox.errors import ShapeError
+from toonbox.learn.generator import KnobSettings
 
 Scores = Tensor | Sequence[Tensor]
 
 SQUARE_WEIGHT = 6.0
 
 
-def _mean_square(scores: Scores, target: float) -> Tensor:
-    """Mean of (scores - target)^2; scales count alike however many patches they have."""
-    maps = [scores] if isinstance(scores, Tensor) else list(scores)
-    terms = [((score.float() - target) ** 2).mean() for score in maps]
-    return torch.stack(terms).mean()
-
-
 def generator_loss(scores_of_output: Scores) -> Tensor:
-    """Mean (D(output) - 1)^2: the surface and the texture loss.
+    """Return mean (D(output) - 1)^2, the surface and the texture loss (Mao et al. 2017).
 
-    Args:
-        scores_of_output: any shape, or a list of them, one for each scale.
-    Returns:
-        Scalar, 0 when the discriminator takes all for cartoons.
-    Source:
-        Mao et al. 2017 (least-squares GAN).
+    Scores have any shape, or are a list of them, one for each scale.
     """
     return _mean_square(scores_of_output, 1.0)
 
 
 def discriminator_loss(scores_of_cartoon: Scores, scores_of_output: Scores) -> Tensor:
-    """0.5 mean (D(cartoon) - 1)^2 + 0.5 mean D(output)^2.
-
-    Args:
-        scores_of_cartoon: any shape, or a list of them.
-        scores_of_output: likewise.
-    Returns:
-        Scalar; 0.25 when the discriminator cannot tell.
-    """
+    """Return 0.5 mean (D(cartoon) - 1)^2 + 0.5 mean D(output)^2; 0.25 when D cannot tell."""
     return 0.5 * _mean_square(scores_of_cartoon, 1.0) + 0.5 * _mean_square(scores_of_output, 0.0)
 
 
+def _mean_square(scores: Scores, target: float) -> Tensor:
+    """Return mean (scores - target)^2; scales count alike, however many patches they have."""
+    maps = [scores] if isinstance(scores, Tensor) else list(scores)
+    return torch.stack([((each.float() - target) ** 2).mean() for each in maps]).mean()
+
+
 def content_loss(features_of_output: Tensor, features_of_photo: Tensor) -> Tensor:
-    """Mean L1 distance of features: the content of the photo is kept.
+    """Return the mean L1 distance of features: the content of the photo is kept.
 
     Args:
         features_of_output: (B, C, h, w), of the injected feature network.
@@ -72,58 +60,33 @@ def content_loss(features_of_output: Tensor, features_of_photo: Tensor) -> Tenso
 
 
 def structure_loss(features_of_output: Tensor, features_of_structure: Tensor) -> Tensor:
-    """Mean L1 distance of features of the output and of its own structure representation.
-
-    Args:
-        features_of_output: (B, C, h, w), of the injected feature network.
-        features_of_structure: same shape; taken as a target, no gradient flows into it.
-    Returns:
-        Scalar, normalised as in `content_loss`.
-    Raises:
-        ShapeError: the shapes differ.
-    """
+    """Return `content_loss` of the output and its own structure, which gets no gradient."""
     return content_loss(features_of_output, features_of_structure.detach())
 
 
 def perceptual_loss(output: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
-    """Mean L1 distance of features at several scales: what pixels do not say of a paired target.
+    """Return the mean `content_loss` of features at several scales (Johnson et al. 2016).
 
     Args:
         output: (B, C, h, w) for each scale, features of the output.
-        target: same shapes, of the target; no gradient flows into it.
-    Returns:
-        Scalar, each scale normalised as in `content_loss`.
-    Raises:
-        ShapeError: the shapes differ.
-    Source:
-        Johnson et al. 2016 (perceptual losses).
+        target: same shapes, of its target; no gradient flows into it.
     """
     terms = [content_loss(a, b.detach()) for a, b in zip(output, target, strict=True)]
     return torch.stack(terms).mean()
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Mean squared difference of neighbouring pixels, of both directions.
-
-    Args:
-        image: (B, C, H, W) in [-1, 1].
-    Returns:
-        Scalar in squared image units, the sum of the two directions' means.
-    """
-    vertical = (image[:, :, 1:] - image[:, :, :-1]).square().mean()
-    horizontal = (image[:, :, :, 1:] - image[:, :, :, :-1]).square().mean()
-    return vertical + horizontal
+    """Return the mean squared difference of neighbours in (B, C, H, W), summed over directions."""
+    return sum(step.square().mean() for step in _differences(image))  # type: ignore[return-value]
 
 
 def colour_loss(output: Tensor, photo: Tensor, window: int = 32) -> Tensor:
-    """Mean L1 distance of blurred colours: the palette of the photo is kept.
+    """Return the mean L1 distance of blurred colours: the palette of the photo is kept.
 
     Args:
         output: (B, C, H, W) in [-1, 1].
         photo: same shape and range.
         window: pixels; colours are compared as means over windows of this side, half overlapping.
-    Returns:
-        Scalar.
     """
     window = min(window, *output.shape[-2:])
     difference = (output - photo).contiguous()
@@ -132,46 +95,34 @@ def colour_loss(output: Tensor, photo: Tensor, window: int = 32) -> Tensor:
     return functional.avg_pool2d(rows, (1, window), (1, step)).abs().mean()
 
 
-def gradient_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Mean L1 distance of the differences of neighbouring pixels: edges where the target has them.
-
-    Args:
-        output: (B, C, H, W).
-        target: same shape.
-    Returns:
-        Scalar, the sum of both directions' means.
-    """
-    error = output - target
-    vertical = (error[:, :, 1:] - error[:, :, :-1]).abs().mean()
-    horizontal = (error[:, :, :, 1:] - error[:, :, :, :-1]).abs().mean()
-    return vertical + horizontal
-
-
 def reconstruction_loss(output: Tensor, target: Tensor, gradient_weight: float = 0.1) -> Tensor:
-    """Mean L1 distance of pixels, weighted mean square, and L1 of neighbours' differences.
+    """Return the mean L1 distance of pixels, weighted mean square, and L1 of their differences.
 
     L1 alone leaves thin lines out wherever it is not sure of them: they are few pixels, far off.
-    The square counts these most.
+    The square counts these most; differences of neighbours put edges where the target has them.
 
     Args:
         output: (B, C, H, W) in [-1, 1].
         target: same shape and range.
-        gradient_weight: of the last part.
-    Returns:
-        Scalar.
+        gradient_weight: of the differences of neighbours, the sum of both directions' means.
     """
     error = output - target
     pixels = error.abs().mean() + SQUARE_WEIGHT * error.square().mean()
-    return pixels + gradient_weight * gradient_loss(output, target)
+    return pixels + gradient_weight * sum(step.abs().mean() for step in _differences(error))
+
+
+def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the differences of neighbouring pixels, downwards and to the right."""
+    return image[:, :, 1:] - image[:, :, :-1], image[:, :, :, 1:] - image[:, :, :, :-1]
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """How much each loss counts: the white-box's knobs.
+    """How much each loss counts in the adversarial steps.
 
-    `reconstruction` holds on to the target of pre-training, if that was the photo's
-    representations, while the discriminators refine it: outlines fade without it in short runs.
-    0 leaves it out, as published.
+    `reconstruction`, in pixels, and `features`, perceptual, hold the output to the target of
+    pre-training while the discriminators refine it: outlines fade without it in short runs. The
+    published method has neither, nor `colour`.
     """
 
     surface: float = 0.4
@@ -181,6 +132,12 @@ class LossWeights:
     tv: float = 0.3
     colour: float = 2.0
     reconstruction: float = 2.5
+    features: float = 0.0
+
+    def turned(self, knobs: KnobSettings) -> "LossWeights":
+        """Multiply the weights that the knobs are named after."""
+        weights = asdict(self)
+        return replace(self, **{name: weights[name] * k for name, k in knobs._asdict().items()})
 
 
 PRESETS: Mapping[str, LossWeights] = {
@@ -192,13 +149,8 @@ PRESETS: Mapping[str, LossWeights] = {
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
-    """Add up losses by their weights.
+    """Add up losses, scalars by the names of their weights.
 
-    Args:
-        losses: scalars by name; each name is a field of `weights`.
-        weights: the weights.
-    Returns:
-        Scalar.
     Raises:
         KeyError: a loss has no weight.
     """

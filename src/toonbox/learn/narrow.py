@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toonbox.errors import ConfigError
-from toonbox.learn.generator import Generator, GeneratorConfig, modulate
+from toonbox.learn.generator import SLOPE, Generator, GeneratorConfig, modulate
 
 RIDGE = 1e-3  # of the mean square of a layer's inputs
 PIXELS = 2400  # of each photo that a layer is fitted to, at most
@@ -23,68 +23,58 @@ def narrowed(large: Generator, config: GeneratorConfig, photos: Tensor) -> Gener
 
     Each layer of the new network is fitted to what the corresponding layer of the large one gives
     before its activation, in the channels that vary most, from what the new network's own earlier
-    layers give. Residual blocks beyond those that it has are made up for by the last ones.
+    layers give. The residual blocks that it has make up for those that it lacks.
 
     Args:
-        large: trained, without `space_to_depth`.
-        config: of the new network: no wider and no deeper than the large one at any level; with
-            `space_to_depth` its stem does the work of the first stage.
+        large: trained.
+        config: of the new network: no wider and no deeper than the large one.
         photos: (N, 3, H, W) in [-1, 1], H and W multiples of both size rules; some forty crops.
     Raises:
         ConfigError: the sizes do not correspond.
     Source:
         He et al. 2017 (channel pruning; its reconstruction step).
     """
-    shift = int(config.space_to_depth)
-    _check(large.config, config, shift)
+    old = large.config
+    if (
+        (old.stages, old.residual, old.knobs) != (config.stages, config.residual, config.knobs)
+        or config.base_channels > old.base_channels
+        or not 0 < config.residual_blocks <= old.residual_blocks
+    ):
+        raise ConfigError(f"cannot fit {config} to {old}")
     small: Any = Generator(config).eval()
-    teacher = _Activations(large, photos)
-    widths = [config.base_channels * 2**level for level in range(config.stages + 1)]
-    streams = [_most_varied(teacher.levels[i + shift], width) for i, width in enumerate(widths)]
-    share = len(large.blocks) / len(small.blocks)
-    kept = [round((i + 1) * share) - 1 for i in range(len(small.blocks))]
+    wanted = _Activations(large, photos)
+    widths = config.widths
+    streams = [_most_varied(wanted.levels[i], width) for i, width in enumerate(widths)]
+    share = old.residual_blocks / config.residual_blocks
+    kept = [round((i + 1) * share) - 1 for i in range(config.residual_blocks)]
     if config.knobs:
         _copy_knobs(large, small, kept, streams)
     films = iter(small.films(photos))
 
-    x = functional.pixel_unshuffle(photos, 2) if shift else photos
-    x = _fitted(small.stem[0], x, teacher.levels[shift][:, streams[0]])
+    x = _fitted(small.stem[0], photos, wanted.levels[0][:, streams[0]])
     skips = []
     for level, layer in enumerate(small.down):
         skips.append(x)
-        inner = teacher.down[level + shift]
+        inner = wanted.down[level]
         x = _fitted(layer[0], x, inner[:, _most_varied(inner, widths[level + 1])])
-        x = _fitted(layer[2], x, teacher.levels[level + 1 + shift][:, streams[level + 1]])
+        x = _fitted(layer[2], x, wanted.levels[level + 1][:, streams[level + 1]])
     for block, index in zip(small.blocks, kept, strict=True):
-        inner = teacher.blocks[index]
+        inner = wanted.blocks[index]
         y = _fitted(block.body[0], x, inner[:, _most_varied(inner, widths[-1])])
         film = next(films)
-        missing = teacher.after[index][:, streams[-1]] - x
+        missing = wanted.after[index][:, streams[-1]] - x
         _fit(block.body[2], y, missing if film is None else (missing - film[1]) / film[0])
         x = x + modulate(block.body[2](y), film)
     for step, (layer, skip) in enumerate(zip(small.up, reversed(skips), strict=True)):
         level = config.stages - step
-        inner, refined = teacher.up[step]
+        inner, refined = wanted.up[step]
         x = _fitted(layer.convolve[0], x, inner[:, _most_varied(inner, widths[level])])
         x = functional.interpolate(x, scale_factor=2, mode="bilinear")
         x = _fitted(layer.refine[0], x, refined[:, streams[level - 1]])
         x = x + modulate(skip, next(films))
-    added = teacher.added
-    _fit(small.head, x, functional.pixel_unshuffle(added, 2) if shift else added)
+    _fit(small.head, x, wanted.added)
     result: Generator = small
     return result
-
-
-def _check(large: GeneratorConfig, small: GeneratorConfig, shift: int) -> None:
-    wide = large.base_channels * 2**shift
-    if (
-        large.space_to_depth
-        or large.stages != small.stages + shift
-        or small.base_channels > wide
-        or not 0 < small.residual_blocks <= large.residual_blocks
-        or (large.residual, large.knobs) != (small.residual, small.knobs)
-    ):
-        raise ConfigError(f"cannot fit {small} to {large}")
 
 
 class _Activations:
@@ -125,14 +115,14 @@ class _Activations:
 
 def _most_varied(features: Tensor, count: int) -> Tensor:
     """Return the indices of the `count` channels of (B, C, H, W) that vary most, in order."""
-    spread = functional.leaky_relu(features, 0.2).transpose(0, 1).flatten(1).std(dim=1)
+    spread = functional.leaky_relu(features, SLOPE).transpose(0, 1).flatten(1).std(dim=1)
     return spread.topk(min(count, len(spread))).indices.sort().values
 
 
 def _fitted(layer: nn.Conv2d, inputs: Tensor, wanted: Tensor) -> Tensor:
     """Fit a convolution and return its activated output."""
     _fit(layer, inputs, wanted)
-    return functional.leaky_relu(layer(inputs), 0.2)
+    return functional.leaky_relu(layer(inputs), SLOPE)
 
 
 def _fit(layer: nn.Conv2d, inputs: Tensor, wanted: Tensor) -> None:
@@ -155,15 +145,12 @@ def _fit(layer: nn.Conv2d, inputs: Tensor, wanted: Tensor) -> None:
 
 
 def _copy_knobs(large: Any, small: Any, kept: Sequence[int], streams: Sequence[Tensor]) -> None:
-    """Let the knobs do to the channels that are left what they did to them in the large network."""
+    """Copy what the knobs do to the channels that are left."""
     old, new = large.knobs, small.knobs
     starts = torch.tensor([0, *old.widths]).cumsum(0).tolist()
     blocks = [starts[index] + streams[-1] for index in kept]
-    skips_from = len(large.blocks)
-    skips = [
-        starts[skips_from + step] + stream
-        for step, stream in enumerate(reversed(list(streams[:-1])))
-    ]
+    skips_from = starts[len(large.blocks) :]
+    skips = [a + b for a, b in zip(skips_from, reversed(streams[:-1]), strict=False)]
     rows = torch.cat([*blocks, *skips])
     rows = torch.cat([rows, sum(old.widths) + rows])
     for mine, theirs in zip(new.embed[:-1], old.embed[:-1], strict=True):

@@ -45,34 +45,41 @@ class TrainingState:
     features: EfficientNetFeatures | None = None
     step: int = 0
 
+    @property
+    def learning_rate(self) -> float:
+        """Return the generator's learning rate in this step: it falls in each of the two phases."""
+        config, pretrain = self.config, self.config.pretrain
+        if self.step < pretrain.steps:
+            rate, progress = pretrain.learning_rate, self.step / pretrain.steps
+        else:
+            rate = config.learning_rate
+            progress = (self.step - pretrain.steps) / max(1, config.steps)
+        return rate * (1 - progress * (1 - config.final_learning_rate))
+
     def state_dict(self) -> dict[str, Any]:
-        """Give tensors and numbers only, so that it can be loaded with weights_only."""
-        parts = {name: part.state_dict() for name, part in self._parts().items()}
-        return {**parts, "step": self.step}
+        """Return tensors and numbers only, so that they can be loaded with weights_only."""
+        return {name: part.state_dict() for name, part in self._parts()} | {"step": self.step}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave; adversaries that are new begin untrained."""
-        for name, part in self._parts().items():
+        """Restore what `state_dict` returned; adversaries that are new begin untrained."""
+        for name, part in self._parts():
             if name in values:
                 part.load_state_dict(values[name])
         self.step = values["step"]
 
-    def _parts(self) -> dict[str, Any]:
-        parts: dict[str, Any] = {
-            "generator": self.generator,
-            "average": self.average,
-            "generator_optimizer": self.generator_optimizer,
-        }
+    def _parts(self) -> Iterable[tuple[str, Any]]:
+        yield "generator", self.generator
+        yield "average", self.average
+        yield "generator_optimizer", self.generator_optimizer
         for name, adversary in self.adversaries.items():
-            parts[f"{name}_discriminator"] = adversary.discriminator
-            parts[f"{name}_optimizer"] = adversary.optimizer
-        return parts
+            yield f"{name}_discriminator", adversary.discriminator
+            yield f"{name}_optimizer", adversary.optimizer
 
 
 def new_state(
     config: TrainConfig, fabric: Fabric, features: EfficientNetFeatures | None
 ) -> TrainingState:
-    """Make untrained networks; the same ones in every process, since the seed is the same.
+    """Make untrained networks, the same in every process.
 
     Raises:
         ConfigError: the configuration needs `features`, and there are none.
@@ -84,34 +91,22 @@ def new_state(
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))  # type: ignore[no-untyped-call]
     optimizer = Adam(generator.parameters(), config.learning_rate, BETAS)
     state = TrainingState(config, fabric, generator, average, optimizer, features=features)
+    options = config.discriminators
     for name in config.discriminated:
-        network = _new_discriminator(config, CHANNELS[name], features).to(fabric.device)
-        rate = config.discriminators.learning_rate
-        state.adversaries[name] = Adversary(network, Adam(network.parameters(), rate, BETAS))
+        network: nn.Module
+        if options.kind == "features" and features is not None:
+            network = FeatureDiscriminator(features, WIDTHS)
+        else:
+            network = Discriminator(DiscriminatorConfig(CHANNELS[name], head=options.head))
+        network.to(fabric.device)
+        adam = Adam(network.parameters(), options.learning_rate, BETAS)
+        state.adversaries[name] = Adversary(network, adam)
     return state
 
 
 def channels_last(network: Network) -> Network:
-    """Lay out the weights for convolutions, which are faster so on most devices."""
+    """Lay out the weights as most devices convolve fastest."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def _new_discriminator(
-    config: TrainConfig, channels: int, features: EfficientNetFeatures | None
-) -> nn.Module:
-    if config.discriminators.kind == "features" and features is not None:
-        return FeatureDiscriminator(features, WIDTHS)
-    return Discriminator(DiscriminatorConfig(channels, head=config.discriminators.head))
-
-
-def learning_rate(state: TrainingState) -> float:
-    """Give the generator's learning rate in this step: it falls in each of the two phases."""
-    config, pretrain = state.config, state.config.pretrain
-    if state.step < pretrain.steps:
-        rate, progress = pretrain.learning_rate, state.step / pretrain.steps
-    else:
-        rate, progress = config.learning_rate, (state.step - pretrain.steps) / max(1, config.steps)
-    return rate * (1 - progress * (1 - config.final_learning_rate))
 
 
 def update(
@@ -129,23 +124,21 @@ def update(
     optimizer.zero_grad(set_to_none=True)
     state.fabric.backward(loss)
     parameters = [p for p in network.parameters() if p.grad is not None]
-    average_gradients(state.fabric, parameters)
+    if state.fabric.world_size > 1:
+        average_gradients(state.fabric, [p.grad for p in parameters if p.grad is not None])
     norm = nn.utils.clip_grad_norm_(parameters, state.config.gradient_clip)
     if not torch.isfinite(norm):
         raise TrainingError(
             f"step {state.step}: the loss is {loss.item():g} and the gradient's norm {norm:g}; "
-            "the last checkpoint is good: lower the learning rate or the weights and go on"
+            "the last checkpoint is good: --start a new run with it and a lower learning rate"
         )
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     optimizer.step()
 
 
-def average_gradients(fabric: Fabric, parameters: Iterable[nn.Parameter]) -> None:
+def average_gradients(fabric: Fabric, gradients: list[Tensor]) -> None:
     """Replace gradients by their mean over all processes, in one message."""
-    if fabric.world_size == 1:
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
     joint = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
     assert isinstance(joint, Tensor)
     parts = torch.split(joint, [g.numel() for g in gradients])

@@ -13,7 +13,7 @@ from toonbox.errors import TrainingError
 
 
 def quiet_worker(_: int = 0) -> None:
-    """Leave signals to the main process, end with it, and leave the other cores to the others."""
+    """Leave signals to the main process, end with it, and use one core."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -43,7 +43,7 @@ def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
         yield pool
     except BrokenProcessPool as error:
         raise TrainingError(
-            "a worker process was killed, perhaps for want of memory: run the same command again, "
+            "a worker process was killed, perhaps because memory ran out: rerun the same command "
             "with fewer --workers"
         ) from error
     finally:

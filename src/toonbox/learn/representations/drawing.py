@@ -11,10 +11,15 @@ import cv2
 import numpy as np
 from pydantic import ConfigDict, Field
 
-from toonbox.learn.representations.abstraction import abstract, detail_step
-from toonbox.learn.representations.flow import LUMINANCE, Float, Flow, along
-from toonbox.learn.representations.ink import line_response, lines
-from toonbox.learn.representations.tones import quantise
+from toonbox.learn.representations.flow import (
+    LUMINANCE,
+    Float,
+    Flow,
+    abstract,
+    along,
+    beside,
+    detail_step,
+)
 from toonbox.pixels import Uint8Array
 
 ROUNDS, MORE_ROUNDS = 3, 2  # of abstraction at surface 1, and more at 2
@@ -26,6 +31,8 @@ DARKENED = 0.4  # of a colour, for lines in their own
 STRONGEST = 0.05  # line response that 8 bits hold
 CHANNELS = 13
 DESIGNED_SIDE = 512  # pixels: short side that the lengths of filters and lines are designed for
+RATIO = 1.6  # of the two Gaussians, which then come close to a Laplacian (Marr & Hildreth 1980)
+INCOHERENT, COHERENT = 0.12, 0.47  # flow at which lines are gone, and whole
 MARGIN = 24  # pixels around a crop that `Layers.draw` looks at
 
 
@@ -151,6 +158,94 @@ class Layers:
         ink = own + np.float32(1 - look.tint) * (np.array(look.ink, np.float32) - own)
         drawn = colour + np.float32(look.line) * pen * (ink - colour)
         return _eight_bit(np.asarray(drawn, np.float32))
+
+
+def quantise(image: Float, levels: float, hardness: float, gradual: float) -> Float:
+    """Draw lightness towards `levels` equally spaced tones; hue and chroma stay.
+
+    The steps between tones are hard where lightness changes anyway and soft where it hardly does,
+    so that skies and walls show no bands.
+
+    Args:
+        image: (H, W, 3) in [0, 1].
+        levels: number of tones between black and white.
+        hardness: 1 leaves the image as it is; the larger, the harder the steps.
+        gradual: change of CIE lightness per pixel, in [0, 100], below which steps become soft;
+            0 makes them hard everywhere.
+    Returns:
+        (H, W, 3) in [0, 1].
+    Source:
+        Winnemoeller et al. 2006, section 3.3 (soft luminance quantisation, sharpened by the
+        gradient).
+    """
+    lab = cv2.cvtColor(np.clip(image, 0, 1), cv2.COLOR_RGB2LAB)
+    lightness = lab[..., 0]
+    width = np.float32(100 / levels)
+    exponent: Float | float = hardness
+    if gradual:
+        gx = cv2.Sobel(lightness, cv2.CV_32F, 1, 0, scale=1 / 8)
+        gy = cv2.Sobel(lightness, cv2.CV_32F, 0, 1, scale=1 / 8)
+        change = cv2.GaussianBlur(np.hypot(gx, gy), (0, 0), 3)
+        exponent = 1 + (hardness - 1) * np.clip(change / np.float32(gradual), 0, 1)
+    tone = np.round(lightness / width) * width
+    offset = (lightness - tone) / (width / 2)
+    lab[..., 0] = tone + np.sign(offset) * np.abs(offset) ** exponent * (width / 2)
+    quantised: Float = np.clip(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), 0, 1)
+    return quantised
+
+
+def line_response(image: Float, pen: float, length: float, step: Float) -> Float:
+    """Return how much darker each pixel is than its surroundings across the flow.
+
+    Args:
+        image: (H, W, 3) in [0, 1].
+        pen: standard deviation of the finer Gaussian, steps: half the width of a line.
+        length: standard deviation of the smoothing along the line, steps.
+        step: (H, W), pixels.
+    Returns:
+        (H, W), positive on lines; in units of the square root of luminance, so that an edge in the
+        dark counts as much as one in the light.
+    Source:
+        Kang et al. 2007, eq. 6 to 9 (flow-based difference of Gaussians).
+    """
+    flow = Flow.of(image, 1.6)
+    root = np.sqrt(np.clip(image @ LUMINANCE, 0, 1))
+    fine, coarse = root.copy(), root.copy()
+    fine_sum = coarse_sum = 1.0
+    for distance in range(1, int(np.ceil(2.5 * RATIO * pen)) + 1):
+        near = np.exp(-0.5 * (distance / pen) ** 2)
+        far = np.exp(-0.5 * (distance / (RATIO * pen)) ** 2)
+        sides = sum(beside(root, flow, distance * step))
+        fine += np.float32(near) * sides
+        coarse += np.float32(far) * sides
+        fine_sum, coarse_sum = fine_sum + 2 * near, coarse_sum + 2 * far
+    difference = coarse / np.float32(coarse_sum) - fine / np.float32(fine_sum)
+    return along(difference, flow, length, step)
+
+
+def lines(
+    response: Float, coherence: Float, threshold: float, gain: float, crowding: float
+) -> Float:
+    """Turn a response into lines: 0 is paper, 1 is full ink.
+
+    Lines fade where the flow is incoherent, as on grass and gravel, and where many lie together.
+
+    Args:
+        response: (H, W), of `line_response`.
+        coherence: (H, W) in [0, 1], of the flow over a few pixels.
+        threshold: response at which a line begins.
+        gain: how fast it becomes a full one above it.
+        crowding: how much lines fade among others; 0 not at all.
+    Returns:
+        (H, W) in [0, 1].
+    """
+    strength = np.clip((response - np.float32(threshold)) * np.float32(gain), 0, 1)
+    strength = strength * strength * (3 - 2 * strength)
+    strength *= np.clip((coherence - INCOHERENT) / (COHERENT - INCOHERENT), 0, 1)
+    if crowding:
+        density = cv2.GaussianBlur(strength, (0, 0), 7)
+        strength *= np.clip(1.25 - np.float32(crowding) * density, 0.25, 1)
+    return np.asarray(strength, np.float32)
 
 
 def _guarded(plain: Float, photo: Float, tolerated: float) -> Float:

@@ -1,7 +1,6 @@
 """The structure representation: segments of one colour each, computed on the CPU."""
 
 import heapq
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -12,7 +11,6 @@ from toonbox.pixels import Uint8Array
 
 Labels = npt.NDArray[np.int32]
 Features = npt.NDArray[np.float64]
-Similarity = Literal["selective_search", "ward"]
 
 SEGMENTS = 200
 HISTOGRAM_BINS = 25
@@ -44,40 +42,30 @@ def segment(
     return labels
 
 
-def merge_segments(
-    rgb: Uint8Array,
-    labels: Labels,
-    target: int = SEGMENTS,
-    similarity: Similarity = "selective_search",
-) -> Labels:
+def merge_segments(rgb: Uint8Array, labels: Labels, target: int = SEGMENTS) -> Labels:
     """Merge the most similar neighbours until `target` segments remain.
+
+    Similar are those whose colour histograms intersect most; what is left of the picture beside
+    the two counts too, so that small segments go first.
 
     Args:
         rgb: (H, W, 3).
         labels: (H, W), 0 ... n - 1.
         target: segments to keep; fewer stay as they are.
-        similarity: `selective_search` is the histogram intersection of colours plus the share of
-            the picture that the two leave over, so that small segments go first; `ward` is the
-            least growth of the squared error of mean colours, which keeps edges better.
     Returns:
         (H, W) labels 0 ... m - 1, m = min(n, target).
     Source:
-        Uijlings et al. 2013, section 3.2, colour and size terms; Ward 1963.
+        Uijlings et al. 2013 (selective search), section 3.2, colour and size terms.
     """
     count = int(labels.max()) + 1
     if count <= target:
         return labels
     sizes = np.bincount(labels.ravel(), minlength=count).astype(np.float64)
-    describe = _colour_histograms if similarity == "selective_search" else _mean_colours
-    features = describe(rgb, labels, count) / sizes[:, None]
+    histograms = _colour_histograms(rgb, labels, count) / sizes[:, None]
     neighbours = _neighbours(labels, count)
 
     def distance(one: int, other: int) -> float:
-        if similarity == "ward":
-            difference = features[one] - features[other]
-            weight = sizes[one] * sizes[other] / (sizes[one] + sizes[other])
-            return float(weight * (difference @ difference))
-        shared = float(np.minimum(features[one], features[other]).sum())
+        shared = float(np.minimum(histograms[one], histograms[other]).sum())
         return float(sizes[one] + sizes[other]) / labels.size - shared
 
     # A pair in the queue is out of date once either of its segments has changed: versions tell.
@@ -91,7 +79,8 @@ def merge_segments(
         if (version[a], version[b]) != (version_a, version_b):
             continue
         size = sizes[a] + sizes[b]
-        features[a] = (features[a] * sizes[a] + features[b] * sizes[b]) / size
+        merged = histograms[a] * sizes[a] + histograms[b] * sizes[b]
+        histograms[a] = merged / size
         sizes[a] = size
         merged_into[b] = a
         version[a] += 1
@@ -104,12 +93,6 @@ def merge_segments(
         for other in neighbours[a]:
             heapq.heappush(queue, (distance(a, other), a, other, version[a], version[other]))
     return _relabel(labels, merged_into)
-
-
-def _mean_colours(rgb: Uint8Array, labels: Labels, count: int) -> Features:
-    """Sum colours per segment: (count, 3)."""
-    flat, values = labels.ravel(), rgb.reshape(-1, 3)
-    return np.stack([np.bincount(flat, values[:, c], count) for c in range(3)], axis=1)
 
 
 def _colour_histograms(rgb: Uint8Array, labels: Labels, count: int) -> Features:
@@ -181,7 +164,7 @@ def adaptive_colouring(rgb: Uint8Array, labels: Labels, gamma: float = 1.0) -> U
 def _medians(
     values: npt.NDArray[np.int64], flat: npt.NDArray[np.int32], sizes: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float64]:
-    """Give the median of each segment and channel, (n, 3), by one sort per channel."""
+    """Return the median of each segment and channel, (n, 3), by one sort per channel."""
     starts = np.cumsum(sizes) - sizes
     last = len(flat) - 1
     low = np.clip(starts + (sizes - 1) // 2, 0, last)
@@ -193,22 +176,6 @@ def _medians(
     return medians
 
 
-def structure(
-    rgb: Uint8Array,
-    *,
-    segments: int = SEGMENTS,
-    gamma: float = 1.0,
-    similarity: Similarity = "selective_search",
-) -> Uint8Array:
-    """Give the structure representation of one picture.
-
-    Args:
-        rgb: (H, W, 3).
-        segments: how many to keep at most.
-        gamma: as in `adaptive_colouring`.
-        similarity: as in `merge_segments`.
-    Returns:
-        (H, W, 3).
-    """
-    labels = merge_segments(rgb, segment(rgb), segments, similarity)
-    return adaptive_colouring(rgb, labels, gamma)
+def structure(rgb: Uint8Array, *, segments: int = SEGMENTS, gamma: float = 1.0) -> Uint8Array:
+    """Return the structure representation of a picture, (H, W, 3), of so many segments at most."""
+    return adaptive_colouring(rgb, merge_segments(rgb, segment(rgb), segments), gamma)

@@ -1,5 +1,7 @@
 """The surface representation: smooth colour, edges kept, texture gone."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -8,6 +10,7 @@ from toonbox.errors import ShapeError
 
 SURFACE_RADIUS = 5
 SURFACE_EPS = 0.2
+GAIN = LIFT = 0.25
 
 
 def _box_sum(image: Tensor, radius: int, dim: int) -> Tensor:
@@ -19,14 +22,7 @@ def _box_sum(image: Tensor, radius: int, dim: int) -> Tensor:
 
 
 def box_mean(image: Tensor, radius: int) -> Tensor:
-    """Mean over a square window, cut off at the picture's border.
-
-    Args:
-        image: (B, C, H, W).
-        radius: pixels; the window's side is 2 * radius + 1.
-    Returns:
-        (B, C, H, W): the mean of those pixels of each window that lie inside the picture.
-    """
+    """Return the mean of (B, C, H, W) over windows of side 2 * radius + 1, inside the picture."""
     count = _box_sum(_box_sum(torch.ones_like(image[:1, :1]), radius, -1), radius, -2)
     return _box_sum(_box_sum(image, radius, -1), radius, -2) / count
 
@@ -52,32 +48,47 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tens
             f"and {tuple(image.shape)}"
         )
     # Variances are differences of close numbers: half precision would leave noise.
-    if guide.dtype in (torch.float16, torch.bfloat16):
-        guide = guide.float()
-    if image.dtype in (torch.float16, torch.bfloat16):
-        image = image.float()
-    guide, image = guide.contiguous(), image.contiguous()
+    precise = torch.promote_types(torch.float32, guide.dtype)
+    itself = guide is image
+    guide = guide.to(precise).contiguous()
+    image = guide if itself else image.to(precise).contiguous()
     mean_guide = box_mean(guide, radius)
-    mean_image = mean_guide if guide is image else box_mean(image, radius)
-    covariance = box_mean(guide * image, radius) - mean_guide * mean_image
-    variance = (
-        covariance if guide is image else box_mean(guide * guide, radius) - mean_guide * mean_guide
-    )
+    mean_image = mean_guide if itself else box_mean(image, radius)
+    variance = box_mean(guide * guide, radius) - mean_guide * mean_guide
+    covariance = variance
+    if not itself:
+        covariance = box_mean(guide * image, radius) - mean_guide * mean_image
     slope = covariance / (variance + eps)
     offset = mean_image - slope * mean_guide
     return box_mean(slope, radius) * guide + box_mean(offset, radius)
 
 
 def surface(image: Tensor, radius: int = SURFACE_RADIUS, eps: float = SURFACE_EPS) -> Tensor:
-    """Give the surface representation: the image filtered by itself.
+    """Return the surface representation, the image filtered by itself: (B, C, H, W), not clamped.
 
-    Args:
-        image: (B, C, H, W) in [-1, 1].
-        radius: pixels.
-        eps: squared [-1, 1] units.
-    Returns:
-        (B, C, H, W), not clamped.
     Source:
         Wang & Yu 2020, section 3.1; radius and eps of the authors' training code.
     """
     return guided_filter(image, image, radius, eps)
+
+
+def random_palette(
+    count: int, random: torch.Generator, mine: slice = slice(None)
+) -> Callable[[Tensor], Tensor]:
+    """Draw a change of colours: a channel permutation, a gain and a lift for each picture.
+
+    Args:
+        count: of pictures in the joint batch of all processes.
+        random: source of the random numbers.
+        mine: this process's share of them.
+    Returns:
+        A function of (B, 3, H, W) that recolours it; the result is not clipped.
+    """
+    order = torch.stack([torch.randperm(3, generator=random) for _ in range(count)])[mine]
+    gain, lift = (2 * torch.rand(count, 1, 1, 1, generator=random)[mine] - 1 for _ in range(2))
+
+    def recolour(image: Tensor) -> Tensor:
+        index = order.to(image.device)[:, :, None, None].expand_as(image)
+        return image.gather(1, index) * (1 + GAIN * gain.to(image)) + LIFT * lift.to(image)
+
+    return recolour

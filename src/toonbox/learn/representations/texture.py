@@ -15,15 +15,13 @@ PAPER_ALPHA = 0.8
 
 
 def draw_channel_weights(kind: TextureKind, generator: torch.Generator | None = None) -> Tensor:
-    """Draw the weights that turn R, G, B into one channel; one draw serves both domains of a step.
+    """Draw the weights, (3,), that turn R, G, B into one channel, for both domains of a step.
 
     Args:
         kind: `grayscale` is the luminance; `random_colour_shift` moves each of its weights by
             up to 0.1 and normalises; `paper` is (1 - a)(b1 R + b2 G + b3 B) + a Y with a = 0.8
             and b ~ U(-1, 1).
         generator: source of the random numbers.
-    Returns:
-        (3,) float32; sums to one except for `paper`.
     Source:
         Wang & Yu 2020, eq. 5 (`paper`) and the authors' code (`random_colour_shift`).
     """
@@ -38,13 +36,8 @@ def draw_channel_weights(kind: TextureKind, generator: torch.Generator | None = 
 
 
 def texture(image: Tensor, weights: Tensor) -> Tensor:
-    """Give the texture representation.
+    """Return the texture representation of (B, 3, H, W) for channel weights (3,): (B, 1, H, W).
 
-    Args:
-        image: (B, 3, H, W) in [-1, 1].
-        weights: (3,) of `draw_channel_weights`.
-    Returns:
-        (B, 1, H, W), in [-1, 1] if the weights are positive and sum to one.
     Raises:
         ShapeError: not three channels, or not three weights.
     """

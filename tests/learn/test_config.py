@@ -5,15 +5,17 @@ import pytest
 
 from toonbox.errors import ConfigError
 from toonbox.learn.config import TrainConfig, default_config, load_config, save_config
-from toonbox.learn.generator import GeneratorConfig
+from toonbox.learn.generator import GeneratorConfig, KnobSettings
 from toonbox.learn.looks import load_look
 from toonbox.learn.losses import PRESETS
+
+KNOBBED = {"base_channels": 4, "knobs": True}
 
 
 def test_a_configuration_survives_its_file(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text('steps = 7\n[generator]\nbase_channels = 8\n[pretrain]\nkind = "identity"\n')
-    config = load_config(file, "flat", None)
+    config = load_config(file, "flat")
     assert (config.steps, config.generator.base_channels, config.pretrain.kind) == (
         7,
         8,
@@ -26,8 +28,10 @@ def test_a_configuration_survives_its_file(tmp_path: Path) -> None:
     assert again.sha256() == config.sha256() != TrainConfig().sha256()
 
 
-def test_steps_on_the_command_line_win() -> None:
-    config = load_config(None, None, 12)
+def test_steps_on_the_command_line_win(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("steps = 3")
+    config = load_config(file, steps=12)
     assert config.steps == 12
     assert config.total_steps == 12 + config.pretrain.steps
 
@@ -56,9 +60,9 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, reason: str) -> None:
 
 def test_unknown_presets_and_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no preset 'wild'; there are balanced"):
-        load_config(None, "wild", None)
+        default_config(preset="wild")
     with pytest.raises(ConfigError, match=r"none\.toml"):
-        load_config(tmp_path / "none.toml", None, None)
+        load_config(tmp_path / "none.toml")
 
 
 def test_without_a_file_comic_is_drawn_in_fewer_steps() -> None:
@@ -107,6 +111,21 @@ def test_adversarial_steps_begin_at_once_from_a_start_and_hold_to_it() -> None:
             None,
         ),
         ('pretrain.kind = "identity"', True, False, ("surface", "texture"), None),
+        ("weights.features = 1", True, True, ("surface", "texture"), "drawing"),
+        (
+            "pretrain.steps = 0\nweights = {reconstruction = 0, features = 1}",
+            True,
+            True,
+            ("surface", "texture"),
+            "drawing",
+        ),
+        (
+            'weights.features = 1\npretrain.kind = "identity"',
+            True,
+            False,
+            ("surface", "texture"),
+            None,
+        ),
     ],
 )
 def test_what_has_no_weight_is_not_needed(
@@ -122,3 +141,41 @@ def test_what_has_no_weight_is_not_needed(
     config = load_config(file)
     found = (config.needs_vgg, config.needs_features, config.discriminated, config.target)
     assert found == (vgg, features, discriminated, target)
+
+
+OF_0_1 = """
+steps = 0
+[generator]
+base_channels = 8
+space_to_depth = false
+[structure]
+window = 128
+segments = 60
+similarity = "selective_search"
+"""
+
+
+def test_options_of_an_earlier_version_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(OF_0_1)
+    expected = TrainConfig(steps=0, generator=GeneratorConfig(base_channels=8))
+    assert load_config(file) == expected
+
+
+def test_knobs_are_drawn_from_seed_and_step_alone(tiny_config) -> None:
+    config = tiny_config(generator=KNOBBED, knobs_at_default=0.0)
+    assert config.knobs_at(7) == config.knobs_at(7)
+    assert config.knobs_at(7) != config.knobs_at(8)
+    other = tiny_config(generator=KNOBBED, knobs_at_default=0.0, seed=1)
+    assert config.knobs_at(7) != other.knobs_at(7)
+    assert tiny_config(knobs_at_default=0.0).knobs_at(7) == KnobSettings()
+
+
+def test_knobs_fill_their_range_and_stand_at_one_as_often_as_configured(tiny_config) -> None:
+    config = tiny_config(generator=KNOBBED, knobs_at_default=0.25)
+    drawn = [config.knobs_at(step) for step in range(400)]
+    default = [knobs for knobs in drawn if knobs == KnobSettings()]
+    assert 60 < len(default) < 140
+    for values in zip(*(knobs for knobs in drawn if knobs != KnobSettings()), strict=True):
+        assert 0 <= min(values) < 0.1
+        assert 1.9 < max(values) <= 2

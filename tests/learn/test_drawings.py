@@ -15,9 +15,15 @@ import torch
 from PIL import Image
 
 from toonbox.errors import DataError, TrainingError
-from toonbox.learn import drawings
-from toonbox.learn.data import CropBatches, CropConfig, Domain
-from toonbox.learn.drawings import Drawings, prepare_layers, read_scaled
+from toonbox.learn import data as drawings
+from toonbox.learn.data import (
+    CropBatches,
+    CropConfig,
+    Domain,
+    Drawings,
+    prepare_layers,
+)
+from toonbox.learn.inspect import read_scaled
 from toonbox.learn.representations.drawing import CHANNELS, Layers, Look
 
 SIDES = (48, 64)
@@ -134,7 +140,7 @@ def test_a_damaged_photo_is_named(
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(photos[0].read_bytes()[:200] if content is None else content)
     # In a worker process: the error must survive the way back.
-    with pytest.raises(DataError, match=r"damaged\.png: cannot be read"):
+    with pytest.raises(DataError, match=r"damaged\.png: "):
         prepare_layers([damaged], SIDES, tmp_path / "layers", workers=1)
     assert list((tmp_path / "layers").iterdir()) == []
 
@@ -150,7 +156,7 @@ def halfway(blocked: str) -> str:
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
-from toonbox.learn import drawings
+from toonbox.learn import data as drawings
 
 def save(file, packed):
     Path(file).write_bytes(b"half")
@@ -210,7 +216,9 @@ def test_crops_agree_with_the_whole_picture(cached: list[Path], seed: int) -> No
     layers = Layers(np.load(cached[0]))
     whole = np.dstack([layers.packed[..., :3], layers.draw(look)]).astype(int)
     size = 24
-    photo, target = Drawings(cached, look, at_one).crop(0, size, np.random.default_rng(seed), 0)
+    photo, target = Drawings(Domain(cached), look, at_one).crop(
+        cached[0], size, np.random.default_rng(seed), 0
+    )
     crop = np.dstack([photo, target]).astype(int)
     found = []
     for place in np.ndindex(whole.shape[0] - size + 1, whole.shape[1] - size + 1):
@@ -227,7 +235,7 @@ def batches(photos: list[Path], cached: list[Path], **options: object) -> CropBa
         "cartoons": None,
         "config": CropConfig(size=24, batch_size=4),
         "seed": 3,
-        "drawings": Drawings(cached, Look(), by_step),
+        "drawings": Drawings(Domain(cached), Look(), by_step),
     }
     return CropBatches(**{**values, **options})
 
@@ -251,8 +259,21 @@ def test_processes_share_the_joint_batch(photos: list[Path], cached: list[Path])
 
 
 def test_the_target_follows_the_knobs_of_the_step(photos: list[Path], cached: list[Path]) -> None:
-    drawn = Drawings(cached, Look(), by_step)
-    crops = [drawn.crop(0, 40, np.random.default_rng(0), step) for step in range(4)]
+    drawn = Drawings(Domain(cached), Look(), by_step)
+    crops = [drawn.crop(cached[0], 40, np.random.default_rng(0), step) for step in range(4)]
     assert all((crop[0] == crops[0][0]).all() for crop in crops)
     assert (crops[3][1] == crops[0][1]).all()
     assert (crops[1][1] != crops[0][1]).any()
+
+
+def test_every_fifth_drawn_batch_is_of_faces(photos: list[Path], cached: list[Path]) -> None:
+    def colours(step: int, layers: Domain) -> set[tuple[int, ...]]:
+        data = batches(photos, cached, drawings=Drawings(layers, Look(), at_one))
+        pixels = data[step]["photo"].permute(0, 2, 3, 1).reshape(-1, 3)
+        return set(map(tuple, pixels.tolist()))
+
+    mixed = Domain(cached[:1], cached[1:2])
+    files, faces = Domain(cached[:1]), Domain(cached[1:2])
+    for step in range(5):
+        assert colours(step, mixed) == colours(step, faces if step == 4 else files)
+    assert colours(4, files) != colours(4, faces)

@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from toonbox.cli.main import app
 from toonbox.errors import UsageError, WeightsError
-from toonbox.learn.features import WEIGHTS
+from toonbox.learn.weights import WEIGHTS
 
 RUN = CliRunner()
 

@@ -7,18 +7,11 @@ import torch
 from lightning_fabric import Fabric
 
 from toonbox.errors import ConfigError, TrainingError
+from toonbox.learn.data import add_noise
 from toonbox.learn.features import EfficientNetFeatures
 from toonbox.learn.losses import LossWeights, weighted_sum
-from toonbox.learn.state import TrainingState, learning_rate, new_state, update
-from toonbox.learn.train import (
-    KnobSettings,
-    Palette,
-    adversarial_step,
-    draw_window,
-    frozen,
-    noisy,
-    pretrain_step,
-)
+from toonbox.learn.state import TrainingState, new_state, update
+from toonbox.learn.train import adversarial_step, pretrain_step
 
 KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
 
@@ -124,7 +117,7 @@ def test_a_run_may_get_discriminators_later(tiny_config) -> None:
         {"texture": "paper"},
         {"photo_guided_filter": True},
         {"discriminators": {"head": "linear", "palette_blind": False}},
-        {"structure": {"window": 0, "similarity": "ward"}},
+        {"structure": {"gamma": 1.2}},
     ],
 )
 def test_every_variant_trains(tiny_config, options) -> None:
@@ -185,7 +178,7 @@ def test_pretraining_learns_the_features_of_its_target(tiny_config) -> None:
 
 
 def test_pretraining_with_noise_learns_to_leave_it_out(tiny_config) -> None:
-    photo, unseen = torch.zeros(2, 3, 32, 32), noisy(torch.zeros(2, 3, 32, 32), 60, 0, 99)
+    photo, unseen = torch.zeros(2, 3, 32, 32), add_noise(torch.zeros(2, 3, 32, 32), 60, 0, 99)
     left = []
     for noise in (0.0, 60.0):
         state = state_of(tiny_config(pretrain={"learning_rate": 3e-3, "noise": noise}))
@@ -198,16 +191,21 @@ def test_pretraining_with_noise_learns_to_leave_it_out(tiny_config) -> None:
 
 def test_noise_is_as_strong_as_told_and_the_steps_own() -> None:
     photo = torch.zeros(64, 3, 32, 32)
-    spread = (noisy(photo, 20, 0, 1) * 127.5).std((1, 2, 3))
+    spread = (add_noise(photo, 20, 0, 1) * 127.5).std((1, 2, 3))
     assert spread.max() < 20 * 1.5  # both kinds together
     assert spread.min() < 5 < 15 < spread.max()
-    assert torch.equal(noisy(photo, 20, 0, 1), noisy(photo, 20, 0, 1))
-    assert not torch.equal(noisy(photo, 20, 0, 1), noisy(photo, 20, 0, 2))
-    assert noisy(photo + 1, 20, 0, 1).max() == 1
+    assert torch.equal(add_noise(photo, 20, 0, 1), add_noise(photo, 20, 0, 1))
+    assert not torch.equal(add_noise(photo, 20, 0, 1), add_noise(photo, 20, 0, 2))
+    assert add_noise(photo + 1, 20, 0, 1).max() == 1
 
 
 @pytest.mark.parametrize(
-    "part", [{"pretrain": {"feature_weight": 1.0}}, {"discriminators": {"kind": "features"}}]
+    "part",
+    [
+        {"pretrain": {"feature_weight": 1.0}},
+        {"discriminators": {"kind": "features"}},
+        {"weights": {"features": 1.0}},
+    ],
 )
 def test_features_must_be_given_where_they_are_needed(tiny_config, part) -> None:
     with pytest.raises(ConfigError, match="needs pretrained features"):
@@ -221,7 +219,7 @@ def test_knobs_are_told_to_the_generator_and_turn_their_losses(tiny_config) -> N
     state.generator.register_forward_pre_hook(lambda _, inputs: told.append(inputs[1]))
     with patch("toonbox.learn.train.weighted_sum", wraps=weighted_sum) as summed:
         adversarial_step(state, batch(), batch(1), vgg(), Here())
-    knobs = KnobSettings.draw(config, 0)
+    knobs = config.knobs_at(0)
     expected = [[knobs.surface, knobs.structure, knobs.texture]]
     assert told[0].tolist() == [pytest.approx(row) for row in expected]
     weights = summed.call_args.args[1]
@@ -235,7 +233,7 @@ def test_the_learning_rate_falls_in_each_phase(tiny_config) -> None:
     state = state_of(config)
     rates = []
     for state.step in (0, 2, 4, 9, 14):
-        rates.append(learning_rate(state))
+        rates.append(state.learning_rate)
     assert rates == pytest.approx([1e-2, 0.75e-2, 1e-3, 0.75e-3, 0.5e-3])
 
 
@@ -256,38 +254,45 @@ def test_gradients_are_clipped(tiny_config) -> None:
     assert squares.sqrt().item() == pytest.approx(0.1, rel=1e-3)
 
 
-def test_frozen_networks_pass_gradients_and_collect_none() -> None:
-    layer = torch.nn.Linear(2, 1)
-    x = torch.ones(1, 2, requires_grad=True)
-    with frozen(layer):
-        layer(x).sum().backward()
-    assert x.grad is not None
-    assert layer.weight.grad is None
-    assert layer.weight.requires_grad
+def test_the_generators_loss_leaves_the_discriminators_alone(tiny_config) -> None:
+    state = state_of(tiny_config())
+    with patch("toonbox.learn.train.update", wraps=update) as updated:
+        adversarial_step(state, batch(), batch(1), vgg(), Here())
+        gradients = [p.grad.clone() for p in discriminator_weights(state)]
+    assert updated.call_count == 3
+    state.generator_optimizer.zero_grad()
+    for found, expected in zip(discriminator_weights(state), gradients, strict=True):
+        assert torch.equal(found.grad, expected)
+        assert not found.requires_grad
 
 
-def test_a_palette_changes_colours_and_nothing_else() -> None:
-    image = batch(count=2)
-    random = torch.Generator().manual_seed(5)
-    palette = Palette.draw(2, (0, 1), random, torch.device("cpu"))
-    changed = palette.apply(image)
-    for index in range(2):
-        order = palette.order[index]
-        expected = image[index][order] * palette.gain[index] + palette.lift[index]
-        torch.testing.assert_close(changed[index], expected)
-    joint = Palette.draw(4, (0, 1), torch.Generator().manual_seed(1), torch.device("cpu"))
-    mine = Palette.draw(4, (1, 2), torch.Generator().manual_seed(1), torch.device("cpu"))
-    assert torch.equal(joint.order[1::2], mine.order)
-    assert torch.equal(joint.gain[1::2], mine.gain)
+def discriminator_weights(state: TrainingState) -> list[torch.Tensor]:
+    return [p for a in state.adversaries.values() for p in a.discriminator.parameters()]
 
 
-def test_the_window_lies_inside_the_crop() -> None:
-    random = torch.Generator().manual_seed(0)
-    image = torch.zeros(1, 3, 32, 40)
-    for _ in range(50):
-        assert image[draw_window((32, 40), 16, random)].shape == (1, 3, 16, 16)
-    assert image[draw_window((32, 40), 0, random)].shape == image.shape
-    assert image[draw_window((32, 40), 99, random)].shape == image.shape
+def test_discriminators_get_a_head_start(tiny_config) -> None:
+    config = tiny_config(pretrain={"steps": 1}, discriminators={"head_start": 2})
+    state = state_of(config)
+    generator, surface = state.generator, state.adversaries["surface"].discriminator
+    for state.step in (1, 2, 3):
+        before = weights(generator), weights(state.average), weights(surface)
+        losses = adversarial_step(state, batch(), batch(1), vgg(), Here())
+        alone = state.step < 3
+        assert set(losses) == {"surface_discriminator", "texture_discriminator"} or not alone
+        assert torch.equal(weights(generator), before[0]) == alone
+        assert torch.equal(weights(state.average), before[1]) == alone
+        assert not torch.equal(weights(surface), before[2])
+
+
+def test_features_of_the_target_are_learnt(tiny_config) -> None:
+    only = dict.fromkeys(LossWeights.__dataclass_fields__, 0.0) | {"features": 1.0}
+    config = tiny_config(weights=only, learning_rate=3e-3)
+    state = state_of(config, random_features())
+    photo = batch()
+    losses = []
+    for state.step in range(60):
+        losses.append(adversarial_step(state, photo, None, None, Here(), 0.3 * photo)["features"])
+    assert losses[-1] < 0.6 * losses[0]
 
 
 def test_a_state_comes_back_as_it_was(tiny_config, tmp_path: Path) -> None:

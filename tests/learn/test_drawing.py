@@ -4,11 +4,23 @@ import cv2
 import numpy as np
 import pytest
 
-from toonbox.learn.representations.abstraction import abstract, detail_step, shock
-from toonbox.learn.representations.drawing import CHANNELS, Layers, Look
-from toonbox.learn.representations.flow import Float, Flow, across, along
-from toonbox.learn.representations.ink import line_response, lines
-from toonbox.learn.representations.tones import quantise
+from toonbox.learn.representations.drawing import (
+    CHANNELS,
+    Layers,
+    Look,
+    line_response,
+    lines,
+    quantise,
+)
+from toonbox.learn.representations.flow import (
+    Float,
+    Flow,
+    abstract,
+    across,
+    along,
+    detail_step,
+    shock,
+)
 
 SIDE = 64
 INSIDE = (slice(8, -8), slice(8, -8))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from toonbox.errors import WeightsError
-from toonbox.learn import features as weights_cache
-from toonbox.learn.features import WeightFile
+from toonbox.learn import weights as weights_cache
+from toonbox.learn.weights import WeightFile
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from toonbox.engine.card import Card
 from toonbox.engine.style import load_style
 from toonbox.errors import ExportError, OutputError
 from toonbox.learn import export
@@ -43,6 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+CARD = Card("mine", "1", "Ours", 8, 96, "CC0", "", "", "")
 DESCRIBED = {"name": "mine", "description": "Ours", "licence": "CC0", "data": None}
 
 
@@ -147,20 +149,14 @@ def test_a_network_that_does_not_survive_the_conversion_is_refused(
     good = onnx.load(style / "style.onnx")
     monkeypatch.setattr(export, "to_onnx", lambda *_: good)
     other = SizedGenerator(generator(0.2))
-    card = {**DESCRIBED, "data": "", "version": "1", "config_sha256": ""}
     with pytest.raises(ExportError, match=r"at 64x64 the exported style differs"):
-        write_style(other, tmp_path / "s", size_multiple=8, working_resolution=96, **card)
+        write_style(other, tmp_path / "s", CARD)
     assert list((tmp_path / "s").iterdir()) == []
 
 
 def test_a_not_a_number_is_no_parity(style: Path) -> None:
     with pytest.raises(ExportError, match="nan"):
-        check_parity(
-            lambda x, _: x.numpy() * np.nan,
-            style / "style.onnx",
-            size_multiple=8,
-            tolerance=1.0,
-        )
+        check_parity(lambda x, _: x.numpy() * np.nan, style / "style.onnx", 8, 0, 1.0)
 
 
 @pytest.mark.slow
@@ -169,10 +165,7 @@ def test_weights_that_float16_cannot_hold_stay_float32(tmp_path: Path) -> None:
     with torch.no_grad():
         network.stem[0].weight *= 1e6  # beyond float16's 65504
         network.head.weight *= 1e-6
-    card = {**DESCRIBED, "data": "", "version": "1", "config_sha256": ""}
-    folder = write_style(
-        SizedGenerator(network), tmp_path / "s", size_multiple=8, working_resolution=96, **card
-    )
+    folder = write_style(SizedGenerator(network), tmp_path / "s", CARD)
     kinds = {t.data_type for t in onnx.load(folder / "style.onnx").graph.initializer if t.dims}
     assert onnx.TensorProto.FLOAT16 not in kinds
     load_style(folder, engine="onnxruntime")

@@ -23,24 +23,22 @@ def test_flat_squares_become_a_segment_each() -> None:
     assert sorted(np.unique(labels)) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("similarity", ["selective_search", "ward"])
-def test_the_most_similar_neighbours_merge_first(similarity: str) -> None:
+def test_the_most_similar_neighbours_merge_first() -> None:
     rgb = patches(0, 98, 101, 255)
     labels = np.repeat(np.arange(4, dtype=np.int32), 16)[None].repeat(16, axis=0)
-    merged = merge_segments(rgb, labels, 3, similarity)
+    merged = merge_segments(rgb, labels, 3)
     assert merged[0, 16] == merged[0, 47]
     assert len({merged[0, 0], merged[0, 20], merged[0, 63]}) == 3
 
 
-@pytest.mark.parametrize("similarity", ["selective_search", "ward"])
 @pytest.mark.parametrize("target", [1, 7, 25])
-def test_merging_reaches_the_target_with_connected_segments(similarity: str, target: int) -> None:
+def test_merging_reaches_the_target_with_connected_segments(target: int) -> None:
     import cv2
 
     random = np.random.default_rng(0)
     rgb = np.kron(random.integers(0, 256, (12, 12, 3)), np.ones((4, 4, 1))).astype(np.uint8)
     fine = np.arange(144, dtype=np.int32).reshape(12, 12).repeat(4, 0).repeat(4, 1)
-    merged = merge_segments(rgb, fine, target, similarity)
+    merged = merge_segments(rgb, fine, target)
     assert sorted(np.unique(merged)) == list(range(target))
     for label in range(target):
         parts, _ = cv2.connectedComponents((merged == label).astype(np.uint8), connectivity=4)

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from toonbox.errors import ShapeError, WeightsError
 from toonbox.learn import features as vgg
-from toonbox.learn.features import VggFeatures, VggKind, WeightFile
+from toonbox.learn.features import VggFeatures, VggKind
+from toonbox.learn.weights import WeightFile
 
 # Layer names and torchvision places, written out by hand from the two papers' tables.
 PLACES = {

@@ -8,7 +8,7 @@ from toonbox.engine.card import CARD, GENERATOR, SHIPPED, read_card
 from toonbox.learn.config import load_config
 from toonbox.learn.generator import load_generator
 
-RECIPES = Path(__file__).parents[1] / "recipes"
+RECIPES = Path(__file__).parents[2] / "recipes"
 STYLES = sorted(card.parent for card in SHIPPED.glob(f"*/{CARD}"))
 
 

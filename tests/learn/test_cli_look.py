@@ -34,7 +34,7 @@ def test_looks_are_listed_and_shown() -> None:
 
 
 def test_a_preview_is_the_target(photo: Path) -> None:
-    from toonbox.learn.drawings import read_scaled
+    from toonbox.learn.inspect import read_scaled
     from toonbox.learn.looks import load_look
     from toonbox.learn.representations.drawing import Layers
 

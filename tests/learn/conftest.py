@@ -63,7 +63,7 @@ def tiny_config() -> MakeConfig:
             "generator": {"base_channels": 4, "stages": 2, "residual_blocks": 1},
             "crops": {"size": 32, "photo_side": [32, 48], "cartoon_side": [32, 48]},
             "pretrain": {"steps": 3},
-            "structure": {"window": 16, "segments": 6},
+            "structure": {"segments": 6},
         }
         return parse_config({**tiny, **values}, "test")
 

@@ -10,16 +10,18 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from toonbox.engine.card import read_card
+from toonbox.engine.card import Card, read_card
 from toonbox.engine.style import load_style
-from toonbox.errors import StyleError, UsageError
+from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.learn.import_tfjs import (
     LICENCE,
     AuthorsGenerator,
-    PublishedPipeline,
+    AuthorsPipeline,
+    HalvingConvolution,
     fill,
-    import_published,
+    import_tfjs,
     read_tensors,
+    upsample_tensorflow,
 )
 
 Tensors = dict[str, npt.NDArray[np.float32]]
@@ -191,7 +193,7 @@ def test_pipeline_equals_the_published_one(how: str, tmp_path: Path) -> None:
         picture = a_picture(*size)
         expected = published(picture, meant)
         assert expected.std() > 0.1  # a result, not a constant
-        np.testing.assert_allclose(run(PublishedPipeline(generator), picture), expected, atol=1e-4)
+        np.testing.assert_allclose(run(AuthorsPipeline(generator), picture), expected, atol=1e-4)
 
 
 def psnr(found: npt.NDArray[np.uint8], expected: Array) -> float:
@@ -211,7 +213,7 @@ def test_imported_style_is_pixel_close(how: str, tmp_path: Path) -> None:
     """
     (tmp_path / "model").mkdir()
     meant = write_model(tmp_path / "model", how)
-    folder = import_published(tmp_path / "model", "published", tmp_path / "style")
+    folder = import_tfjs(tmp_path / "model", "published", tmp_path / "style")
     assert folder == tmp_path / "style"
     card = read_card(folder)
     assert (card.name, card.size_multiple, card.licence) == ("published", 4, LICENCE)
@@ -230,14 +232,14 @@ def test_model_json_itself_and_the_users_folder(
 ) -> None:
     asked = {}
 
-    def write_style(network: torch.nn.Module, folder: Path, **card: object) -> Path:
-        asked.update(card, folder=folder)
+    def write_style(network: torch.nn.Module, folder: Path, card: Card, force: bool) -> Path:
+        asked.update(folder=folder, name=card.name, licence=card.licence, force=force)
         return folder
 
     monkeypatch.setattr("toonbox.learn.import_tfjs.write_style", write_style)
     monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / "styles"))
     write_model(tmp_path)
-    folder = import_published(tmp_path / "model.json", "hayao", licence="mine", force=True)
+    folder = import_tfjs(tmp_path / "model.json", "hayao", licence="mine", force=True)
     assert folder == asked["folder"] == tmp_path / "styles" / "hayao"
     assert (asked["name"], asked["licence"], asked["force"]) == ("hayao", "mine", True)
 
@@ -245,7 +247,7 @@ def test_model_json_itself_and_the_users_folder(
 @pytest.mark.parametrize("name", ["", "..", "a/b", "/a"])
 def test_name_must_be_a_folders_name(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be the name"):
-        import_published(tmp_path, name)
+        import_tfjs(tmp_path, name)
 
 
 @pytest.mark.parametrize(
@@ -388,3 +390,57 @@ def test_missing_short_and_long_shards_are_named(tmp_path: Path) -> None:
     shard.unlink()
     with pytest.raises(StyleError, match=r"group2-shard2of3\.bin: No such file"):
         read_tensors(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def generator() -> AuthorsGenerator:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return AuthorsGenerator().eval()
+
+
+def a_photo(height: int, width: int) -> torch.Tensor:
+    g = torch.Generator().manual_seed(height * width)
+    return torch.rand(1, 3, height, width, generator=g) * 2 - 1
+
+
+def test_number_of_parameters(generator: AuthorsGenerator) -> None:
+    assert sum(p.numel() for p in generator.parameters()) == 1_467_075
+
+
+def test_upsampling_by_hand() -> None:
+    image = torch.tensor([[1.0, 2.0, 4.0], [5.0, 6.0, 0.0]]).view(1, 1, 2, 3)
+    expected = [
+        [1.0, 1.5, 2.0, 3.0, 4.0, 4.0],
+        [3.0, 3.5, 4.0, 3.0, 2.0, 2.0],
+        [5.0, 5.5, 6.0, 3.0, 0.0, 0.0],
+        [5.0, 5.5, 6.0, 3.0, 0.0, 0.0],
+    ]
+    np.testing.assert_allclose(upsample_tensorflow(image)[0, 0], expected, atol=1e-6)
+
+
+def test_halving_pads_right_and_bottom_only() -> None:
+    halve = HalvingConvolution(1)
+    with torch.no_grad():
+        halve.weight.copy_(torch.arange(9.0).view(1, 1, 3, 3))
+        halve.bias.zero_()
+        image = torch.arange(1.0, 17.0).view(1, 1, 4, 4)
+        found = halve(image)[0, 0]
+    padded = np.zeros((5, 5))
+    padded[:4, :4] = image[0, 0]
+    kernel = np.arange(9.0).reshape(3, 3)
+    expected = [[(padded[y : y + 3, x : x + 3] * kernel).sum() for x in (0, 2)] for y in (0, 2)]
+    np.testing.assert_allclose(found, expected)
+
+
+def test_output_is_unbounded_and_of_the_photos_size(generator: AuthorsGenerator) -> None:
+    with torch.no_grad():
+        found = generator(a_photo(12, 20) * 1000)
+    assert found.shape == (1, 3, 12, 20)
+    assert found.abs().max() > 1
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 12, 18), (1, 3, 9, 16), (1, 4, 12, 16), (3, 12, 16)])
+def test_wrong_shape_is_named(shape: tuple[int, ...], generator: AuthorsGenerator) -> None:
+    with pytest.raises(ShapeError, match="multiples of 4, got"):
+        generator(torch.zeros(shape))

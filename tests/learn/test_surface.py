@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from toonbox.errors import ShapeError
-from toonbox.learn.representations.surface import box_mean, guided_filter, surface
+from toonbox.learn.representations.surface import (
+    GAIN,
+    LIFT,
+    box_mean,
+    guided_filter,
+    random_palette,
+    surface,
+)
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -76,3 +83,28 @@ def test_half_precision_is_filtered_in_full() -> None:
 def test_differing_shapes_are_refused() -> None:
     with pytest.raises(ShapeError, match="one shape"):
         guided_filter(noise(1, 1, 4, 4), noise(1, 3, 4, 4), 1, 0.1)
+
+
+def test_a_palette_changes_colours_and_nothing_else() -> None:
+    image = noise(2, 3, 6, 7)
+    changed = random_palette(2, torch.Generator().manual_seed(5))(image)
+    for before, after in zip(image, changed, strict=True):
+        # Each channel is one of the photo's, scaled and lifted like the two others.
+        fits = []
+        for channel in after:
+            for source in before:
+                gain = (channel.max() - channel.min()) / (source.max() - source.min())
+                lift = channel.min() - gain * source.min()
+                if torch.allclose(gain * source + lift, channel, atol=1e-5):
+                    fits.append((round(gain.item(), 4), round(lift.item(), 4)))
+        assert len(fits) == 3
+        assert len(set(fits)) == 1
+        assert abs(fits[0][0] - 1) <= GAIN
+        assert abs(fits[0][1]) <= LIFT
+
+
+def test_processes_share_the_palettes_of_a_batch() -> None:
+    image = noise(4, 3, 5, 5)
+    joint = random_palette(4, torch.Generator().manual_seed(1))(image)
+    mine = random_palette(4, torch.Generator().manual_seed(1), slice(1, None, 2))(image[1::2])
+    assert torch.equal(joint[1::2], mine)
