@@ -121,3 +121,13 @@ def test_differing_shapes_are_refused() -> None:
         local_slope(noise(4, 4, 3), noise(4, 5, 3))
     with pytest.raises(ShapeError, match="differ"):
         list(upsample(colours(9, 9, 3), colours(4, 4, 3), colours(4, 5, 3)))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_a_cartoon_in_black_and_white_takes_no_colour_from_its_photo(kind) -> None:
+    photo = colours(60, 80, 3).astype(kind) * (np.iinfo(kind).max // 255)
+    small = colours(30, 40, 3, seed=1)
+    cartoon = np.repeat(colours(30, 40, 1, seed=2), 3, axis=2)
+    result = whole(photo, small, cartoon)
+    assert result.std() > 0
+    assert (result == result[..., :1]).all()

@@ -69,7 +69,8 @@ def upsample(photo: Rows, small: Levels, cartoon: Levels) -> Iterator[tuple[slic
     Each pixel becomes slope * photo + offset, both fitted at the small size and enlarged
     bilinearly. The paper averages the offset as it does the slope, which blurs what the network
     has drawn and the photo has not, outlines first of all. Here it is cartoon - slope * small: no
-    more work, and at the small size nothing of the cartoon is lost.
+    more work, and at the small size nothing of the cartoon is lost. A cartoon in black and white is
+    guided by the photo's grey, so that no colour comes back.
 
     Args:
         photo: (H, W, 3) of 8 or 16 bits, the guide at full size; read once, from top to bottom.
@@ -85,6 +86,8 @@ def upsample(photo: Rows, small: Levels, cartoon: Levels) -> Iterator[tuple[slic
     """
     height, width = photo.shape[:2]
     highest = np.iinfo(photo.dtype).max
+    grey = bool((cartoon == cartoon[..., :1]).all())
+    small = _grey(small) if grey else small
     columns = _channels(_neighbours(width, small.shape[1]))
     upper, lower, below = _neighbours(height, len(small))
     # The model is fitted in so many rows at once, and applied to fewer, as they are larger.
@@ -98,12 +101,19 @@ def upsample(photo: Rows, small: Levels, cartoon: Levels) -> Iterator[tuple[slic
             strip = slice(first, min(first + rows, bottom))
             between = upper[strip] - start, lower[strip] - start, below[strip]
             slope, offset = (_between(model, between) for model in models)
-            values = photo[strip].reshape(slope.shape).astype(np.float32)
+            guide = _grey(photo[strip]) if grey else photo[strip]
+            values = guide.reshape(slope.shape).astype(np.float32)
             values *= slope
             values += offset
             # Halves were added to the offset: what remains is to cut off.
             np.clip(values, 0, highest + 0.5, out=values)
             yield strip, values.astype(photo.dtype).reshape(-1, width, 3)
+
+
+def _grey(values: PhotoArray | Levels) -> FloatArray:
+    """Replace the channels of (H, W, 3) by their mean, as floats."""
+    mean = values.mean(axis=2, keepdims=True, dtype=np.float32)
+    return np.broadcast_to(mean, values.shape)
 
 
 def _lines(

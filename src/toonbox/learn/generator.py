@@ -41,6 +41,7 @@ class GeneratorConfig:
         residual_blocks: at the bottom.
         kernel: of stem and head, pixels.
         residual: whether the network adds to the photo; a new one then returns the photo.
+        monochrome: whether the output is grey, the mean of the three channels.
         knobs: whether it takes three numbers beside the photo.
     """
 
@@ -49,6 +50,7 @@ class GeneratorConfig:
     residual_blocks: int = 4
     kernel: int = 7
     residual: bool = True
+    monochrome: bool = False
     knobs: bool = False
 
     def __post_init__(self) -> None:
@@ -213,7 +215,8 @@ class Generator(nn.Module):
         for layer, skip in zip(self.up, reversed(skips), strict=True):
             x = layer(x) + modulate(skip, next(films))
         output: Tensor = self.head(x).float()
-        return photo + output if self.config.residual else output
+        result = photo + output if self.config.residual else output
+        return result.mean(1, keepdim=True).expand_as(result) if self.config.monochrome else result
 
     def films(self, photo: Tensor, knobs: Tensor | None = None) -> Sequence[Film | None]:
         """Return what the knobs do to each residual block's and each skip's features, in order."""

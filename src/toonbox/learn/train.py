@@ -318,7 +318,7 @@ def begin_with(state: TrainingState, start: Generator, data: TrainingData) -> No
         ConfigError: its size does not correspond to the configured one.
     """
     config = state.config
-    if start.config != config.generator:
+    if replace(start.config, monochrome=config.generator.monochrome) != config.generator:
         crops = CropBatches(data.photos, None, config.crops, config.seed)
         count = -(-CROPS_TO_FIT // config.crops.batch_size)
         photos = torch.cat([crops[step]["photo"] for step in range(count)])
