@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test
+.PHONY: demo test docs
 
 demo: .venv/installed
 	mkdir -p demo
@@ -19,6 +19,11 @@ test: .venv/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest --cov --numprocesses 2
 
+docs: .venv/installed-docs
+	$(BIN)/python docs/generate.py
+	$(BIN)/mkdocs build --quiet
+	@echo "The pages are in $(abspath site)"
+
 # Editable in both cases, so that neither command undoes what the other has installed.
 .venv/installed: .venv/pyvenv.cfg pyproject.toml constraints.txt
 	$(INSTALL) --editable .
@@ -26,6 +31,10 @@ test: .venv/installed-dev
 
 .venv/installed-dev: .venv/pyvenv.cfg pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
+	touch .venv/installed $@
+
+.venv/installed-docs: .venv/pyvenv.cfg pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[docs]'
 	touch .venv/installed $@
 
 .venv/pyvenv.cfg:
