@@ -191,7 +191,7 @@ DRAWN: dict[str, Any] = {
     "final_learning_rate": 0.06,
     "knobs_at_default": 0.5,
     "ema_decay": 0.998,
-    "generator": {"base_channels": 12, "residual_blocks": 3, "kernel": 5, "knobs": True},
+    "generator": {"base_channels": 8, "residual_blocks": 3, "kernel": 5, "knobs": True},
     "crops": {"size": 128},
     "pretrain": {"steps": 3000, "learning_rate": 4e-4, "feature_weight": 3.0},
 }
