@@ -322,19 +322,31 @@ class Style:
         beyond, multiple = self.card.beyond, self.card.size_multiple
         edges = [(beyond, beyond + -(side + 2 * beyond) % multiple) for side in (height, width)]
         padded = np.pad(seen, [*edges, (0, 0)], mode="reflect")
-        batch = to_signed(np.ascontiguousarray(padded.transpose(2, 0, 1)[None]))
-        cartoon = self.session.run(batch, knobs)
-        if cartoon.shape != batch.shape:
-            raise StyleError(f"{self.card.name}: made {cartoon.shape} of {batch.shape}")
-        if not np.isfinite(cartoon).all():
-            raise StyleError(f"{self.card.name}: made values that are not finite numbers")
-        inner = slice(beyond, beyond + height), slice(beyond, beyond + width)
-        cartoon = cartoon[0, :, *inner].transpose(1, 2, 0)
+        cartoon = self._run_network(padded, knobs)[
+            beyond : beyond + height, beyond : beyond + width
+        ]
+        cropped = seen[: height // multiple * multiple, : width // multiple * multiple]
+        if not beyond and cropped.size and cropped.shape != seen.shape:
+            # Imported networks look at nothing beyond: their own pipeline crops to the size rule.
+            # What it throws away is taken from the padded photo.
+            exact = self._run_network(cropped, knobs)
+            cartoon[: len(exact), : exact.shape[1]] = exact
         if seen.dtype == np.uint8:
             drawn: Levels = np.ascontiguousarray(from_signed(cartoon))
         else:
             drawn = np.ascontiguousarray((np.clip(cartoon, -1, 1) + 1) * np.float32(127.5))
         return drawn if colours is None else colours.from_srgb(drawn)
+
+    def _run_network(self, levels: Levels, knobs: FloatArray | None) -> FloatArray:
+        """Run the network on (h, w, 3) of a size that it takes: (h, w, 3), about [-1, 1]."""
+        batch = to_signed(np.ascontiguousarray(levels.transpose(2, 0, 1)[None]))
+        cartoon = self.session.run(batch, knobs)
+        if cartoon.shape != batch.shape:
+            raise StyleError(f"{self.card.name}: made {cartoon.shape} of {batch.shape}")
+        if not np.isfinite(cartoon).all():
+            raise StyleError(f"{self.card.name}: made values that are not finite numbers")
+        pixels: FloatArray = cartoon[0].transpose(1, 2, 0)
+        return pixels
 
 
 def _from_array(array: PhotoArray, name: str) -> Picture:

@@ -26,6 +26,8 @@ from toonbox.learn.export import write_style
 from toonbox.learn.representations.surface import guided_filter
 from toonbox.pixels import FloatArray
 
+CROPPED_TO = 8  # pixels: the published pipeline crops to multiples of this
+
 
 def upsample_tensorflow(image: Tensor) -> Tensor:
     """Enlarge (B, C, H, W) twice as TensorFlow 1's resize_bilinear does, without pixel centres.
@@ -201,7 +203,7 @@ def import_tfjs(
         name=name,
         version="published",
         description="The published network of Wang & Yu 2020, from imported weights",
-        size_multiple=AuthorsGenerator.size_multiple,
+        size_multiple=CROPPED_TO,
         working_resolution=720,
         licence=licence,
         data="as described by the weights' authors",
