@@ -62,7 +62,7 @@ def do_run_and_die(config, folders, run: RunOptions, at_step: int) -> None:
 def in_a_process(target, *arguments) -> int:
     process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
     process.start()
-    process.join(300)
+    process.join(3600)
     assert process.exitcode is not None
     return process.exitcode
 
