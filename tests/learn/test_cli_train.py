@@ -1,4 +1,5 @@
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -62,7 +63,7 @@ def test_without_the_extra_it_says_what_to_install(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A None in sys.modules is what an import of a missing package runs into.
-    for name in [n for n in sys.modules if n.startswith("toonbox.learn.")]:
+    for name in [n for n in sys.modules if n.startswith("toonbox.learn")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     done = RUN.invoke(app, arguments)
@@ -100,8 +101,7 @@ TINY = {"base_channels": 4, "stages": 2, "residual_blocks": 1}
 @pytest.fixture
 def tiny_run(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Arguments of a run of the smallest networks without a download."""
-    from toonbox.learn import config
-
+    config = import_module("toonbox.learn.config")
     tiny = {"generator": TINY, "crops": {"size": 64, "batch_size": 2, "photo_side": [64, 64]}}
     drawn = {**config.DRAWN, **tiny, "pretrain": {"steps": 2}}
     monkeypatch.setattr(config, "DRAWN", drawn)
@@ -115,11 +115,11 @@ def tiny_run(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_look_and_photos_are_enough_and_then_a_style_and_cartoons(
     tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from toonbox.learn import train as step
     from toonbox.learn.config import load_config
     from toonbox.learn.generator import load_generator
     from toonbox.learn.looks import load_look
 
+    step = import_module("toonbox.learn.train")
     done = RUN.invoke(app, [*tiny_run, "--look", "ink"])
     assert done.exit_code == 0, (done.output, done.exception)
     out = Path(tiny_run[-1])
@@ -134,7 +134,7 @@ def test_a_look_and_photos_are_enough_and_then_a_style_and_cartoons(
     outputs = []
     update = step.adversarial_step
     monkeypatch.setattr(step, "adversarial_step", lambda *a: outputs.append(a[-1]) or update(*a))
-    monkeypatch.setattr("toonbox.learn.train.update", lambda *_: None)  # learn nothing
+    monkeypatch.setattr(step, "update", lambda *_: None)  # learn nothing
     again = [*tiny_run[:-1], str(tmp_path / "second"), "--cartoons", str(tmp_path / "cartoons")]
     done = RUN.invoke(app, [*again, "--start", "mine"])
     assert done.exit_code == 0, (done.output, done.exception)

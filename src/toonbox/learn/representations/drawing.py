@@ -1,7 +1,7 @@
 """The drawn target: a photo's surface, structure and texture put together by a look.
 
-What is slow, the layers, is the same for all looks and settings of the knobs, and is computed once
-for a photo. Putting them together takes milliseconds for a crop.
+The layers take seconds to compute, once a photo, and serve all looks and settings of the knobs.
+Drawing a crop from them takes milliseconds.
 """
 
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ ROUNDS, MORE_ROUNDS = 3, 2  # of abstraction at surface 1, and more at 2
 PENS = (0.7, 1.05, 1.5)  # steps
 LENGTH = 4.0  # of the smoothing along a line, steps
 TOLERATED = 0.1  # how far abstraction may move a colour that is not grain
-INKED = 0.6  # share of the abstracted photo in what lines are drawn after
+INKED = 0.6  # share of the abstracted photo in the picture whose lines are drawn
 DARKENED = 0.4  # of a colour, for lines in their own
 STRONGEST = 0.05  # line response that 8 bits hold
 CHANNELS = 13
@@ -82,7 +82,7 @@ class Look:
     paper: Share = 0.0
 
     def turned(self, structure: float, texture: float) -> "Look":
-        """Turn two of the knobs, 0 to 2: 0 takes away, 1 leaves, 2 overdoes."""
+        """Return the look with two knobs turned, 0 to 2: 0 removes, 1 keeps, 2 exaggerates."""
         bolder = max(texture - 1, 0)
         return replace(
             self,
@@ -97,7 +97,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Layers:
-    """What `draw` puts together, (H, W, CHANNELS) 8 bit.
+    """The layers of a drawing, (H, W, CHANNELS) 8 bit.
 
     The photo, the photo abstracted as at surface 1 and as at 2 (RGB each), the line responses of
     the three PENS, and the coherence of the flow.
@@ -138,7 +138,7 @@ class Layers:
         """Draw the photo: (H, W, 3).
 
         Args:
-            look: how.
+            look: of the drawing.
             surface: knob, 0 to 2: how plain shapes are; 0 keeps the photo's detail.
             structure: knob, 0 to 2: how flat tones are.
             texture: knob, 0 to 2: how strong lines are.
@@ -249,7 +249,7 @@ def lines(
 
 
 def _guarded(plain: Float, photo: Float, tolerated: float) -> Float:
-    """Give back what abstraction has taken too far: pupils, lettering, small faces."""
+    """Restore what abstraction has moved too far: pupils, lettering, small faces."""
     missing = cv2.GaussianBlur(photo, (0, 0), 0.6) - plain
     size = np.abs(missing).max(axis=2, keepdims=True)
     share = 1 - np.float32(tolerated) / np.maximum(size, np.float32(tolerated))

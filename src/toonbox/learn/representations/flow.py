@@ -2,8 +2,8 @@
 
 `abstract` makes smooth shapes with hard edges of a photo by them: the surface of a drawing.
 
-Arrays are float32: images (H, W, 3) or (H, W) in [0, 1], fields (H, W). Lengths are pixels times
-`step`, a field that says how long a step is at each pixel: shorter steps make a finer filter there.
+Arrays are float32: images (H, W, 3) or (H, W) in [0, 1], fields (H, W). Lengths are in steps; the
+field `step` is the length of a step at each pixel, and shorter steps make a finer filter there.
 """
 
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def abstract(image: Float, step: Float, brush: float = 3.5, tolerance: float = 0
 def shock(image: Float, flow: Flow, step: Float) -> Float:
     """Sharpen edges: take the lightest or darkest neighbour across them.
 
-    Which one says the sign of the luminance's second derivative across the edge, smoothed along it:
+    The sign of the luminance's second derivative across the edge, smoothed along it, decides which:
     on the light side of an edge it is negative.
 
     Args:
@@ -163,7 +163,7 @@ def along(
             weight = np.exp(-0.5 * (STRIDE * k / sigma) ** 2)
             _gather(total, weights, image, sampled(image, x, y), weight, tolerance)
             nx, ny = cv2.split(sampled(field, x, y))
-            # Tangents have no sign of their own: go on the way we came.
+            # Tangents have no sign of their own: keep the direction.
             same = np.copysign(np.float32(1), nx * vx + ny * vy)
             vx, vy = nx * same, ny * same
     return total / _wide(weights, image)
