@@ -16,7 +16,7 @@ from ray_settings import PATIENT_RAY
 from toonbox.convert import ray as distributed
 from toonbox.convert.job import Job
 from toonbox.engine.style import load_style
-from toonbox.errors import MissingExtraError, UnexpectedError, UsageError
+from toonbox.errors import MissingExtraError, ToonboxError, UnexpectedError, UsageError
 from toonbox.images.picture import decode
 from toonbox.options import StyleOptions
 
@@ -34,21 +34,9 @@ def photos(folder, count, size=(80, 60)):
     return sorted(folder.iterdir())
 
 
-def started():
-    """Start a cluster, again if the machine is so busy that it takes more than Ray's 30 s."""
-    for _ in range(20):
-        try:
-            return distributed.start_ray()
-        except Exception as error:
-            if "timed out during startup" not in str(error):
-                raise
-            ray.shutdown()
-    return None
-
-
 @pytest.fixture(scope="module")
 def cluster():
-    started()
+    distributed.start_ray()
     yield
     ray.shutdown()
 
@@ -222,6 +210,35 @@ def test_a_cluster_runs_for_as_long_as_it_is_needed(capsys):
         print("Ray tells of a worker")
     assert not ray.is_initialized()
     assert "Ray tells of a worker" not in capsys.readouterr().out
+
+
+class Starts:
+    """`ray.init` on a machine that is busy for some time."""
+
+    def __init__(self, failures, reason):
+        self.left, self.reason, self.told = failures, reason, []
+
+    def __call__(self, *arguments, **options):
+        self.told.append((arguments, options))
+        if len(self.told) <= self.left:
+            raise Exception(f"The current node {self.reason}.")
+
+
+def test_a_cluster_that_does_not_start_in_time_is_started_again(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    late = "timed out during startup"
+    for init, starts in ((Starts(0, late), 1), (Starts(3, late), 4)):
+        monkeypatch.setattr(ray, "init", init)
+        distributed.start_ray()
+        assert len(init.told) == starts
+        assert init.told[0][0] == ("local",)
+    monkeypatch.setattr(ray, "init", Starts(99, late))
+    with pytest.raises(ToonboxError, match="no Ray cluster at this machine: Ray does not start"):
+        distributed.start_ray()
+    monkeypatch.setattr(ray, "init", Starts(99, "is odd"))
+    with pytest.raises(Exception, match="is odd"):
+        distributed.start_ray()
 
 
 @pytest.mark.parametrize("chosen", [{}, {"cluster": "1"}, {"cluster": "0"}, {"usage": "1"}])

@@ -63,7 +63,7 @@ def test_without_the_extra_it_says_what_to_install(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A None in sys.modules is what an import of a missing package runs into.
-    for name in [n for n in sys.modules if n.startswith("toonbox.learn")]:
+    for name in [n for n in sys.modules if n.startswith("toonbox.learn.")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "torch", None)
     done = RUN.invoke(app, arguments)

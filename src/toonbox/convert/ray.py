@@ -11,7 +11,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+_STARTS = 4  # of a cluster here; files that were read are in memory the next time
 _TRIES = 3  # of a picture whose worker ends
 _BLOCKS = 10_000  # that Ray keeps account of at most; the pictures of one are retried together
 
@@ -52,7 +53,7 @@ def start_ray(address: str | None = None) -> None:
         address: of a cluster, as `ray.init` takes it; None for one here, until this process ends.
     Raises:
         MissingExtraError: Ray is not installed.
-        ToonboxError: there is no cluster at the address.
+        ToonboxError: there is no cluster at the address, or this machine is too busy to start one.
     """
     try:
         import ray.data
@@ -61,22 +62,42 @@ def start_ray(address: str | None = None) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if ray.is_initialized():
         return
-    # One more than workers, see `_mapped`: it has little to do.
-    here: Row = {
-        "num_cpus": available_processors() + 1,
-        "include_dashboard": False,
-        "resources": {"TPU": 0},  # or it asks Google's cloud about those it finds
-    }
+    quiet: Row = {"log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        with nullcontext() if address else _within_this_machine():
-            ray.init(
-                address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                **({} if address else here),
-            )
+        if address:
+            ray.init(address, **quiet)
+        else:
+            with _within_this_machine():
+                _start_here(**quiet)
     except (OSError, RuntimeError, ValueError) as error:
-        raise ToonboxError(f"no Ray cluster at {address}: {error}") from error
+        raise ToonboxError(f"no Ray cluster at {address or 'this machine'}: {error}") from error
+
+
+def _start_here(**options: Any) -> None:
+    """Start a cluster, again if Ray gives up: its agent has 15 seconds, which no setting changes.
+
+    Raises:
+        RuntimeError: it gives up each time.
+    """
+    import ray
+
+    for left in reversed(range(_STARTS)):
+        try:
+            ray.init(
+                "local",
+                # One more than workers, see `_mapped`: it has little to do.
+                num_cpus=available_processors() + 1,
+                include_dashboard=False,
+                resources={"TPU": 0},  # or it asks Google's cloud about those it finds
+                **options,
+            )
+            return
+        except Exception as error:  # Ray raises no other kind
+            if "timed out during startup" not in str(error):
+                raise
+            ray.shutdown()
+            if not left:
+                raise RuntimeError("Ray does not start in time") from error
 
 
 @contextmanager
