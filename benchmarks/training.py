@@ -69,6 +69,10 @@ def follow(clock: Clock, network: nn.Module, forward: str, backward: str) -> Non
     def enter(_: nn.Module, inputs: tuple[Tensor]) -> None:
         clock.switch(forward)
 
+    def rest(_: Tensor) -> None:
+        if clock.part == backward:  # not where the input is what another network gave
+            clock.switch(REST)
+
     def leave(_: nn.Module, inputs: tuple[Tensor], result: Tensor | list[Tensor]) -> None:
         clock.switch(REST)
         # The gradient reaches the result first, the input last.
@@ -76,7 +80,7 @@ def follow(clock: Clock, network: nn.Module, forward: str, backward: str) -> Non
             if output.requires_grad:
                 output.register_hook(lambda _: clock.switch(backward))  # type: ignore[no-untyped-call]
         if inputs[0].requires_grad:
-            inputs[0].register_hook(lambda _: clock.switch(REST))  # type: ignore[no-untyped-call]
+            inputs[0].register_hook(rest)  # type: ignore[no-untyped-call]
 
     network.register_forward_pre_hook(enter)
     network.register_forward_hook(leave)
