@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from toonbox.signals import ending, interruptible, without_sigterm
+from toonbox.signals import ending, without_sigterm
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 
@@ -102,18 +102,30 @@ def test_processes_that_outlive_sigterm():
     assert other.wait() == -signal.SIGTERM
 
 
-def test_handlers_are_restored():
-    def asked():
-        with interruptible() as stop:
-            assert not stop()
-            signal.raise_signal(signal.SIGTERM)
-            assert stop()
+RESTORED = """
+import signal
+from toonbox.signals import interruptible
 
-    before = [signal.getsignal(number) for number in ENDING]
-    with pytest.raises(SystemExit) as ended:
-        asked()
-    assert ended.value.code == 143
-    assert [signal.getsignal(number) for number in ENDING] == before
-    with interruptible(patient=False):
-        assert [signal.getsignal(number) for number in ENDING] == before
+def handlers():
+    return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+before = handlers()
+try:
+    with interruptible() as stop:
+        assert not stop()
+        signal.raise_signal(signal.SIGTERM)
+        assert stop()
+except SystemExit as ended:
+    assert ended.code == 143
+else:
+    raise AssertionError("it went on")
+assert handlers() == before
+with interruptible(patient=False):
+    assert handlers() == before
+"""
+
+
+def test_handlers_are_restored():
+    """In a process of its own, which a mistake would end."""
+    subprocess.run([sys.executable, "-c", RESTORED], check=True)
     assert isinstance(ending(signal.SIGINT), KeyboardInterrupt)
