@@ -17,7 +17,7 @@ test: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --cov --numprocesses 2
+	$(BIN)/pytest --cov
 
 docs: .venv/installed-docs
 	$(BIN)/python docs/generate.py
