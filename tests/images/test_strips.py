@@ -109,3 +109,19 @@ def test_regrouped(rows):
     assert {len(part) for part in parts[:-1]} <= {rows}
     assert len(parts) == -(-23 // rows)
     np.testing.assert_array_equal(np.concatenate(parts), values)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
+def test_strips_are_written_as_they_come(format, monkeypatch):
+    monkeypatch.setattr(strips, "STRIP_PIXELS", 64 * 8)
+    values = np.random.default_rng(4).integers(0, 256, (480, 64, 3), dtype=np.uint8)
+    stream, sizes = io.BytesIO(), []
+
+    def parts():
+        for top in range(0, 480, 8):
+            yield values[top : top + 8], None
+            sizes.append(stream.tell())
+
+    encode_strips(stream, Picture("p", values), values.shape, parts(), format)
+    assert len(sizes) == 60
+    assert sizes[2] < sizes[30] < sizes[59]

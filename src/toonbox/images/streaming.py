@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -140,7 +141,7 @@ def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Ph
     if channels in (2, 4):
         tags[338] = 2  # straight alpha
     tags.save(stream)
-    for values in (first, *strips):
+    for values in chain([first], strips):
         stream.write(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
