@@ -627,6 +627,7 @@ WRONG = [
     ({"encoder_preset": "5"}, "no preset 5 for h264; there are ultrafast"),
     ({"codec": "vp9", "encoder_preset": "fast"}, "no preset fast for vp9; there are 0, 1"),
     ({"codec": "mpeg4"}, "codec must be one of h264, hevc, vp9, av1, got 'mpeg4'"),
+    ({"bits": 0}, "bits must be 8"),
     ({"bits": 10}, "10 for hevc and av1"),
     ({"bits": 12, "codec": "hevc"}, "bits must be 8"),
     ({"bits": 10, "codec": "vp9"}, "10 for hevc and av1"),

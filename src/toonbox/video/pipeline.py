@@ -251,7 +251,8 @@ def convert_video(
     crf, encoder_preset = video_options.crf, video_options.encoder_preset
     if container is GIF and (crf is not None or encoder_preset is not None):
         raise UsageError("a GIF has neither crf nor encoder preset")
-    encoding = Encoding(codec, crf, encoder_preset, bits=video_options.bits or 8)
+    bits = 8 if video_options.bits is None else video_options.bits
+    encoding = Encoding(codec, crf, encoder_preset, bits)
     with failing_alone(str(source)):
         drawing = drawing_of(
             source, style, style_options, video_options, jobs,
