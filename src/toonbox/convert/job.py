@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -99,7 +100,9 @@ class Converter:
 
     def shared(self, jobs: int) -> "Converter":
         """Return a converter for use by so many threads at a time."""
-        return Converter(self.style.shared(jobs), self.options, self.output)
+        other = copy(self)
+        other.style = self.style.shared(jobs)
+        return other
 
     def estimate(self, job: Job) -> Need:
         """Read the source's header: how much memory the job takes, and whether it is streamed.
