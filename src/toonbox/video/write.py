@@ -278,21 +278,18 @@ class SegmentWriter:
 
 
 @contextmanager
-def writing_segment(
-    path: Path, track: Track, encoding: Encoding, muxer: str = "mp4"
-) -> Iterator[SegmentWriter]:
-    """Write pictures to a file, which is complete when the block has ended without an error.
+def writing_segment(path: Path, track: Track, encoding: Encoding) -> Iterator[SegmentWriter]:
+    """Write pictures to an MP4 file, which is complete when the block has ended without an error.
 
     Args:
         path: the file.
         track, encoding: what it holds.
-        muxer: FFmpeg's name of the kind of file.
     Raises:
         OSError: it cannot be written.
     """
     # Where a video does not begin at 0, the beginning is told in this unit.
-    options = {"movie_timescale": str(track.time_base.denominator)} if muxer == "mp4" else {}
-    with output(path, muxer, options) as container:
+    options = {"movie_timescale": str(track.time_base.denominator)}
+    with output(path, "mp4", options) as container:
         writer = SegmentWriter(container, track, encoding)
         yield writer
         writer.finish()
