@@ -111,7 +111,7 @@ def cartoonize(
         raise UsageError("pipes and previews cannot be combined with --engine ray")
     load = partial(load_style, style, engine=engine.value, threads=threads)
     if preview is not None:
-        write_preview(photos, output, parse_time(preview), load(), force, *options)
+        write_preview(photos, output, parse_time(preview), load(), force, options)
         return
     if is_piped(photos, output):
         check_pipe(photos, output, as_json)

@@ -149,9 +149,7 @@ def write_preview(
     seconds: float,
     style: "Style",
     force: bool,
-    style_options: StyleOptions,
-    output_options: OutputOptions,
-    video_options: VideoOptions,
+    options: Options,
 ) -> None:
     """Write one frame of a video as a PNG picture.
 
@@ -169,6 +167,7 @@ def write_preview(
     from toonbox.video.frames import frame_at
     from toonbox.video.stylizer import composed, video_style_options
 
+    style_options, output_options, video_options = options
     video = videos[0]
     if len(videos) > 1 or not can_be_video(video):
         raise UsageError("--preview takes one video")
