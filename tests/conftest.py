@@ -16,7 +16,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers side by side: one core for ea
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # These measure memory, kill processes or start clusters: one after the other, in one worker.
-ALONE = ("test_memory", "test_ray", "test_hostile", "test_drawings", "test_isolated", "test_apart")
+ALONE = ("test_memory", "test_ray", "test_hostile", "test_drawings", "test_isolated")
 
 TinyStyle = Callable[..., Path]
 
