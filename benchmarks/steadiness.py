@@ -161,7 +161,7 @@ def main() -> None:
     for photo in ("boats.jpg", "laptop.jpg", "tortilla.jpg"):
         made = made_film(photo, (width, height), options.frames, options.noise)
         measure(Path(photo).stem, made, options.style, options.save)
-    for path in options.film:
+    for path in options.video:
         film = read_film(path, options.max_height, options.frames)
         measure(path.stem, film, options.style, options.save)
 

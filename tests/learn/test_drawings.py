@@ -1,6 +1,7 @@
 """The cache of layers, and the crops that are cut from it."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -143,6 +144,14 @@ def test_a_damaged_photo_is_named(
     with pytest.raises(DataError, match=r"damaged\.png: "):
         prepare_layers([damaged], SIDES, tmp_path / "layers", workers=1)
     assert list((tmp_path / "layers").iterdir()) == []
+
+
+def test_layers_are_kept_where_the_cache_is(
+    photos: list[Path], cached: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOONBOX_CACHE", str(tmp_path))
+    shutil.copytree(cached[0].parent, tmp_path / "drawings")
+    assert prepare_layers(photos, SIDES) == [tmp_path / "drawings" / file.name for file in cached]
 
 
 def test_a_missing_photo_is_named(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ class RunOptions:
         workers: processes for crops, and as many for superpixels.
         sample_every: steps between two sample grids.
         checkpoint_minutes: between two checkpoints; 0 writes one after each step.
-        drawings: folder for the drawn targets; None for the user's cache.
+        drawings: folder for the drawn targets; None for a cache.
     """
 
     out: Path

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
@@ -27,6 +26,7 @@ from toonbox.learn.inspect import (
     read_scaled,
 )
 from toonbox.learn.representations.drawing import CHANNELS, MARGIN, Layers, Look
+from toonbox.learn.weights import cache_folder
 from toonbox.learn.workers import worker_pool
 from toonbox.pixels import Uint8Array
 
@@ -308,7 +308,7 @@ def prepare_layers(
         photos: pictures.
         sides: range of the short side to work at, pixels. Half of the photos are worked at the
             largest, each of the others at a size of its own.
-        folder: for the layers, 13 bytes a pixel; None for the user's cache.
+        folder: for the layers, 13 bytes a pixel; None for drawings in `cache_folder()`.
         workers: processes.
     Returns:
         The file of each photo's layers.
@@ -316,7 +316,7 @@ def prepare_layers(
         DataError: a photo cannot be read; names it.
         TrainingError: a worker was killed; what is done is kept.
     """
-    folder = folder or user_cache_path("toonbox") / "drawings"
+    folder = folder or cache_folder() / "drawings"
     folder.mkdir(parents=True, exist_ok=True)
     placed = [(photo, *_place(photo, sides, folder)) for photo in photos]
     missing = {file: (photo, side) for photo, side, file in placed if not _is_whole(file)}

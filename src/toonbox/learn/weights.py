@@ -17,7 +17,7 @@ TIMEOUT = (10, 30)  # seconds, to connect and between two parts of the answer
 
 
 def cache_folder() -> Path:
-    """Return where downloads are kept: $TOONBOX_CACHE, or toonbox in the user's cache."""
+    """Return where downloads and drawn targets lie: $TOONBOX_CACHE, or the user's cache."""
     chosen = os.environ.get("TOONBOX_CACHE")
     return Path(chosen) if chosen else user_cache_path("toonbox")
 
