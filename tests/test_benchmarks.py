@@ -1,5 +1,7 @@
 """The benchmarks run and print their tables; nothing here depends on how long anything takes."""
 
+import importlib
+import json
 import os
 import re
 import subprocess
@@ -13,6 +15,7 @@ from torch import nn
 from toonbox.learn.import_tfjs import AuthorsGenerator
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+EARLY_AND_LATE = "--early 2 --late 4 --style comic-fast"
 
 
 def run(script: str, arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +61,9 @@ def test_inference_prints_every_contender():
         assert min(seconds, rate, of_peak, speed_up) > 0
     assert cells(done.stdout, "authors' network, torch eager")[-1] == 1
     assert cells(done.stdout, "matrix product, at its best")[1] == 17.18
-    assert re.search(r"^command <= 1\.5 x network \+ 1 s = [\d.]+ s: (yes|NO)$", done.stdout, re.M)
+    for name in ("comic, loaded, whole call /", "comic-fast, loaded, whole call / the same"):
+        assert cells(done.stdout, name)[0] > 0
+    assert "beside drawing and codec" in done.stdout
     assert re.search(r"^import toonbox \d+ ms, torch imported: no$", done.stdout, re.MULTILINE)
 
 
@@ -126,3 +131,38 @@ def test_memory_is_looked_up_twice():
     sizes = float(early[0]), float(late[1])
     assert min(sizes) > 50
     assert cells(done.stdout, "late / early:")[0] == pytest.approx(sizes[1] / sizes[0], abs=0.01)
+
+
+@pytest.fixture
+def together(monkeypatch):
+    """`python -m benchmarks`, in this process."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS.parent))
+    module = importlib.import_module("benchmarks.__main__")
+    monkeypatch.setattr(module, "BENCHMARKS", {"memory": ("--early 300 --late 1", EARLY_AND_LATE)})
+    return module
+
+
+@pytest.mark.slow
+def test_all_benchmarks_are_kept_and_compared(together, tmp_path, capsys):
+    kept = tmp_path / "kept.json"
+    assert together.main(["--quick", "--output", str(kept)]) == 0
+    assert "memory after 4 files / after 2" in capsys.readouterr().out
+    written = json.loads(kept.read_text())
+    (ratio,) = written["ratios"].values()
+    assert ratio["value"] > 0
+    assert ratio["at_most"] == 1.05
+    ratio["value"] /= 2  # so much less memory did it take before
+    kept.write_text(json.dumps(written))
+    assert together.main(["--quick", "--against", str(kept)]) == 1
+    assert "memory after 4 files / after 2: " in capsys.readouterr().out
+
+
+def test_a_ratio_is_worse_in_the_direction_that_is_not_wanted(together):
+    fast, lean = together.Ratio("fast", 8.0, at_least=10), together.Ratio("lean", 1.2, at_most=1.1)
+    seen = together.Ratio("seen", 1.0)
+    assert (fast.reached, lean.reached, seen.reached) == (False, False, True)
+    before = {"fast": 10.0, "lean": 1.0, "seen": 9.0}
+    assert together.regressions([fast, lean, seen], before) == [
+        "fast: 10.000 -> 8.000", "lean: 1.000 -> 1.200"
+    ]  # fmt: skip
+    assert together.regressions([fast, lean], {"fast": 7.0, "lean": 1.3}) == []
