@@ -4,9 +4,9 @@ import base64
 import io
 
 import pytest
-from page_server import PATIENCE, Site
 from PIL import ExifTags, Image, ImageOps
 
+from page_server import PATIENCE, Site
 from toonbox.images.formats import cartoon_name
 
 HARNESS = b"""<!doctype html><meta charset="utf-8"><title>test</title><script type="module">

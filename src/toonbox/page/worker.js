@@ -127,11 +127,17 @@ async function openSession(style, name) {
   const ort = await engineFor(name);
   const answer = await fetch(new URL(style.model, import.meta.url));
   if (!answer.ok) throw new Error(`${style.name}: its model could not be loaded`);
-  const session = await ort.InferenceSession.create(new Uint8Array(await answer.arrayBuffer()), {
-    executionProviders: [name],
-    // Planned memory is kept beside what was taken before: twice as much, and no faster.
-    enableMemPattern: false,
-  });
+  const model = new Uint8Array(await answer.arrayBuffer());
+  let session;
+  try {
+    session = await ort.InferenceSession.create(model, {
+      executionProviders: [name],
+      // Planned memory is kept beside what was taken before: twice as much, and no faster.
+      enableMemPattern: false,
+    });
+  } catch (error) {
+    throw new Error(`${style.name}: not a network for a style`, { cause: error });
+  }
   const network = async (photo, width, height, knobs) => {
     const feeds = { photo: new ort.Tensor("float32", photo, [1, 3, height, width]) };
     if (style.knobs.length) {
