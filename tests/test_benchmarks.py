@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from torch import nn
 
 from toonbox.learn.import_tfjs import AuthorsGenerator
+from toonbox.page import FOLDER, RUNTIME
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 EARLY_AND_LATE = "--early 2 --late 4 --style comic-fast"
@@ -169,3 +171,19 @@ def test_a_ratio_is_worse_in_the_direction_that_is_not_wanted(together):
         "fast: 10.000 -> 8.000", "lean: 1.000 -> 1.200"
     ]  # fmt: skip
     assert together.regressions([fast, lean], {"fast": 7.0, "lean": 1.3}) == []
+
+
+@pytest.mark.slow
+def test_the_browser_is_timed_against_python():
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("needs Chromium: apt-get install chromium, or Google Chrome")
+    if not (FOLDER / RUNTIME).is_file():
+        pytest.skip(f"needs npm ci --prefix {FOLDER}")
+    done = run("browser.py", "--megapixels 0.05 --resolution 64 --repeats 1")
+    assert done.returncode == 0, done.stderr
+    assert "0.05 megapixels, comic-fast" in done.stdout
+    for stage in ("network", "all"):
+        numbers = cells(done.stdout, stage)
+        assert len(numbers) in (3, 6)  # on one thread, and on all where there are more
+        assert min(numbers) > 0
+    assert "a preview of 192 pixels" in done.stdout
