@@ -158,14 +158,15 @@ async function start() {
   });
 
   const starting = Engine.start();
-  starting.catch((error) => notify(t("error.engine", { message: error.message })));
   let styles;
   try {
     styles = await listStyles();
   } catch (error) {
+    starting.catch(() => {}); // one message is enough
     notify(t("error.styles", { message: error.message }));
     return;
   }
+  starting.catch((error) => notify(t("error.engine", { message: error.message })));
   const photos = new Photos({ engine: starting, styles, announce, notify, clearNotices });
   const tabs = new Tabs(async (name) => {
     const { mount } = await import(`./${name}.js`);

@@ -46,19 +46,22 @@ export class Compare {
 
   /**
    * Show a cartoon of the photo, of any size.
-   * @param {ImageData} image
+   * @param {ImageData|ImageBitmap} image
    * @param {() => boolean} [wanted] asked again before it is shown
+   * @returns {Promise<boolean>} whether it was shown
    */
   async showCartoon(image, wanted = () => true) {
     const { width, height } = this.cartoon;
     const reduce = image.width > width
       ? { resizeWidth: width, resizeHeight: height, resizeQuality: "high" } : {};
     const bitmap = await createImageBitmap(image, reduce);
-    if (wanted()) {
+    const show = wanted();
+    if (show) {
       paint(this.cartoon, bitmap);
       this.root.classList.add("drawn");
     }
     bitmap.close();
+    return show;
   }
 
   grab(event) {

@@ -11,7 +11,7 @@ const PREVIEW = 192; // pixels: short side of what is drawn while a slider moves
 const SETTLE = 250; // milliseconds without a change after which the full size is drawn
 const EXTENSIONS = { "image/jpeg": "jpeg", "image/png": "png", "image/webp": "webp" };
 const PHOTOGRAPHS = ["image/avif", "image/heic", "image/heif"]; // become JPEG; the rest PNG
-const EXAMPLE = "models/photo.jpg"; // what the previews of styles show
+const EXAMPLE = "example.jpg"; // the photo of which the previews of styles are cartoons
 const ARCHIVE = "cartoons.zip";
 
 /** @typedef {import("./gallery.js").Entry} Entry */
@@ -84,6 +84,7 @@ export class Photos {
       for (const { name, preview } of styles) {
         cartoons.set(name, await createImageBitmap(await fetchBlob(preview)));
         cover(canvases.get(name), cartoons.get(name), 0.9); // where the face is
+        canvases.get(name).classList.add("drawn");
         if (name === this.panel.style.name) show(name);
       }
     } catch {
@@ -203,12 +204,13 @@ export class Photos {
     if (!small || wish === this.previewed) return;
     this.previewed = wish;
     this.stop();
+    this.drawn = "";
     this.show();
     try {
       const engine = await this.engine;
       const image = await engine.cartoonize(small, options, { lane: "preview" });
       const wanted = () => turn === this.turn && !this.full?.done;
-      if (wanted()) await this.compare.showCartoon(image, wanted);
+      if (wanted() && (await this.compare.showCartoon(image, wanted))) this.drawn = "preview";
     } catch (error) {
       if (turn === this.turn) this.failed(error, options.style);
     }
@@ -222,6 +224,11 @@ export class Photos {
     if (this.full?.wish === wishOf(this.turn, this.panel.options())) return;
     this.stop();
     this.timer = setTimeout(() => this.draw().catch(() => {}), settle);
+  }
+
+  /** Note what the frame shows: "preview", "true" for the full size, or "" for neither yet. */
+  set drawn(what) {
+    $("photos").dataset.drawn = what;
   }
 
   /** Stop drawing the full size. */
@@ -264,7 +271,7 @@ export class Photos {
         },
       });
       full.done = true;
-      if (mine()) await this.compare.showCartoon(image, mine);
+      if (await this.compare.showCartoon(image, mine)) this.drawn = "true";
       this.gallery.set(entry, "done");
       this.gallery.paint(entry, this.compare.cartoon);
       if (mine()) {
@@ -326,7 +333,7 @@ export class Photos {
     const written = this.type(type);
     const quality = Number($("quality").value) / 100;
     const blob = await writePicture(image, { type: written, quality, exif });
-    return { name: cartoonName(name, written), blob };
+    return { name: cartoonName(name, blob.type), blob }; // some browsers write no WebP
   }
 
   /** Save the picture that is open, as soon as it is drawn. */
