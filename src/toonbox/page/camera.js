@@ -7,7 +7,7 @@ const FIRST = 256; // short side in pixels at which the network begins to work
 const SMALLEST = 96;
 const STEP = 16; // pixels
 const WINDOW = 6; // frames from which the speed is judged
-const VIEW = 480; // short side in pixels of the picture on the page, at most
+const VIEW = 360; // short side in pixels of the picture on the page, at most
 const RECORDINGS = [
   "video/mp4;codecs=avc1.42E01F,mp4a.40.2",
   "video/webm;codecs=vp9,opus",
@@ -212,21 +212,23 @@ export function mount(section, { engine, options, t, announce }) {
         ),
       ),
     );
-    show(chosen, cameras.length > 1);
+    show(which, cameras.length > 1);
   }
 
   /** Draw frame after frame until the camera ends. */
   async function run(mine) {
     frames = new NewestFrame(video);
-    const paces = new Map(); // a Pace for each style: some take longer
+    const paces = new Map(); // by style and resolution, as some take longer
     const shown = []; // when the latest frames appeared, in milliseconds
     for (;;) {
       await frames.next();
       if (stream !== mine) return;
       const wanted = options();
-      const { style } = wanted;
-      if (!paces.has(style.name)) paces.set(style.name, new Pace(style.resolution));
-      const pace = paces.get(style.name);
+      const { style, resolution } = wanted;
+      const most = Number.isFinite(resolution) ? resolution : style.resolution;
+      const key = `${style.name} ${most}`;
+      if (!paces.has(key)) paces.set(key, new Pace(most));
+      const pace = paces.get(key);
       const begun = performance.now();
       let cartoon;
       try {
