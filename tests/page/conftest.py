@@ -1,8 +1,8 @@
 """What the tests of the page share: a browser, started once, and the site."""
 
 import pytest
-from page_server import CHROMIUM, PATIENCE
 
+from page_server import CHROMIUM, PATIENCE
 from toonbox.errors import MissingExtraError
 from toonbox.page import site_files
 

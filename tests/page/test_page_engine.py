@@ -5,9 +5,9 @@ import io
 
 import numpy as np
 import pytest
-from page_server import PATIENCE, Site
 from PIL import Image
 
+from page_server import PATIENCE, Site
 from toonbox import load_style
 from toonbox.options import StyleOptions
 
@@ -133,8 +133,8 @@ def test_at_most_two_levels_from_python(page, site, case):
 
 
 def test_tiles_are_as_one_piece(page, site):
-    array = photo(430, 700)
-    there = drawn(page, site, array, {"tile": 128}, style="comic", resolution="native")
+    array = photo(430, 450)
+    there = drawn(page, site, array, {"tile": 200}, style="comic", resolution="native")
     assert furthest(expected(array, "comic", resolution="native"), there) <= 2
 
 
@@ -158,3 +158,198 @@ def test_transparent_pixels_stay(page):
             rgb, StyleOptions(resolution=resolution), alpha=rgba[..., 3]
         )
         assert furthest(here, there[..., :3]) <= 2
+
+
+def test_threads_where_the_page_is_isolated_and_one_elsewhere(page, chromium, built_site):
+    threads, cores = page.evaluate(
+        "async () => [(await engine()).threads, navigator.hardwareConcurrency]"
+    )
+    assert threads == min(cores, 8)
+    site = Site(built_site | {"test.html": HARNESS}, headers={})
+    other = chromium.new_page()
+    try:
+        other.set_default_timeout(PATIENCE)
+        other.goto(f"{site.url}test.html")
+        other.wait_for_function("document.title === 'ready'")
+        array = photo(60, 80)
+        there = drawn(other, site, array, style="comic")
+        assert other.evaluate("async () => (await engine()).threads") == 1
+        assert furthest(expected(array, "comic"), there) <= 2
+    finally:
+        other.close()
+        site.close()
+
+
+def test_every_kind_of_picture_is_taken_and_stays_usable(page, site):
+    site.files["photo.png"] = png(photo(96, 128))
+    found = page.evaluate(
+        """async () => {
+          const engine = await window.engine(), bitmap = await read("photo.png");
+          const canvas = document.createElement("canvas");
+          Object.assign(canvas, { width: 128, height: 96 });
+          canvas.getContext("2d").drawImage(bitmap, 0, 0);
+          const frame = new VideoFrame(bitmap, { timestamp: 0 });
+          const data = canvas.getContext("2d").getImageData(0, 0, 128, 96);
+          const sums = [];
+          for (const picture of [bitmap, canvas, frame, data, bitmap, canvas, frame, data]) {
+            const cartoon = await engine.cartoonize(picture, options({ style: "comic" }));
+            sums.push([cartoon.width, cartoon.height, cartoon.data.reduce((a, b) => a + b, 0)]);
+          }
+          frame.close();
+          return sums;
+        }"""
+    )
+    assert len({tuple(each) for each in found}) == 1
+    assert found[0][:2] == [128, 96]
+
+
+def test_a_picture_drawn_again_comes_out_as_the_first_time(page, site):
+    """Knobs and strength on one bitmap, of which the worker keeps what it can."""
+    array = photo(300, 400)
+    site.files["photo.png"] = png(array)
+    wanted = [
+        {"strength": 1}, {"strength": 0.5}, {"texture": 2}, {"strength": 0.5, "texture": 2},
+        {"resolution": 64}, {"resolution": "native"}, {"strength": 0}, {"strength": 1},
+    ]  # fmt: skip
+    found = page.evaluate(
+        """async (wanted) => {
+          const engine = await window.engine(), bitmap = await read("photo.png"), results = [];
+          for (const each of wanted) {
+            const how = options({ style: "comic", resolution: 128, ...each });
+            const { data } = await engine.cartoonize(bitmap, how);
+            results.push(Array.from(data.subarray(4 * 60000, 4 * 60300)));
+          }
+          return results;
+        }""",
+        wanted,
+    )
+    for options, values in zip(wanted, found, strict=True):
+        here = expected(array, "comic", **{"resolution": 128, **options})
+        there = np.array(values, np.uint8).reshape(-1, 4)[:, :3]
+        assert furthest(here.reshape(-1, 3)[60000:60300], there) <= 2
+
+
+def test_pictures_that_the_worker_has_forgotten_are_sent_again(page):
+    found = page.evaluate(
+        """async () => {
+          const engine = await window.engine(), bitmaps = [];
+          for (let index = 0; index < 5; index++) {
+            const canvas = new OffscreenCanvas(4000, 2500), context = canvas.getContext("2d");
+            context.fillStyle = `rgb(${50 * index} 90 30)`;
+            context.fillRect(0, 0, 4000, 2500);
+            bitmaps.push(canvas.transferToImageBitmap());
+          }
+          const how = options({ style: "comic", resolution: 32 });
+          const draw = async (bitmap) => (await engine.cartoonize(bitmap, how)).data[0];
+          const first = [], second = [];
+          for (const bitmap of bitmaps) first.push(await draw(bitmap));
+          for (const bitmap of bitmaps) second.push(await draw(bitmap));
+          return [first, second];
+        }"""
+    )
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 5
+
+
+def test_the_newest_of_a_lane_replaces_the_one_that_waits(page, site):
+    site.files["photo.png"] = png(photo(200, 300))
+    found = page.evaluate(
+        """async () => {
+          const engine = await window.engine(), bitmap = await read("photo.png");
+          const draw = (lane) =>
+            engine.cartoonize(bitmap, options({ style: "comic" }), { lane })
+              .then(() => "drawn", (error) => error.name);
+          return Promise.all(["a", "a", "a", "b", "a", undefined, undefined].map(draw));
+        }"""
+    )
+    assert found == [
+        "drawn", "AbortError", "AbortError", "drawn", "drawn", "drawn", "drawn",
+    ]  # fmt: skip
+
+
+def test_cancelling_ends_a_large_one_in_the_middle(page, site):
+    site.files["photo.png"] = png(photo(700, 1100))
+    found = page.evaluate(
+        """async () => {
+          const engine = await window.engine({ tile: 64 }), bitmap = await read("photo.png");
+          const controller = new AbortController(), shares = [];
+          const how = {
+            signal: controller.signal,
+            onProgress(share) {
+              shares.push(share);
+              if (share > 0.1) controller.abort();
+            },
+          };
+          const wanted = options({ style: "comic", resolution: "native" });
+          const name = await engine.cartoonize(bitmap, wanted, how).catch(({ name }) => name);
+          const again = await engine.cartoonize(bitmap, wanted, how).catch(({ name }) => name);
+          const waiting = new AbortController();
+          const small = options({ style: "comic", resolution: 32 });
+          const running = engine.cartoonize(bitmap, small);
+          const stopped = engine.cartoonize(bitmap, small, { signal: waiting.signal });
+          waiting.abort();
+          return [name, again, await stopped.catch(({ name }) => name),
+            (await running).width, shares];
+        }"""
+    )
+    assert found[:4] == ["AbortError", "AbortError", "AbortError", 1100]
+    shares = found[4]
+    assert shares == sorted(shares)
+    assert shares[-1] < 0.5
+
+
+def test_progress_goes_up_to_the_whole_and_the_page_never_waits(page, site):
+    site.files["photo.png"] = png(photo(1200, 1600))
+    shares, ticks = page.evaluate(
+        """async () => {
+          const engine = await window.engine({ tile: 128 }), bitmap = await read("photo.png");
+          const shares = [];
+          let ticks = 0, done = false;
+          const tick = () => { ticks++; if (!done) setTimeout(tick); };
+          tick();
+          await engine.cartoonize(bitmap, options({ style: "comic", resolution: 304 }),
+            { onProgress: (share) => shares.push(share) });
+          done = true;
+          return [shares, ticks];
+        }"""
+    )
+    assert shares == sorted(shares)
+    assert shares[0] < 0.1
+    assert shares[-1] == 1
+    assert len(shares) > 10
+    assert ticks > 20
+
+
+def test_what_fails_is_said_and_the_next_is_drawn(page, site):
+    site.files["photo.png"] = png(photo(40, 60))
+    site.files["models/broken.onnx"] = b"this is no network"
+    found = page.evaluate(
+        """async () => {
+          const engine = await window.engine(), bitmap = await read("photo.png");
+          const comic = options({ style: "comic" }), messages = [];
+          for (const model of ["models/none.onnx", "models/broken.onnx"]) {
+            const style = { ...comic.style, name: "another", model };
+            await engine.cartoonize(bitmap, { style }).catch((error) =>
+              messages.push(error.message));
+          }
+          messages.push((await engine.cartoonize(bitmap, comic)).width);
+          return messages;
+        }"""
+    )
+    assert found[0] == "another: its model could not be loaded"
+    assert "another" in found[1]
+    assert found[2] == 60
+
+
+def test_closing_rejects_what_waits(page, site):
+    site.files["photo.png"] = png(photo(40, 60))
+    assert page.evaluate(
+        """async () => {
+          const engine = await Engine.start(), bitmap = await read("photo.png");
+          const comic = options({ style: "comic" });
+          const results = [1, 2].map(() =>
+            engine.cartoonize(bitmap, comic).catch(({ name }) => name));
+          engine.close();
+          return Promise.all(results);
+        }"""
+    ) == ["AbortError", "AbortError"]

@@ -140,15 +140,17 @@ export function mount(section, { engine, options, t, announce }) {
     "div", { class: "workbench", hidden: true },
     element(
       "div", { class: "stage" },
-      element("div", { class: "mat" }, canvas),
       element(
-        "div", { class: "below" },
-        rate, element("div", { class: "tools" }, snapshot, record, stop),
+        "div", { class: "toolbar" },
+        element("div", { class: "names" }, rate),
+        element("div", { class: "tools" }, stop, record, snapshot),
       ),
+      element("div", { class: "mat" }, canvas),
+      element("div", { "data-place": "styles" }),
     ),
     element(
       "aside", { class: "panel", "data-i18n-label": "tabs.camera", "aria-label": t("tabs.camera") },
-      element("div", { class: "settings-here" }),
+      element("div", { "data-place": "adjust" }),
       element(
         "div", { class: "group" },
         option(mirror, "camera.mirror"), option(sound, "camera.sound"), which,

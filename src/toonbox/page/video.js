@@ -32,9 +32,9 @@ export function mount(section, { engine, options, t, announce }) {
   const choose = element("input", { type: "file", accept: "video/*,.mkv", class: "hidden" });
   const message = element("p", { class: "notice", role: "alert", hidden: true });
   const canvas = element("canvas", { class: "media-picture", role: "img" });
-  const title = element("h3", { class: "caption" });
+  const title = element("h3");
   const position = element("input", { type: "range", min: 0, step: "any", value: 0 });
-  const shownTime = element("output");
+  const shownTime = element("p", { class: "caption" });
   const notes = element("ul", { class: "hint media-notes" });
   const [start, end] = [number(), number()];
   const startHere = button("video.start-here", "small");
@@ -55,14 +55,15 @@ export function mount(section, { engine, options, t, announce }) {
     "div", { class: "workbench", hidden: true },
     element(
       "div", { class: "stage" },
+      element("div", { class: "toolbar" }, element("div", { class: "names" }, title, shownTime)),
       element("div", { class: "mat" }, canvas),
-      element("div", { class: "below" }, title, shownTime),
       element("label", { class: "media-position" }, text("span", "video.position"), position),
       notes,
+      element("div", { "data-place": "styles" }),
     ),
     element(
       "aside", { class: "panel", "data-i18n-label": "tabs.video", "aria-label": t("tabs.video") },
-      element("div", { class: "settings-here" }),
+      element("div", { "data-place": "adjust" }),
       element(
         "div", { class: "group media-stack", role: "group", "aria-labelledby": "video-part" },
         text("h3", "video.part", { id: "video-part" }),

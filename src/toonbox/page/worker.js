@@ -54,7 +54,10 @@ async function start({ wanted, threads, tile, trial }) {
   let times;
   if (!wanted && (await hasWebGpu())) {
     try {
-      times = { wasm: await timed("wasm", trial), webgpu: await timed("webgpu", trial) };
+      times = {
+        wasm: await timed("wasm", trial),
+        webgpu: await timed("webgpu", trial),
+      };
       if (times.webgpu < times.wasm) backend = "webgpu";
     } catch {
       // Drivers fail in many ways; there is always WASM.
@@ -69,8 +72,8 @@ async function hasWebGpu() {
   if (!navigator.gpu || !("Suspending" in WebAssembly)) return false;
   try {
     const adapter = await navigator.gpu.requestAdapter();
-    const software = adapter?.isFallbackAdapter || adapter?.info?.isFallbackAdapter;
-    return Boolean(adapter) && !software && !/swiftshader|llvmpipe/i.test(adapter.info?.description);
+    const { isFallbackAdapter, description } = adapter?.info ?? {};
+    return Boolean(adapter) && !isFallbackAdapter && !/swiftshader|llvmpipe/i.test(description);
   } catch {
     return false;
   }
@@ -124,11 +127,17 @@ async function openSession(style, name) {
   const ort = await engineFor(name);
   const answer = await fetch(new URL(style.model, import.meta.url));
   if (!answer.ok) throw new Error(`${style.name}: its model could not be loaded`);
-  const session = await ort.InferenceSession.create(new Uint8Array(await answer.arrayBuffer()), {
-    executionProviders: [name],
-    // Planned memory is kept beside what was taken before: twice as much, and no faster.
-    enableMemPattern: false,
-  });
+  const model = new Uint8Array(await answer.arrayBuffer());
+  let session;
+  try {
+    session = await ort.InferenceSession.create(model, {
+      executionProviders: [name],
+      // Planned memory is kept beside what was taken before: twice as much, and no faster.
+      enableMemPattern: false,
+    });
+  } catch (error) {
+    throw new Error(`${style.name}: not a network for a style`, { cause: error });
+  }
   const network = async (photo, width, height, knobs) => {
     const feeds = { photo: new ort.Tensor("float32", photo, [1, 3, height, width]) };
     if (style.knobs.length) {
@@ -251,7 +260,7 @@ function sourceOf(picture, key) {
 }
 
 /**
- * Read a picture's values. A canvas has 8 bits, in sRGB, and has no colours where it is transparent.
+ * Read a picture's values. A canvas has 8 bits, in sRGB, and no colours where it is transparent.
  * @param {ImageData|ImageBitmap|VideoFrame} picture
  * @returns {Pixels}
  */
