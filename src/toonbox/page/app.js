@@ -34,7 +34,14 @@ function clearNotices() {
 /** Move what all tabs share, the styles and the sliders, to where a tab has a place for them. */
 function share(name) {
   for (const part of document.querySelectorAll("[data-shared]")) {
-    $(name).querySelector(`[data-place="${part.dataset.shared}"]`)?.append(part);
+    const place = `[data-place="${part.dataset.shared}"]`;
+    if (!part.closest(place)) { // its own place, to which it returns
+      const home = document.createElement("div");
+      home.dataset.place = part.dataset.shared;
+      part.before(home);
+      home.append(part);
+    }
+    $(name).querySelector(place)?.append(part);
   }
 }
 

@@ -24,6 +24,8 @@ const RESOLUTION = 540; // at which the network works, unless the style's own is
 const CODECS = ["avc", "vp9", "av1", "vp8"]; // the first that the browser can encode
 const FINEST = 1_000_000; // steps a second at most: WebCodecs count microseconds
 const SAMPLED = 100; // packets from which the frame rate is estimated
+const BITS = 0.15; // for each pixel of each frame
+const FEWEST_BITS = 2_500_000; // a second
 
 /** Something that this browser cannot do with a video; `code` names the message for it. */
 export class VideoError extends Error {
@@ -224,9 +226,10 @@ async function write(video, engine, options, how) {
   const total = Math.min(end, video.start + video.seconds) - start;
   const resolution = await video.track.getTimeResolution();
   const { averagePacketRate } = await video.track.computePacketStats(SAMPLED);
+  const bits = Math.max(FEWEST_BITS, BITS * canvas.width * canvas.height * averagePacketRate);
   const pictures = new VideoSampleSource({
     codec,
-    quality: new Quality("high"),
+    quality: new Quality({ bitrate: Math.round(bits) }),
     // The frame rate below is for the clock of the file; the encoder needs the real one.
     onEncoderConfig: (config) => (config.framerate = averagePacketRate),
   });
