@@ -14,7 +14,7 @@ ISOLATED = {
 }
 TYPES = {
     ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
+    ".css": "text/css",
     ".svg": "image/svg+xml",
     ".js": "text/javascript",
     ".mjs": "text/javascript",

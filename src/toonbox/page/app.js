@@ -31,6 +31,20 @@ function clearNotices() {
   $("notices").replaceChildren();
 }
 
+/** Move what all tabs share, the styles and the sliders, to where a tab has a place for them. */
+function share(name) {
+  for (const part of document.querySelectorAll("[data-shared]")) {
+    const place = `[data-place="${part.dataset.shared}"]`;
+    if (!part.closest(place)) { // its own place, to which it returns
+      const home = document.createElement("div");
+      home.dataset.place = part.dataset.shared;
+      part.before(home);
+      home.append(part);
+    }
+    $(name).querySelector(place)?.append(part);
+  }
+}
+
 /** Switch between photos, video and camera; the latter two are loaded when they are opened. */
 class Tabs {
   /** @param {(name: string) => Promise<{close: () => void}>} mount */
@@ -73,6 +87,8 @@ class Tabs {
       $(`tab-${each}`).tabIndex = chosen ? 0 : -1;
       $(each).hidden = !chosen;
     }
+    share(TABS[0]); // not to be lost with a view that closes
+    share(name);
     if (name !== "camera") this.close("camera"); // nobody is filmed behind another tab
     history.replaceState(null, "", name === TABS[0] ? location.pathname + location.search
       : `#${name}`);
@@ -84,6 +100,7 @@ class Tabs {
     this.views.set(name, view);
     try {
       await view;
+      if (!$(name).hidden) share(name);
     } catch (error) {
       this.views.delete(name);
       const message = t("tabs.failed", { message: error.message });
@@ -174,8 +191,10 @@ async function start() {
     return mount($(name), { engine: await starting, styles, options, t, announce });
   });
   takeFiles((files) => {
-    tabs.open("photos");
-    photos.add(files);
+    const video = files.find(({ type }) => type.startsWith("video/"));
+    tabs.open(video ? "video" : "photos");
+    if (video) tabs.views.get("video")?.then((view) => view.open(video));
+    else photos.add(files);
   });
   takeShortcuts(photos.panel);
   showEngine(starting);

@@ -83,7 +83,9 @@ export class Photos {
       demo.showPhoto(await createImageBitmap(await fetchBlob(EXAMPLE)));
       for (const { name, preview } of styles) {
         cartoons.set(name, await createImageBitmap(await fetchBlob(preview)));
-        cover(canvases.get(name), cartoons.get(name), 0.9); // where the face is
+        const shown = [canvases.get(name)];
+        if (!this.current) shown.push(this.panel.thumbnails.get(name)); // for the other tabs
+        for (const canvas of shown) cover(canvas, cartoons.get(name), 0.9); // where the face is
         canvases.get(name).classList.add("drawn");
         if (name === this.panel.style.name) show(name);
       }
