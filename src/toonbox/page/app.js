@@ -175,11 +175,11 @@ async function start() {
   });
 
   const starting = Engine.start();
+  starting.catch(() => {}); // said below, once it is known that there is something to draw
   let styles;
   try {
     styles = await listStyles();
   } catch (error) {
-    starting.catch(() => {}); // one message is enough
     notify(t("error.styles", { message: error.message }));
     return;
   }
