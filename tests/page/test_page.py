@@ -210,6 +210,9 @@ def test_everything_works_by_keyboard_alone(visit):
     page.keyboard.press("ArrowRight")
     slider = page.get_by_role("slider", name="Compare photo and cartoon")
     expect(slider).to_have_attribute("aria-valuetext", "51 % photo, on the left")
+    tops = "['#compare', '#compare canvas'].map((name) => $(name).getBoundingClientRect().top)"
+    compare, canvas = page.evaluate(tops.replace("$", "document.querySelector"))
+    assert compare == canvas
     page.keyboard.press("Home")
     split = "document.querySelector('#compare').style.getPropertyValue('--split')"
     assert page.evaluate(split) == "0%"
@@ -355,6 +358,8 @@ def test_several_files_become_one_archive_and_one_that_is_broken_is_named(visit)
             expected = style(original, texture=0.5).astype(int)
             assert abs(pixels(archive.read(entry)) - expected).max() <= 2
     expect(states.nth(2)).to_have_text("Drawn")
+    page.locator("#texture").fill("0.6")
+    expect(states.nth(2)).to_have_text("Ready")
 
     page.get_by_role("button", name="海.png").first.click()
     expect(page.get_by_role("heading", name="海.png")).to_be_visible(timeout=PATIENCE)
@@ -487,6 +492,26 @@ def test_tabs_follow_the_arrow_keys_and_say_what_fails(visit, built_site):
         settled(page)
     finally:
         site.close()
+
+
+def test_settings_changed_on_another_tab_are_drawn_when_the_photos_are_seen_again(visit):
+    page = visit()
+    choose(page, file("a.png"))
+    before = seen(page)
+    page.get_by_role("tab", name="Video").click()
+    page.evaluate(
+        """() => {
+          const texture = document.querySelector("#texture");
+          texture.value = 0;
+          for (const type of ["input", "change"]) texture.dispatchEvent(new Event(type));
+        }"""
+    )
+    assert seen(page) == before
+    expect(page.locator("#photos[data-drawn=true]")).to_be_attached()
+    page.get_by_role("tab", name="Photos").click()
+    settled(page)
+    assert seen(page) != before
+    assert value(page, "texture") == 0
 
 
 def test_it_says_when_it_comes_from_the_server(visit, built_site):

@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+
 from media_pages import STYLE, axe_missing, choose_style, opened, set_strength, violations
 from page_server import PATIENCE, Site
-from video_files import Clip, motion, packets, pictures, times
-
 from toonbox import cartoonize_video
+from video_files import Clip, motion, packets, pictures, times
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
 expect = sync_api.expect
@@ -239,11 +239,11 @@ def test_axe_finds_nothing(page, uneven):
 
 
 def test_each_message_is_in_both_languages_and_used(built_site):
-    texts = [json.loads(built_site[f"i18n/{name}.json"].read_text("utf-8")) for name in ("en", "zh")]
+    texts = [
+        json.loads(built_site[f"i18n/{name}.json"].read_text("utf-8")) for name in ("en", "zh")
+    ]
     views = ("camera", "video", "server")
-    source = "".join(
-        built_site[f"{name}.js"].read_text("utf-8") for name in (*views, "convert")
-    )
+    source = "".join(built_site[f"{name}.js"].read_text("utf-8") for name in (*views, "convert"))
     ours = [{key for key in text if key.split(".")[0] in views} for text in texts]
     assert ours[0] == ours[1]
     named = set(re.findall(rf"[\"`]((?:{'|'.join(views)})\.[\w.-]+)[\"`]", source))

@@ -47,9 +47,12 @@ function share(name) {
 
 /** Switch between photos, video and camera; the latter two are loaded when they are opened. */
 class Tabs {
-  /** @param {(name: string) => Promise<{close: () => void}>} mount */
-  constructor(mount) {
-    this.mount = mount;
+  /**
+   * @param {(name: string) => Promise<{close: () => void}>} mount
+   * @param {() => void} onPhotos when the photos are seen again
+   */
+  constructor(mount, onPhotos) {
+    Object.assign(this, { mount, onPhotos });
     /** @type {Map<string, Promise<{close: () => void}>>} */
     this.views = new Map();
     for (const name of TABS) {
@@ -92,7 +95,8 @@ class Tabs {
     if (name !== "camera") this.close("camera"); // nobody is filmed behind another tab
     history.replaceState(null, "", name === TABS[0] ? location.pathname + location.search
       : `#${name}`);
-    if (name !== TABS[0] && !this.views.has(name)) this.load(name);
+    if (name === TABS[0]) this.onPhotos();
+    else if (!this.views.has(name)) this.load(name);
   }
 
   async load(name) {
@@ -189,7 +193,7 @@ async function start() {
     const { mount } = await import(`./${name}.js`);
     const options = () => photos.panel.options();
     return mount($(name), { engine: await starting, styles, options, t, announce });
-  });
+  }, () => photos.resume());
   takeFiles((files) => {
     const video = files.find(({ type }) => type.startsWith("video/"));
     tabs.open(video ? "video" : "photos");

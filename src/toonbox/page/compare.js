@@ -17,6 +17,7 @@ export class Compare {
     this.input.addEventListener("input", () => this.place());
     root.addEventListener("pointerdown", (event) => this.grab(event));
     root.addEventListener("pointermove", (event) => this.drag(event));
+    document.addEventListener("language", () => this.place());
     this.place();
   }
 

@@ -13,8 +13,8 @@ const THUMBNAIL = 168; // pixels, square
 export class Panel {
   /**
    * @param {Style[]} styles
-   * @param {{onInput: () => void, onChange: () => void}} listeners onInput: a value changes, perhaps
-   *   many times a second; onChange: it has changed for good
+   * @param {{onInput: () => void, onChange: () => void}} listeners onInput: a value changes,
+   *   perhaps many times a second; onChange: it has changed for good
    */
   constructor(styles, { onInput, onChange }) {
     this.styles = styles;

@@ -41,6 +41,7 @@ export class Photos {
     this.small = null; // the same with a short side of PREVIEW
     this.full = null; // the drawing at full size: {promise of ImageData, controller, wish, done}
     this.previewed = ""; // what the last small drawing was of, as `wishOf` writes it
+    this.how = ""; // the settings of which the list says "drawn"
     this.batch = null; // controller of the drawing of all
     this.turn = 0; // counts the pictures opened, so that what comes late is dropped
     this.listen();
@@ -203,10 +204,11 @@ export class Photos {
     const { turn, small } = this;
     const options = this.panel.options();
     const wish = wishOf(turn, options);
-    if (!small || wish === this.previewed) return;
+    if (!small || wish === this.previewed || $("photos").hidden) return;
     this.previewed = wish;
     this.stop();
     this.drawn = "";
+    this.forgetDrawn(wishOf(0, options));
     this.show();
     try {
       const engine = await this.engine;
@@ -220,12 +222,26 @@ export class Photos {
 
   /** Draw the full size when the settings have come to rest. */
   redraw(settle = SETTLE) {
-    if (!this.picture) return;
+    if (!this.picture || $("photos").hidden) return; // as `resume` does later
     this.preview();
     this.show();
     if (this.full?.wish === wishOf(this.turn, this.panel.options())) return;
     this.stop();
     this.timer = setTimeout(() => this.draw().catch(() => {}), settle);
+  }
+
+  /** Say of no picture that it is drawn, if the settings are others now. */
+  forgetDrawn(how) {
+    if (how === this.how) return;
+    this.how = how;
+    for (const entry of this.gallery.usable) {
+      if (entry.state === "done") this.gallery.set(entry, "ready");
+    }
+  }
+
+  /** Catch up with settings that were changed on another tab. */
+  resume() {
+    this.redraw(0);
   }
 
   /** Note what the frame shows: "preview", "true" for the full size, or "" for neither yet. */
@@ -250,8 +266,9 @@ export class Photos {
       const controller = new AbortController();
       const wish = wishOf(this.turn, this.panel.options());
       const full = { controller, wish, done: false, share: 0 };
-      full.promise = this.drawFull(full, this.current);
       this.full = full;
+      full.promise = this.drawFull(full, this.current);
+      this.showProgress();
     }
     return this.full.promise;
   }
@@ -425,7 +442,6 @@ export class Photos {
     const quality = $("quality").value;
     document.querySelector("output[for=quality]").textContent = quality;
     fill($("quality"));
-    this.compare.place();
     this.panel.show();
     this.showProgress();
     if (!picture) return;
