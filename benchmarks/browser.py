@@ -130,9 +130,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 def in_python(style: Style, jpeg: bytes, resolution: int | None) -> dict[str, float]:
     """Time the same stages here."""
     times = {}
-    photo, times["decode"] = timed(
-        lambda: np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB"))
-    )
+    photo, times["decode"] = timed(lambda: np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")))
     size = style.working_size(photo.shape, resolution)
     small, times["reduce"] = timed(lambda: _reduced(photo, size))
     native = StyleOptions(resolution="native")
@@ -179,8 +177,8 @@ def main() -> None:
     for stage in (*STAGES, "all"):
         cells = ""
         for count in counts:
-            there, here = middle[f"browser {count}"][stage], middle[f"python {count}"][stage]
-            cells += f"{there:14.0f}{here:8.0f}{there / max(here, 0.1):7.2f}"
+            browser, python = middle[f"browser {count}"][stage], middle[f"python {count}"][stage]
+            cells += f"{browser:14.0f}{python:8.0f}{browser / max(python, 0.1):7.2f}"
         print(f"{stage:10}{cells}")
     previews = ", ".join(f"{middle[f'preview {n}']['drawn']:.0f} ({n})" for n in counts)
     print(f"a preview of 192 pixels, on so many threads: {previews}")

@@ -23,6 +23,40 @@ TYPES = {
     ".jpg": "image/jpeg",
     ".png": "image/png",
 }
+# Puts what the tests call into the window, and says when it is ready by its title.
+ENGINE_PAGE = b"""<!doctype html><meta charset="utf-8"><title>test</title>
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; connect-src 'self';
+ script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; worker-src 'self' blob:">
+<script type="module">
+import { Engine, listStyles } from "./engine.js";
+const styles = await listStyles();
+const options = ({ style, ...rest }) =>
+  ({ style: styles.find(({ name }) => name === style), ...rest });
+const read = async (name) => createImageBitmap(await (await fetch(name)).blob());
+const base64 = (data) => new Promise((resolve) => {
+  const reader = new FileReader();
+  reader.onload = () => resolve(reader.result.split(",")[1]);
+  reader.readAsDataURL(new Blob([data]));
+});
+const engines = {};
+Object.assign(window, {
+  Engine, styles, options, read,
+  engine: (forced = {}) => engines[JSON.stringify(forced)] ??= Engine.start(forced),
+  async draw(photo, wanted, forced) {
+    const engine = await window.engine(forced);
+    const cartoon = await engine.cartoonize(await read(photo), options(wanted));
+    return base64(cartoon.data);
+  },
+  async drawRaw(width, height, photo, wanted) {
+    const data = Uint8ClampedArray.from(atob(photo), (c) => c.charCodeAt(0));
+    const picture = new ImageData(data, width, height);
+    const engine = await window.engine();
+    const cartoon = await engine.cartoonize(picture, options(wanted));
+    return [await base64(cartoon.data), await base64(picture.data)];
+  },
+});
+document.title = "ready";
+</script>"""
 
 
 class Site:
@@ -44,7 +78,7 @@ class Site:
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+    protocol_version = "HTTP/1.0"  # no connection outlives its answer: a closed site is closed
 
     def __init__(self, site, *arguments):
         self.site = site

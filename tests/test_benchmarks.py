@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 
 from toonbox.learn.import_tfjs import AuthorsGenerator
+from toonbox.page import FOLDER, RUNTIME
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -126,3 +128,19 @@ def test_memory_is_looked_up_twice():
     sizes = float(early[0]), float(late[1])
     assert min(sizes) > 50
     assert cells(done.stdout, "late / early:")[0] == pytest.approx(sizes[1] / sizes[0], abs=0.01)
+
+
+@pytest.mark.slow
+def test_the_browser_is_timed_against_python():
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("needs Chromium: apt-get install chromium, or Google Chrome")
+    if not (FOLDER / RUNTIME).is_file():
+        pytest.skip(f"needs npm ci --prefix {FOLDER}")
+    done = run("browser.py", "--megapixels 0.05 --resolution 64 --repeats 1")
+    assert done.returncode == 0, done.stderr
+    assert "0.05 megapixels, comic-fast" in done.stdout
+    for stage in ("network", "all"):
+        numbers = cells(done.stdout, stage)
+        assert len(numbers) in (3, 6)  # on one thread, and on all where there are more
+        assert min(numbers) > 0
+    assert "a preview of 192 pixels" in done.stdout

@@ -7,43 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from page_server import PATIENCE, Site
+from page_server import ENGINE_PAGE, PATIENCE, Site
 from toonbox import load_style
 from toonbox.options import StyleOptions
-
-HARNESS = b"""<!doctype html><meta charset="utf-8"><title>test</title>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; connect-src 'self';
- script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'; worker-src 'self' blob:">
-<script type="module">
-import { Engine, listStyles } from "./engine.js";
-const styles = await listStyles();
-const options = ({ style, ...rest }) =>
-  ({ style: styles.find(({ name }) => name === style), ...rest });
-const read = async (name) => createImageBitmap(await (await fetch(name)).blob());
-const base64 = (data) => new Promise((resolve) => {
-  const reader = new FileReader();
-  reader.onload = () => resolve(reader.result.split(",")[1]);
-  reader.readAsDataURL(new Blob([data]));
-});
-const engines = {};
-Object.assign(window, {
-  Engine, styles, options, read,
-  engine: (forced = {}) => engines[JSON.stringify(forced)] ??= Engine.start(forced),
-  async draw(photo, wanted, forced) {
-    const engine = await window.engine(forced);
-    const cartoon = await engine.cartoonize(await read(photo), options(wanted));
-    return base64(cartoon.data);
-  },
-  async drawRaw(width, height, photo, wanted) {
-    const data = Uint8ClampedArray.from(atob(photo), (c) => c.charCodeAt(0));
-    const picture = new ImageData(data, width, height);
-    const engine = await window.engine();
-    const cartoon = await engine.cartoonize(picture, options(wanted));
-    return [await base64(cartoon.data), await base64(picture.data)];
-  },
-});
-document.title = "ready";
-</script>"""
 
 
 def photo(height, width, seed=0):
@@ -64,7 +30,7 @@ def png(array):
 
 @pytest.fixture(scope="module")
 def site(built_site, tmp_path_factory):
-    site = Site(built_site | {"test.html": HARNESS})
+    site = Site(built_site | {"test.html": ENGINE_PAGE})
     yield site
     site.close()
 
@@ -165,7 +131,7 @@ def test_threads_where_the_page_is_isolated_and_one_elsewhere(page, chromium, bu
         "async () => [(await engine()).threads, navigator.hardwareConcurrency]"
     )
     assert threads == min(cores, 8)
-    site = Site(built_site | {"test.html": HARNESS}, headers={})
+    site = Site(built_site | {"test.html": ENGINE_PAGE}, headers={})
     other = chromium.new_page()
     try:
         other.set_default_timeout(PATIENCE)

@@ -19,6 +19,7 @@ from toonbox.cli.failures import message_of, show_tracebacks
 from toonbox.cli.look import look
 from toonbox.cli.messages import complain
 from toonbox.cli.options import CommandWithVideoOptions
+from toonbox.cli.page import page
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
 from toonbox.cli.watch import watch
@@ -50,6 +51,7 @@ app.command()(watch)
 app.command()(camera)
 app.add_typer(styles, name="styles")
 app.command()(compare)
+app.command()(page)
 app.add_typer(look, name="look")
 app.command()(train)
 app.add_typer(weights, name="weights")

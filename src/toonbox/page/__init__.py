@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ SITE_SUFFIXES = (".html", ".css", ".js", ".mjs", ".json", ".wasm", ".txt", ".svg
 NOT_OF_THE_SITE = ("package.json", "package-lock.json", "vendor.js", "node_modules")
 PREVIEW_PHOTO = "preview-photo.jpg"
 RUNTIME = "vendor/ort.wasm.min.mjs"
+NOTICES = "ThirdPartyNotices.txt"  # of ONNX Runtime: its package for npm comes without them
 # Fetched when somebody uses them, and kept from then on: the runtime for a GPU is large.
-ON_DEMAND = re.compile(r"vendor/.*jspi.*")
+ON_DEMAND = re.compile(rf"vendor/.*(jspi|{NOTICES}).*")
 _FILES_GO_HERE = b"const FILES = {};"
 _PREVIEW_QUALITY = 85
 
@@ -53,6 +55,10 @@ def site_files(styles: Sequence[str | Path] | None = None) -> Files:
         and file.relative_to(FOLDER).parts[0] not in NOT_OF_THE_SITE
         and file.is_file()
     }
+    if (engine := find_spec("onnxruntime")) and engine.origin:
+        notices = Path(engine.origin).with_name(NOTICES)
+        if notices.is_file():
+            files[f"vendor/onnxruntime.{NOTICES}"] = notices
     files |= _models(_shipped() if styles is None else styles)
     worker = FOLDER / "sw.js"
     files[worker.name] = _with_hashes(worker.read_bytes(), files)
@@ -74,8 +80,8 @@ def write_site(
     """
     if not force:
         refuse_existing(folder)
-    if folder.exists() and not (folder / "index.html").is_file() and any(folder.iterdir()):
-        raise OutputError(f"{folder} is no page of toonbox and is not replaced")
+    if folder.exists() and not (folder / "models" / "styles.json").is_file():
+        raise OutputError(f"{folder} exists, is no page of toonbox, and is not replaced")
     files = site_files(styles)
     try:
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -88,9 +94,13 @@ def write_site(
                     target.write_bytes(content)
                 else:
                     shutil.copyfile(content, target)
-            if folder.exists():
-                folder.rename(temporary / "old")
-            site.rename(folder)
+            old = folder.rename(temporary / "old") if folder.exists() else None
+            try:
+                site.rename(folder)
+            except OSError:
+                if old:
+                    old.rename(folder)
+                raise
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
 
@@ -140,15 +150,19 @@ def _preview(folder: Path) -> bytes:
     """Give the preview photo as a cartoon of the same size, as JPEG."""
     with Image.open(SHIPPED / PREVIEW_PHOTO) as photo:
         width, height = photo.size
-        file = folder / "preview.png"
-        if file.is_file():
+        if (file := folder / "preview.png").is_file() and _size_of(file) == (width, 2 * height):
             with Image.open(file) as both:  # the photo above, the cartoon below
-                cartoon = both.convert("RGB").crop((0, both.height - height, width, both.height))
+                cartoon = both.convert("RGB").crop((0, height, width, 2 * height))
         else:
             cartoon = load_style(folder)(photo)
     written = io.BytesIO()
     cartoon.save(written, "JPEG", quality=_PREVIEW_QUALITY)
     return written.getvalue()
+
+
+def _size_of(picture: Path) -> tuple[int, int]:
+    with Image.open(picture) as opened:
+        return opened.size
 
 
 def _with_hashes(worker: bytes, files: Files) -> bytes:
