@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from page_server import PATIENCE
-
 from toonbox.page import FOLDER
 
 STYLE = "comic-fast"

@@ -217,7 +217,8 @@ def test_a_video_dropped_on_the_photos_is_opened(chromium, site, uneven):
               const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
               const dataTransfer = new DataTransfer();
               dataTransfer.items.add(new File([bytes], "dropped.mp4", { type: "video/mp4" }));
-              const event = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer });
+              const how = { bubbles: true, cancelable: true, dataTransfer };
+              const event = new DragEvent("drop", how);
               document.body.dispatchEvent(event);
             }""",
             data,
