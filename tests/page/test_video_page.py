@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+
 from media_pages import STYLE, axe_missing, choose_style, opened, set_strength, violations
 from page_server import PATIENCE, Site
-from video_files import Clip, motion, packets, pictures, times
-
 from toonbox import cartoonize_video
+from video_files import Clip, motion, packets, pictures, times
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
 expect = sync_api.expect
@@ -193,6 +193,7 @@ def test_the_frame_shown_follows_the_settings(page, uneven):
 
 
 def test_it_says_what_it_cannot_convert(page, chromium, site, folder):
+    """There is no server here, and none is spoken of."""
     (folder / "notes.mp4").write_text("not a video")
     Clip(codec="mpeg4", sound=None, options={}).make(folder / "old.mp4")
     chosen = page.locator("#video input[type=file]")
@@ -203,6 +204,7 @@ def test_it_says_what_it_cannot_convert(page, chromium, site, folder):
         chosen.set_input_files(folder / name)
         expect(page.get_by_role("alert")).to_contain_text(said)
         expect(page.get_by_role("button", name="Convert", exact=True)).to_be_hidden()
+        expect(page.get_by_role("button", name="Send and convert")).to_be_hidden()
     without = "delete window.VideoEncoder"
     with opened(chromium, site, "video", without) as old:
         old.locator("#video input[type=file]").set_input_files(folder / "old.mp4")
@@ -217,8 +219,8 @@ def test_a_video_dropped_on_the_photos_is_opened(chromium, site, uneven):
               const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
               const dataTransfer = new DataTransfer();
               dataTransfer.items.add(new File([bytes], "dropped.mp4", { type: "video/mp4" }));
-              const event = new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer });
-              document.body.dispatchEvent(event);
+              const event = { bubbles: true, cancelable: true, dataTransfer };
+              document.body.dispatchEvent(new DragEvent("drop", event));
             }""",
             data,
         )
@@ -239,11 +241,11 @@ def test_axe_finds_nothing(page, uneven):
 
 
 def test_each_message_is_in_both_languages_and_used(built_site):
-    texts = [json.loads(built_site[f"i18n/{name}.json"].read_text("utf-8")) for name in ("en", "zh")]
+    texts = [
+        json.loads(built_site[f"i18n/{name}.json"].read_text("utf-8")) for name in ("en", "zh")
+    ]
     views = ("camera", "video", "server")
-    source = "".join(
-        built_site[f"{name}.js"].read_text("utf-8") for name in (*views, "convert")
-    )
+    source = "".join(built_site[f"{name}.js"].read_text("utf-8") for name in (*views, "convert"))
     ours = [{key for key in text if key.split(".")[0] in views} for text in texts]
     assert ours[0] == ours[1]
     named = set(re.findall(rf"[\"`]((?:{'|'.join(views)})\.[\w.-]+)[\"`]", source))
