@@ -1,6 +1,5 @@
 """Opening the tabs of the camera and of videos."""
 
-import json
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -50,11 +49,3 @@ def violations(page):
 def axe_missing() -> bool:
     """Tell whether axe-core is not installed."""
     return not Path(AXE).is_file()
-
-
-def languages():
-    """Give the texts of the page, by language."""
-    return {
-        name: json.loads((FOLDER / f"i18n/{name}.json").read_text(encoding="utf-8"))
-        for name in ("en", "zh")
-    }

@@ -42,13 +42,8 @@ SIZE = (96, 64)
 
 @pytest.fixture(scope="module")
 def site(built_site):
-    left, right = (
-        Image.new("RGB", (48, 64), (200, 80, 60)),
-        Image.new("RGB", (48, 64), (60, 90, 200)),
-    )
-    photo = Image.new("RGB", SIZE)
-    photo.paste(left, (0, 0))
-    photo.paste(right, (48, 0))
+    photo = Image.new("RGB", SIZE, (200, 80, 60))
+    photo.paste((60, 90, 200), (48, 0, 96, 64))
     photo.paste((240, 230, 120), (8, 8, 30, 40))
     written = io.BytesIO()
     photo.save(written, "PNG")
@@ -176,14 +171,12 @@ def test_a_recording_has_pictures_and_sound(camera, tmp_path):
 
 
 def test_it_says_why_there_is_no_camera(chromium, site):
-    refusal = (
-        "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', '%s') }"
-    )
+    refusal = "navigator.mediaDevices.getUserMedia = () => Promise.reject(%s)"
     insecure = "Object.defineProperty(navigator, 'mediaDevices', { value: undefined })"
     for script, said in (
         (None, "does not let this page use the camera"),  # this context was given no permission
-        (refusal % "NotFoundError", "No camera was found"),
-        (refusal % "NotReadableError", "in use by another program"),
+        (refusal % "new DOMException('', 'NotFoundError')", "No camera was found"),
+        (refusal % "new DOMException('', 'NotReadableError')", "in use by another program"),
         (insecure, "only for pages from https://"),
     ):
         with opened(chromium, site, "camera", script) as page:

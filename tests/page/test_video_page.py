@@ -193,6 +193,7 @@ def test_the_frame_shown_follows_the_settings(page, uneven):
 
 
 def test_it_says_what_it_cannot_convert(page, chromium, site, folder):
+    """There is no server here, and none is spoken of."""
     (folder / "notes.mp4").write_text("not a video")
     Clip(codec="mpeg4", sound=None, options={}).make(folder / "old.mp4")
     chosen = page.locator("#video input[type=file]")
@@ -203,6 +204,7 @@ def test_it_says_what_it_cannot_convert(page, chromium, site, folder):
         chosen.set_input_files(folder / name)
         expect(page.get_by_role("alert")).to_contain_text(said)
         expect(page.get_by_role("button", name="Convert", exact=True)).to_be_hidden()
+        expect(page.get_by_role("button", name="Send and convert")).to_be_hidden()
     without = "delete window.VideoEncoder"
     with opened(chromium, site, "video", without) as old:
         old.locator("#video input[type=file]").set_input_files(folder / "old.mp4")
@@ -217,9 +219,8 @@ def test_a_video_dropped_on_the_photos_is_opened(chromium, site, uneven):
               const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
               const dataTransfer = new DataTransfer();
               dataTransfer.items.add(new File([bytes], "dropped.mp4", { type: "video/mp4" }));
-              const how = { bubbles: true, cancelable: true, dataTransfer };
-              const event = new DragEvent("drop", how);
-              document.body.dispatchEvent(event);
+              const event = { bubbles: true, cancelable: true, dataTransfer };
+              document.body.dispatchEvent(new DragEvent("drop", event));
             }""",
             data,
         )

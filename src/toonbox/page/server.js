@@ -7,8 +7,14 @@
 import { element, show } from "./dom.js";
 
 const API = new URL("api/", document.baseURI);
-const STORED = "toonbox.job"; // in localStorage: {id, name}
+const STORED = "toonbox.job"; // in localStorage: the number of the job
+const ENDED = ["done", "failed", "cancelled"];
 const KNOBS = ["surface", "structure", "texture"];
+
+/** The server does not answer: what it does at the moment is not known. */
+class Unreachable extends Error {
+  name = "Unreachable";
+}
 
 /** Tell whether this page comes from `toonbox serve`. @returns {Promise<boolean>} */
 export async function findServer() {
@@ -29,15 +35,20 @@ function queryOf({ style, strength, resolution, ...rest }) {
   return new URLSearchParams(given);
 }
 
-/** Return what an answer says went wrong. */
+/** Return what an answer of type application/problem+json says went wrong. */
 function reasonOf(text, status) {
   try {
-    const { detail, message } = JSON.parse(text);
-    return message ?? (typeof detail === "string" ? detail : detail?.message) ?? String(status);
+    return JSON.parse(text).detail;
   } catch {
     return String(status);
   }
 }
+
+/**
+ * A job, as the API tells of it.
+ * @typedef {{id: string, state: "waiting"|"running"|"done"|"failed"|"cancelled",
+ *   progress: {share: number|null}, message: string|null, name: string|null}} Job
+ */
 
 /**
  * Send a video.
@@ -45,7 +56,7 @@ function reasonOf(text, status) {
  * @param {object} options of the style, and start, end and stabilize
  * @param {AbortSignal} signal
  * @param {(share: number) => void} onShare
- * @returns {Promise<{id: string}>}
+ * @returns {Promise<Job>}
  */
 export function submit(file, options, signal, onShare) {
   const body = new FormData();
@@ -58,14 +69,17 @@ export function submit(file, options, signal, onShare) {
       if (request.status === 202) resolve(JSON.parse(request.responseText));
       else reject(new Error(reasonOf(request.responseText, request.status)));
     };
-    request.onerror = () => reject(new Error("network"));
+    request.onerror = () => reject(new Unreachable());
     request.onabort = () => reject(signal.reason);
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(body);
   });
 }
 
-/** Ask how a job is doing: null if the server does not know it any more. */
+/**
+ * Ask how a job is doing: null if the server does not know it any more.
+ * @returns {Promise<Job|null>}
+ */
 export async function stateOf(id) {
   const answer = await fetch(new URL(`jobs/${id}`, API));
   return answer.ok ? answer.json() : null;
@@ -74,21 +88,21 @@ export async function stateOf(id) {
 /**
  * Follow a job to its end.
  * @param {string} id
- * @param {(state: object) => void} onState
+ * @param {(job: Job) => void} onChange
  * @param {AbortSignal} signal
- * @returns {Promise<object>} its last state
+ * @returns {Promise<Job>} as it ended
  */
-export function follow(id, onState, signal) {
+export function follow(id, onChange, signal) {
   return new Promise((resolve, reject) => {
     const events = new EventSource(new URL(`jobs/${id}/events`, API));
     const end = (settle, value) => (events.close(), settle(value));
-    events.onmessage = ({ data }) => {
-      const state = JSON.parse(data);
-      onState(state);
-      if (["done", "failed", "cancelled"].includes(state.state)) end(resolve, state);
-    };
-    events.onerror = () => {
-      if (events.readyState === EventSource.CLOSED) end(reject, new Error("network"));
+    events.addEventListener("job", ({ data }) => {
+      const job = JSON.parse(data);
+      onChange(job);
+      if (ENDED.includes(job.state)) end(resolve, job);
+    });
+    events.onerror = () => { // unless the browser tries again by itself
+      if (events.readyState === EventSource.CLOSED) end(reject, new Unreachable());
     };
     signal.addEventListener("abort", () => end(reject, signal.reason), { once: true });
   });
@@ -101,18 +115,18 @@ export async function remove(id) {
 
 export const resultOf = (id) => new URL(`jobs/${id}/result`, API).href;
 
-function remember(job) {
+function remember(id) {
   try {
-    if (job) localStorage.setItem(STORED, JSON.stringify(job));
+    if (id) localStorage.setItem(STORED, id);
     else localStorage.removeItem(STORED);
   } catch {
-    // storage is switched off: the job then lives as long as the tab
+    // storage is switched off: the number is then known as long as the tab is open
   }
 }
 
 function remembered() {
   try {
-    return JSON.parse(localStorage.getItem(STORED));
+    return localStorage.getItem(STORED);
   } catch {
     return null;
   }
@@ -125,7 +139,7 @@ function remembered() {
  */
 export function mountServer({ options, part, t, announce, text }) {
   let file = null;
-  let job = null; // {id, name} of the one on the server
+  let id = null; // of the job on the server
   let running = null; // AbortController of what is being sent or followed
   const button = { type: "button", class: "button" };
 
@@ -137,7 +151,7 @@ export function mountServer({ options, part, t, announce, text }) {
   const begin = text("button", "server.convert", { ...button, onclick: start });
   const status = element("p", { class: "hint", id: "server-status" });
   const bar = element("progress", { max: 1, value: 0, "aria-labelledby": "server-status" });
-  const cancel = text("button", "server.cancel", { ...button, onclick: stop });
+  const cancel = text("button", "server.cancel", { ...button, onclick: discard });
   const save = element("a", { class: "button primary" });
   const forget = text("button", "server.delete", { ...button, onclick: discard });
   const message = element("p", { class: "notice", role: "alert" });
@@ -156,12 +170,12 @@ export function mountServer({ options, part, t, announce, text }) {
   );
 
   /** Show what there is: a form if there is a video, a job's progress, or its result. */
-  function arrange(state = "") {
-    show(form, Boolean(file) && !running && !state);
+  function arrange() {
+    show(form, Boolean(file) && !running);
     show(work, Boolean(running));
-    show(result, state === "done");
+    show(result, Boolean(id && save.href) && !running);
     show(message, Boolean(message.textContent));
-    show(whole, served && Boolean(file || job || message.textContent));
+    show(whole, served && Boolean(file || id || message.textContent));
   }
 
   function tell(key, share, values = {}) {
@@ -171,20 +185,27 @@ export function mountServer({ options, part, t, announce, text }) {
 
   async function start() {
     running = new AbortController();
+    keep(null);
+    save.removeAttribute("href");
     message.textContent = "";
+    const onShare = (share) => tell("server.sending", share);
+    onShare(0);
     arrange();
     cancel.focus();
     try {
-      const name = file.name;
       const wanted = { ...options(), ...part(), stabilize: level.value };
-      const onShare = (share) => tell("server.sending", share);
-      onShare(0);
-      const { id } = await submit(file, wanted, running.signal, onShare);
-      remember((job = { id, name }));
+      const job = await submit(file, wanted, running.signal, onShare);
+      keep(job.id);
+      await watch();
     } catch (error) {
-      return fail(error);
+      fail(error);
     }
-    await watch();
+  }
+
+  /** Remember a job for when the page is opened again; null for none. */
+  function keep(job) {
+    id = job;
+    remember(id);
   }
 
   /** Follow the job to its end. */
@@ -192,46 +213,36 @@ export function mountServer({ options, part, t, announce, text }) {
     running ??= new AbortController();
     tell("server.waiting", 0);
     arrange();
-    const onState = ({ state, progress }) =>
-      tell(state === "waiting" ? "server.waiting" : "server.progress", progress ?? 0);
-    try {
-      end(await follow(job.id, onState, running.signal));
-    } catch (error) {
-      fail(error);
-    }
-  }
-
-  function end({ state, detail }) {
+    const onChange = ({ state, progress }) =>
+      tell(state === "waiting" ? "server.waiting" : "server.progress", progress.share ?? 0);
+    const job = await follow(id, onChange, running.signal);
+    if (job.state !== "done") throw new Error(job.message ?? job.state);
     running = null;
-    if (state !== "done") return fail(new Error(detail ?? state));
-    const name = `${job.name.replace(/\.[^.]*$/, "")}.toon.mp4`;
-    Object.assign(save, { href: resultOf(job.id), download: name });
-    save.textContent = t("server.save", { name });
-    arrange(state);
-    announce(t("server.done", { name }));
-    save.focus();
+    Object.assign(save, { href: resultOf(id), download: job.name });
+    save.textContent = t("server.save", { name: job.name });
+    arrange();
+    announce(t("server.done", { name: job.name }));
   }
 
   function fail(error) {
     running = null;
-    const cancelled = error.name === "AbortError";
-    if (!cancelled || !job) remember((job = null));
-    if (!cancelled) message.textContent = t("server.failed", { reason: error.message });
+    const unreachable = error instanceof Unreachable;
+    if (!closed && !unreachable) keep(null); // else it is asked about when the page opens again
+    if (closed) return;
+    if (error.name === "AbortError") announce(t("server.cancelled"));
+    else if (unreachable) message.textContent = t("server.unreachable");
+    else message.textContent = t("server.failed", { reason: error.message });
     arrange();
-    if (cancelled && !closed) announce(t("server.cancelled"));
   }
 
-  async function stop() {
-    const { id } = job ?? {};
-    remember((job = null));
-    running?.abort();
-    if (id) await remove(id);
-    begin.focus();
-  }
-
+  /** Cancel the job, or delete its result. */
   async function discard() {
-    await stop();
+    const gone = id;
+    keep(null);
+    running?.abort();
+    if (gone) await remove(gone);
     arrange();
+    if (!form.hidden) begin.focus();
   }
 
   let served = false;
@@ -239,18 +250,17 @@ export function mountServer({ options, part, t, announce, text }) {
   arrange();
   findServer().then(async (found) => {
     served = found && !closed;
-    job = served ? remembered() : null;
-    const state = job && (await stateOf(job.id));
-    if (!state) remember((job = null));
+    const job = served ? remembered() : null;
+    if (job && (await stateOf(job))) id = job;
     arrange();
-    if (state && !closed) watch();
+    if (id) watch().catch(fail);
   });
 
   return {
     element: whole,
     choose(chosen) {
       file = chosen;
-      if (!running) arrange(result.hidden ? "" : "done");
+      arrange();
     },
     close() {
       closed = true;

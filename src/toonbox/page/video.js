@@ -145,10 +145,13 @@ export function mount(section, { engine, options, t, announce }) {
 
   /** Draw the frame at the chosen position, if it or the settings have changed. */
   async function look() {
-    shownTime.textContent = clock(position.value);
+    const percent = video ? (100 * position.value) / position.max : 0;
+    position.style.setProperty("--fill", `${percent}%`);
     if (!video || section.hidden) return;
     const mine = video;
     const time = Number(position.value);
+    shownTime.textContent = `${clock(time)} / ${clock(mine.seconds)}`;
+    position.ariaValueText = shownTime.textContent;
     const wanted = videoOptions(options());
     const wish = JSON.stringify([mine.file.name, time, wanted]);
     if (wish === drawn) return;
