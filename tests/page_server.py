@@ -6,6 +6,8 @@ import shutil
 import threading
 from pathlib import Path
 
+import pytest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 PATIENCE = 120_000  # milliseconds, never reached
 ISOLATED = {
@@ -99,3 +101,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+
+def visit(page, url):
+    """Open a page, and wait until it says that it is ready; by no code, which its CSP forbids."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    page.set_default_timeout(PATIENCE)
+    page.goto(url)
+    sync_api.expect(page).to_have_title("ready", timeout=PATIENCE)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from page_server import ENGINE_PAGE, PATIENCE, Site
+from page_server import CHROMIUM, ENGINE_PAGE, PATIENCE, Site, visit
 from toonbox import load_style
 from toonbox.options import StyleOptions
 
@@ -38,12 +38,10 @@ def site(built_site, tmp_path_factory):
 @pytest.fixture(scope="module")
 def page(chromium, site):
     page = chromium.new_page()
-    page.set_default_timeout(PATIENCE)
     errors, asked = [], []
     page.on("pageerror", lambda error: errors.append(error))
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{site.url}test.html")
-    page.wait_for_function("document.title === 'ready'")
+    visit(page, f"{site.url}test.html")
     yield page
     page.close()
     assert errors == []
@@ -134,9 +132,7 @@ def test_threads_where_the_page_is_isolated_and_one_elsewhere(page, chromium, bu
     site = Site(built_site | {"test.html": ENGINE_PAGE}, headers={})
     other = chromium.new_page()
     try:
-        other.set_default_timeout(PATIENCE)
-        other.goto(f"{site.url}test.html")
-        other.wait_for_function("document.title === 'ready'")
+        visit(other, f"{site.url}test.html")
         array = photo(60, 80)
         there = drawn(other, site, array, style="comic")
         assert other.evaluate("async () => (await engine()).threads") == 1
@@ -199,10 +195,10 @@ def test_pictures_that_the_worker_has_forgotten_are_sent_again(page):
     found = page.evaluate(
         """async () => {
           const engine = await window.engine(), bitmaps = [];
-          for (let index = 0; index < 5; index++) {
-            const canvas = new OffscreenCanvas(4000, 2500), context = canvas.getContext("2d");
+          for (let index = 0; index < 4; index++) {
+            const canvas = new OffscreenCanvas(3600, 2600), context = canvas.getContext("2d");
             context.fillStyle = `rgb(${50 * index} 90 30)`;
-            context.fillRect(0, 0, 4000, 2500);
+            context.fillRect(0, 0, 3600, 2600);
             bitmaps.push(canvas.transferToImageBitmap());
           }
           const how = options({ style: "comic", resolution: 32 });
@@ -214,7 +210,7 @@ def test_pictures_that_the_worker_has_forgotten_are_sent_again(page):
         }"""
     )
     assert found[0] == found[1]
-    assert len(set(found[0])) == 5
+    assert len(set(found[0])) == 4
 
 
 def test_the_newest_of_a_lane_replaces_the_one_that_waits(page, site):
@@ -319,3 +315,33 @@ def test_closing_rejects_what_waits(page, site):
           return Promise.all(results);
         }"""
     ) == ["AbortError", "AbortError"]
+
+
+def test_webgpu_that_fails_is_replaced_by_wasm(page, site):
+    array = photo(60, 80)
+    there = drawn(page, site, array, {"backend": "webgpu"}, style="comic")
+    assert furthest(expected(array, "comic"), there) <= 2
+    assert page.evaluate("async () => (await engine({ backend: 'webgpu' })).backend") == "wasm"
+
+
+@pytest.mark.slow
+def test_webgpu_draws_the_same(chromium, site):
+    """On a card that Chromium emulates, which nobody would choose: see whether it is left alone."""
+    emulated = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+    browser = chromium.browser_type.launch(
+        executable_path=CHROMIUM, timeout=PATIENCE, args=emulated
+    )
+    try:
+        page = browser.new_page()
+        visit(page, f"{site.url}test.html")
+        if not page.evaluate("async () => Boolean(await navigator.gpu?.requestAdapter())"):
+            pytest.skip("this Chromium emulates no graphics card")
+        assert page.evaluate("async () => (await engine()).backend") == "wasm"
+        array = photo(32, 40)
+        there = drawn(page, site, array, {"backend": "webgpu"}, style="comic")
+        assert page.evaluate("async () => (await engine({ backend: 'webgpu' })).backend") == (
+            "webgpu"
+        )
+        assert furthest(expected(array, "comic"), there) <= 2
+    finally:
+        browser.close()

@@ -8,13 +8,12 @@ import pytest
 from PIL import Image
 
 import toonbox.page
-from page_server import ENGINE_PAGE, PATIENCE, Site
+from page_server import ENGINE_PAGE, PATIENCE, Site, visit
 from toonbox import load_style
 from toonbox.errors import MissingExtraError
 from toonbox.options import StyleOptions
 from toonbox.page import site_files
 
-READY = "document.title === 'ready'"
 REGISTER = """async () => {
   await navigator.serviceWorker.register("sw.js");
   await navigator.serviceWorker.ready;
@@ -61,8 +60,7 @@ def context(chromium, site):
 def visited(context, site):
     """Visit the page once, until the service worker has all of it."""
     page = context.new_page()
-    page.goto(site.url)
-    page.wait_for_function(READY)
+    visit(page, site.url)
     page.evaluate(REGISTER)
     return page
 
@@ -72,8 +70,7 @@ def test_offline_after_one_visit(visited, site):
     visited.evaluate("async () => (await fetch('api/styles')).text()")
     fetched = list(site.asked)
     site.close()
-    visited.reload()
-    visited.wait_for_function(READY)
+    visit(visited, site.url)
     assert visited.evaluate("crossOriginIsolated") is True
     threads, cores = visited.evaluate(
         "async () => [(await engine()).threads, navigator.hardwareConcurrency]"
@@ -120,8 +117,7 @@ def test_a_new_version_waits_for_the_old_page_to_close(visited, site, folder, co
     page.wait_for_function(
         "async () => !(await navigator.serviceWorker.getRegistration())?.waiting"
     )
-    page.goto(site.url)
-    page.wait_for_function(READY)
+    visit(page, site.url)
     assert page.evaluate(fetch) == "second"
     kept = page.evaluate(
         """async () => (await (await caches.open("toonbox")).keys()).map(({ url }) => url)"""

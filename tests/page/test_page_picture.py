@@ -6,7 +6,7 @@ import io
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from page_server import PATIENCE, Site
+from page_server import Site, visit
 from toonbox.images.formats import cartoon_name
 
 HARNESS = b"""<!doctype html><meta charset="utf-8"><title>test</title><script type="module">
@@ -52,11 +52,9 @@ def site(built_site):
 @pytest.fixture(scope="module")
 def page(chromium, site):
     page = chromium.new_page()
-    page.set_default_timeout(PATIENCE)
     errors = []
     page.on("pageerror", lambda error: errors.append(error))
-    page.goto(f"{site.url}test.html")
-    page.wait_for_function("document.title === 'ready'")
+    visit(page, f"{site.url}test.html")
     yield page
     page.close()
     assert errors == []

@@ -139,18 +139,19 @@ export class Engine {
     const job = (this.#running = this.#waiting.shift());
     try {
       const { picture } = job;
-      let sent = picture, transfer = [];
+      let sent = picture;
       if (picture instanceof ImageBitmap) {
-        if (job.message.key !== undefined) sent = null;
-        else this.#keys.set(picture, (job.message.key = this.#nextKey++));
+        const known = job.message.key !== undefined;
+        if (!known) this.#keys.set(picture, (job.message.key = this.#nextKey++));
+        sent = known ? null : frameOf(picture);
       } else if (picture instanceof HTMLCanvasElement) {
         sent = await createImageBitmap(picture);
-        transfer = [sent];
       } else if (isFrame(picture)) {
-        transfer = [picture];
-        job.picture = null;
+        job.picture = null; // the worker closes it
       }
-      this.#worker.postMessage({ ...job.message, id: job.id, picture: sent }, transfer);
+      // Frames and bitmaps made here are handed over; what is the caller's is copied.
+      const ours = sent && (isFrame(sent) || sent !== picture);
+      this.#worker.postMessage({ ...job.message, id: job.id, picture: sent }, ours ? [sent] : []);
     } catch (error) {
       job.reject(error);
       this.#running = null;
@@ -177,6 +178,18 @@ export class Engine {
     for (const job of [this.#running, ...this.#waiting]) job?.reject(error);
     this.#running = null;
     this.#waiting = [];
+  }
+}
+
+/**
+ * Wrap a bitmap in a frame, which goes to the worker without a copy; a bitmap would be copied here,
+ * while the page waits.
+ */
+function frameOf(bitmap) {
+  try {
+    return new VideoFrame(bitmap, { timestamp: 0 });
+  } catch {
+    return bitmap; // this browser has no frames, or none so large
   }
 }
 

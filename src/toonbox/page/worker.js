@@ -134,6 +134,8 @@ async function openSession(style, name) {
       executionProviders: [name],
       // Planned memory is kept beside what was taken before: twice as much, and no faster.
       enableMemPattern: false,
+      // Waiting threads would take the processors from all else.
+      extra: { session: { intra_op: { allow_spinning: "0" } } },
     });
   } catch (error) {
     throw new Error(`${style.name}: not a network for a style`, { cause: error });
@@ -174,7 +176,7 @@ async function draw({ picture, key, options }, id) {
   const times = {};
   const mark = (name) => (times[name] = performance.now() - begun);
 
-  const source = sourceOf(picture, key);
+  const source = await sourceOf(picture, key);
   const photo = source.pixels;
   const own = !kept.has(key); // so that the cartoon may be written over the photo
   mark("read");
@@ -242,8 +244,8 @@ function finished({ data, width, height }, times) {
   return { result: { data, width, height, times, backend }, transfer: [data.buffer] };
 }
 
-function sourceOf(picture, key) {
-  const source = kept.get(key) ?? { pixels: pixelsOf(picture) };
+async function sourceOf(picture, key) {
+  const source = kept.get(key) ?? { pixels: await pixelsOf(picture) };
   if (key == null) return source;
   kept.delete(key);
   const size = ({ width, height }) => width * height;
@@ -260,26 +262,56 @@ function sourceOf(picture, key) {
 }
 
 /**
- * Read a picture's values. A canvas has 8 bits, in sRGB, and no colours where it is transparent.
+ * Read a picture's values: 8 bits in sRGB, and no colours where it is transparent.
  * @param {ImageData|ImageBitmap|VideoFrame} picture
- * @returns {Pixels}
+ * @returns {Promise<Pixels>}
  */
-function pixelsOf(picture) {
+async function pixelsOf(picture) {
   if (picture instanceof ImageData) return picture;
   const width = picture.displayWidth ?? picture.width;
   const height = picture.displayHeight ?? picture.height;
+  const data = new Uint8ClampedArray(4 * width * height);
+  try {
+    // Those with transparency come out multiplied by it; those of a camera or a video have other
+    // formats, in colours that a canvas knows.
+    const plain = /^(RGB|BGR)X$/.test(picture.format ?? "") && (await copiesFrames());
+    if (plain) await picture.copyTo(data, { format: "RGBA" });
+    else readByCanvas(picture, data, width, height);
+  } finally {
+    picture.close();
+  }
+  return { data, width, height };
+}
+
+function readByCanvas(picture, data, width, height) {
   const rows = Math.min(height, Math.max(1, Math.floor(STRIP / width)));
   const canvas = new OffscreenCanvas(width, rows);
   const context = canvas.getContext("2d", { willReadFrequently: true });
   context.globalCompositeOperation = "copy";
-  const data = new Uint8ClampedArray(4 * width * height);
   for (let top = 0; top < height; top += rows) {
     context.drawImage(picture, 0, -top, width, height);
     const count = Math.min(rows, height - top);
     data.set(context.getImageData(0, 0, width, count).data, 4 * width * top);
   }
-  picture.close();
-  return { data, width, height };
+}
+
+let copying;
+
+/** Tell whether copying out of a frame, which is fast, gives what a canvas gives. */
+function copiesFrames() {
+  copying ??= (async () => {
+    const canvas = new OffscreenCanvas(1, 1);
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.fillStyle = "rgb(10 120 240)";
+    context.fillRect(0, 0, 1, 1);
+    const bitmap = await createImageBitmap(canvas);
+    const frame = new VideoFrame(bitmap, { timestamp: 0, alpha: "discard" });
+    const copied = new Uint8Array(4);
+    await frame.copyTo(copied, { format: "RGBA" });
+    frame.close();
+    return String(copied) === "10,120,240,255";
+  })().catch(() => false);
+  return copying;
 }
 
 const copyOf = ({ data, width, height }) => ({ data: data.slice(), width, height });
