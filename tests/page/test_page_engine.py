@@ -305,16 +305,20 @@ def test_what_fails_is_said_and_the_next_is_drawn(page, site):
 
 def test_closing_rejects_what_waits(page, site):
     site.files["photo.png"] = png(photo(40, 60))
-    assert page.evaluate(
-        """async () => {
+    assert (
+        page.evaluate(
+            """async () => {
           const engine = await Engine.start(), bitmap = await read("photo.png");
           const comic = options({ style: "comic" });
           const results = [1, 2].map(() =>
             engine.cartoonize(bitmap, comic).catch(({ name }) => name));
           engine.close();
+          results.push(engine.cartoonize(bitmap, comic).catch(({ name }) => name));
           return Promise.all(results);
         }"""
-    ) == ["AbortError", "AbortError"]
+        )
+        == ["AbortError"] * 3
+    )
 
 
 def test_webgpu_that_fails_is_replaced_by_wasm(page, site):
@@ -322,6 +326,19 @@ def test_webgpu_that_fails_is_replaced_by_wasm(page, site):
     there = drawn(page, site, array, {"backend": "webgpu"}, style="comic")
     assert furthest(expected(array, "comic"), there) <= 2
     assert page.evaluate("async () => (await engine({ backend: 'webgpu' })).backend") == "wasm"
+
+
+def test_a_worker_that_is_missing_is_said(chromium, built_site):
+    files = {name: each for name, each in built_site.items() if name != "worker.js"}
+    site = Site(files | {"test.html": ENGINE_PAGE})
+    page = chromium.new_page()
+    try:
+        visit(page, f"{site.url}test.html")
+        message = page.evaluate("() => Engine.start().catch(({ message }) => message)")
+        assert message == "the part of the page that draws could not be loaded"
+    finally:
+        page.close()
+        site.close()
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -140,6 +141,8 @@ def test_a_folder_of_something_else_is_not_replaced(small_page, tmp_path):
     with pytest.raises(OutputError, match="not replaced"):
         write_site(tmp_path / "photos", ["comic"], force=True)
     (tmp_path / "file").write_text("a file")
+    (tmp_path / "empty").mkdir()
+    write_site(tmp_path / "empty", ["comic"], force=True)
     for force in (False, True):
         with pytest.raises(OutputError):
             write_site(tmp_path / "file", ["comic"], force=force)
@@ -161,6 +164,24 @@ def test_an_old_site_stays_if_the_new_one_cannot_be_written(small_page, tmp_path
         write_site(site, ["comic"], force=True)
     assert (site / "index.html").read_text() == "index.html"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["page", "site"]
+
+
+def test_the_old_site_comes_back_if_the_new_one_cannot_take_its_place(
+    small_page, tmp_path, monkeypatch
+):
+    site = tmp_path / "site"
+    write_site(site, ["comic"])
+    rename = Path.rename
+
+    def refused(path, target):
+        if path.name == "site" and target == site and path.parent != tmp_path:
+            raise PermissionError(13, "Permission denied")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OutputError, match="Permission denied"):
+        write_site(site, ["ink"], force=True)
+    assert (site / "models" / "comic.onnx").is_file()
 
 
 def exit_of(*arguments):

@@ -80,7 +80,7 @@ def write_site(
     """
     if not force:
         refuse_existing(folder)
-    if folder.exists() and not (folder / "models" / "styles.json").is_file():
+    if folder.exists() and not _may_be_replaced(folder):
         raise OutputError(f"{folder} exists, is no page of toonbox, and is not replaced")
     files = site_files(styles)
     try:
@@ -103,6 +103,13 @@ def write_site(
                 raise
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+
+
+def _may_be_replaced(folder: Path) -> bool:
+    """Tell whether a folder holds a page, or nothing."""
+    if (folder / "models" / "styles.json").is_file():
+        return True
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def _shipped() -> list[Path]:

@@ -33,6 +33,7 @@ export class Engine {
   #worker;
   #waiting = [];
   #running = null;
+  #ended = null; // why nothing can be drawn any more
   #next = 1;
   #keys = new WeakMap(); // of pictures that the worker may have
   #nextKey = 1;
@@ -48,7 +49,8 @@ export class Engine {
     const engine = new Engine();
     engine.#worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
     engine.#worker.onmessage = ({ data }) => engine.#heard(data);
-    engine.#worker.onerror = (event) => engine.#failed(event);
+    engine.#worker.onerror = ({ message }) =>
+      engine.#end(new Error(message || "the part of the page that draws could not be loaded"));
     const mayTry = !backend && "gpu" in navigator;
     const wanted = backend ?? (mayTry ? remembered() : "wasm");
     const trial = mayTry && !wanted ? (await listStyles())[0] : null;
@@ -98,12 +100,11 @@ export class Engine {
   /** End the worker; calls that have not been answered reject. */
   close() {
     this.#worker.terminate();
-    for (const job of [this.#running, ...this.#waiting]) job?.reject(cancelled());
-    this.#running = null;
-    this.#waiting = [];
+    this.#end(cancelled());
   }
 
   #send(message, picture = null, { signal, onProgress, lane } = {}) {
+    if (this.#ended) return Promise.reject(this.#ended);
     if (signal?.aborted) return Promise.reject(cancelled());
     return new Promise((resolve, reject) => {
       const job = { id: this.#next++, message, picture, lane, onProgress };
@@ -172,9 +173,8 @@ export class Engine {
     this.#go();
   }
 
-  /** The worker's script is missing or has died. */
-  #failed(event) {
-    const error = new Error(event.message || "the part of the page that draws could not be loaded");
+  #end(error) {
+    this.#ended = error;
     for (const job of [this.#running, ...this.#waiting]) job?.reject(error);
     this.#running = null;
     this.#waiting = [];

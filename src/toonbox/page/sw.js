@@ -18,7 +18,7 @@ self.addEventListener("install", (event) => event.waitUntil(fetchAll()));
 self.addEventListener("activate", (event) => event.waitUntil(takeOver()));
 self.addEventListener("fetch", (event) => {
   const name = nameOf(event.request);
-  if (name in FILES) event.respondWith(answer(event.request, name));
+  if (name !== null && Object.hasOwn(FILES, name)) event.respondWith(answer(event.request, name));
 });
 
 /** Give a file's name in FILES for a request; null for what is not ours, such as /api/. */
