@@ -86,10 +86,10 @@ def main() -> None:
         f"{'pixels':>8}{'ms':>7}{'least':>7}{'Python':>8}{'least':>7}{'ratio':>7}  frames/s, least"
     )
     for resolution in RESOLUTIONS:
-        drawn, here = browser[resolution], python[resolution]
+        ours, theirs = browser[resolution], python[resolution]
         print(
-            f"{resolution:8}{median(drawn):7.0f}{min(drawn):7.0f}{median(here):8.0f}"
-            f"{min(here):7.0f}{min(drawn) / min(here):7.2f}{1000 / min(drawn):10.1f}"
+            f"{resolution:8}{median(ours):7.0f}{min(ours):7.0f}{median(theirs):8.0f}"
+            f"{min(theirs):7.0f}{min(ours) / min(theirs):7.2f}{1000 / min(ours):10.1f}"
         )
 
 

@@ -112,6 +112,8 @@ function dated(suffix) {
 /**
  * Fill a section of the page with the camera.
  * @param {HTMLElement} section
+ * @param {{engine: Promise<import("./engine.js").Engine>, options: () => object,
+ *   t: (key: string, values?: object) => string, announce: (text: string) => void}} shell
  * @returns {{close: () => void}}
  */
 export function mount(section, { engine, options, t, announce }) {

@@ -15,6 +15,8 @@ export function videoName(name) {
 /**
  * Fill a section of the page with the conversion of videos.
  * @param {HTMLElement} section
+ * @param {{engine: Promise<import("./engine.js").Engine>, options: () => object,
+ *   t: (key: string, values?: object) => string, announce: (text: string) => void}} shell
  * @returns {{open: (file: File) => Promise<void>, close: () => void}}
  */
 export function mount(section, { engine, options, t, announce }) {
@@ -256,7 +258,8 @@ export function mount(section, { engine, options, t, announce }) {
 
   function setRunning(on) {
     show(work, on);
-    for (const control of [begin, start, end, startHere, endHere, toFile, choose]) {
+    show(begin, !on);
+    for (const control of [start, end, startHere, endHere, toFile, choose]) {
       control.disabled = on;
     }
     if (!on) return (result.hidden ? begin : save.hidden ? player : save).focus();
