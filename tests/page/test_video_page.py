@@ -5,6 +5,7 @@ import json
 import re
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
@@ -58,7 +59,7 @@ def uneven(folder):
     """Make a clip with uneven times and sound, turned by a quarter."""
     clip = Clip(
         size=SIZE, pts=UNEVEN, last=4004, time_base=TIME_BASE, frames=list(motion(12, SIZE)),
-        turned={"degrees": 90},
+        turned={"degrees": 90}, metadata={"title": "In the harbour"},
     )  # fmt: skip
     return clip.make(folder / "uneven.mp4")
 
@@ -101,6 +102,8 @@ def test_times_sound_and_pictures_are_those_of_python(page, uneven, folder):
     assert result(page, folder / "page.mp4") == "uneven.toon.mp4"
     assert times(folder / "page.mp4") == times(uneven)
     assert packets(folder / "page.mp4", "audio") == packets(uneven, "audio")
+    with av.open(str(folder / "page.mp4")) as container:
+        assert container.metadata["title"] == "In the harbour"
 
     cartoonize_video(uneven, folder / "python.mp4", style=STYLE, crf=1)
     drawn, expected = pictures(folder / "page.mp4"), pictures(folder / "python.mp4")

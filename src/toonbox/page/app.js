@@ -192,7 +192,7 @@ async function start() {
   const tabs = new Tabs(async (name) => {
     const { mount } = await import(`./${name}.js`);
     const options = () => photos.panel.options();
-    return mount($(name), { engine: await starting, styles, options, t, announce });
+    return mount($(name), { engine: starting, styles, options, t, announce });
   }, () => photos.resume());
   takeFiles((files) => {
     const video = files.find(({ type }) => type.startsWith("video/"));

@@ -8,6 +8,7 @@ const SMALLEST = 96;
 const STEP = 16; // pixels
 const WINDOW = 6; // frames from which the speed is judged
 const VIEW = 360; // short side in pixels of the picture on the page, at most
+const BITS = 4_000_000; // a second of a recording
 const RECORDINGS = [
   "video/mp4;codecs=avc1.42E01F,mp4a.40.2",
   "video/webm;codecs=vp9,opus",
@@ -42,6 +43,7 @@ export class Pace {
 /** Waits for frames of a video element; those that nobody waits for are skipped. */
 class NewestFrame {
   #fresh = false;
+  #ended = false;
   #wake = () => {};
 
   constructor(video) {
@@ -49,7 +51,7 @@ class NewestFrame {
       ? (heard) => video.requestVideoFrameCallback(heard)
       : requestAnimationFrame;
     const heard = () => {
-      if (!video.srcObject) return;
+      if (this.#ended) return;
       this.#fresh = true;
       this.#wake();
       listen(heard);
@@ -63,7 +65,9 @@ class NewestFrame {
     this.#fresh = false;
   }
 
+  /** Listen no more, and let go of who waits. */
   end() {
+    this.#ended = this.#fresh = true;
     this.#wake();
   }
 }
@@ -108,12 +112,15 @@ function dated(suffix) {
 /**
  * Fill a section of the page with the camera.
  * @param {HTMLElement} section
+ * @param {{engine: Promise<import("./engine.js").Engine>, options: () => object,
+ *   t: (key: string, values?: object) => string, announce: (text: string) => void}} shell
  * @returns {{close: () => void}}
  */
 export function mount(section, { engine, options, t, announce }) {
   let stream = null; // of the camera, while it runs
   let frames = null;
   let recorder = null;
+  let facing = "user"; // where the camera looks; what looks away is not mirrored
   let closed = false;
   const video = element("video", { muted: true, playsInline: true });
 
@@ -183,6 +190,7 @@ export function mount(section, { engine, options, t, announce }) {
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { ...size, ...wanted } });
       if (closed) return end();
+      if (document.hidden) return end("camera.hidden");
       video.srcObject = stream;
       await video.play();
     } catch (error) {
@@ -191,15 +199,19 @@ export function mount(section, { engine, options, t, announce }) {
     } finally {
       start.disabled = false;
     }
-    const [track] = stream.getVideoTracks();
-    track.addEventListener("ended", () => end("camera.ended"));
-    mirror.checked = track.getSettings().facingMode !== "environment";
-    await listCameras(track.getSettings().deviceId);
+    const mine = stream;
+    const [track] = mine.getVideoTracks();
+    track.addEventListener("ended", () => stream === mine && end("camera.ended"));
+    const { deviceId, facingMode = "user" } = track.getSettings();
+    if (facingMode !== facing) mirror.checked = facingMode !== "environment";
+    facing = facingMode;
+    await listCameras(deviceId);
+    if (stream !== mine) return;
     show(running);
     show(start, false);
     snapshot.focus();
     announce(t("camera.running"));
-    run(stream);
+    run(mine);
   }
 
   async function listCameras(current) {
@@ -306,24 +318,24 @@ export function mount(section, { engine, options, t, announce }) {
     } finally {
       record.disabled = false;
     }
-    const tracks = [canvas.captureStream(), ...(microphone ? [microphone] : [])].flatMap((each) =>
-      each.getTracks(),
-    );
+    if (!stream) { // stopped while the browser asked
+      for (const track of microphone?.getTracks() ?? []) track.stop();
+      return;
+    }
+    const tracks = [...canvas.captureStream().getTracks(), ...(microphone?.getTracks() ?? [])];
     const mimeType = RECORDINGS.find((each) => MediaRecorder.isTypeSupported(each));
     const parts = [];
-    recorder = new MediaRecorder(new MediaStream(tracks), {
-      mimeType,
-      videoBitsPerSecond: 4_000_000,
-    });
-    recorder.ondataavailable = ({ data }) => parts.push(data);
-    recorder.onstop = () => {
+    const mine = new MediaRecorder(new MediaStream(tracks), { mimeType, videoBitsPerSecond: BITS });
+    mine.ondataavailable = ({ data }) => parts.push(data);
+    mine.onstop = () => {
       for (const track of tracks) track.stop();
-      const type = recorder.mimeType;
       recorder = null;
       sound.disabled = false;
       setRecording(false);
+      const type = mine.mimeType;
       save(new Blob(parts, { type }), type.includes("mp4") ? "mp4" : "webm");
     };
+    recorder = mine;
     recorder.start(1000); // milliseconds between parts
     sound.disabled = true;
     setRecording(true);

@@ -131,7 +131,8 @@ function paint(canvas, cartoon) {
 class Sound {
   #source;
   #packets;
-  #next;
+  #next = null; // what came out of #packets and waits for its time
+  #done = false;
 
   /** Add a track to an output that has not started; `start` and `end` as the file counts. */
   static async add(output, track, { start, end, shift }) {
@@ -166,13 +167,18 @@ class Sound {
 
   /** Copy what is heard before a time, as the output counts. */
   async copyUntil(time) {
-    while ((this.#next ??= await this.#packets.next()) && !this.#next.done) {
+    while (!this.#done) {
+      this.#next ??= await this.#packets.next();
+      if (this.#next.done) {
+        this.#done = true;
+        this.#source.close();
+        return;
+      }
       const { packet, meta } = this.#next.value;
       if (packet.timestamp >= time) return;
       await this.#source.add(packet, meta);
       this.#next = null;
     }
-    this.#source.close();
   }
 }
 

@@ -15,17 +15,21 @@ export function videoName(name) {
 /**
  * Fill a section of the page with the conversion of videos.
  * @param {HTMLElement} section
+ * @param {{engine: Promise<import("./engine.js").Engine>, options: () => object,
+ *   t: (key: string, values?: object) => string, announce: (text: string) => void}} shell
  * @returns {{open: (file: File) => Promise<void>, close: () => void}}
  */
 export function mount(section, { engine, options, t, announce }) {
   /** @type {import("./convert.js").Video|null} */
   let video = null;
+  let opened = 0; // counts the videos that were chosen
   let running = null; // the AbortController of a conversion
   let href = null; // of the result
   let drawn = ""; // what the preview shows, as text
   let looked = null; // {time, photo}: the frame that was decoded last
   const text = translated(t);
-  const button = (key, kind = "") => text("button", key, { type: "button", class: `button ${kind}` });
+  const button = (key, kind = "") =>
+    text("button", key, { type: "button", class: `button ${kind}` });
   const number = () => element("input", { type: "number", min: 0, step: "any", required: true });
   const pair = (key, control) => element("label", { class: "pair" }, text("span", key), control);
 
@@ -96,16 +100,23 @@ export function mount(section, { engine, options, t, announce }) {
     show(message, Boolean(key));
   }
 
+  function fail(error, name = video?.file.name) {
+    if (error instanceof VideoError) complain(`video.error.${error.code}`, { name, ...error.values });
+    else complain("video.error.failed", { reason: error.message });
+  }
+
   async function open(file) {
-    if (running) return;
-    await forget();
+    if (running) return announce(status.textContent); // one after the other
+    forget();
     complain();
     server.choose(file);
+    const turn = ++opened;
     try {
-      video = await openVideo(file);
+      const chosen = await openVideo(file);
+      if (turn !== opened) return chosen.input.dispose(); // another was chosen meanwhile
+      video = chosen;
     } catch (error) {
-      if (!(error instanceof VideoError)) throw error;
-      complain(`video.error.${error.code}`, { name: file.name, ...error.values });
+      if (turn === opened) fail(error, file.name);
       return;
     }
     title.textContent = file.name;
@@ -124,7 +135,7 @@ export function mount(section, { engine, options, t, announce }) {
   }
 
   /** Let go of the video and of the result. */
-  async function forget() {
+  function forget() {
     video?.input.dispose();
     video = looked = null;
     drawn = "";
@@ -166,7 +177,7 @@ export function mount(section, { engine, options, t, announce }) {
       canvas.dataset.time = time;
     } catch (error) {
       if (drawn !== wish || error.name === "AbortError") return;
-      complain("video.error.failed", { reason: error.message });
+      fail(error);
     }
   }
 
@@ -178,6 +189,15 @@ export function mount(section, { engine, options, t, announce }) {
     } catch (error) {
       if (error.name === "AbortError") return null;
       throw error;
+    }
+  }
+
+  /** Remove the file that was made when it was chosen, if nothing has been written to it. */
+  async function removeEmpty(file) {
+    try {
+      if ((await file.getFile()).size === 0) await file.remove();
+    } catch {
+      // the browser cannot remove files, or it is gone
     }
   }
 
@@ -210,10 +230,9 @@ export function mount(section, { engine, options, t, announce }) {
       });
       await showResult(name, done, file);
     } catch (error) {
-      await file?.remove?.().catch(() => {});
+      if (file) await removeEmpty(file);
       if (error.name === "AbortError") announce(t("video.cancelled"));
-      else if (error instanceof VideoError) complain(`video.error.${error.code}`, error.values);
-      else complain("video.error.failed", { reason: error.message });
+      else fail(error);
     } finally {
       await awake?.release();
       running = null;
@@ -239,7 +258,8 @@ export function mount(section, { engine, options, t, announce }) {
 
   function setRunning(on) {
     show(work, on);
-    for (const control of [begin, start, end, startHere, endHere, toFile, choose]) {
+    show(begin, !on);
+    for (const control of [start, end, startHere, endHere, toFile, choose]) {
       control.disabled = on;
     }
     if (!on) return (result.hidden ? begin : save.hidden ? player : save).focus();
