@@ -74,7 +74,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         name = self.path.removeprefix("/")
         content = self.files.get(name, b"")
         data = content.read_bytes() if isinstance(content, Path) else content
-        types = {".html": "text/html", ".wasm": "application/wasm"}
+        types = {".html": "text/html", ".wasm": "application/wasm", ".css": "text/css"}
         self.send_response(200)
         self.send_header("Content-Type", types.get(Path(name).suffix, "text/javascript"))
         self.send_header("Content-Length", str(len(data)))
@@ -97,7 +97,7 @@ def opened(files: Files) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser: Browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
-            args=["--no-sandbox"],
+            args=["--no-sandbox", "--use-fake-device-for-media-stream"],
         )
         page = browser.new_page()
         page.set_default_timeout(PATIENCE)

@@ -16,6 +16,8 @@ ISOLATED = {
 }
 TYPES = {
     ".html": "text/html; charset=utf-8",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
     ".js": "text/javascript",
     ".mjs": "text/javascript",
     ".json": "application/json",

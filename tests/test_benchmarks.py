@@ -187,3 +187,16 @@ def test_the_browser_is_timed_against_python():
         assert len(numbers) in (3, 6)  # on one thread, and on all where there are more
         assert min(numbers) > 0
     assert "a preview of 192 pixels" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_camera_of_the_page_is_timed():
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("needs Chromium: apt-get install chromium, or Google Chrome")
+    if not (FOLDER / RUNTIME).is_file():
+        pytest.skip(f"needs npm ci --prefix {FOLDER}")
+    done = run("browser_camera.py", "--seconds 1 --repeats 1")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"live: [\d.]+ frames a second at \d+ pixels", done.stdout)
+    for resolution in ("256", "192", "128"):
+        assert min(cells(done.stdout, f"{resolution:>8}")) > 0

@@ -14,7 +14,9 @@ def chromium():
         pytest.skip("needs Chromium: apt-get install chromium, or Google Chrome")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, timeout=PATIENCE, args=["--no-sandbox"]
+            executable_path=CHROMIUM,
+            timeout=PATIENCE,
+            args=["--no-sandbox", "--use-fake-device-for-media-stream"],
         )
         yield browser
         browser.close()

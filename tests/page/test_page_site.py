@@ -58,8 +58,8 @@ def test_licences_of_what_others_made_are_on_the_site(built_site):
 def test_what_is_on_the_site(small_page):
     files = site_files()
     assert {name for name in files if not name.startswith("models/")} == {
-        "index.html", "sw.js", "vendor/ort.wasm.min.mjs", "vendor/ort.jspi.min.mjs", "i18n/en.json",
-        "vendor/onnxruntime.ThirdPartyNotices.txt",
+        "example.jpg", "index.html", "sw.js", "vendor/ort.wasm.min.mjs", "vendor/ort.jspi.min.mjs",
+        "i18n/en.json", "vendor/onnxruntime.ThirdPartyNotices.txt",
     }  # fmt: skip
     styles = json.loads(content_of(files["models/styles.json"]))
     names = [style["name"] for style in styles]
@@ -71,7 +71,7 @@ def test_what_is_on_the_site(small_page):
         assert hashlib.sha256(model).hexdigest() == style["sha256"]
         with Image.open(io.BytesIO(content_of(files[style["preview"]]))) as preview:
             assert preview.format == "JPEG"
-            assert preview.size == (360, 165)
+            assert preview.size == (720, 330)
     assert styles[0] | {"bytes": 0, "sha256": "", "description": ""} == {
         "name": "comic", "description": "", "knobs": ["surface", "structure", "texture"],
         "resolution": 512, "multiple": 8, "reach": 108, "beyond": 4, "bytes": 0, "sha256": "",
@@ -99,7 +99,7 @@ def test_own_styles_come_in_the_order_given_with_a_preview_of_theirs(small_page,
     assert (first["name"], second["name"]) == ("mine", "ink")
     assert (first["resolution"], first["knobs"], first["beyond"]) == (48, ["texture"], 0)
     with Image.open(io.BytesIO(content_of(files["models/mine.jpg"]))) as preview:
-        assert preview.size == (360, 165)
+        assert preview.size == (720, 330)
         assert len(preview.convert("RGB").getcolors(1 << 20)) > 1000
 
 

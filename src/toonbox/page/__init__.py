@@ -22,6 +22,7 @@ from toonbox.errors import MissingExtraError, OutputError, StyleError, UsageErro
 FOLDER = Path(__file__).parent
 SITE_SUFFIXES = (".html", ".css", ".js", ".mjs", ".json", ".wasm", ".txt", ".svg", ".png")
 NOT_OF_THE_SITE = ("package.json", "package-lock.json", "vendor.js", "node_modules")
+PREVIEW_PHOTO = "preview-photo.jpg"
 RUNTIME = "vendor/ort.wasm.min.mjs"
 NOTICES = "ThirdPartyNotices.txt"  # of ONNX Runtime: its package for npm comes without them
 # Fetched when somebody uses them, and kept from then on: the runtime for a GPU is large.
@@ -119,7 +120,7 @@ def _shipped() -> list[Path]:
 
 def _models(styles: Sequence[str | Path]) -> Files:
     """Give the networks, their previews and the list of both."""
-    files: Files = {}
+    files: Files = {"example.jpg": SHIPPED / PREVIEW_PHOTO}
     entries: list[dict[str, Any]] = []
     for folder in map(find_style, styles):
         card = read_card(folder)
@@ -153,8 +154,8 @@ def _entry(card: Card, folder: Path) -> dict[str, Any]:
 
 
 def _preview(folder: Path) -> bytes:
-    """Give the preview photo as a cartoon, as JPEG."""
-    with Image.open(SHIPPED / "preview-photo.jpg") as photo:
+    """Give the preview photo as a cartoon of the same size, as JPEG."""
+    with Image.open(SHIPPED / PREVIEW_PHOTO) as photo:
         width, height = photo.size
         if (file := folder / "preview.png").is_file() and _size_of(file) == (width, 2 * height):
             with Image.open(file) as both:  # the photo above, the cartoon below
@@ -162,7 +163,7 @@ def _preview(folder: Path) -> bytes:
         else:
             cartoon = load_style(folder)(photo)
     written = io.BytesIO()
-    cartoon.resize((width // 2, height // 2)).save(written, "JPEG", quality=_PREVIEW_QUALITY)
+    cartoon.save(written, "JPEG", quality=_PREVIEW_QUALITY)
     return written.getvalue()
 
 

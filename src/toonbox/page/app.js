@@ -1,0 +1,212 @@
+/** The page: its tabs, its language, and the engine that all of them share. */
+
+import { Engine, listStyles } from "./engine.js";
+import { currentLanguage, preferredLanguage, setLanguage, t } from "./i18n.js";
+import { Photos } from "./photos.js";
+
+const TABS = ["photos", "video", "camera"];
+const $ = (id) => document.getElementById(id);
+
+/** Say something to those who do not see the page. */
+function announce(text) {
+  $("live").textContent = text;
+}
+
+/** Show a message until it is dismissed. */
+function notify(text) {
+  const notice = document.createElement("p");
+  notice.className = "notice";
+  const close = Object.assign(document.createElement("button"), {
+    className: "icon", textContent: "×", ariaLabel: t("page.dismiss"),
+  });
+  close.addEventListener("click", () => {
+    notice.remove();
+    $("main").focus();
+  });
+  notice.append(Object.assign(document.createElement("span"), { textContent: text }), close);
+  $("notices").append(notice);
+}
+
+function clearNotices() {
+  $("notices").replaceChildren();
+}
+
+/** Move what all tabs share, the styles and the sliders, to where a tab has a place for them. */
+function share(name) {
+  for (const part of document.querySelectorAll("[data-shared]")) {
+    const place = `[data-place="${part.dataset.shared}"]`;
+    if (!part.closest(place)) { // its own place, to which it returns
+      const home = document.createElement("div");
+      home.dataset.place = part.dataset.shared;
+      part.before(home);
+      home.append(part);
+    }
+    $(name).querySelector(place)?.append(part);
+  }
+}
+
+/** Switch between photos, video and camera; the latter two are loaded when they are opened. */
+class Tabs {
+  /**
+   * @param {(name: string) => Promise<{close: () => void}>} mount
+   * @param {() => void} onPhotos when the photos are seen again
+   */
+  constructor(mount, onPhotos) {
+    Object.assign(this, { mount, onPhotos });
+    /** @type {Map<string, Promise<{close: () => void}>>} */
+    this.views = new Map();
+    for (const name of TABS) {
+      $(`tab-${name}`).addEventListener("click", () => this.open(name));
+      $(`tab-${name}`).addEventListener("keydown", (event) => this.key(event, name));
+    }
+    addEventListener("hashchange", () => this.openNamed());
+    this.openNamed();
+  }
+
+  /** Open the tab that the address names. */
+  openNamed() {
+    const name = location.hash.slice(1);
+    if (TABS.includes(name)) this.open(name);
+  }
+
+  key(event, name) {
+    const index = TABS.indexOf(name);
+    const to = {
+      ArrowRight: (index + 1) % TABS.length,
+      ArrowLeft: (index + TABS.length - 1) % TABS.length,
+      Home: 0,
+      End: TABS.length - 1,
+    }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    this.open(TABS[to]);
+    $(`tab-${TABS[to]}`).focus();
+  }
+
+  open(name) {
+    for (const each of TABS) {
+      const chosen = each === name;
+      $(`tab-${each}`).ariaSelected = String(chosen);
+      $(`tab-${each}`).tabIndex = chosen ? 0 : -1;
+      $(each).hidden = !chosen;
+    }
+    share(TABS[0]); // not to be lost with a view that closes
+    share(name);
+    if (name !== "camera") this.close("camera"); // nobody is filmed behind another tab
+    history.replaceState(null, "", name === TABS[0] ? location.pathname + location.search
+      : `#${name}`);
+    if (name === TABS[0]) this.onPhotos();
+    else if (!this.views.has(name)) this.load(name);
+  }
+
+  async load(name) {
+    const view = this.mount(name);
+    this.views.set(name, view);
+    try {
+      await view;
+      if (!$(name).hidden) share(name);
+    } catch (error) {
+      this.views.delete(name);
+      const message = t("tabs.failed", { message: error.message });
+      $(name).replaceChildren(Object.assign(document.createElement("p"), {
+        className: "notice", textContent: message,
+      }));
+      announce(message);
+    }
+  }
+
+  close(name) {
+    const view = this.views.get(name);
+    if (!view) return;
+    this.views.delete(name);
+    view.then(({ close }) => close()).catch(() => {}).finally(() => {
+      if (!this.views.has(name)) $(name).replaceChildren();
+    });
+  }
+}
+
+/** Take files that are dropped or pasted anywhere on the page. */
+function takeFiles(add) {
+  let depth = 0; // dragenter and dragleave also come from the elements inside
+  const over = (change) => (event) => {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    depth = Math.max(0, depth + change);
+    $("drop").hidden = depth === 0;
+  };
+  document.addEventListener("dragenter", over(1));
+  document.addEventListener("dragleave", over(-1));
+  document.addEventListener("dragover", over(0));
+  document.addEventListener("drop", (event) => {
+    over(-depth)(event);
+    if (event.dataTransfer?.files.length) add([...event.dataTransfer.files]);
+  });
+  document.addEventListener("paste", (event) => {
+    if (event.clipboardData?.files.length) add([...event.clipboardData.files]);
+  });
+}
+
+/** Undo and redo by keyboard, on the tab of photos. */
+function takeShortcuts(panel) {
+  document.addEventListener("keydown", (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.altKey || $("workbench").hidden) return;
+    if ($("photos").hidden || event.target.matches("textarea, input[type=text]")) return;
+    const key = event.key.toLowerCase();
+    if (key !== "z" && key !== "y") return;
+    event.preventDefault();
+    if (key === "y" || event.shiftKey) panel.redo();
+    else panel.undo();
+  });
+}
+
+/** Say what draws here. */
+async function showEngine(starting) {
+  try {
+    const { backend, threads } = await starting;
+    $("engine").textContent = backend === "webgpu" ? t("footer.webgpu")
+      : t("footer.wasm", { threads });
+  } catch {
+    $("engine").textContent = "";
+  }
+}
+
+async function start() {
+  $("language").value = preferredLanguage();
+  await setLanguage($("language").value);
+  $("language").addEventListener("change", (event) => setLanguage(event.target.value, true));
+  navigator.serviceWorker?.register(new URL("sw.js", import.meta.url)).catch(() => {
+    // a browser that forbids it, or a page from the disk: it works, but not offline
+  });
+
+  const starting = Engine.start();
+  starting.catch(() => {}); // said below, once it is known that there is something to draw
+  let styles;
+  try {
+    styles = await listStyles();
+  } catch (error) {
+    notify(t("error.styles", { message: error.message }));
+    return;
+  }
+  starting.catch((error) => notify(t("error.engine", { message: error.message })));
+  const photos = new Photos({ engine: starting, styles, announce, notify, clearNotices });
+  const tabs = new Tabs(async (name) => {
+    const { mount } = await import(`./${name}.js`);
+    const options = () => photos.panel.options();
+    return mount($(name), { engine: starting, styles, options, t, announce });
+  }, () => photos.resume());
+  takeFiles((files) => {
+    const video = files.find(({ type }) => type.startsWith("video/"));
+    tabs.open(video ? "video" : "photos");
+    if (video) tabs.views.get("video")?.then((view) => view.open(video));
+    else photos.add(files);
+  });
+  takeShortcuts(photos.panel);
+  showEngine(starting);
+  document.addEventListener("language", () => showEngine(starting));
+
+  const served = await fetch(new URL("api/styles", import.meta.url)).catch(() => null);
+  $("served").hidden = !served?.ok;
+  document.documentElement.dataset.ready = currentLanguage();
+}
+
+start();

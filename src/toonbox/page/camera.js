@@ -1,0 +1,377 @@
+/** The live camera: its newest frame as a cartoon, again and again; snapshots and recordings. */
+
+import { download, element, show, translated } from "./dom.js";
+
+const WANTED = 10; // frames a second
+const FIRST = 256; // short side in pixels at which the network begins to work
+const SMALLEST = 96;
+const STEP = 16; // pixels
+const WINDOW = 6; // frames from which the speed is judged
+const VIEW = 360; // short side in pixels of the picture on the page, at most
+const BITS = 4_000_000; // a second of a recording
+const RECORDINGS = [
+  "video/mp4;codecs=avc1.42E01F,mp4a.40.2",
+  "video/webm;codecs=vp9,opus",
+  "video/webm;codecs=vp8,opus",
+  "video/webm",
+  "video/mp4",
+];
+
+/** Chooses the network's short side so that about `WANTED` frames a second are drawn. */
+export class Pace {
+  #seconds = [];
+
+  constructor(largest = Infinity) {
+    this.largest = largest;
+    this.resolution = Math.min(FIRST, largest);
+  }
+
+  /** Take note that a frame took so many seconds, and change the resolution if need be. */
+  note(seconds) {
+    this.#seconds.push(seconds);
+    if (this.#seconds.length < WINDOW) return;
+    const rate = WINDOW / this.#seconds.reduce((sum, each) => sum + each);
+    this.#seconds = [];
+    if (rate > 0.9 * WANTED && rate < 1.3 * WANTED) return;
+    // The work grows with the square of the short side.
+    const factor = Math.min(1.5, Math.max(0.5, Math.sqrt(rate / WANTED)));
+    const wanted = Math.round((this.resolution * factor) / STEP) * STEP;
+    this.resolution = Math.min(this.largest, Math.max(SMALLEST, wanted));
+  }
+}
+
+/** Waits for frames of a video element; those that nobody waits for are skipped. */
+class NewestFrame {
+  #fresh = false;
+  #ended = false;
+  #wake = () => {};
+
+  constructor(video) {
+    const listen = video.requestVideoFrameCallback
+      ? (heard) => video.requestVideoFrameCallback(heard)
+      : requestAnimationFrame;
+    const heard = () => {
+      if (this.#ended) return;
+      this.#fresh = true;
+      this.#wake();
+      listen(heard);
+    };
+    listen(heard);
+  }
+
+  /** Resolve once there is a frame that has not been asked for yet, or the camera has ended. */
+  async next() {
+    if (!this.#fresh) await new Promise((resolve) => (this.#wake = resolve));
+    this.#fresh = false;
+  }
+
+  /** Listen no more, and let go of who waits. */
+  end() {
+    this.#ended = this.#fresh = true;
+    this.#wake();
+  }
+}
+
+/** Say which message tells of an error of getUserMedia. */
+function messageOf(error) {
+  const known = {
+    NotAllowedError: "denied",
+    SecurityError: "denied",
+    NotFoundError: "none",
+    OverconstrainedError: "none",
+    NotReadableError: "busy",
+    AbortError: "busy",
+  };
+  return `camera.${known[error.name] ?? "failed"}`;
+}
+
+/**
+ * Copy the current frame of a video.
+ * @param {HTMLVideoElement} video
+ * @param {number} short side in pixels, at most
+ * @param {boolean} mirrored
+ * @returns {ImageData}
+ */
+function grab(video, short, mirrored) {
+  const { videoWidth: width, videoHeight: height } = video;
+  const scale = Math.min(1, short / Math.min(width, height));
+  const canvas = new OffscreenCanvas(Math.round(width * scale), Math.round(height * scale));
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  if (mirrored) context.setTransform(-1, 0, 0, 1, canvas.width, 0);
+  context.drawImage(video, 0, 0, canvas.width, canvas.height);
+  return context.getImageData(0, 0, canvas.width, canvas.height);
+}
+
+/** Name a file after the present moment. */
+function dated(suffix) {
+  const time = new Date();
+  const local = new Date(time - time.getTimezoneOffset() * 60_000).toISOString();
+  return `camera-${local.slice(0, 19).replace("T", "-").replaceAll(":", "")}.toon.${suffix}`;
+}
+
+/**
+ * Fill a section of the page with the camera.
+ * @param {HTMLElement} section
+ * @param {{engine: Promise<import("./engine.js").Engine>, options: () => object,
+ *   t: (key: string, values?: object) => string, announce: (text: string) => void}} shell
+ * @returns {{close: () => void}}
+ */
+export function mount(section, { engine, options, t, announce }) {
+  let stream = null; // of the camera, while it runs
+  let frames = null;
+  let recorder = null;
+  let facing = "user"; // where the camera looks; what looks away is not mirrored
+  let closed = false;
+  const video = element("video", { muted: true, playsInline: true });
+
+  const text = translated(t);
+  const button = (key, onclick, kind = "") =>
+    text("button", key, { type: "button", class: `button ${kind}`, onclick });
+  const option = (control, key) =>
+    element("label", { class: "media-option" }, control, text("span", key));
+  const canvas = element("canvas", { class: "media-picture", role: "img" });
+  canvas.dataset.i18nLabel = "camera.view";
+  canvas.ariaLabel = t("camera.view");
+  const rate = element("p", { class: "caption" });
+  const message = element("p", { class: "notice", role: "alert", hidden: true });
+  const start = button("camera.start", open, "primary");
+  const snapshot = button("camera.snapshot", takeSnapshot, "small primary");
+  const record = button("camera.record", toggle, "small");
+  record.ariaPressed = "false";
+  const stop = button("camera.stop", () => end(), "small");
+  const mirror = element("input", { type: "checkbox", checked: true });
+  const sound = element("input", { type: "checkbox" });
+  const choice = element("select", { onchange: open });
+  const which = element("label", { class: "pair" }, text("span", "camera.which"), choice);
+  const running = element(
+    "div", { class: "workbench", hidden: true },
+    element(
+      "div", { class: "stage" },
+      element(
+        "div", { class: "toolbar" },
+        element("div", { class: "names" }, rate),
+        element("div", { class: "tools" }, stop, record, snapshot),
+      ),
+      element("div", { class: "mat" }, canvas),
+      element("div", { "data-place": "styles" }),
+    ),
+    element(
+      "aside", { class: "panel", "data-i18n-label": "tabs.camera", "aria-label": t("tabs.camera") },
+      element("div", { "data-place": "adjust" }),
+      element(
+        "div", { class: "group" },
+        option(mirror, "camera.mirror"), option(sound, "camera.sound"), which,
+      ),
+    ),
+  );
+  section.replaceChildren(
+    element(
+      "div", { class: "media-head" },
+      text("h2", "camera.title"), text("p", "camera.intro", { class: "hint" }), start,
+    ),
+    message,
+    running,
+  );
+
+  /** Say what went wrong, or nothing. */
+  function say(key = "", values = {}) {
+    message.textContent = key ? t(key, values) : "";
+    show(message, Boolean(key));
+  }
+
+  /** Open the chosen camera, or whichever the browser gives, instead of the present one. */
+  async function open() {
+    const device = choice.value;
+    end();
+    if (!navigator.mediaDevices?.getUserMedia) return say("camera.insecure");
+    const size = { width: { ideal: 1280 }, height: { ideal: 720 } };
+    const wanted = device ? { deviceId: { exact: device } } : { facingMode: "user" };
+    start.disabled = true;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({ video: { ...size, ...wanted } });
+      if (closed) return end();
+      if (document.hidden) return end("camera.hidden");
+      video.srcObject = stream;
+      await video.play();
+    } catch (error) {
+      end();
+      return say(messageOf(error), { reason: error.message });
+    } finally {
+      start.disabled = false;
+    }
+    const mine = stream;
+    const [track] = mine.getVideoTracks();
+    track.addEventListener("ended", () => stream === mine && end("camera.ended"));
+    const { deviceId, facingMode = "user" } = track.getSettings();
+    if (facingMode !== facing) mirror.checked = facingMode !== "environment";
+    facing = facingMode;
+    await listCameras(deviceId);
+    if (stream !== mine) return;
+    show(running);
+    show(start, false);
+    snapshot.focus();
+    announce(t("camera.running"));
+    run(mine);
+  }
+
+  async function listCameras(current) {
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    const cameras = devices.filter(({ kind }) => kind === "videoinput");
+    choice.replaceChildren(
+      ...cameras.map(({ deviceId, label: name }, index) =>
+        element(
+          "option",
+          { value: deviceId, selected: deviceId === current },
+          name || t("camera.number", { number: index + 1 }),
+        ),
+      ),
+    );
+    show(which, cameras.length > 1);
+  }
+
+  /** Draw frame after frame until the camera ends. */
+  async function run(mine) {
+    frames = new NewestFrame(video);
+    const paces = new Map(); // by style and resolution, as some take longer
+    const shown = []; // when the latest frames appeared, in milliseconds
+    for (;;) {
+      await frames.next();
+      if (stream !== mine) return;
+      const wanted = options();
+      const { style, resolution } = wanted;
+      const most = Number.isFinite(resolution) ? resolution : style.resolution;
+      const key = `${style.name} ${most}`;
+      if (!paces.has(key)) paces.set(key, new Pace(most));
+      const pace = paces.get(key);
+      const begun = performance.now();
+      let cartoon;
+      try {
+        const photo = grab(video, VIEW, mirror.checked);
+        const told = { ...wanted, resolution: pace.resolution };
+        cartoon = await (await engine).cartoonize(photo, told, { lane: "camera" });
+      } catch (error) {
+        if (error.name === "AbortError") continue;
+        return end("camera.failed", { reason: error.message });
+      }
+      if (stream !== mine) return;
+      display(cartoon);
+      pace.note((performance.now() - begun) / 1000);
+      shown.push(performance.now());
+      if (shown.length > 12) shown.shift();
+      if (shown.length > 1) {
+        const mean = (shown.at(-1) - shown[0]) / (shown.length - 1);
+        rate.textContent = t("camera.rate", {
+          rate: (1000 / mean).toFixed(1),
+          pixels: pace.resolution,
+        });
+      }
+    }
+  }
+
+  function display(cartoon) {
+    const { width, height } = cartoon;
+    const fits = canvas.width === width && canvas.height === height;
+    // What is being recorded keeps its size, even if a phone is turned.
+    if (!fits && recorder) return;
+    if (!fits) [canvas.width, canvas.height] = [width, height];
+    canvas.getContext("2d").putImageData(cartoon, 0, 0);
+  }
+
+  /** Draw the current frame at the camera's full size, and save it. */
+  async function takeSnapshot() {
+    snapshot.disabled = true;
+    try {
+      const photo = grab(video, Infinity, mirror.checked);
+      const cartoon = await (await engine).cartoonize(photo, options());
+      const paper = new OffscreenCanvas(cartoon.width, cartoon.height);
+      paper.getContext("2d").putImageData(cartoon, 0, 0);
+      save(await paper.convertToBlob({ type: "image/png" }), "png");
+    } catch (error) {
+      say("camera.failed", { reason: error.message });
+    } finally {
+      snapshot.disabled = false;
+    }
+  }
+
+  function save(blob, suffix) {
+    const name = dated(suffix);
+    download(blob, name);
+    announce(t("camera.saved", { name }));
+  }
+
+  function toggle() {
+    if (recorder) recorder.stop();
+    else startRecording();
+  }
+
+  async function startRecording() {
+    say();
+    if (!window.MediaRecorder) return say("camera.unrecordable");
+    record.disabled = true;
+    let microphone = null;
+    try {
+      if (sound.checked) {
+        microphone = await navigator.mediaDevices.getUserMedia({ audio: true });
+      }
+    } catch {
+      say("camera.silent");
+    } finally {
+      record.disabled = false;
+    }
+    if (!stream) { // stopped while the browser asked
+      for (const track of microphone?.getTracks() ?? []) track.stop();
+      return;
+    }
+    const tracks = [...canvas.captureStream().getTracks(), ...(microphone?.getTracks() ?? [])];
+    const mimeType = RECORDINGS.find((each) => MediaRecorder.isTypeSupported(each));
+    const parts = [];
+    const mine = new MediaRecorder(new MediaStream(tracks), { mimeType, videoBitsPerSecond: BITS });
+    mine.ondataavailable = ({ data }) => parts.push(data);
+    mine.onstop = () => {
+      for (const track of tracks) track.stop();
+      recorder = null;
+      sound.disabled = false;
+      setRecording(false);
+      const type = mine.mimeType;
+      save(new Blob(parts, { type }), type.includes("mp4") ? "mp4" : "webm");
+    };
+    recorder = mine;
+    recorder.start(1000); // milliseconds between parts
+    sound.disabled = true;
+    setRecording(true);
+    announce(t("camera.recording"));
+  }
+
+  function setRecording(on) {
+    record.ariaPressed = String(on);
+    record.dataset.i18n = on ? "camera.finish" : "camera.record";
+    record.textContent = t(record.dataset.i18n);
+  }
+
+  /** Stop the camera, and say why if it was not the user. */
+  function end(key = "", values = {}) {
+    say(key, values);
+    recorder?.stop();
+    for (const track of stream?.getTracks() ?? []) track.stop();
+    stream = video.srcObject = null;
+    frames?.end();
+    const focused = running.contains(document.activeElement);
+    show(running, false);
+    show(start);
+    if (focused) start.focus();
+  }
+
+  function onVisibility() {
+    if (document.hidden && stream) end("camera.hidden");
+  }
+
+  document.addEventListener("visibilitychange", onVisibility);
+  return {
+    close() {
+      closed = true;
+      document.removeEventListener("visibilitychange", onVisibility);
+      end();
+      section.replaceChildren();
+    },
+  };
+}

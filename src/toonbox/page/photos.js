@@ -1,0 +1,492 @@
+/** The tab of photos: what is chosen, drawn, compared and saved. */
+
+import { Compare } from "./compare.js";
+import { Gallery, cover, reason } from "./gallery.js";
+import { t } from "./i18n.js";
+import { Panel, check, fill, makeStyles, quote, styleName } from "./panel.js";
+import { cartoonName, readPicture, writePicture } from "./picture.js";
+import { zip } from "./zip.js";
+
+const PREVIEW = 192; // pixels: short side of what is drawn while a slider moves
+const SETTLE = 250; // milliseconds without a change after which the full size is drawn
+const EXTENSIONS = { "image/jpeg": "jpeg", "image/png": "png", "image/webp": "webp" };
+const PHOTOGRAPHS = ["image/avif", "image/heic", "image/heif"]; // become JPEG; the rest PNG
+const EXAMPLE = "example.jpg"; // the photo of which the previews of styles are cartoons
+const ARCHIVE = "cartoons.zip";
+
+/** @typedef {import("./gallery.js").Entry} Entry */
+/** @typedef {import("./engine.js").Style} Style */
+
+const $ = (id) => document.getElementById(id);
+
+export class Photos {
+  /**
+   * @param {{engine: Promise<import("./engine.js").Engine>, styles: Style[],
+   *   announce: (text: string) => void, notify: (text: string) => void,
+   *   clearNotices: () => void}} shell
+   */
+  constructor({ engine, styles, announce, notify, clearNotices }) {
+    Object.assign(this, { engine, announce, notify, clearNotices });
+    this.panel = new Panel(styles, {
+      onInput: () => this.preview(), onChange: () => this.redraw(),
+    });
+    this.compare = new Compare($("compare"));
+    this.gallery = new Gallery($("list"), {
+      onOpen: (entry) => entry.state !== "failed" && this.open(entry),
+      onRemove: (entry) => this.remove(entry),
+    });
+    /** @type {Entry|null} */
+    this.current = null;
+    this.picture = null; // the current entry's, as `readPicture` gave it
+    this.small = null; // the same with a short side of PREVIEW
+    this.full = null; // the drawing at full size: {promise of ImageData, controller, wish, done}
+    this.previewed = ""; // what the last small drawing was of, as `wishOf` writes it
+    this.how = ""; // the settings of which the list says "drawn"
+    this.batch = null; // controller of the drawing of all
+    this.turn = 0; // counts the pictures opened, so that what comes late is dropped
+    this.listen();
+    for (const label of document.querySelectorAll(".touch-only")) {
+      label.hidden = !navigator.maxTouchPoints; // others only show a list of files
+    }
+    this.welcome(styles);
+    document.addEventListener("language", () => this.show());
+    this.show();
+  }
+
+  listen() {
+    for (const id of ["choose", "photograph", "add", "photograph-more"]) {
+      $(id).addEventListener("change", (event) => {
+        this.add([...event.target.files]);
+        event.target.value = ""; // so that the same file can be chosen again
+      });
+    }
+    $("example").addEventListener("click", () => this.addExample());
+    for (const id of ["format", "quality"]) $(id).addEventListener("input", () => this.show());
+    $("download").addEventListener("click", () => this.download());
+    $("download-all").addEventListener("click", () => this.downloadAll());
+    $("cancel").addEventListener("click", () => this.batch?.abort());
+  }
+
+  /** Show the styles on the photo that comes with them. @param {Style[]} styles */
+  async welcome(styles) {
+    const demo = new Compare($("demo"));
+    const cartoons = new Map();
+    const show = (name) => {
+      check("demo-style", name);
+      if (cartoons.has(name)) demo.showCartoon(cartoons.get(name));
+    };
+    const canvases = makeStyles($("demo-styles"), "demo-style", styles, (name) => {
+      this.panel.choose(name);
+      show(name);
+    });
+    show(this.panel.style.name);
+    try {
+      demo.showPhoto(await createImageBitmap(await fetchBlob(EXAMPLE)));
+      for (const { name, preview } of styles) {
+        cartoons.set(name, await createImageBitmap(await fetchBlob(preview)));
+        const shown = [canvases.get(name)];
+        if (!this.current) shown.push(this.panel.thumbnails.get(name)); // for the other tabs
+        for (const canvas of shown) cover(canvas, cartoons.get(name), 0.9); // where the face is
+        canvases.get(name).classList.add("drawn");
+        if (name === this.panel.style.name) show(name);
+      }
+    } catch {
+      // the page works without it
+    }
+  }
+
+  /** Add files and open the first of them that can be read. @param {File[]} files */
+  async add(files) {
+    this.clearNotices();
+    const added = files.map((file) => this.gallery.add(file));
+    this.show();
+    let opened = false;
+    for (const entry of added) {
+      if (!this.gallery.entries.includes(entry)) continue; // removed meanwhile
+      opened = (opened ? await this.inspect(entry) : await this.open(entry)) || opened;
+    }
+    const failed = added.filter((entry) => entry.state === "failed");
+    for (const { file, error } of failed) this.notify(`${file.name}: ${reason(error)}`);
+    if (!this.current) failed.forEach((entry) => this.gallery.remove(entry));
+    this.show();
+  }
+
+  /** Add the photo that comes with the styles. */
+  async addExample() {
+    try {
+      const file = new File([await fetchBlob(EXAMPLE)], "example.jpg", { type: "image/jpeg" });
+      await this.add([file]);
+    } catch (error) {
+      this.notify(reason(error));
+    }
+  }
+
+  /** Read an entry's picture, or mark it as failed. @param {Entry} entry */
+  async read(entry) {
+    try {
+      if (entry.file.type.startsWith("video/")) {
+        throw Object.assign(new Error("a video"), { code: "video" });
+      }
+      const picture = await readPicture(entry.file);
+      if (entry.state === "reading") this.gallery.set(entry, "ready");
+      this.gallery.paint(entry, picture.bitmap);
+      return picture;
+    } catch (error) {
+      this.gallery.set(entry, "failed", error);
+      return null;
+    }
+  }
+
+  /** Find out whether an entry can be read. @returns {Promise<boolean>} */
+  async inspect(entry) {
+    const picture = await this.read(entry);
+    picture?.bitmap.close();
+    return picture !== null;
+  }
+
+  /** Open an entry and draw it. @returns {Promise<boolean>} whether it could be read */
+  async open(entry) {
+    const turn = ++this.turn;
+    const picture = await this.read(entry);
+    if (!picture) return false;
+    const { bitmap, width, height } = picture;
+    const scale = Math.min(1, PREVIEW / Math.min(width, height));
+    const small = await createImageBitmap(bitmap, {
+      resizeWidth: Math.max(1, Math.round(width * scale)),
+      resizeHeight: Math.max(1, Math.round(height * scale)),
+      resizeQuality: "high",
+    });
+    if (turn !== this.turn) {
+      bitmap.close();
+      return true;
+    }
+    const first = !this.current;
+    this.close();
+    Object.assign(this, { current: entry, picture, small });
+    this.compare.showPhoto(bitmap);
+    this.gallery.mark(entry);
+    this.show();
+    if (first) $("title").focus();
+    this.redraw(0);
+    this.drawThumbnails(turn);
+    return true;
+  }
+
+  /** Let go of the picture that is open. */
+  close() {
+    this.stop();
+    this.picture?.bitmap.close();
+    this.small?.close();
+    Object.assign(this, { current: null, picture: null, small: null });
+  }
+
+  /** Take an entry off the list; if it was open, open another or return to the welcome. */
+  remove(entry) {
+    const wasOpen = entry === this.current;
+    const next = this.gallery.remove(entry);
+    if (wasOpen) {
+      this.turn++;
+      const other = next?.state === "failed" ? this.gallery.usable[0] : next;
+      if (other) this.open(other);
+      else {
+        this.close();
+        for (const failed of [...this.gallery.entries]) this.gallery.remove(failed);
+      }
+    }
+    this.show();
+    if (!this.current && !next) $("choose").focus();
+    else if (next?.item.isConnected && !$("files").hidden) this.gallery.focus(next);
+    else $("add").focus();
+  }
+
+  /** Draw the small picture at once, in place of what is shown. */
+  async preview() {
+    const { turn, small } = this;
+    const options = this.panel.options();
+    const wish = wishOf(turn, options);
+    if (!small || wish === this.previewed || $("photos").hidden) return;
+    this.previewed = wish;
+    this.stop();
+    this.drawn = "";
+    this.forgetDrawn(wishOf(0, options));
+    this.show();
+    try {
+      const engine = await this.engine;
+      const image = await engine.cartoonize(small, options, { lane: "preview" });
+      const wanted = () => turn === this.turn && !this.full?.done;
+      if (wanted() && (await this.compare.showCartoon(image, wanted))) this.drawn = "preview";
+    } catch (error) {
+      if (turn === this.turn) this.failed(error, options.style);
+    }
+  }
+
+  /** Draw the full size when the settings have come to rest. */
+  redraw(settle = SETTLE) {
+    if (!this.picture || $("photos").hidden) return; // as `resume` does later
+    this.preview();
+    this.show();
+    if (this.full?.wish === wishOf(this.turn, this.panel.options())) return;
+    this.stop();
+    this.timer = setTimeout(() => this.draw().catch(() => {}), settle);
+  }
+
+  /** Say of no picture that it is drawn, if the settings are others now. */
+  forgetDrawn(how) {
+    if (how === this.how) return;
+    this.how = how;
+    for (const entry of this.gallery.usable) {
+      if (entry.state === "done") this.gallery.set(entry, "ready");
+    }
+  }
+
+  /** Catch up with settings that were changed on another tab. */
+  resume() {
+    this.redraw(0);
+  }
+
+  /** Note what the frame shows: "preview", "true" for the full size, or "" for neither yet. */
+  set drawn(what) {
+    $("photos").dataset.drawn = what;
+  }
+
+  /** Stop drawing the full size. */
+  stop() {
+    clearTimeout(this.timer);
+    this.full?.controller.abort();
+    this.full = null;
+  }
+
+  /**
+   * Draw the full size with the settings as they are, unless that is done or under way.
+   * @returns {Promise<ImageData>}
+   */
+  draw() {
+    clearTimeout(this.timer);
+    if (!this.full) {
+      const controller = new AbortController();
+      const wish = wishOf(this.turn, this.panel.options());
+      const full = { controller, wish, done: false, share: 0 };
+      this.full = full;
+      full.promise = this.drawFull(full, this.current);
+      this.showProgress();
+    }
+    return this.full.promise;
+  }
+
+  async drawFull(full, entry) {
+    const { picture } = this;
+    const { style } = this.panel;
+    const options = this.panel.options();
+    const mine = () => this.full === full;
+    this.gallery.set(entry, "drawing");
+    try {
+      const engine = await this.engine;
+      const image = await engine.cartoonize(picture.bitmap, options, {
+        lane: "full",
+        signal: full.controller.signal,
+        onProgress: (share) => {
+          full.share = share;
+          if (mine()) this.showProgress();
+        },
+      });
+      full.done = true;
+      if (await this.compare.showCartoon(image, mine)) this.drawn = "true";
+      this.gallery.set(entry, "done");
+      this.gallery.paint(entry, this.compare.cartoon);
+      if (mine()) {
+        this.announce(t("photos.done", { name: entry.file.name, style: styleName(style.name) }));
+      }
+      return image;
+    } catch (error) {
+      this.gallery.set(entry, "ready");
+      if (mine()) {
+        this.full = null;
+        this.failed(error, style);
+      }
+      throw error;
+    } finally {
+      this.showProgress();
+    }
+  }
+
+  /** Say that drawing failed, unless it was given up. */
+  failed(error, style) {
+    if (error.name === "AbortError") return;
+    this.notify(t("error.drawing", { style: styleName(style.name), message: error.message }));
+  }
+
+  /** Draw every style on the small picture. */
+  async drawThumbnails(turn) {
+    const { small } = this;
+    for (const canvas of this.panel.thumbnails.values()) {
+      cover(canvas, small);
+      canvas.classList.add("waiting");
+    }
+    const engine = await this.engine;
+    await this.full?.promise.catch(() => {}); // what is looked at comes first
+    for (const style of this.panel.styles) {
+      if (turn !== this.turn) return;
+      try {
+        const image = await engine.cartoonize(small, { style }, { lane: "thumbnails" });
+        if (turn !== this.turn) return;
+        const bitmap = await createImageBitmap(image);
+        const canvas = this.panel.thumbnails.get(style.name);
+        cover(canvas, bitmap);
+        canvas.classList.remove("waiting");
+        bitmap.close();
+      } catch (error) {
+        if (turn === this.turn) this.failed(error, style);
+      }
+    }
+  }
+
+  /** The MIME type to write for a picture of a type. */
+  type(original) {
+    if ($("format").value) return $("format").value;
+    if (original in EXTENSIONS) return original;
+    return PHOTOGRAPHS.includes(original) ? "image/jpeg" : "image/png";
+  }
+
+  /** Encode a cartoon, with the name and the metadata of its photo. */
+  async encode(image, { name, type, exif }) {
+    const written = this.type(type);
+    const quality = Number($("quality").value) / 100;
+    const blob = await writePicture(image, { type: written, quality, exif });
+    return { name: cartoonName(name, blob.type), blob }; // some browsers write no WebP
+  }
+
+  /** Save the picture that is open, as soon as it is drawn. */
+  async download() {
+    const { picture } = this;
+    try {
+      const { name, blob } = await this.encode(await this.draw(), picture);
+      save(blob, name);
+      this.announce(t("save.saved", { name }));
+    } catch (error) {
+      if (error.name !== "AbortError") this.notify(`${picture.name}: ${reason(error)}`);
+    }
+  }
+
+  /** Draw all pictures with the settings as they are, and save one archive of them. */
+  async downloadAll() {
+    if (this.batch) return;
+    this.batch = new AbortController();
+    const { signal } = this.batch;
+    const options = this.panel.options();
+    const entries = this.gallery.usable;
+    const files = [];
+    const problems = [];
+    this.showBatch(0, entries.length);
+    this.show();
+    $("cancel").focus();
+    for (const [index, entry] of entries.entries()) {
+      if (signal.aborted) break;
+      try {
+        files.push(await this.drawOne(entry, options, signal, (share) => {
+          this.showBatch(index + share, entries.length);
+        }));
+      } catch (error) {
+        if (!signal.aborted) problems.push(`${entry.file.name}: ${reason(error)}`);
+      }
+    }
+    try {
+      if (files.length && !signal.aborted) {
+        save(await zip(files), ARCHIVE);
+        this.announce(t("save.archived", { count: files.length, name: ARCHIVE }));
+      }
+    } catch (error) {
+      problems.push(`${ARCHIVE}: ${reason(error)}`);
+    }
+    problems.forEach((problem) => this.notify(problem));
+    const hadFocus = $("batch").contains(document.activeElement);
+    this.batch = null;
+    this.show();
+    if (hadFocus) $("download-all").focus();
+  }
+
+  /** Draw one picture of a batch. @returns {Promise<{name: string, blob: Blob}>} */
+  async drawOne(entry, options, signal, onProgress) {
+    const before = entry.state;
+    const picture = await this.read(entry);
+    if (!picture) throw entry.error;
+    this.gallery.set(entry, "drawing");
+    try {
+      const engine = await this.engine;
+      const image = await engine.cartoonize(picture.bitmap, options, {
+        lane: "batch", signal, onProgress,
+      });
+      const file = await this.encode(image, picture);
+      this.gallery.set(entry, "done");
+      return file;
+    } catch (error) {
+      if (signal.aborted) this.gallery.set(entry, before);
+      else this.gallery.set(entry, "failed", error);
+      throw error;
+    } finally {
+      picture.bitmap.close();
+    }
+  }
+
+  /** Make all that is seen agree with the state, in the language in use. */
+  show() {
+    const { picture, gallery } = this;
+    const several = gallery.entries.length > 1;
+    $("welcome").hidden = Boolean(picture);
+    $("workbench").hidden = !picture;
+    $("files").hidden = !several;
+    const usable = gallery.usable.length;
+    $("download-all").hidden = usable < 2 || Boolean(this.batch);
+    $("download-all").textContent = t("save.all", { count: usable });
+    $("batch").hidden = !this.batch;
+    $("quality-row").hidden = this.type(picture?.type) === "image/png";
+    const quality = $("quality").value;
+    document.querySelector("output[for=quality]").textContent = quality;
+    fill($("quality"));
+    this.panel.show();
+    this.showProgress();
+    if (!picture) return;
+    const { name, width, height } = picture;
+    const written = this.type(picture.type);
+    $("title").textContent = name;
+    $("caption").textContent = t("photos.caption", {
+      width, height, name: cartoonName(name, written),
+    });
+    const words = ["toonbox", quote(name), ...this.panel.commandOptions()];
+    if (written !== picture.type) words.push("--format", EXTENSIONS[written]);
+    if (quality !== "95" && written !== "image/png") words.push("--quality", quality);
+    $("command").textContent = words.join(" ");
+  }
+
+  showProgress() {
+    const { full } = this;
+    $("working").hidden = !full || full.done;
+    $("working-text").textContent = t("photos.drawing");
+    $("progress").value = full?.share ?? 0;
+  }
+
+  showBatch(done, count) {
+    $("batch-text").textContent = t("save.progress", { number: Math.floor(done) + 1, count });
+    $("batch-progress").value = done / count;
+  }
+}
+
+/** Fetch a file of the page. @param {string} path @returns {Promise<Blob>} */
+async function fetchBlob(path) {
+  const answer = await fetch(new URL(path, import.meta.url));
+  if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
+  return answer.blob();
+}
+
+/** Write down what is to be drawn: which picture, and how. */
+function wishOf(turn, { style, ...values }) {
+  return JSON.stringify([turn, style.name, values]);
+}
+
+/** Save a blob under a name, where downloads go. */
+function save(blob, name) {
+  const link = Object.assign(document.createElement("a"), {
+    href: URL.createObjectURL(blob), download: name,
+  });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}

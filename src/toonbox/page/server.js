@@ -1,0 +1,270 @@
+/**
+ * The server behind the page, if there is one: it does with videos what a browser cannot.
+ * A job outlives the tab: its number is remembered, and its result offered when the page is
+ * opened again.
+ */
+
+import { element, show } from "./dom.js";
+
+const API = new URL("api/", document.baseURI);
+const STORED = "toonbox.job"; // in localStorage: the number of the job
+const ENDED = ["done", "failed", "cancelled"];
+const KNOBS = ["surface", "structure", "texture"];
+
+/** The server does not answer: what it does at the moment is not known. */
+class Unreachable extends Error {
+  name = "Unreachable";
+}
+
+/** Tell whether this page comes from `toonbox serve`. @returns {Promise<boolean>} */
+export async function findServer() {
+  try {
+    const answer = await fetch(new URL("styles", API));
+    return answer.ok && (answer.headers.get("content-type") ?? "").includes("json");
+  } catch {
+    return false; // a page from a disk, or offline
+  }
+}
+
+/** Name the options as the API does, without those that have their default. */
+function queryOf({ style, strength, resolution, ...rest }) {
+  const named = { style: style.name, strength, resolution, start: rest.start, end: rest.end };
+  for (const knob of KNOBS) if (style.knobs.includes(knob)) named[knob] = rest[knob];
+  named.stabilize = rest.stabilize;
+  const given = Object.entries(named).filter(([, value]) => value !== undefined && value !== null);
+  return new URLSearchParams(given);
+}
+
+/** Return what an answer of type application/problem+json says went wrong. */
+function reasonOf(text, status) {
+  try {
+    return JSON.parse(text).detail;
+  } catch {
+    return String(status);
+  }
+}
+
+/**
+ * A job, as the API tells of it.
+ * @typedef {{id: string, state: "waiting"|"running"|"done"|"failed"|"cancelled",
+ *   progress: {share: number|null}, message: string|null, name: string|null}} Job
+ */
+
+/**
+ * Send a video.
+ * @param {File} file
+ * @param {object} options of the style, and start, end and stabilize
+ * @param {AbortSignal} signal
+ * @param {(share: number) => void} onShare
+ * @returns {Promise<Job>}
+ */
+export function submit(file, options, signal, onShare) {
+  const body = new FormData();
+  body.append("file", file, file.name);
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest(); // fetch cannot tell how much it has sent
+    request.open("POST", new URL(`jobs?${queryOf(options)}`, API));
+    request.upload.onprogress = ({ loaded, total }) => onShare(loaded / total);
+    request.onload = () => {
+      if (request.status === 202) resolve(JSON.parse(request.responseText));
+      else reject(new Error(reasonOf(request.responseText, request.status)));
+    };
+    request.onerror = () => reject(new Unreachable());
+    request.onabort = () => reject(signal.reason);
+    signal.addEventListener("abort", () => request.abort(), { once: true });
+    request.send(body);
+  });
+}
+
+/**
+ * Ask how a job is doing: null if the server does not know it any more.
+ * @returns {Promise<Job|null>}
+ */
+export async function stateOf(id) {
+  const answer = await fetch(new URL(`jobs/${id}`, API));
+  return answer.ok ? answer.json() : null;
+}
+
+/**
+ * Follow a job to its end.
+ * @param {string} id
+ * @param {(job: Job) => void} onChange
+ * @param {AbortSignal} signal
+ * @returns {Promise<Job>} as it ended
+ */
+export function follow(id, onChange, signal) {
+  return new Promise((resolve, reject) => {
+    const events = new EventSource(new URL(`jobs/${id}/events`, API));
+    const end = (settle, value) => (events.close(), settle(value));
+    events.addEventListener("job", ({ data }) => {
+      const job = JSON.parse(data);
+      onChange(job);
+      if (ENDED.includes(job.state)) end(resolve, job);
+    });
+    events.onerror = () => { // unless the browser tries again by itself
+      if (events.readyState === EventSource.CLOSED) end(reject, new Unreachable());
+    };
+    signal.addEventListener("abort", () => end(reject, signal.reason), { once: true });
+  });
+}
+
+/** Cancel a job, or delete its result. */
+export async function remove(id) {
+  await fetch(new URL(`jobs/${id}`, API), { method: "DELETE" });
+}
+
+export const resultOf = (id) => new URL(`jobs/${id}/result`, API).href;
+
+function remember(id) {
+  try {
+    if (id) localStorage.setItem(STORED, id);
+    else localStorage.removeItem(STORED);
+  } catch {
+    // storage is switched off: the number is then known as long as the tab is open
+  }
+}
+
+function remembered() {
+  try {
+    return localStorage.getItem(STORED);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Make the part of the video tab that converts on the server; it stays hidden without one.
+ * @param {{options: () => object, part: () => {start?: number, end?: number}}} view
+ * @returns {{element: HTMLElement, choose: (file: File) => void, close: () => void}}
+ */
+export function mountServer({ options, part, t, announce, text }) {
+  let file = null;
+  let id = null; // of the job on the server
+  let running = null; // AbortController of what is being sent or followed
+  const button = { type: "button", class: "button" };
+
+  const level = element(
+    "select", {},
+    ...["off", "on", "strong"].map((value) => text("option", `server.steady.${value}`, { value })),
+  );
+  level.value = "on";
+  const begin = text("button", "server.convert", { ...button, onclick: start });
+  const status = element("p", { class: "hint", id: "server-status" });
+  const bar = element("progress", { max: 1, value: 0, "aria-labelledby": "server-status" });
+  const cancel = text("button", "server.cancel", { ...button, onclick: discard });
+  const save = element("a", { class: "button primary" });
+  const forget = text("button", "server.delete", { ...button, onclick: discard });
+  const message = element("p", { class: "notice", role: "alert" });
+  const form = element(
+    "div", { class: "media-row" },
+    element("label", { class: "media-option" }, text("span", "server.steady"), level),
+    begin,
+  );
+  const work = element("div", { class: "media-stack" }, status, bar, cancel);
+  const result = element("div", { class: "media-row" }, save, forget);
+  const whole = element(
+    "section", { class: "group media-stack", "aria-labelledby": "server-title", hidden: true },
+    text("h3", "server.title", { id: "server-title" }),
+    element("p", { class: "hint" }, t("server.intro", { host: location.host })),
+    form, message, work, result,
+  );
+
+  /** Show what there is: a form if there is a video, a job's progress, or its result. */
+  function arrange() {
+    show(form, Boolean(file) && !running);
+    show(work, Boolean(running));
+    show(result, Boolean(id && save.href) && !running);
+    show(message, Boolean(message.textContent));
+    show(whole, served && Boolean(file || id || message.textContent));
+  }
+
+  function tell(key, share, values = {}) {
+    status.textContent = t(key, { percent: Math.floor(share * 100), ...values });
+    bar.value = share;
+  }
+
+  async function start() {
+    running = new AbortController();
+    keep(null);
+    save.removeAttribute("href");
+    message.textContent = "";
+    const onShare = (share) => tell("server.sending", share);
+    onShare(0);
+    arrange();
+    cancel.focus();
+    try {
+      const wanted = { ...options(), ...part(), stabilize: level.value };
+      const job = await submit(file, wanted, running.signal, onShare);
+      keep(job.id);
+      await watch();
+    } catch (error) {
+      fail(error);
+    }
+  }
+
+  /** Remember a job for when the page is opened again; null for none. */
+  function keep(job) {
+    id = job;
+    remember(id);
+  }
+
+  /** Follow the job to its end. */
+  async function watch() {
+    running ??= new AbortController();
+    tell("server.waiting", 0);
+    arrange();
+    const onChange = ({ state, progress }) =>
+      tell(state === "waiting" ? "server.waiting" : "server.progress", progress.share ?? 0);
+    const job = await follow(id, onChange, running.signal);
+    if (job.state !== "done") throw new Error(job.message ?? job.state);
+    running = null;
+    Object.assign(save, { href: resultOf(id), download: job.name });
+    save.textContent = t("server.save", { name: job.name });
+    arrange();
+    announce(t("server.done", { name: job.name }));
+  }
+
+  function fail(error) {
+    running = null;
+    const unreachable = error instanceof Unreachable;
+    if (!closed && !unreachable) keep(null); // else it is asked about when the page opens again
+    if (closed) return;
+    if (error.name === "AbortError") announce(t("server.cancelled"));
+    else if (unreachable) message.textContent = t("server.unreachable");
+    else message.textContent = t("server.failed", { reason: error.message });
+    arrange();
+  }
+
+  /** Cancel the job, or delete its result. */
+  async function discard() {
+    const gone = id;
+    keep(null);
+    running?.abort();
+    if (gone) await remove(gone);
+    arrange();
+    if (!form.hidden) begin.focus();
+  }
+
+  let served = false;
+  let closed = false;
+  arrange();
+  findServer().then(async (found) => {
+    served = found && !closed;
+    const job = served ? remembered() : null;
+    if (job && (await stateOf(job))) id = job;
+    arrange();
+    if (id) watch().catch(fail);
+  });
+
+  return {
+    element: whole,
+    choose(chosen) {
+      file = chosen;
+      arrange();
+    },
+    close() {
+      closed = true;
+      running?.abort();
+    },
+  };
+}

@@ -1,0 +1,299 @@
+/** The tab of videos: choose, trim, look at a frame, convert here or on the server. */
+
+import { convert, frameAt, openVideo, videoOptions, VideoError } from "./convert.js";
+import { clock, element, show, translated } from "./dom.js";
+import { mountServer } from "./server.js";
+
+const LARGE = 200_000_000; // bytes of a source whose result is better not kept in memory
+const SPOKEN = 0.25; // progress is announced at each quarter
+
+/** "clip.mov" becomes "clip.toon.mp4". */
+export function videoName(name) {
+  return `${name.replace(/\.[^.]*$/, "")}.toon.mp4`;
+}
+
+/**
+ * Fill a section of the page with the conversion of videos.
+ * @param {HTMLElement} section
+ * @param {{engine: Promise<import("./engine.js").Engine>, options: () => object,
+ *   t: (key: string, values?: object) => string, announce: (text: string) => void}} shell
+ * @returns {{open: (file: File) => Promise<void>, close: () => void}}
+ */
+export function mount(section, { engine, options, t, announce }) {
+  /** @type {import("./convert.js").Video|null} */
+  let video = null;
+  let opened = 0; // counts the videos that were chosen
+  let running = null; // the AbortController of a conversion
+  let href = null; // of the result
+  let drawn = ""; // what the preview shows, as text
+  let looked = null; // {time, photo}: the frame that was decoded last
+  const text = translated(t);
+  const button = (key, kind = "") =>
+    text("button", key, { type: "button", class: `button ${kind}` });
+  const number = () => element("input", { type: "number", min: 0, step: "any", required: true });
+  const pair = (key, control) => element("label", { class: "pair" }, text("span", key), control);
+
+  const choose = element("input", { type: "file", accept: "video/*,.mkv", class: "hidden" });
+  const message = element("p", { class: "notice", role: "alert", hidden: true });
+  const canvas = element("canvas", { class: "media-picture", role: "img" });
+  const title = element("h3");
+  const position = element("input", { type: "range", min: 0, step: "any", value: 0 });
+  const shownTime = element("p", { class: "caption" });
+  const notes = element("ul", { class: "hint media-notes" });
+  const [start, end] = [number(), number()];
+  const startHere = button("video.start-here", "small");
+  const endHere = button("video.end-here", "small");
+  const toFile = element("input", { type: "checkbox" });
+  const begin = button("video.convert", "primary wide");
+  const status = element("p", { class: "hint", id: "video-status" });
+  const bar = element("progress", { max: 1, value: 0, "aria-labelledby": "video-status" });
+  const cancel = button("video.cancel", "wide");
+  const player = element("video", { controls: true, playsInline: true, class: "media-picture" });
+  player.dataset.i18nLabel = "video.result";
+  player.ariaLabel = t("video.result");
+  const save = element("a", { class: "button primary wide" }, text("span", "video.save"));
+  const work = element("div", { class: "media-stack", hidden: true }, status, bar, cancel);
+  const result = element("div", { class: "media-stack", hidden: true }, player, save);
+  const server = mountServer({ options, part, t, announce, text });
+  const workbench = element(
+    "div", { class: "workbench", hidden: true },
+    element(
+      "div", { class: "stage" },
+      element("div", { class: "toolbar" }, element("div", { class: "names" }, title, shownTime)),
+      element("div", { class: "mat" }, canvas),
+      element("label", { class: "media-position" }, text("span", "video.position"), position),
+      notes,
+      element("div", { "data-place": "styles" }),
+    ),
+    element(
+      "aside", { class: "panel", "data-i18n-label": "tabs.video", "aria-label": t("tabs.video") },
+      element("div", { "data-place": "adjust" }),
+      element(
+        "div", { class: "group media-stack", role: "group", "aria-labelledby": "video-part" },
+        text("h3", "video.part", { id: "video-part" }),
+        pair("video.start", start),
+        pair("video.end", end),
+        element("div", { class: "media-row" }, startHere, endHere),
+        element(
+          "label", { class: "media-option", hidden: !window.showSaveFilePicker },
+          toFile, text("span", "video.to-file"),
+        ),
+        begin, work, result,
+      ),
+    ),
+  );
+  section.replaceChildren(
+    element(
+      "div", { class: "media-head" },
+      text("h2", "video.title"),
+      text("p", "video.intro", { class: "hint" }),
+      element("label", { class: "button primary" }, choose, text("span", "video.choose")),
+    ),
+    message,
+    workbench,
+    server.element,
+  );
+
+  /** Say what went wrong, or nothing. */
+  function complain(key = "", values = {}) {
+    message.textContent = key ? t(key, values) : "";
+    show(message, Boolean(key));
+  }
+
+  function fail(error, name = video?.file.name) {
+    if (error instanceof VideoError) complain(`video.error.${error.code}`, { name, ...error.values });
+    else complain("video.error.failed", { reason: error.message });
+  }
+
+  async function open(file) {
+    if (running) return announce(status.textContent); // one after the other
+    forget();
+    complain();
+    server.choose(file);
+    const turn = ++opened;
+    try {
+      const chosen = await openVideo(file);
+      if (turn !== opened) return chosen.input.dispose(); // another was chosen meanwhile
+      video = chosen;
+    } catch (error) {
+      if (turn === opened) fail(error, file.name);
+      return;
+    }
+    title.textContent = file.name;
+    canvas.setAttribute("aria-label", t("video.preview", { name: file.name }));
+    const seconds = Math.floor(video.seconds * 1000) / 1000;
+    for (const field of [position, start, end]) field.max = seconds;
+    position.value = start.value = 0;
+    end.value = seconds;
+    toFile.checked = file.size > LARGE;
+    const said = ["video.note.steady", ...(video.hdr ? ["video.note.hdr"] : [])];
+    notes.replaceChildren(...said.map((key) => text("li", key)));
+    show(workbench);
+    announce(t("video.opened", { name: file.name, time: clock(video.seconds) }));
+    position.focus();
+    look();
+  }
+
+  /** Let go of the video and of the result. */
+  function forget() {
+    video?.input.dispose();
+    video = looked = null;
+    drawn = "";
+    player.removeAttribute("src");
+    if (href) URL.revokeObjectURL(href);
+    href = null;
+    show(workbench, false);
+    show(result, false);
+  }
+
+  /** Return the part that is wanted, in seconds; what is not cut off is left out. */
+  function part() {
+    const wanted = {};
+    if (Number(start.value) > 0) wanted.start = Number(start.value);
+    if (end.value && Number(end.value) < Number(end.max)) wanted.end = Number(end.value);
+    return wanted;
+  }
+
+  /** Draw the frame at the chosen position, if it or the settings have changed. */
+  async function look() {
+    const percent = video ? (100 * position.value) / position.max : 0;
+    position.style.setProperty("--fill", `${percent}%`);
+    if (!video || section.hidden) return;
+    const mine = video;
+    const time = Number(position.value);
+    shownTime.textContent = `${clock(time)} / ${clock(mine.seconds)}`;
+    position.ariaValueText = shownTime.textContent;
+    const wanted = videoOptions(options());
+    const wish = JSON.stringify([mine.file.name, time, wanted]);
+    if (wish === drawn) return;
+    drawn = wish;
+    try {
+      if (looked?.time !== time) looked = { time, photo: await frameAt(mine, time) };
+      if (drawn !== wish) return;
+      const cartoon = await (await engine).cartoonize(looked.photo, wanted, { lane: "video" });
+      if (drawn !== wish) return;
+      [canvas.width, canvas.height] = [cartoon.width, cartoon.height];
+      canvas.getContext("2d").putImageData(cartoon, 0, 0);
+      canvas.dataset.time = time;
+    } catch (error) {
+      if (drawn !== wish || error.name === "AbortError") return;
+      fail(error);
+    }
+  }
+
+  /** Ask where to save, if the result is to go straight to a file: null if that was cancelled. */
+  async function pickFile(name) {
+    const types = [{ accept: { "video/mp4": [".mp4"] } }];
+    try {
+      return await window.showSaveFilePicker({ suggestedName: name, types });
+    } catch (error) {
+      if (error.name === "AbortError") return null;
+      throw error;
+    }
+  }
+
+  /** Remove the file that was made when it was chosen, if nothing has been written to it. */
+  async function removeEmpty(file) {
+    try {
+      if ((await file.getFile()).size === 0) await file.remove();
+    } catch {
+      // the browser cannot remove files, or it is gone
+    }
+  }
+
+  async function run() {
+    for (const field of [start, end]) if (!field.reportValidity()) return;
+    if (Number(end.value) <= Number(start.value)) return complain("video.error.part");
+    complain();
+    const name = videoName(video.file.name);
+    const file = toFile.checked ? await pickFile(name) : undefined;
+    if (file === null) return;
+    running = new AbortController();
+    setRunning(true);
+    const begun = performance.now();
+    let spoken = 0;
+    const onProgress = ({ frames, share }) => {
+      const left = ((performance.now() - begun) / 1000) * (1 / share - 1);
+      bar.value = share;
+      status.textContent = t("video.progress", {
+        percent: Math.floor(share * 100), frames, left: clock(left),
+      });
+      if (share >= spoken + SPOKEN && share < 1) {
+        spoken = Math.floor(share / SPOKEN) * SPOKEN;
+        announce(status.textContent);
+      }
+    };
+    const awake = await navigator.wakeLock?.request("screen").catch(() => null);
+    try {
+      const done = await convert(video, await engine, videoOptions(options()), {
+        ...part(), writable: await file?.createWritable(), signal: running.signal, onProgress,
+      });
+      await showResult(name, done, file);
+    } catch (error) {
+      if (file) await removeEmpty(file);
+      if (error.name === "AbortError") announce(t("video.cancelled"));
+      else fail(error);
+    } finally {
+      await awake?.release();
+      running = null;
+      setRunning(false);
+    }
+  }
+
+  async function showResult(name, { blob, frames, codec, lost }, file) {
+    if (href) URL.revokeObjectURL(href);
+    href = URL.createObjectURL(blob ?? (await file.getFile()));
+    player.src = href;
+    Object.assign(save, { href, download: name });
+    show(save, Boolean(blob)); // in a file it is saved already
+    show(result);
+    const key = blob ? "video.done" : "video.saved";
+    const said = [t(key, { frames, name: file?.name ?? name })];
+    if (codec !== "avc") said.push(t("video.note.codec", { codec: codec.toUpperCase() }));
+    if (lost) said.push(t("video.note.sound"));
+    announce(said.join(" "));
+    complain(); // nothing any more
+    notes.replaceChildren(...said.map((each) => element("li", {}, each)));
+  }
+
+  function setRunning(on) {
+    show(work, on);
+    show(begin, !on);
+    for (const control of [start, end, startHere, endHere, toFile, choose]) {
+      control.disabled = on;
+    }
+    if (!on) return (result.hidden ? begin : save.hidden ? player : save).focus();
+    bar.value = 0;
+    status.textContent = t("video.starting");
+    show(result, false);
+    cancel.focus();
+  }
+
+  const listeners = new AbortController();
+  const { signal } = listeners;
+  choose.addEventListener("change", () => {
+    if (choose.files[0]) open(choose.files[0]);
+    choose.value = ""; // the same file can be chosen again
+  });
+  position.addEventListener("input", look);
+  startHere.addEventListener("click", () => (start.value = position.value));
+  endHere.addEventListener("click", () => (end.value = position.value));
+  begin.addEventListener("click", run);
+  cancel.addEventListener("click", () => running?.abort());
+  // The settings are elsewhere on the page: any control may have changed them.
+  for (const kind of ["input", "change", "click"]) {
+    document.addEventListener(kind, () => setTimeout(look), { signal });
+  }
+  window.addEventListener("beforeunload", (event) => running && event.preventDefault(), { signal });
+
+  return {
+    open,
+    close() {
+      listeners.abort();
+      running?.abort();
+      server.close();
+      forget();
+      section.replaceChildren();
+    },
+  };
+}

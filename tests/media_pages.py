@@ -1,0 +1,51 @@
+"""Opening the tabs of the camera and of videos."""
+
+from contextlib import contextmanager
+from pathlib import Path
+
+from page_server import PATIENCE
+from toonbox.page import FOLDER
+
+STYLE = "comic-fast"
+AXE = FOLDER / "node_modules/axe-core/axe.min.js"
+
+
+@contextmanager
+def opened(chromium, site, tab, script=None, **settings):
+    """Open a tab of the page in a context of its own, with the fast style; no error may occur."""
+    context = chromium.new_context(locale="en-GB", **settings)
+    context.set_default_timeout(PATIENCE)
+    if script:
+        context.add_init_script(script)
+    page = context.new_page()
+    errors = []
+    page.on("pageerror", lambda error: errors.append(error))
+    try:
+        page.goto(f"{site.url}index.html#{tab}")
+        page.locator("html[data-ready]").wait_for()
+        yield page
+    finally:
+        context.close()
+    assert errors == []
+
+
+def choose_style(page, name="Comic, fast"):
+    """Choose a style in the settings, which have to be in the open tab."""
+    page.locator("#styles").get_by_text(name, exact=True).click()
+
+
+def set_strength(page, value):
+    """Set the strength as a mouse would."""
+    page.locator("#strength").fill(str(value))
+
+
+def violations(page):
+    """Let axe-core look for what keeps people from using the page."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate("axe.run().then(({ violations }) => violations)")
+    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
+
+
+def axe_missing() -> bool:
+    """Tell whether axe-core is not installed."""
+    return not Path(AXE).is_file()

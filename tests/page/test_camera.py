@@ -1,0 +1,218 @@
+"""The live camera in the page: Chromium's own test picture, and a picture that we know."""
+
+import base64
+import io
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from media_pages import STYLE, axe_missing, choose_style, opened, set_strength, violations
+from page_server import PATIENCE, Site
+from toonbox import load_style
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+expect = sync_api.expect
+
+# Remembers what was opened; a picture stands still before the camera if there is one.
+CAMERA = """
+window.opened = [];
+const real = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+navigator.mediaDevices.getUserMedia = async (wanted) => {
+  const stream = await (window.standIn && wanted.video ? window.standIn() : real(wanted));
+  window.opened.push(stream);
+  return stream;
+};
+"""
+PICTURE = """
+window.standIn = async () => {
+  const picture = await createImageBitmap(await (await fetch("photo.png")).blob());
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [picture.width, picture.height];
+  const paint = () => canvas.getContext("2d").drawImage(picture, 0, 0);
+  paint();
+  setInterval(paint, 50);
+  return canvas.captureStream();
+};
+"""
+ENDED = "opened.every((each) => each.getTracks().every(({ readyState }) => readyState == 'ended'))"
+SIZE = (96, 64)
+
+
+@pytest.fixture(scope="module")
+def site(built_site):
+    photo = Image.new("RGB", SIZE, (200, 80, 60))
+    photo.paste((60, 90, 200), (48, 0, 96, 64))
+    photo.paste((240, 230, 120), (8, 8, 30, 40))
+    written = io.BytesIO()
+    photo.save(written, "PNG")
+    site = Site(built_site | {"photo.png": written.getvalue()})
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def camera(chromium, site):
+    """Open a page on which Chromium's test picture is drawn."""
+    permissions = ["camera", "microphone"]
+    with opened(chromium, site, "camera", CAMERA, permissions=permissions) as page:
+        start(page)
+        yield page
+
+
+def start(page):
+    page.get_by_role("button", name="Start the camera").click()
+    expect(page.locator("#camera .caption")).to_contain_text("frames a second", timeout=PATIENCE)
+    choose_style(page)
+
+
+def shown(page):
+    """Give what is on the canvas: (H, W, 3)."""
+    url = page.evaluate("document.querySelector('#camera canvas').toDataURL()")
+    return read(base64.b64decode(url.split(",")[1]))
+
+
+def read(data):
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "PNG"
+        return np.asarray(image.convert("RGB"))
+
+
+def snapshot(page):
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Take a snapshot").click()
+    assert download.value.suggested_filename.endswith(".toon.png")
+    return read(download.value.path().read_bytes())
+
+
+def wait_for_another(page, picture):
+    """Wait until the canvas shows something else."""
+    for _ in range(PATIENCE // 100):
+        if (shown(page) != picture).any():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("the camera's picture stands still")
+
+
+def test_frames_are_drawn_live(camera):
+    for _ in range(3):
+        wait_for_another(camera, shown(camera))
+
+
+def test_everything_ends_when_it_is_stopped_or_left(camera):
+    stop = camera.get_by_role("button", name="Stop", exact=True)
+    stop.click()
+    begin = camera.get_by_role("button", name="Start the camera")
+    expect(begin).to_be_focused()
+    assert camera.evaluate(ENDED)
+
+    begin.click()
+    expect(stop).to_be_visible()
+    camera.evaluate(
+        "Object.defineProperty(document, 'hidden', { value: true, configurable: true });"
+        "document.dispatchEvent(new Event('visibilitychange'))"
+    )
+    expect(camera.get_by_role("alert")).to_contain_text("the page was hidden")
+    assert camera.evaluate(ENDED)
+    camera.evaluate("delete document.hidden")
+
+    begin.click()
+    expect(stop).to_be_visible()
+    camera.get_by_role("tab", name="Photos").click()
+    expect(camera.locator("#camera *")).to_have_count(0)
+    assert camera.evaluate("opened.length") == 3
+    assert camera.evaluate(ENDED)
+
+
+def test_a_snapshot_is_the_cartoon_that_python_draws(chromium, site):
+    with opened(chromium, site, "camera", PICTURE + CAMERA) as page:
+        start(page)
+        set_strength(page, 0)
+        mirrored = snapshot(page)
+        page.get_by_label("Mirror").uncheck()
+        photo = snapshot(page)
+        before = shown(page)
+        set_strength(page, 1)
+        cartoon = snapshot(page)
+        wait_for_another(page, before)
+        live = shown(page).astype(int)
+    assert photo.shape == (SIZE[1], SIZE[0], 3)
+    assert photo[20, 20].argmin() == 2  # the yellow patch is on the left
+    np.testing.assert_array_equal(mirrored, photo[:, ::-1])
+    expected = load_style(STYLE)(photo).astype(int)
+    assert np.abs(expected - photo).mean() > 5
+    assert np.abs(expected - cartoon).max() <= 2
+    # What is shown live has been drawn as well.
+    assert np.abs(live - expected).mean() < np.abs(live - photo).mean() / 2
+
+
+def test_a_recording_has_pictures_and_sound(camera, tmp_path):
+    camera.get_by_label("Record sound").check()
+    camera.get_by_role("button", name="Record", exact=True).click()
+    finish = camera.get_by_role("button", name="Stop recording")
+    expect(finish).to_have_attribute("aria-pressed", "true")
+    for _ in range(5):
+        wait_for_another(camera, shown(camera))
+    with camera.expect_download() as download:
+        finish.click()
+    name = download.value.suggested_filename
+    assert name.endswith((".toon.webm", ".toon.mp4"))
+    download.value.save_as(tmp_path / name)
+    size = shown(camera).shape[1::-1]
+    with av.open(str(tmp_path / name)) as container:
+        assert len(container.streams.audio) == 1
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert frames[0].shape[1::-1] == size
+    assert len(frames) >= 3
+    assert any(np.abs(frame.astype(int) - frames[0]).max() > 30 for frame in frames)
+    with av.open(str(tmp_path / name)) as container:
+        assert sum(frame.samples for frame in container.decode(audio=0)) > 0
+
+
+def test_it_says_why_there_is_no_camera(chromium, site):
+    refusal = "navigator.mediaDevices.getUserMedia = () => Promise.reject(%s)"
+    insecure = "Object.defineProperty(navigator, 'mediaDevices', { value: undefined })"
+    for script, said in (
+        (None, "does not let this page use the camera"),  # this context was given no permission
+        (refusal % "new DOMException('', 'NotFoundError')", "No camera was found"),
+        (refusal % "new DOMException('', 'NotReadableError')", "in use by another program"),
+        (insecure, "only for pages from https://"),
+    ):
+        with opened(chromium, site, "camera", script) as page:
+            page.get_by_role("button", name="Start the camera").click()
+            expect(page.get_by_role("alert")).to_contain_text(said)
+            expect(page.get_by_role("button", name="Start the camera")).to_be_enabled()
+
+
+def test_the_resolution_follows_the_speed(chromium, site):
+    with opened(chromium, site, "camera") as page:
+        settled = page.evaluate(
+            """async () => {
+              const { Pace } = await import("./camera.js");
+              const settle = (secondsPerPixel) => {
+                const pace = new Pace(512);
+                const visited = [];
+                for (let frame = 0; frame < 200; frame++) {
+                  pace.note(secondsPerPixel * pace.resolution ** 2);
+                  visited.push(pace.resolution);
+                }
+                return visited;
+              };
+              return [1e-7, 1e-6, 4e-6, 1e-3].map(settle);
+            }"""
+        )
+    fast, medium, slow, hopeless = settled
+    assert fast[-1] == 512  # never more than the style's own
+    for visited, work in ((medium, 1e-6), (slow, 4e-6)):
+        assert len(set(visited[-50:])) == 1  # it does not swing
+        assert 9 <= 1 / (work * visited[-1] ** 2) <= 13
+        assert visited[-1] % 16 == 0
+    assert hopeless[-1] == 96
+
+
+@pytest.mark.skipif(axe_missing(), reason="needs axe-core: npm ci --prefix src/toonbox/page")
+def test_axe_finds_nothing(camera):
+    for scheme in ("light", "dark"):
+        camera.emulate_media(color_scheme=scheme)
+        assert violations(camera) == []

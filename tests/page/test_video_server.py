@@ -1,0 +1,91 @@
+"""Videos that the page gives to the server: what a browser cannot do, and jobs that outlive it."""
+
+import pytest
+
+from media_pages import STYLE, opened
+from page_server import PATIENCE
+from video_files import Clip, pictures, times
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
+serving = pytest.importorskip("serving", reason="needs pip install 'toonbox[serve]'")
+expect = sync_api.expect
+
+
+class Served:
+    """What `opened` wants to know of a site."""
+
+    def __init__(self, server):
+        self.server, self.url = server, f"http://127.0.0.1:{server.port}/"
+
+
+@pytest.fixture(scope="module")
+def site(built_site):
+    server = serving.start(built_site, style=STYLE)
+    yield Served(server)
+    server.stop()
+    assert server.reported == []
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory):
+    """Make a video in a codec that Chromium does not know."""
+    clip = Clip(codec="mpeg4", options={"q": "2"})
+    return clip.make(tmp_path_factory.mktemp("videos") / "old.mp4")
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """Make a video that takes a while."""
+    clip = Clip(size=(320, 240), pts=list(range(400)), sound=None)
+    return clip.make(tmp_path_factory.mktemp("videos") / "long.mp4")
+
+
+def send(page, path):
+    page.locator("#video input[type=file]").set_input_files(path)
+    page.get_by_label("Suppress flicker").select_option("off")
+    page.get_by_role("button", name="Send and convert").click()
+
+
+def test_what_the_browser_cannot_decode_is_converted_on_the_server(chromium, site, old, tmp_path):
+    with opened(chromium, site, "video") as page:
+        page.locator("#video input[type=file]").set_input_files(old)
+        expect(page.get_by_role("alert")).to_contain_text("This browser cannot decode")
+        send(page, old)
+        link = page.get_by_role("link", name="Download old.toon.mp4")
+        expect(link).to_be_visible(timeout=PATIENCE)
+        with page.expect_download() as download:
+            link.click()
+        assert download.value.suggested_filename == "old.toon.mp4"
+        download.value.save_as(tmp_path / "cartoon.mp4")
+        id = page.evaluate("localStorage.getItem('toonbox.job')")
+        assert site.server.get(f"/api/jobs/{id}").status == 200
+        page.get_by_role("button", name="Delete from the server").click()
+        expect(link).to_be_hidden()
+        serving.wait_until(lambda: site.server.get(f"/api/jobs/{id}").status == 404)
+    assert times(tmp_path / "cartoon.mp4") == times(old)
+    assert (pictures(tmp_path / "cartoon.mp4") != pictures(old)).any()
+
+
+def test_a_job_outlives_the_tab_and_can_be_cancelled(chromium, site, long):
+    with opened(chromium, site, "video") as page:
+        send(page, long)
+        expect(page.locator("#server-status")).to_contain_text("on the server", timeout=PATIENCE)
+        page.goto("about:blank")
+        page.goto(f"{site.url}#video")
+        expect(page.locator("#server-status")).to_contain_text("on the server", timeout=PATIENCE)
+        id = page.evaluate("localStorage.getItem('toonbox.job')")
+        assert site.server.get(f"/api/jobs/{id}").json()["state"] == "running"
+        page.locator("#video").get_by_role("button", name="Cancel").click()
+        expect(page.locator("#live")).to_have_text("Cancelled on the server.")
+        assert page.evaluate("localStorage.getItem('toonbox.job')") is None
+        serving.wait_until(lambda: site.server.get(f"/api/jobs/{id}").status == 404)
+
+
+def test_it_says_why_the_server_could_not(chromium, site, tmp_path):
+    (tmp_path / "notes.mp4").write_text("not a video")
+    with opened(chromium, site, "video") as page:
+        send(page, tmp_path / "notes.mp4")
+        alert = page.locator("#video section").get_by_role("alert")
+        expect(alert).to_contain_text("The server could not convert it: ", timeout=PATIENCE)
+        expect(alert).to_contain_text("notes.mp4")
+        expect(page.get_by_role("button", name="Send and convert")).to_be_visible()
