@@ -38,6 +38,7 @@ DRAW = """async ([name, resolution, seed]) => {
 
 def live(page: Page, style: str, seconds: float) -> list[tuple[float, int]]:
     """Let the page draw its camera: frames a second and resolution, as it says, each second."""
+    assert page.context.browser is not None
     context = page.context.browser.new_context(permissions=["camera"], locale="en-GB")
     view = context.new_page()
     view.set_default_timeout(PATIENCE)
