@@ -19,6 +19,7 @@ from toonbox.cli.failures import message_of, show_tracebacks
 from toonbox.cli.look import look
 from toonbox.cli.messages import complain
 from toonbox.cli.options import CommandWithVideoOptions
+from toonbox.cli.serve import serve
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
 from toonbox.cli.watch import watch
@@ -48,6 +49,7 @@ app = typer.Typer(
 app.command(cls=CommandWithVideoOptions)(cartoonize)
 app.command()(watch)
 app.command()(camera)
+app.command()(serve)
 app.add_typer(styles, name="styles")
 app.command()(compare)
 app.add_typer(look, name="look")
@@ -90,6 +92,7 @@ def toonbox(
       toonbox cartoonize --help            every option for photos
       toonbox watch in/ -o out/            pictures as they arrive
       toonbox camera                       yourself, live
+      toonbox serve                        a page in the browser, and a JSON API
       toonbox styles                       what styles there are
 
     A photo that is named like a command is given as ./styles.
