@@ -430,7 +430,9 @@ def _add_errors(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def refuse_options(_: Request, error: RequestValidationError) -> JSONResponse:
-        reasons = [f"{each['loc'][-1]}: {each['msg']}" for each in error.errors()]
+        reasons = [
+            f"{'.'.join(map(str, each['loc'][1:2]))}: {each['msg']}" for each in error.errors()
+        ]
         return problem(422, "; ".join(reasons))
 
     @app.exception_handler(ToonboxError)

@@ -138,10 +138,10 @@ class ServedJob:
         return self.folder / "out" / (f"{number + 1}-{name}" if name in taken else name)
 
     def free(self, result: Path | None) -> None:
-        """Delete all files but the result."""
-        for place in self.folder.glob("*/*"):
-            if place != result:
-                place.unlink(missing_ok=True)
+        """Delete everything but the result, also what a crash has left half done."""
+        for folder in self.folder.iterdir():
+            if result is None or folder != result.parent:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def without_folder(self, message: object) -> str:
         """Return a message without the names of folders that clients do not know."""
@@ -294,13 +294,14 @@ class Jobs:
             options = (style, output, replace(video, stabilize=steady))
             run(name, _convert_video, source, target, load, options)
             return {"result": target}
-        output = replace(output, max_memory=self.budget.job_limit)
+        limit = min(output.max_memory or self.budget.job_limit, self.budget.job_limit)
+        output = replace(output, max_memory=limit)
         jobs = [
             Job(source, job.target(number), name=name)
             for number, (name, source) in enumerate(job.files)
         ]
         single = len(jobs) == 1
-        result = jobs[0].target if single else job.folder / ZIP
+        result = jobs[0].target if single else job.folder / "zip" / ZIP
         assert result is not None
         what = jobs[0].shown if single else f"{len(jobs)} pictures"
         failures = run(what, _convert_pictures, jobs, load, (style, output), result)
