@@ -6,6 +6,7 @@ from PIL import Image
 
 import serving
 from picture_files import smooth
+from video_files import Clip
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +15,13 @@ def photo():
     stream = io.BytesIO()
     Image.fromarray(smooth()).save(stream, "JPEG")
     return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def long_clip(tmp_path_factory):
+    """The bytes of a video that takes much longer than a test."""
+    clip = Clip(pts=list(range(3000)))
+    return clip.make(tmp_path_factory.mktemp("clips") / "long.mp4").read_bytes()
 
 
 @pytest.fixture

@@ -17,17 +17,10 @@ import toonbox
 from serving import PATIENCE, form, wait_until
 from video_files import Clip, pictures
 
-LONG = list(range(3000))  # frames that take much longer than a test
-
 
 @pytest.fixture
 def clip(tmp_path):
     return Clip(size=(128, 96)).make(tmp_path / "clip.mp4").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def long_clip(tmp_path_factory):
-    return Clip(pts=LONG).make(tmp_path_factory.mktemp("clips") / "long.mp4").read_bytes()
 
 
 def started(server, path, *files):

@@ -58,10 +58,11 @@ def serve(
         from toonbox.serve.server import listen
         from toonbox.serve.server import serve as run
     except ModuleNotFoundError as error:
-        if not error.name or error.name.split(".")[0] == "toonbox":
+        missing = (error.name or "toonbox").partition(".")[0]
+        if missing == "toonbox":
             raise
         raise MissingExtraError(
-            f"this needs {error.name}, which is not installed: pip install 'toonbox[serve]'"
+            f"this needs {missing}, which is not installed: pip install 'toonbox[serve]'"
         ) from error
 
     options = server_options
