@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-.PHONY: demo test docs
+.PHONY: demo test docs serve
 
 demo: .venv/installed
 	mkdir -p demo
@@ -19,6 +19,9 @@ test: .venv/installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/pytest --cov
 
+serve: .venv/installed-server
+	$(BIN)/toonbox serve
+
 docs: .venv/installed-docs
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --quiet
@@ -31,6 +34,10 @@ docs: .venv/installed-docs
 
 .venv/installed-dev: .venv/pyvenv.cfg pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
+	touch .venv/installed $@
+
+.venv/installed-server: .venv/pyvenv.cfg pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[server]'
 	touch .venv/installed $@
 
 .venv/installed-docs: .venv/pyvenv.cfg pyproject.toml constraints.txt
