@@ -10,6 +10,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -279,7 +280,8 @@ class Jobs:
         elif late.is_set():
             seconds = self.options.job_deadline
             state, values = "failed", {"message": f"took longer than {seconds:g} seconds"}
-        job.free(values.get("result"))
+        with suppress(OSError):
+            job.free(values.get("result"))
         soon(partial(self._end, job, state, **values))
 
     def _convert(self, job: ServedJob, stop: Stop, progress: Tell) -> dict[str, Any]:
@@ -311,7 +313,7 @@ class Jobs:
 
     def _end(self, job: ServedJob, state: State, **values: Any) -> None:
         result = values.get("result")
-        size = result.stat().st_size if result else 0
+        size = result.stat().st_size if result and result.exists() else 0
         self._disk, job.size = self._disk + size - job.size, size
         self.metrics.jobs.labels(state).inc()
         self._loop.call_later(self.options.keep, self._expire, job)
