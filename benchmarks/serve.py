@@ -6,6 +6,7 @@ Run `python benchmarks/serve.py`; docs/benchmarks.md says what the rows mean. Li
 import argparse
 import http.client
 import io
+import os
 import selectors
 import signal
 import socket
@@ -96,7 +97,13 @@ def timed(work: Callable[[], object], count: int, at_once: int) -> tuple[float, 
         return count / (time.perf_counter() - start), seconds
 
 
-def compare_rates(port: int, style: str, workers: int, data: bytes, count: int) -> None:
+def processor_seconds(pid: int) -> float:
+    """Return what a process has taken of the processors so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def compare_rates(pid: int, port: int, style: str, workers: int, data: bytes, count: int) -> None:
     converter = Converter(load_style(style).shared(workers))
 
     def library() -> None:
@@ -107,20 +114,29 @@ def compare_rates(port: int, style: str, workers: int, data: bytes, count: int) 
         assert status == 200, body
 
     # A client more than there are workers, so that none of these waits for the network.
-    ways = {"library": (library, workers), "server": (request, workers + 1)}
+    ways = {
+        "library": (library, workers, os.getpid()),
+        "server": (request, workers + 1, pid),
+    }
     rates: dict[str, list[float]] = {name: [] for name in ways}
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    for work, at_once in ways.values():
+    busy = dict.fromkeys(ways, 0.0)
+    for work, at_once, _ in ways.values():
         timed(work, at_once, at_once)  # warms up
     for _ in range(ROUNDS):
-        for name, (work, at_once) in ways.items():
+        for name, (work, at_once, process) in ways.items():
+            before = processor_seconds(process)
             rate, seconds = timed(work, count, at_once)
+            busy[name] += processor_seconds(process) - before
             rates[name].append(rate)
             taken[name] += seconds
-    print(f"{'':10}{'a second':>10}{'p50 s':>9}{'p95 s':>9}")
+    print(f"{'':10}{'a second':>10}{'p50 s':>9}{'p95 s':>9}{'CPU s':>9}")
     for name in ways:
         p95 = quantiles(taken[name], n=20)[-1]
-        print(f"{name:10}{median(rates[name]):10.2f}{median(taken[name]):9.3f}{p95:9.3f}")
+        each = busy[name] / len(taken[name])
+        print(
+            f"{name:10}{median(rates[name]):10.2f}{median(taken[name]):9.3f}{p95:9.3f}{each:9.3f}"
+        )
     ratio = median(s / p for s, p in zip(rates["server"], rates["library"], strict=True))
     print(f"server / library, rates: {ratio:.2f}")
 
@@ -217,7 +233,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         added_memory(style, workers, small, Path(folder))
     with server(style, workers) as (pid, port):
-        compare_rates(port, style, workers, data, options.count)
+        compare_rates(pid, port, style, workers, data, options.count)
         storm(port, small, options.connections)
         look_for_leaks(pid, port, small, options.requests, workers + 1)
 

@@ -24,8 +24,8 @@ def test_the_benchmark():
     assert run.returncode == 0, run.stderr
     for pattern in (
         r"^memory: library \d+ MiB, server \d+ MiB, added -?\d+ MiB$",
-        r"^library +[\d.]+ +[\d.]+ +[\d.]+$",
-        r"^server +[\d.]+ +[\d.]+ +[\d.]+$",
+        r"^library +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+$",
+        r"^server +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+$",
         r"^server / library, rates: [\d.]+$",
         r"^40 connections at once: \d+ x 200, \d+ x 429, in [\d.]+ s; alive: True$",
         r"^memory after 5 requests: \d+ MiB -> \d+ MiB, x [\d.]+$",
