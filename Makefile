@@ -1,18 +1,26 @@
 # `make demo` turns the pictures in examples/ into cartoons; `make test` runs every check.
-# Both work in .venv, which they make, and mend when pyproject.toml or constraints.txt changes.
+# `make page` writes the page as a static site; what it loads from others comes from npm.
+# All work in .venv, which they make, and mend when pyproject.toml or constraints.txt changes.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
+<<<<<<< HEAD
 .PHONY: demo test docs serve
+=======
+PAGE := src/toonbox/page
+VENDOR := $(PAGE)/vendor/ort.wasm.min.mjs
+
+.PHONY: demo test docs page
+>>>>>>> main
 
 demo: .venv/installed
 	mkdir -p demo
 	$(BIN)/toonbox examples/*.jpg -o demo --force
 	@echo "The cartoons are in $(abspath demo):" && ls demo
 
-test: .venv/installed-dev
+test: .venv/installed-dev $(VENDOR)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -26,6 +34,15 @@ docs: .venv/installed-docs
 	$(BIN)/python docs/generate.py
 	$(BIN)/mkdocs build --quiet
 	@echo "The pages are in $(abspath site)"
+
+page: .venv/installed $(VENDOR)
+	$(BIN)/toonbox page -o site-page --force
+	@echo "The page is in $(abspath site-page), for any web server; here: $(PYTHON) -m http.server --bind 127.0.0.1 --directory site-page"
+
+# Without npm all but the page works, and its tests are skipped.
+$(VENDOR): $(addprefix $(PAGE)/,package.json package-lock.json vendor.js)
+	@if command -v npm > /dev/null; then npm ci --no-audit --no-fund --prefix $(PAGE); \
+	else echo "The page needs npm: apt-get install npm"; fi
 
 # Editable in both cases, so that neither command undoes what the other has installed.
 .venv/installed: .venv/pyvenv.cfg pyproject.toml constraints.txt

@@ -32,6 +32,7 @@ import torch
 from PIL import Image, ImageOps
 
 from inference import EXAMPLES, PAUSE
+from ratios import Ratio, print_ratios
 from toonbox.convert.batch import convert_all
 from toonbox.convert.job import Converter, Job
 from toonbox.engine.card import DEFAULT_STYLE
@@ -118,21 +119,22 @@ def time_shares(
     return seconds
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time a folder of photos of 12 megapixels.")
     parser.add_argument("--count", type=int, default=200, help="how many photos")
     parser.add_argument("--photos", type=Path, default=EXAMPLES, help="what to make them from")
     parser.add_argument("--style", default=DEFAULT_STYLE)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--threads", type=int, default=available_processors())
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.count < 1 or options.threads < 1:
         parser.error("--count and --threads are at least 1")
     return options
 
 
-def main() -> None:
-    options = parse_options()
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Run it; `arguments` are the command line's."""
+    options = parse_options(arguments)
     threads: int = options.threads
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -153,10 +155,14 @@ def main() -> None:
             },
         )
         shutil.rmtree(out)
-    print_rates(seconds, options, style)
+    ratios = print_rates(seconds, options, style)
+    print_ratios(ratios)
+    return ratios
 
 
-def print_rates(seconds: dict[str, Times], options: argparse.Namespace, style: Style) -> None:
+def print_rates(
+    seconds: dict[str, Times], options: argparse.Namespace, style: Style
+) -> list[Ratio]:
     count: int = options.count
     name = f"{style.card.name}, {style.session.name}"
     print(f"{count} photos of {SIZE[0]}x{SIZE[1]}, {name}, {options.threads} threads\n")
@@ -166,9 +172,12 @@ def print_rates(seconds: dict[str, Times], options: argparse.Namespace, style: S
     for contender, (taken, worked) in seconds.items():
         print(f"{contender:16}{taken:9.2f}{worked:10.2f}{count / taken:10.2f}")
     ours, plain = seconds["folder"], seconds["plain loop"]
-    print(f"\nfolder / allowed, rates: {allowed[0] / ours[0]:.2f} (wanted 0.80)")
-    print(f"the same by seconds of cores: {allowed[1] / ours[1]:.2f}")
-    print(f"folder / plain loop, rates: {plain[0] / ours[0]:.2f} (wanted 3.00)")
+    print()
+    return [
+        Ratio("folder / what network and codec allow, rates", allowed[0] / ours[0], 0.9),
+        Ratio("the same by seconds of cores", allowed[1] / ours[1]),
+        Ratio("folder / plain loop, rates", plain[0] / ours[0], 3),
+    ]
 
 
 if __name__ == "__main__":

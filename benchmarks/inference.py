@@ -4,6 +4,7 @@ Run `python benchmarks/inference.py`; docs/benchmarks.md says what the columns m
 """
 
 import argparse
+import io
 import subprocess
 import sys
 import tempfile
@@ -22,15 +23,19 @@ import onnx
 import torch
 from PIL import Image, ImageOps
 
+from ratios import Ratio, print_ratios
 from toonbox.engine.card import DEFAULT_STYLE, MODEL, find_style, read_card
 from toonbox.engine.session import open_session
+from toonbox.engine.style import load_style
+from toonbox.images.encode import QUALITY
 from toonbox.learn.export import to_onnx
 from toonbox.learn.generator import KNOBS
 from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.parallel import available_processors
-from toonbox.pixels import FloatArray, to_signed
+from toonbox.pixels import FloatArray, from_signed, to_signed
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+FAST_STYLE = "comic-fast"
 MATRIX_SIDE = 2048
 # Idle threads of most engines spin for a while; the next contender should not pay for it.
 PAUSE = 0.1
@@ -126,10 +131,27 @@ def matrix_product() -> Contender:
 
 def command(photo: Path, style: Path, threads: int) -> Contender:
     """Give the whole command, from starting Python to the written file."""
-    arguments = f"--engine onnxruntime --threads {threads} --resolution native --force".split()
+    arguments = f"--engine onnxruntime --threads {threads} --force".split()
     files = [str(photo), "-o", str(photo.with_suffix(".toon.jpg")), "--style", str(style)]
     line = [sys.executable, "-m", "toonbox", *files, *arguments]
     return Contender("command", lambda: subprocess.run(line, check=True, capture_output=True))
+
+
+def whole_call(name: str, threads: int, photo: FloatArray) -> Contender:
+    """Give a loaded style's whole call at its default size: array in, array out."""
+    style = load_style(name, engine="onnxruntime", threads=threads)
+    array = np.ascontiguousarray(from_signed(photo[0].transpose(1, 2, 0)))
+    return Contender(f"{name}, loaded, whole call", lambda: style(array))
+
+
+def codec(photo: Path) -> Contender:
+    """Give the photo's decoding and encoding alone."""
+
+    def run() -> None:
+        with Image.open(photo) as opened:
+            opened.convert("RGB").save(io.BytesIO(), "JPEG", quality=QUALITY, subsampling=0)
+
+    return Contender("decoding and encoding", run)
 
 
 def import_time() -> tuple[float, bool]:
@@ -153,14 +175,18 @@ def print_table(contenders: Sequence[Contender], matrix: Contender, authors: Con
         print(f"{name:32}{seconds:9.4f}{gflop:9.2f}{rate:9.1f}{of_peak:9.0%}{speed_up:>10}")
 
 
-def print_command(whole: Contender, bare: Contender) -> None:
-    seconds, network = median(whole.seconds), median(bare.seconds)
-    limit = 1.5 * network + 1
-    verdict = "yes" if seconds <= limit else "NO"
-    print(f"\nwhole command {seconds:.3f} s, its network alone {network:.3f} s")
-    print(f"command <= 1.5 x network + 1 s = {limit:.3f} s: {verdict}")
-    milliseconds, with_torch = import_time()
-    print(f"import toonbox {milliseconds:.0f} ms, torch imported: {'YES' if with_torch else 'no'}")
+def ratios_of(
+    calls: Sequence[Contender], authors: Contender, whole: Contender, coding: Contender
+) -> list[Ratio]:
+    """Compare whole calls with the peer, and find what the command takes beside its work."""
+    times = [median(call.seconds) for call in calls]
+    pace = median(authors.seconds)
+    beside = median(whole.seconds) - times[0] - median(coding.seconds)
+    return [
+        Ratio(f"{calls[0].name} / authors' network in torch eager, rates", pace / times[0], 15),
+        Ratio(f"{calls[1].name} / the same", pace / times[1], 40),
+        Ratio("seconds of the command beside drawing and codec", beside, at_most=0.35),
+    ]
 
 
 def print_setting(options: argparse.Namespace) -> None:
@@ -182,12 +208,12 @@ def width_x_height(text: str) -> tuple[int, int]:
     return width, height
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time the networks, the engines, the command.")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each")
     parser.add_argument("--threads", type=int, default=available_processors())
     parser.add_argument("--size", type=width_x_height, default=(1280, 720), metavar="WxH")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.repeats < 1 or options.threads < 1:
         parser.error("--repeats and --threads are at least 1")
     if any(side % 8 for side in options.size):
@@ -195,8 +221,9 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def main() -> None:
-    options = parse_options()
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Run it; `arguments` are the command line's."""
+    options = parse_options(arguments)
     threads: int = options.threads
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as temporary:
@@ -207,12 +234,22 @@ def main() -> None:
         name = read_card(style).name
         ours = engine_contenders(name, style / MODEL, engines, photo, threads)
         authors = authors_contenders(folder, photo, threads)
+        calls = [whole_call(name, threads, photo) for name in (DEFAULT_STYLE, FAST_STYLE)]
         matrix = matrix_product()
         whole = command(folder / "photo.jpg", style, threads)
-        time_in_turn([*ours, *authors, matrix, whole], options.repeats)
+        coding = codec(folder / "photo.jpg")
+        time_in_turn([*ours, *authors, *calls, matrix, whole, coding], options.repeats)
     print_setting(options)
     print_table([*ours, *authors], matrix, authors[0])
-    print_command(whole, ours[0])
+    print()
+    for contender in (*calls, coding, whole):
+        print(f"{contender.name:32}{median(contender.seconds):9.4f}")
+    milliseconds, with_torch = import_time()
+    print(f"import toonbox {milliseconds:.0f} ms, torch imported: {'YES' if with_torch else 'no'}")
+    ratios = ratios_of(calls, authors[0], whole, coding)
+    print()
+    print_ratios(ratios)
+    return ratios
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from statistics import median
 import numpy as np
 from PIL import Image, ImageOps
 
+from ratios import Ratio, print_ratios
 from toonbox.engine.card import DEFAULT_STYLE, MODEL, find_style, read_card
 from toonbox.engine.session import open_session
 from toonbox.engine.style import Style, load_style
@@ -61,8 +62,8 @@ def one_after_the_other(style: Style, files: list[bytes]) -> None:
         style(Image.open(io.BytesIO(file)))
 
 
-def compare(title: str, ways: dict[str, Run], repeats: int) -> None:
-    """Time by turns, and print medians; the first way is the peer of the others."""
+def compare(title: str, ways: dict[str, Run], repeats: int) -> float:
+    """Time by turns, and print medians; return how much faster the last is than the first."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for round_number in range(repeats + 1):
         for name, run in ways.items():
@@ -74,6 +75,7 @@ def compare(title: str, ways: dict[str, Run], repeats: int) -> None:
     peer = median(next(iter(seconds.values())))
     for name, taken in seconds.items():
         print(f"  {name:40}{median(taken):9.3f}{peer / median(taken):9.2f}x")
+    return peer / median(taken)
 
 
 def compare_batches(images: Sequence[Image.Image], threads: int, repeats: int) -> None:
@@ -90,21 +92,22 @@ def compare_batches(images: Sequence[Image.Image], threads: int, repeats: int) -
         compare(f"network alone, {engine}", ways, repeats)
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time batches, and files side by side.")
     parser.add_argument("--count", type=int, default=8, help="pictures in each run")
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each")
     parser.add_argument("--threads", type=int, default=available_processors())
     parser.add_argument("--side", type=int, default=512, help="of the network's square pictures")
     parser.add_argument("--megapixels", type=float, default=12, help="of the files, 4:3")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if min(options.count, options.repeats, options.threads) < 1 or options.side % 8:
         parser.error("all at least 1, --side a multiple of 8")
     return options
 
 
-def main() -> None:
-    options = parse_options()
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Run it; `arguments` are the command line's."""
+    options = parse_options(arguments)
     print(f"{options.count} pictures, {options.threads} threads, median of {options.repeats}")
     small = photos(options.count, options.side, options.side)
     compare_batches(small, options.threads, options.repeats)
@@ -115,7 +118,11 @@ def main() -> None:
         "one after the other": partial(one_after_the_other, style, files),
         "a list": partial(mapped, style, files),
     }
-    compare(f"JPEG files of {options.megapixels:g} megapixels", ways, options.repeats)
+    faster = compare(f"JPEG files of {options.megapixels:g} megapixels", ways, options.repeats)
+    ratios = [Ratio("a list of files / one after the other, rates", faster, 1)]
+    print()
+    print_ratios(ratios)
+    return ratios
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ so this needs Linux. The peer is the same process earlier on.
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from inference import EXAMPLES
+from ratios import Ratio, print_ratios
 from toonbox.convert.batch import convert_all
 from toonbox.convert.job import Converter, Job
 from toonbox.engine.card import DEFAULT_STYLE
@@ -47,20 +48,21 @@ def jobs(files: list[Path], out: Path, count: int) -> Iterator[Job]:
         yield Job(source, out / source.name, "overwrite")
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Look for memory that grows.")
     parser.add_argument("--early", type=int, default=200, help="files before the first look")
     parser.add_argument("--late", type=int, default=2000, help="files before the second look")
     parser.add_argument("--style", default=DEFAULT_STYLE)
     parser.add_argument("--engine", default="auto")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if not 1 <= options.early < options.late:
         parser.error("--early is at least 1, and less than --late")
     return options
 
 
-def main() -> None:
-    options = parse_options()
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Run it; `arguments` are the command line's."""
+    options = parse_options(arguments)
     style = load_style(options.style, engine=options.engine)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -75,7 +77,10 @@ def main() -> None:
     early, late = sizes.values()
     print(f"{style.card.name}, {style.session.name}")
     print(f"after {options.early} files {early:.1f} MiB, after {options.late} {late:.1f} MiB")
-    print(f"late / early: {late / early:.3f} (wanted at most 1.05)")
+    count = f"memory after {options.late} files / after {options.early}"
+    ratios = [Ratio(count, late / early, at_most=1.05)]
+    print_ratios(ratios)
+    return ratios
 
 
 if __name__ == "__main__":

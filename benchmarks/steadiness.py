@@ -8,7 +8,7 @@ import argparse
 import io
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ratios import Ratio, print_ratios
 from toonbox.engine.style import Style, load_style
 from toonbox.options import StyleOptions
 from toonbox.pixels import FloatArray, Uint8Array
@@ -107,8 +108,8 @@ def finished(style: Style, photos: Film, sketches: list[tuple[Uint8Array, Uint8A
     return [style.finish(photo, *sketch) for photo, sketch in pairs]
 
 
-def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
-    """Print one video's rows."""
+def measure(name: str, photos: Film, style: str, save: Path | None) -> Ratio:
+    """Print one video's rows; return how much of the flicker steadying leaves."""
     loaded = load_style(style)
     began = time.process_time()
     sketches = [loaded.sketch(photo, StyleOptions(resolution=540)) for photo in photos]
@@ -125,12 +126,14 @@ def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
         "on": Stabilizer("on"),
         "strong": Stabilizer("strong"),
     }
+    left = 1.0
     for setting, steady in settings.items():
         began = time.process_time()
         steadied = [(small, steady(small, cartoon)) for small, cartoon in sketches]
         spent = time.process_time() - began
         video = finished(loaded, photos, steadied)
         error = warping_error(video, motions)
+        left = error / off if setting == "on" else left
         print(
             f"  {setting:14}{1e4 * error:12.2f}{error / off:8.2f}"
             f"{detail(video) / detail(drawn):15.2f}{spent / drawing:17.2f}"
@@ -139,9 +142,10 @@ def measure(name: str, photos: Film, style: str, save: Path | None) -> None:
             if save is None:
                 break
             Image.fromarray(frame).save(save / f"{name}-{setting}-{index:03d}.png")
+    return Ratio(f"warping error of {name}, steadied / not", left, at_most=0.6)
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure how steady videos are.")
     parser.add_argument("--style", default="comic-fast")
     parser.add_argument("--size", default="480x270", help="of videos made from photos")
@@ -153,17 +157,22 @@ def parse_options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    options = parse_options()
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Run it; `arguments` are the command line's."""
+    options = parse_options(arguments)
     width, height = map(int, options.size.split("x"))
     if options.save:
         options.save.mkdir(parents=True, exist_ok=True)
+    ratios = []
     for photo in ("boats.jpg", "laptop.jpg", "tortilla.jpg"):
         made = made_film(photo, (width, height), options.frames, options.noise)
-        measure(Path(photo).stem, made, options.style, options.save)
+        ratios.append(measure(Path(photo).stem, made, options.style, options.save))
     for path in options.video:
         film = read_film(path, options.max_height, options.frames)
-        measure(path.stem, film, options.style, options.save)
+        ratios.append(measure(path.stem, film, options.style, options.save))
+    print()
+    print_ratios(ratios)
+    return ratios
 
 
 if __name__ == "__main__":

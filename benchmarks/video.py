@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ratios import Ratio, print_ratios
 from toonbox.engine.style import load_style
 from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.options import StyleOptions
@@ -129,14 +130,14 @@ def processor_seconds(work: Callable[[], object], repeats: int = 5) -> float:
     return (time.process_time() - began) / repeats
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time a video through the whole command.")
     parser.add_argument("--style", default="comic-fast")
     parser.add_argument("--resolution", type=int, help="default: the style's own, 540 at most")
     parser.add_argument("--size", default="1280x720", metavar="WxH")
     parser.add_argument("--frames", type=int, default=240)
     parser.add_argument("--authors-frames", type=int, default=6)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.size = tuple(int(side) for side in options.size.split("x"))
     if min(options.frames - 1, options.authors_frames, *options.size) < 1:
         parser.error("sizes and numbers of frames are at least 1, --frames 2")
@@ -145,8 +146,9 @@ def parse_options() -> argparse.Namespace:
     return options
 
 
-def main() -> None:
-    options = parse_options()
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Run it; `arguments` are the command line's."""
+    options = parse_options(arguments)
     wanted = StyleOptions(resolution=options.resolution)
     options.resolution = video_style_options(load_style(options.style), wanted).resolution
     torch.set_num_threads(available_processors())
@@ -173,6 +175,14 @@ def main() -> None:
     print("\nprocessor time of a frame beside decoding and encoding")
     for name, seconds in parts.items():
         print(f"{name:44}{seconds * 1000:9.1f} ms{seconds / sum(parts.values()):9.0%}")
+    codec, steadied = rates["decode and encode alone"], rates["whole command, --stabilize on"]
+    ratios = [
+        Ratio("video, steadied / what decoding and encoding allow, rates", steadied / codec, 0.5),
+        Ratio("video, steadied / plain loop, rates", steadied / slowest, 20),
+    ]
+    print()
+    print_ratios(ratios)
+    return ratios
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from inference import EXAMPLES
+from ratios import Ratio, print_ratios
 from toonbox.engine.card import find_style
 from toonbox.pixels import Uint8Array
 
@@ -74,7 +75,7 @@ def peak_of(command: list[str]) -> int:
     return int(ended.stdout) * KIB
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Look for memory that grows with a video.")
     parser.add_argument("--style", default="comic-fast")
     parser.add_argument("--resolution", default="512", help="of the network")
@@ -82,15 +83,16 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=60, help="of the short video")
     parser.add_argument("--times", type=int, default=10, help="of it, the long one; 1 for no other")
     parser.add_argument("--rate", type=int, default=5, help="frames a second")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.size = tuple(int(side) for side in options.size.split("x"))
     if min(options.seconds, options.times, options.rate, *options.size) < 1:
         parser.error("sizes and numbers are at least 1")
     return options
 
 
-def main() -> None:
-    options = parse_options()
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Run it; `arguments` are the command line's."""
+    options = parse_options(arguments)
     find_style(options.style)  # what is wrong is told before the work
     width, height = options.size
     print(f"{width}x{height}, {options.rate} frames a second, ", end="")
@@ -110,8 +112,10 @@ def main() -> None:
             flush=True,
         )
     print(f"\nat most {max(peaks) / 1e6:.0f} MB (wanted less than 1500)")
-    if len(peaks) > 1:
-        print(f"long / short: {peaks[1] / peaks[0]:.3f} (wanted at most 1.10)")
+    longer = f"memory of a video {options.times} times as long / of the short one"
+    ratios = [Ratio(longer, peaks[-1] / peaks[0], at_most=1.1)] if len(peaks) > 1 else []
+    print_ratios(ratios)
+    return ratios
 
 
 if __name__ == "__main__":

@@ -13,7 +13,11 @@ from toonbox.cli.main import app
 REFERENCE = Path(__file__).parent / "reference"
 COMMANDS = (
     "",
+<<<<<<< HEAD
     *("cartoonize", "watch", "camera", "serve", "styles", "styles import", "compare"),
+=======
+    *("cartoonize", "watch", "camera", "styles", "styles import", "compare", "page"),
+>>>>>>> main
     *("look", "look list", "look show", "look preview"),
     *("train", "weights", "weights fetch", "export", "evaluate"),
 )

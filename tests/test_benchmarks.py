@@ -1,7 +1,10 @@
 """The benchmarks run and print their tables; nothing here depends on how long anything takes."""
 
+import importlib
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +14,10 @@ import torch
 from torch import nn
 
 from toonbox.learn.import_tfjs import AuthorsGenerator
+from toonbox.page import FOLDER, RUNTIME
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+EARLY_AND_LATE = "--early 2 --late 4 --style comic-fast"
 
 
 def run(script: str, arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +63,9 @@ def test_inference_prints_every_contender():
         assert min(seconds, rate, of_peak, speed_up) > 0
     assert cells(done.stdout, "authors' network, torch eager")[-1] == 1
     assert cells(done.stdout, "matrix product, at its best")[1] == 17.18
-    assert re.search(r"^command <= 1\.5 x network \+ 1 s = [\d.]+ s: (yes|NO)$", done.stdout, re.M)
+    for name in ("comic, loaded, whole call /", "comic-fast, loaded, whole call / the same"):
+        assert cells(done.stdout, name)[0] > 0
+    assert "beside drawing and codec" in done.stdout
     assert re.search(r"^import toonbox \d+ ms, torch imported: no$", done.stdout, re.MULTILINE)
 
 
@@ -93,11 +100,12 @@ def test_training_books_every_part():
 def test_many_compares_batches_and_lists_with_one_after_the_other():
     done = run("many.py", "--count 4 --side 32 --megapixels 0.01 --repeats 1 --threads 1")
     assert done.returncode == 0, done.stderr
-    for row in ("one at a time", "one after the other"):
-        assert all(
-            cells(line, f"  {row}")[1] == 1 for line in done.stdout.splitlines() if row in line
-        )
+    for row in ("  one at a time", "  one after the other"):
+        lines = [line for line in done.stdout.splitlines() if line.startswith(row)]
+        assert lines
+        assert all(cells(line, row)[1] == 1 for line in lines)
     assert min(cells(done.stdout, "  a list")) > 0
+    assert cells(done.stdout, "a list of files / one after the other, rates")[0] > 0
     assert min(cells(done.stdout.partition("openvino")[0], "  4 at a time")) > 0
 
 
@@ -111,10 +119,10 @@ def test_folder_compares_with_what_is_allowed_and_with_a_plain_loop():
         assert min(seconds[row], worked, rate) > 0
     together = seconds["codec alone"] + seconds["network alone"]
     assert seconds["allowed"] == pytest.approx(together, abs=0.02)
-    assert cells(done.stdout, "folder / allowed, rates:")[0] == pytest.approx(
+    assert cells(done.stdout, "folder / what network and codec allow, rates")[0] == pytest.approx(
         seconds["allowed"] / seconds["folder"], abs=0.02
     )
-    assert cells(done.stdout, "folder / plain loop, rates:")[0] > 0
+    assert cells(done.stdout, "folder / plain loop, rates")[0] > 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks into /proc")
@@ -125,4 +133,57 @@ def test_memory_is_looked_up_twice():
     early, late = re.findall(r"files? ([\d.]+) MiB|9 ([\d.]+) MiB", done.stdout)
     sizes = float(early[0]), float(late[1])
     assert min(sizes) > 50
-    assert cells(done.stdout, "late / early:")[0] == pytest.approx(sizes[1] / sizes[0], abs=0.01)
+    assert cells(done.stdout, "memory after 9 files / after 3")[0] == pytest.approx(
+        sizes[1] / sizes[0], abs=0.01
+    )
+
+
+@pytest.fixture
+def together(monkeypatch):
+    """`python -m benchmarks`, in this process."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS.parent))
+    module = importlib.import_module("benchmarks.__main__")
+    monkeypatch.setattr(module, "BENCHMARKS", {"memory": ("--early 300 --late 1", EARLY_AND_LATE)})
+    return module
+
+
+@pytest.mark.slow
+def test_all_benchmarks_are_kept_and_compared(together, tmp_path, capsys):
+    kept = tmp_path / "kept.json"
+    assert together.main(["--quick", "--output", str(kept)]) == 0
+    assert "memory after 4 files / after 2" in capsys.readouterr().out
+    written = json.loads(kept.read_text())
+    (ratio,) = written["ratios"].values()
+    assert ratio["value"] > 0
+    assert ratio["at_most"] == 1.05
+    ratio["value"] /= 2  # so much less memory did it take before
+    kept.write_text(json.dumps(written))
+    assert together.main(["--quick", "--against", str(kept)]) == 1
+    assert "memory after 4 files / after 2: " in capsys.readouterr().out
+
+
+def test_a_ratio_is_worse_in_the_direction_that_is_not_wanted(together):
+    fast, lean = together.Ratio("fast", 8.0, at_least=10), together.Ratio("lean", 1.2, at_most=1.1)
+    seen = together.Ratio("seen", 1.0)
+    assert (fast.reached, lean.reached, seen.reached) == (False, False, True)
+    before = {"fast": 10.0, "lean": 1.0, "seen": 9.0}
+    assert together.regressions([fast, lean, seen], before) == [
+        "fast: 10.000 -> 8.000", "lean: 1.000 -> 1.200"
+    ]  # fmt: skip
+    assert together.regressions([fast, lean], {"fast": 7.0, "lean": 1.3}) == []
+
+
+@pytest.mark.slow
+def test_the_browser_is_timed_against_python():
+    if not (shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("needs Chromium: apt-get install chromium, or Google Chrome")
+    if not (FOLDER / RUNTIME).is_file():
+        pytest.skip(f"needs npm ci --prefix {FOLDER}")
+    done = run("browser.py", "--megapixels 0.05 --resolution 64 --repeats 1")
+    assert done.returncode == 0, done.stderr
+    assert "0.05 megapixels, comic-fast" in done.stdout
+    for stage in ("network", "all"):
+        numbers = cells(done.stdout, stage)
+        assert len(numbers) in (3, 6)  # on one thread, and on all where there are more
+        assert min(numbers) > 0
+    assert "a preview of 192 pixels" in done.stdout

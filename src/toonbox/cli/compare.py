@@ -26,7 +26,7 @@ def compare(
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="PHOTO",
+            metavar="PHOTO...",
             help="Pictures, or folders: all pictures directly in them. With --tally: files of "
             "answers.",
             show_default=False,

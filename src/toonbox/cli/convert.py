@@ -43,7 +43,7 @@ def cartoonize(
     photos: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PHOTO",
+            metavar="PHOTO...",
             help="Pictures and videos; folders, for everything in and below them; "
             "or - for standard input.",
             show_default=False,

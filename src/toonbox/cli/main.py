@@ -19,7 +19,11 @@ from toonbox.cli.failures import message_of, show_tracebacks
 from toonbox.cli.look import look
 from toonbox.cli.messages import complain
 from toonbox.cli.options import CommandWithVideoOptions
+<<<<<<< HEAD
 from toonbox.cli.serve import serve
+=======
+from toonbox.cli.page import page
+>>>>>>> main
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
 from toonbox.cli.watch import watch
@@ -52,6 +56,7 @@ app.command()(camera)
 app.command()(serve)
 app.add_typer(styles, name="styles")
 app.command()(compare)
+app.command()(page)
 app.add_typer(look, name="look")
 app.command()(train)
 app.add_typer(weights, name="weights")

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from av.video.frame import VideoFrame
 from PIL import BmpImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from toonbox.errors import PictureError, TooLargeError
@@ -23,6 +22,9 @@ from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.tiff import PREFIXES, TiffFile, UnsupportedError
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import STRIP_PIXELS, PhotoArray, Uint8Array, Uint16Array, to_eight_bits, white
+
+if TYPE_CHECKING:  # loading PyAV takes longer than reading a photo does
+    from av.video.frame import VideoFrame
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Orientation:
         return np.ascontiguousarray(turned[:, ::-1] if self.from_right else turned)
 
 
-def orientation_of(frame: VideoFrame) -> Orientation:
+def orientation_of(frame: "VideoFrame") -> Orientation:
     """Read a frame's display matrix: (x, y) is shown at (a x + c y, b x + d y).
 
     Angles that are no multiples of 90 degrees are left as they are stored.

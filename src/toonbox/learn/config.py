@@ -69,8 +69,6 @@ class DiscriminatorsConfig:
         head: of `scratch`.
         palette_blind: show the surface discriminator pictures of shuffled channels and random gain
             and lift, so that it cannot judge by the cartoons' palette.
-        degrain: smooth pictures before the texture discriminator sees them, so that it judges by
-            lines and not by the grain of canvas or paper.
         head_start: adversarial steps in which they learn alone.
     """
 
@@ -78,7 +76,6 @@ class DiscriminatorsConfig:
     head: Head = "patch"
     learning_rate: float = Field(default=2e-4, gt=0)
     palette_blind: bool = True
-    degrain: bool = False
     head_start: int = Field(default=0, ge=0)
 
 

@@ -225,8 +225,7 @@ def adversarial_step(
 
     def view(name: str, image: Tensor, palette: Callable[[Tensor], Tensor]) -> Tensor:
         if name == "texture":
-            smooth = guided_filter(image, image, radius=2, eps=5e-3)
-            return texture(smooth if config.discriminators.degrain else image, channel_weights)
+            return texture(image, channel_weights)
         smooth = surface(image)
         return palette(smooth) if config.discriminators.palette_blind else smooth
 

@@ -1,0 +1,35 @@
+"""`toonbox page`: the page as a folder of files, for any web server."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def page(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the site.")
+    ],
+    style: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME|DIR",
+            help="Put this style on the page, repeatable; the first is chosen at the start. "
+            "Default: those that are shipped.",
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a page that is there already.")
+    ] = False,
+) -> None:
+    """Write the page as a static site: it draws in the browser, and sends no photo anywhere.
+
+    \b
+    Examples:
+      toonbox page -o site
+      toonbox page -o site --style comic --style ./my-style --force
+    """
+    from toonbox.page import write_site
+
+    write_site(output, style, force=force)
+    typer.echo(f"{output / 'index.html'}")

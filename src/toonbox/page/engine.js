@@ -1,0 +1,220 @@
+// Draws cartoons: the page's side of worker.js.
+
+/**
+ * A style, as models/styles.json describes it. Lengths are in pixels; see the card of a style in
+ * toonbox/engine/card.py.
+ * @typedef {{name: string, description: string, knobs: string[], resolution: number,
+ *   multiple: number, reach: number, beyond: number, model: string, preview: string,
+ *   bytes: number}} Style
+ */
+/**
+ * @typedef {{style: Style, strength?: number, resolution?: number|"native"|null,
+ *   surface?: number, structure?: number, texture?: number}} Options
+ *   strength is from the photo, 0, to the cartoon, 1; resolution is the short side at which the
+ *   network works; knobs go from 0 to 2
+ */
+
+const CHOICE = "toonbox.backend"; // of localStorage: what was faster here
+
+/** List the styles, the default first. @returns {Promise<Style[]>} */
+export async function listStyles() {
+  const answer = await fetch(new URL("models/styles.json", import.meta.url));
+  if (!answer.ok) throw new Error("the list of styles could not be loaded");
+  return answer.json();
+}
+
+/** What draws; one for the page. */
+export class Engine {
+  /** "wasm" or "webgpu" */
+  backend = "wasm";
+  threads = 1;
+  /** Milliseconds from the start of the last cartoon to the end of each of its stages. */
+  times = {};
+  #worker;
+  #waiting = [];
+  #running = null;
+  #ended = null; // why nothing can be drawn any more
+  #next = 1;
+  #keys = new WeakMap(); // of pictures that the worker may have
+  #nextKey = 1;
+
+  /**
+   * Start the worker. Where there is a GPU, it is timed against WASM on the first visit, and the
+   * faster is kept.
+   * @param {{backend?: "wasm"|"webgpu", threads?: number, tile?: number}} [forced] for tests and
+   *   benchmarks
+   * @returns {Promise<Engine>}
+   */
+  static async start({ backend, threads, tile } = {}) {
+    const engine = new Engine();
+    engine.#worker = new Worker(new URL("worker.js", import.meta.url), { type: "module" });
+    engine.#worker.onmessage = ({ data }) => engine.#heard(data);
+    engine.#worker.onerror = ({ message }) =>
+      engine.#end(new Error(message || "the part of the page that draws could not be loaded"));
+    const mayTry = !backend && "gpu" in navigator;
+    const wanted = backend ?? (mayTry ? remembered() : "wasm");
+    const trial = mayTry && !wanted ? (await listStyles())[0] : null;
+    const start = (choice) =>
+      engine.#send({ kind: "start", wanted: choice, threads, tile, trial });
+    let found;
+    try {
+      found = await start(wanted);
+    } catch (error) {
+      if (backend) throw error;
+      found = await start("wasm");
+    }
+    engine.backend = found.backend;
+    engine.threads = found.threads;
+    if (mayTry) remember(found.backend);
+    return engine;
+  }
+
+  /** Fetch a style's model and make its session, ahead of use. @param {Style} style */
+  async load(style) {
+    await this.#send({ kind: "load", style });
+  }
+
+  /**
+   * Draw a cartoon of the same size as the picture, which stays as it is.
+   * @param {ImageData|ImageBitmap|VideoFrame|HTMLCanvasElement} picture an ImageBitmap is read
+   *   only once, however often it is drawn
+   * @param {Options} options
+   * @param {{signal?: AbortSignal, onProgress?: (share: number) => void, lane?: string}} [how]
+   *   a newer call in the same lane replaces one that waits, which rejects with an AbortError
+   * @returns {Promise<ImageData>}
+   */
+  async cartoonize(picture, options, how = {}) {
+    const { style, strength = 1, resolution = null } = options;
+    const knobs = Object.fromEntries(style.knobs.map((knob) => [knob, options[knob] ?? 1]));
+    const job = { kind: "draw", options: { style, strength, resolution, ...knobs } };
+    let drawn = await this.#send({ ...job, key: this.#keys.get(picture) }, picture, how);
+    if (drawn.missing) {
+      this.#keys.delete(picture);
+      drawn = await this.#send(job, picture, how);
+    }
+    this.backend = drawn.backend;
+    this.times = drawn.times;
+    return new ImageData(drawn.data, drawn.width, drawn.height);
+  }
+
+  /** End the worker; calls that have not been answered reject. */
+  close() {
+    this.#worker.terminate();
+    this.#end(cancelled());
+  }
+
+  #send(message, picture = null, { signal, onProgress, lane } = {}) {
+    if (this.#ended) return Promise.reject(this.#ended);
+    if (signal?.aborted) return Promise.reject(cancelled());
+    return new Promise((resolve, reject) => {
+      const job = { id: this.#next++, message, picture, lane, onProgress };
+      const abort = () => this.#abort(job);
+      const settle = (how) => (value) => {
+        signal?.removeEventListener("abort", abort);
+        if (isFrame(job.picture)) job.picture.close();
+        how(value);
+      };
+      job.resolve = settle(resolve);
+      job.reject = settle(reject);
+      if (isFrame(picture)) job.picture = picture.clone(); // the caller may close it meanwhile
+      if (lane !== undefined) {
+        const replaced = this.#waiting.findIndex((other) => other.lane === lane);
+        if (replaced >= 0) this.#waiting.splice(replaced, 1)[0].reject(cancelled());
+      }
+      signal?.addEventListener("abort", abort);
+      this.#waiting.push(job);
+      this.#go();
+    });
+  }
+
+  #abort(job) {
+    const place = this.#waiting.indexOf(job);
+    if (place >= 0) this.#waiting.splice(place, 1);
+    else if (this.#running === job) this.#worker.postMessage({ id: job.id, kind: "abort" });
+    else return;
+    job.reject(cancelled());
+  }
+
+  async #go() {
+    if (this.#running || !this.#waiting.length) return;
+    const job = (this.#running = this.#waiting.shift());
+    try {
+      const { picture } = job;
+      let sent = picture;
+      if (picture instanceof ImageBitmap) {
+        const known = job.message.key !== undefined;
+        if (!known) this.#keys.set(picture, (job.message.key = this.#nextKey++));
+        sent = known ? null : frameOf(picture);
+      } else if (picture instanceof HTMLCanvasElement) {
+        sent = await createImageBitmap(picture);
+      } else if (isFrame(picture)) {
+        job.picture = null; // the worker closes it
+      }
+      // Frames and bitmaps made here are handed over; what is the caller's is copied.
+      const ours = sent && (isFrame(sent) || sent !== picture);
+      this.#worker.postMessage({ ...job.message, id: job.id, picture: sent }, ours ? [sent] : []);
+    } catch (error) {
+      job.reject(error);
+      this.#running = null;
+      this.#go();
+    }
+  }
+
+  #heard({ id, kind, result, share, name, message }) {
+    const job = this.#running;
+    if (job?.id !== id) return;
+    if (kind === "progress") {
+      job.onProgress?.(share);
+      return;
+    }
+    this.#running = null;
+    if (kind === "done") job.resolve(result);
+    else job.reject(name === "AbortError" ? cancelled() : new Error(message));
+    this.#go();
+  }
+
+  #end(error) {
+    this.#ended = error;
+    for (const job of [this.#running, ...this.#waiting]) job?.reject(error);
+    this.#running = null;
+    this.#waiting = [];
+  }
+}
+
+/**
+ * Wrap a bitmap in a frame, which goes to the worker without a copy; a bitmap would be copied here,
+ * while the page waits.
+ */
+function frameOf(bitmap) {
+  try {
+    return new VideoFrame(bitmap, { timestamp: 0 });
+  } catch {
+    return bitmap; // this browser has no frames, or none so large
+  }
+}
+
+function isFrame(picture) {
+  return typeof VideoFrame !== "undefined" && picture instanceof VideoFrame;
+}
+
+function cancelled() {
+  return new DOMException("cancelled", "AbortError");
+}
+
+/** What was faster with this browser; a new version is tried again. */
+function remembered() {
+  try {
+    const [backend, agent] = JSON.parse(localStorage.getItem(CHOICE) ?? "[]");
+    return agent === navigator.userAgent ? backend : undefined;
+  } catch {
+    return undefined; // nothing is stored for pages from the disk
+  }
+}
+
+function remember(backend) {
+  try {
+    localStorage.setItem(CHOICE, JSON.stringify([backend, navigator.userAgent]));
+  } catch {
+    // Then it is tried again.
+  }
+}

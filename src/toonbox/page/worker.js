@@ -1,0 +1,332 @@
+// The worker that draws: everything heavy happens here, so that the page never freezes. It does
+// one job at a time; engine.js keeps the queue. See there for the messages.
+
+import { blend, upsample } from "./guided.js";
+import { reduce, workingSize } from "./resize.js";
+import { drawTile, tilesOf } from "./tiles.js";
+
+/** @typedef {import("./resize.js").Pixels} Pixels */
+/** @typedef {import("./engine.js").Style} Style */
+
+const VENDOR = new URL("vendor/", import.meta.url).href;
+const TILE = 768; // pixels: with what they overlap by they take about 0.4 GB in the network
+const STRIP = 1 << 22; // pixels read out of a canvas at once
+const KEPT_PIXELS = 32e6; // of pictures that were sent, in case they are drawn again
+const KEPT_SESSIONS = 6;
+const MOST_THREADS = 8; // more cost more to start than they save
+const TRIAL = { side: 192, runs: 2 };
+
+let backend = "wasm";
+let tileSide = TILE;
+let threadCount = 1;
+let aborted = 0; // the number of the job that was cancelled last
+
+/** Jobs are numbered; everything else is in the message. */
+self.onmessage = async ({ data: { id, kind, ...job } }) => {
+  if (kind === "abort") {
+    aborted = id;
+    return;
+  }
+  try {
+    const { result, transfer } = await { start, load, draw }[kind](job, id);
+    self.postMessage({ id, kind: "done", result }, transfer ?? []);
+  } catch (error) {
+    const message = String(error.message ?? error);
+    self.postMessage({ id, kind: "failed", name: error.name, message });
+  }
+};
+
+// ---- The engines
+
+const engines = {}; // by backend: ONNX Runtime, in its build for it
+/** @type {Map<string, Promise<Object>>} sessions by style and backend, the last used at the end */
+const sessions = new Map();
+
+/**
+ * Start, and choose a backend.
+ * @param {{wanted: string?, threads: number?, tile: number?, trial: Style}} job
+ */
+async function start({ wanted, threads, tile, trial }) {
+  tileSide = tile ?? TILE;
+  const cores = Math.min(navigator.hardwareConcurrency || 1, MOST_THREADS);
+  threadCount = self.crossOriginIsolated ? threads ?? cores : 1;
+  backend = wanted ?? "wasm";
+  let times;
+  if (!wanted && (await hasWebGpu())) {
+    try {
+      times = {
+        wasm: await timed("wasm", trial),
+        webgpu: await timed("webgpu", trial),
+      };
+      if (times.webgpu < times.wasm) backend = "webgpu";
+    } catch {
+      // Drivers fail in many ways; there is always WASM.
+    }
+  }
+  await engineFor(backend);
+  return { result: { backend, threads: threadCount, times } };
+}
+
+/** Tell whether there is a GPU worth trying: not one that is emulated on the processor. */
+async function hasWebGpu() {
+  if (!navigator.gpu || !("Suspending" in WebAssembly)) return false;
+  try {
+    const adapter = await navigator.gpu.requestAdapter();
+    const { isFallbackAdapter, description } = adapter?.info ?? {};
+    return Boolean(adapter) && !isFallbackAdapter && !/swiftshader|llvmpipe/i.test(description);
+  } catch {
+    return false;
+  }
+}
+
+/** Import ONNX Runtime in its build for a backend. */
+function engineFor(name) {
+  engines[name] ??= (async () => {
+    const file = name === "webgpu" ? "ort.jspi.min.mjs" : "ort.wasm.min.mjs";
+    const ort = await import(`${VENDOR}${file}`);
+    ort.env.wasm.wasmPaths = VENDOR;
+    ort.env.wasm.numThreads = threadCount;
+    ort.env.logLevel = "error";
+    return ort;
+  })();
+  return engines[name];
+}
+
+/** Milliseconds for a small picture. */
+async function timed(name, style) {
+  const { network } = await sessionFor(style, name);
+  const photo = new Float32Array(3 * TRIAL.side ** 2).fill(0.1);
+  await network(photo, TRIAL.side, TRIAL.side); // the first run compiles shaders and takes memory
+  const begun = performance.now();
+  for (let run = 0; run < TRIAL.runs; run++) await network(photo, TRIAL.side, TRIAL.side);
+  return (performance.now() - begun) / TRIAL.runs;
+}
+
+/** Get a style's network ready. @param {{style: Style}} job */
+async function load({ style }) {
+  await sessionFor(style, backend);
+  return { result: null };
+}
+
+/** @returns {Promise<{session: Object, network: Function}>} */
+function sessionFor(style, name) {
+  const key = `${name} ${style.model}`;
+  const found = sessions.get(key) ?? openSession(style, name);
+  sessions.delete(key);
+  sessions.set(key, found);
+  found.catch(() => sessions.delete(key));
+  for (const [oldest, opened] of sessions) {
+    if (sessions.size <= KEPT_SESSIONS) break;
+    sessions.delete(oldest);
+    opened.then(({ session }) => session.release());
+  }
+  return found;
+}
+
+async function openSession(style, name) {
+  const ort = await engineFor(name);
+  const answer = await fetch(new URL(style.model, import.meta.url));
+  if (!answer.ok) throw new Error(`${style.name}: its model could not be loaded`);
+  const model = new Uint8Array(await answer.arrayBuffer());
+  let session;
+  try {
+    session = await ort.InferenceSession.create(model, {
+      executionProviders: [name],
+      // Planned memory is kept beside what was taken before: twice as much, and no faster.
+      enableMemPattern: false,
+      // Waiting threads would take the processors from all else.
+      extra: { session: { intra_op: { allow_spinning: "0" } } },
+    });
+  } catch (error) {
+    throw new Error(`${style.name}: not a network for a style`, { cause: error });
+  }
+  const network = async (photo, width, height, knobs) => {
+    const feeds = { photo: new ort.Tensor("float32", photo, [1, 3, height, width]) };
+    if (style.knobs.length) {
+      const values = Float32Array.from(style.knobs, (knob) => knobs?.[knob] ?? 1);
+      feeds.knobs = new ort.Tensor("float32", values, [1, values.length]);
+    }
+    const { cartoon } = await session.run(feeds);
+    const values = cartoon.data;
+    cartoon.dispose();
+    return values;
+  };
+  return { session, network };
+}
+
+// ---- Drawing
+
+/**
+ * Pictures drawn before, the last used at the end. A knob that is turned needs no reading and no
+ * reducing again, and another strength no network.
+ * @type {Map<number, {pixels: Pixels, small?: Pixels, drawn?: {key: string, cartoon: Pixels}}>}
+ */
+const kept = new Map();
+
+/**
+ * Draw a cartoon.
+ * @param {{picture: any, key: number?, options: Object}} job `key` names a picture that stays the
+ *   same; `picture` may then be left out, and is asked for by an answer {missing: true}
+ * @param {number} id
+ */
+async function draw({ picture, key, options }, id) {
+  if (!picture && !kept.has(key)) return { result: { missing: true } };
+  const { style, strength, resolution, ...knobs } = options;
+  const begun = performance.now();
+  const times = {};
+  const mark = (name) => (times[name] = performance.now() - begun);
+
+  const source = await sourceOf(picture, key);
+  const photo = source.pixels;
+  const own = !kept.has(key); // so that the cartoon may be written over the photo
+  mark("read");
+  await breathe(id);
+  if (strength === 0) return finished(own ? photo : copyOf(photo), times);
+
+  const [width, height] = workingSize(photo.width, photo.height, resolution ?? style.resolution);
+  const reduced = width !== photo.width || height !== photo.height;
+  let small = photo;
+  if (reduced) {
+    if (source.small?.width !== width || source.small?.height !== height) {
+      source.small = reduce(photo, width, height);
+    }
+    small = source.small;
+  }
+  mark("reduce");
+  await breathe(id, 0.05);
+
+  const cartoon = await drawSmall(source, small, style, knobs, id, (share) =>
+    breathe(id, 0.05 + (reduced ? 0.65 : 0.9) * share));
+  mark("network");
+
+  let out = own ? photo : blank(photo);
+  if (reduced) {
+    for (const rows of upsample(photo, small, cartoon, strength, out)) {
+      await breathe(id, 0.7 + (0.3 * rows) / photo.height);
+    }
+  } else {
+    if (own) out = cartoon;
+    blend(photo, cartoon, strength, out);
+  }
+  mark("finish");
+  return finished(out, times);
+}
+
+/** Run the network on a photo or a reduced one, or find what it made of it before. */
+async function drawSmall(source, small, style, knobs, id, onShare) {
+  const key = JSON.stringify([style.model, knobs, small.width, small.height]);
+  if (source.drawn?.key === key) return source.drawn.cartoon;
+  let cartoon;
+  try {
+    cartoon = await drawTiles(small, style, knobs, onShare);
+  } catch (error) {
+    if (backend === "wasm" || error.name === "AbortError") throw error;
+    backend = "wasm"; // the GPU is lost, or has too little memory
+    cartoon = await drawTiles(small, style, knobs, onShare);
+  }
+  source.drawn = { key, cartoon };
+  return cartoon;
+}
+
+async function drawTiles(small, style, knobs, onShare) {
+  const { network } = await sessionFor(style, backend);
+  const cartoon = blank(small);
+  const tiles = tilesOf(small, style, tileSide);
+  for (const [index, tile] of tiles.entries()) {
+    const withKnobs = (photo, width, height) => network(photo, width, height, knobs);
+    await drawTile(small, tile, style, withKnobs, cartoon);
+    await onShare((index + 1) / tiles.length);
+  }
+  return cartoon;
+}
+
+function finished({ data, width, height }, times) {
+  return { result: { data, width, height, times, backend }, transfer: [data.buffer] };
+}
+
+async function sourceOf(picture, key) {
+  const source = kept.get(key) ?? { pixels: await pixelsOf(picture) };
+  if (key == null) return source;
+  kept.delete(key);
+  const size = ({ width, height }) => width * height;
+  let total = size(source.pixels);
+  if (total > KEPT_PIXELS) return source;
+  for (const other of kept.values()) total += size(other.pixels);
+  for (const [oldest, other] of kept) {
+    if (total <= KEPT_PIXELS) break;
+    kept.delete(oldest);
+    total -= size(other.pixels);
+  }
+  kept.set(key, source);
+  return source;
+}
+
+/**
+ * Read a picture's values: 8 bits in sRGB, and no colours where it is transparent.
+ * @param {ImageData|ImageBitmap|VideoFrame} picture
+ * @returns {Promise<Pixels>}
+ */
+async function pixelsOf(picture) {
+  if (picture instanceof ImageData) return picture;
+  const width = picture.displayWidth ?? picture.width;
+  const height = picture.displayHeight ?? picture.height;
+  const data = new Uint8ClampedArray(4 * width * height);
+  try {
+    // Those with transparency come out multiplied by it; those of a camera or a video have other
+    // formats, in colours that a canvas knows.
+    const plain = /^(RGB|BGR)X$/.test(picture.format ?? "") && (await copiesFrames());
+    if (plain) await picture.copyTo(data, { format: "RGBA" });
+    else readByCanvas(picture, data, width, height);
+  } finally {
+    picture.close();
+  }
+  return { data, width, height };
+}
+
+function readByCanvas(picture, data, width, height) {
+  const rows = Math.min(height, Math.max(1, Math.floor(STRIP / width)));
+  const canvas = new OffscreenCanvas(width, rows);
+  const context = canvas.getContext("2d", { willReadFrequently: true });
+  context.globalCompositeOperation = "copy";
+  for (let top = 0; top < height; top += rows) {
+    context.drawImage(picture, 0, -top, width, height);
+    const count = Math.min(rows, height - top);
+    data.set(context.getImageData(0, 0, width, count).data, 4 * width * top);
+  }
+}
+
+let copying;
+
+/** Tell whether copying out of a frame, which is fast, gives what a canvas gives. */
+function copiesFrames() {
+  copying ??= (async () => {
+    const canvas = new OffscreenCanvas(1, 1);
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.fillStyle = "rgb(10 120 240)";
+    context.fillRect(0, 0, 1, 1);
+    const bitmap = await createImageBitmap(canvas);
+    const frame = new VideoFrame(bitmap, { timestamp: 0, alpha: "discard" });
+    const copied = new Uint8Array(4);
+    await frame.copyTo(copied, { format: "RGBA" });
+    frame.close();
+    return String(copied) === "10,120,240,255";
+  })().catch(() => false);
+  return copying;
+}
+
+const copyOf = ({ data, width, height }) => ({ data: data.slice(), width, height });
+const blank = ({ data, width, height }) => ({
+  data: new Uint8ClampedArray(data.length), width, height,
+});
+
+const { port1: breath, port2: answer } = new MessageChannel();
+
+/** Report progress, and let messages in; stop if one of them was to cancel. */
+async function breathe(id, share) {
+  if (share !== undefined) self.postMessage({ id, kind: "progress", share });
+  await new Promise((resolve) => {
+    answer.onmessage = resolve;
+    breath.postMessage(null);
+  });
+  if (aborted === id) throw new DOMException("cancelled", "AbortError");
+}
