@@ -1,19 +1,16 @@
 # `make demo` turns the pictures in examples/ into cartoons; `make test` runs every check.
 # `make page` writes the page as a static site; what it loads from others comes from npm.
+# `make serve` serves it on this machine, with a JSON API.
 # All work in .venv, which they make, and mend when pyproject.toml or constraints.txt changes.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
-<<<<<<< HEAD
-.PHONY: demo test docs serve
-=======
 PAGE := src/toonbox/page
 VENDOR := $(PAGE)/vendor/ort.wasm.min.mjs
 
-.PHONY: demo test docs page
->>>>>>> main
+.PHONY: demo test docs page serve
 
 demo: .venv/installed
 	mkdir -p demo
@@ -27,7 +24,7 @@ test: .venv/installed-dev $(VENDOR)
 	$(BIN)/lint-imports
 	$(BIN)/pytest --cov
 
-serve: .venv/installed-server
+serve: .venv/installed-server $(VENDOR)
 	$(BIN)/toonbox serve
 
 docs: .venv/installed-docs

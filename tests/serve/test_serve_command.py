@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import toonbox.page
 import toonbox.serve.server
 from serving import PATIENCE, Client, wait_until
 from toonbox.cli import serve as command
@@ -200,9 +201,7 @@ def test_the_address_of_every_host():
 
 
 def test_the_browser(started, monkeypatch, capsys):
-    site = {"/index.html": b"<!doctype html>"}
-    page = SimpleNamespace(site_files=lambda: site)
-    monkeypatch.setattr(command, "import_module", lambda name: page)
+    monkeypatch.setattr(toonbox.page, "site_files", lambda: {"index.html": b"<!doctype html>"})
     assert started().opened == []  # no terminal
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert started("--no-browser").opened == []
@@ -218,7 +217,6 @@ def test_without_the_pages_files(started, monkeypatch, capsys):
             "the page's files are missing: pip install 'toonbox[serve]'"
         )
 
-    page = SimpleNamespace(site_files=missing)
-    monkeypatch.setattr(command, "import_module", lambda name: page)
+    monkeypatch.setattr(toonbox.page, "site_files", missing)
     started()
     assert capsys.readouterr().err.startswith("toonbox: without the page: the page's files")

@@ -19,11 +19,8 @@ from toonbox.cli.failures import message_of, show_tracebacks
 from toonbox.cli.look import look
 from toonbox.cli.messages import complain
 from toonbox.cli.options import CommandWithVideoOptions
-<<<<<<< HEAD
-from toonbox.cli.serve import serve
-=======
 from toonbox.cli.page import page
->>>>>>> main
+from toonbox.cli.serve import serve
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
 from toonbox.cli.watch import watch

@@ -7,7 +7,6 @@ import threading
 import webbrowser
 from contextlib import suppress
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +15,7 @@ import typer
 from toonbox.cli.failures import Debug, message_of
 from toonbox.cli.messages import complain
 from toonbox.cli.options import takes
-from toonbox.errors import MissingExtraError, ToonboxError
+from toonbox.errors import MissingExtraError
 from toonbox.serve.settings import ServerOptions, is_loopback
 from toonbox.signals import interruptible
 
@@ -96,10 +95,10 @@ def _address(options: ServerOptions, port: int) -> str:
 
 def _site() -> dict[str, Path | bytes] | None:
     """Return the page's files; say why if there are none."""
-    page = import_module("toonbox.page")
+    from toonbox import page
+
     try:
-        files: dict[str, Path | bytes] = page.site_files()
-    except ToonboxError as error:
+        return page.site_files()
+    except MissingExtraError as error:
         complain(f"without the page: {error}")
         return None
-    return {name.removeprefix("/"): content for name, content in files.items()}
