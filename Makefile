@@ -1,5 +1,6 @@
 # `make demo` turns the pictures in examples/ into cartoons; `make test` runs every check.
 # `make page` writes the page as a static site; what it loads from others comes from npm.
+# `make serve` serves it on this machine, with a JSON API.
 # All work in .venv, which they make, and mend when pyproject.toml or constraints.txt changes.
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PAGE := src/toonbox/page
 VENDOR := $(PAGE)/vendor/ort.wasm.min.mjs
 
-.PHONY: demo test docs page
+.PHONY: demo test docs page serve
 
 demo: .venv/installed
 	mkdir -p demo
@@ -22,6 +23,9 @@ test: .venv/installed-dev $(VENDOR)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest --cov
+
+serve: .venv/installed-server $(VENDOR)
+	$(BIN)/toonbox serve
 
 docs: .venv/installed-docs
 	$(BIN)/python docs/generate.py
@@ -44,6 +48,10 @@ $(VENDOR): $(addprefix $(PAGE)/,package.json package-lock.json vendor.js)
 
 .venv/installed-dev: .venv/pyvenv.cfg pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[dev]'
+	touch .venv/installed $@
+
+.venv/installed-server: .venv/pyvenv.cfg pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[server]'
 	touch .venv/installed $@
 
 .venv/installed-docs: .venv/pyvenv.cfg pyproject.toml constraints.txt

@@ -13,7 +13,7 @@ from toonbox.cli.main import app
 REFERENCE = Path(__file__).parent / "reference"
 COMMANDS = (
     "",
-    *("cartoonize", "watch", "camera", "styles", "styles import", "compare", "page"),
+    *("cartoonize", "watch", "camera", "serve", "styles", "styles import", "compare", "page"),
     *("look", "look list", "look show", "look preview"),
     *("train", "weights", "weights fetch", "export", "evaluate"),
 )

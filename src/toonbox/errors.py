@@ -4,6 +4,7 @@ ToonboxError
 ├── UsageError          options that cannot be right together (exit code 2)
 ├── ConfigError         a training configuration that cannot be right (exit code 2)
 ├── PictureError        a picture that cannot be read; names the file and the reason
+│   └── TooLargeError   it has too many pixels, or takes too much memory
 ├── VideoError          a video that cannot be read; names the file and the reason
 ├── OutputError         a result that cannot be written, or would overwrite something
 ├── AnswersError        answers about blind pairs, or their key, that cannot be counted
@@ -35,6 +36,10 @@ class ConfigError(ToonboxError):
 
 class PictureError(ToonboxError):
     """A picture that cannot be read; names the file and the reason."""
+
+
+class TooLargeError(PictureError):
+    """A picture that has too many pixels, or takes too much memory."""
 
 
 class VideoError(ToonboxError):

@@ -18,18 +18,19 @@ Codec = Literal["h264", "hevc", "vp9", "av1"]
 MAX_PIXELS = 200_000_000
 
 
-def _option(default: Any, help: str, **settings: Any) -> Any:
+def option(default: Any, help: str, **settings: Any) -> Any:
     """Declare a field.
 
     Args:
         default: of the field.
         help: a line for people.
-        settings: `min` and `max`, the range; `metavar`, what the command line shows for the value.
+        settings: `min` and `max`, the range; `metavar`, what the command line shows for the value;
+            `typed`, the default as people would type it.
     """
     return field(default=default, metadata={"help": help, **settings})
 
 
-def _check(options: Any) -> None:
+def check(options: Any) -> None:
     """Raise UsageError for a value out of the range, or not among the choices, of its field."""
     for each in fields(options):
         name, value = each.name, getattr(options, each.name)
@@ -55,24 +56,24 @@ def choices_of(option: "Field[Any]") -> tuple[Any, ...]:
 class StyleOptions:
     """How a style draws."""
 
-    strength: float = _option(1.0, "Blend from the photo (0) to the cartoon (1).", min=0, max=1)
-    resolution: Resolution = _option(
+    strength: float = option(1.0, "Blend from the photo (0) to the cartoon (1).", min=0, max=1)
+    resolution: Resolution = option(
         None,
         "Short side, in pixels, at which the network works. Default: the style's.",
         metavar="N|native",
     )
-    surface: float | None = _option(
+    surface: float | None = option(
         None, "Brush smoothness (default 1).", min=0, max=2, metavar="0..2"
     )
-    structure: float | None = _option(
+    structure: float | None = option(
         None, "Flatness of the areas of colour (default 1).", min=0, max=2, metavar="0..2"
     )
-    texture: float | None = _option(
+    texture: float | None = option(
         None, "Strength of the outlines (default 1).", min=0, max=2, metavar="0..2"
     )
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
         if self.resolution not in (None, "native") and (
             not isinstance(self.resolution, int) or self.resolution < 1
         ):
@@ -89,26 +90,26 @@ class StyleOptions:
 class OutputOptions:
     """What is read, and how the result is written."""
 
-    format: str | None = _option(
+    format: str | None = option(
         None,
         "jpeg, png, webp, avif, tiff, bmp, gif or ppm; mp4, mov, mkv, webm or gif for videos. "
         "Default: that of the input.",
         metavar="NAME",
     )
-    quality: int | None = _option(
+    quality: int | None = option(
         None, "Quality of JPEG, WebP and AVIF (default 95).", min=1, max=100
     )
-    lossless: bool = _option(False, "Preserve every value; fail if the format cannot.")
-    metadata: MetadataPolicy = _option(
+    lossless: bool = option(False, "Preserve every value; fail if the format cannot.")
+    metadata: MetadataPolicy = option(
         "keep", "EXIF, XMP, IPTC, resolution and comments; no-gps drops only places."
     )
-    max_pixels: int = _option(
+    max_pixels: int = option(
         MAX_PIXELS,
         "Refuse pictures with more pixels, all frames of an animation together, and videos "
         "with larger frames.",
         min=1,
     )
-    max_memory: int | None = _option(
+    max_memory: int | None = option(
         None,
         "Memory to stay within, such as 800M or 1.5G: smaller tiles, fewer pictures at a time, "
         "and large pictures streamed. Default: three quarters of the machine's.",
@@ -117,49 +118,47 @@ class OutputOptions:
     )
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
     """What part of a video is converted, and how it is encoded."""
 
-    start: float | None = _option(
+    start: float | None = option(
         None, "Start at this time: seconds or [H:]MM:SS, with fractions.", metavar="TIME"
     )
-    end: float | None = _option(None, "Stop before this time.", metavar="TIME")
-    max_height: int | None = _option(
-        None, "Scale down videos taller than this.", min=2, metavar="N"
-    )
-    compare: Compare | None = _option(
+    end: float | None = option(None, "Stop before this time.", metavar="TIME")
+    max_height: int | None = option(None, "Scale down videos taller than this.", min=2, metavar="N")
+    compare: Compare | None = option(
         None, "Show video and cartoon side by side, or split down the middle."
     )
-    stabilize: Stabilize | Callable[..., Any] | None = _option(
+    stabilize: Stabilize | Callable[..., Any] | None = option(
         None, "Suppress flicker. Default: on, if OpenCV is installed."
     )
-    codec: Codec | None = _option(None, "Default: h264, which plays everywhere; vp9 for WebM.")
-    crf: int | None = _option(
+    codec: Codec | None = option(None, "Default: h264, which plays everywhere; vp9 for WebM.")
+    crf: int | None = option(
         None,
         "Lower values give better quality and larger files (default 20 for h264).",
         min=0,
         max=63,
         metavar="N",
     )
-    encoder_preset: str | None = _option(
+    encoder_preset: str | None = option(
         None,
         "Encoder speed: ultrafast to veryslow for h264 and hevc.",
         metavar="NAME",
     )
-    bits: int | None = _option(
+    bits: int | None = option(
         None, "10 gives smoother gradients, with hevc or av1.", metavar="8|10"
     )
-    resume: bool = _option(
+    resume: bool = option(
         False, "Preserve finished segments if interrupted; rerun the same command to resume."
     )
-    keep_partial: bool = _option(False, "On Ctrl-C, keep the video up to that point.")
+    keep_partial: bool = option(False, "On Ctrl-C, keep the video up to that point.")
 
     def __post_init__(self) -> None:
-        _check(self)
+        check(self)
 
 
 def split_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from toonbox.cli.look import look
 from toonbox.cli.messages import complain
 from toonbox.cli.options import CommandWithVideoOptions
 from toonbox.cli.page import page
+from toonbox.cli.serve import serve
 from toonbox.cli.styles import styles
 from toonbox.cli.train import train
 from toonbox.cli.watch import watch
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.command(cls=CommandWithVideoOptions)(cartoonize)
 app.command()(watch)
 app.command()(camera)
+app.command()(serve)
 app.add_typer(styles, name="styles")
 app.command()(compare)
 app.command()(page)
@@ -92,6 +94,7 @@ def toonbox(
       toonbox cartoonize --help            every option for photos
       toonbox watch in/ -o out/            pictures as they arrive
       toonbox camera                       yourself, live
+      toonbox serve                        a page in the browser, and a JSON API
       toonbox styles                       what styles there are
 
     A photo that is named like a command is given as ./styles.

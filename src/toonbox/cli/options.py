@@ -69,11 +69,13 @@ def _parameter(kind: type[Any], option: "Field[Any]") -> inspect.Parameter:
         settings.pop("min", None)
     if option.default is None:
         type_ = type_ | None
+    if environment := getattr(kind, "ENVIRONMENT", ""):
+        settings["envvar"] = f"{environment}{option.name.upper()}"
     flag = f"--{option.name.replace('_', '-')}"
     return inspect.Parameter(
         option.name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=option.default,
+        default=settings.pop("typed", option.default),
         annotation=Annotated[type_, typer.Option(flag, **settings)],
     )
 
@@ -137,7 +139,7 @@ def parse_time(text: str) -> float:
 
 PARSERS: dict[str, Callable[[str], Any]] = {
     "resolution": parse_resolution,
-    "max_memory": parse_memory,
+    **dict.fromkeys(("max_memory", "max_body", "max_upload", "max_disk"), parse_memory),
     "start": parse_time,
     "end": parse_time,
 }

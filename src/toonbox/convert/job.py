@@ -12,7 +12,7 @@ import numpy as np
 from toonbox.atomic import write_file, writing
 from toonbox.convert.memory import Memory, Need
 from toonbox.engine.style import Style
-from toonbox.errors import OutputError, PictureError, failing_alone
+from toonbox.errors import OutputError, TooLargeError, failing_alone
 from toonbox.images.animation import Animation, encode_animation, read_animation
 from toonbox.images.encode import encode, encode_strips
 from toonbox.images.formats import (
@@ -73,10 +73,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Converted:
-    """A finished job: width and height in pixels, and the cartoon's bytes if it has no target."""
+    """A finished job.
+
+    Attributes:
+        size: width and height in pixels.
+        data: the cartoon's bytes, if it has no target.
+        format: of these, Pillow's name.
+    """
 
     size: tuple[int, int]
     data: bytes = b""
+    format: str = ""
 
 
 class Converter:
@@ -117,7 +124,7 @@ class Converter:
         written = self._format(job) or (header.format if in_memory else "PNG")
         need = self.memory.need(job.shown, header, written, self.options.resolution)
         if need.streamed and in_memory:
-            raise PictureError(
+            raise TooLargeError(
                 f"{job.shown}: too large to process in memory; convert it from file to file"
             )
         return need
@@ -150,7 +157,7 @@ class Converter:
     def render(self, job: Job, on_frame: OnFrame = ignore_frames) -> Converted:
         """Return the cartoon's bytes without writing them; arguments and errors as in `convert`."""
         photo, format = self._read(job)
-        return Converted(photo.size, self._encode(photo, format, on_frame))
+        return Converted(photo.size, self._encode(photo, format, on_frame), format)
 
     def _read(self, job: Job) -> tuple[Picture | Animation, str]:
         """Read the source, its first frame alone for a format without animations."""

@@ -7,7 +7,7 @@ from heapq import nlargest
 from pathlib import Path
 
 from toonbox.engine.style import Style
-from toonbox.errors import MissingExtraError, PictureError, UsageError
+from toonbox.errors import MissingExtraError, TooLargeError, UsageError
 from toonbox.images.picture import Header
 from toonbox.images.streaming import ADVICE, can_stream
 from toonbox.options import Resolution
@@ -72,7 +72,7 @@ class Memory:
             format: what will be written, Pillow's name.
             resolution: at which the network works.
         Raises:
-            PictureError, MissingExtraError: it takes more than the limit; says how much.
+            TooLargeError, MissingExtraError: it takes more than the limit; says how much.
         """
         pixels = header.width * header.height
         height, width = self.style.working_size((header.height, header.width), resolution)
@@ -90,13 +90,12 @@ class Memory:
             raise MissingExtraError(f"{text}; {ADVICE}")
         if not self.fits([streamed]):
             less = in_words(_PROCESS + streamed.own + streamed.network)
-            raise PictureError(f"{text}, and streamed still {less}")
+            raise TooLargeError(f"{text}, and streamed still {less}")
         return streamed
 
     def fits(self, needs: Collection[Need], jobs: int = 1) -> bool:
         """Tell whether so many pictures can be on their way, `jobs` of them drawn at a time."""
-        networks = nlargest(jobs, (need.network for need in needs))
-        return _PROCESS + sum(need.own for need in needs) + sum(networks) <= self.limit
+        return fit(needs, self.limit, jobs)
 
     def _network(self, pixels: int) -> int:
         side = self.style.tile + 2 * self.style.card.reach
@@ -107,6 +106,12 @@ class Memory:
         if self.told:
             return f"more than the {limit} of --max-memory (max_memory)"
         return f"more than {limit}, three quarters of this machine's (--max-memory changes that)"
+
+
+def fit(needs: Collection[Need], limit: int, jobs: int = 1) -> bool:
+    """Tell whether pictures can be on their way within a limit, `jobs` of them drawn at a time."""
+    networks = nlargest(jobs, (need.network for need in needs))
+    return _PROCESS + sum(need.own for need in needs) + sum(networks) <= limit
 
 
 def machine_limit() -> int:

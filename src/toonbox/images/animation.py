@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from toonbox.errors import OutputError, PictureError
+from toonbox.errors import OutputError, PictureError, TooLargeError
 from toonbox.images.encode import (
     PATTERN,
     QUALITY,
@@ -697,7 +697,7 @@ def _is_animated(image: Any) -> bool:
 
 def _check_limit(size: tuple[int, int], count: int, max_pixels: int, name: str) -> None:
     if count > 1 and max(size[0] * size[1], _LEAST) * count > max_pixels:
-        raise PictureError(
+        raise TooLargeError(
             f"{name}: has at least {count:,} frames of {size[0]} x {size[1]}, together more than "
             f"the limit of {max_pixels:,} pixels, at least {_LEAST:,} for each frame "
             "(max_pixels, on the command line --max-pixels, raises it)"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from PIL import BmpImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from toonbox.errors import PictureError
+from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.colour import Colours, GreyColours, read_colours
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.tiff import PREFIXES, TiffFile, UnsupportedError
@@ -239,7 +239,7 @@ def _limit(name: str, max_pixels: int) -> Iterator[None]:
         try:
             yield
         except Image.DecompressionBombError as error:
-            raise PictureError(
+            raise TooLargeError(
                 f"{name}: is larger than the limit of {max_pixels:,} pixels "
                 "(max_pixels, on the command line --max-pixels, raises it)"
             ) from error

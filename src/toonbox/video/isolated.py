@@ -1,10 +1,12 @@
-"""A video in a process of its own, so that what ends that process ends nothing else."""
+"""Work in a process of its own, so that what ends that process ends nothing else."""
 
 import logging
 import multiprocessing
 import signal
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
 from pathlib import Path
@@ -15,6 +17,9 @@ from toonbox.errors import ToonboxError, VideoError, failing_alone
 from toonbox.video.pipeline import Progress, VideoResult, convert_video
 
 _LOOK_UP = 0.1  # seconds between two questions whether to stop
+
+Tell = Callable[[Any], None]
+Stop = Callable[[], bool]
 
 
 def convert_video_isolated(
@@ -38,39 +43,92 @@ def convert_video_isolated(
         VideoError: the other process has ended, by a crash in a decoder for example; and what
             `convert_video` raises.
     """
+    result: VideoResult = run_isolated(
+        str(source), _convert, source, target, load, options, progress=progress, stop=stop
+    )
+    return result
+
+
+def _convert(
+    tell: Tell,
+    stop: Stop,
+    source: Path,
+    target: Path,
+    load: Callable[[], Style],
+    options: dict[str, Any],
+) -> VideoResult:
+    return convert_video(source, target, style=load(), progress=tell, stop=stop, **options)
+
+
+def run_isolated(
+    name: str,
+    work: Callable[..., Any],
+    *arguments: Any,
+    progress: Tell,
+    stop: Stop,
+    patience: float | None = None,
+) -> Any:
+    """Call `work(tell, stop, *arguments)` in another process; return what it returns.
+
+    Ctrl-C and SIGTERM are for this process, see `convert_video_isolated`.
+
+    Args:
+        name: what messages call the work.
+        work: a function that can be pickled, as can its arguments and its result.
+        arguments: for it.
+        progress: called here with whatever the work tells.
+        stop: asked here all the time; once it returns True, the work's own `stop` does too.
+        patience: seconds that the process has to end once it is told to, before it is killed;
+            None for as many as it likes.
+    Raises:
+        VideoError: the other process has ended, by a crash in a decoder for example; and what the
+            work raises.
+    """
     spawning = multiprocessing.get_context("spawn")
     pipe, theirs = spawning.Pipe()
-    process = spawning.Process(target=_work, args=(theirs, source, target, load, options))
+    process = spawning.Process(target=_work, args=(theirs, name, work, arguments))
     process.start()
     theirs.close()
-    told = False
+    told: float | None = None
     try:
         while True:
-            if not told and stop():
-                told = True
+            if told is None and stop():
+                told = time.monotonic()
                 pipe.send("stop")
+            if told and patience is not None and time.monotonic() > told + patience:
+                process.kill()
             if not pipe.poll(_LOOK_UP):
                 continue
             match pipe.recv():
                 case logging.LogRecord() as record:
                     logging.getLogger(record.name).handle(record)
-                case Progress() as reached:
-                    progress(reached)
-                case VideoResult() as result:
-                    return result
+                case _Result(value):
+                    return value
                 case ToonboxError() as error:
                     raise error
+                case reached:
+                    progress(reached)
     except (EOFError, ConnectionError):
         process.join()
         ending = _described(process.exitcode or 0)
-        raise VideoError(f"{source}: the process that read it has ended: {ending}") from None
+        raise VideoError(f"{name}: the process that read it has ended: {ending}") from None
     finally:
         pipe.close()  # by which the other process stops, if it has not ended
-        process.join()
+        process.join(patience)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+@dataclass(frozen=True)
+class _Result:
+    """What the work has returned."""
+
+    value: Any
 
 
 def _work(
-    pipe: Connection, source: Path, target: Path, load: Callable[[], Style], options: dict[str, Any]
+    pipe: Connection, name: str, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
     """Do the work, and tell of it through the pipe, on which anything that comes means to stop."""
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -84,10 +142,8 @@ def _work(
     logging.basicConfig(handlers=[_Told(tell)], force=True)
     outcome: Any
     try:
-        with failing_alone(str(source)):
-            outcome = convert_video(
-                source, target, style=load(), progress=tell, stop=pipe.poll, **options
-            )
+        with failing_alone(name):
+            outcome = _Result(work(tell, pipe.poll, *arguments))
     except ToonboxError as error:
         outcome = ExceptionWithTraceback(error, error.__traceback__)
     tell(outcome)

@@ -1,0 +1,104 @@
+"""`toonbox serve`: the page and the JSON API on this machine."""
+
+import secrets
+import socket
+import sys
+import threading
+import webbrowser
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from toonbox.cli.failures import Debug, message_of
+from toonbox.cli.messages import complain
+from toonbox.cli.options import takes
+from toonbox.errors import MissingExtraError
+from toonbox.serve.settings import ServerOptions, is_loopback
+from toonbox.signals import interruptible
+
+
+@takes(ServerOptions)
+def serve(
+    server_options: ServerOptions,
+    page: Annotated[
+        bool,
+        typer.Option(
+            "--page/--no-page",
+            help="Serve the page, beside the JSON API.",
+            envvar="TOONBOX_SERVE_PAGE",
+        ),
+    ] = True,
+    browser: Annotated[
+        bool,
+        typer.Option(
+            "--browser/--no-browser", help="Open the page, if this is started in a terminal."
+        ),
+    ] = True,
+    debug: Debug = False,
+) -> None:
+    """Serve the page and a JSON API, until Ctrl-C.
+
+    \b
+    Examples:
+      toonbox serve
+      toonbox serve --no-page --port 0
+      toonbox serve --host 0.0.0.0 --max-body 20M
+      curl --data-binary @photo.jpg -o cartoon.jpg http://127.0.0.1:8000/api/cartoonize
+
+    Every option but --debug and --browser can be set in the environment. SIGTERM and Ctrl-C let
+    running requests finish and end jobs; a second one ends all at once. Exit codes: 130 after
+    Ctrl-C, 143 after SIGTERM. It needs: pip install 'toonbox[serve]'.
+    """
+    try:
+        from toonbox.serve.app import create_app
+        from toonbox.serve.server import listen
+        from toonbox.serve.server import serve as run
+    except ModuleNotFoundError as error:
+        missing = (error.name or "toonbox").partition(".")[0]
+        if missing == "toonbox":
+            raise
+        raise MissingExtraError(
+            f"this needs {missing}, which is not installed: pip install 'toonbox[serve]'"
+        ) from error
+
+    options = server_options
+    local = is_loopback(options.host)
+    if not local and options.token is None:
+        options = replace(options, token=secrets.token_urlsafe(16))
+    site = _site() if page else None
+    app = create_app(options, site, lambda error: complain(message_of(error)))
+    with interruptible() as stop, listen(options.host, options.port) as listening:
+        address = _address(options, listening.getsockname()[1])
+        typer.echo(f"listening on {address}")
+        sys.stdout.flush()
+        if site and browser and sys.stdout.isatty():
+            threading.Thread(target=_open, args=(address,), daemon=True).start()
+        run(app, listening, options, stop)
+
+
+def _open(address: str) -> None:
+    with suppress(webbrowser.Error):
+        webbrowser.open(address)
+
+
+def _address(options: ServerOptions, port: int) -> str:
+    """Return the address to open, with the token if there is one."""
+    host = options.host
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()
+    host = f"[{host}]" if ":" in host else host
+    return f"http://{host}:{port}/" + (f"?token={options.token}" if options.token else "")
+
+
+def _site() -> dict[str, Path | bytes] | None:
+    """Return the page's files; say why if there are none."""
+    from toonbox import page
+
+    try:
+        return page.site_files()
+    except MissingExtraError as error:
+        complain(f"without the page: {error}")
+        return None

@@ -1,0 +1,379 @@
+"""Jobs: videos and batches, each in a process of its own, with a folder of its own."""
+
+import asyncio
+import logging
+import os
+import secrets
+import shutil
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import HTTPException
+
+from toonbox.atomic import writing
+from toonbox.convert.batch import convert_all
+from toonbox.convert.job import Converter, Job
+from toonbox.convert.memory import Need
+from toonbox.engine.style import Style, load_style
+from toonbox.errors import ToonboxError, UsageError
+from toonbox.images.formats import (
+    becomes_video,
+    can_be_video,
+    cartoon_name,
+    container_of,
+    is_video,
+)
+from toonbox.options import OutputOptions, StyleOptions, VideoOptions, changed
+from toonbox.serve.metrics import Metrics
+from toonbox.serve.pictures import Budget
+from toonbox.serve.problems import busy
+from toonbox.serve.settings import ServerOptions
+from toonbox.video.isolated import Stop, Tell, run_isolated
+from toonbox.video.pipeline import Progress, convert_video
+from toonbox.video.steadying import can_steady
+
+State = Literal["receiving", "waiting", "running", "done", "failed", "cancelled"]
+Options = tuple[StyleOptions, OutputOptions, VideoOptions]
+
+ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
+ZIP = "cartoons.zip"
+_GRACE = 5.0  # seconds for a process to end by itself once it is told to
+_FOR_VIDEOS = {"format", "metadata", "max_pixels", "max_memory"}
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a batch has come: pictures done, of how many; and what failed, if the last did."""
+
+    done: int
+    total: int
+    failure: tuple[str, str] | None = None
+
+
+@dataclass(eq=False)
+class ServedJob:
+    """One job.
+
+    Attributes:
+        id: long and random: who knows it may read the result.
+        folder: with all that it has on disk.
+        style: folder of the style.
+        options: how to draw, write and encode.
+        files: names as the client gave them, and where they are.
+        size: bytes on disk.
+        state: receiving, waiting, running; then done, failed or cancelled.
+        progress: share of the work that is done, and counts of pictures or frames.
+        failures: names of pictures that failed, and why.
+        result: the file, if it is done.
+        message: why it failed.
+        stopped: set to end it.
+        changed: set, and replaced, whenever something has changed.
+    """
+
+    folder: Path
+    style: Path
+    options: Options
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    files: list[tuple[str, Path]] = field(default_factory=list)
+    size: int = 0
+    state: State = "receiving"
+    progress: dict[str, float | int | None] = field(default_factory=lambda: {"share": 0.0})
+    failures: list[dict[str, str]] = field(default_factory=list)
+    result: Path | None = None
+    message: str | None = None
+    ended: float | None = None
+    future: "Future[None] | None" = None
+    stopped: threading.Event = field(default_factory=threading.Event)
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, name: str) -> Path:
+        """Add a file by the name that a client gave it; return where it should be."""
+        number = len(self.files) + 1
+        place = self.folder / f"in{number}" / (name or f"picture{number}")
+        place.parent.mkdir()
+        self.files.append((place.name, place))
+        return place
+
+    @property
+    def is_video(self) -> bool:
+        """Tell whether a video is made: also of a GIF, if an option asks for it."""
+        if len(self.files) != 1:
+            return False
+        source = self.files[0][1]
+        asked = can_be_video(source) and bool(changed(self.options[2]))
+        return asked or is_video(source) or becomes_video(source, Path(self._name(source)))
+
+    def check(self) -> None:
+        """Raise UsageError for files that do not go together with each other or the options."""
+        if not self.files:
+            raise UsageError("the form has no files")
+        if self.is_video:
+            if ignored := {*changed(self.options[1])} - _FOR_VIDEOS:
+                raise UsageError(f"{min(ignored)} is for pictures, not for videos")
+            container_of(self.target(0))
+        else:
+            if any(is_video(path) for _, path in self.files):
+                raise UsageError("a job has one video, or pictures")
+            if unused := changed(self.options[2]):
+                raise UsageError(f"{unused[0]} is for videos, and there are none")
+            self.target(len(self.files) - 1)
+
+    def _name(self, source: Path) -> str:
+        return cartoon_name(source, self.options[1].format)
+
+    def target(self, number: int) -> Path:
+        """Return where a cartoon should be; two of one name must not meet."""
+        source = self.files[number][1]
+        name = self._name(source)
+        taken = [self._name(other) for _, other in self.files[:number]]
+        return self.folder / "out" / (f"{number + 1}-{name}" if name in taken else name)
+
+    def free(self, result: Path | None) -> None:
+        """Delete everything but the result, also what a crash has left half done."""
+        for folder in self.folder.iterdir():
+            if result is None or folder != result.parent:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def without_folder(self, message: object) -> str:
+        """Return a message without the names of folders that clients do not know."""
+        text = str(message)
+        for place in ("out", *(f"in{number + 1}" for number in range(len(self.files)))):
+            text = text.replace(f"{self.folder / place}{os.sep}", "")
+        return text.replace(f"{self.folder}{os.sep}", "")
+
+    def change(self, **values: Any) -> None:
+        """Set attributes, and wake those who wait for `changed`; in the event loop only."""
+        for name, value in values.items():
+            setattr(self, name, value)
+        event, self.changed = self.changed, asyncio.Event()
+        event.set()
+
+    def described(self, url: str, keep: float) -> dict[str, Any]:
+        """Return what clients are told."""
+        expires = None if self.ended is None else max(0.0, self.ended + keep - time.monotonic())
+        return {
+            "id": self.id,
+            "state": self.state,
+            "url": url,
+            "kind": "video" if self.is_video else "pictures",
+            "progress": self.progress,
+            "failures": self.failures,
+            "message": self.message,
+            "result": f"{url}/result" if self.result else None,
+            "name": self.result.name if self.result else None,
+            "bytes": self.result.stat().st_size if self.result and self.result.exists() else None,
+            "expires": expires,
+        }
+
+
+class Jobs:
+    """All jobs; one runs at a time."""
+
+    def __init__(
+        self, folder: Path, options: ServerOptions, budget: Budget, metrics: Metrics
+    ) -> None:
+        self.folder, self.options, self.budget, self.metrics = folder, options, budget, metrics
+        self._jobs: dict[str, ServedJob] = {}
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="toonbox-job")
+        self._loop = asyncio.get_running_loop()
+        self._disk = 0
+        self._expiring: set[asyncio.Task[None]] = set()
+
+    def find(self, id: str) -> ServedJob:
+        """Return a job.
+
+        Raises:
+            HTTPException: there is none, any more.
+        """
+        job = self._jobs.get(id)
+        if job is None or job.state == "receiving":
+            raise HTTPException(404, "there is no such job, or it has been deleted")
+        return job
+
+    def open(self, style: Path, options: Options) -> ServedJob:
+        """Make a job that receives files.
+
+        Raises:
+            HTTPException: too many are there that have not ended.
+        """
+        if sum(job.state not in ENDED for job in self._jobs.values()) >= self.options.max_jobs:
+            raise busy("too many jobs are waiting", 30)
+        job = ServedJob(self.folder / secrets.token_hex(8), style, options)
+        job.folder.mkdir(mode=0o700)
+        self._jobs[job.id] = job
+        return job
+
+    def count(self, job: ServedJob, size: int) -> None:
+        """Count bytes that a job is about to have on disk.
+
+        Raises:
+            HTTPException: all together have too many.
+        """
+        if self._disk + size > self.options.max_disk:
+            raise HTTPException(507, "the jobs have no more space for uploads")
+        self._disk, job.size = self._disk + size, job.size + size
+
+    def start(self, job: ServedJob) -> None:
+        """Put it into the queue."""
+        job.change(state="waiting")
+        job.future = self._pool.submit(self._run, job)
+
+    async def delete(self, job: ServedJob) -> None:
+        """End it if it has not ended, and delete it with its files."""
+        job.stopped.set()
+        if job.future is not None and job.future.cancel():
+            self._end(job, "cancelled")
+        while job.state in ("waiting", "running"):
+            await job.changed.wait()
+        self._jobs.pop(job.id, None)
+        self._disk -= job.size
+        job.size = 0
+        await asyncio.to_thread(shutil.rmtree, job.folder, ignore_errors=True)
+
+    async def close(self) -> None:
+        """End all of them."""
+        for job in list(self._jobs.values()):
+            await self.delete(job)
+        await asyncio.to_thread(self._pool.shutdown)
+
+    def _run(self, job: ServedJob) -> None:
+        """Do it, in the thread for jobs."""
+        until: list[float] = []
+        late = threading.Event()
+
+        def stop() -> bool:
+            if until and time.monotonic() > until[0]:
+                late.set()
+            return job.stopped.is_set() or late.is_set()
+
+        def advance(told: Any) -> None:
+            soon(_advance, job, told)
+
+        soon = self._loop.call_soon_threadsafe
+        state: State = "cancelled"
+        values: dict[str, Any] = {}
+        try:
+            with self.budget.drawing(Need(self.budget.job_limit), stop) as worth_it:
+                if worth_it:
+                    until.append(time.monotonic() + self.options.job_deadline)
+                    soon(partial(job.change, state="running"))
+                    values = self._convert(job, stop, advance)
+                    state = "done"
+        except ToonboxError as error:
+            state = "failed"
+            values = {"message": job.without_folder(error)}
+        except Exception as error:  # whatever it is, it is the job's failure
+            _logger.error("a job failed: %s", error, exc_info=True)
+            state, values = "failed", {"message": f"unexpected {type(error).__name__}: {error}"}
+        if job.stopped.is_set():
+            state, values = "cancelled", {}
+        elif late.is_set():
+            seconds = self.options.job_deadline
+            state, values = "failed", {"message": f"took longer than {seconds:g} seconds"}
+        with suppress(OSError):
+            job.free(values.get("result"))
+        soon(partial(self._end, job, state, **values))
+
+    def _convert(self, job: ServedJob, stop: Stop, progress: Tell) -> dict[str, Any]:
+        """Convert in another process; return what to change of the job."""
+        style, output, video = job.options
+        (job.folder / "out").mkdir()
+        load = partial(load_style, job.style)
+        run = partial(run_isolated, progress=progress, stop=stop, patience=_GRACE)
+        if job.is_video:
+            (name, source), target = job.files[0], job.target(0)
+            steady = video.stabilize or ("on" if can_steady() and video.bits != 10 else "off")
+            options = (style, output, replace(video, stabilize=steady))
+            run(name, _convert_video, source, target, load, options)
+            return {"result": target}
+        limit = min(output.max_memory or self.budget.job_limit, self.budget.job_limit)
+        output = replace(output, max_memory=limit)
+        jobs = [
+            Job(source, job.target(number), name=name)
+            for number, (name, source) in enumerate(job.files)
+        ]
+        single = len(jobs) == 1
+        result = jobs[0].target if single else job.folder / "zip" / ZIP
+        assert result is not None
+        what = jobs[0].shown if single else f"{len(jobs)} pictures"
+        failures = run(what, _convert_pictures, jobs, load, (style, output), result)
+        if len(failures) == len(jobs):
+            raise ToonboxError(failures[0][1])
+        return {"result": result}
+
+    def _end(self, job: ServedJob, state: State, **values: Any) -> None:
+        result = values.get("result")
+        size = result.stat().st_size if result and result.exists() else 0
+        self._disk, job.size = self._disk + size - job.size, size
+        self.metrics.jobs.labels(state).inc()
+        self._loop.call_later(self.options.keep, self._expire, job)
+        job.change(state=state, ended=time.monotonic(), **values)
+
+    def _expire(self, job: ServedJob) -> None:
+        if job.id in self._jobs:
+            task = self._loop.create_task(self.delete(job))
+            self._expiring.add(task)
+            task.add_done_callback(self._expiring.discard)
+
+
+def _advance(job: ServedJob, told: Step | Progress) -> None:
+    """Note how far a job has come."""
+    counts: dict[str, float | int | None]
+    if isinstance(told, Step):
+        counts = {"share": told.done / told.total, "done": told.done, "total": told.total}
+        if told.failure:
+            name, message = told.failure
+            job.failures.append({"name": name, "message": job.without_folder(message)})
+    else:
+        share = min(1.0, told.seconds / told.total) if told.total else None
+        counts = {"share": share, "frames": told.frames}
+        counts |= {"seconds": told.seconds, "total": told.total}
+    job.change(progress=counts)
+
+
+def _convert_video(
+    tell: Tell, stop: Stop, source: Path, target: Path, load: Callable[[], Style], options: Options
+) -> None:
+    """Convert a video, in the other process."""
+    convert_video(source, target, load(), options, progress=tell, stop=stop)
+
+
+def _convert_pictures(
+    tell: Tell,
+    stop: Stop,
+    jobs: list[Job],
+    load: Callable[[], Style],
+    options: tuple[StyleOptions, OutputOptions],
+    result: Path,
+) -> list[tuple[str, str]]:
+    """Convert pictures, in the other process, and pack them if they are several.
+
+    Returns:
+        Names of those that failed, and why.
+    """
+    failures: list[tuple[str, str]] = []
+    done: list[Path] = []
+    for number, outcome in enumerate(convert_all(jobs, Converter(load(), *options), stop=stop), 1):
+        failure = None
+        if outcome.error is not None:
+            failure = jobs[number - 1].shown, str(outcome.error)
+            failures.append(failure)
+        elif outcome.target is not None:
+            done.append(outcome.target)
+        tell(Step(number, len(jobs), failure))
+    if len(jobs) > 1 and done and not stop():
+        with writing(result) as temporary, zipfile.ZipFile(temporary, "w") as packed:
+            for target in done:
+                packed.write(target, target.name)
+                target.unlink()
+    return failures

@@ -1,0 +1,263 @@
+"""Pictures in this process: loaded styles, a bounded pool of threads, one budget of memory."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastapi import HTTPException
+from starlette.requests import ClientDisconnect
+
+from toonbox.convert.job import Converted, Converter, Job
+from toonbox.convert.memory import Need, fit, machine_limit
+from toonbox.engine.card import Card, find_style, read_card, style_names
+from toonbox.engine.style import Style, load_style
+from toonbox.errors import StyleError
+from toonbox.options import OutputOptions, StyleOptions
+from toonbox.serve.metrics import Metrics
+from toonbox.serve.problems import busy
+from toonbox.serve.settings import ServerOptions
+
+_LOOK_UP = 0.2  # seconds between two questions whether to give up
+_BODIES = 0.25  # share of the memory for what is received and sent; the rest is for drawing
+_JOB = 0.5  # share of the drawing's memory for a job
+
+
+class Styles:
+    """The styles there are, by name; each is loaded once."""
+
+    def __init__(self, default: str, runs: int) -> None:
+        """Look up the default one, whose name may be a folder.
+
+        Args:
+            default: the style for requests that name none.
+            runs: pictures to draw at a time.
+        Raises:
+            StyleError: it is missing, or its card is damaged.
+        """
+        self._folder, self._runs = find_style(default), runs
+        self.default = read_card(self._folder).name if Path(default).name != default else default
+        self._loaded: dict[str, Style] = {}
+        self._lock = threading.Lock()
+
+    def find(self, name: str | None) -> Path:
+        """Return a style's folder; a path is no name.
+
+        Raises:
+            HTTPException: there is none.
+        """
+        if name is None or name == self.default:
+            return self._folder
+        if name not in (names := style_names()):
+            raise HTTPException(422, f"no style {name!r}; there are: {', '.join(names)}")
+        return find_style(name)
+
+    def load(self, name: str | None = None) -> Style:
+        """Return a style, shared by all threads."""
+        folder = self.find(name)
+        with self._lock:
+            if (key := str(folder)) not in self._loaded:
+                self._loaded[key] = load_style(folder).shared(self._runs)
+            return self._loaded[key]
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether the default style is loaded."""
+        return str(self._folder) in self._loaded
+
+    def cards(self) -> list[tuple[str, Card]]:
+        """List names and cards, the default style's first; damaged ones are left out."""
+        found = []
+        for name in dict.fromkeys([self.default, *style_names()]):
+            try:
+                found.append((name, read_card(self.find(name))))
+            except StyleError:
+                continue
+        return found
+
+
+class Budget:
+    """The memory of the whole server: bodies, what is drawn, and jobs.
+
+    Bodies have a part of it for themselves, so that those who wait never keep those who draw from
+    going on.
+    """
+
+    def __init__(self, limit: int | None, runs: int) -> None:
+        limit = limit or machine_limit()
+        self._bodies_limit = int(limit * _BODIES)
+        self.drawing_limit = limit - self._bodies_limit
+        self.job_limit = int(self.drawing_limit * _JOB)
+        self._runs, self._bodies = runs, 0
+        self._needs: dict[object, Need] = {}
+        self._changed = threading.Condition()
+
+    def add_body(self, size: int) -> None:
+        """Count bytes that are received, or are to be sent.
+
+        Raises:
+            HTTPException: there is no room for them.
+        """
+        if self._bodies + size > self._bodies_limit:
+            raise HTTPException(503, "too many bytes are on their way", {"Retry-After": "5"})
+        self.count_body(size)
+
+    def count_body(self, size: int) -> None:
+        """Count bytes that are there anyhow, or with a minus are gone."""
+        with self._changed:
+            self._bodies += size
+
+    @contextmanager
+    def drawing(self, need: Need, give_up: Callable[[], bool]) -> Iterator[bool]:
+        """Wait until there is memory for it, and hold that; tell whether it was worth waiting."""
+        ticket = object()
+        with self._changed:
+            while not (gone := give_up()) and not self._fits(need):
+                self._changed.wait(_LOOK_UP)
+            if not gone:
+                self._needs[ticket] = need
+        try:
+            yield not gone
+        finally:
+            with self._changed:
+                self._needs.pop(ticket, None)
+                self._changed.notify_all()
+
+    def _fits(self, need: Need) -> bool:
+        needs = [*self._needs.values(), need]
+        return len(needs) == 1 or fit(needs, self.drawing_limit, self._runs)
+
+
+@dataclass
+class Slot:
+    """A place among the pictures on their way, with the bytes that it holds."""
+
+    budget: Budget
+    until: float
+    size: int = 0
+    abandoned: threading.Event = field(default_factory=threading.Event)
+
+    def add(self, size: int) -> None:
+        """Count bytes; raise as `Budget.add_body`."""
+        self.budget.add_body(size)
+        self.size += size
+
+    def exchange(self, size: int) -> None:
+        """Count these bytes in place of those held so far."""
+        self.budget.count_body(size - self.size)
+        self.size = size
+
+
+class Pictures:
+    """Converts pictures, a few at a time; a few more may wait."""
+
+    def __init__(
+        self, options: ServerOptions, styles: Styles, budget: Budget, metrics: Metrics
+    ) -> None:
+        self.options, self.styles, self.budget, self.metrics = options, styles, budget, metrics
+        self._pool = ThreadPoolExecutor(options.drawn, thread_name_prefix="toonbox")
+        self._lock = threading.Lock()
+        self._taken, self._seconds = 0, 1.0  # slots; of a picture, about
+
+    @contextmanager
+    def slot(self) -> Iterator[Slot]:
+        """Take a place from the first byte of a request to the last of its answer.
+
+        Raises:
+            HTTPException: there is none.
+        """
+        runs = self.options.drawn
+        if self._taken >= runs + self.options.queue:
+            raise busy("too many pictures are waiting", self._seconds * self.options.queue / runs)
+        slot = Slot(self.budget, asyncio.get_running_loop().time() + self.options.deadline)
+        self._take(1)
+        try:
+            yield slot
+        finally:
+            slot.exchange(0)
+            self._take(-1)
+
+    def _take(self, count: int) -> None:
+        with self._lock:
+            self._taken += count
+        self.metrics.in_progress.inc(count)
+
+    async def convert(
+        self,
+        slot: Slot,
+        job: Job,
+        style: str | None,
+        options: tuple[StyleOptions, OutputOptions],
+        gone: "asyncio.Future[None]",
+    ) -> Converted:
+        """Convert a picture in another thread.
+
+        Args:
+            slot: its place.
+            job: its bytes.
+            style: name of a style, None for the default one.
+            options: how to draw and write.
+            gone: is done when the client has gone.
+        Raises:
+            HTTPException: it took too long.
+            ClientDisconnect: the client has gone.
+            ToonboxError: as in `Converter.convert`.
+        """
+        loop = asyncio.get_running_loop()
+        work = partial(self._work, job, style, options, slot.abandoned, time.perf_counter())
+        begun: Future[Converted | None] = self._pool.submit(work)
+        done = asyncio.wrap_future(begun)
+        either: set[asyncio.Future[Any]] = {done, gone}
+        await asyncio.wait(
+            either, timeout=slot.until - loop.time(), return_when=asyncio.FIRST_COMPLETED
+        )
+        if done.done():
+            converted = done.result()
+            assert converted is not None
+            return converted
+        slot.abandoned.set()
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())
+        if not begun.cancel():  # what is being drawn keeps a place until it is done
+            self._take(1)
+            begun.add_done_callback(lambda _: self._take(-1))
+        if gone.done():
+            raise ClientDisconnect
+        raise HTTPException(504, f"took longer than {self.options.deadline:g} seconds")
+
+    def _work(
+        self,
+        job: Job,
+        style: str | None,
+        options: tuple[StyleOptions, OutputOptions],
+        abandoned: threading.Event,
+        asked: float,
+    ) -> Converted | None:
+        """Do it; None if nobody waits for it."""
+        output = options[1]
+        limit = min(output.max_memory or 1 << 62, self.budget.drawing_limit)
+        name = style or self.styles.default
+        converter = Converter(
+            self.styles.load(style), options[0], replace(output, max_memory=limit)
+        )
+        need = converter.estimate(job)
+        with self.budget.drawing(need, abandoned.is_set) as worth_it:
+            if not worth_it:
+                return None
+            began = time.perf_counter()
+            self.metrics.waiting.observe(began - asked)
+            try:
+                return converter.convert(job, need)
+            finally:
+                taken = time.perf_counter() - began
+                self.metrics.processing.labels(name).observe(taken)
+                self._seconds += (taken - self._seconds) / 8
+
+    def close(self) -> None:
+        """Wait for those that are being drawn."""
+        self._pool.shutdown(cancel_futures=True)

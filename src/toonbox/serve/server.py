@@ -1,0 +1,139 @@
+"""Runs the app: uvicorn, with the patience and the end that toonbox wants."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from toonbox.errors import UsageError
+from toonbox.serve.app import Service
+from toonbox.serve.settings import ServerOptions
+
+_CONNECTIONS = 700  # more are told 503; each takes a file, of which processes may open 1024
+_BACKLOG = 1024
+_KEEP_ALIVE = 5  # seconds
+
+
+class PatientProtocol(H11Protocol):
+    """HTTP that cuts off who keeps a connection and neither asks nor listens."""
+
+    patience = 20.0  # seconds
+    _reading: asyncio.TimerHandle | None = None
+    _writing: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Wait for the head of a request."""
+        super().connection_made(transport)
+        self._expect_request()
+
+    def data_received(self, data: bytes) -> None:
+        """Go on waiting unless the head is complete."""
+        super().data_received(data)
+        if self._in_progress:
+            self._forget_request()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or for the rest of a body that nobody has read."""
+        super().on_response_complete()
+        if not self._in_progress:
+            self._expect_request()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to take some of the answer."""
+        super().pause_writing()
+        self._writing = self.loop.call_later(self.patience, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        super().resume_writing()
+        if self._writing is not None:
+            self._writing.cancel()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._forget_request()
+        if self._writing is not None:
+            self._writing.cancel()
+
+    @property
+    def _in_progress(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _expect_request(self) -> None:
+        self._forget_request()
+        self._reading = self.loop.call_later(self.patience, self.transport.abort)
+
+    def _forget_request(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+
+
+class Server(uvicorn.Server):
+    """Ends when `stop` says so, not by signals of its own."""
+
+    def __init__(self, app: FastAPI, options: ServerOptions, stop: Callable[[], bool]) -> None:
+        patient = type("Protocol", (PatientProtocol,), {"patience": options.patience})
+        logging.getLogger("uvicorn").setLevel(logging.ERROR)
+        config = uvicorn.Config(
+            app,
+            http=patient,
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=_CONNECTIONS,
+            timeout_keep_alive=_KEEP_ALIVE,
+            timeout_graceful_shutdown=int(options.deadline) + 1,
+        )
+        super().__init__(config)
+        self._stop = stop
+        self._service: Service = app.state.service
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look whether to end."""
+        if self._stop():
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End event streams first, which would never end."""
+        self._service.ending = True
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `toonbox.signals`."""
+        yield
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the socket, before anything takes time.
+
+    Raises:
+        UsageError: the address cannot be had.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def serve(
+    app: FastAPI,
+    listening: socket.socket,
+    options: ServerOptions,
+    stop: Callable[[], bool],
+) -> None:
+    """Serve until `stop` says so; then let running requests finish, and end jobs."""
+    with listening:
+        Server(app, options, stop).run([listening])

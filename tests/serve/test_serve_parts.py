@@ -1,0 +1,102 @@
+"""Parts that other tests reach only in other processes, or through rare failures."""
+
+import errno
+import zipfile
+from functools import partial
+from pathlib import Path
+
+import pytest
+from PIL import UnidentifiedImageError
+
+from toonbox.convert.job import Job
+from toonbox.engine.style import load_style
+from toonbox.errors import (
+    MissingExtraError,
+    OutputError,
+    PictureError,
+    StyleError,
+    TooLargeError,
+    UnexpectedError,
+    UsageError,
+    VideoError,
+)
+from toonbox.options import OutputOptions, StyleOptions, VideoOptions
+from toonbox.serve.jobs import Step, _convert_pictures, _convert_video
+from toonbox.serve.problems import status_of
+from toonbox.serve.uploads import file_name
+from video_files import Clip
+
+
+def because(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UsageError(), 422),
+        (PictureError(), 422),
+        (VideoError(), 422),
+        (OutputError(), 422),
+        (because(OutputError(), OSError(errno.ENOSPC, "full")), 507),
+        (because(OutputError(), OSError(errno.EACCES, "denied")), 500),
+        (because(PictureError(), UnidentifiedImageError()), 415),
+        (because(PictureError(), MemoryError()), 503),
+        (because(PictureError(), OSError(errno.EIO, "damaged")), 422),
+        (TooLargeError(), 413),
+        (MissingExtraError(), 415),
+        (StyleError(), 500),
+        (UnexpectedError(), 500),
+    ],
+)
+def test_statuses(error, status):
+    assert status_of(error) == status
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("photo.jpg", "photo.jpg"),
+        ("../../photo.jpg", "photo.jpg"),
+        ("C:\\photos\\photo.jpg", "photo.jpg"),
+        ("été 照片.JPG", "été 照片.JPG"),
+        ("a\0\n\u202eb.jpg", "ab.jpg"),
+        ('<a>:"b"|?*.jpg', "ab.jpg"),
+        ("..", ""),
+        (".hidden", "hidden"),
+        ("", ""),
+        ("x" * 99 + ".jpg", "x" * 56 + ".jpg"),
+        ("a." + "x" * 99, "a." + "x" * 19),
+    ],
+)
+def test_file_names(given, name):
+    assert file_name(given) == name
+    assert len(file_name(given).encode()) < 255
+
+
+@pytest.fixture
+def load(style_folder):
+    return partial(load_style, style_folder)
+
+
+def test_pictures(load, photo, tmp_path):
+    jobs = []
+    for name, data in [("a.jpg", photo), ("b.jpg", b"text"), ("c.jpg", photo)]:
+        (tmp_path / name).write_bytes(data)
+        jobs.append(Job(tmp_path / name, tmp_path / "out" / name, name=name))
+    told, result = [], tmp_path / "zip" / "all.zip"
+    options = StyleOptions(), OutputOptions()
+    failures = _convert_pictures(told.append, lambda: False, jobs, load, options, result)
+    assert failures == [("b.jpg", "b.jpg: is text, not a picture")]
+    assert told == [Step(1, 3), Step(2, 3, failures[0]), Step(3, 3)]
+    assert zipfile.ZipFile(result).namelist() == ["a.jpg", "c.jpg"]
+    assert [*(tmp_path / "out").iterdir()] == []
+
+
+def test_a_video(load, tmp_path):
+    source, target, told = Clip().make(tmp_path / "a.mp4"), tmp_path / "b.mp4", []
+    options = StyleOptions(), OutputOptions(), VideoOptions()
+    _convert_video(told.append, lambda: False, source, target, load, options)
+    assert Path(target).exists()
+    assert told[-1].drawn
