@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import HTTPException
 
@@ -36,11 +36,15 @@ from toonbox.serve.metrics import Metrics
 from toonbox.serve.pictures import Budget
 from toonbox.serve.problems import busy
 from toonbox.serve.settings import ServerOptions
-from toonbox.video.isolated import Stop, Tell, run_isolated
-from toonbox.video.pipeline import Progress, convert_video
-from toonbox.video.steadying import can_steady
+
+if TYPE_CHECKING:
+    from toonbox.video.pipeline import Progress
+
+# `toonbox.video` is imported with the first job: FFmpeg's libraries take 16 MB.
 
 State = Literal["receiving", "waiting", "running", "done", "failed", "cancelled"]
+Tell = Callable[[Any], None]
+Stop = Callable[[], bool]
 Options = tuple[StyleOptions, OutputOptions, VideoOptions]
 
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
@@ -286,6 +290,9 @@ class Jobs:
 
     def _convert(self, job: ServedJob, stop: Stop, progress: Tell) -> dict[str, Any]:
         """Convert in another process; return what to change of the job."""
+        from toonbox.video.isolated import run_isolated
+        from toonbox.video.steadying import can_steady
+
         style, output, video = job.options
         (job.folder / "out").mkdir()
         load = partial(load_style, job.style)
@@ -326,7 +333,7 @@ class Jobs:
             task.add_done_callback(self._expiring.discard)
 
 
-def _advance(job: ServedJob, told: Step | Progress) -> None:
+def _advance(job: ServedJob, told: "Step | Progress") -> None:
     """Note how far a job has come."""
     counts: dict[str, float | int | None]
     if isinstance(told, Step):
@@ -345,6 +352,8 @@ def _convert_video(
     tell: Tell, stop: Stop, source: Path, target: Path, load: Callable[[], Style], options: Options
 ) -> None:
     """Convert a video, in the other process."""
+    from toonbox.video.pipeline import convert_video
+
     convert_video(source, target, load(), options, progress=tell, stop=stop)
 
 
