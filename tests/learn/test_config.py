@@ -8,14 +8,19 @@ from toonbox.learn.config import TrainConfig, default_config, load_config, save_
 from toonbox.learn.generator import GeneratorConfig, KnobSettings
 from toonbox.learn.looks import load_look
 from toonbox.learn.losses import PRESETS
+from toonbox.learn.representations.drawing import Look
 
 KNOBBED = {"base_channels": 4, "knobs": True}
 
 
 def test_a_configuration_survives_its_file(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
-    file.write_text('steps = 7\n[generator]\nbase_channels = 8\n[pretrain]\nkind = "identity"\n')
+    file.write_text(
+        'steps = 7\n[generator]\nbase_channels = 8\n[pretrain]\nkind = "identity"\n'
+        "[discriminators.look]\ntones = 4.0\n"
+    )
     config = load_config(file, "flat")
+    assert config.discriminators.look == Look(tones=4.0)
     assert (config.steps, config.generator.base_channels, config.pretrain.kind) == (
         7,
         8,

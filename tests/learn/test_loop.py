@@ -18,7 +18,8 @@ from toonbox.learn import train as loop
 from toonbox.learn.config import RunOptions, load_config
 from toonbox.learn.data import Domain, TrainingData, inspect_training_data
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator
-from toonbox.learn.train import new_fabric, prepare_drawings, prepare_run, train
+from toonbox.learn.state import new_state
+from toonbox.learn.train import batches, new_fabric, prepare_drawings, prepare_run, train
 
 
 class Vgg(torch.nn.Module):
@@ -362,8 +363,29 @@ def test_faces_are_drawn_too(tiny_config, folders, tmp_path: Path) -> None:
         Domain(sorted(folders[0].iterdir())), Domain([]), [next(folders[0].iterdir())]
     )
     faces = replace(data, photos=Domain(data.photos.files[:2], data.photos.files[2:5]))
-    drawings = prepare_drawings(
+    drawn = prepare_drawings(
         config, faces, options(tmp_path / "run"), new_fabric(options(tmp_path / "run"))
     )
-    assert drawings is not None
-    assert (len(drawings.layers.files), len(drawings.layers.faces)) == (2, 3)
+    assert list(drawn) == ["drawings"]
+    layers = drawn["drawings"].layers
+    assert (len(layers.files), len(layers.faces)) == (2, 3)
+
+
+def test_cartoons_are_drawn_in_the_look_of_the_discriminators(
+    tiny_config, folders, tmp_path: Path
+) -> None:
+    run = options(tmp_path / "run")
+    files = sorted(folders[0].iterdir())
+    data = TrainingData(Domain(files[:3]), Domain(files[3:5]), files[:1])
+    white = {"look": {"saturation": 0.0, "paper": 1.0, "line": 0.0}}
+    config = tiny_config(steps=1, pretrain={"kind": "identity", "steps": 0}, discriminators=white)
+    drawn = prepare_drawings(config, data, run, fabric := new_fabric(run))
+    assert list(drawn) == ["drawn_cartoons"]
+    assert len(drawn["drawn_cartoons"].layers.files) == 2
+    state = new_state(config, fabric, None)
+    (batch,) = batches(state, data, run, drawn)
+    (plain,) = batches(state, data, run)
+    assert batch["cartoon"].shape == plain["cartoon"].shape
+    assert batch["cartoon"].min() >= 250  # paper shines through everything
+    assert plain["cartoon"].min() < 250
+    assert batch["photo"].equal(plain["photo"])

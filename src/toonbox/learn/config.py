@@ -70,6 +70,8 @@ class DiscriminatorsConfig:
         palette_blind: show the surface discriminator pictures of shuffled channels and random gain
             and lift, so that it cannot judge by the cartoons' palette.
         head_start: adversarial steps in which they learn alone.
+        look: that cartoons are drawn in before they are shown, so that lines and colours are judged
+            and not the grain of canvas or paper; a name or a table of numbers, None for none.
     """
 
     kind: Literal["scratch", "features"] = "scratch"
@@ -77,6 +79,7 @@ class DiscriminatorsConfig:
     learning_rate: float = Field(default=2e-4, gt=0)
     palette_blind: bool = True
     head_start: int = Field(default=0, ge=0)
+    look: Annotated[Look | None, BeforeValidator(_named_look)] = None
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -157,7 +160,7 @@ class TrainConfig:
 
     def sha256(self) -> str:
         """Hash the configuration, so that a style's card can name what trained it."""
-        return hashlib.sha256(tomli_w.dumps(asdict(self)).encode()).hexdigest()
+        return hashlib.sha256(_as_toml(self).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -283,4 +286,17 @@ def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
 def save_config(config: TrainConfig, file: Path) -> None:
     """Write a configuration, every value resolved, as TOML."""
     with replacing(file) as temporary:
-        temporary.write_text(tomli_w.dumps(asdict(config)), encoding="utf-8")
+        temporary.write_text(_as_toml(config), encoding="utf-8")
+
+
+def _as_toml(config: TrainConfig) -> str:
+    """Write every value; TOML has no word for None, which is left out."""
+
+    def without_none(values: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: without_none(value) if isinstance(value, dict) else value
+            for name, value in values.items()
+            if value is not None
+        }
+
+    return tomli_w.dumps(without_none(asdict(config)))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -219,6 +220,7 @@ class CropBatches(Dataset[dict[str, Tensor]]):
         seed: of all draws.
         share: (rank, processes): this process gets every `processes`-th crop of the joint batch.
         drawings: of the photos, where batches hold a `target`; the photos are then cut from these.
+        drawn_cartoons: of the cartoons, where these are shown as drawings.
     """
 
     def __init__(
@@ -229,29 +231,33 @@ class CropBatches(Dataset[dict[str, Tensor]]):
         seed: int,
         share: tuple[int, int] = (0, 1),
         drawings: Drawings | None = None,
+        drawn_cartoons: Drawings | None = None,
     ) -> None:
         self.photos, self.cartoons = photos, cartoons
-        self.config, self.seed, self.share, self.drawings = config, seed, share, drawings
+        self.config, self.seed, self.share = config, seed, share
+        self.drawings, self.drawn_cartoons = drawings, drawn_cartoons
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         """Return the batch of a step: uint8 (B, 3, size, size) by name."""
-        size, batch = self.config.size, {}
+        batch: dict[str, Sequence[Uint8Array]] = {}
         if self.drawings is None:
             batch["photo"] = self._crops(self.photos, PHOTO, self.config.photo_side, step)
         else:
-            batch["photo"], batch["target"] = zip(
-                *(
-                    self.drawings.crop(file, size, random, step)
-                    for file, random in self._draw(self.drawings.layers, PHOTO, step)
-                ),
-                strict=True,
-            )
-        if self.cartoons is not None:
+            batch["photo"], batch["target"] = self._drawn_crops(self.drawings, PHOTO, step)
+        if self.cartoons is not None and self.drawn_cartoons is not None:
+            _, batch["cartoon"] = self._drawn_crops(self.drawn_cartoons, CARTOON, step)
+        elif self.cartoons is not None:
             batch["cartoon"] = self._crops(self.cartoons, CARTOON, self.config.cartoon_side, step)
         return {
             name: torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
             for name, crops in batch.items()
         }
+
+    def _drawn_crops(self, drawings: Drawings, kind: int, step: int) -> list[tuple[Any, ...]]:
+        """Cut crops of pictures, and of their drawings."""
+        drawn = self._draw(drawings.layers, kind, step)
+        crops = (drawings.crop(file, self.config.size, random, step) for file, random in drawn)
+        return list(zip(*crops, strict=True))
 
     def _crops(
         self, domain: Domain, kind: int, sides: tuple[int, int], step: int

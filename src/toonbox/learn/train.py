@@ -11,12 +11,13 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -107,14 +108,14 @@ def train(
     teacher = start if config.target == "teacher" else None
     teacher = teacher and channels_last(teacher.to(fabric.device))
     # Before Ctrl-C is deferred: many photos take hours.
-    drawings = prepare_drawings(config, data, options, fabric)
+    drawn = prepare_drawings(config, data, options, fabric)
     with (
         worker_pool(options.workers) as workers,
         interruptible() as asked,
         reporting(state, options, data.validation) as report,
     ):
         saved = time.monotonic()
-        for batch in batches(state, data, options, drawings):
+        for batch in batches(state, data, options, drawn):
             losses = one_step(state, batch, vgg, workers, teacher)
             state.step += 1
             report(losses)
@@ -332,33 +333,42 @@ def begin_with(state: TrainingState, start: Generator, data: TrainingData) -> No
 
 def prepare_drawings(
     config: TrainConfig, data: TrainingData, options: RunOptions, fabric: Fabric
-) -> Drawings | None:
-    """Compute the layers that are missing; None for a run without drawn targets."""
-    if config.target != "drawing":
-        return None
-    low, high = (max(side, config.crops.size) for side in config.crops.photo_side)
-    files = [*data.photos.files, *data.photos.faces]
-    with fabric.rank_zero_first(local=True):
-        layers = prepare_layers(files, (low, high), options.drawings, options.workers)
-    count = len(data.photos.files)
-    domain = Domain(layers[:count], layers[count:])
-    return Drawings(domain, config.pretrain.look, config.knobs_at)
+) -> dict[str, Drawings]:
+    """Compute the layers that are missing: of photos with a drawn target, of drawn cartoons."""
+    looks = {}
+    if config.target == "drawing":
+        looks["drawings"] = data.photos, config.crops.photo_side, config.pretrain.look
+    if config.discriminated and config.discriminators.look:
+        look = config.discriminators.look
+        looks["drawn_cartoons"] = data.cartoons, config.crops.cartoon_side, look
+    prepared = {}
+    for name, (domain, sides, look) in looks.items():
+        low, high = (max(side, config.crops.size) for side in sides)
+        with fabric.rank_zero_first(local=True):
+            layers = prepare_layers(
+                [*domain.files, *domain.faces], (low, high), options.drawings, options.workers
+            )
+        count = len(domain.files)
+        domain = Domain(layers[:count], layers[count:])
+        prepared[name] = Drawings(domain, look, config.knobs_at)
+    return prepared
 
 
 def batches(
     state: TrainingState,
     data: TrainingData,
     options: RunOptions,
-    drawings: Drawings | None = None,
+    drawn: Mapping[str, Drawings] = MappingProxyType({}),
 ) -> Iterator[dict[str, Tensor]]:
     """Yield the batches from the state's step to the end, phase by phase."""
     config, fabric = state.config, state.fabric
     source = (config.crops, config.seed, (fabric.global_rank, fabric.world_size))
     cartoons = data.cartoons if config.discriminated else None
+    drawings, drawn_cartoons = drawn.get("drawings"), drawn.get("drawn_cartoons")
     held = drawings if config.weights.reconstruction or config.weights.features else None
     for phase, end in (
         (CropBatches(data.photos, None, *source, drawings), config.pretrain.steps),
-        (CropBatches(data.photos, cartoons, *source, held), config.total_steps),
+        (CropBatches(data.photos, cartoons, *source, held, drawn_cartoons), config.total_steps),
     ):
         if state.step < end:
             yield from DataLoader(
