@@ -14,7 +14,7 @@ from toonbox.options import Resolution
 
 MIB = 1 << 20
 # All measured as peaks of the whole command; tests/test_memory.py checks that they hold.
-_PROCESS = 200 * MIB  # Python, the libraries, a style without a picture
+_PROCESS = 180 * MIB  # Python, the libraries, a style without a picture
 _NETWORK = 380  # bytes for each pixel that the network sees at once
 _STREAM = 80 * MIB, 6000  # bytes, and bytes for each pixel of width, of a streamed picture
 # Bytes for each pixel of a picture in memory, at the worst moment, by what is read or written.
