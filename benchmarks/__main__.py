@@ -27,6 +27,8 @@ BENCHMARKS = {
     "many": ("", "--repeats 2 --count 4"),
     "folder": ("", "--count 12"),
     "memory": ("", "--early 100 --late 500"),
+    "serve": ("", "--count 8 --requests 300"),
+    "browser": ("", "--repeats 2"),
     "video": ("", "--frames 72 --authors-frames 2"),
     "steadiness": ("--frames 24", "--frames 8"),
     "video_memory": (

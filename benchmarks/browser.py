@@ -12,7 +12,7 @@ import io
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
@@ -22,6 +22,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from ratios import Ratio, print_ratios
 from toonbox.engine.guided import upsample
 from toonbox.engine.style import Style, _reduced, load_style
 from toonbox.options import StyleOptions
@@ -142,14 +143,14 @@ def in_python(style: Style, jpeg: bytes, resolution: int | None) -> dict[str, fl
     return times
 
 
-def main() -> None:
-    """Print a table."""
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Run it; `arguments` are the command line's."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--style", default="comic-fast")
     parser.add_argument("--megapixels", type=float, default=12)
     parser.add_argument("--resolution", type=int)
     parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     jpeg = enlarged_example(options.megapixels)
     counts = sorted({1, available_processors()})
     styles = {n: load_style(options.style, engine="onnxruntime", threads=n) for n in counts}
@@ -181,7 +182,20 @@ def main() -> None:
             cells += f"{browser:14.0f}{python:8.0f}{browser / max(python, 0.1):7.2f}"
         print(f"{stage:10}{cells}")
     previews = ", ".join(f"{middle[f'preview {n}']['drawn']:.0f} ({n})" for n in counts)
-    print(f"a preview of 192 pixels, on so many threads: {previews}")
+    print(f"a preview of 192 pixels, on so many threads: {previews}\n")
+    most = counts[-1]
+    network = middle[f"browser {most}"]["network"] / middle[f"python {most}"]["network"]
+    ratios = [
+        Ratio("times of the browser's network / of Python's", network, at_most=4),
+        Ratio(
+            "seconds from dropping a photo to its file",
+            middle[f"browser {most}"]["all"] / 1000,
+            at_most=3,
+        ),
+        Ratio("seconds of a preview", middle[f"preview {most}"]["drawn"] / 1000, at_most=0.1),
+    ]
+    print_ratios(ratios)
+    return ratios
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +23,7 @@ from statistics import median, quantiles
 
 from PIL import Image, ImageOps
 
+from ratios import Ratio, print_ratios
 from toonbox.convert.job import Converter, Job
 from toonbox.engine.style import load_style
 
@@ -103,7 +104,7 @@ def processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def compare_rates(pid: int, port: int, style: str, workers: int, data: bytes, count: int) -> None:
+def compare_rates(pid: int, port: int, style: str, workers: int, data: bytes, count: int) -> Ratio:
     converter = Converter(load_style(style).shared(workers))
 
     def library() -> None:
@@ -138,7 +139,7 @@ def compare_rates(pid: int, port: int, style: str, workers: int, data: bytes, co
             f"{name:10}{median(rates[name]):10.2f}{median(taken[name]):9.3f}{p95:9.3f}{each:9.3f}"
         )
     ratio = median(s / p for s, p in zip(rates["server"], rates["library"], strict=True))
-    print(f"server / library, rates: {ratio:.2f}")
+    return Ratio("server / library, rates", ratio, 0.9)
 
 
 def storm(port: int, data: bytes, count: int) -> None:
@@ -179,7 +180,7 @@ def memory_of(pid: int) -> float:
     return resident(Path(f"/proc/{pid}/status").read_text())
 
 
-def look_for_leaks(pid: int, port: int, data: bytes, count: int, at_once: int) -> None:
+def look_for_leaks(pid: int, port: int, data: bytes, count: int, at_once: int) -> Ratio:
     def request() -> None:
         assert ask(port, "POST", PATH, data)[0] == 200
 
@@ -187,10 +188,13 @@ def look_for_leaks(pid: int, port: int, data: bytes, count: int, at_once: int) -
     early = memory_of(pid)
     timed(request, count, at_once)
     late = memory_of(pid)
-    print(f"memory after {count} requests: {early:.0f} MiB -> {late:.0f} MiB, x {late / early:.3f}")
+    print(f"memory after {count} requests: {early:.0f} MiB -> {late:.0f} MiB\n")
+    return Ratio(
+        f"memory of the server after {count} requests / before", late / early, at_most=1.05
+    )
 
 
-def added_memory(style: str, workers: int, data: bytes, folder: Path) -> None:
+def added_memory(style: str, workers: int, data: bytes, folder: Path) -> Ratio:
     """Compare a server with a process that has used the same library and style."""
     file = folder / "photo.jpg"
     file.write_bytes(data)
@@ -205,9 +209,10 @@ def added_memory(style: str, workers: int, data: bytes, folder: Path) -> None:
         f"memory: library {library:.0f} MiB, server {served:.0f} MiB, "
         f"added {served - library:.0f} MiB"
     )
+    return Ratio("MiB that serving adds to the library", served - library, at_most=40)
 
 
-def parse_options() -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Time the server, and look at its memory.")
     parser.add_argument("--count", type=int, default=20, help="pictures in each round")
     parser.add_argument("--megapixels", type=float, default=2, help="of the pictures")
@@ -215,15 +220,16 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--requests", type=int, default=2000, help="for the memory, small ones")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--style", default="comic")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     counts = (options.count, options.connections, options.requests, options.workers)
     if min(counts) < 1 or options.count < 2:
         parser.error("all at least 1, --count 2")
     return options
 
 
-def main() -> None:
-    options = parse_options()
+def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
+    """Run it; `arguments` are the command line's."""
+    options = parse_options(arguments)
     style, workers = options.style, options.workers
     data, small = photo(options.megapixels), photo(0.01)
     print(
@@ -231,11 +237,13 @@ def main() -> None:
         f"median of {ROUNDS} rounds of {options.count}"
     )
     with tempfile.TemporaryDirectory() as folder:
-        added_memory(style, workers, small, Path(folder))
+        ratios = [added_memory(style, workers, small, Path(folder))]
     with server(style, workers) as (pid, port):
-        compare_rates(pid, port, style, workers, data, options.count)
+        ratios.append(compare_rates(pid, port, style, workers, data, options.count))
         storm(port, small, options.connections)
-        look_for_leaks(pid, port, small, options.requests, workers + 1)
+        ratios.append(look_for_leaks(pid, port, small, options.requests, workers + 1))
+    print_ratios(ratios)
+    return ratios
 
 
 if __name__ == "__main__":

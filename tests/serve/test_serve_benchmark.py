@@ -26,8 +26,8 @@ def test_the_benchmark():
         r"^memory: library \d+ MiB, server \d+ MiB, added -?\d+ MiB$",
         r"^library +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+$",
         r"^server +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+$",
-        r"^server / library, rates: [\d.]+$",
+        r"^server / library, rates +[\d.]+ +at least 0.9",
         r"^40 connections at once: \d+ x 200, \d+ x 429, in [\d.]+ s; alive: True$",
-        r"^memory after 5 requests: \d+ MiB -> \d+ MiB, x [\d.]+$",
+        r"^memory of the server after 5 requests / before +[\d.]+ ",
     ):
         assert re.search(pattern, run.stdout, re.M), run.stdout
