@@ -71,7 +71,7 @@ def test_unknown_presets_and_missing_files_are_named(tmp_path: Path) -> None:
 
 
 def test_without_a_file_comic_is_drawn_in_fewer_steps() -> None:
-    comic = load_config(Path(__file__).parents[2] / "recipes/comic.toml")
+    comic = load_config(Path(__file__).parents[2] / "recipes/comic-drawing.toml")
     expected = replace(comic, pretrain=replace(comic.pretrain, steps=3000))
     assert default_config() == default_config(look="comic") == expected
     assert default_config(look="ink").pretrain.look == load_look("ink")

@@ -81,7 +81,7 @@ def train(
     Examples:
       toonbox train --photos photos --look comic --out runs/mine
       toonbox train --photos photos --cartoons drawings --start comic --out runs/mine
-      toonbox train --photos photos --config recipes/comic.toml --out runs/comic
+      toonbox train --photos photos --config recipes/anime.toml --start comic --out runs/anime
     """
     with learning_half():
         from toonbox.learn.config import RunOptions, default_config, load_config

@@ -188,7 +188,7 @@ class RunOptions:
     drawings: Path | None = None
 
 
-# What is trained without a file: the network of recipes/comic.toml, in fewer steps.
+# What is trained without a file: the network of recipes/comic-drawing.toml, in fewer steps.
 DRAWN: dict[str, Any] = {
     "steps": 0,
     "final_learning_rate": 0.06,
