@@ -41,6 +41,7 @@ def set_strength(page, value):
 
 def violations(page):
     """Let axe-core look for what keeps people from using the page."""
+    page.emulate_media(reduced_motion="reduce")  # half faded colours are not those to be judged
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate("axe.run().then(({ violations }) => violations)")
     return [(each["id"], [node["html"] for node in each["nodes"]]) for each in found]
