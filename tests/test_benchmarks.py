@@ -173,12 +173,18 @@ def test_a_ratio_is_worse_in_the_direction_that_is_not_wanted(together):
     assert together.regressions([fast, lean], {"fast": 7.0, "lean": 1.3}) == []
 
 
-@pytest.mark.slow
-def test_the_browser_is_timed_against_python():
+@pytest.fixture
+def page_in_chromium():
+    """Skip what needs the page, where it or a browser is missing."""
     if not (shutil.which("chromium") or shutil.which("google-chrome")):
         pytest.skip("needs Chromium: apt-get install chromium, or Google Chrome")
     if not (FOLDER / RUNTIME).is_file():
         pytest.skip(f"needs npm ci --prefix {FOLDER}")
+
+
+@pytest.mark.usefixtures("page_in_chromium")
+@pytest.mark.slow
+def test_the_browser_is_timed_against_python():
     done = run("browser.py", "--megapixels 0.05 --resolution 64 --repeats 1")
     assert done.returncode == 0, done.stderr
     assert "0.05 megapixels, comic-fast" in done.stdout
@@ -189,12 +195,9 @@ def test_the_browser_is_timed_against_python():
     assert "a preview of 192 pixels" in done.stdout
 
 
+@pytest.mark.usefixtures("page_in_chromium")
 @pytest.mark.slow
 def test_the_camera_of_the_page_is_timed():
-    if not (shutil.which("chromium") or shutil.which("google-chrome")):
-        pytest.skip("needs Chromium: apt-get install chromium, or Google Chrome")
-    if not (FOLDER / RUNTIME).is_file():
-        pytest.skip(f"needs npm ci --prefix {FOLDER}")
     done = run("browser_camera.py", "--seconds 1 --repeats 1")
     assert done.returncode == 0, done.stderr
     assert re.search(r"live: [\d.]+ frames a second at \d+ pixels", done.stdout)
