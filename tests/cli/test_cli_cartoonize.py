@@ -224,7 +224,7 @@ def test_unknown_style(toonbox, here):
 
 def test_names_of_styles_complete(style_folder, monkeypatch):
     from toonbox.cli.options import style_names
-    from toonbox.engine.card import read_card
+    from toonbox.engine.style import read_card
 
     monkeypatch.setenv("TOONBOX_STYLES", str(style_folder.parent))
     assert read_card(style_folder).name in style_names()

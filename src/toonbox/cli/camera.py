@@ -47,8 +47,7 @@ def camera(
     from toonbox.video.window import Window, opencv
 
     opencv()  # before PyAV, see there
-    from toonbox.engine.card import style_names
-    from toonbox.engine.style import load_style
+    from toonbox.engine.style import load_style, style_names
     from toonbox.video.camera import Camera, FrameStylizer, LatestValue, Show, Showing
 
     stabilize = cast(Stabilize, video_options.stabilize or default_stabilization())

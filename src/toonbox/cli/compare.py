@@ -149,7 +149,7 @@ def compare(
 
 def _column(text: str, defaults: StyleOptions, load: "Callable[[str], Style]") -> "Column":
     from toonbox.convert.compare import FolderColumn, StyleColumn
-    from toonbox.engine.card import find_style
+    from toonbox.engine.style import find_style
 
     name, options = parse_style(text, defaults)
     try:

@@ -33,7 +33,7 @@ def export(
     Example: toonbox export runs/mine --name mine --licence CC-BY-4.0
     """
     from toonbox.cli.extras import learning_half
-    from toonbox.engine.card import styles_folder
+    from toonbox.engine.style import styles_folder
 
     with learning_half():
         from toonbox.learn.export import export_run

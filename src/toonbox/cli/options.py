@@ -166,9 +166,9 @@ class EngineOrRay(StrEnum):
 
 def style_names() -> list[str]:
     """Return the names of the styles there are, for completion by the shell."""
-    from toonbox.engine import card
+    from toonbox.engine import style
 
-    return card.style_names()
+    return style.style_names()
 
 
 StyleName = Annotated[

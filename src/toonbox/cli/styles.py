@@ -28,7 +28,7 @@ def choose(context: typer.Context) -> None:
 @styles.command("list")
 def list_all() -> None:
     """List every style: name, version, licence, description, knobs if it has any, folder."""
-    from toonbox.engine.card import find_style, read_card, style_names
+    from toonbox.engine.style import find_style, read_card, style_names
 
     found, damaged = [], False
     for name in style_names():

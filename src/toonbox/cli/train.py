@@ -8,8 +8,8 @@ import typer
 from toonbox.cli.extras import learning_half
 from toonbox.cli.look import look_names
 from toonbox.cli.options import style_names
-from toonbox.engine.card import DEFAULT_STYLE, GENERATOR, find_style
 from toonbox.errors import UsageError, WeightsError
+from toonbox.options import DEFAULT_STYLE
 
 Folder = typer.Option(exists=True, file_okay=False)
 File = typer.Option(exists=True, dir_okay=False)
@@ -149,6 +149,8 @@ def find_generator(given: str) -> Path:
         StyleError: no such style.
         WeightsError: the style was exported without the weights to train on.
     """
+    from toonbox.engine.style import GENERATOR, find_style
+
     path = Path(given)
     if path.is_file():
         return path

@@ -20,8 +20,7 @@ import numpy as np
 from toonbox.atomic import exists, refuse_existing, write_file
 from toonbox.convert.batch import Outcome
 from toonbox.convert.job import Converter, Job
-from toonbox.engine.card import DEFAULT_STYLE, SHIPPED, find_style
-from toonbox.engine.style import load_style
+from toonbox.engine.style import SHIPPED, find_style, load_style
 from toonbox.errors import (
     MissingExtraError,
     PictureError,
@@ -30,7 +29,7 @@ from toonbox.errors import (
     failing_alone,
 )
 from toonbox.images.formats import cartoon_below, is_picture
-from toonbox.options import OutputOptions, StyleOptions, split_options
+from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions, split_options
 from toonbox.parallel import available_processors
 from toonbox.signals import without_sigterm
 

@@ -14,10 +14,10 @@ from typing import Any
 from PIL import Image
 
 from toonbox.atomic import folder_beside, refuse_existing
-from toonbox.engine.card import DEFAULT_STYLE, MODEL, SHIPPED, Card, find_style, read_card
 from toonbox.engine.session import network_bytes
-from toonbox.engine.style import load_style
+from toonbox.engine.style import MODEL, SHIPPED, Card, find_style, load_style, read_card
 from toonbox.errors import MissingExtraError, OutputError, StyleError, UsageError
+from toonbox.options import DEFAULT_STYLE
 
 FOLDER = Path(__file__).parent
 SITE_SUFFIXES = (".html", ".css", ".js", ".mjs", ".json", ".wasm", ".txt", ".svg", ".png")

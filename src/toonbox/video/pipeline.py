@@ -13,11 +13,11 @@ from typing import Any
 
 from toonbox.atomic import folder_beside, refuse_existing, replacing
 from toonbox.convert.cartoonize import loaded
-from toonbox.engine.card import DEFAULT_STYLE
 from toonbox.engine.style import Style
 from toonbox.errors import OutputError, UsageError, VideoError, failing_alone
 from toonbox.images.formats import GIF, container_of
 from toonbox.options import (
+    DEFAULT_STYLE,
     Compare,
     OutputOptions,
     StyleOptions,
