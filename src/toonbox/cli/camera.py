@@ -10,7 +10,7 @@ import typer
 from toonbox.cli.options import Engine, EngineName, StyleName, Threads, takes
 from toonbox.cli.video import default_stabilization
 from toonbox.options import Stabilize, StyleOptions, VideoOptions
-from toonbox.signals import interruptible
+from toonbox.parallel import interruptible
 
 
 @takes(StyleOptions, (VideoOptions, "compare", "stabilize", "max_height"))

@@ -9,8 +9,9 @@ import typer
 from toonbox.cli.failures import Debug, message_of, report
 from toonbox.cli.options import KEYS, METAVAR, Force, parse_style, style_names, takes
 from toonbox.cli.progress import progress
-from toonbox.errors import StyleError, ToonboxError, UsageError, failing_alone
+from toonbox.errors import StyleError, ToonboxError, UsageError
 from toonbox.options import OutputOptions, StyleOptions
+from toonbox.parallel import failing_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable

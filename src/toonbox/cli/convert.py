@@ -31,7 +31,7 @@ from toonbox.cli.targets import Plan
 from toonbox.cli.video import check_options, convert_videos, is_video_job, write_preview
 from toonbox.errors import UsageError
 from toonbox.options import OutputOptions, StyleOptions, VideoOptions
-from toonbox.signals import interruptible
+from toonbox.parallel import interruptible
 
 if TYPE_CHECKING:
     from toonbox.convert.batch import Outcome

@@ -16,8 +16,8 @@ from toonbox.cli.failures import Debug, message_of
 from toonbox.cli.messages import complain
 from toonbox.cli.options import takes
 from toonbox.errors import MissingExtraError
+from toonbox.parallel import interruptible
 from toonbox.serve.settings import ServerOptions, is_loopback
-from toonbox.signals import interruptible
 
 
 @takes(ServerOptions)

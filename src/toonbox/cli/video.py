@@ -13,8 +13,9 @@ import typer
 
 from toonbox.atomic import refuse_existing, write_file
 from toonbox.cli.progress import shown_name
-from toonbox.errors import MissingExtraError, ToonboxError, UsageError, failing_alone
+from toonbox.errors import MissingExtraError, ToonboxError, UsageError
 from toonbox.options import OutputOptions, StyleOptions, VideoOptions, changed
+from toonbox.parallel import failing_alone
 
 if TYPE_CHECKING:
     from toonbox.convert.batch import Outcome

@@ -23,7 +23,7 @@ from toonbox.cli.options import (
 from toonbox.cli.outcomes import Outcomes
 from toonbox.cli.targets import Plan
 from toonbox.options import OutputOptions, StyleOptions
-from toonbox.signals import interruptible
+from toonbox.parallel import interruptible
 
 if TYPE_CHECKING:
     from toonbox.convert.batch import Outcome

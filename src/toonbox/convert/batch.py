@@ -9,8 +9,8 @@ from typing import Literal, TypeVar
 from toonbox.atomic import exists, refuse_existing
 from toonbox.convert.job import Converter, Job, OnFrame, ignore_frames
 from toonbox.convert.memory import Need
-from toonbox.errors import ToonboxError, UsageError, failing_alone
-from toonbox.parallel import count_jobs, ordered_parallel_map
+from toonbox.errors import ToonboxError, UsageError
+from toonbox.parallel import count_jobs, failing_alone, ordered_parallel_map
 
 Done = TypeVar("Done")
 

@@ -12,7 +12,7 @@ import numpy as np
 from toonbox.atomic import write_file, writing
 from toonbox.convert.memory import Memory, Need
 from toonbox.engine.style import Style
-from toonbox.errors import OutputError, TooLargeError, failing_alone
+from toonbox.errors import OutputError, TooLargeError
 from toonbox.images.animation import Animation, encode_animation, read_animation
 from toonbox.images.encode import encode, encode_strips
 from toonbox.images.formats import (
@@ -27,6 +27,7 @@ from toonbox.images.picture import Picture, decode, open_stream, read_header
 from toonbox.images.streaming import FORMATS as STREAMED
 from toonbox.images.streaming import open_huge
 from toonbox.options import OutputOptions, StyleOptions
+from toonbox.parallel import failing_alone
 from toonbox.pixels import PhotoArray
 
 # Called after each frame of an animation: its name, frames done, all frames.

@@ -8,7 +8,7 @@ from typing import Any
 
 from toonbox.convert.cartoonize import loaded
 from toonbox.engine.style import Style
-from toonbox.errors import UsageError, VideoError, failing_alone
+from toonbox.errors import UsageError, VideoError
 from toonbox.options import (
     DEFAULT_STYLE,
     MAX_PIXELS,
@@ -17,6 +17,7 @@ from toonbox.options import (
     changed,
     split_options,
 )
+from toonbox.parallel import failing_alone
 from toonbox.pixels import Uint8Array
 from toonbox.video.read import Video, read_frames, read_video
 from toonbox.video.stylizer import Part, drawing_of, part_of

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from toonbox.engine.style import Style
-from toonbox.errors import ToonboxError, VideoError, failing_alone
+from toonbox.errors import ToonboxError, VideoError
+from toonbox.parallel import failing_alone
 from toonbox.video.pipeline import Progress, VideoResult, convert_video
 
 _LOOK_UP = 0.1  # seconds between two questions whether to stop

@@ -14,7 +14,7 @@ from typing import Any
 from toonbox.atomic import folder_beside, refuse_existing, replacing
 from toonbox.convert.cartoonize import loaded
 from toonbox.engine.style import Style
-from toonbox.errors import OutputError, UsageError, VideoError, failing_alone
+from toonbox.errors import OutputError, UsageError, VideoError
 from toonbox.images.formats import GIF, container_of
 from toonbox.options import (
     DEFAULT_STYLE,
@@ -25,6 +25,7 @@ from toonbox.options import (
     changed,
     split_options,
 )
+from toonbox.parallel import failing_alone
 from toonbox.version import __version__
 from toonbox.video.gif import write_gif
 from toonbox.video.passthrough import Span, join
