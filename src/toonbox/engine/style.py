@@ -18,14 +18,15 @@ from toonbox.atomic import read_within, replacing
 from toonbox.engine.guided import upsample
 from toonbox.engine.session import Session, network_bytes, open_session
 from toonbox.errors import ShapeError, StyleError, UsageError
-from toonbox.images.colour import Colours, GreyColours
 from toonbox.images.encode import to_image
 from toonbox.images.picture import Picture, read_image
 from toonbox.options import DEFAULT_STYLE, Resolution, StyleOptions, split_options
 from toonbox.parallel import count_jobs, failing_alone, ordered_parallel_map
 from toonbox.pixels import (
     STRIP_PIXELS,
+    Colours,
     FloatArray,
+    GreyColours,
     Levels,
     PhotoArray,
     Rows,

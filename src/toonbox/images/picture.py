@@ -17,11 +17,20 @@ import numpy as np
 from PIL import BmpImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from toonbox.errors import PictureError, TooLargeError
-from toonbox.images.colour import Colours, GreyColours, read_colours
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.tiff import PREFIXES, TiffFile, UnsupportedError
 from toonbox.options import MAX_PIXELS
-from toonbox.pixels import STRIP_PIXELS, PhotoArray, Uint8Array, Uint16Array, to_eight_bits, white
+from toonbox.pixels import (
+    STRIP_PIXELS,
+    Colours,
+    GreyColours,
+    PhotoArray,
+    Uint8Array,
+    Uint16Array,
+    read_colours,
+    to_eight_bits,
+    white,
+)
 
 if TYPE_CHECKING:  # loading PyAV takes longer than reading a photo does
     from av.video.frame import VideoFrame
