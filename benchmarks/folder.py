@@ -33,8 +33,7 @@ from PIL import Image, ImageOps
 
 from inference import EXAMPLES, PAUSE
 from ratios import Ratio, print_ratios
-from toonbox.convert.batch import convert_all
-from toonbox.convert.job import Converter, Job
+from toonbox.convert.job import Converter, Job, convert_all
 from toonbox.engine.style import Style, load_style
 from toonbox.images.encode import QUALITY
 from toonbox.learn.import_tfjs import AuthorsGenerator

@@ -16,8 +16,7 @@ from PIL import Image
 
 from inference import EXAMPLES
 from ratios import Ratio, print_ratios
-from toonbox.convert.batch import convert_all
-from toonbox.convert.job import Converter, Job
+from toonbox.convert.job import Converter, Job, convert_all
 from toonbox.engine.style import load_style
 from toonbox.options import DEFAULT_STYLE
 

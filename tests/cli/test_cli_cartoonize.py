@@ -400,7 +400,7 @@ def test_a_limit_that_is_no_size(toonbox, here, size):
 
 
 def test_what_needs_more_memory_is_refused_with_advice(toonbox, here, monkeypatch):
-    monkeypatch.setattr("toonbox.convert.memory.can_stream", lambda: False)
+    monkeypatch.setattr("toonbox.convert.job.can_stream", lambda: False)
     Image.new("1", (9000, 8000)).save(here / "a.png")
     code, _, errors = toonbox("a.png", "--max-memory", "500M")
     assert code == 1

@@ -121,8 +121,7 @@ def test_where_the_log_is(platform, variables, folder, monkeypatch):
 
 
 def test_failures_keep_no_picture_in_memory():
-    from toonbox.convert.batch import done_or_failed
-    from toonbox.convert.job import Job
+    from toonbox.convert.job import Job, done_or_failed
 
     pixels = []
 

@@ -34,8 +34,7 @@ from toonbox.options import OutputOptions, StyleOptions, VideoOptions
 from toonbox.parallel import interruptible
 
 if TYPE_CHECKING:
-    from toonbox.convert.batch import Outcome
-    from toonbox.convert.job import Job
+    from toonbox.convert.job import Job, Outcome
 
 
 @takes(StyleOptions, OutputOptions, VideoOptions)
@@ -97,8 +96,7 @@ def cartoonize(
     Pictures of folders whose cartoons exist are skipped: rerun the same command to resume. Only
     styles with knobs take --surface, --structure and --texture: see `toonbox styles`.
     """
-    from toonbox.convert.batch import convert_all
-    from toonbox.convert.job import Converter
+    from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
     options = (style_options, output_options, video_options)

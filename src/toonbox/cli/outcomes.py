@@ -12,7 +12,7 @@ import typer
 from toonbox.cli.failures import message_of, report
 
 if TYPE_CHECKING:
-    from toonbox.convert.batch import Outcome
+    from toonbox.convert.job import Outcome
 
 
 class Outcomes:

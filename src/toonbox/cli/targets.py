@@ -11,8 +11,7 @@ from toonbox.atomic import exists
 from toonbox.errors import OutputError, PictureError
 
 if TYPE_CHECKING:
-    from toonbox.convert.batch import Outcome
-    from toonbox.convert.job import Job
+    from toonbox.convert.job import Job, Outcome
 
 
 @dataclass
@@ -78,8 +77,7 @@ class Plan:
 
     def _claim(self, source: Path, target: Path, on_existing: Literal["refuse", "skip"]) -> None:
         """Add a picture; the second of two for one file fails."""
-        from toonbox.convert.batch import Outcome
-        from toonbox.convert.job import Job
+        from toonbox.convert.job import Job, Outcome
 
         other = self._taken.setdefault(os.path.realpath(target), source)
         if other is not source:
@@ -91,7 +89,7 @@ class Plan:
             self.jobs.append(Job(source, target, "overwrite" if self.force else on_existing))
 
     def _fail(self, source: Path, target: Path | None, error: PictureError | OutputError) -> None:
-        from toonbox.convert.batch import Outcome
+        from toonbox.convert.job import Outcome
 
         self.settled.append(Outcome(source, target, "failed", error=error))
 

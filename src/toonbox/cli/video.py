@@ -18,8 +18,7 @@ from toonbox.options import OutputOptions, StyleOptions, VideoOptions, changed
 from toonbox.parallel import failing_alone
 
 if TYPE_CHECKING:
-    from toonbox.convert.batch import Outcome
-    from toonbox.convert.job import Job
+    from toonbox.convert.job import Job, Outcome
     from toonbox.engine.style import Style
     from toonbox.video.pipeline import Progress, VideoResult
 
@@ -86,7 +85,7 @@ def convert_videos(
         UsageError: an option that is as wrong for all other videos.
         MissingExtraError: they are to be stabilized, and OpenCV is not installed.
     """
-    from toonbox.convert.batch import Outcome
+    from toonbox.convert.job import Outcome
     from toonbox.video.isolated import convert_video_isolated
     from toonbox.video.pipeline import convert_video
     from toonbox.video.steadying import Stabilizer

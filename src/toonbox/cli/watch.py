@@ -26,8 +26,7 @@ from toonbox.options import OutputOptions, StyleOptions
 from toonbox.parallel import interruptible
 
 if TYPE_CHECKING:
-    from toonbox.convert.batch import Outcome
-    from toonbox.convert.job import Job
+    from toonbox.convert.job import Job, Outcome
 
 LATER = 30  # seconds after which a picture for which there was no space is tried again
 Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
@@ -83,8 +82,7 @@ def watch(
     """
     import numpy as np
 
-    from toonbox.convert.batch import convert_all
-    from toonbox.convert.job import Converter
+    from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
     loaded = load_style(style, engine=engine.value, threads=threads)

@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toonbox.atomic import exists, refuse_existing, write_file
-from toonbox.convert.batch import Outcome
-from toonbox.convert.job import Converter, Job
+from toonbox.convert.job import Converter, Job, Outcome
 from toonbox.engine.style import SHIPPED, find_style, load_style
 from toonbox.errors import MissingExtraError, PictureError, ToonboxError, UnexpectedError
 from toonbox.images.formats import cartoon_below, is_picture

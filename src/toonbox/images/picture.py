@@ -17,6 +17,7 @@ import numpy as np
 from PIL import BmpImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from toonbox.errors import PictureError, TooLargeError
+from toonbox.images.formats import ANIMATED
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.tiff import PREFIXES, TiffFile, UnsupportedError
 from toonbox.options import MAX_PIXELS
@@ -391,6 +392,7 @@ class Header:
         format: Pillow's name.
         deep: whether it has 16 bits.
         transparent: whether it may be.
+        animated: whether it has several frames, in a format that we write with several.
     """
 
     width: int
@@ -398,6 +400,7 @@ class Header:
     format: str
     deep: bool
     transparent: bool
+    animated: bool = False
 
 
 def read_header(
@@ -415,10 +418,21 @@ def read_header(
             mode = raw_mode(image)
             deep = has_sixteen_bits(mode) or image.mode.startswith("I")
             deep = image.deep if isinstance(image, TiffFile) else deep
-            format = image.format or ""
-            return Header(image.width, image.height, format, deep, image.has_transparency_data)
+            format, transparent = image.format or "", image.has_transparency_data
+            size = image.width, image.height
+            return Header(*size, format, deep, transparent, is_animated(image))
         except DAMAGE as error:
             raise PictureError(f"{name}: {reason(error, stream)}") from error
+
+
+def is_animated(image: Image.Image) -> bool:
+    """Tell whether an opened picture moves; the pages of a TIFF and of a phone's photo do not."""
+    if image.format not in ANIMATED:
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except DAMAGE:  # behind the first frame
+        return True
 
 
 def decode(

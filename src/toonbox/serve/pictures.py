@@ -14,8 +14,7 @@ from typing import Any
 from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 
-from toonbox.convert.job import Converted, Converter, Job
-from toonbox.convert.memory import Need, fit, machine_limit
+from toonbox.convert.job import Converted, Converter, Job, Need, fit, machine_limit
 from toonbox.engine.style import Card, Style, find_style, load_style, read_card, style_names
 from toonbox.errors import StyleError
 from toonbox.options import OutputOptions, StyleOptions
