@@ -289,7 +289,7 @@ def test_an_animation_that_takes_long_gets_a_bar(door, long, here, style_folder)
     (here / "[a]\x1b.gif").write_bytes(animation_of(frames_of(4), "GIF"))
     photo(here / "b.png")
     photos = {"one": ["[a]\x1b.gif"], "several": ["."], "pipe": ["-"]}[door]
-    start = f"from toonbox.cli import main, progress; progress.LONG = {long}; main.main()"
+    start = f"from toonbox.cli import main, terminal; terminal.LONG = {long}; main.main()"
     options = {"input": (here / "[a]\x1b.gif").read_bytes()} if door == "pipe" else {}
     _, shown = on_a_terminal("-c", start, *photos, "--style", str(style_folder), **options)
     name = "standard input" if door == "pipe" else r"[a]\x1b.gif"

@@ -3,20 +3,18 @@
 from contextlib import closing, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
+from toonbox.cli.convert import default_stabilization
 from toonbox.cli.options import Engine, EngineName, StyleName, Threads, takes
-from toonbox.cli.video import default_stabilization
-from toonbox.options import Stabilize, StyleOptions, VideoOptions
+from toonbox.options import Stabilize, StyleOptions, VideoOptions, split_options
 from toonbox.parallel import interruptible
 
 
 @takes(StyleOptions, (VideoOptions, "compare", "stabilize", "max_height"))
 def camera(
-    style_options: StyleOptions,
-    video_options: VideoOptions,
     camera: Annotated[
         int, typer.Option(min=0, metavar="N", help="Which camera, counted from 0.")
     ] = 0,
@@ -33,6 +31,7 @@ def camera(
     ] = Path(),
     engine: EngineName = Engine.auto,
     threads: Threads = None,
+    **given: Any,
 ) -> None:
     """Show a live camera as a cartoon, until q, Esc, Ctrl-C or the window is closed.
 
@@ -50,6 +49,7 @@ def camera(
     from toonbox.engine.style import load_style, style_names
     from toonbox.video.camera import Camera, FrameStylizer, LatestValue, Show, Showing
 
+    style_options, video_options = split_options(given, StyleOptions, VideoOptions)
     stabilize = cast(Stabilize, video_options.stabilize or default_stabilization())
     load = cache(partial(load_style, engine=engine.value, threads=threads))
     stylizer = FrameStylizer(load, style, style_options, stabilize)

@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from toonbox.cli.extras import learning_half
 from toonbox.cli.look import look_names
 from toonbox.cli.options import style_names
+from toonbox.cli.terminal import needs
 from toonbox.errors import UsageError, WeightsError
 from toonbox.options import DEFAULT_STYLE
 
@@ -83,7 +83,7 @@ def train(
       toonbox train --photos photos --cartoons drawings --start comic --out runs/mine
       toonbox train --photos photos --config recipes/anime.toml --start comic --out runs/anime
     """
-    with learning_half():
+    with needs("train"):
         from toonbox.learn.config import RunOptions, default_config, load_config
         from toonbox.learn.data import TrainingData, inspect_training_data
         from toonbox.learn.features import EfficientNetFeatures, VggFeatures

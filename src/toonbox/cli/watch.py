@@ -4,11 +4,11 @@ import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toonbox.cli.failures import Debug, report
+from toonbox.cli.convert import Plan
 from toonbox.cli.options import (
     AsJson,
     Engine,
@@ -20,9 +20,8 @@ from toonbox.cli.options import (
     Threads,
     takes,
 )
-from toonbox.cli.outcomes import Outcomes
-from toonbox.cli.targets import Plan
-from toonbox.options import OutputOptions, StyleOptions
+from toonbox.cli.terminal import Debug, Outcomes, report
+from toonbox.options import OutputOptions, StyleOptions, split_options
 from toonbox.parallel import interruptible
 
 if TYPE_CHECKING:
@@ -48,8 +47,6 @@ def watch(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.", file_okay=False)
     ],
-    style_options: StyleOptions,
-    output_options: OutputOptions,
     style: StyleName = "comic",
     interval: Annotated[
         float, typer.Option(min=0.01, metavar="SECONDS", help="How often to look.")
@@ -69,6 +66,7 @@ def watch(
     jobs: Jobs = None,
     as_json: AsJson = False,
     debug: Debug = False,
+    **given: Any,
 ) -> None:
     """Turn the pictures of a folder into cartoons as they arrive, until Ctrl-C.
 
@@ -85,6 +83,7 @@ def watch(
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
+    style_options, output_options = split_options(given, StyleOptions, OutputOptions)
     loaded = load_style(style, engine=engine.value, threads=threads)
     loaded.stylize(np.zeros((8, 8, 3), np.uint8), style_options)  # report what is wrong now
     converter = Converter(loaded, style_options, output_options)
