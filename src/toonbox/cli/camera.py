@@ -8,7 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from toonbox.cli.convert import default_stabilization
-from toonbox.cli.options import Engine, EngineName, StyleName, Threads, takes
+from toonbox.cli.options import EngineName, StyleName, Threads, takes
 from toonbox.options import Stabilize, StyleOptions, VideoOptions, split_options
 from toonbox.parallel import interruptible
 
@@ -29,7 +29,7 @@ def camera(
         Path,
         typer.Option(metavar="DIR", help="Where s saves pictures. Default: here.", file_okay=False),
     ] = Path(),
-    engine: EngineName = Engine.auto,
+    engine: EngineName = "auto",
     threads: Threads = None,
     **given: Any,
 ) -> None:
@@ -51,7 +51,7 @@ def camera(
 
     style_options, video_options = split_options(given, StyleOptions, VideoOptions)
     stabilize = cast(Stabilize, video_options.stabilize or default_stabilization())
-    load = cache(partial(load_style, engine=engine.value, threads=threads))
+    load = cache(partial(load_style, engine=engine, threads=threads))
     stylizer = FrameStylizer(load, style, style_options, stabilize)
     showing = Showing(mirror, video_options.compare)
     with (

@@ -16,7 +16,6 @@ from toonbox.atomic import exists, refuse_existing, write_file
 from toonbox.cli.options import (
     Address,
     AsJson,
-    EngineOrRay,
     EngineOrRayName,
     Exclude,
     Force,
@@ -79,7 +78,7 @@ def cartoonize(
     force: Force = False,
     include: Include = None,
     exclude: Exclude = None,
-    engine: EngineOrRayName = EngineOrRay.auto,
+    engine: EngineOrRayName = "auto",
     address: Address = None,
     threads: Threads = None,
     jobs: Jobs = None,
@@ -116,14 +115,14 @@ def cartoonize(
 
     options: Options = split_options(given, StyleOptions, OutputOptions, VideoOptions)
     style_options, output_options, video_options = options
-    on_ray, piped = engine is EngineOrRay.ray, output == PIPE or Path(PIPE) in photos
+    on_ray, piped = engine == "ray", output == PIPE or Path(PIPE) in photos
     if address and not on_ray:
         raise UsageError("--address is for --engine ray")
     if on_ray and output_options.max_memory:
         raise UsageError("--max-memory does not apply to --engine ray")
     if on_ray and (preview is not None or piped):
         raise UsageError("pipes and previews cannot be combined with --engine ray")
-    load = partial(load_style, style, engine=engine.value, threads=threads)
+    load = partial(load_style, style, engine=engine, threads=threads)
     if preview is not None:
         _write_preview(photos, output, parse_time(preview), load(), force, options)
         return
@@ -226,11 +225,8 @@ class Plan:
                     error = PictureError(f"is a folder without pictures{wanted}")
                     self._fail(photo, None, error)
             else:
-                self.add_photo(photo, choose_target(photo, self.output, several, self.format))
-
-    def add_photo(self, photo: Path, target: Path) -> None:
-        """Add a photo that was named on its own."""
-        self._claim(photo, target, "refuse")
+                target = choose_target(photo, self.output, several, self.format)
+                self._claim(photo, target, "refuse")
 
     def add_folder(self, folder: Path) -> bool:
         """Add the pictures below a folder, if there is anything; their cartoons mirror its tree."""

@@ -4,7 +4,6 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import Field, fields, replace
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import typer
@@ -126,25 +125,6 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-class Engine(StrEnum):
-    """What runs the network."""
-
-    auto = "auto"
-    onnxruntime = "onnxruntime"
-    openvino = "openvino"
-    cuda = "cuda"
-
-
-class EngineOrRay(StrEnum):
-    """The same, or where it runs."""
-
-    auto = "auto"
-    onnxruntime = "onnxruntime"
-    openvino = "openvino"
-    cuda = "cuda"
-    ray = "ray"
-
-
 def style_names() -> list[str]:
     """Return the names of the styles there are, for completion by the shell."""
     from toonbox.engine import style
@@ -174,9 +154,10 @@ Exclude = Annotated[
         metavar="GLOB", help="In folders, skip pictures and folders that match. Repeatable."
     ),
 ]
+Engine = Literal["auto", "onnxruntime", "openvino", "cuda"]
 EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the network.")]
 EngineOrRayName = Annotated[
-    EngineOrRay,
+    Literal[Engine, "ray"],
     typer.Option("--engine", help="What runs the network; ray distributes pictures to a cluster."),
 ]
 Address = Annotated[

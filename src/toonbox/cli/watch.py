@@ -11,7 +11,6 @@ import typer
 from toonbox.cli.convert import Plan
 from toonbox.cli.options import (
     AsJson,
-    Engine,
     EngineName,
     Exclude,
     Include,
@@ -61,7 +60,7 @@ def watch(
     ] = 2.0,
     include: Include = None,
     exclude: Exclude = None,
-    engine: EngineName = Engine.auto,
+    engine: EngineName = "auto",
     threads: Threads = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
@@ -84,7 +83,7 @@ def watch(
     from toonbox.engine.style import load_style
 
     style_options, output_options = split_options(given, StyleOptions, OutputOptions)
-    loaded = load_style(style, engine=engine.value, threads=threads)
+    loaded = load_style(style, engine=engine, threads=threads)
     loaded.stylize(np.zeros((8, 8, 3), np.uint8), style_options)  # report what is wrong now
     converter = Converter(loaded, style_options, output_options)
     arrivals, outcomes = Arrivals(settle), Outcomes(as_json)
