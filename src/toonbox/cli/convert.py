@@ -134,8 +134,10 @@ def cartoonize(
     plan = Plan(output, force, include or [], exclude or [], output_options.format, videos=True)
     plan.add_all(photos, several)
     for_video = partial(_is_for_video, named=photos, options=video_options)
-    videos = [job for job in plan.jobs if for_video(job)]
-    pictures = [job for job in plan.jobs if not for_video(job)]
+    pictures: list[Job] = []
+    videos: list[Job] = []
+    for job in plan.jobs:
+        (videos if for_video(job) else pictures).append(job)
     total = len(plan.jobs) + len(plan.settled)
     as_videos = len(videos) + sum(map(for_video, plan.settled))
     _check_options(total, as_videos, output_options, video_options)

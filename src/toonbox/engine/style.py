@@ -1,6 +1,5 @@
 """Styles: the folders they are kept in, and photos of any size into cartoons of the same size."""
 
-import hashlib
 import os
 import reprlib
 import sys
@@ -16,7 +15,7 @@ from PIL import Image
 
 from toonbox.atomic import read_within, replacing
 from toonbox.engine.guided import upsample
-from toonbox.engine.session import Session, network_bytes, open_session
+from toonbox.engine.session import Session, open_session
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.images.encode import to_image
 from toonbox.images.picture import Picture, read_image
@@ -610,10 +609,7 @@ def load_style(
     folder = find_style(name_or_folder)
     card = read_card(folder)
     model = folder / MODEL
-    sha256 = hashlib.sha256(network_bytes(model)).hexdigest()
-    if sha256 != card.onnx_sha256:
-        raise StyleError(f"{model}: damaged, its sha256 is not the card's")
-    session = open_session(model, engine, threads)
+    session = open_session(model, engine, threads, card.onnx_sha256)
     if session.takes_knobs != bool(card.knobs):
         has = "takes" if session.takes_knobs else "takes no"
         raise StyleError(f"{model}: {has} knobs, its card names {' '.join(card.knobs) or 'none'}")
