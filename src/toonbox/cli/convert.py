@@ -278,10 +278,9 @@ def choose_target(
     if output is None:
         return photo.with_name(cartoon_name(photo, format))
     path = Path(output)
-    if is_folder(output):
-        return path / cartoon_name(photo, format)
     if several:
         _check_folder(output)
+    if several or is_folder(output):
         return path / cartoon_name(photo, format)
     known = [*CONTAINERS] if is_video(photo) else [*SUFFIXES]
     if becomes_video(photo, path):

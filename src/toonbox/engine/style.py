@@ -262,13 +262,13 @@ class Style:
         """
         (style_options,) = split_options(options, StyleOptions)
         jobs = count_jobs(pictures, jobs)
-        convert = self.shared(jobs)._convert_indexed
-        return ordered_parallel_map(
-            enumerate(pictures), lambda each: convert(*each, style_options), jobs
-        )
+        shared = self.shared(jobs)
 
-    def _convert_indexed(self, index: int, picture: InMemory, options: StyleOptions) -> InMemory:
-        return self._convert(picture, options, f" {index}")
+        def convert(indexed: tuple[int, InMemory]) -> InMemory:
+            index, picture = indexed
+            return shared._convert(picture, style_options, f" {index}")
+
+        return ordered_parallel_map(enumerate(pictures), convert, jobs)
 
     def _convert(self, picture: InMemory, options: StyleOptions, index: str = "") -> InMemory:
         if isinstance(picture, np.ndarray):
