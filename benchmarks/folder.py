@@ -33,12 +33,11 @@ from PIL import Image, ImageOps
 
 from inference import EXAMPLES, PAUSE
 from ratios import Ratio, print_ratios
-from toonbox.convert.batch import convert_all
-from toonbox.convert.job import Converter, Job
-from toonbox.engine.card import DEFAULT_STYLE
+from toonbox.convert.job import Converter, Job, convert_all
 from toonbox.engine.style import Style, load_style
 from toonbox.images.encode import QUALITY
 from toonbox.learn.import_tfjs import AuthorsGenerator
+from toonbox.options import DEFAULT_STYLE
 from toonbox.parallel import available_processors
 from toonbox.pixels import from_signed, to_signed
 

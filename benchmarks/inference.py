@@ -24,13 +24,13 @@ import torch
 from PIL import Image, ImageOps
 
 from ratios import Ratio, print_ratios
-from toonbox.engine.card import DEFAULT_STYLE, MODEL, find_style, read_card
 from toonbox.engine.session import open_session
-from toonbox.engine.style import load_style
+from toonbox.engine.style import MODEL, find_style, load_style, read_card
 from toonbox.images.encode import QUALITY
 from toonbox.learn.export import to_onnx
 from toonbox.learn.generator import KNOBS
 from toonbox.learn.import_tfjs import AuthorsGenerator
+from toonbox.options import DEFAULT_STYLE
 from toonbox.parallel import available_processors
 from toonbox.pixels import FloatArray, from_signed, to_signed
 

@@ -21,7 +21,6 @@ from rich.progress import Progress
 from knobs_plot import Numbers, Panel, plot
 from toonbox.atomic import replacing
 from toonbox.convert.compare import GAP, sheet
-from toonbox.engine.card import DEFAULT_STYLE
 from toonbox.engine.style import Style, load_style
 from toonbox.errors import ToonboxError, UsageError
 from toonbox.learn.evaluate.evaluate import Reader, read_picture, shrunk
@@ -32,6 +31,7 @@ from toonbox.learn.evaluate.measures import (
     outline_contrast,
 )
 from toonbox.learn.inspect import find_pictures
+from toonbox.options import DEFAULT_STYLE
 from toonbox.pixels import Uint8Array
 
 ROOT = Path(__file__).parents[1]

@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ratios import Ratio, print_ratios
-from toonbox.engine.card import DEFAULT_STYLE, MODEL, find_style, read_card
 from toonbox.engine.session import open_session
-from toonbox.engine.style import Style, load_style
+from toonbox.engine.style import MODEL, Style, find_style, load_style, read_card
+from toonbox.options import DEFAULT_STYLE
 from toonbox.parallel import available_processors
 from toonbox.pixels import FloatArray, to_signed
 

@@ -16,10 +16,9 @@ from PIL import Image
 
 from inference import EXAMPLES
 from ratios import Ratio, print_ratios
-from toonbox.convert.batch import convert_all
-from toonbox.convert.job import Converter, Job
-from toonbox.engine.card import DEFAULT_STYLE
+from toonbox.convert.job import Converter, Job, convert_all
 from toonbox.engine.style import load_style
+from toonbox.options import DEFAULT_STYLE
 
 KINDS = 60  # different pictures; they come again and again
 SUFFIXES = (".jpg", ".png", ".webp")

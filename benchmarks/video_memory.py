@@ -20,7 +20,7 @@ from PIL import Image
 
 from inference import EXAMPLES
 from ratios import Ratio, print_ratios
-from toonbox.engine.card import find_style
+from toonbox.engine.style import find_style
 from toonbox.pixels import Uint8Array
 
 RATE = 48_000  # samples of sound a second

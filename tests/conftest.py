@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from toonbox.engine.card import Card, write_card
+from toonbox.engine.style import Card, write_card
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers side by side: one core for each
     os.environ.setdefault("OMP_NUM_THREADS", "1")

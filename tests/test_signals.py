@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from toonbox.signals import ending, without_sigterm
+from toonbox.parallel import ending, without_sigterm
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 
@@ -16,7 +16,7 @@ WRITING = """
 import sys, time
 from pathlib import Path
 from toonbox.atomic import folder_beside, replacing
-from toonbox.signals import end_at_once_from_now
+from toonbox.parallel import end_at_once_from_now
 end_at_once_from_now()
 target = Path(sys.argv[1], "a.png")
 with replacing(target) as file, folder_beside(target) as folder:
@@ -29,7 +29,7 @@ with replacing(target) as file, folder_beside(target) as folder:
 
 PATIENT = """
 import time
-from toonbox.signals import end_at_once_from_now, interruptible
+from toonbox.parallel import end_at_once_from_now, interruptible
 end_at_once_from_now()
 with interruptible() as stop:
     print("begun", flush=True)
@@ -104,7 +104,7 @@ def test_processes_that_outlive_sigterm():
 
 RESTORED = """
 import signal
-from toonbox.signals import interruptible
+from toonbox.parallel import interruptible
 
 def handlers():
     return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

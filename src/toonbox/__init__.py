@@ -10,8 +10,7 @@ from toonbox.version import __version__
 
 if TYPE_CHECKING:
     from toonbox.convert.cartoonize import cartoonize, cartoonize_bytes, cartoonize_file
-    from toonbox.engine.card import Card, list_styles
-    from toonbox.engine.style import Style, load_style
+    from toonbox.engine.style import Card, Style, list_styles, load_style
     from toonbox.errors import (
         MissingExtraError,
         OutputError,
@@ -64,8 +63,7 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 # Imported when first used, so that `import toonbox` costs next to nothing.
 _MODULES = {
     "convert.cartoonize": ("cartoonize", "cartoonize_bytes", "cartoonize_file"),
-    "engine.card": ("Card", "list_styles"),
-    "engine.style": ("Style", "load_style"),
+    "engine.style": ("Card", "Style", "list_styles", "load_style"),
     "errors": (
         "MissingExtraError",
         "OutputError",

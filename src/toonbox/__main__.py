@@ -11,7 +11,7 @@ def main() -> NoReturn:
     # for which all other threads then wait forever.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from toonbox.signals import end_at_once_from_now
+    from toonbox.parallel import end_at_once_from_now
 
     end_at_once_from_now()
     from toonbox.cli.main import main as run

@@ -18,9 +18,6 @@ ToonboxError
 └── UnexpectedError     anything else that was raised for one picture or video
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 
 class ToonboxError(Exception):
     """Something went wrong that a person can act on; its text is the whole message."""
@@ -84,27 +81,3 @@ class MissingExtraError(ToonboxError):
 
 class UnexpectedError(ToonboxError):
     """Anything else that was raised for one picture or video, which is its cause."""
-
-
-@contextmanager
-def failing_alone(name: str) -> Iterator[None]:
-    """Turn whatever the block raises for one picture or video into an error that names it.
-
-    KeyboardInterrupt and SystemExit are not about the picture, and pass.
-
-    Args:
-        name: what messages call the picture.
-    Raises:
-        ToonboxError: as the block raised it.
-        PictureError: more memory is needed than there is.
-        UnexpectedError: anything else.
-    """
-    try:
-        yield
-    except ToonboxError:
-        raise
-    except MemoryError as error:
-        raise PictureError(f"{name}: needs more memory than there is") from error
-    except Exception as error:  # libraries raise anything for damaged files
-        reason = f": {error}" if str(error) else ""
-        raise UnexpectedError(f"{name}: unexpected {type(error).__name__}{reason}") from error

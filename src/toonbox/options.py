@@ -15,6 +15,7 @@ Compare = Literal["side", "split"]
 Stabilize = Literal["off", "on", "strong"]
 Codec = Literal["h264", "hevc", "vp9", "av1"]
 
+DEFAULT_STYLE = "comic"
 MAX_PIXELS = 200_000_000
 
 

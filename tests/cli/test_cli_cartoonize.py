@@ -224,7 +224,7 @@ def test_unknown_style(toonbox, here):
 
 def test_names_of_styles_complete(style_folder, monkeypatch):
     from toonbox.cli.options import style_names
-    from toonbox.engine.card import read_card
+    from toonbox.engine.style import read_card
 
     monkeypatch.setenv("TOONBOX_STYLES", str(style_folder.parent))
     assert read_card(style_folder).name in style_names()
@@ -289,7 +289,7 @@ def test_an_animation_that_takes_long_gets_a_bar(door, long, here, style_folder)
     (here / "[a]\x1b.gif").write_bytes(animation_of(frames_of(4), "GIF"))
     photo(here / "b.png")
     photos = {"one": ["[a]\x1b.gif"], "several": ["."], "pipe": ["-"]}[door]
-    start = f"from toonbox.cli import main, progress; progress.LONG = {long}; main.main()"
+    start = f"from toonbox.cli import main, terminal; terminal.LONG = {long}; main.main()"
     options = {"input": (here / "[a]\x1b.gif").read_bytes()} if door == "pipe" else {}
     _, shown = on_a_terminal("-c", start, *photos, "--style", str(style_folder), **options)
     name = "standard input" if door == "pipe" else r"[a]\x1b.gif"
@@ -400,7 +400,7 @@ def test_a_limit_that_is_no_size(toonbox, here, size):
 
 
 def test_what_needs_more_memory_is_refused_with_advice(toonbox, here, monkeypatch):
-    monkeypatch.setattr("toonbox.convert.memory.can_stream", lambda: False)
+    monkeypatch.setattr("toonbox.convert.job.can_stream", lambda: False)
     Image.new("1", (9000, 8000)).save(here / "a.png")
     code, _, errors = toonbox("a.png", "--max-memory", "500M")
     assert code == 1

@@ -17,7 +17,7 @@ from PIL import Image
 
 from picture_files import OddError
 from toonbox.cli.options import parse_time
-from toonbox.cli.video import Rate
+from toonbox.cli.terminal import Rate
 from toonbox.engine.style import load_style
 from toonbox.video.pipeline import Progress
 from video_files import REPEATABLE, Clip, pictures, times

@@ -157,7 +157,7 @@ def test_errors_are_one_line(error, code, capsys, monkeypatch):
     def fails(*_, **__):
         raise error
 
-    monkeypatch.setattr("toonbox.engine.card.style_names", fails)
+    monkeypatch.setattr("toonbox.engine.style.style_names", fails)
     assert exit_of("styles") == code
     assert capsys.readouterr().err == "toonbox: a b\n"
 
@@ -166,7 +166,7 @@ def test_unexpected_errors_are_not_hidden(monkeypatch):
     def fails():
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("toonbox.engine.card.style_names", fails)
+    monkeypatch.setattr("toonbox.engine.style.style_names", fails)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         main(["styles"])
 
@@ -176,7 +176,7 @@ def test_remarks_of_the_library_are_shown(monkeypatch, capsys):
         logging.getLogger("toonbox.images").warning("%s: a remark", "x.gif")
         return []
 
-    monkeypatch.setattr("toonbox.engine.card.style_names", remarks)
+    monkeypatch.setattr("toonbox.engine.style.style_names", remarks)
     assert exit_of("styles") == 0
     assert "toonbox: x.gif: a remark\n" in capsys.readouterr().err
 

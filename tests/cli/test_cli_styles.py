@@ -20,7 +20,7 @@ def own_styles(style_folder, monkeypatch):
 
 @pytest.mark.parametrize("arguments", [(), ("list",)])
 def test_every_style_with_its_card(arguments, own_styles, capsys):
-    from toonbox.engine.card import read_card
+    from toonbox.engine.style import read_card
 
     card = read_card(own_styles)
     assert run(*arguments) == 0
@@ -33,7 +33,7 @@ def test_every_style_with_its_card(arguments, own_styles, capsys):
 
 @pytest.fixture
 def no_styles(tmp_path, monkeypatch):
-    monkeypatch.setattr("toonbox.engine.card.SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr("toonbox.engine.style.SHIPPED", tmp_path / "shipped")
     monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / "mine"))
     return tmp_path / "mine"
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from picture_files import without_palette
-from toonbox.cli.targets import Plan
+from toonbox.cli.convert import Plan
 from toonbox.cli.watch import Arrivals
 from toonbox.images.picture import decode
 

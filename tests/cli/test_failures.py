@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from picture_files import OddError, without_palette
-from toonbox.cli import failures
-from toonbox.cli.outcomes import Outcomes
+from toonbox.cli import terminal
+from toonbox.cli.terminal import Outcomes
 from toonbox.images import encode as encoding
 
 LOG = Path("home/.local/state/toonbox/log/errors.log")
@@ -100,7 +100,7 @@ def test_the_log_does_not_grow_for_ever(toonbox, monkeypatch):
     size = LOG.stat().st_size
     toonbox("in", "-o", "out")
     assert LOG.stat().st_size == 2 * size
-    monkeypatch.setattr(failures, "_MOST", size)
+    monkeypatch.setattr(terminal, "_MOST", size)
     toonbox("in", "-o", "out")
     assert LOG.stat().st_size == size
 
@@ -117,12 +117,11 @@ def test_where_the_log_is(platform, variables, folder, monkeypatch):
     monkeypatch.setattr(sys, "platform", platform)
     for name, value in {"HOME": "/home/me", **variables}.items():
         monkeypatch.setenv(name, value)
-    assert failures._folder() == Path(folder)
+    assert terminal._folder() == Path(folder)
 
 
 def test_failures_keep_no_picture_in_memory():
-    from toonbox.convert.batch import done_or_failed
-    from toonbox.convert.job import Job
+    from toonbox.convert.job import Job, done_or_failed
 
     pixels = []
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from toonbox.cli.main import main
-from toonbox.engine.card import read_card, write_card
+from toonbox.engine.style import read_card, write_card
 
 ESCAPES = "\x1b]0;title\x07\x1b[31mred\x9b2J\r\n\u202e"
 

@@ -14,9 +14,8 @@ from PIL import Image
 from animation_files import animation_of, frames_of, gif_facts
 from stub_style import StubStyle
 from toonbox.cli.main import main
-from toonbox.convert.batch import convert_all
 from toonbox.convert.cartoonize import cartoonize, cartoonize_bytes, cartoonize_file
-from toonbox.convert.job import Converter, Job
+from toonbox.convert.job import Converter, Job, convert_all
 from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, PictureError
 from toonbox.images.animation import Animation

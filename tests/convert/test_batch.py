@@ -6,8 +6,7 @@ from PIL import Image
 
 from picture_files import OddError
 from stub_style import StubStyle
-from toonbox.convert.batch import convert_all
-from toonbox.convert.job import Converter, Job
+from toonbox.convert.job import Converter, Job, convert_all
 from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, PictureError, ToonboxError, UnexpectedError, UsageError
 from toonbox.images.picture import decode
@@ -98,7 +97,7 @@ def test_wrong_options_stop_everything(tmp_path, style):
 
 
 STAGES = {
-    "the target": "toonbox.convert.batch.refuse_existing",
+    "the target": "toonbox.convert.job.refuse_existing",
     "the header": "toonbox.images.picture.open_image",
     "decoding": "toonbox.images.picture.load",
     "metadata": "toonbox.images.picture.read_metadata",

@@ -7,11 +7,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.convert import memory as module
-from toonbox.convert.batch import convert_all
+from toonbox.convert import job as module
 from toonbox.convert.cartoonize import cartoonize_bytes
-from toonbox.convert.job import Converter, Job
-from toonbox.convert.memory import MIB, Memory, Need, in_words, machine_limit
+from toonbox.convert.job import (
+    MIB,
+    Converter,
+    Job,
+    Memory,
+    Need,
+    convert_all,
+    in_words,
+    machine_limit,
+)
 from toonbox.engine.style import load_style
 from toonbox.errors import MissingExtraError, PictureError, UsageError
 from toonbox.images import streaming

@@ -2,15 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from toonbox.engine import card
-from toonbox.engine.card import find_style, list_styles, read_card, styles_folder, write_card
+from toonbox.engine import style
+from toonbox.engine.style import find_style, list_styles, read_card, styles_folder, write_card
 from toonbox.errors import StyleError
 
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / "mine"))
-    monkeypatch.setattr(card, "SHIPPED", tmp_path / "shipped")
+    monkeypatch.setattr(style, "SHIPPED", tmp_path / "shipped")
 
 
 def test_a_card_survives_writing_and_reading(tiny_style) -> None:
@@ -115,7 +115,7 @@ def test_styles_live_where_the_system_keeps_data(
     platform: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TOONBOX_STYLES")
-    monkeypatch.setattr(card.sys, "platform", platform)
+    monkeypatch.setattr(style.sys, "platform", platform)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert styles_folder() == Path(expected)

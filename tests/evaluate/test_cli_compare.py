@@ -20,7 +20,7 @@ KNOBS = ("surface", "structure", "texture")
 def styles(tiny_style, tmp_path_factory, monkeypatch):
     """Make the only two styles there are: plain, and one with knobs."""
     folder = tmp_path_factory.mktemp("styles")
-    monkeypatch.setattr("toonbox.engine.card.SHIPPED", folder / "none")
+    monkeypatch.setattr("toonbox.engine.style.SHIPPED", folder / "none")
     monkeypatch.setenv("TOONBOX_STYLES", str(folder))
     tiny_style("knobbed", seed=2, to=folder, knobs=KNOBS)
     tiny_style("plain", to=folder)
@@ -124,7 +124,7 @@ def test_a_style_that_is_not_there(style, compare, here, styles):
 
 
 def test_no_styles_at_all(compare, here, monkeypatch, tmp_path):
-    monkeypatch.setattr("toonbox.engine.card.SHIPPED", tmp_path / "none")
+    monkeypatch.setattr("toonbox.engine.style.SHIPPED", tmp_path / "none")
     monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / "none"))
     assert compare("a.png") == (1, "", "toonbox: there are no styles\n")
 

@@ -14,10 +14,10 @@ from animation_files import apng_facts, frames_of, gif_facts, webp_facts
 from toonbox.errors import OutputError, UsageError
 from toonbox.images.animation import Animation, encode_animation
 from toonbox.images.animation import read_animation as read
-from toonbox.images.colour import GreyColours
 from toonbox.images.encode import choose_palette, with_palette
 from toonbox.images.metadata import Metadata
 from toonbox.images.picture import Picture
+from toonbox.pixels import GreyColours
 
 TIMES = [40, 50, 1000, 30, 20]
 FORMATS = ["GIF", "PNG", "WEBP", "AVIF"]

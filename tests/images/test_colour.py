@@ -9,11 +9,11 @@ from PIL import Image, ImageCms
 
 from icc_profiles import ADOBE_RGB, DISPLAY_P3, grey_profile, reference, rgb_profile, srgb_curve
 from picture_files import file_of, smooth
+from toonbox import pixels
 from toonbox.errors import ToonboxError
-from toonbox.images import colour
-from toonbox.images.colour import GreyColours, read_colours, to_srgb
 from toonbox.images.encode import encode
 from toonbox.images.picture import decode
+from toonbox.pixels import GreyColours, read_colours, to_srgb
 
 WIDE = pytest.mark.parametrize(
     "primaries", [DISPLAY_P3, ADOBE_RGB], ids=["display-p3", "adobe-rgb"]
@@ -172,7 +172,7 @@ def test_damaged_profiles_give_pictures(format, caplog):
 
 def test_a_profile_that_works_one_way_gives_srgb(monkeypatch):
     def one_way(source, target, *modes):
-        if target is not colour._srgb():
+        if target is not pixels._srgb():
             raise ImageCms.PyCMSError("no way back")
         return build(source, target, *modes)
 

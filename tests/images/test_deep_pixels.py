@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.images.colour import GreyColours
 from toonbox.images.encode import encode
 from toonbox.images.metadata import Metadata
 from toonbox.images.picture import Picture, decode
+from toonbox.pixels import GreyColours
 
 RNG = np.random.default_rng(8)
 

@@ -9,10 +9,10 @@ from PIL import ExifTags, Image, features
 from icc_profiles import DISPLAY_P3, rgb_profile
 from picture_files import file_of, smooth
 from toonbox.errors import OutputError, UsageError
-from toonbox.images.colour import GreyColours
 from toonbox.images.encode import encode, to_image
 from toonbox.images.metadata import Metadata
 from toonbox.images.picture import Picture, decode
+from toonbox.pixels import GreyColours
 
 RNG = np.random.default_rng(3)
 RGB = RNG.integers(0, 256, (5, 7, 3), dtype=np.uint8)

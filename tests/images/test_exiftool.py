@@ -9,8 +9,8 @@ import pytest
 from PIL import Image, ImageCms
 
 from toonbox.convert.cartoonize import cartoonize_file
-from toonbox.engine.card import DEFAULT_STYLE, find_style, read_card
-from toonbox.engine.style import Style
+from toonbox.engine.style import Style, find_style, read_card
+from toonbox.options import DEFAULT_STYLE
 
 pytestmark = pytest.mark.skipif(
     shutil.which("exiftool") is None,

@@ -10,10 +10,10 @@ from picture_files import file_of, smooth
 from tiff_files import tiff
 from toonbox.errors import MissingExtraError, PictureError
 from toonbox.images import streaming as huge
-from toonbox.images.colour import GreyColours
 from toonbox.images.encode import encode
 from toonbox.images.picture import Picture, decode
 from toonbox.images.streaming import open_huge
+from toonbox.pixels import GreyColours
 
 pytest.importorskip("pyvips")
 TALL = smooth(400, 60)

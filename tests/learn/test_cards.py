@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from toonbox.engine.card import CARD, GENERATOR, SHIPPED, read_card
+from toonbox.engine.style import CARD, GENERATOR, SHIPPED, read_card
 from toonbox.learn.config import load_config
 from toonbox.learn.generator import load_generator
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from toonbox.engine.card import Card
-from toonbox.engine.style import load_style
+from toonbox.engine.style import Card, load_style
 from toonbox.errors import ExportError, OutputError
 from toonbox.learn import export
 from toonbox.learn.config import parse_config, save_config

@@ -10,8 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from toonbox.engine.card import Card, read_card
-from toonbox.engine.style import load_style
+from toonbox.engine.style import Card, load_style, read_card
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.learn.import_tfjs import (
     LICENCE,

@@ -13,8 +13,9 @@ from PIL import Image
 
 import toonbox.page
 from toonbox.cli.main import main
-from toonbox.engine.card import DEFAULT_STYLE, SHIPPED
+from toonbox.engine.style import SHIPPED
 from toonbox.errors import OutputError, StyleError, UsageError
+from toonbox.options import DEFAULT_STYLE
 from toonbox.page import site_files, write_site
 
 

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from toonbox.engine.card import SHIPPED
+from toonbox.engine.style import SHIPPED
 from toonbox.page import FOLDER
 
 LANGUAGES = ("en", "zh")

@@ -8,8 +8,7 @@ import pytest
 from toonbox.engine.style import load_style
 from toonbox.errors import VideoError
 from toonbox.options import OutputOptions, StyleOptions, VideoOptions
-from toonbox.video.isolated import convert_video_isolated
-from toonbox.video.pipeline import cartoonize_video
+from toonbox.video.pipeline import cartoonize_video, convert_video_isolated
 from video_files import REPEATABLE, Clip, pictures
 
 DEFAULTS = StyleOptions(), OutputOptions(), VideoOptions()

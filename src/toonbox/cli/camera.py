@@ -3,20 +3,18 @@
 from contextlib import closing, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
 
-from toonbox.cli.options import Engine, EngineName, StyleName, Threads, takes
-from toonbox.cli.video import default_stabilization
-from toonbox.options import Stabilize, StyleOptions, VideoOptions
-from toonbox.signals import interruptible
+from toonbox.cli.convert import default_stabilization
+from toonbox.cli.options import EngineName, StyleName, Threads, takes
+from toonbox.options import Stabilize, StyleOptions, VideoOptions, split_options
+from toonbox.parallel import interruptible
 
 
 @takes(StyleOptions, (VideoOptions, "compare", "stabilize", "max_height"))
 def camera(
-    style_options: StyleOptions,
-    video_options: VideoOptions,
     camera: Annotated[
         int, typer.Option(min=0, metavar="N", help="Which camera, counted from 0.")
     ] = 0,
@@ -31,8 +29,9 @@ def camera(
         Path,
         typer.Option(metavar="DIR", help="Where s saves pictures. Default: here.", file_okay=False),
     ] = Path(),
-    engine: EngineName = Engine.auto,
+    engine: EngineName = "auto",
     threads: Threads = None,
+    **given: Any,
 ) -> None:
     """Show a live camera as a cartoon, until q, Esc, Ctrl-C or the window is closed.
 
@@ -47,12 +46,12 @@ def camera(
     from toonbox.video.window import Window, opencv
 
     opencv()  # before PyAV, see there
-    from toonbox.engine.card import style_names
-    from toonbox.engine.style import load_style
+    from toonbox.engine.style import load_style, style_names
     from toonbox.video.camera import Camera, FrameStylizer, LatestValue, Show, Showing
 
+    style_options, video_options = split_options(given, StyleOptions, VideoOptions)
     stabilize = cast(Stabilize, video_options.stabilize or default_stabilization())
-    load = cache(partial(load_style, engine=engine.value, threads=threads))
+    load = cache(partial(load_style, engine=engine, threads=threads))
     stylizer = FrameStylizer(load, style, style_options, stabilize)
     showing = Showing(mirror, video_options.compare)
     with (

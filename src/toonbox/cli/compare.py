@@ -2,15 +2,15 @@
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toonbox.cli.failures import Debug, message_of, report
 from toonbox.cli.options import KEYS, METAVAR, Force, parse_style, style_names, takes
-from toonbox.cli.progress import progress
-from toonbox.errors import StyleError, ToonboxError, UsageError, failing_alone
-from toonbox.options import OutputOptions, StyleOptions
+from toonbox.cli.terminal import Debug, message_of, progress, report
+from toonbox.errors import StyleError, ToonboxError, UsageError
+from toonbox.options import OutputOptions, StyleOptions, split_options
+from toonbox.parallel import failing_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 @takes((StyleOptions, "strength", "resolution"), (OutputOptions, "max_pixels"))
 def compare(
-    style_options: StyleOptions,
-    output_options: OutputOptions,
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -87,6 +85,7 @@ def compare(
         bool, typer.Option("--list", help="With --tally: list each pair's photo and preference.")
     ] = False,
     debug: Debug = False,
+    **options: Any,
 ) -> None:
     """Show photos beside their cartoons: one row a photo, one column a style.
 
@@ -102,6 +101,7 @@ def compare(
 
     Settings behind a style's name take precedence over --strength and --resolution.
     """
+    style_options, output_options = split_options(options, StyleOptions, OutputOptions)
     given = [*(paths or []), *(photos or [])]
     if tally:
         if not given or key is None or blind:
@@ -149,7 +149,7 @@ def compare(
 
 def _column(text: str, defaults: StyleOptions, load: "Callable[[str], Style]") -> "Column":
     from toonbox.convert.compare import FolderColumn, StyleColumn
-    from toonbox.engine.card import find_style
+    from toonbox.engine.style import find_style
 
     name, options = parse_style(text, defaults)
     try:

@@ -1,19 +1,21 @@
 """`toonbox PHOTO...`: photos and videos into cartoons beside them."""
 
+import io
+import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from toonbox.cli.failures import Debug
+from toonbox.atomic import exists, refuse_existing, write_file
 from toonbox.cli.options import (
     Address,
     AsJson,
-    EngineOrRay,
     EngineOrRayName,
     Exclude,
     Force,
@@ -24,18 +26,31 @@ from toonbox.cli.options import (
     parse_time,
     takes,
 )
-from toonbox.cli.outcomes import Outcomes, summed_up
-from toonbox.cli.pipe import check_pipe, convert_pipe, is_piped
-from toonbox.cli.progress import progress
-from toonbox.cli.targets import Plan
-from toonbox.cli.video import check_options, convert_videos, is_video_job, write_preview
-from toonbox.errors import UsageError
-from toonbox.options import OutputOptions, StyleOptions, VideoOptions
-from toonbox.signals import interruptible
+from toonbox.cli.terminal import Debug, Outcomes, progress, summed_up, video_progress
+from toonbox.errors import OutputError, PictureError, UsageError
+from toonbox.images.formats import (
+    CONTAINERS,
+    SUFFIXES,
+    becomes_video,
+    can_be_video,
+    cartoon_below,
+    cartoon_name,
+    find_pictures,
+    format_named,
+    is_video,
+)
+from toonbox.options import OutputOptions, StyleOptions, VideoOptions, changed, split_options
+from toonbox.parallel import failing_alone, interruptible
 
 if TYPE_CHECKING:
-    from toonbox.convert.batch import Outcome
-    from toonbox.convert.job import Job
+    from toonbox.convert.job import Converter, Job, Outcome
+    from toonbox.engine.style import Style
+
+PIPE = "-"
+Options = tuple[StyleOptions, OutputOptions, VideoOptions]
+
+_SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF can be asked for too
+_SHARED = ("format", "metadata", "max_pixels", "max_memory")  # of pictures and videos
 
 
 @takes(StyleOptions, OutputOptions, VideoOptions)
@@ -49,9 +64,6 @@ def cartoonize(
             show_default=False,
         ),
     ],
-    style_options: StyleOptions,
-    output_options: OutputOptions,
-    video_options: VideoOptions,
     output: Annotated[
         str | None,
         typer.Option(
@@ -66,7 +78,7 @@ def cartoonize(
     force: Force = False,
     include: Include = None,
     exclude: Exclude = None,
-    engine: EngineOrRayName = EngineOrRay.auto,
+    engine: EngineOrRayName = "auto",
     address: Address = None,
     threads: Threads = None,
     jobs: Jobs = None,
@@ -79,6 +91,7 @@ def cartoonize(
             help="Write only the frame at this time of a video, as a picture: NAME.toon.png.",
         ),
     ] = None,
+    **given: Any,
 ) -> None:
     """Turn photos and videos into cartoons of the same size.
 
@@ -97,34 +110,37 @@ def cartoonize(
     Pictures of folders whose cartoons exist are skipped: rerun the same command to resume. Only
     styles with knobs take --surface, --structure and --texture: see `toonbox styles`.
     """
-    from toonbox.convert.batch import convert_all
-    from toonbox.convert.job import Converter
+    from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
-    options = (style_options, output_options, video_options)
-    on_ray = engine is EngineOrRay.ray
+    options: Options = split_options(given, StyleOptions, OutputOptions, VideoOptions)
+    style_options, output_options, video_options = options
+    on_ray, piped = engine == "ray", output == PIPE or Path(PIPE) in photos
     if address and not on_ray:
         raise UsageError("--address is for --engine ray")
     if on_ray and output_options.max_memory:
         raise UsageError("--max-memory does not apply to --engine ray")
-    if on_ray and (preview is not None or is_piped(photos, output)):
+    if on_ray and (preview is not None or piped):
         raise UsageError("pipes and previews cannot be combined with --engine ray")
-    load = partial(load_style, style, engine=engine.value, threads=threads)
+    load = partial(load_style, style, engine=engine, threads=threads)
     if preview is not None:
-        write_preview(photos, output, parse_time(preview), load(), force, options)
+        _write_preview(photos, output, parse_time(preview), load(), force, options)
         return
-    if is_piped(photos, output):
-        check_pipe(photos, output, as_json)
-        convert_pipe(photos[0], output, Converter(load(), style_options, output_options), force)
+    if piped:
+        _check_pipe(photos, output, as_json)
+        _convert_pipe(photos[0], output, Converter(load(), style_options, output_options), force)
         return
     several = len(photos) > 1 or photos[0].is_dir()
     plan = Plan(output, force, include or [], exclude or [], output_options.format, videos=True)
     plan.add_all(photos, several)
-    everything: list[Job | Outcome] = [*plan.jobs, *plan.settled]
-    as_videos = [each for each in everything if is_video_job(each, photos, video_options)]
-    check_options(len(everything), len(as_videos), output_options, video_options)
-    videos = [job for job in plan.jobs if job in as_videos]
-    pictures = [job for job in plan.jobs if job not in as_videos]
+    for_video = partial(_is_for_video, named=photos, options=video_options)
+    pictures: list[Job] = []
+    videos: list[Job] = []
+    for job in plan.jobs:
+        (videos if for_video(job) else pictures).append(job)
+    total = len(plan.jobs) + len(plan.settled)
+    as_videos = len(videos) + sum(map(for_video, plan.settled))
+    _check_options(total, as_videos, output_options, video_options)
     if on_ray and videos:
         raise UsageError(f"{videos[0].source}: videos cannot be combined with --engine ray")
     convert: Callable[..., Iterator[Outcome]] | None = None
@@ -156,8 +172,291 @@ def cartoonize(
                     outcomes.report(outcome)
                     step(str(outcome.source))
         if videos:
-            apart = load if several else None
-            for outcome in convert_videos(videos, loaded, options, jobs, stop, apart):
+            from toonbox.video.pipeline import convert_videos
+
+            stabilize = video_options.stabilize or default_stabilization(video_options.bits)
+            options = style_options, output_options, replace(video_options, stabilize=stabilize)
+            for outcome in convert_videos(
+                videos, loaded, options, frames=jobs, stop=stop, showing=video_progress,
+                load=load if several else None,
+            ):  # fmt: skip
                 outcomes.report(outcome)
     if outcomes.failed:
         raise typer.Exit(1)
+
+
+@dataclass
+class Plan:
+    """What to do with photos and folders of them, as typed.
+
+    Attributes:
+        output: what -o says, if anything.
+        force: overwrite what is there.
+        include, exclude: as in `find_pictures`.
+        format: as in `cartoon_below`.
+        videos: as in `find_pictures`.
+        jobs: pictures to cartoonize; one that was named on its own fails if its target is there.
+        settled: pictures of folders whose targets are there, skipped; pictures whose target is
+            another's, folders without pictures and such that cannot be read, failed.
+    """
+
+    output: str | None = None
+    force: bool = False
+    include: list[str] = field(default_factory=list)
+    exclude: list[str] = field(default_factory=list)
+    format: str | None = None
+    videos: bool = False
+    jobs: "list[Job]" = field(default_factory=list)
+    settled: "list[Outcome]" = field(default_factory=list)
+    _taken: dict[str, Path] = field(default_factory=dict)
+
+    def add_all(self, photos: list[Path], several: bool) -> None:
+        """Add photos and folders.
+
+        Args:
+            photos: as typed.
+            several: False for one photo, which may be told its file.
+        Raises:
+            typer.BadParameter: the output cannot be one for these photos.
+        """
+        for photo in photos:
+            if photo.is_dir():
+                _check_folder(self.output)
+                if not self.add_folder(photo):
+                    wanted = " that are asked for" if self.include or self.exclude else ""
+                    error = PictureError(f"is a folder without pictures{wanted}")
+                    self._fail(photo, None, error)
+            else:
+                target = choose_target(photo, self.output, several, self.format)
+                self._claim(photo, target, "refuse")
+
+    def add_folder(self, folder: Path) -> bool:
+        """Add the pictures below a folder, if there is anything; their cartoons mirror its tree."""
+        output = Path(self.output) if self.output is not None else None
+        found = find_pictures(folder, self.include, self.exclude, output, videos=self.videos)
+        for unreadable, reason in found.unreadable:
+            self._fail(unreadable, None, PictureError(f"cannot be read: {reason}"))
+        for picture in found.pictures:
+            target = cartoon_below(picture, folder, output, self.format)
+            self._claim(picture, target, "skip")
+        return bool(found.pictures or found.unreadable)
+
+    def _claim(self, source: Path, target: Path, on_existing: Literal["refuse", "skip"]) -> None:
+        """Add a picture; the second of two for one file fails."""
+        from toonbox.convert.job import Job, Outcome
+
+        other = self._taken.setdefault(os.path.realpath(target), source)
+        if other is not source:
+            clash = f"would be written to {target}, which is taken by {other}"
+            self._fail(source, target, OutputError(clash))
+        elif on_existing == "skip" and not self.force and exists(target):
+            self.settled.append(Outcome(source, target, "skipped"))
+        else:
+            self.jobs.append(Job(source, target, "overwrite" if self.force else on_existing))
+
+    def _fail(self, source: Path, target: Path | None, error: PictureError | OutputError) -> None:
+        from toonbox.convert.job import Outcome
+
+        self.settled.append(Outcome(source, target, "failed", error=error))
+
+
+def choose_target(
+    photo: Path, output: str | None, several: bool = False, format: str | None = None
+) -> Path:
+    """Choose the file to write for a photo that was named on its own.
+
+    Args:
+        photo: the photo.
+        output: what -o says, if anything.
+        several: whether there are more photos.
+        format: the name of the format that is wanted, None for the photo's own.
+    Raises:
+        typer.BadParameter: the output is one file for several photos, or of a format that cannot
+            be written or is not the one that is wanted.
+        UsageError: there is no such format.
+    """
+    if output is None:
+        return photo.with_name(cartoon_name(photo, format))
+    path = Path(output)
+    if several:
+        _check_folder(output)
+    if several or is_folder(output):
+        return path / cartoon_name(photo, format)
+    known = [*CONTAINERS] if is_video(photo) else [*SUFFIXES]
+    if becomes_video(photo, path):
+        known += CONTAINERS
+    if (path.suffix or is_video(photo)) and path.suffix.lower() not in known:
+        raise typer.BadParameter(
+            f"cannot write {path.suffix or path.name}, only {' '.join(known)}.",
+            param_hint="'--output'",
+        )
+    if is_video(photo) or becomes_video(photo, path):
+        return path
+    if format and path.suffix and SUFFIXES[path.suffix.lower()] != format_named(format):
+        raise typer.BadParameter(f"{output} is not called like {format}.", param_hint="'--format'")
+    return path
+
+
+def is_folder(output: str) -> bool:
+    """Tell whether -o is a folder: there is one, or it ends like one."""
+    return Path(output).is_dir() or output.endswith(("/", os.sep))
+
+
+def _check_folder(output: str | None) -> None:
+    """Refuse to write several cartoons to what is or looks like one file."""
+    if output is None or is_folder(output):
+        return
+    if Path(output).suffix.lower() in {*SUFFIXES, *CONTAINERS} or Path(output).is_file():
+        raise typer.BadParameter(
+            f"{output} is one file, but there are several photos.", param_hint="'--output'"
+        )
+
+
+def _check_pipe(photos: list[Path], output: str | None, as_json: bool) -> None:
+    """Refuse what cannot go through a pipe.
+
+    Raises:
+        UsageError: more than one picture, nothing but a terminal at its end, or more than a
+            picture for standard output.
+    """
+    (photo, *others) = photos
+    if others or photo.is_dir():
+        raise UsageError("only one photo can go through -")
+    if photo == Path(PIPE) and sys.stdin.isatty():
+        raise UsageError("standard input is a terminal, not a picture")
+    if output not in (None, PIPE):
+        if is_folder(output or ""):
+            raise UsageError(f"{output} is a folder; a photo from standard input needs a file name")
+        return
+    if as_json:
+        raise UsageError("--json and the picture cannot both go to standard output")
+    if sys.stdout.isatty():
+        raise UsageError("standard output is a terminal; give -o FILE, or redirect it")
+
+
+def _convert_pipe(photo: Path, output: str | None, converter: "Converter", force: bool) -> None:
+    """Convert one picture that comes or goes through a pipe.
+
+    The format is that of --format, of the suffix of `output`, or the photo's own.
+
+    Raises:
+        PictureError, UsageError, OutputError, UnexpectedError: as in `cartoonize_file`.
+    """
+    from toonbox.convert.job import Job
+
+    target = None
+    if output not in (None, PIPE):
+        target = choose_target(photo, output, format=converter.output.format)
+        if not force:
+            refuse_existing(target)
+    if photo == Path(PIPE):
+        job = Job(Path("standard input"), target, data=sys.stdin.buffer.read())
+    else:
+        job = Job(photo, target)
+    with progress("", 1) as step:
+        data = converter.convert(job, on_frame=step.frame).data
+    if target is None:
+        _write_out(data)
+    else:
+        typer.echo(f"{photo} -> {target}")
+
+
+def _write_out(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        # Python would try once more, and complain, as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"standard output cannot be written: {error.strerror}") from error
+
+
+def _is_for_video(job: "Job | Outcome", named: Collection[Path], options: VideoOptions) -> bool:
+    """Tell whether something is converted as a video: a video, or a GIF treated like one.
+
+    Args:
+        job: what there is to do, or was done before.
+        named: what was named on its own. A GIF among these is treated as a video if an option asks
+            for what only videos can do; those of folders stay animations.
+        options: for videos.
+    """
+    source = job.source
+    if is_video(source) or (job.target is not None and becomes_video(source, job.target)):
+        return True
+    asked = any(getattr(options, name) not in (None, "off") for name in _SHAPING)
+    return asked and can_be_video(source) and source in named
+
+
+def _check_options(total: int, videos: int, output: OutputOptions, video: VideoOptions) -> None:
+    """Refuse options that would have no effect.
+
+    Args:
+        total: how many inputs there are.
+        videos: how many of them are videos.
+        output: for pictures; some are for videos too.
+        video: for videos.
+    Raises:
+        UsageError: names the first.
+    """
+    for options, kind, count in ((video, "videos", videos), (output, "pictures", total - videos)):
+        for name in changed(options):
+            if name not in _SHARED and not count and total:
+                raise UsageError(f"--{name.replace('_', '-')} is for {kind}, and there are none")
+
+
+def default_stabilization(bits: int | None = None) -> Literal["off", "on"]:
+    """Return "on" if a video of so many bits can be stabilized; otherwise say why it is not."""
+    from toonbox.video.steadying import INSTALL, can_steady
+
+    if bits == 10:
+        reason = "cartoons of 10 bits are not stabilized"
+    elif can_steady():
+        return "on"
+    else:
+        reason = f"without OpenCV, cartoons may flicker; to stabilize them: {INSTALL}"
+    typer.echo(f"toonbox: {reason}", err=True)
+    return "off"
+
+
+def _write_preview(
+    videos: list[Path],
+    output: str | None,
+    seconds: float,
+    style: "Style",
+    force: bool,
+    options: Options,
+) -> None:
+    """Write one frame of a video as a PNG picture.
+
+    Raises:
+        UsageError: there is not one video, or the picture would not be PNG.
+        VideoError: it cannot be read, ends before, or is too large with square pixels.
+        OutputError: the picture exists or cannot be written.
+    """
+    from PIL import Image
+
+    from toonbox.video.frames import frame_at
+    from toonbox.video.stylizer import composed, video_style_options
+
+    style_options, output_options, video_options = options
+    video = videos[0]
+    if len(videos) > 1 or not can_be_video(video):
+        raise UsageError("--preview takes one video")
+    name = cartoon_name(video.with_suffix(".png"))
+    target = video.with_name(name) if output is None else Path(output)
+    target = target / name if output is not None and is_folder(output) else target
+    if target.suffix.lower() != ".png":
+        raise UsageError(f"{target}: a preview is a PNG picture")
+    if not force:
+        refuse_existing(target)
+    with failing_alone(str(video)):
+        limits = video_options.max_height, output_options.max_pixels
+        photo, about = frame_at(video, seconds, *limits)
+        cartoon = style.stylize(photo, video_style_options(style, style_options))
+    image = Image.fromarray(composed(photo, cartoon, video_options.compare))
+    if about.aspect != 1:
+        image = image.resize((about.square_width(*image.size), image.height))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    write_file(target, stream.getvalue())
+    typer.echo(f"{video} -> {target}")

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toonbox.atomic import folder_beside
-from toonbox.cli.messages import complain
 from toonbox.cli.options import KEYS, METAVAR, parse_style, style_names
-from toonbox.cli.progress import progress
+from toonbox.cli.terminal import complain, needs, progress
 from toonbox.errors import DataError, UsageError
 from toonbox.options import StyleOptions
 
@@ -104,9 +103,7 @@ def evaluate(
 
     A resolution behind a style's name takes precedence over --resolution.
     """
-    from toonbox.cli.extras import learning_half
-
-    with learning_half():
+    with needs("train"):
         from toonbox.learn.evaluate.classifier import ClassifierConfig
         from toonbox.learn.evaluate.evaluate import evaluate as run
         from toonbox.learn.evaluate.feature_networks import load_feature_network

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from toonbox.cli.terminal import needs
+
 
 def export(
     run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Of `toonbox train`.")],
@@ -32,10 +34,9 @@ def export(
 
     Example: toonbox export runs/mine --name mine --licence CC-BY-4.0
     """
-    from toonbox.cli.extras import learning_half
-    from toonbox.engine.card import styles_folder
+    from toonbox.engine.style import styles_folder
 
-    with learning_half():
+    with needs("train"):
         from toonbox.learn.export import export_run
 
     folder = export_run(

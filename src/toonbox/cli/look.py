@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from toonbox.cli.extras import learning_half
 from toonbox.cli.options import Force
+from toonbox.cli.terminal import needs
 from toonbox.errors import OutputError, UsageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -30,7 +30,7 @@ def about() -> None:
 
 def look_names() -> list[str]:
     """List the shipped looks, for completion by the shell."""
-    with learning_half():
+    with needs("train"):
         from toonbox.learn.looks import look_names as names
     return names()
 
@@ -38,7 +38,7 @@ def look_names() -> list[str]:
 @look.command("list")
 def list_all() -> None:
     """List the shipped looks."""
-    with learning_half():
+    with needs("train"):
         from toonbox.learn.looks import look_file
     names = look_names()
     width = max(map(len, names))
@@ -55,7 +55,7 @@ def show(
 
     Example: toonbox look show comic > my.toml
     """
-    with learning_half():
+    with needs("train"):
         from toonbox.learn.looks import look_file
     typer.echo(look_file(name).read_text(encoding="utf-8"), nl=False)
 
@@ -96,7 +96,7 @@ def preview(
     """
     if name and config:
         raise UsageError("--look NAME or --config FILE, not both")
-    with learning_half():
+    with needs("train"):
         from PIL import Image
 
         from toonbox.atomic import replacing

@@ -15,13 +15,12 @@ from toonbox.cli.compare import compare
 from toonbox.cli.convert import cartoonize
 from toonbox.cli.evaluate import evaluate
 from toonbox.cli.export import export
-from toonbox.cli.failures import message_of, show_tracebacks
 from toonbox.cli.look import look
-from toonbox.cli.messages import complain
 from toonbox.cli.options import CommandWithVideoOptions
 from toonbox.cli.page import page
 from toonbox.cli.serve import serve
 from toonbox.cli.styles import styles
+from toonbox.cli.terminal import complain, message_of, show_tracebacks
 from toonbox.cli.train import train
 from toonbox.cli.watch import watch
 from toonbox.cli.weights import weights

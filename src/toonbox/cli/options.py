@@ -4,7 +4,6 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import Field, fields, replace
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import typer
@@ -18,44 +17,25 @@ Command = Callable[..., None]
 
 
 def takes(*kinds: type[Any] | tuple[Any, ...]) -> Callable[[Command], Command]:
-    """Give a command the fields of option classes as options of its own.
-
-    The command has a parameter for each class, named after it (`style_options` for StyleOptions),
-    and gets an object of the class.
+    """Give a command the fields of option classes as options of its own, in place of `**given`.
 
     Args:
         kinds: the classes, each alone or in a tuple with the names of the fields to take of it.
     """
-    chosen: dict[type[Any], list[Field[Any]]] = {}
+    taken: list[inspect.Parameter] = []
     for each in kinds:
         kind, *names = each if isinstance(each, tuple) else (each,)
-        chosen[kind] = [field for field in fields(kind) if not names or field.name in names]
+        taken += [_parameter(kind, f) for f in fields(kind) if not names or f.name in names]
 
     def decorate(command: Command) -> Command:
-        def run(**given: Any) -> None:
-            for kind, options in chosen.items():
-                values = {each.name: given.pop(each.name) for each in options}
-                given[_parameter_name(kind)] = kind(**values)
-            command(**given)
-
-        names = [_parameter_name(kind) for kind in chosen]
         own = inspect.signature(command, eval_str=True).parameters.values()
-        parameters = [
-            *(each.replace(kind=each.KEYWORD_ONLY) for each in own if each.name not in names),
-            *(_parameter(kind, each) for kind, options in chosen.items() for each in options),
-        ]
-        run.__name__, run.__doc__, run.__module__ = (
-            command.__name__, command.__doc__, command.__module__
-        )  # fmt: skip
-        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in parameters}
-        return run
+        named = [each for each in own if each.kind is not each.VAR_KEYWORD]
+        parameters = [*(each.replace(kind=each.KEYWORD_ONLY) for each in named), *taken]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        return command
 
     return decorate
-
-
-def _parameter_name(kind: type[Any]) -> str:
-    return re.sub(r"(?<!^)([A-Z])", r"_\1", kind.__name__).lower()
 
 
 def _parameter(kind: type[Any], option: "Field[Any]") -> inspect.Parameter:
@@ -145,30 +125,11 @@ PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
-class Engine(StrEnum):
-    """What runs the network."""
-
-    auto = "auto"
-    onnxruntime = "onnxruntime"
-    openvino = "openvino"
-    cuda = "cuda"
-
-
-class EngineOrRay(StrEnum):
-    """The same, or where it runs."""
-
-    auto = "auto"
-    onnxruntime = "onnxruntime"
-    openvino = "openvino"
-    cuda = "cuda"
-    ray = "ray"
-
-
 def style_names() -> list[str]:
     """Return the names of the styles there are, for completion by the shell."""
-    from toonbox.engine import card
+    from toonbox.engine import style
 
-    return card.style_names()
+    return style.style_names()
 
 
 StyleName = Annotated[
@@ -193,9 +154,10 @@ Exclude = Annotated[
         metavar="GLOB", help="In folders, skip pictures and folders that match. Repeatable."
     ),
 ]
+Engine = Literal["auto", "onnxruntime", "openvino", "cuda"]
 EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the network.")]
 EngineOrRayName = Annotated[
-    EngineOrRay,
+    Literal[Engine, "ray"],
     typer.Option("--engine", help="What runs the network; ray distributes pictures to a cluster."),
 ]
 Address = Annotated[

@@ -8,21 +8,20 @@ import webbrowser
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from toonbox.cli.failures import Debug, message_of
-from toonbox.cli.messages import complain
 from toonbox.cli.options import takes
+from toonbox.cli.terminal import Debug, complain, message_of, needs
 from toonbox.errors import MissingExtraError
+from toonbox.options import split_options
+from toonbox.parallel import interruptible
 from toonbox.serve.settings import ServerOptions, is_loopback
-from toonbox.signals import interruptible
 
 
 @takes(ServerOptions)
 def serve(
-    server_options: ServerOptions,
     page: Annotated[
         bool,
         typer.Option(
@@ -38,6 +37,7 @@ def serve(
         ),
     ] = True,
     debug: Debug = False,
+    **given: Any,
 ) -> None:
     """Serve the page and a JSON API, until Ctrl-C.
 
@@ -52,21 +52,14 @@ def serve(
     running requests finish and end jobs; a second one ends all at once. Exit codes: 130 after
     Ctrl-C, 143 after SIGTERM. It needs: pip install 'toonbox[serve]'.
     """
-    try:
+    options: ServerOptions
+    (options,) = split_options(given, ServerOptions)
+    with needs("serve"):
         from toonbox.serve.app import create_app
         from toonbox.serve.server import listen
         from toonbox.serve.server import serve as run
-    except ModuleNotFoundError as error:
-        missing = (error.name or "toonbox").partition(".")[0]
-        if missing == "toonbox":
-            raise
-        raise MissingExtraError(
-            f"this needs {missing}, which is not installed: pip install 'toonbox[serve]'"
-        ) from error
 
-    options = server_options
-    local = is_loopback(options.host)
-    if not local and options.token is None:
+    if not is_loopback(options.host) and options.token is None:
         options = replace(options, token=secrets.token_urlsafe(16))
     site = _site() if page else None
     app = create_app(options, site, lambda error: complain(message_of(error)))

@@ -5,8 +5,7 @@ from typing import Annotated
 
 import typer
 
-from toonbox.cli.extras import learning_half
-from toonbox.cli.messages import complain, printable
+from toonbox.cli.terminal import complain, needs, printable
 from toonbox.errors import StyleError
 
 styles = typer.Typer(rich_markup_mode=None)
@@ -28,7 +27,7 @@ def choose(context: typer.Context) -> None:
 @styles.command("list")
 def list_all() -> None:
     """List every style: name, version, licence, description, knobs if it has any, folder."""
-    from toonbox.engine.card import find_style, read_card, style_names
+    from toonbox.engine.style import find_style, read_card, style_names
 
     found, damaged = [], False
     for name in style_names():
@@ -80,7 +79,7 @@ def import_style(
     Example:
       toonbox styles import ./white_box_model --name white-box
     """
-    with learning_half():
+    with needs("train"):
         from toonbox.learn.import_tfjs import LICENCE, import_tfjs
     folder = import_tfjs(source, name, to and to / name, licence or LICENCE, force)
     typer.echo(f"{source} -> {folder}")

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from toonbox.cli.extras import learning_half
 from toonbox.cli.look import look_names
 from toonbox.cli.options import style_names
-from toonbox.engine.card import DEFAULT_STYLE, GENERATOR, find_style
+from toonbox.cli.terminal import needs
 from toonbox.errors import UsageError, WeightsError
+from toonbox.options import DEFAULT_STYLE
 
 Folder = typer.Option(exists=True, file_okay=False)
 File = typer.Option(exists=True, dir_okay=False)
@@ -83,7 +83,7 @@ def train(
       toonbox train --photos photos --cartoons drawings --start comic --out runs/mine
       toonbox train --photos photos --config recipes/anime.toml --start comic --out runs/anime
     """
-    with learning_half():
+    with needs("train"):
         from toonbox.learn.config import RunOptions, default_config, load_config
         from toonbox.learn.data import TrainingData, inspect_training_data
         from toonbox.learn.features import EfficientNetFeatures, VggFeatures
@@ -149,6 +149,8 @@ def find_generator(given: str) -> Path:
         StyleError: no such style.
         WeightsError: the style was exported without the weights to train on.
     """
+    from toonbox.engine.style import GENERATOR, find_style
+
     path = Path(given)
     if path.is_file():
         return path

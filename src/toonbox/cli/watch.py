@@ -4,14 +4,13 @@ import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from toonbox.cli.failures import Debug, report
+from toonbox.cli.convert import Plan
 from toonbox.cli.options import (
     AsJson,
-    Engine,
     EngineName,
     Exclude,
     Include,
@@ -20,14 +19,12 @@ from toonbox.cli.options import (
     Threads,
     takes,
 )
-from toonbox.cli.outcomes import Outcomes
-from toonbox.cli.targets import Plan
-from toonbox.options import OutputOptions, StyleOptions
-from toonbox.signals import interruptible
+from toonbox.cli.terminal import Debug, Outcomes, report
+from toonbox.options import OutputOptions, StyleOptions, split_options
+from toonbox.parallel import interruptible
 
 if TYPE_CHECKING:
-    from toonbox.convert.batch import Outcome
-    from toonbox.convert.job import Job
+    from toonbox.convert.job import Job, Outcome
 
 LATER = 30  # seconds after which a picture for which there was no space is tried again
 Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
@@ -49,8 +46,6 @@ def watch(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.", file_okay=False)
     ],
-    style_options: StyleOptions,
-    output_options: OutputOptions,
     style: StyleName = "comic",
     interval: Annotated[
         float, typer.Option(min=0.01, metavar="SECONDS", help="How often to look.")
@@ -65,11 +60,12 @@ def watch(
     ] = 2.0,
     include: Include = None,
     exclude: Exclude = None,
-    engine: EngineName = Engine.auto,
+    engine: EngineName = "auto",
     threads: Threads = None,
     jobs: Jobs = None,
     as_json: AsJson = False,
     debug: Debug = False,
+    **given: Any,
 ) -> None:
     """Turn the pictures of a folder into cartoons as they arrive, until Ctrl-C.
 
@@ -83,11 +79,11 @@ def watch(
     """
     import numpy as np
 
-    from toonbox.convert.batch import convert_all
-    from toonbox.convert.job import Converter
+    from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
-    loaded = load_style(style, engine=engine.value, threads=threads)
+    style_options, output_options = split_options(given, StyleOptions, OutputOptions)
+    loaded = load_style(style, engine=engine, threads=threads)
     loaded.stylize(np.zeros((8, 8, 3), np.uint8), style_options)  # report what is wrong now
     converter = Converter(loaded, style_options, output_options)
     arrivals, outcomes = Arrivals(settle), Outcomes(as_json)

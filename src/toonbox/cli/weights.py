@@ -4,14 +4,14 @@ from typing import Annotated
 
 import typer
 
-from toonbox.cli.extras import learning_half
+from toonbox.cli.terminal import needs
 
 weights = typer.Typer(rich_markup_mode=None)
 
 
 def weight_names() -> list[str]:
     """List the names of weight files, for completion by the shell."""
-    with learning_half():
+    with needs("train"):
         from toonbox.learn.weights import WEIGHTS
     return list(WEIGHTS)
 
@@ -34,7 +34,7 @@ def choose(context: typer.Context) -> None:
 @weights.command("list")
 def list_all() -> None:
     """List each file: what it is for, size, licence, where it comes from, whether it is there."""
-    with learning_half():
+    with needs("train"):
         from toonbox.learn.weights import WEIGHTS
     for each in WEIGHTS.values():
         typer.echo(f"{each.name}  {each.megabytes} MB, {each.licence}, by {each.source}")
@@ -55,7 +55,7 @@ def fetch(
 
     Example: toonbox weights fetch efficientnet-lite0
     """
-    with learning_half():
+    with needs("train"):
         from toonbox.learn.weights import fetch, find_weights
     for each in [find_weights(name) for name in names]:
         typer.echo(fetch(each))

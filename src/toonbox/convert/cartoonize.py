@@ -8,10 +8,9 @@ from PIL import Image
 
 from toonbox.atomic import refuse_existing
 from toonbox.convert.job import Converter, Job
-from toonbox.engine.card import DEFAULT_STYLE, find_style
-from toonbox.engine.style import Style, load_style
+from toonbox.engine.style import Style, find_style, load_style
 from toonbox.images.formats import cartoon_name
-from toonbox.options import OutputOptions, StyleOptions, split_options
+from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions, split_options
 from toonbox.pixels import PhotoArray
 
 InMemory = TypeVar("InMemory", Image.Image, PhotoArray)

@@ -12,11 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 from toonbox.atomic import write_file
 from toonbox.engine.style import Style
 from toonbox.errors import OutputError, PictureError, StyleError
-from toonbox.images.colour import to_srgb
 from toonbox.images.encode import encode
 from toonbox.images.formats import READ_SUFFIXES
 from toonbox.images.picture import Picture, decode
 from toonbox.options import MAX_PIXELS, StyleOptions
+from toonbox.pixels import to_srgb
 
 PHOTO = "photo"  # label of the first column
 GAP = 8  # pixels between the pictures of the sheet

@@ -1,18 +1,26 @@
-"""One picture on its way to its cartoon: header, pixels, cartoon, file."""
+"""Pictures on their way to their cartoons: header, pixels, cartoon, file; one or many at a time."""
 
 import logging
-from collections.abc import Callable, Iterator
+import os
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
+from heapq import nlargest
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
-from toonbox.atomic import write_file, writing
-from toonbox.convert.memory import Memory, Need
+from toonbox.atomic import exists, refuse_existing, write_file, writing
 from toonbox.engine.style import Style
-from toonbox.errors import OutputError, TooLargeError, failing_alone
+from toonbox.errors import (
+    MissingExtraError,
+    OutputError,
+    TooLargeError,
+    ToonboxError,
+    UsageError,
+)
 from toonbox.images.animation import Animation, encode_animation, read_animation
 from toonbox.images.encode import encode, encode_strips
 from toonbox.images.formats import (
@@ -23,14 +31,17 @@ from toonbox.images.formats import (
     format_named,
     writable_format,
 )
-from toonbox.images.picture import Picture, decode, open_stream, read_header
+from toonbox.images.picture import Header, Picture, decode, open_stream, read_header
+from toonbox.images.streaming import ADVICE, can_stream, open_huge
 from toonbox.images.streaming import FORMATS as STREAMED
-from toonbox.images.streaming import open_huge
-from toonbox.options import OutputOptions, StyleOptions
+from toonbox.options import OutputOptions, Resolution, StyleOptions
+from toonbox.parallel import count_jobs, failing_alone, ordered_parallel_map
 from toonbox.pixels import PhotoArray
 
 # Called after each frame of an animation: its name, frames done, all frames.
 OnFrame = Callable[[str, int, int], None]
+
+Done = TypeVar("Done")
 
 _logger = logging.getLogger(__name__)
 
@@ -84,6 +95,126 @@ class Converted:
     size: tuple[int, int]
     data: bytes = b""
     format: str = ""
+
+
+MIB = 1 << 20
+# All measured as peaks of the whole command; tests/test_memory.py checks that they hold.
+_PROCESS = 180 * MIB  # Python, the libraries, a style without a picture
+_NETWORK = 380  # bytes for each pixel that the network sees at once
+_STREAM = 80 * MIB, 6000  # bytes, and bytes for each pixel of width, of a streamed picture
+# Bytes for each pixel of a picture in memory, at the worst moment, by what is read or written.
+_PIXEL = {"JPEG": 8, "PNG": 8, "TIFF": 11, "BMP": 11, "PPM": 11, "WEBP": 17, "GIF": 17}
+_OTHER_PIXEL, _DEEP_PIXEL, _ALPHA = 46, 17, 4
+_TILES = (768, 512, 256, 128)
+_OF_THE_MACHINE = 0.75
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a picture takes, in bytes, beside the process itself.
+
+    Attributes:
+        own: from reading to writing.
+        network: while it is drawn.
+        streamed: whether it must be read and written a few rows at a time.
+        animated: whether it may be an animation.
+    """
+
+    own: int = 0
+    network: int = 0
+    streamed: bool = False
+    animated: bool = True
+
+
+class Memory:
+    """A limit for the whole process, and the style that keeps to it."""
+
+    def __init__(self, style: Style, limit: int | None = None) -> None:
+        """Choose the tiles in which the network works.
+
+        Args:
+            style: what `load_style` returned.
+            limit: bytes; None takes three quarters of what the machine has, or of what the
+                container may use.
+        Raises:
+            UsageError: nothing at all can be done with so little.
+        """
+        self.told, self.limit = limit is not None, limit or machine_limit()
+        self.style = style
+        for tile in _TILES:
+            if self._network(10**9) * 2 <= self.limit - _PROCESS:
+                return
+            self.style = Style(style.card, style.session, min(tile, style.tile))
+        least = _PROCESS + 2 * self._network(10**9)
+        if least > self.limit:
+            words = in_words(self.limit), in_words(least)
+            raise UsageError("{} of memory are too little; at least {} are needed".format(*words))
+
+    def need(self, name: str, header: Header, format: str, resolution: Resolution) -> Need:
+        """Estimate what a picture takes, and choose how to do it.
+
+        Args:
+            name: what messages call it.
+            header: of the picture.
+            format: what will be written, Pillow's name.
+            resolution: at which the network works.
+        Raises:
+            TooLargeError, MissingExtraError: it takes more than the limit; says how much.
+        """
+        pixels = header.width * header.height
+        height, width = self.style.working_size((header.height, header.width), resolution)
+        network = self._network(height * width) + 20 * min(height * width, pixels)
+        each = max(_PIXEL.get(kind, _OTHER_PIXEL) for kind in (header.format, format))
+        each = max(each, _DEEP_PIXEL) if header.deep else each
+        each += _ALPHA * header.transparent * (1 + header.deep)
+        whole = Need(each * pixels, network, animated=header.animated)
+        if self.fits([whole]):
+            return whole
+        streamed = Need(_STREAM[0] + _STREAM[1] * header.width, network, True)
+        needed = in_words(_PROCESS + whole.own + whole.network)
+        text = f"{name}: needs about {needed} of memory, {self._allowed()}"
+        if not can_stream():
+            raise MissingExtraError(f"{text}; {ADVICE}")
+        if not self.fits([streamed]):
+            less = in_words(_PROCESS + streamed.own + streamed.network)
+            raise TooLargeError(f"{text}, and streamed still {less}")
+        return streamed
+
+    def fits(self, needs: Collection[Need], jobs: int = 1) -> bool:
+        """Tell whether so many pictures can be on their way, `jobs` of them drawn at a time."""
+        return fit(needs, self.limit, jobs)
+
+    def _network(self, pixels: int) -> int:
+        side = self.style.tile + 2 * self.style.card.reach
+        return _NETWORK * min(pixels, side * side)
+
+    def _allowed(self) -> str:
+        limit = in_words(self.limit)
+        if self.told:
+            return f"more than the {limit} of --max-memory (max_memory)"
+        return f"more than {limit}, three quarters of this machine's (--max-memory changes that)"
+
+
+def fit(needs: Collection[Need], limit: int, jobs: int = 1) -> bool:
+    """Tell whether pictures can be on their way within a limit, `jobs` of them drawn at a time."""
+    networks = nlargest(jobs, (need.network for need in needs))
+    return _PROCESS + sum(need.own for need in needs) + sum(networks) <= limit
+
+
+def machine_limit() -> int:
+    """Give three quarters of the memory there is, in bytes; where nobody tells, no limit."""
+    known = []
+    if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
+        known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    container = Path("/sys/fs/cgroup/memory.max")
+    if container.exists() and (text := container.read_text().strip()).isdecimal():
+        known.append(int(text))
+    return int(_OF_THE_MACHINE * min(known, default=1 << 60))
+
+
+def in_words(size: int) -> str:
+    """Say a size in MiB or GiB, as --max-memory takes it."""
+    return f"{size / 1024**3:.1f}G" if size >= 1024**3 else f"{-(-size // MIB)}M"
 
 
 class Converter:
@@ -146,26 +277,33 @@ class Converter:
             UnexpectedError: anything else.
         """
         with failing_alone(job.shown):
-            if (need or self.estimate(job)).streamed:
+            need = need or self.estimate(job)
+            if need.streamed:
                 return self._stream(job)
-            converted = self.render(job, on_frame)
+            converted = self.render(job, on_frame, need.animated)
             if job.target is None:
                 return converted
             write_file(job.target, converted.data)
             return Converted(converted.size)
 
-    def render(self, job: Job, on_frame: OnFrame = ignore_frames) -> Converted:
-        """Return the cartoon's bytes without writing them; arguments and errors as in `convert`."""
-        photo, format = self._read(job)
+    def render(
+        self, job: Job, on_frame: OnFrame = ignore_frames, animated: bool = True
+    ) -> Converted:
+        """Return the cartoon's bytes without writing them; arguments and errors as in `convert`.
+
+        Unless it may be `animated`, other frames than the first are not looked for.
+        """
+        photo, format = self._read(job, animated)
         return Converted(photo.size, self._encode(photo, format, on_frame), format)
 
-    def _read(self, job: Job) -> tuple[Picture | Animation, str]:
+    def _read(self, job: Job, animated: bool) -> tuple[Picture | Animation, str]:
         """Read the source, its first frame alone for a format without animations."""
         source, named = _contents(job), self._format(job)
         if job.is_pipe:
             with open_stream(source, job.shown) as stream:
                 source = stream.read()
-        read = read_animation if named is None or named in ANIMATED else decode
+        animated = animated and (named is None or named in ANIMATED)
+        read = read_animation if animated else decode
         photo = read(source, max_pixels=self.output.max_pixels, name=job.shown)
         format = self._choose_format(photo, named)
         if self.output.lossless:
@@ -229,3 +367,91 @@ def _same(one: Picture, other: Picture) -> bool:
     if one.alpha is not None and other.alpha is not None:
         return np.array_equal(one.rgb, other.rgb) and np.array_equal(one.alpha, other.alpha)
     return np.array_equal(one.rgb, other.rgb)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a picture.
+
+    Attributes:
+        source: the picture, or a folder that could not be read.
+        target: the file for the cartoon, if it got as far as having one.
+        status: skipped if the target existed.
+        seconds: of work, without waiting for its turn.
+        size: width and height in pixels, of a picture that was converted.
+        error: why it failed.
+    """
+
+    source: Path
+    target: Path | None
+    status: Literal["ok", "skipped", "failed"]
+    seconds: float = 0.0
+    size: tuple[int, int] | None = None
+    error: ToonboxError | None = None
+
+
+def convert_all(
+    jobs: Iterable[Job],
+    converter: Converter,
+    *,
+    parallel: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    on_frame: OnFrame = ignore_frames,
+) -> Iterator[Outcome]:
+    """Convert many pictures from file to file, and report each in the order of the jobs.
+
+    Args:
+        jobs: taken as they are needed.
+        converter: the style, and how to draw and write.
+        parallel: pictures at a time, fewer if they take too much memory together; None for one on
+            each core.
+        stop: asked before each picture; once it returns True, those begun are still finished.
+        on_frame: see `OnFrame`; called in other threads.
+    Raises:
+        UsageError: an option that is as wrong for all other pictures.
+    """
+    parallel = count_jobs(jobs, parallel)
+    memory, converter = converter.memory, converter.shared(parallel)
+
+    def plan(job: Job) -> tuple[Job, Need | Outcome]:
+        """Read the header, so that it is known how many pictures fit."""
+
+        def estimate() -> Need | Outcome:
+            if job.target is not None and job.on_existing == "refuse":
+                refuse_existing(job.target)
+            if job.target is not None and job.on_existing == "skip" and exists(job.target):
+                return Outcome(job.source, job.target, "skipped")
+            return converter.estimate(job)
+
+        return job, done_or_failed(job, estimate)
+
+    def work(planned: tuple[Job, Need | Outcome]) -> Outcome:
+        (job, need), began = planned, time.perf_counter()
+        if isinstance(need, Outcome):
+            return need
+        done = done_or_failed(job, lambda: converter.convert(job, need, on_frame))
+        if isinstance(done, Outcome):
+            return done
+        return Outcome(job.source, job.target, "ok", time.perf_counter() - began, done.size)
+
+    def fit_together(planned: list[tuple[Job, Need | Outcome]]) -> bool:
+        return memory.fits([need for _, need in planned if isinstance(need, Need)], parallel)
+
+    return ordered_parallel_map(map(plan, jobs), work, parallel, stop, fit_together)
+
+
+def done_or_failed(job: Job, work: Callable[[], Done]) -> Done | Outcome:
+    """Do something for one picture; whatever is raised for it becomes its failure.
+
+    Raises:
+        UsageError: an option that is as wrong for all other pictures.
+    """
+    began = time.perf_counter()
+    try:
+        with failing_alone(job.shown):
+            return work()
+    except UsageError:
+        raise
+    except ToonboxError as error:
+        seconds = time.perf_counter() - began
+        return Outcome(job.source, job.target, "failed", seconds, error=error)

@@ -18,21 +18,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from toonbox.atomic import exists, refuse_existing, write_file
-from toonbox.convert.batch import Outcome
-from toonbox.convert.job import Converter, Job
-from toonbox.engine.card import DEFAULT_STYLE, SHIPPED, find_style
-from toonbox.engine.style import load_style
-from toonbox.errors import (
-    MissingExtraError,
-    PictureError,
-    ToonboxError,
-    UnexpectedError,
-    failing_alone,
-)
+from toonbox.convert.job import Converter, Job, Outcome
+from toonbox.engine.style import SHIPPED, find_style, load_style
+from toonbox.errors import MissingExtraError, PictureError, ToonboxError, UnexpectedError
 from toonbox.images.formats import cartoon_below, is_picture
-from toonbox.options import OutputOptions, StyleOptions, split_options
-from toonbox.parallel import available_processors
-from toonbox.signals import without_sigterm
+from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions, split_options
+from toonbox.parallel import available_processors, failing_alone, without_sigterm
 
 if TYPE_CHECKING:
     from ray.data import Dataset

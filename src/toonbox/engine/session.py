@@ -1,5 +1,6 @@
 """What runs a network: ONNX Runtime on the CPU, OpenVINO or CUDA where they are there."""
 
+import hashlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -41,27 +42,30 @@ _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _VERSION = 0x08  # how every writer of ONNX begins; other formats that engines know do not
 
 
-def network_bytes(file: Path) -> bytes:
+def network_bytes(file: Path, sha256: str | None = None) -> bytes:
     """Read a network's file as it is.
 
     Raises:
-        StyleError: missing or too large.
+        StyleError: missing or too large, or not of the `sha256` that its card names.
     """
     try:
-        return read_within(file, MAX_BYTES)
+        data = read_within(file, MAX_BYTES)
     except OSError as error:
         raise StyleError(f"{file}: {error.strerror}") from error
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise StyleError(f"{file}: damaged, its sha256 is not the card's")
+    return data
 
 
-def read_network(file: Path) -> bytes:
+def read_network(file: Path, sha256: str | None = None) -> bytes:
     """Read an ONNX file, and refuse what could reach beyond it or outgrow it.
 
     Raises:
-        StyleError: missing, too large or no ONNX; or its network has data in other files, graphs
-            within its graph (loops), functions, sparse tensors, or a tensor that claims more values
-            than it has bytes for; or its nodes go in a circle, over which OpenVINO never ends.
+        StyleError: as in `network_bytes`; or it is no ONNX; or its network has data in other files,
+            graphs within its graph (loops), functions, sparse tensors, or a tensor that claims more
+            values than it has bytes for; or its nodes go in a circle: OpenVINO would never end.
     """
-    data = network_bytes(file)
+    data = network_bytes(file, sha256)
     try:
         _look_through(data)
     except ValueError as error:
@@ -193,7 +197,9 @@ class Session(Protocol):
         ...
 
 
-def open_session(model: Path, engine: str = "auto", threads: int | None = None) -> Session:
+def open_session(
+    model: Path, engine: str = "auto", threads: int | None = None, sha256: str | None = None
+) -> Session:
     """Load a network.
 
     Args:
@@ -201,6 +207,7 @@ def open_session(model: Path, engine: str = "auto", threads: int | None = None) 
         engine: `onnxruntime`, `openvino`, `cuda`, or `auto`: CUDA where ONNX Runtime offers it,
             else OpenVINO where it is installed, else ONNX Runtime on the CPU.
         threads: to compute with; None takes one for each core this process may use.
+        sha256: what the file's must be, if it is known.
     Raises:
         UsageError: no such engine, or less than one thread.
         MissingExtraError: the engine is not installed; says what to install.
@@ -213,8 +220,8 @@ def open_session(model: Path, engine: str = "auto", threads: int | None = None) 
         raise UsageError(f"threads must be at least 1, got {threads}")
     chosen = _best_engine() if engine == "auto" else engine
     if chosen == "openvino":
-        return OpenVinoSession(model, threads)
-    session = OnnxRuntimeSession(model, threads, cuda=chosen == "cuda")
+        return OpenVinoSession(model, sha256, threads)
+    session = OnnxRuntimeSession(model, sha256, threads, cuda=chosen == "cuda")
     if engine == "cuda" and session.name != "cuda":
         raise MissingExtraError("CUDA does not load: pip install 'onnxruntime-gpu[cuda,cudnn]'")
     return session
@@ -258,8 +265,8 @@ def _feed(
 class _Sharing:
     """Loads its network once more for each number of runs at a time, when it is first wanted."""
 
-    def __init__(self, model: Path, threads: int, runs: int) -> None:
-        self._path, self._threads = model, threads
+    def __init__(self, model: Path, sha256: str | None, threads: int, runs: int) -> None:
+        self._path, self._sha256, self._threads = model, sha256, threads
         self._more: dict[int, Self] = {}
         self._lock, self._runs = Lock(), runs
 
@@ -270,17 +277,19 @@ class _Sharing:
             return self
         with self._lock:
             if runs not in self._more:
-                self._more[runs] = type(self)(self._path, self._threads, runs)
+                self._more[runs] = type(self)(self._path, self._sha256, self._threads, runs)
             return self._more[runs]
 
 
 class OnnxRuntimeSession(_Sharing):
     """A network in ONNX Runtime, on the CPU or with CUDA."""
 
-    def __init__(self, model: Path, threads: int, runs: int = 1, cuda: bool = False) -> None:
+    def __init__(
+        self, model: Path, sha256: str | None, threads: int, runs: int = 1, cuda: bool = False
+    ) -> None:
         import onnxruntime
 
-        super().__init__(model, threads, runs)
+        super().__init__(model, sha256, threads, runs)
         if cuda and not _cuda_offered():
             raise MissingExtraError("CUDA needs: pip install onnxruntime-gpu")
         options = onnxruntime.SessionOptions()
@@ -296,7 +305,7 @@ class OnnxRuntimeSession(_Sharing):
         try:
             # From bytes: a path of other than the system's encoding is no problem then.
             self._session = onnxruntime.InferenceSession(
-                read_network(model),
+                read_network(model, sha256),
                 options,
                 providers=[*providers, "CPUExecutionProvider"],
                 enable_fallback=cuda,  # it would print on standard output what it falls back from
@@ -346,7 +355,7 @@ class OpenVinoSession(_Sharing):
 
     name = "openvino"
 
-    def __init__(self, model: Path, threads: int, runs: int = 1) -> None:
+    def __init__(self, model: Path, sha256: str | None, threads: int, runs: int = 1) -> None:
         if find_spec("openvino") is None:
             raise MissingExtraError("OpenVINO is not installed: pip install 'toonbox[openvino]'")
         import openvino
@@ -358,12 +367,13 @@ class OpenVinoSession(_Sharing):
             # What it has compiled for a picture's size it keeps: for thousands unless told.
             "CPU_RUNTIME_CACHE_CAPACITY": 100,
         }
-        super().__init__(model, threads, runs)
+        super().__init__(model, sha256, threads, runs)
         with _first_use:
             openvino.Tensor(np.zeros(1, np.float32)).data  # noqa: B018
         try:
             core = openvino.Core()
-            self._model = core.compile_model(core.read_model(read_network(model)), "CPU", settings)
+            network = core.read_model(read_network(model, sha256))
+            self._model = core.compile_model(network, "CPU", settings)
             # An end may have several names; only ours matter.
             ours = {"photo", "knobs", "cartoon"}
             ends = self._model.inputs, self._model.outputs

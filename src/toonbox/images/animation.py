@@ -27,12 +27,13 @@ from toonbox.images.encode import (
     save_options,
     written_rgb,
 )
-from toonbox.images.formats import ANIMATED, check_lossless
+from toonbox.images.formats import check_lossless
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.picture import (
     DAMAGE,
     Picture,
     decode,
+    is_animated,
     load,
     open_image,
     open_stream,
@@ -577,13 +578,13 @@ def read_animation(
     name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
     with open_stream(source, name) as stream, _named(name, stream):
         image = open_image(stream, name, max_pixels)
-        if image.format not in ANIMATED or not _is_animated(image):
+        if not is_animated(image):
             return decode(source, max_pixels=max_pixels, name=name)
         stream.seek(0)
         data = stream.read()
         if image.format in ("GIF", "PNG"):
             return _of_parts(data, image.format, image.size, max_pixels, name)
-        return _of_frames(data, image.format, max_pixels, name)
+        return _of_frames(data, image.format or "", max_pixels, name)
 
 
 def _of_parts(
@@ -686,13 +687,6 @@ def _named(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
 
 def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:
     return load(open_image(io.BytesIO(data), name, max_pixels), name, max_pixels)
-
-
-def _is_animated(image: Any) -> bool:
-    try:
-        return bool(image.is_animated)
-    except DAMAGE:  # behind the first frame
-        return True
 
 
 def _check_limit(size: tuple[int, int], count: int, max_pixels: int, name: str) -> None:

@@ -11,51 +11,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import BmpImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from toonbox.errors import PictureError, TooLargeError
-from toonbox.images.colour import Colours, GreyColours, read_colours
+from toonbox.images.formats import ANIMATED
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.tiff import PREFIXES, TiffFile, UnsupportedError
 from toonbox.options import MAX_PIXELS
-from toonbox.pixels import STRIP_PIXELS, PhotoArray, Uint8Array, Uint16Array, to_eight_bits, white
-
-if TYPE_CHECKING:  # loading PyAV takes longer than reading a photo does
-    from av.video.frame import VideoFrame
-
-
-@dataclass(frozen=True)
-class Orientation:
-    """Rows and columns exchanged, then mirrored: one of eight ways."""
-
-    transposed: bool = False
-    from_below: bool = False
-    from_right: bool = False
-
-    def upright(self, photo: PhotoArray) -> PhotoArray:
-        """Turn a stored frame, (H, W, 3), as it should be shown."""
-        turned = photo.transpose(1, 0, 2) if self.transposed else photo
-        turned = turned[::-1] if self.from_below else turned
-        return np.ascontiguousarray(turned[:, ::-1] if self.from_right else turned)
-
-
-def orientation_of(frame: "VideoFrame") -> Orientation:
-    """Read a frame's display matrix: (x, y) is shown at (a x + c y, b x + d y).
-
-    Angles that are no multiples of 90 degrees are left as they are stored.
-    """
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if data is not None:
-        a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
-        if a == d == 0 and b and c:
-            return Orientation(True, from_below=b < 0, from_right=c < 0)
-        if b == c == 0 and a and d:
-            return Orientation(False, from_below=d < 0, from_right=a < 0)
-    return Orientation()
-
+from toonbox.pixels import (
+    STRIP_PIXELS,
+    Colours,
+    GreyColours,
+    PhotoArray,
+    Uint8Array,
+    Uint16Array,
+    read_colours,
+    to_eight_bits,
+    white,
+)
 
 _BITS, _COMPRESSION, _MASKS = 28, 30, 54  # where they stand
 _BY_MASKS = 3
@@ -382,6 +358,7 @@ class Header:
         format: Pillow's name.
         deep: whether it has 16 bits.
         transparent: whether it may be.
+        animated: whether it has several frames, in a format that we write with several.
     """
 
     width: int
@@ -389,6 +366,7 @@ class Header:
     format: str
     deep: bool
     transparent: bool
+    animated: bool = False
 
 
 def read_header(
@@ -406,10 +384,21 @@ def read_header(
             mode = raw_mode(image)
             deep = has_sixteen_bits(mode) or image.mode.startswith("I")
             deep = image.deep if isinstance(image, TiffFile) else deep
-            format = image.format or ""
-            return Header(image.width, image.height, format, deep, image.has_transparency_data)
+            format, transparent = image.format or "", image.has_transparency_data
+            size = image.width, image.height
+            return Header(*size, format, deep, transparent, is_animated(image))
         except DAMAGE as error:
             raise PictureError(f"{name}: {reason(error, stream)}") from error
+
+
+def is_animated(image: Image.Image) -> bool:
+    """Tell whether an opened picture moves; the pages of a TIFF and of a phone's photo do not."""
+    if image.format not in ANIMATED:
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except DAMAGE:  # behind the first frame
+        return True
 
 
 def decode(

@@ -17,12 +17,11 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from PIL.TiffTags import LONG, LONG8, TAGS_V2_GROUPS
 
 from toonbox.errors import MissingExtraError, OutputError, PictureError
-from toonbox.images.colour import read_colours
 from toonbox.images.metadata import exif_folder, read_metadata
 from toonbox.images.picture import DAMAGE, Picture, open_image, open_stream, reason
 from toonbox.images.tiff import TiffFile
 from toonbox.options import MAX_PIXELS
-from toonbox.pixels import STRIP_PIXELS, PhotoArray
+from toonbox.pixels import STRIP_PIXELS, PhotoArray, read_colours
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toonbox.atomic import replacing
-from toonbox.engine.card import GENERATOR, SHIPPED, Card, write_card
 from toonbox.engine.session import open_session
-from toonbox.engine.style import load_style
+from toonbox.engine.style import GENERATOR, SHIPPED, Card, load_style, write_card
 from toonbox.errors import ExportError, OutputError
 from toonbox.learn.config import load_config
 from toonbox.learn.data import TrainingData

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toonbox.atomic import read_within
-from toonbox.engine.card import Card, styles_folder
+from toonbox.engine.style import Card, styles_folder
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.learn.export import write_style
 from toonbox.learn.representations.surface import guided_filter

@@ -57,8 +57,8 @@ from toonbox.learn.representations.surface import guided_filter, random_palette,
 from toonbox.learn.representations.texture import draw_channel_weights, texture
 from toonbox.learn.state import TrainingState, channels_last, new_state, update
 from toonbox.learn.workers import quiet_worker, worker_pool
+from toonbox.parallel import ending, interruptible
 from toonbox.pixels import Uint8Array, from_signed, to_signed
-from toonbox.signals import ending, interruptible
 
 Features = Callable[[Tensor], Tensor]
 CROPS_TO_FIT = 40  # that a smaller generator is fitted to a larger one on

@@ -14,10 +14,10 @@ from typing import Any
 from PIL import Image
 
 from toonbox.atomic import folder_beside, refuse_existing
-from toonbox.engine.card import DEFAULT_STYLE, MODEL, SHIPPED, Card, find_style, read_card
 from toonbox.engine.session import network_bytes
-from toonbox.engine.style import load_style
-from toonbox.errors import MissingExtraError, OutputError, StyleError, UsageError
+from toonbox.engine.style import MODEL, SHIPPED, Card, find_style, load_style, read_card
+from toonbox.errors import MissingExtraError, OutputError, UsageError
+from toonbox.options import DEFAULT_STYLE
 
 FOLDER = Path(__file__).parent
 SITE_SUFFIXES = (".html", ".css", ".js", ".mjs", ".json", ".wasm", ".txt", ".svg", ".png")
@@ -137,9 +137,7 @@ def _models(styles: Sequence[str | Path]) -> Files:
 
 
 def _entry(card: Card, folder: Path) -> dict[str, Any]:
-    network = network_bytes(folder / MODEL)
-    if hashlib.sha256(network).hexdigest() != card.onnx_sha256:
-        raise StyleError(f"{folder / MODEL}: damaged, its sha256 is not the card's")
+    network = network_bytes(folder / MODEL, card.onnx_sha256)
     return {
         "name": card.name,
         "description": card.description,

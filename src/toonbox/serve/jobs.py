@@ -19,9 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import HTTPException
 
 from toonbox.atomic import writing
-from toonbox.convert.batch import convert_all
-from toonbox.convert.job import Converter, Job
-from toonbox.convert.memory import Need
+from toonbox.convert.job import Converter, Job, Need, convert_all
 from toonbox.engine.style import Style, load_style
 from toonbox.errors import ToonboxError, UsageError
 from toonbox.images.formats import (

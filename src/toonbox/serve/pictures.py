@@ -14,10 +14,8 @@ from typing import Any
 from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 
-from toonbox.convert.job import Converted, Converter, Job
-from toonbox.convert.memory import Need, fit, machine_limit
-from toonbox.engine.card import Card, find_style, read_card, style_names
-from toonbox.engine.style import Style, load_style
+from toonbox.convert.job import Converted, Converter, Job, Need, fit, machine_limit
+from toonbox.engine.style import Card, Style, find_style, load_style, read_card, style_names
 from toonbox.errors import StyleError
 from toonbox.options import OutputOptions, StyleOptions
 from toonbox.serve.metrics import Metrics

@@ -109,7 +109,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to `toonbox.signals`."""
+        """Leave signals to `toonbox.parallel`."""
         yield
 
 

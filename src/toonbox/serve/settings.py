@@ -4,8 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import ClassVar
 
-from toonbox.engine.card import DEFAULT_STYLE
-from toonbox.options import check, option
+from toonbox.options import DEFAULT_STYLE, check, option
 from toonbox.parallel import available_processors
 
 LEAST_RATE = 16 << 10  # bytes a second that a client should manage on average

@@ -7,10 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from toonbox.convert.cartoonize import loaded
-from toonbox.engine.card import DEFAULT_STYLE
 from toonbox.engine.style import Style
-from toonbox.errors import UsageError, VideoError, failing_alone
-from toonbox.options import MAX_PIXELS, StyleOptions, VideoOptions, changed, split_options
+from toonbox.errors import UsageError, VideoError
+from toonbox.options import (
+    DEFAULT_STYLE,
+    MAX_PIXELS,
+    StyleOptions,
+    VideoOptions,
+    changed,
+    split_options,
+)
+from toonbox.parallel import failing_alone
 from toonbox.pixels import Uint8Array
 from toonbox.video.read import Video, read_frames, read_video
 from toonbox.video.stylizer import Part, drawing_of, part_of

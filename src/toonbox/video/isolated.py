@@ -9,55 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
-from pathlib import Path
 from typing import Any
 
-from toonbox.engine.style import Style
-from toonbox.errors import ToonboxError, VideoError, failing_alone
-from toonbox.video.pipeline import Progress, VideoResult, convert_video
+from toonbox.errors import ToonboxError, VideoError
+from toonbox.parallel import failing_alone
 
 _LOOK_UP = 0.1  # seconds between two questions whether to stop
 
 Tell = Callable[[Any], None]
 Stop = Callable[[], bool]
-
-
-def convert_video_isolated(
-    source: Path,
-    target: Path,
-    load: Callable[[], Style],
-    *,
-    progress: Callable[[Progress], None],
-    stop: Callable[[], bool],
-    **options: Any,
-) -> VideoResult:
-    """Do in another process what `convert_video` does.
-
-    Ctrl-C and SIGTERM are for this process: the other one stops when `stop` says so here, or when
-    this process has ended.
-
-    Args:
-        source, target, progress, stop, options: as in `convert_video`.
-        load: gives the style, in the other process: a function that can be pickled.
-    Raises:
-        VideoError: the other process has ended, by a crash in a decoder for example; and what
-            `convert_video` raises.
-    """
-    result: VideoResult = run_isolated(
-        str(source), _convert, source, target, load, options, progress=progress, stop=stop
-    )
-    return result
-
-
-def _convert(
-    tell: Tell,
-    stop: Stop,
-    source: Path,
-    target: Path,
-    load: Callable[[], Style],
-    options: dict[str, Any],
-) -> VideoResult:
-    return convert_video(source, target, style=load(), progress=tell, stop=stop, **options)
 
 
 def run_isolated(
@@ -70,7 +30,8 @@ def run_isolated(
 ) -> Any:
     """Call `work(tell, stop, *arguments)` in another process; return what it returns.
 
-    Ctrl-C and SIGTERM are for this process, see `convert_video_isolated`.
+    Ctrl-C and SIGTERM are for this process: the other one stops when `stop` says so here, or when
+    this process has ended.
 
     Args:
         name: what messages call the work.

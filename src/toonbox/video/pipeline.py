@@ -3,21 +3,24 @@
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from toonbox.atomic import folder_beside, refuse_existing, replacing
 from toonbox.convert.cartoonize import loaded
-from toonbox.engine.card import DEFAULT_STYLE
+from toonbox.convert.job import Job, Outcome
 from toonbox.engine.style import Style
-from toonbox.errors import OutputError, UsageError, VideoError, failing_alone
+from toonbox.errors import MissingExtraError, OutputError, ToonboxError, UsageError, VideoError
 from toonbox.images.formats import GIF, container_of
 from toonbox.options import (
+    DEFAULT_STYLE,
     Compare,
     OutputOptions,
     StyleOptions,
@@ -25,10 +28,13 @@ from toonbox.options import (
     changed,
     split_options,
 )
+from toonbox.parallel import failing_alone
 from toonbox.version import __version__
 from toonbox.video.gif import write_gif
+from toonbox.video.isolated import run_isolated
 from toonbox.video.passthrough import Span, join
 from toonbox.video.read import Video
+from toonbox.video.steadying import Stabilizer
 from toonbox.video.stylizer import Drawing, composed, drawing_of
 from toonbox.video.write import (
     Encoding,
@@ -43,6 +49,7 @@ _logger = logging.getLogger(__name__)
 
 # Frames of a segment where segments are kept: what is lost at most when a run is killed.
 KEPT_LENGTH = 120
+Options = tuple[StyleOptions, OutputOptions, VideoOptions]
 _WHOLE_VIDEO = 1 << 62
 _JOB = "job.json"
 
@@ -231,7 +238,7 @@ def convert_video(
     source: Path,
     target: Path,
     style: Style,
-    options: tuple[StyleOptions, OutputOptions, VideoOptions],
+    options: Options,
     *,
     overwrite: bool = False,
     jobs: int | None = None,
@@ -290,6 +297,91 @@ def convert_video(
         except OSError as error:
             raise OutputError(f"{target} cannot be written: {error.strerror}") from error
         return VideoResult(segments.frames, _size(drawing, compare), complete, written)
+
+
+def convert_videos(
+    jobs: Sequence[Job],
+    style: Style,
+    options: Options,
+    *,
+    frames: int | None,
+    stop: Callable[[], bool],
+    showing: Callable[[Path], AbstractContextManager[Callable[[Progress], None]]],
+    load: Callable[[], Style] | None = None,
+) -> Iterator[Outcome]:
+    """Convert videos one after the other, and report each but one that is stopped.
+
+    Args:
+        jobs: what there is to do.
+        style: loaded.
+        options: how to draw, write and encode.
+        frames: to draw at a time.
+        stop: tells whether to stop.
+        showing: gives what to tell of a video's progress while the block lasts.
+        load: loads the style where each video has a process of its own, so that a crash of a
+            decoder ends only that one; None converts them in this process.
+    Raises:
+        UsageError: an option that is as wrong for all other videos.
+        MissingExtraError: they are to be stabilized, and OpenCV is not installed.
+    """
+    if (stabilize := options[2].stabilize) in ("on", "strong"):
+        Stabilizer(stabilize)  # reports what is missing once, and now
+    convert: Callable[..., VideoResult] = partial(convert_video, style=style)
+    if load is not None:
+        convert = partial(convert_video_isolated, load=load)
+    for job in jobs:
+        if stop():
+            return
+        source, target, began = job.source, job.target, time.perf_counter()
+        overwrite = job.on_existing == "overwrite"
+        try:
+            with showing(source) as progress:
+                result = convert(
+                    source, target, options=options,
+                    overwrite=overwrite, jobs=frames, progress=progress, stop=stop,
+                )  # fmt: skip
+        except (UsageError, MissingExtraError):
+            raise
+        except ToonboxError as error:
+            yield Outcome(source, target, "failed", time.perf_counter() - began, error=error)
+        else:
+            if result.written:
+                yield Outcome(source, target, "ok", time.perf_counter() - began, result.size)
+
+
+def convert_video_isolated(
+    source: Path,
+    target: Path,
+    load: Callable[[], Style],
+    *,
+    progress: Callable[[Progress], None],
+    stop: Callable[[], bool],
+    **options: Any,
+) -> VideoResult:
+    """Do in another process what `convert_video` does.
+
+    Args:
+        source, target, progress, stop, options: as in `convert_video`.
+        load: gives the style, in the other process: a function that can be pickled.
+    Raises:
+        VideoError: the other process has ended, by a crash in a decoder for example; and what
+            `convert_video` raises.
+    """
+    result: VideoResult = run_isolated(
+        str(source), _convert_here, source, target, load, options, progress=progress, stop=stop
+    )
+    return result
+
+
+def _convert_here(
+    tell: Callable[[Any], None],
+    stop: Callable[[], bool],
+    source: Path,
+    target: Path,
+    load: Callable[[], Style],
+    options: dict[str, Any],
+) -> VideoResult:
+    return convert_video(source, target, style=load(), progress=tell, stop=stop, **options)
 
 
 def track_of(video: Video, size: tuple[int, int]) -> Track:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -20,7 +21,6 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from toonbox.errors import VideoError
-from toonbox.images.picture import Orientation, orientation_of
 from toonbox.options import MAX_PIXELS
 from toonbox.parallel import in_time
 from toonbox.pixels import PhotoArray
@@ -103,6 +103,36 @@ _MATRICES = {
 }
 # Rounding as it should be; without it a frame is darker each time it goes from RGB to YUV.
 _HOW = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Rows and columns exchanged, then mirrored: one of eight ways."""
+
+    transposed: bool = False
+    from_below: bool = False
+    from_right: bool = False
+
+    def upright(self, photo: PhotoArray) -> PhotoArray:
+        """Turn a stored frame, (H, W, 3), as it should be shown."""
+        turned = photo.transpose(1, 0, 2) if self.transposed else photo
+        turned = turned[::-1] if self.from_below else turned
+        return np.ascontiguousarray(turned[:, ::-1] if self.from_right else turned)
+
+
+def orientation_of(frame: VideoFrame) -> Orientation:
+    """Read a frame's display matrix: (x, y) is shown at (a x + c y, b x + d y).
+
+    Angles that are no multiples of 90 degrees are left as they are stored.
+    """
+    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    if data is not None:
+        a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+        if a == d == 0 and b and c:
+            return Orientation(True, from_below=b < 0, from_right=c < 0)
+        if b == c == 0 and a and d:
+            return Orientation(False, from_below=d < 0, from_right=a < 0)
+    return Orientation()
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from toonbox.convert.compare import (
     thumbnail,
 )
 from toonbox.errors import AnswersError, StyleError, UsageError
-from toonbox.images.colour import to_srgb
 from toonbox.options import MAX_PIXELS
+from toonbox.pixels import to_srgb
 
 SIDES = ("left", "right")
 SAME = "same"

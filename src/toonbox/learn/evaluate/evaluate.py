@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from toonbox.atomic import replacing
-from toonbox.errors import DataError, PictureError, ToonboxError, UsageError, failing_alone
+from toonbox.errors import DataError, PictureError, ToonboxError, UsageError
 from toonbox.images.picture import decode
 from toonbox.learn.evaluate.classifier import (
     Classification,
@@ -31,6 +31,7 @@ from toonbox.learn.evaluate.distances import (
 from toonbox.learn.evaluate.feature_networks import CropRule, FeatureNetwork, features_of
 from toonbox.learn.evaluate.measures import SMALLEST, means, measure
 from toonbox.learn.evaluate.report import BASELINE, Distances, Evaluation, Output, Result
+from toonbox.parallel import failing_alone
 from toonbox.pixels import FloatArray, Uint8Array, from_levels, to_eight_bits, to_levels
 
 Advance = Callable[[], None]
