@@ -15,9 +15,9 @@ import pytest
 import typer
 from PIL import Image
 
-import signal_at_frame
+import signalling
 from picture_files import OddError
-from signal_at_frame import FRAME, at_frame
+from signalling import AT, at_sixth
 from toonbox.cli.options import parse_time
 from toonbox.cli.video import Rate
 from toonbox.engine.style import load_style
@@ -228,12 +228,17 @@ def start(style_folder, *arguments, **settings):
     )
 
 
+def signal_at_frame(patch, number):
+    """Let this process send itself a signal once a few frames are written."""
+    signalled = at_sixth(SegmentWriter.write, lambda: os.kill(os.getpid(), number))
+    patch.setattr(SegmentWriter, "write", signalled)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("keep_partial", [False, True])
 def test_ctrl_c_and_sigterm(toonbox, here, monkeypatch, keep_partial, number):
     clip = Clip().make(here / "clip.mp4")
-    signalled = at_frame(lambda: os.kill(os.getpid(), number))
-    monkeypatch.setattr(SegmentWriter, "write", signalled)
+    signal_at_frame(monkeypatch, number)
     code, output, _ = toonbox("clip.mp4", *(["--keep-partial"] if keep_partial else []))
     assert code == 128 + number
     if not keep_partial:
@@ -242,14 +247,14 @@ def test_ctrl_c_and_sigterm(toonbox, here, monkeypatch, keep_partial, number):
     assert names(here) == ["clip.mp4", "clip.toon.mp4"]
     assert output == "clip.mp4 -> clip.toon.mp4\n"
     shown = times(here / "clip.toon.mp4")
-    assert FRAME <= len(shown) < 24
+    assert AT <= len(shown) < 24
     assert shown[:-1] == times(clip)[: len(shown) - 1]
 
 
 def test_ctrl_c_and_on(toonbox, here, monkeypatch):
     clip = Clip().make(here / "clip.mp4")
     with monkeypatch.context() as patch:
-        patch.setattr(SegmentWriter, "write", at_frame(lambda: os.kill(os.getpid(), signal.SIGINT)))
+        signal_at_frame(patch, signal.SIGINT)
         assert toonbox("clip.mp4", "--resume")[0] == 130
     assert any(here.glob(".clip.toon.mp4.segments/*.mp4"))
     assert toonbox("clip.mp4", "--resume")[0] == 0
@@ -261,7 +266,7 @@ def start_signalled(style_folder, number, *arguments):
     """Start the command in a process of its own, which sends itself a signal at a frame."""
     return subprocess.Popen(
         [
-            *(sys.executable, signal_at_frame.__file__, str(int(number))),
+            *(sys.executable, signalling.__file__, str(int(number))),
             *(*arguments, "--style", style_folder),
         ],
         stdout=subprocess.PIPE,
@@ -322,7 +327,7 @@ def convert_and_interrupt(tell, stop, *arguments):
         while not stop():
             time.sleep(0.01)
 
-    SegmentWriter.write = at_frame(interrupt)
+    SegmentWriter.write = at_sixth(SegmentWriter.write, interrupt)
     return isolated._convert(tell, stop, *arguments)
 
 
