@@ -38,7 +38,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def cartoon(style_folder):
-    return load_style(style_folder)(RGB)
+    return load_style(style_folder, engine="onnxruntime")(RGB)
 
 
 def start(style_folder, *arguments, **options):
@@ -145,7 +145,7 @@ def test_a_name_too_long_for_its_cartoon_is_a_failure(toonbox, here):
 
 def test_a_pipe_with_a_name(here, style_folder, cartoon):
     os.mkfifo(here / "pipe.png")
-    process = start(style_folder, "pipe.png", "-o", "out.png")
+    process = start(style_folder, "pipe.png", "-o", "out.png", "--engine", "onnxruntime")
     (here / "pipe.png").write_bytes(PNG)
     assert process.wait(3600) == 0, process.stderr.read()
     np.testing.assert_array_equal(decode(here / "out.png").rgb, cartoon)
