@@ -1,6 +1,7 @@
 import hashlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -123,6 +124,18 @@ def tiny_style(tmp_path: Path) -> TinyStyle:
         return folder
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def usual_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide OpenVINO, which takes longer to load a network, from rooms of which it is no subject.
+
+    Ray's workers are processes of their own, and have to draw with the same engine.
+    """
+    rooms = ("cli", "convert")
+    subject = request.path.stem == "test_ray" or "openvino" in request.node.name
+    if request.path.parent.name in rooms and not subject:
+        monkeypatch.setitem(sys.modules, "openvino", None)
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from toonbox.learn.data import Domain, TrainingData, inspect_training_data
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator
 from toonbox.learn.state import new_state
 from toonbox.learn.train import batches, new_fabric, prepare_drawings, prepare_run, train
+from workers_here import pool_here
 
 
 class Vgg(torch.nn.Module):
@@ -51,6 +52,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+# But for `straight`, which is of a larger scope, and which all others have to equal.
+pytestmark = pytest.mark.usefixtures("without_processes")
+
+
 def do_run(config, folders, run: RunOptions) -> None:
     data, _ = inspect_training_data(folders[0], [folders[1]] if config.steps else [], 32)
     prepare_run(config, run.out, data)
@@ -68,7 +73,7 @@ def do_run_and_die(config, folders, run: RunOptions, at_step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return losses
 
-    loop.one_step = fatal
+    loop.one_step, loop.worker_pool = fatal, pool_here
     do_run(config, folders, run)
 
 
@@ -103,13 +108,13 @@ def straight(tmp_path_factory, folders, tiny_config) -> Path:
     """A run of six steps, two of them pre-training, done in one go."""
     out = tmp_path_factory.mktemp("straight") / "run"
     config = tiny_config(steps=4, pretrain={"steps": 2})
-    do_run(config, folders, options(out, workers=2))
+    do_run(config, folders, options(out, workers=1))
     return out
 
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_bit_for_bit(straight: Path, tmp_path: Path, folders) -> None:
-    """Killed while pre-training, and again later; without workers, unlike the one it equals."""
+    """Killed while pre-training, and again later; without workers, which the other run has."""
     out = tmp_path / "run"
     config = load_config(straight / "config.toml")
     for killed_at in (1, 3):
