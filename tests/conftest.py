@@ -1,6 +1,7 @@
 import hashlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # workers side by side: one core for ea
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # These measure memory, kill processes or start clusters: one after the other, in one worker.
-ALONE = ("test_memory", "test_ray", "test_hostile", "test_drawings", "test_isolated")
+ALONE = (
+    *("test_memory", "test_video_memory_benchmark", "test_ray", "test_nothing_sent"),
+    *("test_hostile", "test_drawings", "test_isolated", "test_loop", "test_signals"),
+)
 
 TinyStyle = Callable[..., Path]
 
@@ -122,6 +126,18 @@ def tiny_style(tmp_path: Path) -> TinyStyle:
     return make
 
 
+@pytest.fixture(autouse=True)
+def usual_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide OpenVINO, which takes longer to load a network, from rooms of which it is no subject.
+
+    Ray's workers are processes of their own, and have to draw with the same engine.
+    """
+    rooms = ("cli", "convert")
+    subject = request.path.stem == "test_ray" or "openvino" in request.node.name
+    if request.path.parent.name in rooms and not subject:
+        monkeypatch.setitem(sys.modules, "openvino", None)
+
+
 @pytest.fixture
 def locked_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody list folders called "locked"; root, who may run the tests, could."""
@@ -137,7 +153,10 @@ def locked_folders(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of `ALONE` in one group for pytest-xdist."""
+    """Keep the tests of a file, and all of `ALONE`, together for pytest-xdist.
+
+    What a file makes once is thus made once, and not by each worker.
+    """
     for item in items:
-        if item.path.stem in ALONE:
-            item.add_marker(pytest.mark.xdist_group("alone"))
+        group = "alone" if item.path.stem in ALONE else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))

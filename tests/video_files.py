@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -38,12 +39,19 @@ needs_ffmpeg = pytest.mark.skipif(
 )
 
 
+@cache
+def example(name, size):
+    """Read an example photo in a size, once."""
+    with Image.open(EXAMPLES / name) as opened:
+        return opened.convert("RGB").resize(size)
+
+
 def motion(count, size=SIZE, noise=2, seed=0):
     """Make frames, (H, W, 3): a pan with a zoom over a photo, a moving cut-out, noise."""
     width, height = size
     random = np.random.default_rng(seed)
-    photo = Image.open(EXAMPLES / "boats.jpg").convert("RGB").resize((width * 2, height * 2))
-    cut = Image.open(EXAMPLES / "tortilla.jpg").convert("RGB").resize((width // 4, height // 4))
+    photo = example("boats.jpg", (width * 2, height * 2))
+    cut = example("tortilla.jpg", (width // 4, height // 4))
     for index in range(count):
         share = index / max(1, count)
         left, top = int(share * width * 0.6), int(share * height * 0.3)

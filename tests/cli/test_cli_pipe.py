@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from toonbox.cli.main import main
 from toonbox.engine.style import load_style
 from toonbox.images.picture import decode
 
@@ -27,11 +28,25 @@ def here(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def toonbox(style_folder):
-    """Give a function that runs the real command with bytes for its standard input."""
+def toonbox(style_folder, monkeypatch, capsysbinary):
+    """Give a function that runs the command with bytes for its standard input."""
 
-    def run(*arguments, given=b"", style=style_folder, **options):
-        command = [sys.executable, "-m", "toonbox", *arguments, "--style", str(style)]
+    def run(*arguments, given=b""):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given)))
+        with pytest.raises(SystemExit) as ended:
+            main([*arguments, "--style", str(style_folder)])
+        shown = capsysbinary.readouterr()
+        return subprocess.CompletedProcess(arguments, ended.value.code or 0, *shown)
+
+    return run
+
+
+@pytest.fixture
+def process(style_folder):
+    """Give a function that does the same in a process of its own."""
+
+    def run(*arguments, given=b"", **options):
+        command = [sys.executable, "-m", "toonbox", *arguments, "--style", str(style_folder)]
         return subprocess.run(
             command, **{"input": given, "capture_output": True, "timeout": 3600, **options}
         )
@@ -39,13 +54,15 @@ def toonbox(style_folder):
     return run
 
 
-@pytest.mark.parametrize("output", [[], ["-o", "-"]])
-def test_through(output, toonbox, style_folder, here):
-    run = toonbox("-", *output, given=data("PNG"))
+@pytest.mark.parametrize(("way", "output"), [("toonbox", []), ("process", ["-o", "-"])])
+def test_through(way, output, request, style_folder, here):
+    how = ["--engine", "onnxruntime"]
+    run = request.getfixturevalue(way)("-", *output, *how, given=data("PNG"))
     assert (run.returncode, run.stderr) == (0, b"")
     picture = decode(run.stdout)
     assert picture.format == "PNG"
-    np.testing.assert_array_equal(picture.rgb, load_style(style_folder)(RGB))
+    expected = load_style(style_folder, engine="onnxruntime")(RGB)
+    np.testing.assert_array_equal(picture.rgb, expected)
     assert list(here.iterdir()) == []
 
 
@@ -119,12 +136,12 @@ def test_wrong_usage(arguments, reason, toonbox, here):
 
 
 @pytest.mark.parametrize("end", ["stdin", "stdout"])
-def test_a_terminal_is_refused(end, toonbox):
+def test_a_terminal_is_refused(end, process):
     ours, theirs = pty.openpty()
     options = {"stdin": theirs, "input": None} if end == "stdin" else {"stdout": theirs}
     if end == "stdin":
         options |= {"stdout": subprocess.PIPE}
-    run = toonbox("-", **options, stderr=subprocess.PIPE, capture_output=False)
+    run = process("-", **options, stderr=subprocess.PIPE, capture_output=False)
     os.close(theirs)
     os.close(ours)
     assert run.returncode == 2

@@ -38,7 +38,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def cartoon(style_folder):
-    return load_style(style_folder)(RGB)
+    return load_style(style_folder, engine="onnxruntime")(RGB)
 
 
 def start(style_folder, *arguments, **options):
@@ -145,7 +145,7 @@ def test_a_name_too_long_for_its_cartoon_is_a_failure(toonbox, here):
 
 def test_a_pipe_with_a_name(here, style_folder, cartoon):
     os.mkfifo(here / "pipe.png")
-    process = start(style_folder, "pipe.png", "-o", "out.png")
+    process = start(style_folder, "pipe.png", "-o", "out.png", "--engine", "onnxruntime")
     (here / "pipe.png").write_bytes(PNG)
     assert process.wait(3600) == 0, process.stderr.read()
     np.testing.assert_array_equal(decode(here / "out.png").rgb, cartoon)
@@ -260,7 +260,7 @@ SIGNALS = {
     "killed": (["SIGKILL"], {-signal.SIGKILL}),
 }
 # Each moment in its turn; `TOONBOX_MOMENTS=50 pytest -k any_moment -s` tries more, and tells.
-MOMENTS = int(os.environ.get("TOONBOX_MOMENTS", "8"))
+MOMENTS = int(os.environ.get("TOONBOX_MOMENTS", "4"))
 RUNS = {
     "folder": ("album", "-o", "out"),
     "video": ("clip.mp4", "-o", "out/clip.mp4", "--stabilize", "off"),
@@ -305,7 +305,7 @@ def test_stopped_at_any_moment(run, here, toonbox, style_folder, monkeypatch):
     """Files with final names are whole, nothing else is left, and the same command goes on."""
     monkeypatch.setattr(segments, "KEPT_LENGTH", stopped_at.SEGMENT)
     album(here, count=3, size=(90, 70))
-    Clip(pts=list(range(14))).make(here / "clip.mp4")
+    Clip(pts=list(range(10))).make(here / "clip.mp4")
     arguments, out = RUNS[run], here / "out"
     out.mkdir()
     assert begin(here, style_folder, arguments).returncode == 0

@@ -68,7 +68,7 @@ def large(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("look", ["", "--strength 0.5", "--texture 1.5"])
+@pytest.mark.parametrize("look", ["", "--strength 0.5 --texture 1.5"])
 def test_twelve_thousand_by_nine_thousand_stays_under_one_and_a_half_gigabytes(
     look, large, tmp_path
 ):

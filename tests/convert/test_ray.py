@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from PIL import Image
 
 from picture_files import OddError, file_of
 from ray_settings import PATIENT_RAY
+from toonbox.cli.main import main
 from toonbox.convert import ray as distributed
 from toonbox.convert.job import Job
 from toonbox.engine.style import load_style
@@ -60,36 +60,6 @@ def test_one_place_of_a_storage_into_another(cluster, style_folder, tmp_path):
     assert again["error"].endswith("/bad.jpg: is empty")
 
 
-class Poisoned(distributed._Worker):
-    """One picture ends whatever worker gets it."""
-
-    def __call__(self, row):
-        if row["source"].endswith("01.png"):
-            os.abort()
-        return super().__call__(row)
-
-
-@pytest.mark.slow
-def test_a_picture_that_ends_its_workers_is_a_failure(cluster, style_folder, tmp_path, monkeypatch):
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    monkeypatch.setattr(distributed, "_Worker", Poisoned)
-    paths = photos(tmp_path / "in", 5)
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "04.png").write_bytes(b"mine")
-    jobs = [Job(path, tmp_path / "out" / path.name) for path in paths]
-    outcomes = {one.source.name: one for one in distributed.convert_on_ray(jobs, style_folder)}
-    assert len(outcomes) == 5
-    statuses = [outcomes[f"{number:02}.png"].status for number in range(5)]
-    assert (statuses[1], statuses[4]) == ("failed", "failed")
-    # What an ended worker had written and not told yet was found by the next one.
-    assert {statuses[0], statuses[2], statuses[3]} <= {"ok", "skipped"}
-    for number in (0, 2, 3):
-        assert decode(tmp_path / "out" / f"{number:02}.png").rgb.shape == (60, 80, 3)
-    assert "the worker that had it ended, 3 times" in str(outcomes["01.png"].error)
-    assert "exists already" in str(outcomes["04.png"].error)
-    assert (tmp_path / "out" / "04.png").read_bytes() == b"mine"
-
-
 @pytest.mark.slow
 def test_wrong_options_are_told_before_anything_is_done(cluster, style_folder, tmp_path):
     job = Job(*photos(tmp_path / "in", 1), tmp_path / "out.png")
@@ -97,75 +67,66 @@ def test_wrong_options_are_told_before_anything_is_done(cluster, style_folder, t
         list(distributed.convert_on_ray([job], style_folder, StyleOptions(texture=1)))
 
 
-def descendants(ancestor):
-    """Find the processes below one, by /proc."""
-    parents = {}
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = status.read_text().rpartition(")")[2].split()
-        except OSError:  # ended in the meantime
-            continue
-        parents[int(status.parent.name)] = int(fields[1])
-    found = {ancestor}
-    while more := {child for child, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
+class Ending(distributed._Worker):
+    """01.png ends whatever worker gets it, 03.png the first one, when it has been written."""
 
-
-def workers_of(process):
-    named = {}
-    for number in descendants(process.pid):
-        try:
-            named[number] = Path(f"/proc/{number}/cmdline").read_bytes()
-        except OSError:
-            continue
-    # What a worker itself starts has its name too, and stays in its group.
-    groups = {number: os.getpgid(number) for number, name in named.items() if b"(_Worker" in name}
-    return [number for number, group in groups.items() if number == group]
+    def __call__(self, row):
+        if row["source"].endswith("01.png"):
+            os.abort()
+        done = super().__call__(row)
+        if row["source"].endswith("03.png"):
+            killed = Path(row["from"]).parents[1] / "killed"
+            if not killed.exists():
+                killed.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return done
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc").exists(), reason="finds the workers by /proc")
-def test_a_worker_killed_on_the_way_loses_and_doubles_nothing(style_folder, tmp_path):
-    paths = photos(tmp_path / "in", 60, size=(700, 500))
+def test_workers_that_end_lose_and_double_nothing(style_folder, tmp_path, monkeypatch, capsys):
+    """By the command, on a cluster that runs for as long as it is needed."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    monkeypatch.setattr(distributed, "_Worker", Ending)
+    monkeypatch.chdir(tmp_path)
+    paths = photos(tmp_path / "in", 5)
     (tmp_path / "in" / "bad.png").write_bytes(b"")
-    command = [sys.executable, "-m", "toonbox", "in", "-o", "out", "--engine", "ray", "--json"]
-    process = subprocess.Popen(
-        [*command, "--style", str(style_folder), "--jobs", "2"],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        lines = [process.stdout.readline() for _ in range(3)]
-        workers = workers_of(process)
-        assert len(workers) == 2
-        os.kill(workers[0], signal.SIGKILL)
-        lines += process.stdout.readlines()
-        errors = process.stderr.read()
-        assert process.wait(3600) == 1, errors
-    finally:
-        process.terminate()
-    told = [json.loads(line) for line in lines]
-    assert sorted(Path(one["input"]).name for one in told) == [
-        *(path.name for path in paths),
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "04.toon.png").write_bytes(b"mine")
+    options = ("--engine", "ray", "--json", "--jobs", "2", "--style", str(style_folder))
+    with pytest.raises(SystemExit) as ended:
+        main(["in", "-o", "out", *options])
+    output, errors = capsys.readouterr()
+    assert ended.value.code == 1, errors
+    assert not ray.is_initialized()
+    told = [json.loads(line) for line in output.splitlines()]  # nothing of Ray's is among them
+    statuses = {Path(one["input"]).name: one["status"] for one in told}
+    assert len(told) == len(statuses) == 6
+    assert [name for name in sorted(statuses) if statuses[name] == "failed"] == [
+        "01.png",
         "bad.png",
     ]
-    assert [one["input"] for one in told if one["status"] == "failed"] == ["in/bad.png"]
-    # What the killed worker had written and not told yet was found by the next one.
-    assert sum(one["status"] == "skipped" for one in told) <= 2
+    assert statuses["04.png"] == "skipped"
+    # What an ended worker had written and not told yet was found by the next one.
+    assert statuses["03.png"] == "skipped"
+    assert {statuses["00.png"], statuses["02.png"]} <= {"ok", "skipped"}
     assert "toonbox: in/bad.png: is empty" in errors
+    assert "in/01.png: the worker that had it ended, 3 times" in errors
     style = load_style(style_folder)
-    for path in paths:
-        written = decode(tmp_path / "out" / f"{path.stem}.toon.png").rgb
-        np.testing.assert_array_equal(written, style(decode(path).rgb))
-    again = subprocess.run(
-        [*command, "--style", str(style_folder)], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert "0 done, 60 skipped, 1 failed" in again.stderr
-    names = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert [name for name in names if not name.startswith(".")] == names[-60:]
+    for number in (0, 2, 3):
+        written = decode(tmp_path / "out" / f"{number:02}.toon.png").rgb
+        np.testing.assert_array_equal(written, style(decode(paths[number]).rgb))
+    assert (tmp_path / "out" / "04.toon.png").read_bytes() == b"mine"
+    names = sorted(path.name for path in (tmp_path / "out").glob("[!.]*"))
+    assert names == [f"{number:02}.toon.png" for number in (0, 2, 3, 4)]
+
+
+def test_what_exists_is_refused_before_a_cluster_is_started(style_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "start_ray", pytest.fail)
+    (path,) = photos(tmp_path / "in", 1)
+    (tmp_path / "out.png").write_bytes(b"mine")
+    (one,) = distributed.convert_on_ray([Job(path, tmp_path / "out.png")], style_folder)
+    assert (one.status, "exists already" in str(one.error)) == ("failed", True)
+    assert (tmp_path / "out.png").read_bytes() == b"mine"
 
 
 def worker(style_folder):
@@ -201,15 +162,6 @@ def test_an_unexpected_error_is_a_failure_with_its_traceback(style_folder, tmp_p
     error = distributed._error(done)
     assert isinstance(error, UnexpectedError)
     assert "in _convert" in error.__notes__[0]
-
-
-@pytest.mark.slow
-def test_a_cluster_runs_for_as_long_as_it_is_needed(capsys):
-    with distributed.running():
-        assert ray.is_initialized()
-        print("Ray tells of a worker")
-    assert not ray.is_initialized()
-    assert "Ray tells of a worker" not in capsys.readouterr().out
 
 
 class Starts:

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from safetensors.torch import save_file
 
 from toonbox.learn.config import TrainConfig, parse_config
+from workers_here import pool_here
 
 MakeConfig = Callable[..., TrainConfig]
 
@@ -34,6 +35,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Folders of photos and of cartoons."""
     base = tmp_path_factory.mktemp("data")
     return pictures(base / "photos", 12, False), pictures(base / "cartoons", 6, True)
+
+
+@pytest.fixture
+def without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do in this process what is otherwise for workers, which take seconds to start."""
+    monkeypatch.setattr("toonbox.learn.train.worker_pool", pool_here)
+    monkeypatch.setattr("toonbox.learn.data.worker_pool", pool_here)
 
 
 @pytest.fixture(scope="session")

@@ -112,6 +112,7 @@ def tiny_run(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     return [*arguments[:3], *more, "--offline", *arguments[5:]]
 
 
+@pytest.mark.usefixtures("without_processes")
 def test_a_look_and_photos_are_enough_and_then_a_style_and_cartoons(
     tiny_run: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

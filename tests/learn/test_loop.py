@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from typer.testing import CliRunner
 
+from toonbox.cli.main import app
 from toonbox.errors import ConfigError, DataError, TrainingError
 from toonbox.learn import train as loop
 from toonbox.learn.config import RunOptions, load_config
@@ -20,6 +23,7 @@ from toonbox.learn.data import Domain, TrainingData, inspect_training_data
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator
 from toonbox.learn.state import new_state
 from toonbox.learn.train import batches, new_fabric, prepare_drawings, prepare_run, train
+from workers_here import pool_here
 
 
 class Vgg(torch.nn.Module):
@@ -39,8 +43,20 @@ def options(out: Path, **values: Any) -> RunOptions:
     return RunOptions(out, **{**defaults, "drawings": out.parent / "drawings", **values})
 
 
-def do_run(config, folders, run: RunOptions) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Give all runs one thread, so that they are equal bit for bit."""
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+# But for `straight`, which is of a larger scope, and which all others have to equal.
+pytestmark = pytest.mark.usefixtures("without_processes")
+
+
+def do_run(config, folders, run: RunOptions) -> None:
     data, _ = inspect_training_data(folders[0], [folders[1]] if config.steps else [], 32)
     prepare_run(config, run.out, data)
     train(config, data, run, Vgg() if config.steps else None, None)
@@ -48,6 +64,7 @@ def do_run(config, folders, run: RunOptions) -> None:
 
 def do_run_and_die(config, folders, run: RunOptions, at_step: int) -> None:
     """Train, and be killed in the middle of a step, without a chance to clean up."""
+    torch.set_num_threads(1)
     update = loop.one_step
 
     def fatal(state, *rest):
@@ -56,7 +73,7 @@ def do_run_and_die(config, folders, run: RunOptions, at_step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return losses
 
-    loop.one_step = fatal
+    loop.one_step, loop.worker_pool = fatal, pool_here
     do_run(config, folders, run)
 
 
@@ -91,21 +108,20 @@ def straight(tmp_path_factory, folders, tiny_config) -> Path:
     """A run of six steps, two of them pre-training, done in one go."""
     out = tmp_path_factory.mktemp("straight") / "run"
     config = tiny_config(steps=4, pretrain={"steps": 2})
-    assert in_a_process(do_run, config, folders, options(out, workers=1)) == 0
+    do_run(config, folders, options(out, workers=1))
     return out
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed_at", [1, 3])
-def test_a_killed_run_goes_on_bit_for_bit(
-    straight: Path, tmp_path: Path, folders, killed_at: int
-) -> None:
+def test_a_killed_run_goes_on_bit_for_bit(straight: Path, tmp_path: Path, folders) -> None:
+    """Killed while pre-training, and again later; without workers, which the other run has."""
     out = tmp_path / "run"
     config = load_config(straight / "config.toml")
-    died = in_a_process(do_run_and_die, config, folders, options(out), killed_at)
-    assert died == -signal.SIGKILL
-    assert checkpoint(out)["step"] == killed_at
-    assert in_a_process(do_run, config, folders, options(out, workers=2)) == 0
+    for killed_at in (1, 3):
+        died = in_a_process(do_run_and_die, config, folders, options(out), killed_at)
+        assert died == -signal.SIGKILL
+        assert checkpoint(out)["step"] == killed_at
+    do_run(config, folders, options(out))
     assert checkpoint(out)["step"] == 6
     assert_equal(checkpoint(out), checkpoint(straight))
 
@@ -116,11 +132,11 @@ def test_a_killed_drawing_run_goes_on_bit_for_bit(
     values = {"generator": KNOBBED, "knobs_at_default": 0.2, "steps": 0}
     config = tiny_config(**values, pretrain={"kind": "drawing", "steps": 4, "noise": 5.0})
     whole, out = tmp_path / "whole", tmp_path / "run"
-    assert in_a_process(do_run, config, folders, options(whole, workers=1)) == 0
+    do_run(config, folders, options(whole))
     died = in_a_process(do_run_and_die, config, folders, options(out), 2)
     assert died == -signal.SIGKILL
     assert checkpoint(out)["step"] == 2
-    assert in_a_process(do_run, config, folders, options(out)) == 0
+    do_run(config, folders, options(out))
     assert checkpoint(out)["step"] == 4
     assert_equal(checkpoint(out), checkpoint(whole))
 
@@ -265,13 +281,20 @@ def test_two_processes_take_the_step_of_one(
     loop.save_config(tiny_config(steps=1, pretrain={"steps": 0}, **values), config)
     for devices in (1, 2):
         command = [
-            *(sys.executable, "-m", "toonbox", "train", "--device", "cpu", "--workers", "0"),
+            *("train", "--device", "cpu", "--workers", "0"),
             *("--photos", folders[0], "--cartoons", folders[1], "--config", config),
             *("--vgg", vgg_file, "--devices", devices, "--out", tmp_path / str(devices)),
             *("--drawings", tmp_path / "drawings"),
         ]
+        if devices == 1:
+            assert CliRunner().invoke(app, list(map(str, command))).exit_code == 0
+            continue
         done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, env=one_thread(), timeout=3600
+            [sys.executable, "-m", "toonbox", *map(str, command)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            timeout=3600,
         )
         assert done.returncode == 0, done.stderr
     one, two = (checkpoint(tmp_path / name) for name in ("1", "2"))
@@ -281,10 +304,6 @@ def test_two_processes_take_the_step_of_one(
             expected, found = moments["exp_avg"], two[part]["state"][index]["exp_avg"]
             scale = expected.abs().max() + 1e-12
             assert (found - expected).abs().max() / scale < 1e-3, (part, index)
-
-
-def one_thread() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}

@@ -1,4 +1,3 @@
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,17 +11,9 @@ from toonbox.learn.features import EfficientNetFeatures
 from toonbox.learn.losses import LossWeights, weighted_sum
 from toonbox.learn.state import TrainingState, new_state, update
 from toonbox.learn.train import adversarial_step, pretrain_step
+from workers_here import Here
 
 KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
-
-
-class Here(Executor):
-    """Does the work at once, in this process."""
-
-    def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]
-        future: Future = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
 
 
 def vgg() -> torch.nn.Module:

@@ -6,7 +6,7 @@ from PIL import Image
 
 import serving
 from picture_files import smooth
-from video_files import Clip
+from video_files import Clip, motion
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def photo():
 @pytest.fixture(scope="session")
 def long_clip(tmp_path_factory):
     """The bytes of a video that takes much longer than a test."""
-    clip = Clip(pts=list(range(3000)))
+    clip = Clip(pts=list(range(3000)), frames=list(motion(30)) * 100, sound=None)
     return clip.make(tmp_path_factory.mktemp("clips") / "long.mp4").read_bytes()
 
 

@@ -9,7 +9,7 @@ from hypothesis.errors import Unsatisfiable
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-EXAMPLES = 6  # for each operation, and as many that break its rules
+EXAMPLES = 4  # for each operation, and as many that break its rules
 
 
 @pytest.mark.slow
