@@ -258,8 +258,11 @@ def _read_gif(data: bytes, max_pixels: int, name: str) -> Animation:
         _logger.warning("%s: %s", name, gif.remark)
     base = _opened(data, name, max_pixels)
     info = {key: value for key, value in base.info.items() if key != "transparency"}
-    reader = _Reader(name, "GIF", lambda: _composited(gif.stills, gif.size, "RGBA", info))
-    return reader.animation(read_metadata(base, name), gif.plays)
+
+    def images() -> Iterator[Image.Image]:
+        return _composited(gif.stills, gif.size, "RGBA", info)
+
+    return _looked_through(base, "GIF", gif.plays, name, images)
 
 
 class _Apng(PngImagePlugin.PngImageFile):
@@ -307,8 +310,7 @@ def _read_apng(data: bytes, max_pixels: int, name: str) -> Animation:
     def images() -> Iterator[Image.Image]:
         return _composited(_Apng(io.BytesIO(data)).stills(), image.size, mode, info)
 
-    plays = image.info["loop"]
-    return _Reader(name, "PNG", images).animation(read_metadata(base, name), plays)
+    return _looked_through(base, "PNG", image.info["loop"], name, images)
 
 
 def _read_webp_or_avif(data: bytes, max_pixels: int, name: str) -> Animation:
@@ -324,48 +326,43 @@ def _read_webp_or_avif(data: bytes, max_pixels: int, name: str) -> Animation:
             yield image
 
     plays = base.info["loop"] if format == "WEBP" else avif_plays(data)
-    return _Reader(name, format, images).animation(read_metadata(base, name), plays)
+    return _looked_through(base, format, plays, name, images)
 
 
-@dataclass
-class _Reader:
-    """Looks through the images of an animation, and through them again when asked for frames."""
+def _looked_through(
+    base: Image.Image, format: str, plays: int, name: str, images: Callable[[], Iterator[Any]]
+) -> Animation:
+    """Decode all images once, and say how to decode them again.
 
-    name: str
-    format: str
-    images: Callable[[], Iterator[Image.Image]]
-    transparent: bool = False
-    profile: bool = True
+    Args:
+        base: has the metadata.
+        format, plays, name: as in `Animation`.
+        images: decodes them, with "timestamp" and "duration" in milliseconds among their `info`.
+    """
+    times, ends, opaque, first = list[Fraction](), Fraction(0), True, None
+    for image in images():
+        first = first or without_metadata(image, name)
+        times.append(Fraction(image.info["timestamp"]))
+        ends = times[-1] + image.info["duration"]
+        if image.has_transparency_data:
+            opaque &= bool(np.asarray(image.convert("RGBA").getchannel("A")).min() == 255)
+    assert first is not None
+    profile, size = first.icc_profile, first.size
 
-    def animation(self, metadata: Metadata, plays: int) -> Animation:
-        """Look through all."""
-        size, times, end = (0, 0), list[Fraction](), Fraction(0)
-        for number, image in enumerate(self.images()):
-            if number == 0:
-                first = without_metadata(image, self.name)
-                size, self.profile = first.size, first.icc_profile is not None
-            times.append(Fraction(image.info["timestamp"]))
-            end = times[-1] + image.info["duration"]
-            if image.has_transparency_data:
-                alpha = np.asarray(image.convert("RGBA").getchannel("A"))
-                self.transparent |= bool(alpha.min() < 255)
-        durations = tuple(later - earlier for earlier, later in pairwise([*times, end]))
-        kind = (self.name, self.format, size, durations, plays, self.transparent)
-        return Animation(*kind, metadata, self.frames)
-
-    def frames(self) -> Iterator[Picture]:
-        """Decode all frames, one after the other."""
-        with _named(self.name):
-            for image in self.images():
-                if not self.profile:  # that it cannot be used has been said
+    def frames() -> Iterator[Picture]:
+        with _named(name):
+            for image in images():
+                if profile is None:  # that it cannot be used has been said
                     image.info.pop("icc_profile", None)
-                frame = replace(without_metadata(image, self.name), format=self.format)
-                alpha = frame.alpha
-                if not self.transparent:
-                    alpha = None
-                elif alpha is None:
+                frame = replace(without_metadata(image, name), format=format)
+                alpha = None if opaque else frame.alpha
+                if alpha is None and not opaque:
                     alpha = np.full(frame.rgb.shape[:2], 255, np.uint8)
                 yield replace(frame, alpha=alpha)
+
+    durations = tuple(later - earlier for earlier, later in pairwise([*times, ends]))
+    metadata = read_metadata(base, name)
+    return Animation(name, format, size, durations, plays, not opaque, metadata, frames)
 
 
 @contextmanager
@@ -588,6 +585,7 @@ def _saved(
     return buffer.getvalue()
 
 
+# Pillow neither reads nor writes how often an AVIF is shown.
 _HOLDERS = (b"moov", b"trak", b"edts")
 _ENDLESS = (1 << 32) - 1, (1 << 64) - 1
 # Where the duration stands behind the head of a box, in its versions 0 and 1.
@@ -601,34 +599,34 @@ def avif_plays(data: bytes) -> int:
         struct.error: the file is damaged.
     """
     track = 0
-    for kind, at in _boxes(data, 0, len(data)):
+    for kind, at, _, duration in _durations(data):
         if kind == b"tkhd":
-            track = _duration(data, kind, at)
+            track = duration
         if kind == b"elst":
-            once = _duration(data, kind, at)
             if not data[at + 3] & 1:
                 return 1
-            return FOREVER if track in _ENDLESS or not once else -(-track // once)
+            return FOREVER if track in _ENDLESS or not duration else -(-track // duration)
     return FOREVER
 
 
 def with_plays(data: bytes, avif_plays: int) -> bytes:
-    """Have an animation that libavif wrote shown so often."""
-    changed, once = bytearray(data), 0
-    boxes = [(kind, at) for kind, at in _boxes(data, 0, len(data)) if kind in _DURATIONS]
-    for kind, at in boxes:
-        if kind == b"elst":
-            once = _duration(data, kind, at)
-            changed[at + 3] = avif_plays != 1
+    """Have an animation that libavif wrote, with durations of 64 bits, shown so often."""
+    changed, boxes = bytearray(data), list(_durations(data))
+    once = max((duration for kind, *_, duration in boxes if kind == b"elst"), default=0)
     total = _ENDLESS[1] if avif_plays == FOREVER else once * avif_plays
-    for kind, at in boxes:
-        if kind != b"elst":
-            struct.pack_into(">Q", changed, at + _DURATIONS[kind][1], total)
+    for kind, at, place, _ in boxes:
+        if kind == b"elst":
+            changed[at + 3] = avif_plays != 1
+        else:
+            struct.pack_into(">Q", changed, place, total)
     return bytes(changed)
 
 
-def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int]]:
-    """Find boxes and those within: kind, and where the content begins."""
+def _durations(
+    data: bytes, at: int = 0, end: int | None = None
+) -> Iterator[tuple[bytes, int, int, int]]:
+    """Find boxes with a duration: kind, where the content and the duration begin, the duration."""
+    end = len(data) if end is None else end
     while at + 8 <= end:
         length, kind = struct.unpack_from(">I4s", data, at)
         start = at + 8
@@ -637,14 +635,10 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int]]:
         last = end if length == 0 else min(end, at + length)
         if last < start:
             return
-        yield kind, start
+        if kind in _DURATIONS:
+            form, version = (">Q", 1) if data[start] else (">I", 0)
+            place = start + _DURATIONS[kind][version]
+            yield kind, start, place, struct.unpack_from(form, data, place)[0]
         if kind in _HOLDERS:
-            yield from _boxes(data, start, last)
+            yield from _durations(data, start, last)
         at = last
-
-
-def _duration(data: bytes, kind: bytes, at: int) -> int:
-    version = data[at]
-    form, place = (">Q", 1) if version else (">I", 0)
-    (duration,) = struct.unpack_from(form, data, at + _DURATIONS[kind][place])
-    return int(duration)
