@@ -222,6 +222,38 @@ def test_too_large_for_the_format():
         written(animation(frames), "WEBP")
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_frames_without_a_duration(format):
+    least = 1 if format == "AVIF" else 0
+    data = written(animation(frames_of(3), [0, 0, 50]), format)
+    assert read(data).durations == (least, least, 50)
+
+
+@pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP"])
+def test_frames_of_which_nothing_is_seen(format):
+    frames = frames_of(3, alpha=True)
+    frames[0][..., 3] = frames[2][..., 3] = 0
+    for frame, expected in zip(shown(written(animation(frames), format)), frames, strict=True):
+        np.testing.assert_array_equal(frame[..., 3], expected[..., 3])
+
+
+@pytest.mark.parametrize("alpha", [False, True])
+def test_grey_apng_is_exact(alpha):
+    random = np.random.default_rng(3)
+    frames = [random.integers(0, 256, (7, 5, 2), np.uint8) for _ in range(3)]
+    frames = [frame[..., [0, 0, 0, 1] if alpha else [0, 0, 0]] for frame in frames]
+    data = written(animation(frames, colours=GreyColours()), "PNG")
+    assert Image.open(io.BytesIO(data)).mode == ("LA" if alpha else "L")
+    for frame, expected in zip(shown(data), frames, strict=True):
+        np.testing.assert_array_equal(frame[..., : expected.shape[2]], expected)
+
+
+def test_a_long_comment_of_a_gif():
+    metadata = Metadata(comment="é" * 400)
+    data = written(animation(frames_of(2), metadata=metadata), "GIF")
+    assert read(data).metadata.comment == metadata.comment
+
+
 def test_gif_shows_no_frame_longer_than_its_field(caplog):
     data = written(animation(frames_of(2), [700_000, 50]), "GIF")
     assert [delay for _, delay, *_ in gif_facts(data)[1]] == [65535, 5]
