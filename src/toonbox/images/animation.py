@@ -180,7 +180,7 @@ class _Gif:
             EOFError: the file is cut off.
             ValueError: what is there is no block.
         """
-        common, control = self._screen(), (0, 0, 0)
+        common, control = b"", (0, 0, 0)
         self.size = struct.unpack_from("<2H", self.data, 6)
         while self._at < len(self.data):
             match self._take(1):
@@ -189,8 +189,7 @@ class _Gif:
                     self.remark = "is followed by another GIF, which is left out" * followed
                     return
                 case b"G" if self.data.startswith(_GIF_STARTS, self._at - 1):
-                    self._at -= 1
-                    common, control = self._screen(), (0, 0, 0)
+                    common, control = self._palette(self._take(12)[9]), (0, 0, 0)
                 case b",":
                     self.stills.append(self._still(common, *control))
                     control = (0, 0, 0)
@@ -211,10 +210,6 @@ class _Gif:
 
     def _sub_blocks(self) -> list[bytes]:
         return list(iter(lambda: self._take(self._take(1)[0]), b""))
-
-    def _screen(self) -> bytes:
-        """Read the head of a GIF; return its palette."""
-        return self._palette(self._take(13)[10])
 
     def _palette(self, flags: int) -> bytes:
         return self._take(6 << (flags & 7)) if flags & 0x80 else b""

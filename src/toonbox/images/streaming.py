@@ -33,6 +33,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
+# Written here as FFmpeg and Pillow take whole pictures only.
 FORMATS = ("JPEG", "PNG", "TIFF")
 _JPEG_SIDE = 65500  # the most that libjpeg writes
 _RESTART_LIMIT = 65535  # blocks between two restart markers
