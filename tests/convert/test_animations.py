@@ -213,7 +213,7 @@ def test_the_shipped_style(caplog):
     assert [delay for _, delay, *_ in gif_facts(drawn)[1]] == [4, 5, 100, 3]
     shown = [frame.rgb.astype(int) for frame in read(drawn).frames()]
     for frame, source in zip(shown, frames, strict=True):
-        assert np.abs(frame - style(source)).mean() < 4
+        assert np.abs(frame - style(source)).mean() < 5  # 255 colours for all frames
     still = np.abs(shown[0] - shown[1])[:24].max(axis=2)  # far from what moves
     cartoons = [style(frame).astype(int) for frame in frames[:2]]
     moved = np.abs(cartoons[0] - cartoons[1])[:24].max(axis=2)

@@ -1,6 +1,4 @@
 import io
-import logging
-import threading
 
 import numpy as np
 import pytest
@@ -9,7 +7,6 @@ from PIL import Image
 from picture_files import file_of, smooth
 from tiff_files import tiff
 from toonbox.errors import PictureError
-from toonbox.images import tiff as libtiff
 from toonbox.images.picture import decode, read_header
 
 RNG = np.random.default_rng(8)
@@ -183,46 +180,18 @@ def test_damaged_directories(tags):
         decode(tiff(RGB, tags=tags), name="a.tif")
 
 
-def test_what_libtiff_says_is_told_with_the_name(capfd, caplog):
+def test_a_damaged_strip_is_told_with_the_name_and_nothing_else(capfd):
     data = bytearray(file_of(Image.fromarray(smooth()), "TIFF", compression="tiff_lzw"))
     whole = Image.open(io.BytesIO(bytes(data)))
     start, count = whole.tag_v2[273][0], whole.tag_v2[279][0]
     data[start + count // 2 : start + count // 2 + 40] = bytes(40)
-    with pytest.raises(PictureError, match=r"a\.tif: is damaged: .*scanline"):
+    with pytest.raises(PictureError, match=r"a\.tif: is damaged: "):
         decode(bytes(data), name="a.tif")
     assert capfd.readouterr().err == ""
 
 
-def test_a_warning_of_libtiff_is_told_with_the_name(monkeypatch, capfd, caplog):
-    from toonbox.images import tiff
-    from toonbox.images import tiff as libtiff
-
-    library = libtiff._library()
-    if library is None:
-        pytest.skip("Pillow's libtiff cannot be reached")
-    load = tiff.TiffFile._load
-
-    def grumbling(image, told):
-        other = threading.Thread(target=library.TIFFErrorExt, args=(0, b"other", b"not ours"))
-        other.start()
-        other.join()
-        for number in (7, 7, 8):
-            library.TIFFErrorExt(0, b"module", b"strange %d", number)
-        load(image, told)
-
-    monkeypatch.setattr(tiff.TiffFile, "_load", grumbling)
-    with caplog.at_level(logging.WARNING):
-        decode(file_of(Image.fromarray(smooth()), "TIFF"), name="a.tif")
-    assert caplog.messages == ["a.tif: libtiff says: strange 7; strange 8"]
-    told = capfd.readouterr().err
-    assert "other: not ours.\n" in told
-    assert "module: strange" not in told
-
-
 @pytest.mark.parametrize(("method", "name"), [(50001, "webp"), (50002, "jpeg xl"), (34887, "lerc")])
 def test_methods_of_compression_that_nothing_here_reads_are_named(method, name):
-    if method == 50001 and libtiff._library() is None:
-        pytest.skip("libtiff cannot be asked why it reads none")
     for dtype in (np.uint8, np.uint16):
         with pytest.raises(PictureError, match=rf"(?i)a\.tif: is not supported: .*\b{name}\b"):
             decode(tiff(RGB.astype(dtype), tags={259: [method]}), name="a.tif")

@@ -5,12 +5,11 @@ import logging
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 from PIL import ExifTags, Image, PngImagePlugin
 
 from toonbox.errors import OutputError, UsageError
@@ -27,124 +26,7 @@ from toonbox.images.formats import (
 )
 from toonbox.images.metadata import Metadata, exif_bytes, exif_folder, read_metadata
 from toonbox.images.picture import Picture
-from toonbox.pixels import FloatArray, PhotoArray, Uint8Array, strips_of, to_eight_bits, white
-
-PATTERN = 8  # side, in pixels
-_STRENGTH = 4  # levels between the lowest and the highest of the pattern
-_SAMPLE = 128  # side, in pixels, of what colours are chosen by
-_BLOCK = 16  # side, in pixels of the sample
-_WORSE = 1.25, 4.0  # a palette is kept up to this much more error, ratio and squared levels
-
-
-def _pattern() -> FloatArray:
-    """Bayer's matrix, in [-0.5, 0.5): (PATTERN, PATTERN)."""
-    matrix = np.zeros((1, 1))
-    while len(matrix) < PATTERN:
-        matrix = np.block([[4 * matrix, 4 * matrix + 2], [4 * matrix + 3, 4 * matrix + 1]])
-    pattern: FloatArray = (matrix / PATTERN**2 - 0.5).astype(np.float32)
-    return pattern
-
-
-@dataclass(frozen=True)
-class Palette:
-    """Colours to draw with.
-
-    Attributes:
-        colours: (N, 3), at most 256.
-        exact: these are all the colours there are, in order; nothing needs dithering.
-        error: what `error_of` says of the frame it was chosen for.
-    """
-
-    colours: Uint8Array
-    exact: bool
-    error: float = 0.0
-
-    def drawn(self, rgb: PhotoArray) -> Image.Image:
-        """Draw (H, W, 3) of 8 bits in mode P."""
-        if self.exact:
-            places = np.searchsorted(_codes(self.colours), _codes(rgb))
-            image = Image.fromarray(places.astype(np.uint8)).convert("P")
-            image.putpalette(self.colours.tobytes())
-            return image
-        height, width = rgb.shape[:2]
-        times = (-(-height // PATTERN), -(-width // PATTERN))
-        pattern = np.tile(_pattern() * _STRENGTH, times)[:height, :width, None]
-        return self._nearest(np.clip(np.rint(rgb + pattern), 0, 255).astype(np.uint8))
-
-    def _nearest(self, rgb: PhotoArray) -> Image.Image:
-        model = Image.new("P", (1, 1))
-        model.putpalette(self.colours.tobytes())
-        return Image.fromarray(rgb).quantize(palette=model, dither=Image.Dither.NONE)
-
-    def error_of(self, rgb: PhotoArray) -> float:
-        """Tell how far a frame's worst block is off: its mean squared difference in levels.
-
-        The mean of all would not notice a small thing of a new colour.
-        """
-        sample = _sampled(rgb)
-        drawn = np.asarray(self._nearest(sample).convert("RGB"), np.float32)
-        wrong = np.square(drawn - sample).mean(axis=2)
-        tops, lefts = (range(0, side, _BLOCK) for side in wrong.shape)
-        blocks = (wrong[y : y + _BLOCK, x : x + _BLOCK] for y in tops for x in lefts)
-        return max(float(block.mean()) for block in blocks)
-
-
-def choose_palette(rgb: PhotoArray, count: int, before: Palette | None = None) -> Palette:
-    """Choose colours for a frame.
-
-    Args:
-        rgb: (H, W, 3) of 8 bits.
-        count: how many colours there may be.
-        before: the palette of the frame before, which is kept while it is good enough.
-    """
-    found = Image.fromarray(rgb).getcolors(count)
-    if found is not None:
-        colours = np.array(sorted(colour for _, colour in found), np.uint8)
-        return Palette(colours, exact=True)
-    ratio, slack = _WORSE
-    if (
-        before is not None
-        and not before.exact
-        and before.error_of(rgb) <= ratio * before.error + slack
-    ):
-        return before
-    sample = Image.fromarray(_sampled(rgb))
-    chosen = sample.quantize(count, Image.Quantize.MEDIANCUT, kmeans=2).getpalette() or []
-    palette = Palette(np.array(chosen, np.uint8).reshape(-1, 3)[:count], exact=False)
-    return Palette(palette.colours, exact=False, error=palette.error_of(rgb))
-
-
-def with_palette(rgb: PhotoArray, alpha: PhotoArray | None, palette: Palette) -> Image.Image:
-    """Draw a picture with these colours: mode P.
-
-    Args:
-        rgb: (H, W, 3) of 8 bits.
-        alpha: (H, W) of 8 bits; what is less than half opaque becomes fully transparent.
-        palette: of 255 colours at most if there is alpha.
-    """
-    image = palette.drawn(rgb)
-    if alpha is not None and (alpha < 128).any():
-        transparent = len(palette.colours)
-        image.putpalette(palette.colours.tobytes() + bytes(3))
-        image.paste(transparent, mask=Image.fromarray(alpha < 128))
-        image.info["transparency"] = transparent
-    return image
-
-
-def _sampled(rgb: PhotoArray) -> PhotoArray:
-    """Take some of the pixels, without mixing any."""
-    rows, columns = (
-        np.linspace(0, side - 1, min(side, _SAMPLE)).round().astype(int) for side in rgb.shape[:2]
-    )
-    return np.ascontiguousarray(rgb[rows][:, columns])
-
-
-def _codes(colours: PhotoArray) -> npt.NDArray[np.uint32]:
-    """Make one number of each colour: (..., 3) -> (...)."""
-    red, green, blue = np.moveaxis(colours.astype(np.uint32), -1, 0)
-    codes: npt.NDArray[np.uint32] = red << 16 | green << 8 | blue
-    return codes
-
+from toonbox.pixels import PhotoArray, strips_of, to_eight_bits, white
 
 QUALITY = 95
 _XMP_TAG = 700
@@ -215,7 +97,6 @@ def encode(
     format: str,
     quality: int | None = None,
     lossless: bool = False,
-    palette: Palette | None = None,
 ) -> bytes:
     """Write `rgb` (H, W, 3) as a file, with the transparency and metadata of `picture`.
 
@@ -225,7 +106,6 @@ def encode(
         format: Pillow's name; one that cannot be written becomes PNG, HEIC becomes JPEG.
         quality: 1..100, of JPEG, WebP and AVIF; None for 95.
         lossless: keep every value, or fail.
-        palette: of a GIF, None for one of its own.
     Returns:
         The file's bytes, of 16 bits if `rgb` and the format have them. A format without
         transparency gets a white background, one without profiles sRGB.
@@ -243,7 +123,7 @@ def encode(
         if white(rgb) > 255 and written in SIXTEEN_BITS:
             return _encode_sixteen(picture, rgb, written)
         options = save_options(picture, written, quality or QUALITY, lossless)
-        return _encode_eight(picture, to_eight_bits(rgb), written, options, palette)
+        return _encode_eight(picture, to_eight_bits(rgb), written, options)
     except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
         raise OutputError(f"{picture.name}: cannot be written as {written}: {error}") from error
 
@@ -258,25 +138,25 @@ def check_quality(quality: int | None) -> None:
         raise UsageError(f"quality must be from 1 to 100, got {quality}")
 
 
-def _encode_eight(
-    picture: Picture,
-    rgb: PhotoArray,
-    format: str,
-    options: dict[str, Any],
-    palette: Palette | None,
-) -> bytes:
+def _encode_eight(picture: Picture, rgb: PhotoArray, format: str, options: dict[str, Any]) -> bytes:
     rgb = written_rgb(picture, rgb, format)
     if picture.alpha is not None and format in WITHOUT_ALPHA:
         _logger.warning("%s: %s has no transparency; its background is white", picture.name, format)
     if format == "GIF":
-        alpha = None if picture.alpha is None else to_eight_bits(picture.alpha)
-        palette = palette or choose_palette(rgb, 256 if alpha is None else 255)
-        image = with_palette(rgb, alpha, palette)
-    else:
-        image = _image_for(format, picture, rgb)
+        return _encode_gif(picture, rgb, options.get("comment"))
     buffer = io.BytesIO()
-    image.save(buffer, format, **options)
+    _image_for(format, picture, rgb).save(buffer, format, **options)
     return buffer.getvalue()
+
+
+def _encode_gif(picture: Picture, rgb: PhotoArray, comment: str | None) -> bytes:
+    from toonbox.images import gif  # loads PyAV
+
+    alpha = None if picture.alpha is None else to_eight_bits(picture.alpha)
+    pixels = gif.bgra(rgb, alpha)
+    palette = gif.choose_palette([gif.frame_of(pixels)], transparent=alpha is not None)
+    blocks = gif.gif_blocks([gif.frame_of(pixels)], palette, [0], plays=1, comment=comment)
+    return b"".join(blocks)
 
 
 def written_rgb(picture: Picture, rgb: PhotoArray, format: str) -> PhotoArray:
@@ -319,11 +199,10 @@ def encode_strips(
         UsageError, OutputError: as in `encode`.
     """
     deep = picture.rgb.dtype == np.uint16 and format in SIXTEEN_BITS
-    pixel = None if picture.alpha is None else np.zeros((1, 1), np.uint8)
-    one = replace(picture, rgb=np.zeros((1, 1, 3), np.uint8), alpha=pixel)
-    model = encode(one, one.rgb, format, quality, lossless)
+    model = encode_one_pixel(picture, format, quality, lossless)
     values = (_strip(replace(picture, rgb=rgb, alpha=alpha), format, deep) for rgb, alpha in parts)
-    channels = (1 if picture.grey else 3) + (pixel is not None and format not in WITHOUT_ALPHA)
+    transparent = picture.alpha is not None and format not in WITHOUT_ALPHA
+    channels = (1 if picture.grey else 3) + transparent
     shape = (size[0], size[1], channels)
     match format:
         case "JPEG":
@@ -336,6 +215,15 @@ def encode_strips(
         case _:
             known = ", ".join(name.lower() for name in strips.FORMATS)
             raise OutputError(f"{picture.name}: cannot be written bit by bit as {format}: {known}")
+
+
+def encode_one_pixel(
+    picture: Picture, format: str, quality: int | None = None, lossless: bool = False
+) -> bytes:
+    """Encode a picture of one pixel with all else of another; as `encode`."""
+    pixel = None if picture.alpha is None else np.zeros((1, 1), np.uint8)
+    one = replace(picture, rgb=np.zeros((1, 1, 3), np.uint8), alpha=pixel)
+    return encode(one, one.rgb, format, quality, lossless)
 
 
 def _strip(strip: Picture, format: str, deep: bool) -> PhotoArray:
@@ -385,8 +273,6 @@ def _save_options(format: str, quality: int, lossless: bool, transparent: bool) 
         case "WEBP":
             # Exact: else colours under full transparency are lost.
             return {"quality": quality, "lossless": lossless, "exact": True}
-        case "GIF":
-            return {"interlace": 0}  # smaller
         case _:
             # TIFF too: Pillow fails at compressed ones that have EXIF data.
             return {}

@@ -26,32 +26,13 @@ from toonbox.pixels import STRIP_PIXELS, PhotoArray, read_colours
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Read kind and content of each chunk, up to the end.
-
-    Raises:
-        EOFError: the file is cut off.
-        ValueError: a checksum is wrong.
-    """
-    at, kind = len(SIGNATURE), b""
-    while kind != b"IEND":
-        length, kind = struct.unpack_from(">I4s", data, at) if at + 8 <= len(data) else (0, b"")
-        end = at + 12 + length
-        if not kind or end > len(data):
-            raise EOFError("truncated PNG")
-        content, (checksum,) = data[at + 8 : end - 4], struct.unpack_from(">I", data, end - 4)
-        if zlib.crc32(kind + content) != checksum:
-            raise ValueError(f"wrong checksum in {kind!r}")
-        yield kind, content
-        at = end
-
-
 def chunk(kind: bytes, content: bytes) -> bytes:
     """Write a chunk."""
     checksum = zlib.crc32(kind + content)
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
+# Written here as FFmpeg and Pillow take whole pictures only.
 FORMATS = ("JPEG", "PNG", "TIFF")
 _JPEG_SIDE = 65500  # the most that libjpeg writes
 _RESTART_LIMIT = 65535  # blocks between two restart markers
@@ -89,16 +70,25 @@ def write_png(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Pho
 
 
 def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tuple[bytes, bytes]]:
-    """Give the chunks of a PNG, kind and data; of the kinds in `without` only that they exist."""
+    """Read the chunks of a PNG, kind and data; of the kinds in `without` only that they exist.
+
+    Raises:
+        EOFError: the file is cut off within a chunk.
+        ValueError: a checksum is wrong.
+    """
     stream.seek(len(SIGNATURE))
     while len(head := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
         if kind in without:
-            stream.seek(length, io.SEEK_CUR)
+            stream.seek(length + 4, io.SEEK_CUR)
             yield kind, b""
-        else:
-            yield kind, stream.read(length)
-        stream.seek(4, io.SEEK_CUR)
+            continue
+        data, checksum = stream.read(length), stream.read(4)
+        if len(checksum) < 4:
+            raise EOFError("truncated PNG")
+        if zlib.crc32(kind + data) != int.from_bytes(checksum):
+            raise ValueError(f"wrong checksum in {kind!r}")
+        yield kind, data
 
 
 def without_pixels(stream: BinaryIO) -> bytes:

@@ -3,73 +3,25 @@
 For the others Pillow is only asked to decompress: it is shown the same file with a directory by
 which its strips or tiles hold grey pixels of one byte. What the bytes mean is worked out here.
 
+FFmpeg would lose: tiles and floats of 16 bits (both read wrong), BigTIFF, CIE Lab, 2 to 14 bits,
+floats of 64, multiplied alpha and inks (taken for straight alpha), LZMA and Zstandard.
+
 Source: TIFF 6.0, and Adobe Photoshop TIFF Technical Note 3 for floating point.
 """
 
 import ctypes
 import io
 import math
-import struct
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin, _imaging
+from PIL import Image, TiffImagePlugin, TiffTags, _imaging
 
 from toonbox.pixels import PhotoArray, strips_of, white
-
-_HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
-_LONGEST = 500
-
-
-@contextmanager
-def messages() -> Iterator[list[str]]:
-    """Collect the errors that Pillow's libtiff tells of in this thread, each once, in a list.
-
-    Only one thread may be inside at a time. Those of other threads go where they always did. Where
-    libtiff cannot be reached, as inside a Pillow that has it built in, the list stays empty.
-    """
-    told: list[str] = []
-    library = _library()
-    if library is None:
-        yield told
-        return
-    ours = threading.get_ident()
-
-    def hear(module: bytes | None, form: bytes, values: int) -> None:
-        buffer = ctypes.create_string_buffer(_LONGEST)
-        ctypes.CDLL(None).vsnprintf(buffer, _LONGEST, form, ctypes.c_void_p(values))
-        text = buffer.value.decode(errors="replace")
-        if threading.get_ident() != ours:
-            print(f"{(module or b'').decode(errors='replace')}: {text}.", file=sys.stderr)
-        elif text not in told:
-            told.append(text)
-
-    handler = _HANDLER(hear)  # must live until it is taken away again
-    before = library.TIFFSetErrorHandler(ctypes.cast(handler, ctypes.c_void_p))
-    try:
-        yield told
-    finally:
-        library.TIFFSetErrorHandler(before)
-
-
-@cache
-def _library() -> Any:
-    try:
-        library = ctypes.CDLL(_imaging.__file__)  # finds what it depends on, too
-        library.TIFFSetErrorHandler.restype = ctypes.c_void_p
-        library.TIFFSetErrorHandler.argtypes = [ctypes.c_void_p]
-        ctypes.CDLL(None).vsnprintf  # noqa: B018 (not so on Windows)
-    except (AttributeError, OSError, TypeError):
-        return None
-    return library
-
 
 PREFIXES = tuple(TiffImagePlugin.PREFIXES)
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS = 256, 257, 258, 259, 262, 273
@@ -100,16 +52,11 @@ _NOT_READ = {
 }
 # What gives any rows of bytes: none, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard.
 _LOSSLESS = (1, 5, 8, 32946, 32773, 34925, 50000)
-_COMPRESSIONS = {
-    **TiffImagePlugin.COMPRESSION_INFO,
-    34712: "JPEG 2000",
-    34887: "LERC",
-    50002: "JPEG XL",
-    52546: "JPEG XL",
-}
+# What many a libtiff does not read.
+_RARE = {34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
+_COMPRESSIONS = TiffImagePlugin.COMPRESSION_INFO | _RARE
 _ASSOCIATED, _STRAIGHT = 1, 2  # kinds of alpha
 _MOST_CHANNELS = 16
-_MESSAGES = 3  # of libtiff, that are told
 # Where floats go on above these, the next one is white; small excesses are highlights.
 _FLOAT_WHITES = ((16, 1), (256, 255), (65536, 65535))
 
@@ -235,27 +182,20 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
     def load(self) -> Any:
         """Decode the pixels."""
-        if not self._loaded:
-            self._loaded = True  # Pillow calls this while it loads
-            with messages() as told:
-                self._load(told)
-            if told:
-                libtiff = "libtiff says: " + "; ".join(told[:_MESSAGES])
-                self.remark = f"{self.remark}; {libtiff}" if self.remark else libtiff
-        return super().load() if self._layout is None else None
-
-    def _load(self, told: list[str]) -> None:
+        if self._loaded:  # Pillow calls this while it loads
+            return super().load() if self._layout is None else None
+        self._loaded = True
+        _silence()
+        if self._layout is not None:
+            self._load_numbers(self._layout)
+            return None
         try:
-            if self._layout is None:
-                super().load()
-            else:
-                self._load_numbers(self._layout)
-        except (OSError, ValueError) as error:
-            if not told or isinstance(error, UnsupportedError):
+            return super().load()
+        except OSError as error:
+            method = self.tag_v2.get(_COMPRESSION, 1)
+            if method not in _RARE:
                 raise
-            text = "; ".join(told[:_MESSAGES])
-            unsupported = any("not configured" in one for one in told)
-            raise UnsupportedError(text) if unsupported else OSError(text) from error
+            raise UnsupportedError(f"a TIFF compressed with {_RARE[method]}") from error
 
     def _load_numbers(self, layout: _Layout) -> None:
         assert self.fp is not None
@@ -263,6 +203,16 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         colours, opacity = _meaning(numbers, layout)
         self.numbers = _upright(colours, self._orientation)
         self.opacity = None if opacity is None else _upright(opacity, self._orientation)
+
+
+@cache
+def _silence() -> None:
+    """Keep Pillow's libtiff from writing to stderr what is wrong: Pillow raises, but names no file.
+
+    Where libtiff cannot be reached, as inside a Pillow that has it built in, it goes on writing.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def _layout(tags: Any) -> _Layout:
@@ -316,61 +266,22 @@ def _numbers(layout: _Layout, stream: IO[bytes], tags: Any) -> Numbers:
     if limit is not None and padded > max(limit, 1 << 24):
         raise Image.DecompressionBombError("its tiles are larger than the picture")
     stream.seek(0)
-    data = stream.read()
-    data += bytes(len(data) % 2)
-    form = _Form(tags._endian, tags._bigtiff)
-    file = io.BytesIO(data + _directories(layout, tags, form, len(data)))
-    file.seek(form.first)
-    file.write(form.long(len(data)))
-    del data
-    planes = []
+    data, planes = stream.read(), []
     try:
         Image.MAX_IMAGE_PIXELS = None  # whoever opened this holds the lock of its limit
-        with Image.open(file, formats=["TIFF"]) as image:
-            for plane in range(layout.planes):
-                image.seek(plane)
-                planes.append(_decoded(np.asarray(image), layout, form.order))
+        for plane in range(layout.planes):
+            with Image.open(_as_bytes(layout, tags, plane, data), formats=["TIFF"]) as image:
+                planes.append(_decoded(np.asarray(image), layout, tags._endian))
     finally:
         Image.MAX_IMAGE_PIXELS = limit
     numbers = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
     return numbers[:, : layout.width]
 
 
-@dataclass(frozen=True)
-class _Form:
-    """How a TIFF writes its directories: the order of bytes, and whether offsets have 64 bits."""
-
-    order: str
-    big: bool
-
-    @property
-    def first(self) -> int:
-        """Where the file tells the place of its first directory."""
-        return 8 if self.big else 4
-
-    def long(self, *values: int) -> bytes:
-        """Write offsets."""
-        return struct.pack(f"{self.order}{len(values)}{'Q' if self.big else 'L'}", *values)
-
-    def directory(self, tags: dict[int, tuple[int, ...]], at: int, last: bool) -> bytes:
-        """Write a directory that will stand at this place, and before the next unless `last`."""
-        entries, values = b"", b""
-        size = len(tags) * (20 if self.big else 12) + (16 if self.big else 6)
-        for tag, numbers in sorted(tags.items()):
-            kind, packed = 16 if self.big else 4, self.long(*numbers)
-            entries += struct.pack(f"{self.order}HH", tag, kind) + self.long(len(numbers))
-            entries += packed if len(numbers) == 1 else self.long(at + size + len(values))
-            values += packed if len(numbers) > 1 else b""
-        count = struct.pack(self.order + ("Q" if self.big else "H"), len(tags))
-        following = 0 if last else at + size + len(values)
-        return count + entries + self.long(following) + values
-
-
-def _directories(layout: _Layout, tags: Any, form: _Form, at: int) -> bytes:
-    """Write directories by which each plane is a picture of one byte a pixel."""
-    offsets = tags[_TILE_OFFSETS if layout.tiled else _OFFSETS]
-    counts = tags.get(_TILE_COUNTS if layout.tiled else _COUNTS, ())
-    if len(offsets) < layout.planes * layout.blocks:
+def _as_bytes(layout: _Layout, tags: Any, plane: int, data: bytes) -> IO[bytes]:
+    """Write a file with the same data, of which a plane is a picture of one byte a pixel."""
+    places, sizes = (_TILE_OFFSETS, _TILE_COUNTS) if layout.tiled else (_OFFSETS, _COUNTS)
+    if len(tags[places]) < layout.planes * layout.blocks:
         raise ValueError("has less than its directory says")
     told = {_WIDTH: layout.row, _HEIGHT: layout.height, _BITS: 8, _PHOTOMETRIC: 1, _CHANNELS: 1}
     told |= {tag: tags[tag] for tag in (_COMPRESSION, _FILL_ORDER) if tag in tags}
@@ -379,15 +290,20 @@ def _directories(layout: _Layout, tags: Any, form: _Form, at: int) -> bytes:
         told |= {_TILE_WIDTH: layout.row * width // layout.padded_width, _TILE_HEIGHT: height}
     else:
         told[_ROWS] = height
-    written = b""
-    for plane in range(layout.planes):
-        part = slice(plane * layout.blocks, (plane + 1) * layout.blocks)
-        values: dict[int, tuple[int, ...]] = {tag: (number,) for tag, number in told.items()}
-        values[_TILE_OFFSETS if layout.tiled else _OFFSETS] = tuple(offsets[part])
-        if counts:
-            values[_TILE_COUNTS if layout.tiled else _COUNTS] = tuple(counts[part])
-        written += form.directory(values, at + len(written), plane == layout.planes - 1)
-    return written
+    part = slice(plane * layout.blocks, (plane + 1) * layout.blocks)
+    lists: dict[int, Any] = {t: tuple(tags[t][part]) for t in (places, sizes) if t in tags}
+    directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if tags._bigtiff else 8])
+    for tag, value in (told | lists).items():
+        directory.tagtype[tag] = TiffTags.LONG8 if tags._bigtiff else TiffTags.LONG
+        directory[tag] = value
+    file = io.BytesIO()
+    end = directory.save(file)  # Pillow adds this to the offsets of strips, but not of tiles
+    if layout.tiled:
+        directory[places] = tuple(place + end for place in lists[places])
+        file.seek(0)
+        directory.save(file)
+    file.write(data)
+    return file
 
 
 def _decoded(rows: Numbers, layout: _Layout, order: str) -> Numbers:

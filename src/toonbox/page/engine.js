@@ -2,7 +2,7 @@
 
 /**
  * A style, as models/styles.json describes it. Lengths are in pixels; see the card of a style in
- * toonbox/engine/card.py.
+ * toonbox/engine/style.py.
  * @typedef {{name: string, description: string, knobs: string[], resolution: number,
  *   multiple: number, reach: number, beyond: number, model: string, preview: string,
  *   bytes: number}} Style

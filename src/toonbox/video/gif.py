@@ -1,33 +1,25 @@
-"""A video as an animated GIF, with one palette for all of it, by FFmpeg's filters.
+"""A video as an animated GIF, with one palette for all of it.
 
-The video is read twice, from segments on the disk: for the palette, of which FFmpeg counts the
-colours, and for the frames, one after the other. So memory does not grow with the video.
+The video is read twice, from segments on the disk: for the palette, and for the frames, one after
+the other. So memory does not grow with the video.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
-from av.filter import Graph
-from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 
+from toonbox.images.gif import LONGEST, STEP, choose_palette, gif_blocks
 from toonbox.video.read import Video, opened
-from toonbox.video.write import output, put
 
 _logger = logging.getLogger(__name__)
 
-STEP = Fraction(1, 100)  # seconds in a GIF's unit of time
 SHORTEST = 2  # steps: browsers show what asks for less for a tenth of a second
-LONGEST = 65535  # steps
-_FORMAT = VideoFormat("bgra")  # which both filters know
-# A pattern that stands still, unlike errors that are carried on from pixel to pixel, and no other
-# pixels where nothing moves.
-_DITHERING = "dither=bayer:bayer_scale=3:diff_mode=rectangle"
 _SOUNDS = {"audio": "sound", "subtitle": "subtitles", "attachment": "attachments"}
 
 
@@ -47,26 +39,11 @@ def write_gif(target: Path, segments: Sequence[Path], video: Video, end: Fractio
         VideoError: the source cannot be read any more, or its frames become too large.
     """
     frames = _Frames(segments, video, end)
-    palette = _palette(frames)
-    _tell_what_is_lost(video, frames)
-    options = {"loop": "0", "final_delay": str(min(frames.total - frames.last, LONGEST))}
-    with output(target, "gif", options) as container:
-        stream = container.add_stream("gif", 100)
-        assert isinstance(stream, VideoStream)
-        context = stream.codec_context
-        context.width, context.height, context.pix_fmt = palette.size[0], palette.size[1], "pal8"
-        context.time_base = stream.time_base = STEP
-        for frame in _drawn(frames, palette.frame, palette.size):
-            put(container, stream.encode_lazy(frame))
-        put(container, stream.encode_lazy())
-
-
-@dataclass
-class _Palette:
-    """The colours, and the width and height of the frames that they are for."""
-
-    frame: VideoFrame
-    size: tuple[int, int]
+    palette = choose_palette(frames)
+    delays = [later - earlier for earlier, later in pairwise([*frames.starts, frames.total])]
+    _tell_what_is_lost(video, frames.left_out, max(delays))
+    with target.open("wb") as file:
+        file.writelines(gif_blocks(frames, palette, delays))
 
 
 @dataclass
@@ -77,36 +54,31 @@ class _Frames:
         segments: where they come from.
         video: the source, whose pixels need not be square as a GIF's are.
         end: of the last, in seconds.
-        last: when the last that was given begins, in steps.
+        starts: when those that were given begin, in steps.
         total: how long all last, in steps.
-        longest: of those that were given, in steps.
         left_out: how many were shown too briefly.
     """
 
     segments: Sequence[Path]
     video: Video
     end: Fraction
-    last: int = 0
+    starts: list[int] = field(default_factory=list)
     total: int = 0
-    longest: int = 0
     left_out: int = 0
 
     def __iter__(self) -> Iterator[VideoFrame]:
-        first, self.last, self.longest, self.left_out = None, -SHORTEST, 0, 0
+        first, self.starts, self.left_out = None, [], 0
         for frame, seconds in _decoded(self.segments):
             if first is None:
                 first = seconds
                 self.total = max(SHORTEST, round((self.end - first) / STEP))
-            pts = round((seconds - first) / STEP)
-            if pts and (pts - self.last < SHORTEST or self.total - pts < SHORTEST):
+            start = round((seconds - first) / STEP)
+            if start and (start - self.starts[-1] < SHORTEST or self.total - start < SHORTEST):
                 self.left_out += 1
                 continue
-            self.longest, self.last = max(self.longest, pts - self.last), pts
+            self.starts.append(start)
             width = self.video.square_width(frame.width, frame.height)
-            made = frame.reformat(width=width, format=_FORMAT.name)
-            made.pts, made.time_base = pts, STEP
-            yield made
-        self.longest = max(self.longest, self.total - self.last)
+            yield frame.reformat(width=width, format="bgra")
 
 
 def _decoded(segments: Sequence[Path]) -> Iterator[tuple[VideoFrame, Fraction]]:
@@ -116,61 +88,14 @@ def _decoded(segments: Sequence[Path]) -> Iterator[tuple[VideoFrame, Fraction]]:
                 yield frame, (frame.pts or 0) * (frame.time_base or Fraction(1))
 
 
-def _palette(frames: _Frames) -> _Palette:
-    """Choose up to 255 colours for all frames, and one for what has not changed."""
-    graph, size, found = None, (0, 0), list[VideoFrame]()
-    for frame in frames:
-        if graph is None:
-            size = frame.width, frame.height
-            graph = Graph()
-            source = graph.add_buffer(width=size[0], height=size[1], format=_FORMAT, time_base=STEP)
-            graph.link_nodes(source, graph.add("palettegen"), graph.add("buffersink")).configure()
-        graph.push(frame)
-        found += _ready(graph)  # nothing yet, but without asking the frames would pile up
-    assert graph is not None
-    graph.push(None)
-    found += _ready(graph)
-    return _Palette(found[0], size)
-
-
-def _drawn(frames: _Frames, palette: VideoFrame, size: tuple[int, int]) -> Iterator[VideoFrame]:
-    """Draw all frames with the colours of a palette."""
-    graph = Graph()
-    width, height = size
-    source = graph.add_buffer(width=width, height=height, format=_FORMAT, time_base=STEP)
-    width, height = palette.width, palette.height
-    colours = graph.add_buffer(width=width, height=height, format=_FORMAT, time_base=STEP)
-    use, sink = graph.add("paletteuse", _DITHERING), graph.add("buffersink")
-    source.link_to(use, 0, 0)
-    colours.link_to(use, 0, 1)
-    use.link_to(sink)
-    graph.configure()
-    palette.pts, palette.time_base = 0, STEP
-    colours.push(palette)
-    colours.push(None)
-    for frame in frames:
-        source.push(frame)
-        yield from _ready(graph)
-    source.push(None)
-    yield from _ready(graph)
-
-
-def _ready(graph: Graph) -> Iterator[VideoFrame]:
-    while True:
-        try:
-            yield graph.vpull()
-        except (av.BlockingIOError, av.EOFError):
-            return
-
-
-def _tell_what_is_lost(video: Video, frames: _Frames) -> None:
+def _tell_what_is_lost(video: Video, left_out: int, longest: int) -> None:
     with opened(video.path, max_pixels=video.max_pixels) as source:
         kinds = {stream.type for stream in source.streams}
     if lost := [name for kind, name in _SOUNDS.items() if kind in kinds]:
         _logger.warning("%s: left out, as a GIF has none: %s", video.path, ", ".join(lost))
-    if frames.left_out:
+    if left_out:
         message = "%s: %d frames are left out; browsers show no more than 50 a second in a GIF"
-        _logger.warning(message, video.path, frames.left_out)
-    if frames.longest > LONGEST:
-        longest = float(LONGEST * STEP)
-        _logger.warning("%s: GIF shows no frame longer than %g s", video.path, longest)
+        _logger.warning(message, video.path, left_out)
+    if longest > LONGEST:
+        limit = float(LONGEST * STEP)
+        _logger.warning("%s: GIF shows no frame longer than %g s", video.path, limit)

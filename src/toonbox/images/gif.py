@@ -1,0 +1,204 @@
+"""Frames into a GIF with one palette, by FFmpeg's palettegen, paletteuse and encoder.
+
+Its muxer is not used: that takes no frames without a duration, and no comments.
+"""
+
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.filter import Graph
+from av.video.codeccontext import VideoCodecContext
+from av.video.format import VideoFormat
+from av.video.frame import VideoFrame
+from PIL import Image
+
+from toonbox.pixels import PhotoArray, Uint8Array
+
+STEP = Fraction(1, 100)  # seconds in a GIF's unit of time
+LONGEST = 65535  # steps
+_FORMAT = VideoFormat("bgra")  # which both filters know
+# A pattern that stands still, unlike errors that are carried on from pixel to pixel, and no other
+# pixels where nothing moves.
+_DITHERING = "dither=bayer:bayer_scale=5:diff_mode=rectangle"
+_EXACT = "dither=none:diff_mode=rectangle"
+
+
+def bgra(rgb: PhotoArray, alpha: PhotoArray | None) -> Uint8Array:
+    """Put colours (H, W, 3) and alpha (H, W), of 8 bits, in FFmpeg's order: (H, W, 4).
+
+    What is less than half opaque becomes fully transparent, the rest opaque.
+    """
+    pixels = np.full((*rgb.shape[:2], 4), 255, np.uint8)
+    pixels[..., :3] = rgb[..., ::-1]
+    if alpha is not None:
+        pixels[alpha < 128] = 0
+    return pixels
+
+
+def frame_of(pixels: Uint8Array) -> VideoFrame:
+    """Make a frame of pixels, BGRA, (H, W, 4)."""
+    return VideoFrame.from_ndarray(pixels, _FORMAT.name)
+
+
+@dataclass(frozen=True)
+class Palette:
+    """Colours for some frames, as FFmpeg has them.
+
+    Attributes:
+        frame: the colours.
+        size: width and height of the frames.
+        exact: whether these are all the colours that the frames have.
+    """
+
+    frame: VideoFrame
+    size: tuple[int, int]
+    exact: bool
+
+
+def choose_palette(frames: Iterable[VideoFrame], *, transparent: bool = True) -> Palette:
+    """Choose up to 255 colours for all frames, BGRA, of which at least one must be there.
+
+    Args:
+        frames: taken one at a time.
+        transparent: keep one more entry for what is transparent, or has not changed; without,
+            there are up to 256 colours.
+    """
+    graph, size, found = None, (0, 0), list[VideoFrame]()
+    few: set[Any] | None = set()
+    with _telling():
+        for number, frame in enumerate(frames):
+            if graph is None:
+                size, graph = (frame.width, frame.height), Graph()
+                generator = graph.add("palettegen", f"reserve_transparent={int(transparent)}")
+                sink = graph.add("buffersink")
+                graph.link_nodes(_source(graph, size), generator, sink).configure()
+            few = _few(few, frame, 256 - transparent)
+            _time(frame, number)
+            graph.push(frame)
+            found += _ready(graph)  # nothing yet, but without asking the frames would pile up
+        assert graph is not None
+        graph.push(None)
+        (palette,) = [*found, *_ready(graph)]
+    if few:  # palettegen rounds them
+        colours = np.array(sorted(few), np.uint8)
+        entries = np.resize(colours, (256, 4))
+        entries[255, 3] = 0 if transparent else 255
+        palette = frame_of(entries.reshape(16, 16, 4))
+    return Palette(palette, size, bool(few))
+
+
+def _few(colours: set[Any] | None, frame: VideoFrame, most: int) -> set[Any] | None:
+    """Add a frame's colours, but what is transparent, to others; None if they are too many."""
+    if colours is None:
+        return None
+    found = Image.fromarray(frame.to_ndarray()).getcolors(most + 1)
+    if found is None:
+        return None
+    colours |= {colour for _, colour in found if cast(Any, colour)[3]}
+    return colours if len(colours) <= most else None
+
+
+def gif_blocks(
+    frames: Iterable[VideoFrame],
+    palette: Palette,
+    delays: Sequence[int],
+    plays: int = 0,
+    comment: str | None = None,
+) -> Iterator[bytes]:
+    """Encode frames, and give the file piece by piece.
+
+    Args:
+        frames: those that the palette was chosen for, once more.
+        palette: from `choose_palette`.
+        delays: of each frame, in steps; those longer than LONGEST are cut.
+        plays: how often all is shown; 0 is for ever.
+        comment: a text to embed.
+    Raises:
+        OSError: the frames are too large for a GIF.
+    """
+    context = av.CodecContext.create("gif", "w")
+    context.width, context.height = palette.size
+    context.pix_fmt, context.time_base = "pal8", STEP
+    for number, (packet, delay) in enumerate(
+        zip(_packets(context, frames, palette), delays, strict=True)
+    ):
+        head = 13 + (6 << (packet[10] & 7)) if number == 0 else 0
+        if number == 0:
+            yield packet[:head]
+            if plays != 1:
+                again = max(0, min(plays - 1, 65535))
+                yield b"!\xff\x0bNETSCAPE2.0" + struct.pack("<BBHB", 3, 1, again, 0)
+            if comment:
+                yield b"!\xfe" + _sub_blocks(comment.encode())
+        # Behind "!", the label, the length of the block and the flags.
+        yield packet[head : head + 4] + struct.pack("<H", min(delay, LONGEST)) + packet[head + 6 :]
+    yield b";"
+
+
+def _packets(
+    context: VideoCodecContext, frames: Iterable[VideoFrame], palette: Palette
+) -> Iterator[bytes]:
+    """Give for each frame what of it is written, the first with the head of the file."""
+    with _telling():
+        for frame in _drawn(frames, palette):
+            frame.time_base = STEP
+            yield from map(bytes, context.encode(frame))
+        yield from map(bytes, context.encode(None))
+
+
+def _drawn(frames: Iterable[VideoFrame], palette: Palette) -> Iterator[VideoFrame]:
+    """Draw all frames with the colours of a palette."""
+    graph = Graph()
+    source = _source(graph, palette.size)
+    colours = _source(graph, (palette.frame.width, palette.frame.height))
+    use = graph.add("paletteuse", _EXACT if palette.exact else _DITHERING)
+    sink = graph.add("buffersink")
+    source.link_to(use, 0, 0)
+    colours.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    _time(palette.frame, 0)
+    colours.push(palette.frame)
+    colours.push(None)
+    for number, frame in enumerate(frames):
+        _time(frame, number)
+        source.push(frame)
+        yield from _ready(graph)
+    source.push(None)
+    yield from _ready(graph)
+
+
+def _source(graph: Graph, size: tuple[int, int]) -> Any:
+    return graph.add_buffer(width=size[0], height=size[1], format=_FORMAT, time_base=STEP)
+
+
+def _time(frame: VideoFrame, number: int) -> None:
+    """Number a frame: the filters and the encoder want to see time pass."""
+    frame.pts, frame.time_base = number, STEP
+
+
+def _ready(graph: Graph) -> Iterator[VideoFrame]:
+    while True:
+        try:
+            yield graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+
+
+def _sub_blocks(data: bytes) -> bytes:
+    parts = (data[at : at + 255] for at in range(0, len(data), 255))
+    return b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from error
