@@ -12,7 +12,6 @@ from pydantic.dataclasses import dataclass
 
 from toonbox.atomic import replacing
 from toonbox.errors import ConfigError
-from toonbox.learn.data import CropConfig
 from toonbox.learn.discriminator import Head
 from toonbox.learn.generator import GeneratorConfig, KnobSettings
 from toonbox.learn.looks import load_look
@@ -34,6 +33,20 @@ def _named_look(value: Any) -> Any:
         return load_look(value) if isinstance(value, str) else value
     except ConfigError as error:
         raise ValueError(str(error)) from error  # so that pydantic says where it stands
+
+
+@dataclass(frozen=True, config=STRICT)
+class CropConfig:
+    """How crops are taken; lengths in pixels.
+
+    A picture's short side is first brought to a length drawn from `photo_side` or `cartoon_side`
+    (never enlarged beyond its own, but at least to `size`); this decides how large strokes are.
+    """
+
+    size: int = 192
+    batch_size: int = 4
+    photo_side: tuple[int, int] = (320, 512)
+    cartoon_side: tuple[int, int] = (256, 448)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -169,7 +182,6 @@ class RunOptions:
 
     Attributes:
         out: the run's folder.
-        device: where the networks are computed.
         devices: processes that share each batch.
         precision: of the networks' arithmetic; weights are always float32.
         workers: processes for crops, and as many for superpixels.
@@ -214,13 +226,10 @@ ADVERSARIAL: dict[str, Any] = {
 def load_config(
     file: Path, preset: str | None = None, steps: int | None = None, look: str | None = None
 ) -> TrainConfig:
-    """Read a configuration; what a file does not say has its default.
+    """Read a TOML file; what it does not say has its default.
 
     Args:
-        file: TOML.
-        preset: name of loss weights that replace those of the file, or None.
-        steps: adversarial steps that replace those of the file, or None.
-        look: name or file of the look to draw, in place of the file's target, or None.
+        preset, steps, look: replace the file's loss weights, adversarial steps and target.
     Raises:
         ConfigError: unreadable, an unknown name, or a value out of range; names each.
     """
@@ -242,8 +251,6 @@ def default_config(
         steps: of the kind there are, adversarial or not; None for 3000.
         start: of the generator to start with. Its adversarial steps come at once, held to its own
             outputs, or to the look if one is given.
-    Raises:
-        ConfigError: an unknown name, or a value out of range.
     """
     values = DRAWN | ADVERSARIAL if adversarial else DRAWN
     if start is not None:

@@ -11,7 +11,7 @@ from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from toonbox.errors import ConfigError, TrainingError
-from toonbox.learn.config import TrainConfig
+from toonbox.learn.config import RunOptions, TrainConfig
 from toonbox.learn.discriminator import Discriminator, DiscriminatorConfig, FeatureDiscriminator
 from toonbox.learn.features import WIDTHS, EfficientNetFeatures
 from toonbox.learn.generator import Generator
@@ -74,6 +74,18 @@ class TrainingState:
         for name, adversary in self.adversaries.items():
             yield f"{name}_discriminator", adversary.discriminator
             yield f"{name}_optimizer", adversary.optimizer
+
+
+def new_fabric(options: RunOptions) -> Fabric:
+    """Make the Fabric that knows device, processes and precision."""
+    fabric = Fabric(
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[options.device],
+        devices=options.devices,
+        strategy="ddp" if options.devices > 1 else "auto",
+        precision="bf16-mixed" if options.precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    return fabric
 
 
 def new_state(
