@@ -10,7 +10,14 @@ import typer
 
 from toonbox.atomic import folder_beside
 from toonbox.cli.messages import complain
-from toonbox.cli.options import KEYS, METAVAR, parse_style, style_names
+from toonbox.cli.options import (
+    KEYS,
+    METAVAR,
+    existing_file,
+    existing_folder,
+    parse_style,
+    style_names,
+)
 from toonbox.cli.progress import progress
 from toonbox.errors import DataError, UsageError
 from toonbox.options import StyleOptions
@@ -22,22 +29,11 @@ LEAST_RESOLUTION = 64  # pixels; smaller pictures cannot be measured
 
 
 def evaluate(
-    photos: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR",
-            help="Photos that no style was trained on.",
-            exists=True,
-            file_okay=False,
-        ),
-    ],
+    photos: Annotated[Path, existing_folder("Photos that no style was trained on.")],
     cartoons: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="What outputs should look like, for --features and --classifier; may be repeated.",
-            exists=True,
-            file_okay=False,
+        existing_folder(
+            "What outputs should look like, for --features and --classifier; may be repeated."
         ),
     ] = None,
     style: Annotated[
@@ -54,22 +50,16 @@ def evaluate(
     ] = None,
     features: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Feature network for distances to the cartoons: ONNX or TorchScript; may be "
-            "repeated. For FID see docs/evaluate.md. Default: no distances.",
-            exists=True,
-            dir_okay=False,
+        existing_file(
+            "Feature network for distances to the cartoons: ONNX or TorchScript; may be repeated. "
+            "For FID see docs/evaluate.md. Default: no distances."
         ),
     ] = None,
     train_photos: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Photos for the linear probe and the classifier to learn from. Default: half of "
-            "--photos, judging the other half.",
-            exists=True,
-            file_okay=False,
+        existing_folder(
+            "Photos for the linear probe and the classifier to learn from. Default: half of "
+            "--photos, judging the other half."
         ),
     ] = None,
     classifier: Annotated[
@@ -164,11 +154,6 @@ def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """List a folder's pictures.
-
-    Raises:
-        UsageError: there are none.
-    """
     from toonbox.learn.inspect import find_pictures
 
     try:

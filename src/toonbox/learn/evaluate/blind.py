@@ -38,13 +38,10 @@ _logger = logging.getLogger(__name__)
 def choose_photos(
     photos: Sequence[Path], contenders: Sequence[Column], limit: int | None, seed: int
 ) -> list[Path]:
-    """Draw the photos to judge by, in random order, from those that every folder has.
+    """Draw photos to judge by, in random order, from those that every folder of pictures has.
 
-    Args:
-        photos: to draw from.
-        contenders: folders of finished pictures often have fewer.
-        limit: how many; None for all.
-        seed: the same photos come in the same order, whoever contends.
+    The same seed gives the same photos in the same order, whoever contends.
+
     Raises:
         StyleError: there are none.
     """
@@ -74,11 +71,9 @@ class Pairs:
         seed: int = 0,
         overwrite: bool = False,
     ) -> None:
-        """Choose what to compare.
+        """Choose two to compare, and a folder for index.html, pictures/ and sheets/.
 
         Args:
-            folder: for index.html, pictures/ and sheets/; made if missing.
-            contenders: two.
             height: of a picture in the sheets, at most, in pixels.
             seed: of the sides.
             overwrite: accept a folder that is not empty, and replace its key.
@@ -147,14 +142,12 @@ def _alike(pictures: list[bytes]) -> list[bytes]:
     images = [to_srgb(Image.open(io.BytesIO(data))) for data in pictures]
     height = min(image.height for image in images)
     width = min(round(image.width * height / image.height) for image in images)
-    written = []
-    for image in images:
+    written = [io.BytesIO() for _ in images]
+    for image, buffer in zip(images, written, strict=True):
         # Cut at the right and at the bottom: at the same scale no pixel changes.
         cut = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS, centering=(0, 0))
-        buffer = io.BytesIO()
         cut.save(buffer, "JPEG", quality=95, subsampling=0)
-        written.append(buffer.getvalue())
-    return written
+    return [buffer.getvalue() for buffer in written]
 
 
 @dataclass(frozen=True)
@@ -235,25 +228,16 @@ def _read(file: Path) -> str:
 
 
 def tally(key: Key, judges: Sequence[dict[str, str]]) -> str:
-    """Count how often each contender was preferred; return lines with 95 % intervals.
-
-    Args:
-        key: of the pairs.
-        judges: the answers of each file.
-    """
-    count = Counter(
-        key.preferred(number, answer) for answers in judges for number, answer in answers.items()
-    )
+    """Count how often each contender was preferred: lines with 95 % intervals."""
+    count = Counter(key.preferred(*answer) for answers in judges for answer in answers.items())
     decided = sum(count[label] for label in key.contenders)
     width = max(map(len, (*key.contenders, SAME)))
     lines = []
     for label in key.contenders:
         lines.append(f"{label:{width}}  {count[label]:3} of {decided}")
         if decided:
-            low, high = wilson(count[label], decided)
-            lines[-1] += (
-                f"  {100 * count[label] / decided:3.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
-            )
+            share, low, high = 100 * count[label] / decided, *wilson(count[label], decided)
+            lines[-1] += f"  {share:3.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
     lines.append(f"{SAME:{width}}  {count[SAME]:3}")
     if missing := len(key.pairs) * len(judges) - sum(count.values()):
         lines.append(f"{missing} not answered")
