@@ -23,8 +23,12 @@ from toonbox.settings import check, read_toml
 STRICT = ConfigDict(extra="forbid")
 KNOBS_STREAM = 3  # of random numbers, apart from those of data.py
 
-# Options of 0.1 that its runs still name.
-RETIRED = {"generator": {"space_to_depth"}, "structure": {"similarity", "window"}}
+# Options that earlier runs still name, by table, "" for those outside of all tables.
+RETIRED = {
+    "": {"gradient_clip"},
+    "generator": {"space_to_depth"},
+    "structure": {"similarity", "window"},
+}
 
 
 def _named_look(value: Any) -> Any:
@@ -117,7 +121,6 @@ class TrainConfig:
     learning_rate: float = Field(default=2e-4, gt=0)
     final_learning_rate: float = Field(default=1.0, gt=0, le=1)
     knobs_at_default: float = Field(default=0.4, ge=0, le=1)
-    gradient_clip: float = Field(default=0.5, gt=0)
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
     texture: TextureKind = "random_colour_shift"
     photo_guided_filter: bool = False
@@ -284,9 +287,10 @@ _ADAPTER = TypeAdapter(TrainConfig)
 def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
     """Make a configuration of values; a ConfigError names `source` and all that is wrong."""
     for table, names in RETIRED.items():
-        if isinstance(values.get(table), dict):
-            kept = {name: value for name, value in values[table].items() if name not in names}
-            values = {**values, table: kept}
+        options = values.get(table) if table else values
+        if isinstance(options, dict):
+            kept = {name: value for name, value in options.items() if name not in names}
+            values = {**values, table: kept} if table else kept
     return check(_ADAPTER, values, source)
 
 

@@ -17,6 +17,7 @@ from toonbox.learn.features import WIDTHS, EfficientNetFeatures
 from toonbox.learn.generator import Generator
 
 BETAS = (0.5, 0.99)
+GRADIENT_CLIP = 0.5  # largest norm
 CHANNELS = {"surface": 3, "texture": 1}
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -138,7 +139,7 @@ def update(
     parameters = [p for p in network.parameters() if p.grad is not None]
     if state.fabric.world_size > 1:
         average_gradients(state.fabric, [p.grad for p in parameters if p.grad is not None])
-    norm = nn.utils.clip_grad_norm_(parameters, state.config.gradient_clip)
+    norm = nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
     if not torch.isfinite(norm):
         raise TrainingError(
             f"step {state.step}: the loss is {loss.item():g} and the gradient's norm {norm:g}; "
