@@ -151,7 +151,10 @@ class TrainConfig:
     @property
     def target(self) -> Literal["drawing", "teacher"] | None:
         """Return what outputs are compared with; None for the photo, or if no step compares."""
-        return self.pretrain.kind if self._held and self.pretrain.kind != "identity" else None
+        weights = self.weights
+        held = self.steps > 0 and (weights.reconstruction > 0 or weights.features > 0)
+        compared = held or self.pretrain.steps > 0
+        return self.pretrain.kind if compared and self.pretrain.kind != "identity" else None
 
     @property
     def needs_features(self) -> bool:
@@ -160,12 +163,6 @@ class TrainConfig:
         adversarial = self.target is not None and self.steps > 0 and self.weights.features > 0
         heads = self.discriminators.kind == "features" and bool(self.discriminated)
         return pretraining or adversarial or heads
-
-    @property
-    def _held(self) -> bool:
-        weights = self.weights
-        adversarial = self.steps > 0 and (weights.reconstruction > 0 or weights.features > 0)
-        return self.pretrain.steps > 0 or adversarial
 
     def knobs_at(self, step: int) -> KnobSettings:
         """Draw from the seed and the step alone, so that all processes and workers agree."""

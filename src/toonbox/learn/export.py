@@ -24,6 +24,7 @@ from toonbox.engine.card import GENERATOR, SHIPPED, Card, write_card
 from toonbox.engine.session import open_session
 from toonbox.engine.style import load_style
 from toonbox.errors import ExportError, OutputError
+from toonbox.images.picture import decode
 from toonbox.learn.config import load_config
 from toonbox.learn.data import TrainingData
 from toonbox.learn.generator import (
@@ -162,8 +163,7 @@ def write_style(
 
 def draw_preview(folder: Path) -> None:
     """Write a style's `preview.png`: the same photo for every style, above its cartoon."""
-    with Image.open(PREVIEW_PHOTO) as opened:
-        photo = np.asarray(opened.convert("RGB"))
+    photo = decode(PREVIEW_PHOTO).rgb
     cartoon = load_style(folder, engine="onnxruntime")(photo)
     with replacing(folder / "preview.png") as temporary:
         Image.fromarray(np.vstack([photo, cartoon])).save(temporary, optimize=True)

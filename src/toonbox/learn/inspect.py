@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.progress import Progress
 
 from toonbox.errors import DataError, PictureError
-from toonbox.images import formats, picture
+from toonbox.images import formats
+from toonbox.images.picture import (
+    DAMAGE,
+    load,
+    open_image,
+    open_stream,
+    reason,
+    without_metadata,
+)
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import Uint8Array, to_eight_bits
 
@@ -34,15 +42,15 @@ def read_picture(file: Path, short_side: int | None = None) -> Image.Image:
         PictureError: it cannot be read; names it and the reason.
     """
     name = str(file)
-    with picture.open_stream(file, name) as stream:
+    with open_stream(file, name) as stream:
         try:
-            image = picture.open_image(stream, name, MAX_PIXELS)
+            image = open_image(stream, name, MAX_PIXELS)
             if short_side is not None:
                 image.draft("RGB", (short_side, short_side))
-            picture.load(image, name, MAX_PIXELS)
-            return Image.fromarray(to_eight_bits(picture.without_metadata(image, name).rgb))
-        except picture.DAMAGE as error:
-            raise PictureError(f"{name}: {picture.reason(error, stream)}") from error
+            load(image, name, MAX_PIXELS)
+            return Image.fromarray(to_eight_bits(without_metadata(image, name).rgb))
+        except DAMAGE as error:
+            raise PictureError(f"{name}: {reason(error, stream)}") from error
 
 
 def read_scaled(photo: Path, side: int) -> Uint8Array:
@@ -62,8 +70,8 @@ def find_pictures(folder: Path) -> list[Path]:
         DataError: there are none, or a folder cannot be listed.
     """
     found = formats.find_pictures(folder)
-    for unreadable, reason in found.unreadable:
-        raise DataError(f"{unreadable}: {reason}")
+    if found.unreadable:
+        raise DataError("\n".join(f"{path}: {why}" for path, why in found.unreadable))
     if not found.pictures:
         raise DataError(f"{folder}: no picture in it")
     return found.pictures

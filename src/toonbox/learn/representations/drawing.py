@@ -106,16 +106,8 @@ class Layers:
         drawn_after = without_grain + np.float32(INKED) * (surfaces[0] - without_grain)
         responses = [line_response(drawn_after, pen, LENGTH, step) for pen in PENS]
         coherence = Flow.of(without_grain, 3.0).coherence
-        return cls(
-            np.dstack(
-                [
-                    rgb,
-                    *(_eight_bit(surface) for surface in surfaces),
-                    *(_eight_bit(response / STRONGEST) for response in responses),
-                    _eight_bit(coherence),
-                ]
-            )
-        )
+        layers = *surfaces, *(response / STRONGEST for response in responses), coherence
+        return cls(np.dstack([rgb, *map(_eight_bit, layers)]))
 
     def draw(
         self, look: Look, surface: float = 1.0, structure: float = 1.0, texture: float = 1.0

@@ -41,8 +41,7 @@ class Flow:
             Brox et al. 2006 (structure tensor of a colour image); Kyprianidis & Kang 2011,
             section 3.1 (its minor eigenvector is the tangent).
         """
-        gx = cv2.Scharr(image, cv2.CV_32F, 1, 0, scale=1 / 32)
-        gy = cv2.Scharr(image, cv2.CV_32F, 0, 1, scale=1 / 32)
+        gx, gy = _gradient(image)
         tensor = np.dstack([_channel_sum(a * b) for a, b in ((gx, gx), (gx, gy), (gy, gy))])
         e, f, g = cv2.split(cv2.GaussianBlur(tensor, (0, 0), sigma))
         half = np.sqrt((e - g) ** 2 / 4 + f * f)  # half the difference of the eigenvalues
@@ -113,9 +112,7 @@ def detail_step(image: Float, finest: float = 0.5) -> Float:
     Small faces, lettering, windows and crowds are dense in edges; large shapes are not.
     """
     luminance = cv2.GaussianBlur(np.sqrt(image @ LUMINANCE), (0, 0), 0.8)
-    gx = cv2.Scharr(luminance, cv2.CV_32F, 1, 0, scale=1 / 32)
-    gy = cv2.Scharr(luminance, cv2.CV_32F, 0, 1, scale=1 / 32)
-    edges = (np.hypot(gx, gy) > EDGE).astype(np.float32)
+    edges = (np.hypot(*_gradient(luminance)) > EDGE).astype(np.float32)
     density = cv2.GaussianBlur(edges, (0, 0), NEIGHBOURHOOD)
     dense = np.clip((density - SPARSE) / (DENSE - SPARSE), 0, 1)
     return np.asarray(1 - (1 - finest) * dense, np.float32)
@@ -194,6 +191,12 @@ def _gather(
         field *= difference
     total += sample * _wide(field, image)
     weights += field
+
+
+def _gradient(image: Float) -> tuple[Float, Float]:
+    across: Float = cv2.Scharr(image, cv2.CV_32F, 1, 0, scale=1 / 32)
+    down: Float = cv2.Scharr(image, cv2.CV_32F, 0, 1, scale=1 / 32)
+    return across, down
 
 
 def _channel_sum(values: Float) -> Float:

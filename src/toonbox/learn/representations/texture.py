@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from toonbox.errors import ShapeError
+from toonbox.learn.representations.flow import LUMINANCE
 
 TextureKind = Literal["grayscale", "random_colour_shift", "paper"]
 
-LUMINANCE = (0.299, 0.587, 0.114)
 SHIFT = 0.1
 PAPER_ALPHA = 0.8
 
@@ -23,7 +23,7 @@ def draw_channel_weights(kind: TextureKind, generator: torch.Generator | None = 
     Source:
         Wang & Yu 2020, eq. 5 (`paper`) and the authors' code (`random_colour_shift`).
     """
-    luminance = torch.tensor(LUMINANCE)
+    luminance = torch.from_numpy(LUMINANCE.copy())
     if kind == "grayscale":
         return luminance
     uniform = torch.rand(3, generator=generator) * 2 - 1
