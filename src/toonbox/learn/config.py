@@ -228,8 +228,8 @@ def load_config(
 ) -> TrainConfig:
     """Read a TOML file; what it does not say has its default.
 
-    Args:
-        preset, steps, look: replace the file's loss weights, adversarial steps and target.
+    `preset`, `steps` and `look` replace the file's loss weights, adversarial steps and target.
+
     Raises:
         ConfigError: unreadable, an unknown name, or a value out of range; names each.
     """

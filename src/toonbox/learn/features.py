@@ -124,11 +124,7 @@ class VggFeatures(nn.Module):
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read a .safetensors file or a PyTorch state dict, never running code from it.
-
-    Raises:
-        WeightsError: missing, damaged, or something else.
-    """
+    """Read a .safetensors file or a PyTorch state dict, never running code from it."""
     if not file.is_file():
         raise WeightsError(f"{file}: no such weights file")
     try:

@@ -107,9 +107,9 @@ def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
 class LossWeights:
     """How much each loss counts in the adversarial steps.
 
-    `reconstruction`, in pixels, and `features`, perceptual, hold the output to the target of
-    pre-training while the discriminators refine it: outlines fade without it in short runs. The
-    published method has neither, nor `colour`.
+    `reconstruction`, in pixels, and `features`, perceptual, hold the output to the target of pre-
+    training: outlines fade without it in short runs. The published method has neither, nor
+    `colour`.
     """
 
     surface: float = 0.4

@@ -57,10 +57,9 @@ def choose_photos(
 
 
 class Pairs:
-    """A folder to which pairs are added, and then a page for judges and a key.
+    """A folder to which pairs are added, and then a page for judges and, beside it, a key.
 
-    The key says which contender is on which side; it lies beside the folder, so that the folder
-    can be given to judges.
+    The key says which contender is on which side, so that judges can be given the folder alone.
     """
 
     def __init__(
@@ -118,11 +117,7 @@ class Pairs:
         self.pairs[number] = {"photo": source.name, **sides}
 
     def write(self) -> tuple[Path, Path]:
-        """Write the page and the key, and remove sheets of earlier pairs; return their files.
-
-        Raises:
-            OutputError: they cannot be written.
-        """
+        """Write the page and the key, and remove sheets of earlier pairs; return their files."""
         for old in (self.folder / "sheets").glob("*.png"):
             if old.stem not in self.pairs:
                 old.unlink()
@@ -164,11 +159,7 @@ class Key:
 
 
 def read_key(file: Path) -> Key:
-    """Read the key that `Pairs` wrote.
-
-    Raises:
-        AnswersError: it cannot be read, or is not a key.
-    """
+    """Read the key that `Pairs` wrote; AnswersError if it cannot be read, or is not a key."""
     try:
         values = json.loads(_read(file))
         key = Key(values["id"], [*values["contenders"]], {**values["pairs"]})
