@@ -23,7 +23,7 @@ from toonbox.atomic import replacing
 from toonbox.convert.compare import GAP, sheet
 from toonbox.engine.style import Style, load_style
 from toonbox.errors import ToonboxError, UsageError
-from toonbox.learn.evaluate.evaluate import Reader, read_picture, shrunk
+from toonbox.learn.evaluate.evaluate import Reader, read_srgb, shrunk
 from toonbox.learn.evaluate.measures import (
     MEASURES,
     colour_segments,
@@ -234,7 +234,7 @@ def run(options: argparse.Namespace) -> int:
     files = find_pictures(options.photos)
     count = min(options.limit or len(files), len(files))
     files = [files[place * len(files) // count] for place in range(count)]
-    shown = shrunk(read_picture(options.show), style.card.working_resolution)
+    shown = shrunk(read_srgb(options.show), style.card.working_resolution)
     read = Reader()
     used, values = turn_all(style, files, read)
     found = findings(values)

@@ -17,11 +17,17 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from toonbox.learn.config import DiscriminatorsConfig, PretrainConfig, RunOptions, TrainConfig
-from toonbox.learn.data import CropConfig, Domain, TrainingData
+from toonbox.learn.config import (
+    CropConfig,
+    DiscriminatorsConfig,
+    PretrainConfig,
+    RunOptions,
+    TrainConfig,
+)
+from toonbox.learn.data import Domain, TrainingData, batches
 from toonbox.learn.features import EfficientNetFeatures, VggFeatures
-from toonbox.learn.state import TrainingState, channels_last, new_state
-from toonbox.learn.train import batches, new_fabric, one_step
+from toonbox.learn.state import TrainingState, channels_last, new_fabric, new_state
+from toonbox.learn.train import one_step
 from toonbox.learn.workers import worker_pool
 
 PICTURES = 40
@@ -208,7 +214,7 @@ def time_steps(
     sums: dict[str, Seconds] = {name: defaultdict(float) for name in (OVERLAPPED, IN_SEQUENCE)}
     with worker_pool(options.workers) as pool:
         ways = {OVERLAPPED: Followed(clock, pool), IN_SEQUENCE: Followed(clock, InSequence())}
-        stream = batches(state, data, options)
+        stream = batches(config, data, options)
         for round_number in range(rounds):
             for name, workers in ways.items():
                 seconds = one_timed_step(clock, state, stream, vgg, workers)

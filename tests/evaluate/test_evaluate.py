@@ -8,7 +8,7 @@ from PIL import Image
 from icc_profiles import DISPLAY_P3, reference, rgb_profile
 from toonbox.errors import DataError, PictureError, UsageError
 from toonbox.learn.evaluate.classifier import ClassifierConfig
-from toonbox.learn.evaluate.evaluate import Reader, Subject, evaluate, read_picture, shrunk
+from toonbox.learn.evaluate.evaluate import Reader, Subject, evaluate, read_srgb, shrunk
 from toonbox.learn.evaluate.feature_networks import CropRule, FeatureNetwork
 from toonbox.learn.evaluate.measures import means
 
@@ -182,14 +182,14 @@ def test_pictures_are_read_as_shown(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned a quarter to the right
     Image.fromarray(colours).save(tmp_path / "turned.png", exif=exif)
-    np.testing.assert_array_equal(read_picture(tmp_path / "turned.png"), np.rot90(colours, -1))
+    np.testing.assert_array_equal(read_srgb(tmp_path / "turned.png"), np.rot90(colours, -1))
 
 
 def test_pictures_with_a_profile_are_read_as_srgb(tmp_path):
     rgb = np.full((64, 64, 3), (200, 120, 60), np.uint8)
     profile = rgb_profile(DISPLAY_P3)
     Image.fromarray(rgb).save(tmp_path / "wide.png", icc_profile=profile)
-    found = read_picture(tmp_path / "wide.png")
+    found = read_srgb(tmp_path / "wide.png")
     assert found.dtype == np.uint8
     assert np.abs(found[0, 0] - reference(rgb[0, 0], DISPLAY_P3)).max() < 2
     assert np.abs(found[0, 0].astype(int) - rgb[0, 0]).max() > 5
@@ -197,19 +197,19 @@ def test_pictures_with_a_profile_are_read_as_srgb(tmp_path):
 
 def test_pictures_of_sixteen_bits_are_rounded_to_eight(tmp_path):
     Image.fromarray(np.full((64, 64), 16592, np.uint16)).save(tmp_path / "deep.png")  # 64.56 of 255
-    assert (read_picture(tmp_path / "deep.png") == 65).all()
+    assert (read_srgb(tmp_path / "deep.png") == 65).all()
 
 
 def test_an_unreadable_picture_names_its_file(tmp_path):
     with pytest.raises(PictureError, match=r"none\.png"):
-        read_picture(tmp_path / "none.png")
+        read_srgb(tmp_path / "none.png")
 
 
 def test_failures_are_looked_at_once(tmp_path, monkeypatch):
     read = Reader()
     missing = tmp_path / "none.png"
     assert list(read([missing], least=0)) == []
-    monkeypatch.delattr("toonbox.learn.evaluate.evaluate.read_picture")
+    monkeypatch.delattr("toonbox.learn.evaluate.evaluate.read_srgb")
     assert list(read([missing], least=0)) == []
     assert list(read.failures) == [missing]
 

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from toonbox.cli.main import app
-from toonbox.errors import ConfigError, DataError, MissingExtraError, OutputError, UsageError
+from toonbox.errors import ConfigError, MissingExtraError, OutputError, PictureError, UsageError
 from toonbox.learn.looks import look_file, look_names
 
 RUN = CliRunner()
@@ -80,7 +80,7 @@ def test_what_is_wrong_is_named(photo: Path, tmp_path: Path) -> None:
     assert isinstance(look("preview", photo, "-o", "out.gif").exception, UsageError)
     photo.write_bytes(b"no picture")
     damaged = look("preview", photo).exception
-    assert isinstance(damaged, DataError)
+    assert isinstance(damaged, PictureError)
     assert "photo.jpg" in str(damaged)
     assert look("preview", photo, "--surface", "3").exit_code == 2
 

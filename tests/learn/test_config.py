@@ -150,6 +150,7 @@ def test_what_has_no_weight_is_not_needed(
 
 OF_0_1 = """
 steps = 0
+gradient_clip = 0.5
 [generator]
 base_channels = 8
 space_to_depth = false

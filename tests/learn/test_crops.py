@@ -5,9 +5,11 @@ import pytest
 import torch
 from PIL import Image
 
-from toonbox.learn.data import CropBatches, CropConfig, Domain, draw_crop, pick
+from toonbox.learn.config import CropConfig
+from toonbox.learn.data import CropBatches, Domain, Pictures, pick
+from toonbox.pixels import Uint8Array
 
-SIZES = CropConfig(size=32, batch_size=4, photo_side=(40, 64), cartoon_side=(32, 48))
+SIZES = CropConfig(size=32, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +24,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def batches(files: list[Path], **options: object) -> CropBatches:
-    values = {"photos": Domain(files), "cartoons": Domain(files), "config": SIZES, "seed": 3}
+    photos, cartoons = Pictures(Domain(files), (40, 64)), Pictures(Domain(files), (32, 48))
+    values = {"photos": photos, "cartoons": cartoons, "config": SIZES, "seed": 3}
     return CropBatches(**{**values, **options})
+
+
+def draw_crop(
+    file: Path, size: int, sides: tuple[int, int], random: np.random.Generator
+) -> Uint8Array:
+    (crop,) = Pictures(Domain([file]), sides).crop(file, size, random, 0)
+    return crop
 
 
 def test_a_batch_depends_on_seed_and_step_alone(files: list[Path]) -> None:
@@ -52,7 +62,8 @@ def test_processes_share_the_joint_batch(files: list[Path]) -> None:
 
 def test_every_fifth_batch_is_of_faces(files: list[Path]) -> None:
     dark, bright = files[:2], files[-2:]
-    data = batches(files, photos=Domain(dark, bright), cartoons=Domain(bright, dark))
+    photos, cartoons = Domain(dark, bright), Domain(bright, dark)
+    data = batches(files, photos=Pictures(photos, (40, 64)), cartoons=Pictures(cartoons, (32, 48)))
     for step in range(10):
         batch = data[step]
         faces = step % 5 == 4

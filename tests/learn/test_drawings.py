@@ -15,15 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from toonbox.errors import DataError, TrainingError
+from toonbox.errors import DataError, PictureError, TrainingError
 from toonbox.learn import data as drawings
-from toonbox.learn.data import (
-    CropBatches,
-    CropConfig,
-    Domain,
-    Drawings,
-    prepare_layers,
-)
+from toonbox.learn.config import CropConfig
+from toonbox.learn.data import CropBatches, Domain, Drawings, prepare_layers
 from toonbox.learn.inspect import read_scaled
 from toonbox.learn.representations.drawing import CHANNELS, Layers, Look
 
@@ -141,7 +136,7 @@ def test_a_damaged_photo_is_named(
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(photos[0].read_bytes()[:200] if content is None else content)
     # In a worker process: the error must survive the way back.
-    with pytest.raises(DataError, match=r"damaged\.png: "):
+    with pytest.raises(PictureError, match=r"damaged\.png: "):
         prepare_layers([damaged], SIDES, tmp_path / "layers", workers=1)
     assert list((tmp_path / "layers").iterdir()) == []
 
@@ -238,36 +233,33 @@ def test_crops_agree_with_the_whole_picture(cached: list[Path], seed: int) -> No
     assert np.abs(found[0] - crop).max() <= 1
 
 
-def batches(photos: list[Path], cached: list[Path], **options: object) -> CropBatches:
+def batches(cached: list[Path], **options: object) -> CropBatches:
     values = {
-        "photos": Domain(photos),
+        "photos": Drawings(Domain(cached), Look(), by_step),
         "cartoons": None,
         "config": CropConfig(size=24, batch_size=4),
         "seed": 3,
-        "drawings": Drawings(Domain(cached), Look(), by_step),
     }
     return CropBatches(**{**values, **options})
 
 
-def test_a_batch_is_a_function_of_seed_and_step_alone(
-    photos: list[Path], cached: list[Path]
-) -> None:
-    one, again = batches(photos, cached), batches(photos, cached)
+def test_a_batch_is_a_function_of_seed_and_step_alone(cached: list[Path]) -> None:
+    one, again = batches(cached), batches(cached)
     for step in (5, 0, 5):
         assert sorted(one[step]) == ["photo", "target"]
         assert all(torch.equal(one[step][name], again[step][name]) for name in one[step])
     assert not torch.equal(one[0]["photo"], one[1]["photo"])
-    assert not torch.equal(one[0]["photo"], batches(photos, cached, seed=4)[0]["photo"])
+    assert not torch.equal(one[0]["photo"], batches(cached, seed=4)[0]["photo"])
 
 
-def test_processes_share_the_joint_batch(photos: list[Path], cached: list[Path]) -> None:
-    joint = batches(photos, cached)[5]
+def test_processes_share_the_joint_batch(cached: list[Path]) -> None:
+    joint = batches(cached)[5]
     for rank in (0, 1):
-        share = batches(photos, cached, share=(rank, 2))[5]
+        share = batches(cached, share=(rank, 2))[5]
         assert all(torch.equal(joint[name][rank::2], share[name]) for name in joint)
 
 
-def test_the_target_follows_the_knobs_of_the_step(photos: list[Path], cached: list[Path]) -> None:
+def test_the_target_follows_the_knobs_of_the_step(cached: list[Path]) -> None:
     drawn = Drawings(Domain(cached), Look(), by_step)
     crops = [drawn.crop(cached[0], 40, np.random.default_rng(0), step) for step in range(4)]
     assert all((crop[0] == crops[0][0]).all() for crop in crops)
@@ -275,9 +267,9 @@ def test_the_target_follows_the_knobs_of_the_step(photos: list[Path], cached: li
     assert (crops[1][1] != crops[0][1]).any()
 
 
-def test_every_fifth_drawn_batch_is_of_faces(photos: list[Path], cached: list[Path]) -> None:
+def test_every_fifth_drawn_batch_is_of_faces(cached: list[Path]) -> None:
     def colours(step: int, layers: Domain) -> set[tuple[int, ...]]:
-        data = batches(photos, cached, drawings=Drawings(layers, Look(), at_one))
+        data = batches(cached, photos=Drawings(layers, Look(), at_one))
         pixels = data[step]["photo"].permute(0, 2, 3, 1).reshape(-1, 3)
         return set(map(tuple, pixels.tolist()))
 

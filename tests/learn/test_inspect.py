@@ -35,11 +35,12 @@ def test_ordinary_pictures_are_usable_and_sorted(tmp_path: Path) -> None:
     )
 
 
-def test_hidden_files_and_folders_are_ignored(tmp_path: Path) -> None:
+def test_hidden_files_and_our_cartoons_are_ignored(tmp_path: Path) -> None:
     seen = save(scene(1), tmp_path / "seen.png")
     save(scene(2), tmp_path / ".hidden.png")
     save(scene(3), tmp_path / ".cache" / "c.png")
     (tmp_path / "folder.png").mkdir()
+    save(scene(4), tmp_path / "seen.toon.png")  # what `toonbox` writes beside a photo
     assert find_pictures(tmp_path) == [seen]
 
 
@@ -52,9 +53,9 @@ def test_unreadable_files_are_named_with_their_reason(tmp_path: Path) -> None:
     report = inspect_folder(tmp_path, minimum_side=64)
     reasons = {path.name: reason for path, reason in report.unreadable}
     assert reasons.keys() == {"cut.jpg", "empty.png", "text.gif"}
-    assert "truncated" in reasons["cut.jpg"]
-    assert reasons["empty.png"] == "empty file"
-    assert reasons["text.gif"] == "not a picture"
+    assert reasons["cut.jpg"] == "ends before the picture is complete"
+    assert reasons["empty.png"] == "is empty"
+    assert reasons["text.gif"] == "is text, not a picture"
     assert [path.name for path in report.usable] == ["good.png"]
     assert "3 unreadable: cut.jpg (" in report.text()
 
@@ -73,10 +74,10 @@ def test_a_picture_too_large_to_be_honest_is_unreadable(
 ) -> None:
     save(scene(1, 64, 64), tmp_path / "good.png")
     save(scene(2, 200, 200), tmp_path / "huge.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 64)
+    monkeypatch.setattr("toonbox.learn.inspect.MAX_PIXELS", 64 * 64)
     report = inspect_folder(tmp_path, minimum_side=64)
     assert [path.name for path, _ in report.unreadable] == ["huge.png"]
-    assert "40000 pixels" in report.unreadable[0][1]
+    assert "larger than the limit of 4,096 pixels" in report.unreadable[0][1]
 
 
 def test_small_pictures_are_left_out_by_their_short_side(tmp_path: Path) -> None:
@@ -150,12 +151,12 @@ def test_long_lists_are_cut_in_the_text_only(tmp_path: Path) -> None:
     for number in range(5):
         (tmp_path / f"{number}.png").touch()
     report = inspect_folder(tmp_path, minimum_side=64)
-    assert "0.png (empty file), 1.png (empty file), and 3 more" in report.text(limit=2)
+    assert "0.png (is empty), 1.png (is empty), and 3 more" in report.text(limit=2)
     assert len(report.unreadable) == 5
 
 
 def test_a_folder_without_use_is_an_error_that_says_why(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="missing: No such file or directory"):
         inspect_folder(tmp_path / "missing", minimum_side=64)
     with pytest.raises(DataError, match="no picture in it"):
         inspect_folder(tmp_path, minimum_side=64)

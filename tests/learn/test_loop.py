@@ -18,11 +18,17 @@ from typer.testing import CliRunner
 from toonbox.cli.main import app
 from toonbox.errors import ConfigError, DataError, TrainingError
 from toonbox.learn import train as loop
-from toonbox.learn.config import RunOptions, load_config
-from toonbox.learn.data import Domain, TrainingData, inspect_training_data
+from toonbox.learn.config import RunOptions, load_config, save_config
+from toonbox.learn.data import (
+    Domain,
+    TrainingData,
+    batches,
+    inspect_training_data,
+    prepare_drawings,
+)
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator
-from toonbox.learn.state import new_state
-from toonbox.learn.train import batches, new_fabric, prepare_drawings, prepare_run, train
+from toonbox.learn.run import prepare_run
+from toonbox.learn.train import train
 from workers_here import pool_here
 
 
@@ -278,7 +284,7 @@ def test_two_processes_take_the_step_of_one(
         "generator": {"base_channels": 4, "stages": 2, "residual_blocks": 1, "residual": False},
         "discriminators": {"learning_rate": 1e-9},
     }
-    loop.save_config(tiny_config(steps=1, pretrain={"steps": 0}, **values), config)
+    save_config(tiny_config(steps=1, pretrain={"steps": 0}, **values), config)
     for devices in (1, 2):
         command = [
             *("train", "--device", "cpu", "--workers", "0"),
@@ -382,11 +388,9 @@ def test_faces_are_drawn_too(tiny_config, folders, tmp_path: Path) -> None:
         Domain(sorted(folders[0].iterdir())), Domain([]), [next(folders[0].iterdir())]
     )
     faces = replace(data, photos=Domain(data.photos.files[:2], data.photos.files[2:5]))
-    drawn = prepare_drawings(
-        config, faces, options(tmp_path / "run"), new_fabric(options(tmp_path / "run"))
-    )
-    assert list(drawn) == ["drawings"]
-    layers = drawn["drawings"].layers
+    drawn = prepare_drawings(config, faces, options(tmp_path / "run"))
+    assert list(drawn) == ["photo"]
+    layers = drawn["photo"].files
     assert (len(layers.files), len(layers.faces)) == (2, 3)
 
 
@@ -398,12 +402,11 @@ def test_cartoons_are_drawn_in_the_look_of_the_discriminators(
     data = TrainingData(Domain(files[:3]), Domain(files[3:5]), files[:1])
     white = {"look": {"saturation": 0.0, "paper": 1.0, "line": 0.0}}
     config = tiny_config(steps=1, pretrain={"kind": "identity", "steps": 0}, discriminators=white)
-    drawn = prepare_drawings(config, data, run, fabric := new_fabric(run))
-    assert list(drawn) == ["drawn_cartoons"]
-    assert len(drawn["drawn_cartoons"].layers.files) == 2
-    state = new_state(config, fabric, None)
-    (batch,) = batches(state, data, run, drawn)
-    (plain,) = batches(state, data, run)
+    drawn = prepare_drawings(config, data, run)
+    assert list(drawn) == ["cartoon"]
+    assert len(drawn["cartoon"].files.files) == 2
+    (batch,) = batches(config, data, run, drawn)
+    (plain,) = batches(config, data, run)
     assert batch["cartoon"].shape == plain["cartoon"].shape
     assert batch["cartoon"].min() >= 250  # paper shines through everything
     assert plain["cartoon"].min() < 250

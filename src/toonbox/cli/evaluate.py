@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toonbox.atomic import folder_beside
-from toonbox.cli.options import KEYS, METAVAR, parse_style, style_names
+from toonbox.cli.options import (
+    KEYS,
+    METAVAR,
+    existing_file,
+    existing_folder,
+    parse_style,
+    style_names,
+)
 from toonbox.cli.terminal import complain, needs, progress
 from toonbox.errors import DataError, UsageError
 from toonbox.options import StyleOptions
@@ -21,22 +28,11 @@ LEAST_RESOLUTION = 64  # pixels; smaller pictures cannot be measured
 
 
 def evaluate(
-    photos: Annotated[
-        Path,
-        typer.Option(
-            metavar="DIR",
-            help="Photos that no style was trained on.",
-            exists=True,
-            file_okay=False,
-        ),
-    ],
+    photos: Annotated[Path, existing_folder("Photos that no style was trained on.")],
     cartoons: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="DIR",
-            help="What outputs should look like, for --features and --classifier; may be repeated.",
-            exists=True,
-            file_okay=False,
+        existing_folder(
+            "What outputs should look like, for --features and --classifier; may be repeated."
         ),
     ] = None,
     style: Annotated[
@@ -53,22 +49,16 @@ def evaluate(
     ] = None,
     features: Annotated[
         list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Feature network for distances to the cartoons: ONNX or TorchScript; may be "
-            "repeated. For FID see docs/evaluate.md. Default: no distances.",
-            exists=True,
-            dir_okay=False,
+        existing_file(
+            "Feature network for distances to the cartoons: ONNX or TorchScript; may be repeated. "
+            "For FID see docs/evaluate.md. Default: no distances."
         ),
     ] = None,
     train_photos: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR",
-            help="Photos for the linear probe and the classifier to learn from. Default: half of "
-            "--photos, judging the other half.",
-            exists=True,
-            file_okay=False,
+        existing_folder(
+            "Photos for the linear probe and the classifier to learn from. Default: half of "
+            "--photos, judging the other half."
         ),
     ] = None,
     classifier: Annotated[
@@ -161,11 +151,6 @@ def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
 
 
 def _pictures(folder: Path) -> list[Path]:
-    """List a folder's pictures.
-
-    Raises:
-        UsageError: there are none.
-    """
     from toonbox.learn.inspect import find_pictures
 
     try:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from toonbox.cli.options import Force
+from toonbox.atomic import writing
+from toonbox.cli.options import Force, existing_file
 from toonbox.cli.terminal import needs
 from toonbox.errors import OutputError, UsageError
 
@@ -38,12 +39,10 @@ def look_names() -> list[str]:
 @look.command("list")
 def list_all() -> None:
     """List the shipped looks."""
-    with needs("train"):
-        from toonbox.learn.looks import look_file
     names = look_names()
     width = max(map(len, names))
     for name in names:
-        first = look_file(name).read_text(encoding="utf-8").partition("\n")[0]
+        first = _text(name).partition("\n")[0]
         typer.echo(f"{name.ljust(width)}  {first.removeprefix('# ')}")
 
 
@@ -55,9 +54,13 @@ def show(
 
     Example: toonbox look show comic > my.toml
     """
+    typer.echo(_text(name), nl=False)
+
+
+def _text(name: str) -> str:
     with needs("train"):
         from toonbox.learn.looks import look_file
-    typer.echo(look_file(name).read_text(encoding="utf-8"), nl=False)
+    return look_file(name).read_text(encoding="utf-8")
 
 
 @look.command()
@@ -72,10 +75,7 @@ def preview(
             autocompletion=look_names,
         ),
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(exists=True, dir_okay=False, metavar="FILE", help="A look of your own, TOML."),
-    ] = None,
+    config: Annotated[Path | None, existing_file("A look of your own, TOML.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -99,7 +99,6 @@ def preview(
     with needs("train"):
         from PIL import Image
 
-        from toonbox.atomic import replacing
         from toonbox.learn.inspect import read_scaled
         from toonbox.learn.looks import load_look
         from toonbox.learn.representations.drawing import DESIGNED_SIDE, Layers
@@ -109,14 +108,8 @@ def preview(
     if target.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{target}: cannot be written; choose one of {', '.join(SUFFIXES)}")
     if target.exists() and (not force or target.samefile(photo)):
-        raise OutputError(
-            f"{target}: is there already; --force replaces it, unless it is the photo"
-        )
+        raise OutputError(f"{target} exists already; --force overwrites it, but never the photo")
     layers = Layers.of(read_scaled(photo, DESIGNED_SIDE))
-    drawing = layers.draw(chosen, surface, structure, texture)
-    try:
-        with replacing(target) as temporary:
-            Image.fromarray(drawing).save(temporary)
-    except OSError as error:
-        raise OutputError(f"{target}: {error.strerror or error}") from error
+    with writing(target) as temporary:
+        Image.fromarray(layers.draw(chosen, surface, structure, texture)).save(temporary)
     typer.echo(f"{photo} -> {target}")

@@ -182,6 +182,17 @@ AsJson = Annotated[
     bool, typer.Option("--json", help="Report each picture as a line of JSON on standard output.")
 ]
 
+
+def existing_folder(help: str | None = None) -> Any:
+    """Declare an option that names a folder which must be there."""
+    return typer.Option(metavar="DIR", help=help, exists=True, file_okay=False)
+
+
+def existing_file(help: str | None = None) -> Any:
+    """Declare an option that names a file which must be there."""
+    return typer.Option(metavar="FILE", help=help, exists=True, dir_okay=False)
+
+
 METAVAR = "NAME|DIR[:KEY=VALUE,...]"
 KEYS = "KEY is surface, structure, texture, strength or resolution."
 

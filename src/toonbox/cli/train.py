@@ -6,17 +6,14 @@ from typing import Annotated, Literal
 import typer
 
 from toonbox.cli.look import look_names
-from toonbox.cli.options import style_names
+from toonbox.cli.options import existing_file, existing_folder, style_names
 from toonbox.cli.terminal import needs
 from toonbox.errors import UsageError, WeightsError
 from toonbox.options import DEFAULT_STYLE
 
-Folder = typer.Option(exists=True, file_okay=False)
-File = typer.Option(exists=True, dir_okay=False)
-
 
 def train(
-    photos: Annotated[Path, Folder],
+    photos: Annotated[Path, existing_folder()],
     out: Annotated[Path, typer.Option(help="Folder of the run; an existing run is resumed.")],
     look: Annotated[
         str | None,
@@ -26,10 +23,7 @@ def train(
             autocompletion=look_names,
         ),
     ] = None,
-    cartoons: Annotated[
-        list[Path] | None,
-        typer.Option(exists=True, file_okay=False, help="For adversarial steps."),
-    ] = None,
+    cartoons: Annotated[list[Path] | None, existing_folder("For adversarial steps.")] = None,
     start: Annotated[
         str | None,
         typer.Option(
@@ -40,15 +34,13 @@ def train(
         ),
     ] = None,
     face_photos: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, help="Every fifth batch is cut from these."),
+        Path | None, existing_folder("Every fifth batch is cut from these.")
     ] = None,
     face_cartoons: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, help="Their counterpart, with --cartoons."),
+        Path | None, existing_folder("Their counterpart, with --cartoons.")
     ] = None,
     preset: Annotated[str | None, typer.Option(help="balanced, smooth, flat or outlined.")] = None,
-    config: Annotated[Path | None, File] = None,
+    config: Annotated[Path | None, existing_file()] = None,
     steps: Annotated[
         int | None, typer.Option(min=0, help="Adversarial ones, if there are cartoons.")
     ] = None,
@@ -58,14 +50,9 @@ def train(
     workers: Annotated[
         int, typer.Option(min=0, help="Processes for drawings, crops and superpixels.")
     ] = 2,
-    vgg: Annotated[
-        Path | None, typer.Option(help="VGG weights; downloaded if not given.", exists=True)
-    ] = None,
+    vgg: Annotated[Path | None, existing_file("VGG weights; downloaded if not given.")] = None,
     features: Annotated[
-        Path | None,
-        typer.Option(
-            help="EfficientNet-lite0, ONNX or PyTorch; downloaded if not given.", exists=True
-        ),
+        Path | None, existing_file("EfficientNet-lite0, ONNX or PyTorch; downloaded if not given.")
     ] = None,
     drawings: Annotated[
         Path | None, typer.Option(help="Folder for the drawn targets; a cache if not given.")
@@ -88,7 +75,8 @@ def train(
         from toonbox.learn.data import TrainingData, inspect_training_data
         from toonbox.learn.features import EfficientNetFeatures, VggFeatures
         from toonbox.learn.generator import load_generator
-        from toonbox.learn.train import new_fabric, prepare_run
+        from toonbox.learn.run import prepare_run
+        from toonbox.learn.state import new_fabric
         from toonbox.learn.train import train as run
 
     if config is None and start is None and not cartoons:
@@ -129,16 +117,14 @@ def train(
     )
     fabric = new_fabric(options)
     with fabric.rank_zero_first(local=True):  # which downloads for the others
-        seen_by_losses = (
-            VggFeatures.load(settings.vgg, vgg, offline) if settings.needs_vgg else None
-        )
-        pretrained = (
-            EfficientNetFeatures.load(features, offline) if settings.needs_features else None
+        frozen = (
+            VggFeatures.load(settings.vgg, vgg, offline) if settings.needs_vgg else None,
+            EfficientNetFeatures.load(features, offline) if settings.needs_features else None,
         )
     if fabric.is_global_zero:
         prepare_run(settings, out, data, config.name if config else "")
     fabric.barrier()
-    run(settings, data, options, seen_by_losses, pretrained, fabric, beginning)
+    run(settings, data, options, *frozen, fabric, beginning)
     typer.echo(f"{out}: {settings.total_steps} steps done; next: toonbox export {out} --name NAME")
 
 
@@ -154,9 +140,7 @@ def find_generator(given: str) -> Path:
     path = Path(given)
     if path.is_file():
         return path
-    folder = path if (path / GENERATOR).is_file() else find_style(given)
-    if not (folder / GENERATOR).is_file():
-        raise WeightsError(
-            f"{folder / GENERATOR}: missing, so that this style cannot be trained on"
-        )
-    return folder / GENERATOR
+    found = (path if (path / GENERATOR).is_file() else find_style(given)) / GENERATOR
+    if not found.is_file():
+        raise WeightsError(f"{found}: missing, so that this style cannot be trained on")
+    return found

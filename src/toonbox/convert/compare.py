@@ -33,11 +33,7 @@ class StyleColumn:
     options: StyleOptions
 
     def draw(self, photo: Picture) -> bytes:
-        """Cartoonize a photo; return a JPEG file.
-
-        Raises:
-            PictureError, StyleError, UsageError, OutputError: as in `draw_row`.
-        """
+        """Cartoonize a photo; return a JPEG file; errors as in `draw_row`."""
         return encode(photo, self.style.draw(photo, self.options), "JPEG")
 
 
@@ -93,8 +89,6 @@ def draw_row(
     """Draw a photo in every column; return JPEG files, the photo's first.
 
     Args:
-        source: the photo.
-        columns: what draws it.
         max_pixels: the largest width times height that is read.
         advance: called after each cartoon.
     Raises:
@@ -125,11 +119,9 @@ class Comparison:
     def __init__(
         self, folder: Path, columns: Sequence[Column], height: int = 360, overwrite: bool = False
     ) -> None:
-        """Choose what to compare.
+        """Choose one column or more, and a folder for index.html, comparison.png and pictures/.
 
         Args:
-            folder: for index.html, comparison.png and pictures/; made if missing.
-            columns: at least one.
             height: of a picture in the sheet, at most, in pixels; its width is at most half more.
             overwrite: accept a folder that is not empty.
         Raises:
@@ -173,11 +165,7 @@ class Comparison:
 
 
 def refuse_used_folder(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder for output that is in use.
-
-    Raises:
-        OutputError: it is a file, or not empty and not to be overwritten.
-    """
+    """Raise OutputError if a folder for output is a file, or in use and not to be overwritten."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder")
     if folder.exists() and any(folder.iterdir()) and not overwrite:
@@ -192,13 +180,7 @@ def thumbnail(data: bytes, height: int) -> Image.Image:
 
 
 def sheet(labels: Sequence[str], rows: Sequence[Sequence[Image.Image]], height: int) -> bytes:
-    """Lay all cells out in one picture under their labels; return a PNG file.
-
-    Args:
-        labels: one for each column.
-        rows: at least one, with as many cells each as there are labels.
-        height: of a cell, in pixels; the labels' size follows it.
-    """
+    """Lay all cells, `height` pixels high at most, out in one picture under their labels: PNG."""
     font = ImageFont.load_default(max(12, height // 18))
     lines = [" ".join(label.split()) for label in labels]
     widths = [

@@ -12,7 +12,6 @@ from pydantic.dataclasses import dataclass
 
 from toonbox.atomic import replacing
 from toonbox.errors import ConfigError
-from toonbox.learn.data import CropConfig
 from toonbox.learn.discriminator import Head
 from toonbox.learn.generator import GeneratorConfig, KnobSettings
 from toonbox.learn.looks import load_look
@@ -24,8 +23,12 @@ from toonbox.settings import check, read_toml
 STRICT = ConfigDict(extra="forbid")
 KNOBS_STREAM = 3  # of random numbers, apart from those of data.py
 
-# Options of 0.1 that its runs still name.
-RETIRED = {"generator": {"space_to_depth"}, "structure": {"similarity", "window"}}
+# Options that earlier runs still name, by table, "" for those outside of all tables.
+RETIRED = {
+    "": {"gradient_clip"},
+    "generator": {"space_to_depth"},
+    "structure": {"similarity", "window"},
+}
 
 
 def _named_look(value: Any) -> Any:
@@ -34,6 +37,20 @@ def _named_look(value: Any) -> Any:
         return load_look(value) if isinstance(value, str) else value
     except ConfigError as error:
         raise ValueError(str(error)) from error  # so that pydantic says where it stands
+
+
+@dataclass(frozen=True, config=STRICT)
+class CropConfig:
+    """How crops are taken; lengths in pixels.
+
+    A picture's short side is first brought to a length drawn from `photo_side` or `cartoon_side`
+    (never enlarged beyond its own, but at least to `size`); this decides how large strokes are.
+    """
+
+    size: int = 192
+    batch_size: int = 4
+    photo_side: tuple[int, int] = (320, 512)
+    cartoon_side: tuple[int, int] = (256, 448)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -104,7 +121,6 @@ class TrainConfig:
     learning_rate: float = Field(default=2e-4, gt=0)
     final_learning_rate: float = Field(default=1.0, gt=0, le=1)
     knobs_at_default: float = Field(default=0.4, ge=0, le=1)
-    gradient_clip: float = Field(default=0.5, gt=0)
     ema_decay: float = Field(default=0.995, ge=0, lt=1)
     texture: TextureKind = "random_colour_shift"
     photo_guided_filter: bool = False
@@ -135,7 +151,10 @@ class TrainConfig:
     @property
     def target(self) -> Literal["drawing", "teacher"] | None:
         """Return what outputs are compared with; None for the photo, or if no step compares."""
-        return self.pretrain.kind if self._held and self.pretrain.kind != "identity" else None
+        weights = self.weights
+        held = self.steps > 0 and (weights.reconstruction > 0 or weights.features > 0)
+        compared = held or self.pretrain.steps > 0
+        return self.pretrain.kind if compared and self.pretrain.kind != "identity" else None
 
     @property
     def needs_features(self) -> bool:
@@ -144,12 +163,6 @@ class TrainConfig:
         adversarial = self.target is not None and self.steps > 0 and self.weights.features > 0
         heads = self.discriminators.kind == "features" and bool(self.discriminated)
         return pretraining or adversarial or heads
-
-    @property
-    def _held(self) -> bool:
-        weights = self.weights
-        adversarial = self.steps > 0 and (weights.reconstruction > 0 or weights.features > 0)
-        return self.pretrain.steps > 0 or adversarial
 
     def knobs_at(self, step: int) -> KnobSettings:
         """Draw from the seed and the step alone, so that all processes and workers agree."""
@@ -169,7 +182,6 @@ class RunOptions:
 
     Attributes:
         out: the run's folder.
-        device: where the networks are computed.
         devices: processes that share each batch.
         precision: of the networks' arithmetic; weights are always float32.
         workers: processes for crops, and as many for superpixels.
@@ -214,13 +226,10 @@ ADVERSARIAL: dict[str, Any] = {
 def load_config(
     file: Path, preset: str | None = None, steps: int | None = None, look: str | None = None
 ) -> TrainConfig:
-    """Read a configuration; what a file does not say has its default.
+    """Read a TOML file; what it does not say has its default.
 
-    Args:
-        file: TOML.
-        preset: name of loss weights that replace those of the file, or None.
-        steps: adversarial steps that replace those of the file, or None.
-        look: name or file of the look to draw, in place of the file's target, or None.
+    `preset`, `steps` and `look` replace the file's loss weights, adversarial steps and target.
+
     Raises:
         ConfigError: unreadable, an unknown name, or a value out of range; names each.
     """
@@ -242,8 +251,6 @@ def default_config(
         steps: of the kind there are, adversarial or not; None for 3000.
         start: of the generator to start with. Its adversarial steps come at once, held to its own
             outputs, or to the look if one is given.
-    Raises:
-        ConfigError: an unknown name, or a value out of range.
     """
     values = DRAWN | ADVERSARIAL if adversarial else DRAWN
     if start is not None:
@@ -277,9 +284,10 @@ _ADAPTER = TypeAdapter(TrainConfig)
 def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
     """Make a configuration of values; a ConfigError names `source` and all that is wrong."""
     for table, names in RETIRED.items():
-        if isinstance(values.get(table), dict):
-            kept = {name: value for name, value in values[table].items() if name not in names}
-            values = {**values, table: kept}
+        options = values.get(table) if table else values
+        if isinstance(options, dict):
+            kept = {name: value for name, value in options.items() if name not in names}
+            values = {**values, table: kept} if table else kept
     return check(_ADAPTER, values, source)
 
 

@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from toonbox.atomic import replacing
 from toonbox.errors import DataError
+from toonbox.learn.config import CropConfig, RunOptions, TrainConfig
 from toonbox.learn.inspect import (
     FolderReport,
     inspect_folder,
@@ -28,7 +29,7 @@ from toonbox.learn.inspect import (
 )
 from toonbox.learn.representations.drawing import CHANNELS, MARGIN, Layers, Look
 from toonbox.learn.weights import cache_folder
-from toonbox.learn.workers import worker_pool
+from toonbox.learn.workers import quiet_worker, worker_pool
 from toonbox.pixels import Uint8Array
 
 VALIDATION_PHOTOS = 8
@@ -95,15 +96,10 @@ def inspect_training_data(
     face_photos: Path | None = None,
     face_cartoons: Path | None = None,
 ) -> tuple[TrainingData, list[FolderReport]]:
-    """Inspect every picture and choose.
+    """Inspect every picture; return those to use, and a report for each folder.
 
-    Args:
-        photos: folder of photos; those in black and white are left out.
-        cartoons: folders of cartoons.
-        minimum_side: pixels; smaller pictures are left out.
-        face_photos, face_cartoons: folders of faces, or None.
-    Returns:
-        The pictures to use, and a report for each folder.
+    Photos in black and white, and pictures smaller than `minimum_side` pixels, are left out.
+
     Raises:
         DataError: a folder is missing or holds too little.
     """
@@ -132,41 +128,46 @@ def inspect_training_data(
 
 
 @dataclass(frozen=True)
-class CropConfig:
-    """How crops are taken; lengths in pixels.
+class Pictures:
+    """Pictures, and the range of their short side before cropping, pixels."""
 
-    A picture's short side is first brought to a length drawn from `photo_side` or `cartoon_side`
-    (never enlarged beyond its own, but at least to `size`); this decides how large strokes are.
-    """
+    files: Domain
+    sides: tuple[int, int]
 
-    size: int = 192
-    batch_size: int = 4
-    photo_side: tuple[int, int] = (320, 512)
-    cartoon_side: tuple[int, int] = (256, 448)
+    def crop(
+        self, file: Path, size: int, random: np.random.Generator, step: int
+    ) -> tuple[Uint8Array, ...]:
+        """Cut a random crop, (size, size, 3), half of the time mirrored; blank ones again.
+
+        Raises:
+            PictureError: the picture cannot be read.
+        """
+        image = read_picture(file, self.sides[1])
+        short = min(image.size)
+        for _ in range(TRIES):
+            side = max(size, min(short, int(random.integers(self.sides[0], self.sides[1] + 1))))
+            window = size * short / side
+            left = random.uniform(0, image.width - window)
+            top = random.uniform(0, image.height - window)
+            box = (left, top, left + window, top + window)
+            crop = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box=box))
+            if not is_blank(crop):
+                break
+        return (_mirrored(crop, random),)
 
 
 @dataclass(frozen=True)
 class Drawings:
-    """The layers of photos, memory-mapped files, and how they are drawn.
+    """The layers of pictures, files of `prepare_layers`, and how they are drawn."""
 
-    Attributes:
-        layers: files of `prepare_layers`.
-        look: of the drawing.
-        knobs: surface, structure and texture by step; picklable, for the workers.
-    """
-
-    layers: Domain
+    files: Domain
     look: Look
-    knobs: Callable[[int], tuple[float, float, float]]
+    knobs: Callable[[int], tuple[float, float, float]]  # of a step; picklable, for the workers
 
     def crop(
         self, file: Path, size: int, random: np.random.Generator, step: int
-    ) -> tuple[Uint8Array, Uint8Array]:
-        """Cut a random crop from layers, drawn with the step's knobs, half of the time mirrored.
-
-        Returns:
-            Photo and drawing, (size, size, 3) each.
-        """
+    ) -> tuple[Uint8Array, ...]:
+        """Cut a random crop of a picture, and the same of its drawing: (size, size, 3) each."""
         packed = np.load(file, mmap_mode="r")
         height, width = packed.shape[:2]
         top = int(random.integers(0, max(height - size, 0) + 1))
@@ -179,101 +180,49 @@ class Drawings:
         return crop[..., :3], crop[..., 3:]
 
 
-def draw_crop(
-    file: Path, size: int, sides: tuple[int, int], random: np.random.Generator
-) -> Uint8Array:
-    """Cut a random crop, (size, size, 3), half of the time mirrored; blank ones are drawn again.
-
-    Args:
-        file: a picture.
-        size: of the crop, pixels.
-        sides: range of the picture's short side before cropping, pixels.
-        random: source of the random numbers.
-    Raises:
-        DataError: the picture cannot be read.
-    """
-    image = read_picture(file, sides[1])
-    short = min(image.size)
-    for _ in range(TRIES):
-        side = max(size, min(short, int(random.integers(sides[0], sides[1] + 1))))
-        window = size * short / side
-        left = random.uniform(0, image.width - window)
-        top = random.uniform(0, image.height - window)
-        box = (left, top, left + window, top + window)
-        crop = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box=box))
-        if not is_blank(crop):
-            break
-    return _mirrored(crop, random)
-
-
 def _mirrored(crop: Uint8Array, random: np.random.Generator) -> Uint8Array:
     return crop[:, ::-1] if random.random() < 0.5 else crop
 
 
 class CropBatches(Dataset[dict[str, Tensor]]):
-    """Batches by step: `photo`, `cartoon` and, with `drawings`, the photos' drawn `target`.
-
-    Args:
-        photos: where photos come from.
-        cartoons: where cartoons come from; None leaves them out.
-        config: sizes; `batch_size` counts the joint batch of all processes.
-        seed: of all draws.
-        share: (rank, processes): this process gets every `processes`-th crop of the joint batch.
-        drawings: of the photos, where batches hold a `target`; the photos are then cut from these.
-        drawn_cartoons: of the cartoons, where these are shown as drawings.
-    """
+    """Batches by step: `photo`, `cartoon`, and the photos' drawn `target` if there are drawings."""
 
     def __init__(
         self,
-        photos: Domain,
-        cartoons: Domain | None,
+        photos: Pictures | Drawings,
+        cartoons: Pictures | Drawings | None,
         config: CropConfig,
         seed: int,
         share: tuple[int, int] = (0, 1),
-        drawings: Drawings | None = None,
-        drawn_cartoons: Drawings | None = None,
     ) -> None:
+        """Choose what to cut from; of the joint batch this is process `share[0]` of `share[1]`."""
         self.photos, self.cartoons = photos, cartoons
         self.config, self.seed, self.share = config, seed, share
-        self.drawings, self.drawn_cartoons = drawings, drawn_cartoons
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         """Return the batch of a step: uint8 (B, 3, size, size) by name."""
-        batch: dict[str, Sequence[Uint8Array]] = {}
-        if self.drawings is None:
-            batch["photo"] = self._crops(self.photos, PHOTO, self.config.photo_side, step)
-        else:
-            batch["photo"], batch["target"] = self._drawn_crops(self.drawings, PHOTO, step)
-        if self.cartoons is not None and self.drawn_cartoons is not None:
-            _, batch["cartoon"] = self._drawn_crops(self.drawn_cartoons, CARTOON, step)
-        elif self.cartoons is not None:
-            batch["cartoon"] = self._crops(self.cartoons, CARTOON, self.config.cartoon_side, step)
+        batch = dict(zip(("photo", "target"), self._crops(self.photos, PHOTO, step), strict=False))
+        if self.cartoons is not None:
+            batch["cartoon"] = self._crops(self.cartoons, CARTOON, step)[-1]
         return {
             name: torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
             for name, crops in batch.items()
         }
 
-    def _drawn_crops(self, drawings: Drawings, kind: int, step: int) -> list[tuple[Any, ...]]:
-        """Cut crops of pictures, and of their drawings."""
-        drawn = self._draw(drawings.layers, kind, step)
-        crops = (drawings.crop(file, self.config.size, random, step) for file, random in drawn)
-        return list(zip(*crops, strict=True))
-
     def _crops(
-        self, domain: Domain, kind: int, sides: tuple[int, int], step: int
-    ) -> tuple[Uint8Array, ...]:
-        drawn = self._draw(domain, kind, step)
-        return tuple(draw_crop(file, self.config.size, sides, random) for file, random in drawn)
-
-    def _draw(
-        self, domain: Domain, kind: int, step: int
-    ) -> Iterator[tuple[Path, np.random.Generator]]:
-        """Draw this process's share of the joint batch: files, each with random numbers."""
-        faces = bool(domain.faces) and step % FACES_EVERY == FACES_EVERY - 1
+        self, source: Pictures | Drawings, kind: int, step: int
+    ) -> list[tuple[Uint8Array, ...]]:
+        """Cut this process's share of the joint batch."""
+        files = source.files.files
+        if source.files.faces and step % FACES_EVERY == FACES_EVERY - 1:
+            files = source.files.faces
         (rank, processes), size = self.share, self.config.batch_size
+        crops = []
         for position in range(step * size + rank, (step + 1) * size, processes):
-            file = pick(domain.faces if faces else domain.files, self.seed, kind, position)
-            yield file, np.random.default_rng((self.seed, kind, 1, position))
+            random = np.random.default_rng((self.seed, kind, 1, position))
+            file = pick(files, self.seed, kind, position)
+            crops.append(source.crop(file, self.config.size, random, step))
+        return list(zip(*crops, strict=True))
 
 
 def pick(files: Sequence[Path], seed: int, kind: int, position: int) -> Path:
@@ -289,9 +238,6 @@ def add_noise(photo: Tensor, levels: float, seed: int, step: int) -> Tensor:
     Args:
         photo: (B, 3, H, W) in [-1, 1].
         levels: largest standard deviation, in [0, 255]; each photo's is drawn below it.
-        seed, step: on which alone the draws depend.
-    Returns:
-        The same shape and range.
     """
     seeds = np.random.SeedSequence((seed, NOISE, step))
     random = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
@@ -308,18 +254,14 @@ def add_noise(photo: Tensor, levels: float, seed: int, step: int) -> Tensor:
 def prepare_layers(
     photos: Sequence[Path], sides: tuple[int, int], folder: Path | None = None, workers: int = 2
 ) -> list[Path]:
-    """Compute the layers of the photos that have none yet, with a progress bar.
+    """Compute the layers of the photos that have none yet; return each one's file.
 
     Args:
-        photos: pictures.
         sides: range of the short side to work at, pixels. Half of the photos are worked at the
             largest, each of the others at a size of its own.
         folder: for the layers, 13 bytes a pixel; None for drawings in `cache_folder()`.
-        workers: processes.
-    Returns:
-        The file of each photo's layers.
     Raises:
-        DataError: a photo cannot be read; names it.
+        PictureError, DataError: a photo cannot be read; names it.
         TrainingError: a worker was killed; what is done is kept.
     """
     folder = folder or cache_folder() / "drawings"
@@ -351,7 +293,6 @@ def _place(photo: Path, sides: tuple[int, int], folder: Path) -> tuple[int, Path
 
 
 def _is_whole(file: Path) -> bool:
-    """Return whether a file holds layers to its end, without reading them."""
     try:
         shape = np.load(file, mmap_mode="r").shape
     except (OSError, ValueError, EOFError):
@@ -363,3 +304,59 @@ def _write_layers(photo: Path, side: int, file: Path) -> None:
     layers = Layers.of(read_scaled(photo, side))
     with replacing(file) as temporary:
         np.save(temporary, layers.packed)
+
+
+def prepare_drawings(
+    config: TrainConfig, data: TrainingData, options: RunOptions
+) -> dict[str, Drawings]:
+    """Compute the layers that are missing: of photos with a drawn target, of drawn cartoons."""
+    looks = {}
+    if config.target == "drawing":
+        looks["photo"] = data.photos, config.crops.photo_side, config.pretrain.look
+    if config.discriminated and config.discriminators.look:
+        look = config.discriminators.look
+        looks["cartoon"] = data.cartoons, config.crops.cartoon_side, look
+    drawn = {}
+    for name, (domain, sides, look) in looks.items():
+        low, high = (max(side, config.crops.size) for side in sides)
+        pictures = [*domain.files, *domain.faces]
+        layers = prepare_layers(pictures, (low, high), options.drawings, options.workers)
+        count = len(domain.files)
+        drawn[name] = Drawings(Domain(layers[:count], layers[count:]), look, config.knobs_at)
+    return drawn
+
+
+def batches(
+    config: TrainConfig,
+    data: TrainingData,
+    options: RunOptions,
+    drawn: Mapping[str, Drawings] = MappingProxyType({}),
+    step: int = 0,
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the batches from a step to the end of both phases; see `CropBatches`.
+
+    Args:
+        drawn: what `prepare_drawings` returned.
+    """
+    crops, weights = config.crops, config.weights
+    photos = Pictures(data.photos, crops.photo_side)
+    cartoons = Pictures(data.cartoons, crops.cartoon_side) if config.discriminated else None
+    drawn_photos = drawn.get("photo", photos)
+    held = drawn_photos if weights.reconstruction or weights.features else photos
+    for of_photos, of_cartoons, end in (
+        (drawn_photos, None, config.pretrain.steps),
+        (held, drawn.get("cartoon", cartoons), config.total_steps),
+    ):
+        if step < end:
+            yield from DataLoader(
+                CropBatches(of_photos, of_cartoons, crops, config.seed, share),
+                batch_size=None,
+                sampler=range(step, end),
+                num_workers=options.workers,
+                # A fork of a process that has run torch's threads may hang.
+                multiprocessing_context="spawn" if options.workers else None,
+                prefetch_factor=4 if options.workers else None,
+                worker_init_fn=quiet_worker,
+            )
+            step = end

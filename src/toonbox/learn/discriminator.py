@@ -54,8 +54,8 @@ class Discriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Score (B, C, H, W) in [-1, 1]: towards 1 for cartoons, 0 for outputs.
 
-        Returns:
-            (B, 1, H / 8, W / 8) of patches, or (B, 1) with the linear head.
+        (B, 1, H / 8, W / 8) of patches, or (B, 1) with the linear head.
+
         Raises:
             ShapeError: the number of channels differs.
         """

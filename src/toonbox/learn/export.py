@@ -23,6 +23,7 @@ from toonbox.atomic import replacing
 from toonbox.engine.session import open_session
 from toonbox.engine.style import GENERATOR, SHIPPED, Card, load_style, write_card
 from toonbox.errors import ExportError, OutputError
+from toonbox.images.picture import decode
 from toonbox.learn.config import load_config
 from toonbox.learn.data import TrainingData
 from toonbox.learn.generator import (
@@ -43,10 +44,7 @@ PREVIEW_PHOTO = SHIPPED / "preview-photo.jpg"
 
 
 class SizedGenerator(nn.Module):
-    """A generator for pictures that already obey its size rule, clipped, as it is exported.
-
-    Knobs, where the generator has them, are a second input.
-    """
+    """A generator for sizes that already obey its rule, clipped, as it is exported."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
@@ -78,8 +76,6 @@ def export_run(
         data: what it was trained on; None counts the run's pictures.
         recipe: name of the file that the configuration was read from; None for what the run noted.
         force: replace a style that is there.
-    Returns:
-        The style's folder.
     Raises:
         ExportError: the run is not one, or ONNX and torch differ.
         OutputError: the style is there already.
@@ -132,17 +128,14 @@ def write_style(
     *,
     force: bool = False,
 ) -> Path:
-    """Write `style.onnx`, `card.toml` and `preview.png`.
+    """Write `style.onnx`, `card.toml` and `preview.png` into a style's folder.
 
     Args:
         network: (B, 3, H, W) RGB in [-1, 1] to the same, H and W multiples of the card's
             `size_multiple`; with knobs it takes (1, K) of them, too.
-        folder: of the style, made if missing.
         card: describes the style, but for `onnx_sha256`, which is filled in.
         folded: does the same as `network` in less time, and is written in its place.
         force: replace a style that is there.
-    Returns:
-        The folder.
     Raises:
         ExportError: ONNX and `network` differ by more than PARITY_TOLERANCE at one of five sizes.
         OutputError: the style is there already.
@@ -169,8 +162,7 @@ def write_style(
 
 def draw_preview(folder: Path) -> None:
     """Write a style's `preview.png`: the same photo for every style, above its cartoon."""
-    with Image.open(PREVIEW_PHOTO) as opened:
-        photo = np.asarray(opened.convert("RGB"))
+    photo = decode(PREVIEW_PHOTO).rgb
     cartoon = load_style(folder, engine="onnxruntime")(photo)
     with replacing(folder / "preview.png") as temporary:
         Image.fromarray(np.vstack([photo, cartoon])).save(temporary, optimize=True)
@@ -238,9 +230,7 @@ def check_parity(
 
     Args:
         expected: (1, 3, H, W), and (1, knobs) or None, to the outputs that are right.
-        file: ONNX.
         size_multiple: pictures are padded to it as in use.
-        knobs: how many numbers the network takes beside the photo; each size has its own.
         tolerance: largest difference allowed, in [-1, 1] units.
     Raises:
         ExportError: names the first size that differs, and by how much.
@@ -288,9 +278,6 @@ def fold_upsampling(generator: Generator) -> Generator:
     C channels of a picture are 4 C of one of half the height and width, in the order of
     `torch.pixel_shuffle`, from the stem to the head. What `UpSampling` enlarges and refines is one
     convolution of the small picture.
-
-    Args:
-        generator: trained; stays as it is.
     """
     net: Any = deepcopy(generator)
     for index, layer in enumerate(net.up):
@@ -336,11 +323,7 @@ def _widen(knobs: Knobs) -> None:
 def _for_four(kernel: Tensor, before: int, size: int) -> Tensor:
     """Put a kernel, (O, I, k, k), into larger windows, one for each of 2 x 2 pixels.
 
-    Args:
-        before: rows and columns of zeros before the first pixel's.
-        size: of the windows.
-    Returns:
-        (4 O, I, size, size).
+    (4 O, I, size, size), with `before` rows and columns of zeros before the first pixel's.
     """
     after = size - kernel.shape[-1] - before
     moved = [

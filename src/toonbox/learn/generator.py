@@ -185,13 +185,10 @@ class Generator(nn.Module):
             nn.init.zeros_(self.head.weight)
 
     def forward(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
-        """Cartoonize.
+        """Cartoonize (B, 3, H, W) in [-1, 1], any height and width: the same, float32.
 
         Args:
-            photo: (B, 3, H, W) in [-1, 1], any height and width.
             knobs: (B, 3) or (1, 3) in 0 ... 2, the order of KNOBS; None is 1, the trained default.
-        Returns:
-            (B, 3, H, W) in [-1, 1], float32.
         Raises:
             ShapeError: not (B, 3, H, W).
             ConfigError: knobs for a generator without.

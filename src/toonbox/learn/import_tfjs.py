@@ -94,12 +94,8 @@ class AuthorsGenerator(nn.Module):
         self.head = nn.Conv2d(32, 3, 7, padding=3)
 
     def forward(self, photo: Tensor) -> Tensor:
-        """Turn photos into cartoons.
+        """Cartoonize (B, 3, H, W) RGB in [-1, 1], H and W multiples of 4: the same, not bounded.
 
-        Args:
-            photo: (B, 3, H, W) RGB in [-1, 1]; H and W multiples of 4.
-        Returns:
-            (B, 3, H, W), not bounded.
         Raises:
             ShapeError: not three channels, or sizes that are not multiples of 4.
         """
@@ -129,28 +125,13 @@ MAX_MODEL = 4 << 20
 MAX_WEIGHTS = 64 << 20
 
 # As the converter stores them: little-endian, or one byte.
-STORED_TYPES = {
-    "float32": "<f4",
-    "float16": "<f2",
-    "int32": "<i4",
-    "uint16": "<u2",
-    "uint8": "u1",
-    "bool": "?",
-}
+STORED_NAMES = ("float32", "float16", "int32", "uint16", "uint8", "bool")
+STORED_TYPES = {name: np.dtype(name).newbyteorder("<") for name in STORED_NAMES}
 
 # What slim calls the unnamed convolutions, in the order of the published network.
-SCOPES = {
-    "stem": "Conv",
-    "down1": "Conv_1",
-    "widen1": "Conv_2",
-    "down2": "Conv_3",
-    "widen2": "Conv_4",
-    "narrow": "Conv_5",
-    "up1": "Conv_6",
-    "narrow1": "Conv_7",
-    "up2": "Conv_8",
-    "head": "Conv_9",
-} | {f"blocks.{b}.conv{c}": f"block_{b}/conv{c}" for b in range(4) for c in (1, 2)}
+UNNAMED = ("stem", "down1", "widen1", "down2", "widen2", "narrow", "up1", "narrow1", "up2", "head")
+SCOPES = {name: f"Conv_{place}" if place else "Conv" for place, name in enumerate(UNNAMED)}
+SCOPES |= {f"blocks.{b}.conv{c}": f"block_{b}/conv{c}" for b in range(4) for c in (1, 2)}
 
 # Freezing and constant folding add to a variable's name: /read, /ReadVariableOp, :0, a scope.
 NAME = re.compile(
@@ -185,12 +166,9 @@ def import_tfjs(
 
     Args:
         source: the folder of model.json and its shards, or model.json itself.
-        name: the style's name.
         to: the style folder to write; by default `name` in the user's styles folder.
         licence: what the card says.
         force: replace a style folder that is there.
-    Returns:
-        The style folder.
     Raises:
         StyleError: the model is missing, damaged, or not the published network.
         UsageError: the name cannot be a folder's name.
@@ -219,26 +197,31 @@ def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Pa
     """Copy the published tensors into the generator, BGR turned into RGB.
 
     Args:
-        generator: filled in place.
         tensors: name -> array; kernels (height, width, in, out). Others than its own are ignored.
         source: named in errors.
     Raises:
         StyleError: a tensor of the network is missing, there twice, of another shape, not finite,
             or more than the network has.
     """
-    found = _by_place(tensors, source)
+    found: dict[str, FloatArray] = {}
+    for name, array in tensors.items():
+        if match := NAME.fullmatch(name):
+            place = f"generator/{match['scope']}/{match['part']}"
+            if place in found:
+                raise StyleError(f"{source}: {place}: expected one tensor, found another as {name}")
+            found[place] = array
     state = {}
     for key, parameter in generator.state_dict().items():
         path, _, part = key.rpartition(".")
         place = f"generator/{SCOPES[path]}/{'weights' if part == 'weight' else 'biases'}"
         shape = tuple(parameter.shape)
         wanted = (shape[2], shape[3], shape[1], shape[0]) if part == "weight" else shape
-        array = found.pop(place, None)
-        if array is None or array.shape != wanted or not np.isfinite(array).all():
-            what = "nothing" if array is None else f"{array.shape}"
-            what += " with NaN or infinity" if array is not None and array.shape == wanted else ""
+        given = found.pop(place, None)
+        if given is None or given.shape != wanted or not np.isfinite(given).all():
+            what = "nothing" if given is None else f"{given.shape}"
+            what += " with NaN or infinity" if given is not None and given.shape == wanted else ""
             raise StyleError(f"{source}: {place}: expected {wanted}, found {what}")
-        state[key] = torch.from_numpy(array.transpose(3, 2, 0, 1) if part == "weight" else array)
+        state[key] = torch.from_numpy(given.transpose(3, 2, 0, 1) if part == "weight" else given)
     if found:
         raise StyleError(f"{source}: {min(found)} is not of the published generator")
     state["stem.weight"] = state["stem.weight"].flip(1)
@@ -247,25 +230,9 @@ def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Pa
     generator.load_state_dict(state)
 
 
-def _by_place(tensors: dict[str, FloatArray], source: Path) -> dict[str, FloatArray]:
-    """Name the generator's tensors as the published code does; leave the others out."""
-    found: dict[str, FloatArray] = {}
-    for name, array in tensors.items():
-        match = NAME.fullmatch(name)
-        if match is None:
-            continue
-        place = f"generator/{match['scope']}/{match['part']}"
-        if place in found:
-            raise StyleError(f"{source}: {place}: expected one tensor, found another as {name}")
-        found[place] = array
-    return found
-
-
 def read_tensors(source: Path) -> dict[str, FloatArray]:
     """Read all tensors of a TensorFlow.js graph model, dequantised to float32, by name.
 
-    Args:
-        source: the folder of model.json and its shards, or model.json itself.
     Raises:
         StyleError: a file is missing, damaged, too short or too long, or not a graph model; or the
             tensors are larger than any conversion of the published network.
@@ -307,7 +274,7 @@ class _Entry:
     @classmethod
     def parse(cls, entry: Any) -> "_Entry":
         quantization = entry.get("quantization", {})
-        stored = np.dtype(STORED_TYPES[quantization.get("dtype", entry["dtype"])])
+        stored = STORED_TYPES[quantization.get("dtype", entry["dtype"])]
         shape = tuple(int(side) for side in entry["shape"])
         if len(shape) > 8 or not all(0 <= side <= MAX_WEIGHTS for side in shape):
             raise ValueError(f"{entry['name']} has the shape {reprlib.repr(shape)}")

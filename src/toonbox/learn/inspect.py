@@ -2,8 +2,6 @@
 
 import os
 import statistics
-import struct
-import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,23 +9,22 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from toonbox.errors import DataError
-from toonbox.pixels import Uint8Array
-
-PICTURE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+from toonbox.errors import DataError, PictureError
+from toonbox.images import formats
+from toonbox.images.picture import (
+    DAMAGE,
+    load,
+    open_image,
+    open_stream,
+    reason,
+    without_metadata,
 )
-
-# What Pillow raises for damaged files, besides its own errors: its readers of the rarer formats
-# let the errors of the parsing underneath through.
-UNREADABLE = (
-    OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error,
-    Image.DecompressionBombError,
-)  # fmt: skip
+from toonbox.options import MAX_PIXELS
+from toonbox.pixels import Uint8Array, to_eight_bits
 
 BLANK_SHARE = 0.9  # of a whole picture; a drawing on a white page is still worth its crops
 FLAT_LEVELS = 4  # of 255 that a pixel may be off the commonest colour and still count as that
@@ -37,25 +34,23 @@ TINT_LEVELS = 6.0  # of 255: variation of the two colour differences below which
 
 
 def read_picture(file: Path, short_side: int | None = None) -> Image.Image:
-    """Read a picture, upright and in RGB.
+    """Read a picture, upright, RGB, in its own colours.
 
     Args:
-        file: in any format that Pillow reads.
         short_side: pixels that will do; a much larger JPEG is decoded, faster, at a fraction.
     Raises:
-        DataError: it cannot be read; names it and the reason.
+        PictureError: it cannot be read; names it and the reason.
     """
-    try:
-        with Image.open(file) as opened:
+    name = str(file)
+    with open_stream(file, name) as stream:
+        try:
+            image = open_image(stream, name, MAX_PIXELS)
             if short_side is not None:
-                opened.draft("RGB", (short_side, short_side))
-            return ImageOps.exif_transpose(opened).convert("RGB")
-    except UnidentifiedImageError as error:
-        reason = "not a picture" if file.stat().st_size else "empty file"
-        raise DataError(f"{file}: {reason}") from error
-    except UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DataError(f"{file}: {reason}") from error
+                image.draft("RGB", (short_side, short_side))
+            load(image, name, MAX_PIXELS)
+            return Image.fromarray(to_eight_bits(without_metadata(image, name).rgb))
+        except DAMAGE as error:
+            raise PictureError(f"{name}: {reason(error, stream)}") from error
 
 
 def read_scaled(photo: Path, side: int) -> Uint8Array:
@@ -68,18 +63,29 @@ def read_scaled(photo: Path, side: int) -> Uint8Array:
     return np.asarray(image)
 
 
+def find_pictures(folder: Path) -> list[Path]:
+    """List the pictures below a folder, sorted; what is hidden and our own cartoons are left out.
+
+    Raises:
+        DataError: there are none, or a folder cannot be listed.
+    """
+    found = formats.find_pictures(folder)
+    if found.unreadable:
+        raise DataError("\n".join(f"{path}: {why}" for path, why in found.unreadable))
+    if not found.pictures:
+        raise DataError(f"{folder}: no picture in it")
+    return found.pictures
+
+
 @dataclass(frozen=True)
 class FolderReport:
-    """What was found in one folder of pictures.
+    """What was found in one folder of pictures, subfolders included.
 
     Attributes:
-        folder: the folder that was searched, subfolders included.
         minimum_side: pixels; the short side a picture had to have.
-        files: every picture file, sorted.
         usable: those to train on: all but the unreadable, too small, blank and repeated ones.
         sizes: (width, height) of each usable picture, in pixels, as it is shown.
         unreadable: (file, reason) of each file that cannot be decoded to its end.
-        too_small: files with a short side under `minimum_side`.
         blank: files of which more than nine tenths are one colour.
         near_duplicates: groups of files that show the same; the first of each is usable.
         black_and_white: usable files without colour, for the caller to decide about.
@@ -136,11 +142,8 @@ class _Picture:
 
 
 def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
-    """Decode every picture under `folder` once and sort out those that cannot be trained on.
+    """Decode every picture below `folder` once and sort out those that cannot be trained on.
 
-    Args:
-        folder: searched with its subfolders; what is hidden is ignored.
-        minimum_side: pixels; pictures with a shorter short side are not used.
     Raises:
         DataError: the folder is missing or none of its pictures is usable.
     """
@@ -174,35 +177,11 @@ def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
     return report
 
 
-def find_pictures(folder: Path) -> list[Path]:
-    """List the picture files under `folder` by their suffix, sorted, without hidden ones.
-
-    Raises:
-        DataError: the folder is missing or holds no picture file.
-    """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder")
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in PICTURE_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
-    if not files:
-        raise DataError(f"{folder}: no picture in it ({', '.join(sorted(PICTURE_SUFFIXES))})")
-    return files
-
-
 def is_blank(rgb: Uint8Array, share: float = 0.85) -> bool:
-    """Return whether one colour covers more than `share` of a picture.
+    """Return whether one colour covers more than `share`, at least 0.5, of (H, W, 3).
 
     The colour is each channel's median: where one colour covers more than half of the picture,
     the median lies within it, whatever the rest is.
-
-    Args:
-        rgb: (H, W, 3).
-        share: at least 0.5.
     """
     pixels = rgb.shape[0] * rgb.shape[1]
     histograms = (cv2.calcHist([rgb], [channel], None, [256], [0, 256]) for channel in range(3))
@@ -216,7 +195,7 @@ def _inspect(path: Path) -> _Picture | str:
     """Decode one picture to its end; return the reason if that fails."""
     try:
         rgb = read_picture(path)
-    except DataError as error:
+    except PictureError as error:
         return str(error).removeprefix(f"{path}: ")
     small = rgb.resize((9, 8), Image.Resampling.BILINEAR, reducing_gap=3).convert("L")
     grey = np.asarray(small)

@@ -35,11 +35,8 @@ def _mean_square(scores: Scores, target: float) -> Tensor:
 
 
 def content_loss(features_of_output: Tensor, features_of_photo: Tensor) -> Tensor:
-    """Return the mean L1 distance of features: the content of the photo is kept.
+    """Return the mean L1 distance of features, (B, C, h, w): the content of the photo is kept.
 
-    Args:
-        features_of_output: (B, C, h, w), of the injected feature network.
-        features_of_photo: same shape.
     Returns:
         Scalar, relative to the mean magnitude of each photo's features: 0 for the same, about 1
         for another photo, whichever feature network and crop size. The authors' code divides
@@ -67,9 +64,7 @@ def structure_loss(features_of_output: Tensor, features_of_structure: Tensor) ->
 def perceptual_loss(output: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
     """Return the mean `content_loss` of features at several scales (Johnson et al. 2016).
 
-    Args:
-        output: (B, C, h, w) for each scale, features of the output.
-        target: same shapes, of its target; no gradient flows into it.
+    No gradient flows into the target.
     """
     terms = [content_loss(a, b.detach()) for a, b in zip(output, target, strict=True)]
     return torch.stack(terms).mean()
@@ -83,10 +78,7 @@ def total_variation(image: Tensor) -> Tensor:
 def colour_loss(output: Tensor, photo: Tensor, window: int = 32) -> Tensor:
     """Return the mean L1 distance of blurred colours: the palette of the photo is kept.
 
-    Args:
-        output: (B, C, H, W) in [-1, 1].
-        photo: same shape and range.
-        window: pixels; colours are compared as means over windows of this side, half overlapping.
+    (B, C, H, W) in [-1, 1] are compared as means over windows of this side, half overlapping.
     """
     window = min(window, *output.shape[-2:])
     difference = (output - photo).contiguous()
@@ -100,11 +92,6 @@ def reconstruction_loss(output: Tensor, target: Tensor, gradient_weight: float =
 
     L1 alone leaves thin lines out wherever it is not sure of them: they are few pixels, far off.
     The square counts these most; differences of neighbours put edges where the target has them.
-
-    Args:
-        output: (B, C, H, W) in [-1, 1].
-        target: same shape and range.
-        gradient_weight: of the differences of neighbours, the sum of both directions' means.
     """
     error = output - target
     pixels = error.abs().mean() + SQUARE_WEIGHT * error.square().mean()
@@ -120,9 +107,9 @@ def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
 class LossWeights:
     """How much each loss counts in the adversarial steps.
 
-    `reconstruction`, in pixels, and `features`, perceptual, hold the output to the target of
-    pre-training while the discriminators refine it: outlines fade without it in short runs. The
-    published method has neither, nor `colour`.
+    `reconstruction`, in pixels, and `features`, perceptual, hold the output to the target of pre-
+    training: outlines fade without it in short runs. The published method has neither, nor
+    `colour`.
     """
 
     surface: float = 0.4
@@ -149,10 +136,6 @@ PRESETS: Mapping[str, LossWeights] = {
 
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
-    """Add up losses, scalars by the names of their weights.
-
-    Raises:
-        KeyError: a loss has no weight.
-    """
+    """Add up losses, scalars by the names of their weights."""
     by_name: dict[str, float] = asdict(weights)
     return torch.stack([by_name[name] * loss for name, loss in losses.items()]).sum()

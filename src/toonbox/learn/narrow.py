@@ -26,7 +26,6 @@ def narrowed(large: Generator, config: GeneratorConfig, photos: Tensor) -> Gener
     layers give. The residual blocks that it has make up for those that it lacks.
 
     Args:
-        large: trained.
         config: of the new network: no wider and no deeper than the large one.
         photos: (N, 3, H, W) in [-1, 1], H and W multiples of both size rules; some forty crops.
     Raises:

@@ -11,12 +11,13 @@ from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from toonbox.errors import ConfigError, TrainingError
-from toonbox.learn.config import TrainConfig
+from toonbox.learn.config import RunOptions, TrainConfig
 from toonbox.learn.discriminator import Discriminator, DiscriminatorConfig, FeatureDiscriminator
 from toonbox.learn.features import WIDTHS, EfficientNetFeatures
 from toonbox.learn.generator import Generator
 
 BETAS = (0.5, 0.99)
+GRADIENT_CLIP = 0.5  # largest norm
 CHANNELS = {"surface": 3, "texture": 1}
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -76,6 +77,18 @@ class TrainingState:
             yield f"{name}_optimizer", adversary.optimizer
 
 
+def new_fabric(options: RunOptions) -> Fabric:
+    """Make the Fabric that knows device, processes and precision."""
+    fabric = Fabric(
+        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[options.device],
+        devices=options.devices,
+        strategy="ddp" if options.devices > 1 else "auto",
+        precision="bf16-mixed" if options.precision == "bf16" else "32-true",
+    )
+    fabric.launch()
+    return fabric
+
+
 def new_state(
     config: TrainConfig, fabric: Fabric, features: EfficientNetFeatures | None
 ) -> TrainingState:
@@ -126,7 +139,7 @@ def update(
     parameters = [p for p in network.parameters() if p.grad is not None]
     if state.fabric.world_size > 1:
         average_gradients(state.fabric, [p.grad for p in parameters if p.grad is not None])
-    norm = nn.utils.clip_grad_norm_(parameters, state.config.gradient_clip)
+    norm = nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
     if not torch.isfinite(norm):
         raise TrainingError(
             f"step {state.step}: the loss is {loss.item():g} and the gradient's norm {norm:g}; "

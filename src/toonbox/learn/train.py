@@ -1,4 +1,4 @@
-"""Train a generator: from top to bottom a run, its step in both phases, and what it leaves.
+"""Train a generator: the run and its step in both phases, from top to bottom.
 
 The method is that of Wang & Yu 2020, "Learning to Cartoonize Using White-box Cartoon
 Representations". In the comments p are photos, c cartoons, G the generator, D_s and D_t the surface
@@ -6,39 +6,29 @@ and the texture discriminator, F frozen VGG features, and t the target of pre-tr
 output is held to one: a drawing of the photo, or what a teacher makes of it.
 """
 
-import json
-import os
-import platform
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from toonbox.atomic import replacing
-from toonbox.errors import ConfigError, TrainingError
-from toonbox.learn.config import RunOptions, TrainConfig, load_config, save_config
+from toonbox.errors import ConfigError
+from toonbox.learn.config import RunOptions, TrainConfig
 from toonbox.learn.data import (
     CropBatches,
-    Domain,
-    Drawings,
+    Pictures,
     TrainingData,
     add_noise,
-    prepare_layers,
+    batches,
+    prepare_drawings,
 )
 from toonbox.learn.features import EfficientNetFeatures
-from toonbox.learn.generator import Generator, save_generator
+from toonbox.learn.generator import Generator
 from toonbox.learn.losses import (
     colour_loss,
     content_loss,
@@ -51,12 +41,12 @@ from toonbox.learn.losses import (
     weighted_sum,
 )
 from toonbox.learn.narrow import narrowed
-from toonbox.learn.report import reporting
 from toonbox.learn.representations.structure import structure
 from toonbox.learn.representations.surface import guided_filter, random_palette, surface
 from toonbox.learn.representations.texture import draw_channel_weights, texture
-from toonbox.learn.state import TrainingState, channels_last, new_state, update
-from toonbox.learn.workers import quiet_worker, worker_pool
+from toonbox.learn.run import reporting, save
+from toonbox.learn.state import TrainingState, channels_last, new_fabric, new_state, update
+from toonbox.learn.workers import worker_pool
 from toonbox.parallel import ending, interruptible
 from toonbox.pixels import Uint8Array, from_signed, to_signed
 
@@ -76,9 +66,6 @@ def train(
     """Train a generator, or resume the run that `options.out` holds.
 
     Args:
-        config: what is learnt.
-        data: the pictures.
-        options: how it is done.
         vgg: frozen features for the content and the structure loss; None if these weigh 0.
         features: frozen, for what of the configuration needs them; else None.
         fabric: a launched Fabric, or None for one made from `options`.
@@ -108,14 +95,16 @@ def train(
     teacher = start if config.target == "teacher" else None
     teacher = teacher and channels_last(teacher.to(fabric.device))
     # Before Ctrl-C is deferred: many photos take hours.
-    drawn = prepare_drawings(config, data, options, fabric)
+    with fabric.rank_zero_first(local=True):
+        drawn = prepare_drawings(config, data, options)
+    share = fabric.global_rank, fabric.world_size
     with (
         worker_pool(options.workers) as workers,
         interruptible() as asked,
         reporting(state, options, data.validation) as report,
     ):
         saved = time.monotonic()
-        for batch in batches(state, data, options, drawn):
+        for batch in batches(config, data, options, drawn, state.step, share):
             losses = one_step(state, batch, vgg, workers, teacher)
             state.step += 1
             report(losses)
@@ -147,25 +136,11 @@ def one_step(
     return adversarial_step(state, photo, images.get("cartoon"), vgg, workers, target)
 
 
-def generate(state: TrainingState, photo: Tensor, network: torch.nn.Module | None = None) -> Tensor:
-    """Return G(p), or another network's output, with the step's knobs where there are some."""
-    knobs = None
-    if state.config.generator.knobs:
-        knobs = torch.tensor([state.config.knobs_at(state.step)], device=photo.device)
-    with state.fabric.autocast():
-        output: Tensor = (network or state.generator)(photo, knobs)
-    return output
-
-
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Move the generator's output towards the target, in pixels and, if weighted, in features.
 
     Args:
-        state: changed in place.
-        photo: (B, 3, H, W) in [-1, 1].
-        target: same shape and range.
-    Returns:
-        Scalar losses by name.
+        photo, target: (B, 3, H, W) in [-1, 1].
     """
     config = state.config.pretrain
     if config.noise:
@@ -177,8 +152,7 @@ def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[s
         with state.fabric.autocast():
             losses["features"] = perceptual_loss(state.features(output), state.features(target))
         total = total + config.feature_weight * losses["features"]
-    update(state, state.generator, state.generator_optimizer, total, state.learning_rate)
-    state.average.update_parameters(state.generator)
+    update_generator(state, total)
     return losses
 
 
@@ -193,22 +167,16 @@ def adversarial_step(
     """Update the discriminators, then the generator; what weighs 0 is left out.
 
     Args:
-        state: changed in place.
         photo: p, (B, 3, H, W) in [-1, 1], this process's share of the joint batch.
         cartoon: c, same shape and range, unpaired; None if there are no discriminators.
         vgg: F, (B, 3, H, W) to (B, C, h, w); None if neither structure nor content has a weight.
         workers: processes for the superpixels, which are computed while this one goes on.
         target: t, (B, 3, H, W) in [-1, 1]; None for no target.
-    Returns:
-        Scalar losses by name.
-    Raises:
-        TrainingError: a loss or gradient is not a number.
     Source:
         Wang & Yu 2020, section 3.4; the order of the authors' code (discriminators see the
         generator before its update).
     """
     config, weights, autocast = state.config, state.config.weights, state.fabric.autocast
-    random = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
     first = config.pretrain.steps
     head_start = first <= state.step < first + config.discriminators.head_start
     output = generate(state, photo)  # G(p)
@@ -218,7 +186,8 @@ def adversarial_step(
     if weights.structure and not head_start:
         segmented = submit_structure(output, config, workers)
 
-    # The views of the discriminators: one draw of channel weights serves both domains.
+    # surface(x) and texture(x): one draw of channel weights serves both domains.
+    random = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
     channel_weights = draw_channel_weights(config.texture, random)
     rank, processes = state.fabric.global_rank, state.fabric.world_size
     count, mine = len(photo) * processes, slice(rank, None, processes)
@@ -239,8 +208,8 @@ def adversarial_step(
         with autocast():  # one pass for both, so that spectral normalisation iterates once
             scores = adversary.discriminator(torch.cat([real, fake]))
         maps = [scores] if isinstance(scores, Tensor) else scores
-        halves = [each.chunk(2) for each in maps]
-        loss = discriminator_loss([half[0] for half in halves], [half[1] for half in halves])
+        of_real, of_fake = zip(*(each.chunk(2) for each in maps), strict=True)
+        loss = discriminator_loss(of_real, of_fake)
         rate = config.discriminators.learning_rate
         update(state, adversary.discriminator, adversary.optimizer, loss, rate)
         adversary.discriminator.requires_grad_(False)
@@ -248,32 +217,45 @@ def adversarial_step(
     if head_start:
         return judged
 
+    # Generator: the weighted sum of these
     losses = {}
     with autocast():
         for name, adversary in state.adversaries.items():
             # surface: (D_s(surface(G(p))) - 1)^2; texture: (D_t(texture(G(p))) - 1)^2
             losses[name] = generator_loss(adversary.discriminator(view(name, output, palettes[1])))
-        if vgg is not None and (weights.structure or weights.content):
+        if vgg is not None:
             features_of_output = vgg(output)
             if weights.content:  # |F(G(p)) - F(p)|
-                with torch.no_grad():
-                    features_of_photo = vgg(photo)
-                losses["content"] = content_loss(features_of_output, features_of_photo)
+                losses["content"] = content_loss(features_of_output, vgg(photo))
             if weights.structure:  # |F(G(p)) - F(structure(G(p)))|
-                with torch.no_grad():
-                    features_of_structure = vgg(collect_structure(segmented, state.fabric))
-                losses["structure"] = structure_loss(features_of_output, features_of_structure)
-        losses["tv"] = total_variation(output)
+                flat = collect_structure(segmented, state.fabric)
+                losses["structure"] = structure_loss(features_of_output, vgg(flat))
+        losses["tv"] = total_variation(output)  # |grad G(p)|^2
         # Beyond the paper: keep the photo's palette, and hold on to the target.
         losses["colour"] = colour_loss(output, photo)
         if target is not None:
-            losses["reconstruction"] = reconstruction_loss(output, target)
+            losses["reconstruction"] = reconstruction_loss(output, target)  # |G(p) - t| and more
             if weights.features and state.features is not None:
                 losses["features"] = perceptual_loss(state.features(output), state.features(target))
     total = weighted_sum(losses, weights.turned(config.knobs_at(state.step)))
-    update(state, state.generator, state.generator_optimizer, total, state.learning_rate)
-    state.average.update_parameters(state.generator)
+    update_generator(state, total)
     return losses | judged
+
+
+def generate(state: TrainingState, photo: Tensor, network: torch.nn.Module | None = None) -> Tensor:
+    """Return G(p), or another network's output, with the step's knobs where there are some."""
+    knobs = None
+    if state.config.generator.knobs:
+        knobs = torch.tensor([state.config.knobs_at(state.step)], device=photo.device)
+    with state.fabric.autocast():
+        output: Tensor = (network or state.generator)(photo, knobs)
+    return output
+
+
+def update_generator(state: TrainingState, loss: Tensor) -> None:
+    """Take one optimizer step of the generator, and let its average follow."""
+    update(state, state.generator, state.generator_optimizer, loss, state.learning_rate)
+    state.average.update_parameters(state.generator)
 
 
 def submit_structure(
@@ -298,18 +280,6 @@ def to_device(pictures: Tensor, fabric: Fabric) -> Tensor:
     return signed.contiguous(memory_format=torch.channels_last)
 
 
-def new_fabric(options: RunOptions) -> Fabric:
-    """Make the Fabric that knows device, processes and precision."""
-    fabric = Fabric(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[options.device],
-        devices=options.devices,
-        strategy="ddp" if options.devices > 1 else "auto",
-        precision="bf16-mixed" if options.precision == "bf16" else "32-true",
-    )
-    fabric.launch()
-    return fabric
-
-
 def begin_with(state: TrainingState, start: Generator, data: TrainingData) -> None:
     """Take another run's weights, for the generator and for its average.
 
@@ -320,7 +290,9 @@ def begin_with(state: TrainingState, start: Generator, data: TrainingData) -> No
     """
     config = state.config
     if replace(start.config, monochrome=config.generator.monochrome) != config.generator:
-        crops = CropBatches(data.photos, None, config.crops, config.seed)
+        crops = CropBatches(
+            Pictures(data.photos, config.crops.photo_side), None, config.crops, config.seed
+        )
         count = -(-CROPS_TO_FIT // config.crops.batch_size)
         photos = torch.cat([crops[step]["photo"] for step in range(count)])
         multiple = max(start.config.size_multiple, config.generator.size_multiple)
@@ -329,103 +301,3 @@ def begin_with(state: TrainingState, start: Generator, data: TrainingData) -> No
         start = narrowed(start, config.generator, signed[..., :side, :side])
     for network in (state.generator, state.average.module):
         network.load_state_dict(start.state_dict())
-
-
-def prepare_drawings(
-    config: TrainConfig, data: TrainingData, options: RunOptions, fabric: Fabric
-) -> dict[str, Drawings]:
-    """Compute the layers that are missing: of photos with a drawn target, of drawn cartoons."""
-    looks = {}
-    if config.target == "drawing":
-        looks["drawings"] = data.photos, config.crops.photo_side, config.pretrain.look
-    if config.discriminated and config.discriminators.look:
-        look = config.discriminators.look
-        looks["drawn_cartoons"] = data.cartoons, config.crops.cartoon_side, look
-    prepared = {}
-    for name, (domain, sides, look) in looks.items():
-        low, high = (max(side, config.crops.size) for side in sides)
-        with fabric.rank_zero_first(local=True):
-            layers = prepare_layers(
-                [*domain.files, *domain.faces], (low, high), options.drawings, options.workers
-            )
-        count = len(domain.files)
-        domain = Domain(layers[:count], layers[count:])
-        prepared[name] = Drawings(domain, look, config.knobs_at)
-    return prepared
-
-
-def batches(
-    state: TrainingState,
-    data: TrainingData,
-    options: RunOptions,
-    drawn: Mapping[str, Drawings] = MappingProxyType({}),
-) -> Iterator[dict[str, Tensor]]:
-    """Yield the batches from the state's step to the end, phase by phase."""
-    config, fabric = state.config, state.fabric
-    source = (config.crops, config.seed, (fabric.global_rank, fabric.world_size))
-    cartoons = data.cartoons if config.discriminated else None
-    drawings, drawn_cartoons = drawn.get("drawings"), drawn.get("drawn_cartoons")
-    held = drawings if config.weights.reconstruction or config.weights.features else None
-    for phase, end in (
-        (CropBatches(data.photos, None, *source, drawings), config.pretrain.steps),
-        (CropBatches(data.photos, cartoons, *source, held, drawn_cartoons), config.total_steps),
-    ):
-        if state.step < end:
-            yield from DataLoader(
-                phase,
-                batch_size=None,
-                sampler=range(state.step, end),
-                num_workers=options.workers,
-                # A fork of a process that has run torch's threads may hang.
-                multiprocessing_context="spawn" if options.workers else None,
-                prefetch_factor=4 if options.workers else None,
-                worker_init_fn=quiet_worker,
-            )
-
-
-def save(state: TrainingState, out: Path) -> None:
-    """Write the checkpoint, and the averaged generator for those who only want that."""
-    if not state.fabric.is_global_zero:
-        return
-    with replacing(out / "checkpoint.pt") as temporary:
-        torch.save(state.state_dict(), temporary)
-    generator = state.average.module
-    assert isinstance(generator, Generator)
-    save_generator(generator, out / "generator.safetensors")
-
-
-def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str = "") -> None:
-    """Make the run's folder: resolved configuration, data and environment.
-
-    Args:
-        config: what is learnt; `steps` may differ from what the run began with.
-        out: the run's folder.
-        data: the pictures.
-        recipe: name of the file that the configuration was read from, for the style's card.
-    Raises:
-        TrainingError: it holds a run of another configuration.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / "config.toml"
-    if file.exists() and replace(load_config(file), steps=config.steps) != config:
-        raise TrainingError(
-            f"{out}: holds a run of another configuration; choose another --out, or the same "
-            "options to resume"
-        )
-    save_config(config, file)
-    data.save(out / "data.json")
-    with replacing(out / "environment.json") as temporary:
-        temporary.write_text(json.dumps(environment() | {"recipe": recipe}, indent=2))
-
-
-def environment() -> dict[str, Any]:
-    """Describe what a run ran on."""
-    names = ("toonbox", "torch", "numpy", "opencv-contrib-python-headless", "lightning-fabric")
-    return {
-        **{name: version(name) for name in names},
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": os.cpu_count(),
-        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "command": " ".join(sys.argv),
-    }

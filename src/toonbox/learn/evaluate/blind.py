@@ -38,13 +38,10 @@ _logger = logging.getLogger(__name__)
 def choose_photos(
     photos: Sequence[Path], contenders: Sequence[Column], limit: int | None, seed: int
 ) -> list[Path]:
-    """Draw the photos to judge by, in random order, from those that every folder has.
+    """Draw photos to judge by, in random order, from those that every folder of pictures has.
 
-    Args:
-        photos: to draw from.
-        contenders: folders of finished pictures often have fewer.
-        limit: how many; None for all.
-        seed: the same photos come in the same order, whoever contends.
+    The same seed gives the same photos in the same order, whoever contends.
+
     Raises:
         StyleError: there are none.
     """
@@ -60,10 +57,9 @@ def choose_photos(
 
 
 class Pairs:
-    """A folder to which pairs are added, and then a page for judges and a key.
+    """A folder to which pairs are added, and then a page for judges and, beside it, a key.
 
-    The key says which contender is on which side; it lies beside the folder, so that the folder
-    can be given to judges.
+    The key says which contender is on which side, so that judges can be given the folder alone.
     """
 
     def __init__(
@@ -74,11 +70,9 @@ class Pairs:
         seed: int = 0,
         overwrite: bool = False,
     ) -> None:
-        """Choose what to compare.
+        """Choose two to compare, and a folder for index.html, pictures/ and sheets/.
 
         Args:
-            folder: for index.html, pictures/ and sheets/; made if missing.
-            contenders: two.
             height: of a picture in the sheets, at most, in pixels.
             seed: of the sides.
             overwrite: accept a folder that is not empty, and replace its key.
@@ -123,11 +117,7 @@ class Pairs:
         self.pairs[number] = {"photo": source.name, **sides}
 
     def write(self) -> tuple[Path, Path]:
-        """Write the page and the key, and remove sheets of earlier pairs; return their files.
-
-        Raises:
-            OutputError: they cannot be written.
-        """
+        """Write the page and the key, and remove sheets of earlier pairs; return their files."""
         for old in (self.folder / "sheets").glob("*.png"):
             if old.stem not in self.pairs:
                 old.unlink()
@@ -147,14 +137,12 @@ def _alike(pictures: list[bytes]) -> list[bytes]:
     images = [to_srgb(Image.open(io.BytesIO(data))) for data in pictures]
     height = min(image.height for image in images)
     width = min(round(image.width * height / image.height) for image in images)
-    written = []
-    for image in images:
+    written = [io.BytesIO() for _ in images]
+    for image, buffer in zip(images, written, strict=True):
         # Cut at the right and at the bottom: at the same scale no pixel changes.
         cut = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS, centering=(0, 0))
-        buffer = io.BytesIO()
         cut.save(buffer, "JPEG", quality=95, subsampling=0)
-        written.append(buffer.getvalue())
-    return written
+    return [buffer.getvalue() for buffer in written]
 
 
 @dataclass(frozen=True)
@@ -171,11 +159,7 @@ class Key:
 
 
 def read_key(file: Path) -> Key:
-    """Read the key that `Pairs` wrote.
-
-    Raises:
-        AnswersError: it cannot be read, or is not a key.
-    """
+    """Read the key that `Pairs` wrote; AnswersError if it cannot be read, or is not a key."""
     try:
         values = json.loads(_read(file))
         key = Key(values["id"], [*values["contenders"]], {**values["pairs"]})
@@ -235,25 +219,16 @@ def _read(file: Path) -> str:
 
 
 def tally(key: Key, judges: Sequence[dict[str, str]]) -> str:
-    """Count how often each contender was preferred; return lines with 95 % intervals.
-
-    Args:
-        key: of the pairs.
-        judges: the answers of each file.
-    """
-    count = Counter(
-        key.preferred(number, answer) for answers in judges for number, answer in answers.items()
-    )
+    """Count how often each contender was preferred: lines with 95 % intervals."""
+    count = Counter(key.preferred(*answer) for answers in judges for answer in answers.items())
     decided = sum(count[label] for label in key.contenders)
     width = max(map(len, (*key.contenders, SAME)))
     lines = []
     for label in key.contenders:
         lines.append(f"{label:{width}}  {count[label]:3} of {decided}")
         if decided:
-            low, high = wilson(count[label], decided)
-            lines[-1] += (
-                f"  {100 * count[label] / decided:3.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
-            )
+            share, low, high = 100 * count[label] / decided, *wilson(count[label], decided)
+            lines[-1] += f"  {share:3.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
     lines.append(f"{SAME:{width}}  {count[SAME]:3}")
     if missing := len(key.pairs) * len(judges) - sum(count.values()):
         lines.append(f"{missing} not answered")

@@ -24,8 +24,8 @@ SHARPNESS = 30.0  # the network is 1-Lipschitz: its bare scores are too close to
 class ClassifierConfig:
     """How the classifier is trained, and how pictures become crops for it.
 
-    A hundred steps of the defaults take about a quarter of a minute on two cores. Crops show most
-    of a small picture: whole figures tell cartoons from photos sooner than patches do.
+    Crops show most of a small picture: whole figures tell cartoons from photos sooner than patches
+    do.
     """
 
     rule: CropRule = field(default_factory=lambda: CropRule(short_side=192, size=128, crops=4))
@@ -52,10 +52,7 @@ class Classification:
     styles: dict[str, float]
 
     def accuracy(self, share: float) -> float:
-        """Return how well photos are told from something of which a share is called cartoon.
-
-        The share that is right of both, weighed equally; 0.5 is guessing.
-        """
+        """Return the mean share of photos and of these that is called right; 0.5 is guessing."""
         return (1 - self.photos + share) / 2
 
 
@@ -68,10 +65,9 @@ def train_classifier(
     """Train a discriminator with a fully connected head to tell photos from cartoons.
 
     Args:
-        photos: at least one, (H, W, 3) each, read one at a time; their crops stay in memory, by
-            default 0.2 megabytes a picture.
-        cartoons: the same; half of every batch, whatever their number.
-        config: of the training.
+        photos, cartoons: at least one each, (H, W, 3), read one at a time; their crops stay in
+        memory,
+            by default 0.2 megabytes a picture. Half of every batch are cartoons.
         advance: called after each step.
     Returns:
         The network, in evaluation mode; its score is above 0 for cartoons.
@@ -115,15 +111,12 @@ def classify(
     rule: CropRule,
     advance: Callable[[], None] = lambda: None,
 ) -> Classification:
-    """Test a classifier on pictures that it has not been trained on, as the paper does.
+    """Test a classifier on pictures, (H, W, 3), that it has not been trained on.
 
     Where a representation of cartoons is called cartoon less often than they are, it has lost
     what tells them from photos: it bridges the two. Outputs called cartoon pass for one.
 
     Args:
-        network: of `train_classifier`.
-        photos: at least one, (H, W, 3) each.
-        cartoons: the same.
         styles: outputs of each style, by its name.
         rule: how crops are taken; that of the training.
         advance: called after each picture.

@@ -44,13 +44,10 @@ def frechet_distance(one: FloatArray, other: FloatArray) -> float:
     Biased upwards where there are few samples, so compare only figures of equal counts.
 
     Args:
-        one: (N, D), N at least 2.
-        other: (M, D), M at least 2.
+        one, other: (N, D) and (M, D), N and M at least 2.
     Returns:
         |mean difference|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) in float64; not negative but for
         rounding.
-    Raises:
-        ShapeError: the shapes do not fit.
     Source:
         Heusel et al. 2017, eq. 6. torchmetrics gives the same from the eigenvalues of S1 S2; those
         of R S2 R' with S1 = R' R are the same, symmetric and so found several times faster, which
@@ -71,20 +68,11 @@ def frechet_distance(one: FloatArray, other: FloatArray) -> float:
 def kernel_distance(
     one: FloatArray, other: FloatArray, subsets: int = 50, subset_size: int = 1000, seed: int = 0
 ) -> float:
-    """Compare two sets by a polynomial kernel: KID, about 0 for two samples of one distribution.
+    """Compare two sets, (N, D) and (M, D), by a polynomial kernel: KID, not multiplied by 1000.
 
-    Unbiased, so that it can be negative; crops of one picture count as independent.
+    About 0 for two samples of one distribution; unbiased, so that it can be negative. The mean over
+    random subsets of at most `subset_size` crops, which count as independent.
 
-    Args:
-        one: (N, D), N at least 2.
-        other: (M, D), M at least 2.
-        subsets: how many random subsets to average over.
-        subset_size: samples of each set in a subset; at most the smaller set.
-        seed: of the subsets.
-    Returns:
-        The mean over the subsets, not multiplied by 1000.
-    Raises:
-        ShapeError: the shapes do not fit.
     Source:
         Binkowski et al. 2018: degree 3, gamma 1 / D, coefficient 1; through torchmetrics.
     """
@@ -114,14 +102,10 @@ def bootstrap(
 
     Args:
         statistic: of two arrays (N, D) of crops.
-        one: (P, K, D), features by picture and crop.
-        other: (Q, L, D).
+        one, other: (P, K, D) and (Q, L, D), features by picture and crop.
         draws: at least 2. A Frechet distance of 1280 features costs about a second a draw, so they
             are few; the margin is then good to about a sixth.
-        seed: of the draws.
         advance: called after each draw.
-    Raises:
-        ShapeError: the shapes do not fit.
     """
     _check(one, other, dimensions=3)
     random = np.random.default_rng(seed)
@@ -140,14 +124,6 @@ def kernel_estimate(
 
     A draw only weighs pictures, so it costs next to nothing; the matrix costs the square of the
     number of crops. Resampled distances are over all crops instead of subsets.
-
-    Args:
-        one: (P, K, D).
-        other: (Q, L, D).
-        draws: at least 2.
-        seed: of the draws and of the subsets.
-    Raises:
-        ShapeError: the shapes do not fit.
     """
     _check(one, other, dimensions=3)
     random = np.random.default_rng(seed)
@@ -182,9 +158,7 @@ def _weighted(sums: Numbers, rows: Counts, columns: Counts) -> Numbers:
 def _mean_within(features: FloatArray, counts: Counts) -> Numbers:
     """Average the kernel over pairs of different crops of resampled pictures: (draws,).
 
-    Args:
-        features: (P, K, D).
-        counts: (draws, P), how often each picture was drawn.
+    `counts`, (draws, P), says how often each of the pictures, (P, K, D), was drawn.
     """
     pictures, crops, size = features.shape
     number = pictures * crops
@@ -198,16 +172,11 @@ def linear_probe(photos: FloatArray, cartoons: FloatArray, seed: int = 0) -> Pro
     """Learn to tell cartoons from photos by their features: logistic regression with weight decay.
 
     The photos must be others than those whose outputs are judged: a probe that has learned a
-    picture by heart calls its output a photo for what is in it.
+    picture by heart calls its output a photo for what is in it. Of the larger set crops are left
+    out at random, so that both, (P, K, D) and (Q, L, D), count the same.
 
-    Args:
-        photos: (P, K, D), features by picture and crop.
-        cartoons: (Q, L, D).
-        seed: of the crops left out of the larger set, so that both count the same.
     Returns:
         A function that returns the share of an array's crops, (N, K, D), it calls cartoon.
-    Raises:
-        ShapeError: the shapes do not fit.
     """
     _check(photos, cartoons, dimensions=3)
     random = np.random.default_rng(seed)
@@ -247,7 +216,7 @@ def crops_of(features: FloatArray) -> FloatArray:
 
 
 def _check(one: FloatArray, other: FloatArray, dimensions: int) -> None:
-    """Require two sets of at least two with features of the same length."""
+    """Raise ShapeError unless both sets have at least two, with features of the same length."""
     fits = one.ndim == other.ndim == dimensions and one.shape[-1] == other.shape[-1]
     if not fits or min(len(one), len(other)) < 2:
         form = "(N >= 2, D)" if dimensions == 2 else "(pictures >= 2, crops, D)"

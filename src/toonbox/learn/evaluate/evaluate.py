@@ -1,10 +1,10 @@
 """Everything that `toonbox evaluate` measures: from pictures and styles to one result.
 
-Each photo goes through `_draw` (to its output, measured beside the photo); `_distances` describes
-all outputs and cartoons by a feature network, and compares them.
+Each photo is drawn by each style, and its output measured beside it. Then feature networks compare
+all outputs with cartoons and photos, and a classifier is tested on them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,13 +43,7 @@ LEAST_PICTURES = 2
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that makes cartoons, to be evaluated.
-
-    Attributes:
-        name: in the tables.
-        resolution: short side, in pixels, that photos are reduced to first.
-        cartoonize: (H, W, 3) to the same.
-    """
+    """Something that makes cartoons, (H, W, 3) to the same, of photos reduced to a short side."""
 
     name: str
     resolution: int
@@ -78,7 +72,6 @@ def evaluate(
     """Measure styles on photos.
 
     Args:
-        subjects: the styles, at least one.
         photos: held out from training, at least four that can be read.
         cartoons: what outputs should look like, at least two that can be read if there are
             networks or a classifier.
@@ -101,22 +94,17 @@ def evaluate(
     read = Reader()
     results = []
     for number, subject in enumerate(everything):
-        outputs = _draw(subject, photos, read, work / str(number), progress)
+        with progress(subject.name, len(photos)) as advance:
+            outputs = _draw(subject, read(photos, LEAST_PHOTOS), work / str(number), advance)
         average = means([output.measures for output in outputs])
         results.append(Result(subject.name, subject.resolution, average, outputs, {}))
+    against = _Against(cartoons, train_photos, read, progress, seed)
     rules = {network.name: CropRule(size=network.size, seed=seed) for network in networks}
     for network in networks:
-        rule = rules[network.name]
-        distances = _distances(
-            results, network, rule, cartoons, train_photos, draws, read, progress
-        )
-        for result, found in zip(results, distances, strict=True):
-            result.distances[network.name] = found
-    classification = None
-    if classifier:
-        classification = _classification(
-            results, cartoons, train_photos, classifier, seed, read, progress
-        )
+        found = _distances(results, network, rules[network.name], against, draws)
+        for result, distances in zip(results, found, strict=True):
+            result.distances[network.name] = distances
+    classification = _classification(results, classifier, against) if classifier else None
     return Evaluation(
         photos=len(results[0].outputs),
         cartoons=sum(file not in read.failures for file in cartoons),
@@ -137,11 +125,7 @@ def _refuse_repeated_names(kind: str, names: Sequence[str]) -> None:
 
 
 class Reader:
-    """Read lists of pictures, skipping those that cannot be read.
-
-    Attributes:
-        failures: why, by file.
-    """
+    """Read lists of pictures, skipping those that cannot be read; `failures` says why, by file."""
 
     def __init__(self) -> None:
         self.failures: dict[Path, str] = {}
@@ -158,7 +142,7 @@ class Reader:
                 continue
             try:
                 with failing_alone(str(file)):
-                    rgb = read_picture(file)
+                    rgb = read_srgb(file)
             except ToonboxError as error:
                 self.failures[file] = str(error)
                 continue
@@ -171,7 +155,7 @@ class Reader:
             )
 
 
-def read_picture(file: Path) -> Uint8Array:
+def read_srgb(file: Path) -> Uint8Array:
     """Read a picture upright: (H, W, 3) sRGB.
 
     Raises:
@@ -196,63 +180,75 @@ def shrunk(rgb: Uint8Array, short_side: int) -> Uint8Array:
 
 
 def _draw(
-    subject: Subject, photos: Sequence[Path], read: Reader, folder: Path, progress: Progress
+    subject: Subject,
+    photos: Iterable[tuple[Path, Uint8Array]],
+    folder: Path,
+    advance: Advance,
 ) -> tuple[Output, ...]:
     """Make and measure a subject's output of every photo; write it losslessly into a new folder."""
     folder.mkdir(parents=True)
     outputs: list[Output] = []
-    with progress(subject.name, len(photos)) as advance:
-        for photo, rgb in read(photos, LEAST_PHOTOS):
-            small = shrunk(rgb, subject.resolution)
-            cartoon = subject.cartoonize(small)
-            file = folder / f"{len(outputs):05}.png"
-            with replacing(file) as temporary:
-                Image.fromarray(cartoon).save(temporary, compress_level=1)
-            outputs.append(Output(photo, file, measure(small, cartoon)))
-            advance()
+    for photo, rgb in photos:
+        small = shrunk(rgb, subject.resolution)
+        cartoon = subject.cartoonize(small)
+        file = folder / f"{len(outputs):05}.png"
+        with replacing(file) as temporary:
+            Image.fromarray(cartoon).save(temporary, compress_level=1)
+        outputs.append(Output(photo, file, measure(small, cartoon)))
+        advance()
     return tuple(outputs)
+
+
+@dataclass(frozen=True)
+class _Against:
+    """What outputs are compared with, and how pictures are read."""
+
+    cartoons: Sequence[Path]
+    train_photos: Sequence[Path]
+    read: Reader
+    progress: Progress
+    seed: int
+
+    def pictures(self, files: Sequence[Path], least: int = 1) -> Iterator[Uint8Array]:
+        """Yield those that can be read."""
+        return (rgb for _, rgb in self.read(files, least))
 
 
 def _distances(
     results: Sequence[Result],
     network: FeatureNetwork,
     rule: CropRule,
-    cartoons: Sequence[Path],
-    train_photos: Sequence[Path],
+    against: _Against,
     draws: int,
-    read: Reader,
-    progress: Progress,
 ) -> list[Distances]:
     """Compare the features of each result's outputs with those of cartoons and photos."""
 
     def describe(what: str, files: Sequence[Path]) -> FloatArray:
-        with progress(f"{network.name}: {what}", len(files)) as advance:
-            pictures = (rgb for _, rgb in read(files, LEAST_PICTURES))
+        with against.progress(f"{network.name}: {what}", len(files)) as advance:
+            pictures = against.pictures(files, LEAST_PICTURES)
             return features_of(pictures, network, rule, advance=advance)
 
-    drawn = describe("cartoons", cartoons)
-    features = [
-        describe(result.name, [output.file for output in result.outputs]) for result in results
-    ]
+    drawn = describe("cartoons", against.cartoons)
+    features = [describe(r.name, [output.file for output in r.outputs]) for r in results]
+    photos = features[0]
     # Each probe comes with the places of the photos it may judge: none it has learned from.
-    if train_photos:
-        probe = linear_probe(describe("training photos", train_photos), drawn, rule.seed)
-        probes = [(probe, np.arange(len(features[0])))]
+    if against.train_photos:
+        trained = describe("training photos", against.train_photos)
+        probes = [(linear_probe(trained, drawn, rule.seed), np.arange(len(photos)))]
     else:
-        order = np.random.default_rng(rule.seed).permutation(len(features[0]))
-        one, other = np.array_split(order, 2)
+        halves = np.array_split(np.random.default_rng(rule.seed).permutation(len(photos)), 2)
         probes = [
-            (linear_probe(features[0][learned], drawn, rule.seed), judged)
-            for learned, judged in ((one, other), (other, one))
+            (linear_probe(photos[learned], drawn, rule.seed), judged)
+            for learned, judged in (halves, reversed(halves))
         ]
     distances = []
-    with progress(f"{network.name}: intervals", draws * len(results)) as advance:
+    with against.progress(f"{network.name}: intervals", draws * len(results)) as advance:
         for each in features:
             called = sum(probe(each[judged]) * len(judged) for probe, judged in probes)
             distances.append(
                 Distances(
                     to_cartoons=bootstrap(frechet_distance, each, drawn, draws, rule.seed, advance),
-                    to_photos=frechet_distance(crops_of(each), crops_of(features[0])),
+                    to_photos=frechet_distance(crops_of(each), crops_of(photos)),
                     kernel=kernel_estimate(each, drawn, seed=rule.seed),
                     called_cartoon=float(called / len(each)),
                 )
@@ -261,37 +257,25 @@ def _distances(
 
 
 def _classification(
-    results: Sequence[Result],
-    cartoons: Sequence[Path],
-    train_photos: Sequence[Path],
-    config: ClassifierConfig,
-    seed: int,
-    read: Reader,
-    progress: Progress,
+    results: Sequence[Result], config: ClassifierConfig, against: _Against
 ) -> Classification:
     """Train a classifier, and test it on pictures that it has not seen."""
-    baseline, *styled = results
-    order = np.random.default_rng(seed).permutation(len(baseline.outputs))
-    judged = order if train_photos else order[: len(order) // 2]
-    learned = train_photos or [baseline.outputs[i].file for i in order[len(order) // 2 :]]
-    mixed = [cartoons[i] for i in np.random.default_rng(seed).permutation(len(cartoons))]
-    quarter = max(1, len(mixed) // 4)
-    held_out, drawn = mixed[:quarter], mixed[quarter:]
-
-    def pictures(files: Sequence[Path]) -> Iterator[Uint8Array]:
-        return (rgb for _, rgb in read(files))
-
-    def outputs(result: Result) -> Iterator[Uint8Array]:
-        return pictures([result.outputs[i].file for i in judged])
-
-    with progress("classifier: training", config.steps) as advance:
-        network = train_classifier(pictures(learned), pictures(drawn), config, advance)
-    with progress("classifier: test", len(judged) * len(results) + quarter) as advance:
-        return classify(
-            network,
-            outputs(baseline),
-            pictures(held_out),
-            {result.name: outputs(result) for result in styled},
-            config.rule,
-            advance,
-        )
+    order, mixed = (
+        np.random.default_rng(against.seed).permutation(len(files))
+        for files in (results[0].outputs, against.cartoons)
+    )
+    half, quarter = len(order) // 2, max(1, len(mixed) // 4)
+    judged = order if against.train_photos else order[:half]
+    learned = against.train_photos or [results[0].outputs[i].file for i in order[half:]]
+    held_out, drawn = ([against.cartoons[i] for i in p] for p in (mixed[:quarter], mixed[quarter:]))
+    baseline, *styled = (
+        against.pictures([result.outputs[i].file for i in judged]) for result in results
+    )
+    names = [result.name for result in results[1:]]
+    with against.progress("classifier: training", config.steps) as advance:
+        pictures = against.pictures(learned), against.pictures(drawn)
+        network = train_classifier(*pictures, config, advance)
+    with against.progress("classifier: test", len(judged) * len(results) + quarter) as advance:
+        outputs = dict(zip(names, styled, strict=True))
+        cartoons = against.pictures(held_out)
+        return classify(network, baseline, cartoons, outputs, config.rule, advance)

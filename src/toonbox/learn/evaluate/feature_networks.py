@@ -22,10 +22,7 @@ TORCHSCRIPT_SUFFIXES = (".pt", ".ts", ".torchscript")
 
 @dataclass(frozen=True)
 class CropRule:
-    """How pictures become crops; sides in pixels.
-
-    Distances depend on it: figures of two rules do not compare.
-    """
+    """How pictures become crops; sides in pixels. Figures of two rules do not compare."""
 
     short_side: int = 512
     size: int = FREE_SIZE
@@ -40,7 +37,7 @@ class CropRule:
             )
 
     def text(self) -> str:
-        """Describe it in a sentence."""
+        """Describe it."""
         return (
             f"short side resized to {self.short_side} pixels (LANCZOS, enlarged if smaller), "
             f"{self.crops} seeded crops of {self.size} pixels per picture"
@@ -48,17 +45,10 @@ class CropRule:
 
 
 def take_crops(rgb: Uint8Array, rule: CropRule, index: int) -> Uint8Array:
-    """Cut seeded crops out of a picture; mostly blank ones are drawn again a few times.
+    """Cut seeded crops out of (H, W, 3): (crops, size, size, 3); blank ones are drawn again.
 
     Places are relative to the picture and depend on the rule's seed and the index only, so a
     photo and an output of the same index are cut at the same places.
-
-    Args:
-        rgb: (H, W, 3).
-        rule: how many, how large, from which size.
-        index: of the picture in its list.
-    Returns:
-        (crops, size, size, 3).
     """
     height, width = rgb.shape[:2]
     scale = rule.short_side / min(height, width)
@@ -99,11 +89,10 @@ class FeatureNetwork:
 
 
 def load_feature_network(file: Path) -> FeatureNetwork:
-    """Load a feature network.
+    """Load a feature network by its suffix: ONNX (`.onnx`) or TorchScript.
 
-    Args:
-        file: ONNX (`.onnx`) or TorchScript (`.pt`, `.ts`, `.torchscript`), with an input
-            (N, 3, S, S) RGB in [0, 1] and a first output (N, D) or (N, D, h, w).
+    Its input is (N, 3, S, S) RGB in [0, 1], its first output (N, D) or (N, D, h, w).
+
     Raises:
         WeightsError: the file is missing, damaged or neither.
     """
@@ -186,16 +175,13 @@ def features_of(
     batch: int = 32,
     advance: Callable[[], None] = lambda: None,
 ) -> FloatArray:
-    """Describe pictures.
+    """Describe pictures of any size, (H, W, 3): (pictures, crops, D).
 
     Args:
-        pictures: at least one, (H, W, 3) each, of any size; held one at a time.
+        pictures: at least one; held one at a time.
         network: whose crop side is the rule's.
-        rule: how crops are taken.
         batch: crops to run at once.
         advance: called after each picture.
-    Returns:
-        (pictures, crops, D).
     """
     features: list[FloatArray] = []
     waiting: list[Uint8Array] = []

@@ -18,13 +18,10 @@ SMALLEST = 64  # pixels of the short side
 
 
 def measure(photo: Uint8Array, output: Uint8Array) -> Measures:
-    """Take every measure.
+    """Take every measure of (H, W, 3) twice, at the size at which the network worked.
 
-    Args:
-        photo: (H, W, 3), at least 64 x 64, at the size at which the network worked.
-        output: the same shape.
     Raises:
-        ShapeError: the shapes differ, are not (H, W, 3) or too small.
+        ShapeError: the shapes differ, are not (H, W, 3) or under 64 x 64.
     """
     if photo.shape != output.shape or photo.ndim != 3 or photo.shape[2] != 3:
         raise ShapeError(f"expected (H, W, 3) twice, got {photo.shape} and {output.shape}")
@@ -122,9 +119,9 @@ def interior_energy(photo: Uint8Array, output: Uint8Array) -> float:
 def outline_contrast(photo: Uint8Array, output: Uint8Array) -> float:
     """Return how deep dark lines lie along the photo's strongest edges, in levels.
 
-    By how much lines narrower than 7 pixels are darker than the darker of their two sides
-    (morphological closing of luminance less luminance), the largest within 3 pixels of each of
-    `strongest_edges`, averaged. A step without a line gives 0, and so does a photo without edges.
+    By how much lines narrower than 7 pixels are darker than the darker of their two sides, the
+    largest within 3 pixels of each of `strongest_edges`, averaged. A step without a line gives 0,
+    and so does a photo without edges.
 
     Source: the black top-hat, Serra 1982, chapter XII.
     """
@@ -222,15 +219,7 @@ def clipped_share(photo: Uint8Array, output: Uint8Array) -> float:
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure and how it is shown.
-
-    Attributes:
-        of: takes a photo and its output, (H, W, 3) each.
-        title: of its column.
-        help: what it is, in a line.
-        scale: factor for showing.
-        places: decimal places shown.
-    """
+    """A measure of a photo and its output, (H, W, 3) each, and how it is shown."""
 
     of: Callable[[Uint8Array, Uint8Array], float]
     title: str
@@ -247,40 +236,29 @@ MEASURES = {
     "edge_similarity": Measure(
         edge_similarity,
         "edge SSIM",
-        "similarity of luminance edges to the photo's; 1 is the same",
-        places=3,
+        "similarity to the photo's luminance edges; 1 is the same",
+        1,
+        3,
     ),
     "colour_drift": Measure(
         colour_drift, "delta E", "median colour difference to the photo, both blurred"
     ),
     "colour_segments": Measure(
-        lambda _, output: colour_segments(output),
-        "segments",
-        "colour segments per megapixel",
-        places=0,
+        lambda _, output: colour_segments(output), "segments", "colour segments per megapixel", 1, 0
     ),
     "flat_share": Measure(
-        lambda _, output: flat_share(output),
-        "flat %",
-        "pixels with a luminance gradient under 1 level",
-        100,
+        lambda _, output: flat_share(output), "flat %", "pixels with a gradient under 1 level", 100
     ),
     "interior_energy": Measure(
-        interior_energy,
-        "interior",
-        "squared levels of fine detail away from the photo's edges",
-        places=2,
+        interior_energy, "interior", "squared levels of detail away from the photo's edges", 1, 2
     ),
     "outline_contrast": Measure(
         outline_contrast,
         "outline",
-        "levels by which dark lines stand out along the photo's strongest edges",
+        "depth in levels of dark lines along the photo's strongest edges",
     ),
     "checkerboard_energy": Measure(
-        checkerboard_energy,
-        "checker",
-        "squared levels in patterns of 2, 4 and 8 pixels beyond the photo's",
-        places=2,
+        checkerboard_energy, "checker", "squared levels in patterns of 2, 4 and 8 pixels", 1, 2
     ),
     "clipped_share": Measure(clipped_share, "clipped %", "pixels clipped by the style", 100, 2),
 }

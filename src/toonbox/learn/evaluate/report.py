@@ -50,15 +50,7 @@ class Distances:
 
 @dataclass(frozen=True)
 class Result:
-    """The results of one style, or of the photos themselves.
-
-    Attributes:
-        name: of the style.
-        resolution: at which it worked, pixels of the short side.
-        measures: means over photos.
-        outputs: one for each photo.
-        distances: by feature network.
-    """
+    """The results of one style, or of the photos themselves; measures are means over photos."""
 
     name: str
     resolution: int
@@ -69,14 +61,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of an evaluation.
+    """The results of an evaluation, of the photos themselves, then of each style.
 
     Attributes:
         photos, cartoons, train_photos: how many pictures were used.
         rules: how crops were taken, by feature network.
         draws: of each bootstrap interval of a Frechet distance.
-        seed: of crops, draws and halves.
-        results: of the photos themselves, then of each style.
         classification: what a trained classifier calls cartoon, if one was asked for.
         unreadable: messages that name the file and the reason.
     """
@@ -108,18 +98,14 @@ def notes(evaluation: Evaluation) -> list[str]:
     lines = [
         f"{evaluation.photos} photos, {evaluation.cartoons} cartoons, seed {evaluation.seed}",
         f"working size: short side at most, in pixels: {sizes}; photos are never enlarged",
+        *(f"features of {name}: {rule.text()}" for name, rule in evaluation.rules.items()),
     ]
-    for name, rule in evaluation.rules.items():
-        lines.append(f"features of {name}: {rule.text()}")
     if evaluation.rules:
-        learned = (
-            f"{evaluation.train_photos} training photos"
-            if evaluation.train_photos
-            else "one half of the photos, judging the other, both ways round"
-        )
-        lines.append(
-            f"in brackets: 95 % intervals from resampled pictures ({evaluation.draws} draws)"
-        )
+        learned = "one half of the photos, judging the other, both ways round"
+        if evaluation.train_photos:
+            learned = f"{evaluation.train_photos} training photos"
+        draws = f"({evaluation.draws} draws)"
+        lines.append(f"in brackets: 95 % intervals from resampled pictures {draws}")
         lines.append(f"the linear probe learns from all cartoons and {learned}")
     return lines
 
@@ -142,18 +128,16 @@ def tables(evaluation: Evaluation) -> list[Table]:
 
 
 def _distance_table(network: str, results: Sequence[Result]) -> Table:
-    rows = []
-    for result in results:
-        found = result.distances[network]
-        rows.append(
-            (
-                result.name,
-                _interval(found.to_cartoons),
-                "-" if result.name == BASELINE else f"{found.to_photos:.1f}",
-                _interval(found.kernel, 1000),
-                f"{100 * found.called_cartoon:.0f}",
-            )
+    rows = [
+        (
+            result.name,
+            _interval(found.to_cartoons),
+            "-" if result.name == BASELINE else f"{found.to_photos:.1f}",
+            _interval(found.kernel, 1000),
+            f"{100 * found.called_cartoon:.0f}",
         )
+        for result, found in ((result, result.distances[network]) for result in results)
+    ]
     return Table(
         f"Features of {network}",
         "Frechet and KID: lower is nearer, comparable only between figures of equal picture counts "
@@ -172,16 +156,17 @@ def _classifier_table(found: Classification) -> Table:
     """Build the paper's table: accuracy by representation of cartoons; then by style."""
     shares = {f"cartoons, {name}": share for name, share in found.representations.items()}
     shares |= {f"outputs of {name}": share for name, share in found.styles.items()}
-    rows = [("photos", f"{100 * found.photos:.0f}", "-")]
-    for name, share in shares.items():
-        rows.append((name, f"{100 * share:.0f}", f"{100 * found.accuracy(share):.0f}"))
+    rows = [
+        (name, f"{100 * share:.0f}", f"{100 * found.accuracy(share):.0f}")
+        for name, share in shares.items()
+    ]
     return Table(
         "Classifier",
         "Share of crops of held-out pictures that a classifier of photos and cartoons calls "
         "cartoon, and how accurately it tells them from photos: a representation that lowers "
         "the accuracy bridges the two",
         ("", "called cartoon %", "accuracy %"),
-        rows,
+        [("photos", f"{100 * found.photos:.0f}", "-"), *rows],
     )
 
 
@@ -199,12 +184,7 @@ def text(evaluation: Evaluation) -> str:
 
 
 def page(evaluation: Evaluation, addresses: dict[Path, str]) -> str:
-    """Render the page.
-
-    Args:
-        evaluation: what to show.
-        addresses: of the pictures, by output file.
-    """
+    """Render the page; `addresses` are of the pictures, by output file."""
     names = ", ".join(result.name for result in evaluation.results[1:])
     photos = []
     for outputs in zip(*(result.outputs for result in evaluation.results), strict=True):
@@ -243,16 +223,11 @@ def results_csv(evaluation: Evaluation) -> str:
     for result in evaluation.results:
         line: dict[str, object] = {"name": result.name, "resolution": result.resolution}
         for network, found in result.distances.items():
-            line |= {
-                f"{network} frechet_to_cartoons": found.to_cartoons.value,
-                f"{network} frechet_to_cartoons_low": found.to_cartoons.low,
-                f"{network} frechet_to_cartoons_high": found.to_cartoons.high,
-                f"{network} kernel_to_cartoons": found.kernel.value,
-                f"{network} kernel_to_cartoons_low": found.kernel.low,
-                f"{network} kernel_to_cartoons_high": found.kernel.high,
-                f"{network} frechet_to_photos": found.to_photos,
-                f"{network} called_cartoon": found.called_cartoon,
-            }
+            for name, it in (("frechet", found.to_cartoons), ("kernel", found.kernel)):
+                column = f"{network} {name}_to_cartoons"
+                line |= {column: it.value, f"{column}_low": it.low, f"{column}_high": it.high}
+            line[f"{network} frechet_to_photos"] = found.to_photos
+            line[f"{network} called_cartoon"] = found.called_cartoon
         lines.append(line | result.measures)
     return _csv(lines)
 
@@ -279,11 +254,8 @@ def _csv(lines: Sequence[dict[str, object]]) -> str:
 def write_report(evaluation: Evaluation, out: Path) -> None:
     """Write results.json, results.csv, per-photo.csv, index.html and its pictures.
 
-    Args:
-        evaluation: with its outputs' files still there.
-        out: folder, made if missing; files of these names are replaced.
     Raises:
-        OutputError: it cannot be written.
+        OutputError: they cannot be written.
     """
     try:
         (out / "pictures").mkdir(parents=True, exist_ok=True)

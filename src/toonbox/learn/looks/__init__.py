@@ -31,8 +31,6 @@ def look_file(name: str) -> Path:
 def load_look(look: str | Path) -> Look:
     """Read a shipped look by its name, or a file: a path, or a text that ends in .toml.
 
-    What a file leaves out is as in `comic`.
-
     Raises:
         ConfigError: no such look, an unknown number, or one out of range.
     """

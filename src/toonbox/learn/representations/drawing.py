@@ -45,24 +45,9 @@ Colour = tuple[Share, Share, Share]
 
 @dataclass(frozen=True)
 class Look:
-    """How a drawing looks. Colours are in [0, 1]; the defaults are the look `comic`.
+    """How a drawing looks; looks/comic.toml says what each number does.
 
-    The ranges are those of a designed look, checked where a file is read.
-
-    Attributes:
-        tones: number of tones between black and white.
-        hardness: of the steps between tones; 1 is none.
-        gradual: change of lightness per pixel below which steps are soft; 0 makes bands.
-        line: strength of the lines, 0 to 1.
-        pen: half the width of a line, pixels, 0.7 to 1.5.
-        threshold: how much darker than its surroundings a line begins.
-        gain: how fast it becomes a full one.
-        crowding: how much lines fade among others.
-        tint: of the lines' colour: 0 is `ink`, 1 the colour of what they are drawn on, darkened.
-        ink: RGB of the lines.
-        saturation: of colours; 1 keeps them, 0 makes greys.
-        gamma: exponent; below 1 lights up the shadows.
-        paper: share of white paper that shines through, 0 to 1.
+    The defaults are the look `comic`; the ranges are checked where a file is read.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -121,27 +106,16 @@ class Layers:
         drawn_after = without_grain + np.float32(INKED) * (surfaces[0] - without_grain)
         responses = [line_response(drawn_after, pen, LENGTH, step) for pen in PENS]
         coherence = Flow.of(without_grain, 3.0).coherence
-        return cls(
-            np.dstack(
-                [
-                    rgb,
-                    *(_eight_bit(surface) for surface in surfaces),
-                    *(_eight_bit(response / STRONGEST) for response in responses),
-                    _eight_bit(coherence),
-                ]
-            )
-        )
+        layers = *surfaces, *(response / STRONGEST for response in responses), coherence
+        return cls(np.dstack([rgb, *map(_eight_bit, layers)]))
 
     def draw(
         self, look: Look, surface: float = 1.0, structure: float = 1.0, texture: float = 1.0
     ) -> Uint8Array:
         """Draw the photo: (H, W, 3).
 
-        Args:
-            look: of the drawing.
-            surface: knob, 0 to 2: how plain shapes are; 0 keeps the photo's detail.
-            structure: knob, 0 to 2: how flat tones are.
-            texture: knob, 0 to 2: how strong lines are.
+        The knobs, 0 to 2, say how plain shapes are (surface 0 keeps the photo's detail), how flat
+        tones (structure) and how strong lines (texture).
         """
         look = look.turned(structure, texture)
         plain = _between(self.packed[..., :9], 3, surface)
@@ -161,19 +135,15 @@ class Layers:
 
 
 def quantise(image: Float, levels: float, hardness: float, gradual: float) -> Float:
-    """Draw lightness towards `levels` equally spaced tones; hue and chroma stay.
+    """Draw lightness, of (H, W, 3) in [0, 1], towards `levels` equally spaced tones.
 
     The steps between tones are hard where lightness changes anyway and soft where it hardly does,
     so that skies and walls show no bands.
 
     Args:
-        image: (H, W, 3) in [0, 1].
-        levels: number of tones between black and white.
         hardness: 1 leaves the image as it is; the larger, the harder the steps.
         gradual: change of CIE lightness per pixel, in [0, 100], below which steps become soft;
             0 makes them hard everywhere.
-    Returns:
-        (H, W, 3) in [0, 1].
     Source:
         Winnemoeller et al. 2006, section 3.3 (soft luminance quantisation, sharpened by the
         gradient).
@@ -226,18 +196,10 @@ def line_response(image: Float, pen: float, length: float, step: Float) -> Float
 def lines(
     response: Float, coherence: Float, threshold: float, gain: float, crowding: float
 ) -> Float:
-    """Turn a response into lines: 0 is paper, 1 is full ink.
+    """Turn a response, (H, W), into lines: 0 is paper, 1 is full ink.
 
-    Lines fade where the flow is incoherent, as on grass and gravel, and where many lie together.
-
-    Args:
-        response: (H, W), of `line_response`.
-        coherence: (H, W) in [0, 1], of the flow over a few pixels.
-        threshold: response at which a line begins.
-        gain: how fast it becomes a full one above it.
-        crowding: how much lines fade among others; 0 not at all.
-    Returns:
-        (H, W) in [0, 1].
+    A line begins at `threshold` and grows by `gain`. Lines fade where the flow is incoherent, as on
+    grass and gravel, and, by `crowding`, where many lie together.
     """
     strength = np.clip((response - np.float32(threshold)) * np.float32(gain), 0, 1)
     strength = strength * strength * (3 - 2 * strength)

@@ -35,17 +35,13 @@ class Flow:
 
     @classmethod
     def of(cls, image: Float, sigma: float) -> "Flow":
-        """Return the flow of an image.
+        """Return the flow of (H, W, 3) or (H, W) in [0, 1], its tensor smoothed by `sigma` pixels.
 
-        Args:
-            image: (H, W, 3) or (H, W) in [0, 1].
-            sigma: of the Gaussian that smooths the structure tensor, pixels.
         Source:
             Brox et al. 2006 (structure tensor of a colour image); Kyprianidis & Kang 2011,
             section 3.1 (its minor eigenvector is the tangent).
         """
-        gx = cv2.Scharr(image, cv2.CV_32F, 1, 0, scale=1 / 32)
-        gy = cv2.Scharr(image, cv2.CV_32F, 0, 1, scale=1 / 32)
+        gx, gy = _gradient(image)
         tensor = np.dstack([_channel_sum(a * b) for a, b in ((gx, gx), (gx, gy), (gy, gy))])
         e, f, g = cv2.split(cv2.GaussianBlur(tensor, (0, 0), sigma))
         half = np.sqrt((e - g) ** 2 / 4 + f * f)  # half the difference of the eigenvalues
@@ -62,15 +58,12 @@ class Flow:
 
 
 def abstract(image: Float, step: Float, brush: float = 3.5, tolerance: float = 0.1) -> Float:
-    """Do one round of abstraction; more rounds make larger and plainer shapes.
+    """Do one round of abstraction of (H, W, 3); more rounds make larger and plainer shapes.
 
     Args:
-        image: (H, W, 3) in [0, 1].
         step: (H, W), pixels: how fine the filters are at each pixel, 1 as designed.
         brush: standard deviation of the smoothing along edges, steps.
         tolerance: of colours that belong together, in [0, 1].
-    Returns:
-        (H, W, 3).
     Source:
         Kyprianidis & Kang 2011 (smoothing along the flow and shock filtering in turn); Kang & Lee
         2008 (shape-simplifying abstraction).
@@ -82,15 +75,11 @@ def abstract(image: Float, step: Float, brush: float = 3.5, tolerance: float = 0
 
 
 def shock(image: Float, flow: Flow, step: Float) -> Float:
-    """Sharpen edges: take the lightest or darkest neighbour across them.
+    """Sharpen edges of (H, W, 3): take the lightest or darkest neighbour across them.
 
     The sign of the luminance's second derivative across the edge, smoothed along it, decides which:
     on the light side of an edge it is negative.
 
-    Args:
-        image: (H, W, 3) in [0, 1].
-        flow: of the image.
-        step: (H, W), pixels: how far the neighbour may be.
     Source:
         Osher & Rudin 1990; Weickert 2003 (coherence-enhancing shock filter).
     """
@@ -118,19 +107,12 @@ def shock(image: Float, flow: Flow, step: Float) -> Float:
 
 
 def detail_step(image: Float, finest: float = 0.5) -> Float:
-    """Return how long the filters' steps are at each pixel: 1, and down to `finest` in fine detail.
+    """Return how long steps are at each pixel: (H, W), 1, and down to `finest` in fine detail.
 
     Small faces, lettering, windows and crowds are dense in edges; large shapes are not.
-
-    Args:
-        image: (H, W, 3) in [0, 1].
-    Returns:
-        (H, W), pixels.
     """
     luminance = cv2.GaussianBlur(np.sqrt(image @ LUMINANCE), (0, 0), 0.8)
-    gx = cv2.Scharr(luminance, cv2.CV_32F, 1, 0, scale=1 / 32)
-    gy = cv2.Scharr(luminance, cv2.CV_32F, 0, 1, scale=1 / 32)
-    edges = (np.hypot(gx, gy) > EDGE).astype(np.float32)
+    edges = (np.hypot(*_gradient(luminance)) > EDGE).astype(np.float32)
     density = cv2.GaussianBlur(edges, (0, 0), NEIGHBOURHOOD)
     dense = np.clip((density - SPARSE) / (DENSE - SPARSE), 0, 1)
     return np.asarray(1 - (1 - finest) * dense, np.float32)
@@ -143,9 +125,7 @@ def along(
 
     Args:
         image: (H, W, 3) or (H, W).
-        flow: of the same size.
         sigma: of the Gaussian, steps.
-        step: (H, W), length of a step in pixels.
         tolerance: standard deviation of the differences that are averaged (a bilateral line
             integral), or None for all.
     Source:
@@ -211,6 +191,12 @@ def _gather(
         field *= difference
     total += sample * _wide(field, image)
     weights += field
+
+
+def _gradient(image: Float) -> tuple[Float, Float]:
+    across: Float = cv2.Scharr(image, cv2.CV_32F, 1, 0, scale=1 / 32)
+    down: Float = cv2.Scharr(image, cv2.CV_32F, 0, 1, scale=1 / 32)
+    return across, down
 
 
 def _channel_sum(values: Float) -> Float:

@@ -21,17 +21,14 @@ MEDIAN_FROM = 40.0
 def segment(
     rgb: Uint8Array, *, sigma: float = 0.5, scale: float = 40.0, minimum_size: int = 12
 ) -> Labels:
-    """Segment a picture by comparing differences between and within regions of its pixel graph.
+    """Segment (H, W, 3) by comparing differences between and within regions of its pixel graph.
 
     Args:
-        rgb: (H, W, 3).
         sigma: pixels; Gaussian smoothing before.
         scale: the algorithm's k; larger prefers larger segments.
         minimum_size: pixels; smaller segments join a neighbour.
     Returns:
         (H, W) labels 0 ... n - 1.
-    Raises:
-        ShapeError: not (H, W, 3).
     Source:
         Felzenszwalb & Huttenlocher 2004, through OpenCV.
     """
@@ -43,17 +40,11 @@ def segment(
 
 
 def merge_segments(rgb: Uint8Array, labels: Labels, target: int = SEGMENTS) -> Labels:
-    """Merge the most similar neighbours until `target` segments remain.
+    """Merge the most similar neighbours of (H, W) labels 0 ... n - 1 until `target` remain.
 
     Similar are those whose colour histograms intersect most; what is left of the picture beside
     the two counts too, so that small segments go first.
 
-    Args:
-        rgb: (H, W, 3).
-        labels: (H, W), 0 ... n - 1.
-        target: segments to keep; fewer stay as they are.
-    Returns:
-        (H, W) labels 0 ... m - 1, m = min(n, target).
     Source:
         Uijlings et al. 2013 (selective search), section 3.2, colour and size terms.
     """
@@ -127,15 +118,12 @@ def adaptive_colouring(rgb: Uint8Array, labels: Labels, gamma: float = 1.0) -> U
     """Fill each segment with one colour: its mean, its median or half of each.
 
     Args:
-        rgb: (H, W, 3).
-        labels: (H, W), 0 ... n - 1.
+        rgb, labels: (H, W, 3) and (H, W), 0 ... n - 1.
         gamma: exponent on the colours in [0, 1]; 1 changes nothing, above 1 darkens.
     Returns:
         (H, W, 3). With s the standard deviation of the segment's 8-bit values about their
         channel's mean: the mean for s < 20, half mean half median for 20 <= s < 40, the median
         for s >= 40.
-    Raises:
-        ShapeError: the shapes do not fit.
     Source:
         Wang & Yu 2020, eq. 2, on the 8-bit scale that its thresholds mean.
     """

@@ -31,14 +31,11 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tens
     """Smooth `image` while keeping the edges of `guide`, channel by channel.
 
     Args:
-        guide: (B, C, H, W) in [-1, 1].
-        image: same shape and range.
+        guide, image: (B, C, H, W) in [-1, 1].
         radius: pixels; the window's side is 2 * radius + 1.
         eps: squared image units; larger smooths more.
     Returns:
         (B, C, H, W), not clamped; at least float32, also under autocast.
-    Raises:
-        ShapeError: the shapes differ.
     Source:
         He et al. 2013, eq. 5-8; a guide channel for each image channel as in the authors' code.
     """
@@ -79,7 +76,6 @@ def random_palette(
 
     Args:
         count: of pictures in the joint batch of all processes.
-        random: source of the random numbers.
         mine: this process's share of them.
     Returns:
         A function of (B, 3, H, W) that recolours it; the result is not clipped.

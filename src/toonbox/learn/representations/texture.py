@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from toonbox.errors import ShapeError
+from toonbox.learn.representations.flow import LUMINANCE
 
 TextureKind = Literal["grayscale", "random_colour_shift", "paper"]
 
-LUMINANCE = (0.299, 0.587, 0.114)
 SHIFT = 0.1
 PAPER_ALPHA = 0.8
 
@@ -17,15 +17,13 @@ PAPER_ALPHA = 0.8
 def draw_channel_weights(kind: TextureKind, generator: torch.Generator | None = None) -> Tensor:
     """Draw the weights, (3,), that turn R, G, B into one channel, for both domains of a step.
 
-    Args:
-        kind: `grayscale` is the luminance; `random_colour_shift` moves each of its weights by
-            up to 0.1 and normalises; `paper` is (1 - a)(b1 R + b2 G + b3 B) + a Y with a = 0.8
-            and b ~ U(-1, 1).
-        generator: source of the random numbers.
+    `grayscale` is the luminance; `random_colour_shift` moves each of its weights by up to 0.1 and
+    normalises; `paper` is (1 - a)(b1 R + b2 G + b3 B) + a Y with a = 0.8 and b ~ U(-1, 1).
+
     Source:
         Wang & Yu 2020, eq. 5 (`paper`) and the authors' code (`random_colour_shift`).
     """
-    luminance = torch.tensor(LUMINANCE)
+    luminance = torch.from_numpy(LUMINANCE.copy())
     if kind == "grayscale":
         return luminance
     uniform = torch.rand(3, generator=generator) * 2 - 1
@@ -36,11 +34,7 @@ def draw_channel_weights(kind: TextureKind, generator: torch.Generator | None = 
 
 
 def texture(image: Tensor, weights: Tensor) -> Tensor:
-    """Return the texture representation of (B, 3, H, W) for channel weights (3,): (B, 1, H, W).
-
-    Raises:
-        ShapeError: not three channels, or not three weights.
-    """
+    """Return the texture representation of (B, 3, H, W) for channel weights (3,): (B, 1, H, W)."""
     if image.dim() != 4 or image.shape[1] != 3 or weights.shape != (3,):
         raise ShapeError(
             f"expected an image (B, 3, H, W) and weights (3,), got {tuple(image.shape)} "

@@ -1,9 +1,15 @@
-"""What a run shows: the progress bar, the TensorBoard scalars, the sample grids."""
+"""The folder of a run: configuration, data, checkpoint, TensorBoard scalars, sample grids."""
 
+import json
+import os
+import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +20,11 @@ from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from toonbox.atomic import replacing
-from toonbox.learn.config import RunOptions
+from toonbox.engine.style import GENERATOR
+from toonbox.errors import TrainingError
+from toonbox.learn.config import RunOptions, TrainConfig, load_config, save_config
+from toonbox.learn.data import TrainingData
+from toonbox.learn.generator import Generator, save_generator
 from toonbox.learn.inspect import read_picture
 from toonbox.learn.representations.structure import structure
 from toonbox.learn.representations.surface import surface
@@ -24,6 +34,52 @@ from toonbox.pixels import Uint8Array, from_signed, to_signed
 
 SAMPLE_SIDE = 256
 GAP = 4
+
+
+def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str = "") -> None:
+    """Make the run's folder: resolved configuration, data and environment.
+
+    Args:
+        config: `steps` may differ from what the run began with.
+        recipe: name of the file that the configuration was read from, for the style's card.
+    Raises:
+        TrainingError: it holds a run of another configuration.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    file = out / "config.toml"
+    if file.exists() and replace(load_config(file), steps=config.steps) != config:
+        raise TrainingError(
+            f"{out}: holds a run of another configuration; choose another --out, or the same "
+            "options to resume"
+        )
+    save_config(config, file)
+    data.save(out / "data.json")
+    with replacing(out / "environment.json") as temporary:
+        temporary.write_text(json.dumps(environment() | {"recipe": recipe}, indent=2))
+
+
+def environment() -> dict[str, Any]:
+    """Describe what a run ran on."""
+    names = ("toonbox", "torch", "numpy", "opencv-contrib-python-headless", "lightning-fabric")
+    return {
+        **{name: version(name) for name in names},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": os.cpu_count(),
+        "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "command": " ".join(sys.argv),
+    }
+
+
+def save(state: TrainingState, out: Path) -> None:
+    """Write the checkpoint, and the averaged generator for those who only want that."""
+    if not state.fabric.is_global_zero:
+        return
+    with replacing(out / "checkpoint.pt") as temporary:
+        torch.save(state.state_dict(), temporary)
+    generator = state.average.module
+    assert isinstance(generator, Generator)
+    save_generator(generator, out / GENERATOR)
 
 
 def load_samples(files: Sequence[Path]) -> Tensor:
@@ -37,11 +93,7 @@ def load_samples(files: Sequence[Path]) -> Tensor:
 def sample_grid(generator: nn.Module, photos: Tensor) -> Uint8Array:
     """Draw one row a photo: input, output, and the output's surface, structure and texture.
 
-    Args:
-        generator: (1, 3, H, W) to the same.
-        photos: (N, 3, H, W) in [-1, 1].
-    Returns:
-        (N * (H + GAP), 5 * (W + GAP), 3), white between the pictures.
+    (N, 3, H, W) in [-1, 1] -> (N * (H + GAP), 5 * (W + GAP), 3), white between the pictures.
     """
     rows = []
     for photo in torch.split(photos, 1):
