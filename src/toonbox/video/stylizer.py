@@ -34,7 +34,7 @@ _logger = logging.getLogger(__name__)
 RESOLUTION = 540  # at which the network works, unless the style's own is smaller
 READ_AHEAD = 4  # frames; more would only take memory
 MOST_JOBS = 4  # each needs memory of its own
-WARM_UP = 12  # frames that are drawn and steadied again before a resumed video goes on
+WARM_UP = 48  # frames that are drawn and steadied again before a resumed video goes on
 EVERY = 3  # one frame of so many is drawn where videos are steadied; the others are carried
 
 # From a photo and its cartoon, both (h, w, 3), to the cartoon to show, all of the size at which the
