@@ -1,12 +1,12 @@
 """Measure how steady videos are, with and without `--stabilize`; docs/video.md explains.
 
 Run `python benchmarks/steadiness.py`, or with videos of your own: `--video clip.mp4`. The peers, in
-the same run: the cartoons as they are drawn, and the video itself.
+the same run: each frame's cartoon as it is drawn, and the video itself.
 """
 
 import argparse
-import io
 import itertools
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
@@ -18,25 +18,21 @@ import numpy as np
 from PIL import Image
 
 from ratios import Ratio, print_ratios
-from toonbox.engine.style import Style, load_style
-from toonbox.options import StyleOptions
+from toonbox.engine.style import load_style
 from toonbox.pixels import FloatArray, Uint8Array
 from toonbox.video.frames import video_frames
-from toonbox.video.steadying import Stabilizer
-from toonbox.video.stylizer import Steady
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 Film = list[Uint8Array]  # of (H, W, 3)
 
 
-def made_film(photo: str, size: tuple[int, int], frames: int, noise: float) -> Film:
+def make_film(path: Path, photo: str, size: tuple[int, int], frames: int, noise: float) -> None:
     """Pan and zoom over a photo by parts of a pixel, with noise of a camera, then compress it."""
     width, height = size
     random = np.random.default_rng(0)
     still = np.asarray(Image.open(EXAMPLES / photo).convert("RGB"))
     scale = 1.25 * max(width / still.shape[1], height / still.shape[0])
-    stream = io.BytesIO()
-    with av.open(stream, "w", format="mp4") as container:
+    with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", Fraction(24), options={"crf": "26"})
         video.width, video.height, video.pix_fmt = width, height, "yuv420p"
         for index in range(frames):
@@ -49,16 +45,6 @@ def made_film(photo: str, size: tuple[int, int], frames: int, noise: float) -> F
             coded = av.VideoFrame.from_ndarray(noisy.astype(np.uint8), "rgb24")
             container.mux(video.encode(coded))
         container.mux(video.encode())
-    stream.seek(0)
-    with av.open(stream, "r") as made:
-        frames_made = [frame.to_ndarray(format="rgb24") for frame in made.decode(video=0)]
-    return [np.asarray(frame, np.uint8) for frame in frames_made]
-
-
-def read_film(path: Path, height: int, frames: int) -> Film:
-    """Take photos alone: at a strength of 0, nothing is drawn."""
-    read = video_frames(path, style="comic-fast", strength=0, max_height=height)
-    return [frame.photo for frame in itertools.islice(read, frames)]
 
 
 def motion(photos: Film) -> Iterator[tuple[FloatArray, Uint8Array]]:
@@ -102,47 +88,36 @@ def detail(film: Film) -> float:
     return float(np.mean([np.square(cv2.Laplacian(frame, cv2.CV_32F)).mean() for frame in film]))
 
 
-def finished(style: Style, photos: Film, sketches: list[tuple[Uint8Array, Uint8Array]]) -> Film:
-    """Bring sketches to the size of their photos."""
-    pairs = zip(photos, sketches, strict=True)
-    return [style.finish(photo, *sketch) for photo, sketch in pairs]
-
-
-def measure(name: str, photos: Film, style: str, save: Path | None) -> Ratio:
+def measure(path: Path, options: argparse.Namespace) -> Ratio:
     """Print one video's rows; return how much of the flicker steadying leaves."""
-    loaded = load_style(style)
-    began = time.process_time()
-    sketches = [loaded.sketch(photo, StyleOptions(resolution=540)) for photo in photos]
-    drawn = finished(loaded, photos, sketches)
-    drawing = time.process_time() - began
-    motions = list(motion(photos))
-    height, width = photos[0].shape[:2]
-    print(f"{name}, {width}x{height}, {len(photos)} frames")
-    print(f"  {'':14}{'error, 1e-4':>12}{'of off':>8}{'detail of off':>15}{'time of drawing':>17}")
-    print(f"  {'video itself':14}{1e4 * warping_error(photos, motions):12.2f}")
-    off = warping_error(drawn, motions)
-    settings: dict[str, Steady] = {
-        "off": lambda photo, cartoon: cartoon,
-        "on": Stabilizer("on"),
-        "strong": Stabilizer("strong"),
-    }
-    left = 1.0
-    for setting, steady in settings.items():
+    style = load_style(options.style)
+    errors: dict[str, float] = {}
+    for setting in ("off", "on", "strong"):
         began = time.process_time()
-        steadied = [(small, steady(small, cartoon)) for small, cartoon in sketches]
+        cartoons = video_frames(path, style=style, max_height=options.max_height, stabilize=setting)
+        frames = list(itertools.islice(cartoons, options.frames))
         spent = time.process_time() - began
-        video = finished(loaded, photos, steadied)
-        error = warping_error(video, motions)
-        left = error / off if setting == "on" else left
+        video = [frame.cartoon for frame in frames]
+        if not errors:
+            photos, drawn, drawing = [frame.photo for frame in frames], detail(video), spent
+            motions = list(motion(photos))
+            height, width = photos[0].shape[:2]
+            print(f"{path.stem}, {width}x{height}, {len(photos)} frames")
+            print(
+                f"  {'':14}{'error, 1e-4':>12}{'of off':>8}{'detail of off':>15}{'time of off':>13}"
+            )
+            print(f"  {'video itself':14}{1e4 * warping_error(photos, motions):12.2f}")
+        errors[setting] = warping_error(video, motions)
         print(
-            f"  {setting:14}{1e4 * error:12.2f}{error / off:8.2f}"
-            f"{detail(video) / detail(drawn):15.2f}{spent / drawing:17.2f}"
+            f"  {setting:14}{1e4 * errors[setting]:12.2f}{errors[setting] / errors['off']:8.2f}"
+            f"{detail(video) / drawn:15.2f}{spent / drawing:13.2f}"
         )
         for index, frame in enumerate(video):
-            if save is None:
+            if options.save is None:
                 break
-            Image.fromarray(frame).save(save / f"{name}-{setting}-{index:03d}.png")
-    return Ratio(f"warping error of {name}, steadied / not", left, at_most=0.6)
+            Image.fromarray(frame).save(options.save / f"{path.stem}-{setting}-{index:03d}.png")
+    left = errors["on"] / errors["off"]
+    return Ratio(f"warping error of {path.stem}, steadied / not", left, at_most=0.6)
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -163,13 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
     width, height = map(int, options.size.split("x"))
     if options.save:
         options.save.mkdir(parents=True, exist_ok=True)
-    ratios = []
-    for photo in ("boats.jpg", "laptop.jpg", "tortilla.jpg"):
-        made = made_film(photo, (width, height), options.frames, options.noise)
-        ratios.append(measure(Path(photo).stem, made, options.style, options.save))
-    for path in options.video:
-        film = read_film(path, options.max_height, options.frames)
-        ratios.append(measure(path.stem, film, options.style, options.save))
+    with tempfile.TemporaryDirectory() as folder:
+        made = [Path(folder, f"{name}.mp4") for name in ("boats", "laptop", "tortilla")]
+        for path in made:
+            make_film(path, f"{path.stem}.jpg", (width, height), options.frames, options.noise)
+        ratios = [measure(path, options) for path in (*made, *options.video)]
     print()
     print_ratios(ratios)
     return ratios

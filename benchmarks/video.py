@@ -26,9 +26,9 @@ from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.options import StyleOptions
 from toonbox.parallel import available_processors
 from toonbox.pixels import from_signed, to_signed
-from toonbox.video.read import from_rgb, read_frames, read_video, to_rgb
+from toonbox.video.read import from_luma, luma, read_frames, read_video
 from toonbox.video.steadying import Stabilizer
-from toonbox.video.stylizer import usual_jobs, video_style_options
+from toonbox.video.stylizer import EVERY, usual_jobs, video_style_options
 from toonbox.video.write import Encoding, Track, writing_segment
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -100,25 +100,42 @@ def authors_loop(film: Path, frames: int) -> float:
 
 
 def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float]:
-    """Measure the processor seconds that each part of one frame's way takes, on one core."""
+    """Measure the processor seconds that each part of one frame's way takes, on one core.
+
+    Network and steadying are divided by the frames of which one is drawn.
+    """
     loaded = load_style(style, threads=1)
     video = read_video(film)
-    with av.open(str(film)) as container:
-        coded, following = itertools.islice(container.decode(video=0), 2)
+    frames = list(itertools.islice(read_frames(video), 3))
     working = loaded.working_size(video.size[::-1], resolution)[::-1]
-    photo, small = (to_rgb(coded, size, video.colours) for size in (video.size, working))
-    wanted = StyleOptions(resolution=resolution)
-    _, drawn = loaded.sketch(photo, wanted, small)
-    photos = itertools.cycle([small, to_rgb(following, working, video.colours)])
-    steady = Stabilizer("on")
+    photos = [frame.resized(working) for frame in frames]
+    wanted = StyleOptions(resolution="native")
+    cartoons = [loaded.sketch(photo, wanted)[1] for photo in photos]
+    colours, frame = video.colours.written, frames[1]
     cv2.setNumThreads(1)
+    steady, turns = Stabilizer("on"), itertools.cycle(range(3))
+    lumas = [luma(picture, colours) for picture in (photos[1], cartoons[1])]
+    finished = loaded.finish(frame.luma(), lumas[0], lumas[1])
+
+    def steadying() -> None:
+        turn = next(turns)
+        steady(photos[turn], cartoons[turn])
+
+    def carrying() -> None:
+        steady.carry(photos[next(turns)], lambda part: part)
+
     return {
-        "YUV to RGB": processor_seconds(lambda: to_rgb(coded, video.size, video.colours)),
-        "reduced YUV to RGB": processor_seconds(lambda: to_rgb(coded, working, video.colours)),
-        "network": processor_seconds(lambda: loaded.sketch(photo, wanted, small)),
-        "steadying": processor_seconds(lambda: steady(next(photos), drawn)),
-        "guided upsampling": processor_seconds(lambda: loaded.finish(photo, small, drawn)),
-        "RGB to YUV": processor_seconds(lambda: from_rgb(photo, video.colours)),
+        "reduced YUV to RGB": processor_seconds(lambda: frame.resized(working)),
+        "network": processor_seconds(lambda: loaded.sketch(photos[1], wanted)) / EVERY,
+        "steadying": processor_seconds(steadying) / EVERY,
+        "carrying": processor_seconds(carrying) * (1 - 1 / EVERY),
+        "RGB to luma": processor_seconds(lambda: luma(photos[1], colours)) * 2,
+        "guided upsampling": processor_seconds(
+            lambda: loaded.finish(frame.luma(), lumas[0], lumas[1])
+        ),
+        "luma and colours to YUV": processor_seconds(
+            lambda: from_luma(finished, cartoons[1], colours)
+        ),
     }
 
 

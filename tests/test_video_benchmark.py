@@ -5,8 +5,8 @@ import pytest
 from test_benchmarks import cells, run
 
 PARTS = (
-    *("YUV to RGB", "reduced YUV to RGB", "network", "guided upsampling"),
-    *("steadying", "RGB to YUV"),
+    *("reduced YUV to RGB", "network", "steadying", "carrying"),
+    *("RGB to luma", "guided upsampling", "luma and colours to YUV"),
 )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from toonbox.engine.style import Style, load_style
 from toonbox.errors import MissingExtraError, UsageError
 from toonbox.video.pipeline import cartoonize_video
 from toonbox.video.steadying import Stabilizer, can_steady
@@ -123,6 +124,82 @@ def test_another_size_begins_anew():
         photo = background(size=size)
         np.testing.assert_array_equal(steady(photo, drawn(photo)), drawn(photo))
         assert steady(photo, drawn(photo)).shape == photo.shape
+
+
+def carried(photos):
+    """Draw the first photo and carry the others; give the cartoons and which parts were drawn."""
+    steady, parts = Stabilizer(), []
+
+    def draw(part):
+        parts.append(part.shape[:2])
+        return drawn(part)
+
+    first = steady(photos[0], drawn(photos[0]))
+    return [first, *(steady.carry(photo, draw) for photo in photos[1:])], parts
+
+
+def test_what_is_carried_moves_along():
+    large = background(size=(SIZE[0] * 2, SIZE[1] * 2))
+    photos = [noisy(large[40:168, 40 - x : 232 - x], x, 1) for x in (0, 1, 3)]
+    cartoons, parts = carried(photos)
+    assert all(rows * columns < 0.5 * SIZE[0] * SIZE[1] for rows, columns in parts)  # the edge
+    apart = np.square(cartoons[2] - drawn(photos[2]).astype(float)).mean()
+    assert apart < 0.4 * change([drawn(photos[0]), drawn(photos[2])])
+
+
+def test_what_comes_in_is_drawn():
+    photos = [noisy(background(size=(384, 256)), seed, 1) for seed in range(2)]
+    photos[1][50:74, 80:104] = (250, 40, 220)  # a flash
+    cartoons, parts = carried(photos)
+    assert len(parts) == 1
+    assert parts[0][0] * parts[0][1] < 0.3 * 384 * 256  # not the whole
+    there = np.square(cartoons[1][50:74, 80:104] - drawn(photos[1])[50:74, 80:104].astype(float))
+    assert there.mean() < 50
+
+
+def test_a_fast_thing_is_carried_or_drawn():
+    frames = list(moving(3))
+    cartoons, _ = carried([photo for photo, _ in frames])
+    plain = drawn(frames[2][0]).astype(float)
+    now, before = frames[2][1], frames[0][1] | frames[1][1]
+    thing = np.square(drawn(frames[0][0])[now & ~before].astype(float) - plain[now & ~before])
+    for there in (now, before & ~now):  # it is where it is, and nowhere else
+        assert np.square(cartoons[2][there] - plain[there]).mean() < 0.05 * thing.mean()
+
+
+def test_another_scene_is_drawn_as_a_whole():
+    photos = [background(name) for name in ("boats.jpg", "laptop.jpg")]
+    cartoons, parts = carried(photos)
+    assert parts == [SIZE[::-1]]
+    np.testing.assert_array_equal(cartoons[1], drawn(photos[1]))
+
+
+def test_one_frame_of_three_is_drawn(tmp_path, tiny_style, monkeypatch):
+    """Those that repeat the one before are neither drawn nor carried."""
+    style, sizes = load_style(tiny_style()), []
+    sketch = Style.sketch
+
+    def counted(self, photo, *rest):
+        sizes.append(photo.shape[:2])
+        return sketch(self, photo, *rest)
+
+    monkeypatch.setattr(Style, "sketch", counted)
+    large = background(size=(SIZE[0] * 2, SIZE[1] * 2))
+    pan = [noisy(large[40:168, 40 + x : 232 + x], x, 1) for x in range(12)]
+    for frames, stabilize, most in (
+        ([background()] * 7, "on", 1),
+        ([background()] * 7, "off", 1),
+        (pan, "on", 4),
+        (pan, "off", 12),
+    ):
+        clip = Clip(size=SIZE, pts=list(range(len(frames))), sound=None)
+        clip.frames, clip.options, sizes[:] = frames, {"qp": "0"}, []
+        cartoonize_video(
+            clip.make(tmp_path / "clip.mkv"), tmp_path / "toon.mp4", style=style,
+            stabilize=stabilize, resolution="native", overwrite=True, jobs=1,
+        )  # fmt: skip
+        assert sum(shape == SIZE[::-1] for shape in sizes) == most
+        assert len(times(tmp_path / "toon.mp4")) == len(frames)
 
 
 def test_who_draws_on_a_frame_does_not_draw_on_the_next():

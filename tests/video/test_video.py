@@ -1,6 +1,7 @@
 """Reading videos: what they say of themselves, and frames upright, in time and in their colours."""
 
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,15 @@ from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 from PIL import Image
 
 from toonbox.errors import VideoError
-from toonbox.video.read import is_hdr, read_frames, read_video, reduced_size
+from toonbox.video.read import (
+    from_luma,
+    is_hdr,
+    luma,
+    read_frames,
+    read_video,
+    reduced_size,
+    to_rgb,
+)
 from video_files import Clip, ffmpeg_frames, motion, needs_ffmpeg
 
 
@@ -229,14 +238,36 @@ def test_larger_ones_are_reduced(tmp_path):
     assert reduced_size((853, 479), 480) == (853, 479)
 
 
-def test_small_ones_come_beside_them(tmp_path):
+def test_frames_at_another_size(tmp_path):
     path = Clip(pts=[0, 1], turned={"degrees": 90}).make(tmp_path / "clip.mp4")
-    video = read_video(path)
-    for frame in read_frames(video, reduced=(24, 32)):
+    for frame in read_frames(read_video(path)):
         expected = Image.fromarray(frame.photo).resize((24, 32), Image.Resampling.BICUBIC)
-        assert frame.reduced.shape == (32, 24, 3)
-        assert np.abs(frame.reduced - np.asarray(expected, int)).mean() < 4
-    assert all(frame.reduced is None for frame in read_frames(video))
+        small = frame.resized((24, 32))
+        assert small.shape == (32, 24, 3)
+        assert np.abs(small - np.asarray(expected, int)).mean() < 4
+
+
+@pytest.mark.parametrize("turned", [{}, {"degrees": 90}, {"degrees": 180}])
+def test_luma_and_colours_make_the_frame(tmp_path, turned):
+    """A picture's own luma and colours, put together again, are the picture."""
+    video = read_video(Clip(pts=[0], turned=turned).make(tmp_path / "clip.mp4"))
+    (frame,) = read_frames(video)
+    height, width = frame.photo.shape[:2]
+    assert frame.luma().shape == (height, width, 1)
+    assert np.abs(luma(frame.photo, video.colours.written) - frame.luma().astype(int)).mean() < 0.5
+    again = from_luma(frame.luma(), frame.photo, video.colours.written)
+    rgb = to_rgb(again, (width, height), video.colours.written)
+    assert np.abs(rgb - frame.photo.astype(int)).mean() < 2
+
+
+def test_frames_that_repeat(tmp_path):
+    video = read_video(Clip(pts=[0, 1, 2]).make(tmp_path / "clip.mp4"))
+    first, second, _ = read_frames(video)
+    assert first.repeats(first)
+    assert not first.repeats(second)
+    deep = replace(first, stored=first.stored.reformat(format="yuv420p10le"))
+    assert deep.repeats(deep)
+    assert not deep.repeats(second)
 
 
 def test_sizes_that_change_on_the_way(tmp_path, caplog):

@@ -19,14 +19,21 @@ Neighbours = tuple[Indices, Indices, FloatArray]
 
 def box_sum(image: FloatArray, radius: int) -> FloatArray:
     """Sum over square windows of 2 * radius + 1 pixels, edges repeated: (H, W, C), alike."""
-    height, width = image.shape[:2]
-    padded = np.pad(image, [(radius, radius), (radius, radius), (0, 0)], mode="edge")
-    rows = padded[:height] + padded[1 : height + 1]
+    height, width, channels = image.shape
+    padded = np.empty((height, width + 2 * radius, channels), image.dtype)
+    rows = padded[:, radius : radius + width]
+    rows[:] = image
+    for distance in range(1, radius + 1):
+        inner = max(0, height - distance)
+        rows[distance:] += image[:inner]
+        rows[:inner] += image[distance:]
+        rows[:distance] += image[:1]
+        rows[inner:] += image[-1:]
+    padded[:, :radius] = rows[:, :1]
+    padded[:, radius + width :] = rows[:, -1:]
+    total: FloatArray = padded[:, :width] + padded[:, 1 : width + 1]
     for start in range(2, 2 * radius + 1):
-        rows += padded[start : start + height]
-    total: FloatArray = rows[:, :width] + rows[:, 1 : width + 1]
-    for start in range(2, 2 * radius + 1):
-        total += rows[:, start : start + width]
+        total += padded[:, start : start + width]
     return total
 
 
@@ -73,22 +80,23 @@ def upsample(photo: Rows, small: Levels, cartoon: Levels) -> Iterator[tuple[slic
     guided by the photo's grey, so that no colour comes back.
 
     Args:
-        photo: (H, W, 3) of 8 or 16 bits, the guide at full size; read once, from top to bottom.
-        small: (h, w, 3), the photo reduced, h <= H and w <= W, in levels [0, 255].
-        cartoon: (h, w, 3), what the network made of it, in levels.
+        photo: (H, W, C) of 8 or 16 bits, the guide at full size; read once, from top to bottom. C
+            is 3, or 1 for brightness alone.
+        small: (h, w, C), the photo reduced, h <= H and w <= W, in levels [0, 255].
+        cartoon: (h, w, C), what the network made of it, in levels.
     Yields:
-        Rows from top to bottom, and the result's values there, (rows, W, 3), with the bits of the
+        Rows from top to bottom, and the result's values there, (rows, W, C), with the bits of the
         photo.
     Raises:
         ShapeError: `small` and `cartoon` differ.
     Source:
         He & Sun 2015, but for the offset.
     """
-    height, width = photo.shape[:2]
+    height, width, channels = photo.shape
     highest = np.iinfo(photo.dtype).max
-    grey = bool((cartoon == cartoon[..., :1]).all())
+    grey = channels > 1 and bool((cartoon == cartoon[..., :1]).all())
     small = _grey(small) if grey else small
-    columns = _channels(_neighbours(width, small.shape[1]))
+    columns = _channels(_neighbours(width, small.shape[1]), channels)
     upper, lower, below = _neighbours(height, len(small))
     # The model is fitted in so many rows at once, and applied to fewer, as they are larger.
     lines = max(1, min(STRIP_PIXELS // width, CACHED_PIXELS // small.shape[1]))
@@ -107,7 +115,7 @@ def upsample(photo: Rows, small: Levels, cartoon: Levels) -> Iterator[tuple[slic
             values += offset
             # Halves were added to the offset: what remains is to cut off.
             np.clip(values, 0, highest + 0.5, out=values)
-            yield strip, values.astype(photo.dtype).reshape(-1, width, 3)
+            yield strip, values.astype(photo.dtype).reshape(-1, width, channels)
 
 
 def _grey(values: PhotoArray | Levels) -> FloatArray:
@@ -122,7 +130,7 @@ def _lines(
     """Fit slope and offset in some rows of the small picture, and enlarge them sideways.
 
     Returns:
-        Both (rows, 3 W); the offset in values of the photo, plus a half.
+        Both (rows, W C); the offset in values of the photo, plus a half.
     """
     # A slope depends on this many rows above and below it.
     start = max(0, wanted.start - 2 * RADIUS)
@@ -136,7 +144,7 @@ def _lines(
 
 
 def _across(model: FloatArray, columns: Neighbours) -> FloatArray:
-    """Enlarge (rows, w, 3) sideways: (rows, 3 W)."""
+    """Enlarge (rows, w, C) sideways: (rows, W C)."""
     left, right, share = columns
     flat = model.reshape(len(model), -1)
     enlarged, other = flat.take(left, 1), flat.take(right, 1)
@@ -147,7 +155,7 @@ def _across(model: FloatArray, columns: Neighbours) -> FloatArray:
 
 
 def _between(lines: FloatArray, rows: Neighbours) -> FloatArray:
-    """Interpolate between lines, (lines, 3 W), as a product of matrices: (rows, 3 W)."""
+    """Interpolate between lines, (lines, W C), as a product of matrices: (rows, W C)."""
     upper, lower, share = rows
     first, places = upper[0], np.arange(len(share))
     weights = np.zeros((len(share), lower[-1] + 1 - first), np.float32)
@@ -167,8 +175,10 @@ def _neighbours(large: int, small: int) -> Neighbours:
     return first, np.minimum(first + 1, small - 1), (places - first).astype(np.float32)
 
 
-def _channels(neighbours: Neighbours) -> Neighbours:
-    """Say the same of three channels, one after the other in each pixel."""
+def _channels(neighbours: Neighbours, count: int) -> Neighbours:
+    """Say the same of channels, one after the other in each pixel."""
     first, second, share = neighbours
-    first, second = ((3 * place[:, None] + np.arange(3)).ravel() for place in (first, second))
-    return first, second, np.repeat(share, 3)
+    first, second = (
+        (count * place[:, None] + np.arange(count)).ravel() for place in (first, second)
+    )
+    return first, second, np.repeat(share, count)

@@ -386,18 +386,18 @@ class Style:
         """Do the second half: bring a sketch to the photo's size, and blend it with the photo.
 
         Args:
-            photo: as in `stylize`.
-            small, cartoon: what `sketch` gave; the cartoon may have been changed since.
+            photo: as in `stylize`, or its brightness alone, (H, W, 1).
+            small, cartoon: what `sketch` gave, or its brightness; it may have been changed.
             strength: as in `StyleOptions`.
         Returns:
-            (H, W, 3), like `photo`.
+            The shape of `photo`.
         """
         parts = iter([(slice(None), cartoon)])
         if small.shape != photo.shape:
             parts = upsample(photo, to_levels(small), to_levels(cartoon))
         finished = np.empty_like(photo)
         for rows, values in parts:
-            finished[rows] = _mixed(photo[rows], values, strength)
+            finished[rows] = blended(photo[rows], values, strength)
         return finished
 
     def _strips(
@@ -410,7 +410,7 @@ class Style:
         alpha: Rows | None,
     ) -> Iterator[tuple[slice, PhotoArray]]:
         for rows, own, drawn in self._drawn(photo, size, knobs, strength, colours):
-            values = _mixed(own, drawn, strength)
+            values = blended(own, drawn, strength)
             if alpha is not None:
                 np.copyto(values, own, where=(alpha[rows] == 0)[..., None])
             yield rows, values
@@ -540,8 +540,8 @@ def _to_array(photo: Picture, cartoon: PhotoArray) -> PhotoArray:
     return cartoon if photo.alpha is None else np.dstack([cartoon, photo.alpha])
 
 
-def _mixed(photo: PhotoArray, cartoon: PhotoArray, strength: float) -> PhotoArray:
-    """Mix a part of a photo and its cartoon, alike in shape and type."""
+def blended(photo: PhotoArray, cartoon: PhotoArray, strength: float) -> PhotoArray:
+    """Blend a part of a photo and its cartoon, alike in shape and type."""
     if strength == 1:
         return cartoon
     values = photo * np.float32(1 - strength) + cartoon * np.float32(strength)

@@ -131,9 +131,12 @@ def one_step(
     if teacher is not None:
         with torch.no_grad():
             target = generate(state, photo, teacher)
-    if state.step < state.config.pretrain.steps:
-        return pretrain_step(state, photo, photo if target is None else target)
-    return adversarial_step(state, photo, images.get("cartoon"), vgg, workers, target)
+    config = state.config
+    noise = config.pretrain.noise
+    seen = add_noise(photo, noise, config.seed, state.step) if noise else photo
+    if state.step < config.pretrain.steps:
+        return pretrain_step(state, seen, photo if target is None else target)
+    return adversarial_step(state, seen, images.get("cartoon"), vgg, workers, target)
 
 
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -143,8 +146,6 @@ def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[s
         photo, target: (B, 3, H, W) in [-1, 1].
     """
     config = state.config.pretrain
-    if config.noise:
-        photo = add_noise(photo, config.noise, state.config.seed, state.step)
     output = generate(state, photo)
     losses = {"reconstruction": reconstruction_loss(output, target, config.gradient_weight)}
     total = losses["reconstruction"]

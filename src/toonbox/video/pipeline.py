@@ -35,7 +35,7 @@ from toonbox.video.isolated import run_isolated
 from toonbox.video.passthrough import Span, join
 from toonbox.video.read import Video
 from toonbox.video.steadying import Stabilizer
-from toonbox.video.stylizer import Drawing, composed, drawing_of
+from toonbox.video.stylizer import Drawing, drawing_of
 from toonbox.video.write import (
     Encoding,
     SegmentTimes,
@@ -401,12 +401,14 @@ def _draw(
     video = drawing.video
     track = track_of(video, _size(drawing, compare))
     total, before, new = drawing.part.seconds(video), segments.frames, 0
-    drawn = drawing.frames(segments.last_pts(video.time_base))
+    drawn = drawing.pictures(
+        segments.last_pts(video.time_base), compare, planar=encoding.takes_planes(track.size)
+    )
     stopped = stop()
     for begun in () if stopped else drawn:
         with segments.adding() as path, writing_segment(path, track, encoding) as writer:
-            for frame, cartoon in chain([begun], islice(drawn, segments.length - 1)):
-                writer.write(composed(frame.photo, cartoon, compare), frame.pts, frame.duration)
+            for frame, picture in chain([begun], islice(drawn, segments.length - 1)):
+                writer.write(picture, frame.pts, frame.duration)
                 new += 1
                 first = video.start + round((drawing.part.start or 0) / video.time_base)
                 seconds = float((frame.pts + frame.duration - first) * video.time_base)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 from toonbox.errors import VideoError
 from toonbox.options import MAX_PIXELS
 from toonbox.parallel import in_time
-from toonbox.pixels import PhotoArray
+from toonbox.pixels import PhotoArray, Uint8Array
 
 
 class Deinterlacer:
@@ -92,6 +92,7 @@ UNSPECIFIED = 2
 HDR = (ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value)
 _BT709, _RGB = 1, 0
 TEN_BITS = "yuv420p10le"
+_PLANES_OF_BYTES = {"yuv420p", "yuvj420p"}  # most videos
 _RGB48 = "rgb48le" if sys.byteorder == "little" else "rgb48be"
 _MATRICES = {
     1: Colorspace.ITU709,
@@ -216,14 +217,26 @@ def to_rgb(
     return np.ascontiguousarray(rgb.to_ndarray())
 
 
-def from_rgb(rgb: PhotoArray, colours: FrameColours) -> VideoFrame:
-    """Convert (H, W, 3) RGB, both sides even, to a frame with these colours.
+def from_rgb(
+    rgb: PhotoArray,
+    colours: FrameColours,
+    size: tuple[int, int] | None = None,
+    format: str = "yuv420p",
+) -> VideoFrame:
+    """Convert (H, W, 3) RGB to a frame with these colours.
 
-    It is in yuv420p for 8 bits, and in yuv420p10le for 16.
+    Args:
+        rgb: of 8 bits, or of 16 for a frame in yuv420p10le.
+        colours: of the frame.
+        size: (width, height) of the frame; even for yuv420p.
+        format: of the frame, if there are 8 bits.
     """
     deep = rgb.dtype == np.uint16
+    width, height = size or (None, None)
     frame = VideoFrame.from_ndarray(rgb, _RGB48 if deep else "rgb24").reformat(
-        format=TEN_BITS if deep else "yuv420p",
+        width=width,
+        height=height,
+        format=TEN_BITS if deep else format,
         dst_colorspace=colours.known_matrix,
         src_color_range=ColorRange.JPEG,
         dst_color_range=colours.known_range,
@@ -232,6 +245,36 @@ def from_rgb(rgb: PhotoArray, colours: FrameColours) -> VideoFrame:
     frame.color_range, frame.colorspace = colours.range, colours.matrix
     frame.color_primaries, frame.color_trc = colours.primaries, colours.transfer
     return frame
+
+
+def luma(rgb: Uint8Array, colours: FrameColours) -> Uint8Array:
+    """Return the luma of (H, W, 3) RGB in frames of these colours, (H, W, 1)."""
+    return _plane(from_rgb(rgb, colours, format="yuv444p"), 0)[..., None]
+
+
+def from_luma(luma: Uint8Array, rgb: Uint8Array, colours: FrameColours) -> VideoFrame:
+    """Make a frame in yuv420p of luma and of the colours of a picture.
+
+    Args:
+        luma: (H, W, 1), as in frames of these colours; both sides even.
+        rgb: (h, w, 3), the picture at any size.
+        colours: of the frame.
+    """
+    height, width = luma.shape[:2]
+    chroma = from_rgb(rgb, colours, (width // 2, height // 2), "yuv444p")
+    planes = [luma, _plane(chroma, 1), _plane(chroma, 2)]
+    values = np.concatenate([plane.ravel() for plane in planes])
+    frame = VideoFrame.from_ndarray(values.reshape(-1, width), "yuv420p")
+    frame.color_range, frame.colorspace = colours.range, colours.matrix
+    frame.color_primaries, frame.color_trc = colours.primaries, colours.transfer
+    return frame
+
+
+def _plane(frame: VideoFrame, index: int) -> Uint8Array:
+    """Look at one plane of a frame of 8 bits: (rows, columns)."""
+    plane = frame.planes[index]
+    stored: Uint8Array = np.frombuffer(memoryview(plane), np.uint8)
+    return stored.reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
 _logger = logging.getLogger(__name__)
@@ -292,19 +335,63 @@ class Video:
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of a video.
+    """A picture of a video, converted when it is asked for, by whichever thread asks.
 
     Attributes:
-        photo: (H, W, 3) RGB, upright, of 8 or 16 bits.
+        stored: as it is decoded.
+        video: which it is of.
+        size: width and height in pixels, as it should be shown.
         pts: its timestamp, in the video's `time_base`.
         duration: as the file tells it, in the same unit; 0 if it does not.
-        reduced: the photo at another size, if that was asked for.
+        deep: whether the photo has 16 bits.
     """
 
-    photo: PhotoArray
+    stored: VideoFrame
+    video: Video
+    size: tuple[int, int]
     pts: int
     duration: int
-    reduced: PhotoArray | None = None
+    deep: bool = False
+
+    @cached_property
+    def photo(self) -> PhotoArray:
+        """The photo, (H, W, 3) RGB, upright, of 8 or 16 bits."""
+        return self.resized(self.size)
+
+    def resized(self, size: tuple[int, int]) -> PhotoArray:
+        """Give the photo at another width and height."""
+        stored, colours = self._stored(size), self.video.colours
+        rgb = to_rgb(self.stored, stored, colours, deep=self.deep)
+        return self.video.orientation.upright(rgb)
+
+    def luma(self) -> Uint8Array:
+        """Give the photo's luma as a written frame has it, (H, W, 1) of 8 bits, upright."""
+        width, height = self._stored(self.size)
+        read, written = self.video.colours, self.video.colours.written
+        frame = self.stored.reformat(
+            width=width,
+            height=height,
+            format="yuv420p",
+            src_colorspace=None if read.matrix == _RGB else read.known_matrix,
+            src_color_range=None if read.matrix == _RGB else read.known_range,
+            dst_colorspace=written.known_matrix,
+            dst_color_range=written.known_range,
+            interpolation=_HOW,
+        )
+        return self.video.orientation.upright(_plane(frame, 0)[..., None])
+
+    def repeats(self, other: "Frame") -> bool:
+        """Tell whether both are the same, value by value."""
+        formats = {self.stored.format.name, other.stored.format.name}
+        if formats <= _PLANES_OF_BYTES:
+            return all(
+                np.array_equal(_plane(self.stored, index), _plane(other.stored, index))
+                for index in range(3)
+            )
+        return np.array_equal(self.photo, other.photo)
+
+    def _stored(self, size: tuple[int, int]) -> tuple[int, int]:
+        return size[::-1] if self.video.orientation.transposed else size
 
 
 @contextmanager
@@ -387,7 +474,6 @@ def read_frames(
     *,
     after: int | None = None,
     max_height: int | None = None,
-    reduced: tuple[int, int] | None = None,
     deep: bool = False,
 ) -> Iterator[Frame]:
     """Read the frames of a video in the order they are shown; what is damaged is skipped.
@@ -396,15 +482,10 @@ def read_frames(
         video: what `read_video` found.
         after: only frames later than this timestamp; exactly those, whatever the file's index says.
         max_height: larger ones are reduced to it.
-        reduced: width and height at which they are wanted as well.
         deep: give photos of 16 bits.
     Raises:
         VideoError: the file cannot be opened any more, or frames become too large.
     """
-
-    def upright(frame: VideoFrame, size: tuple[int, int]) -> PhotoArray:
-        stored = size[::-1] if video.orientation.transposed else size
-        return video.orientation.upright(to_rgb(frame, stored, video.colours, deep=deep))
 
     size = reduced_size(video.size, max_height)
     problems = _Problems(video)
@@ -420,8 +501,7 @@ def read_frames(
         problems.corrupt += frame.is_corrupt
         problems.note_transparency(frame)
         problems.other_sizes += (frame.width, frame.height) != video.coded_size
-        small = upright(frame, reduced) if reduced else None
-        yield Frame(upright(frame, size), pts, frame.duration or 0, small)
+        yield Frame(frame, video, size, pts, frame.duration or 0, deep)
         last = pts
     problems.report(whole=after is None)
 

@@ -1,10 +1,11 @@
-"""Steadies the cartoons of a video: what was drawn before is moved along and mixed in.
+"""Steady cartoons: what was drawn before is moved along, and mixed with what is drawn now.
 
 Only frames that were shown before are looked at. OpenCV is imported by nothing else of the using
 half, and only once it is needed (pip install 'toonbox[steady]').
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -17,12 +18,16 @@ Strength = Literal["on", "strong"]
 Stabilize = Literal["off"] | Strength
 
 INSTALL = "pip install 'toonbox[steady]'"
-SMALL = 288  # pixels of the short side; of larger pictures motion is looked for
-FLOW_SIDE = 240  # at this one: quick, and less noise
+SMALL = 240  # pixels of the short side; of larger pictures motion is looked for
+FLOW_SIDE = 200  # at this one: quick, and less noise
 LEAST_SIDE = 48  # below which OpenCV finds no motion
 NOISE = (8.0, 24.0)  # levels of 255 that photos may differ by: without noise, with much
 EDGE = 0.5  # and by this of what they differ by anyway from pixel to pixel: motion is never exact
 CUT = 0.5  # share of a photo that must be found again, or else it is another scene
+FOUND = 0.25  # agreement of the photos from which a pixel counts as found again
+CELL = 32  # pixels of a square; a square of which too much
+MISSING = 0.1  # is not found again is drawn
+AROUND = 32  # and so many pixels around it: the network looks at neighbours
 
 
 @dataclass(frozen=True)
@@ -39,22 +44,37 @@ class _Mixing:
     margin: int
 
 
-_MIXINGS: dict[Strength, _Mixing] = {"on": _Mixing(0.7, 12), "strong": _Mixing(0.85, 20)}
+_MIXINGS: dict[Strength, _Mixing] = {"on": _Mixing(0.85, 20), "strong": _Mixing(0.93, 28)}
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """A frame that was shown.
+class _Seen:
+    """A photo as motion is looked for in it.
 
     Attributes:
-        photo: (h, w, 3), reduced.
+        small: (h, w, 3), reduced.
         grey: (h, w), of the same.
-        cartoon: (H, W, 3), steadied.
     """
 
-    photo: Uint8Array
+    small: Uint8Array
     grey: Uint8Array
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A frame that was drawn, and how later ones have moved.
+
+    Attributes:
+        seen: its photo.
+        cartoon: (H, W, 3), steadied.
+        last: the photo of the last frame.
+        back: (h, w, 2), from each pixel of the last to its place in this, in small pixels.
+    """
+
+    seen: _Seen
     cartoon: Uint8Array
+    last: _Seen
+    back: FloatArray
 
 
 def can_steady() -> bool:
@@ -65,9 +85,10 @@ def can_steady() -> bool:
 class Stabilizer:
     """Makes the cartoons of one video steady, one frame after the other; a `drawing.Steady`.
 
-    Each is mixed with the one before it, moved to where its things are now. A pixel takes part
-    where the photos agree, and no more than the colours drawn around it now allow. After a scene
-    cut, or if the size changes, it begins anew.
+    One that is drawn is mixed with the last one that was, moved to where its things are now. A
+    pixel takes part where the photos agree, and no more than the colours drawn around it now allow.
+    One that is not drawn is the last one that was, moved. After a scene cut, or if the size
+    changes, it begins anew.
 
     Source:
         Motion: Kroeger et al. 2016 (DIS), by OpenCV. Clipping to the neighbourhood's colours: Karis
@@ -91,11 +112,17 @@ class Stabilizer:
             raise MissingExtraError(f"steady pictures need OpenCV: {INSTALL}") from error
         self._cv2: Any = cv2
         self._mixing = _MIXINGS[strength]
-        self._motion = self._cv2.DISOpticalFlow_create(self._cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._last: _Shown | None = None
+        # Quick, but down to single pixels: lines must not tremble.
+        preset = self._cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST
+        self._motion = self._cv2.DISOpticalFlow_create(preset)
+        self._motion.setFinestScale(0)
+        self._motion.setPatchStride(4)
+        self._motion.setGradientDescentIterations(8)
+        self._motion.setVariationalRefinementIterations(2)
+        self._drawn: _Drawn | None = None
 
     def __call__(self, photo: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
-        """Give the cartoon to show.
+        """Give the cartoon to show of a frame that is drawn.
 
         Args:
             photo: (H, W, 3) RGB.
@@ -103,52 +130,90 @@ class Stabilizer:
         Returns:
             The same shape; `cartoon` itself where nothing can be mixed in.
         """
-        small = self._reduced(photo)
-        grey = self._cv2.cvtColor(small, self._cv2.COLOR_RGB2GRAY)
-        last, steadied = self._last, cartoon
-        if last is not None and last.cartoon.shape == cartoon.shape:
-            back = self._motion.calc(grey, last.grey, None)
-            share = self._share(last.photo, small, back)
-            if share is not None:
-                steadied = self._mixed(last.cartoon, cartoon, back, share)
-        # A copy: whoever gets it may draw on it.
-        self._last = _Shown(small, grey, steadied.copy())
+        now = self._seen(photo)
+        drawn, steadied = self._followed(now, cartoon.shape), cartoon
+        agreement = None if drawn is None else self._agreement(drawn, now)
+        if drawn is not None and agreement is not None:
+            moved = self._moved(drawn.cartoon, drawn.back)
+            steadied = self._mixed(moved, cartoon, agreement)
+        self._begin(now, steadied)
         return steadied
 
-    def _reduced(self, photo: Uint8Array) -> Uint8Array:
+    def carry(self, photo: Uint8Array, draw: Callable[[Uint8Array], Uint8Array]) -> Uint8Array:
+        """Give the cartoon to show of a frame that is not drawn, but for what is new in it.
+
+        Args:
+            photo: (H, W, 3) RGB.
+            draw: makes a cartoon of a part of the photo, of any size.
+        Returns:
+            The same shape.
+        """
+        now = self._seen(photo)
+        drawn = self._followed(now, photo.shape)
+        agreement = None if drawn is None else self._agreement(drawn, now)
+        if drawn is None or agreement is None:
+            return self(photo, draw(photo))
+        self._drawn = drawn
+        carried = self._moved(drawn.cartoon, drawn.back)
+        if box := self._missing(agreement, photo.shape):
+            new = draw(np.ascontiguousarray(photo[box]))
+            share = np.clip(2 * agreement / FOUND - 1, 0, 1)
+            share = self._cv2.resize(share, photo.shape[1::-1])[box]
+            carried[box] = self._cv2.blendLinear(carried[box], new, share, 1 - share)
+        return carried
+
+    def _begin(self, now: _Seen, cartoon: Uint8Array) -> None:
+        # A copy: whoever gets it may draw on it.
+        still = np.zeros((*now.grey.shape, 2), np.float32)
+        self._drawn = _Drawn(now, cartoon.copy(), now, still)
+
+    def _seen(self, photo: Uint8Array) -> _Seen:
         height, width = photo.shape[:2]
         short = min(height, width)
         scale = max(FLOW_SIDE if short > SMALL else short, LEAST_SIDE) / short
         size = max(1, round(width * scale)), max(1, round(height * scale))
         small: Uint8Array = self._cv2.resize(photo, size, interpolation=self._cv2.INTER_AREA)
-        return small
+        return _Seen(small, self._cv2.cvtColor(small, self._cv2.COLOR_RGB2GRAY))
 
-    def _share(self, before: Uint8Array, now: Uint8Array, back: FloatArray) -> FloatArray | None:
-        """Tell how much of each pixel may come from before; None after a scene cut.
+    def _followed(self, now: _Seen, shape: tuple[int, ...]) -> _Drawn | None:
+        """Follow the motion from the last frame to now; None if none of this size is drawn."""
+        drawn = self._drawn
+        if drawn is None or drawn.cartoon.shape != shape:
+            return None
+        back = self._motion.calc(now.grey, drawn.last.grey, None)
+        # On from there: from frame to frame things move little, and are found.
+        back += self._remapped(drawn.back, back + _grid(*now.grey.shape))
+        return replace(drawn, last=now, back=back)
 
-        Args:
-            before, now: (h, w, 3), the reduced photos.
-            back: (h, w, 2), the motion from now to before.
+    def _remapped(self, picture: Any, where: FloatArray, method: str = "INTER_LINEAR") -> Any:
+        cv2 = self._cv2
+        return cv2.remap(
+            picture, where, None, getattr(cv2, method), borderMode=cv2.BORDER_REPLICATE
+        )
+
+    def _agreement(self, drawn: _Drawn, now: _Seen) -> FloatArray | None:
+        """Tell where the photos of now and of the drawn frame agree.
+
         Returns:
-            (h, w), 0 to the largest share.
+            (h, w), 0 to 1; None if it is another scene.
         """
         cv2 = self._cv2
-        height, width = now.shape[:2]
-        where = back + _grid(height, width)
-        moved = cv2.remap(before, where, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        height, width = now.grey.shape
+        where = drawn.back + _grid(height, width)
+        moved = self._remapped(drawn.seen.small, where)
         # The mean of few pixels, with its sign: noise goes away, another thing stays.
-        apart = cv2.blur(cv2.subtract(moved, now, dtype=cv2.CV_32F), (3, 3))
+        apart = cv2.blur(cv2.subtract(moved, now.small, dtype=cv2.CV_32F), (3, 3))
         apart = _largest(np.abs(apart))
-        allowed = np.clip(6 * np.median(apart[::4, ::4]), *NOISE) + EDGE * self._spread(now)
+        allowed = np.clip(6 * np.median(apart[::4, ::4]), *NOISE) + EDGE * self._spread(now.small)
         x, y = where[..., 0], where[..., 1]
         inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
         if (inside & (apart < allowed)).mean() < CUT:
             return None
-        share = np.clip(1.5 - 1.5 * apart / allowed, 0, 1) * inside
+        agreement = np.clip(1.5 - 1.5 * apart / allowed, 0, 1) * inside
         # Least of the pixels around, so that what does not agree has no seam; then softly.
-        share = cv2.blur(cv2.erode(share.astype(np.float32), np.ones((3, 3), np.uint8)), (3, 3))
-        kept: FloatArray = share * np.float32(self._mixing.kept)
-        return kept
+        around = np.ones((3, 3), np.uint8)
+        soft: FloatArray = cv2.blur(cv2.erode(agreement.astype(np.float32), around), (3, 3))
+        return soft
 
     def _spread(self, photo: Uint8Array) -> FloatArray:
         """Tell how far levels are from those of the pixels around; noise is smoothed first."""
@@ -158,22 +223,40 @@ class Stabilizer:
         levels: FloatArray = _largest(spread).astype(np.float32)
         return levels
 
-    def _mixed(
-        self, before: Uint8Array, now: Uint8Array, back: FloatArray, share: FloatArray
-    ) -> Uint8Array:
-        """Mix two cartoons, (H, W, 3), by the motion and the shares found in small photos."""
-        cv2 = self._cv2
-        height, width = now.shape[:2]
+    def _moved(self, cartoon: Uint8Array, back: FloatArray) -> Uint8Array:
+        """Move a cartoon, (H, W, 3), by the motion found in small photos."""
+        height, width = cartoon.shape[:2]
         scales = np.array((width / back.shape[1], height / back.shape[0]), np.float32)
-        where = cv2.resize(back * scales, (width, height)) + _grid(height, width)
-        # Cubic: mixed again and again, linear would blur the lines.
-        moved = cv2.remap(before, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        where = self._cv2.resize(back * scales, (width, height)) + _grid(height, width)
+        # Cubic: moved again and again, linear would blur the lines.
+        moved: Uint8Array = self._remapped(cartoon, where, "INTER_CUBIC")
+        return moved
+
+    def _mixed(self, moved: Uint8Array, now: Uint8Array, agreement: FloatArray) -> Uint8Array:
+        """Mix two cartoons, (H, W, 3), the one before at the places of now."""
+        cv2 = self._cv2
         around, margin = np.ones((3, 3), np.uint8), (self._mixing.margin,) * 4
         moved = cv2.max(moved, cv2.subtract(cv2.erode(now, around), margin))
         moved = cv2.min(moved, cv2.add(cv2.dilate(now, around), margin))
-        share = cv2.resize(share, (width, height))
+        share = cv2.resize(agreement * np.float32(self._mixing.kept), now.shape[1::-1])
         mixed: Uint8Array = cv2.blendLinear(moved, now, share, 1 - share)
         return mixed
+
+    def _missing(self, agreement: FloatArray, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
+        """Give the rows and columns of a photo that hold what is not found; None if all is."""
+        rows, columns = (-(-side // CELL) for side in shape[:2])
+        missing = (agreement < FOUND).astype(np.float32)
+        area = self._cv2.INTER_AREA
+        cells = self._cv2.resize(missing, (columns, rows), interpolation=area) > MISSING
+        if not cells.any():
+            return None
+        edges = []
+        for axis, side in ((1, shape[0]), (0, shape[1])):
+            places = np.flatnonzero(cells.any(axis=axis))
+            cell = side / cells.shape[1 - axis]
+            first, last = int(places[0] * cell), int((places[-1] + 1) * cell)
+            edges.append(slice(max(0, first - AROUND), min(side, last + AROUND)))
+        return edges[0], edges[1]
 
 
 def _grid(height: int, width: int) -> FloatArray:

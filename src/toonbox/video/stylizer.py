@@ -3,17 +3,30 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from enum import Enum
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+from av.video.frame import VideoFrame
 
-from toonbox.engine.style import Style
+from toonbox.engine.style import Style, blended
 from toonbox.errors import UsageError
 from toonbox.options import MAX_PIXELS, Compare, StyleOptions, VideoOptions
 from toonbox.parallel import available_processors, ordered_parallel_map, prefetch
 from toonbox.pixels import PhotoArray, Uint8Array, white
-from toonbox.video.read import Frame, Video, is_hdr, read_frames, read_video, reduced_size
+from toonbox.video.read import (
+    Frame,
+    Video,
+    from_luma,
+    is_hdr,
+    luma,
+    read_frames,
+    read_video,
+    reduced_size,
+)
 from toonbox.video.steadying import Stabilizer
 
 _logger = logging.getLogger(__name__)
@@ -21,7 +34,8 @@ _logger = logging.getLogger(__name__)
 RESOLUTION = 540  # at which the network works, unless the style's own is smaller
 READ_AHEAD = 4  # frames; more would only take memory
 MOST_JOBS = 4  # each needs memory of its own
-WARM_UP = 12  # frames that are drawn and steadied again before a resumed video goes on
+WARM_UP = 48  # frames that are drawn and steadied again before a resumed video goes on
+EVERY = 3  # one frame of so many is drawn where videos are steadied; the others are carried
 
 # From a photo and its cartoon, both (h, w, 3), to the cartoon to show, all of the size at which the
 # network works; what it gives is enlarged afterwards. Called for one frame after the other, as they
@@ -29,6 +43,13 @@ WARM_UP = 12  # frames that are drawn and steadied again before a resumed video 
 Steady = Callable[[Uint8Array, Uint8Array], Uint8Array]
 
 _Sketch = tuple[PhotoArray, PhotoArray]  # what `Style.sketch` gives
+Finished = TypeVar("Finished", PhotoArray, VideoFrame, PhotoArray | VideoFrame)
+
+
+class _Role(Enum):
+    REPEATED = 0  # the frame before, pixel by pixel
+    CARRIED = 1  # what was drawn before, moved along
+    DRAWN = 2
 
 
 @dataclass(frozen=True)
@@ -79,7 +100,7 @@ class Drawing:
         part: what is wanted of the video.
         max_height: pixels; higher videos are reduced to it.
         jobs: frames to draw at a time.
-        steady: see `Steady`.
+        steady: see `Steady`. Beside a `Stabilizer` not every frame is drawn.
         deep: whether photos and cartoons have 16 bits; without `steady`.
     """
 
@@ -97,23 +118,63 @@ class Drawing:
         """Give the width and height of what is drawn."""
         return reduced_size(self.video.size, self.max_height)
 
-    def frames(self, after: int | None = None) -> Iterator[tuple[Frame, PhotoArray]]:
-        """Give the wanted frames and their cartoons, each with the time until the next.
+    @property
+    def _working(self) -> tuple[int, int]:
+        """Give the width and height at which the network works."""
+        height, width = self.style.working_size(self.size[::-1], self.options.resolution)
+        return width, height
+
+    def frames(self) -> Iterator[tuple[Frame, PhotoArray]]:
+        """Give the wanted frames, each with the time until the next, and their cartoons."""
+        return self._each(self._cartoon, None)
+
+    def pictures(
+        self, after: int | None, compare: Compare | None, *, planar: bool
+    ) -> Iterator[tuple[Frame, PhotoArray | VideoFrame]]:
+        """Give what `frames` gives, but the pictures as they are to be written.
 
         Args:
             after: only those later than this timestamp. Some before it are drawn as well if they
                 are steadied, so that it goes on as if it had never ended.
+            compare: see `composed`.
+            planar: give frames in YUV where that is quicker and loses nothing.
         """
+        if compare is not None:
+            return self._each(partial(self._compared, compare), after)
+        larger = self._working != self.size
+        quick = planar and larger and not is_hdr(self.video)
+        return self._each(self._written if quick else self._cartoon, after)
+
+    def _each(
+        self, finish: Callable[[Frame, _Sketch], Finished], after: int | None
+    ) -> Iterator[tuple[Frame, Finished]]:
+        """Give the wanted frames and what is made of their sketches, in other threads."""
+
+        def finished(sketched: tuple[Frame, _Sketch | None]) -> tuple[Frame, Finished | None]:
+            frame, sketch = sketched
+            return frame, None if sketch is None else finish(frame, sketch)
+
         frames = prefetch(self._wanted(self._warm_up(after)), READ_AHEAD)
-        sketches = ordered_parallel_map(_marked(frames), self._sketched, self.jobs)
-        cartoon = None
-        for frame, drawn in ordered_parallel_map(
-            self._steadied(sketches), self._finished, self.jobs
-        ):
-            cartoon = cartoon if drawn is None else drawn
-            assert cartoon is not None  # the first frame repeats none
+        sketches = ordered_parallel_map(self._marked(frames), self._sketched, self.jobs)
+        last: Finished | None = None
+        for frame, new in ordered_parallel_map(self._steadied(sketches), finished, self.jobs):
+            last = last if new is None else new
+            assert last is not None  # the first frame repeats none
             if after is None or frame.pts > after:
-                yield frame, cartoon
+                yield frame, last
+
+    def _cartoon(self, frame: Frame, sketch: _Sketch) -> PhotoArray:
+        return self.style.finish(frame.photo, *sketch, self.options.strength)
+
+    def _compared(self, compare: Compare, frame: Frame, sketch: _Sketch) -> PhotoArray:
+        return composed(frame.photo, self._cartoon(frame, sketch), compare)
+
+    def _written(self, frame: Frame, sketch: _Sketch) -> VideoFrame:
+        """Enlarge luma alone: of the colours, a quarter of the pixels is written."""
+        colours, strength = self.video.colours.written, self.options.strength
+        photo, cartoon = (luma(picture, colours) for picture in sketch)
+        values = self.style.finish(frame.luma(), photo, cartoon, strength)
+        return from_luma(values, blended(*sketch, strength), colours)
 
     def _warm_up(self, after: int | None) -> int | None:
         """Give the timestamp after which to begin, for frames later than `after`."""
@@ -124,35 +185,67 @@ class Drawing:
         begin = self.part.after(self.video)
         return earlier if begin is None else max(earlier, begin)
 
-    def _sketched(self, marked: tuple[Frame, bool]) -> tuple[Frame, _Sketch | None]:
-        frame, repeated = marked
-        if repeated:
+    def _marked(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, _Role]]:
+        """Decide for each frame what is done with it."""
+        last: Frame | None = None
+        drawn: int | None = None
+        for frame in frames:
+            turn = self._turn(frame)
+            if last is not None and frame.repeats(last):
+                yield frame, _Role.REPEATED
+            elif turn == drawn and isinstance(self.steady, Stabilizer):
+                yield frame, _Role.CARRIED
+            else:
+                drawn = turn
+                yield frame, _Role.DRAWN
+            last = frame
+
+    def _turn(self, frame: Frame) -> int:
+        """Tell whose turn it is: of the frames with one number the first is drawn.
+
+        It depends on nothing but the time, so that a resumed video draws the same frames.
+        """
+        video = self.video
+        number = round((frame.pts - video.start) * video.time_base * (video.rate or 25))
+        return number // EVERY
+
+    def _sketched(self, marked: tuple[Frame, _Role]) -> tuple[Frame, PhotoArray | _Sketch | None]:
+        """Draw a frame's photo at the network's size; give that alone if it is to be carried."""
+        frame, role = marked
+        if role is _Role.REPEATED:
             return frame, None
-        return frame, self.style.sketch(frame.photo, self.options, frame.reduced)
+        photo = self._photo(frame)
+        return frame, photo if role is _Role.CARRIED else self._sketch(photo)
+
+    def _photo(self, frame: Frame) -> PhotoArray:
+        """Give the photo at which the network looks."""
+        return frame.photo if self._working == frame.size else frame.resized(self._working)
+
+    def _sketch(self, photo: PhotoArray) -> _Sketch:
+        """Draw a photo, or a part of one, at the size it has."""
+        return self.style.sketch(photo, replace(self.options, resolution="native"))
 
     def _steadied(
-        self, sketches: Iterator[tuple[Frame, _Sketch | None]]
+        self, sketches: Iterator[tuple[Frame, PhotoArray | _Sketch | None]]
     ) -> Iterator[tuple[Frame, _Sketch | None]]:
         for frame, sketch in sketches:
-            if self.steady is None or sketch is None:
+            if sketch is None or self.steady is None:
+                assert not isinstance(sketch, np.ndarray)  # nothing is carried then
                 yield frame, sketch
+            elif isinstance(sketch, tuple):
+                photo, cartoon = sketch
+                yield frame, (photo, self.steady(photo, cartoon))
             else:
-                small, cartoon = sketch
-                yield frame, (small, self.steady(small, cartoon))
-
-    def _finished(self, sketched: tuple[Frame, _Sketch | None]) -> tuple[Frame, PhotoArray | None]:
-        frame, sketch = sketched
-        return frame, sketch and self.style.finish(frame.photo, *sketch, self.options.strength)
+                assert isinstance(self.steady, Stabilizer)
+                carried = self.steady.carry(sketch, lambda part: self._sketch(part)[1])
+                yield frame, (sketch, carried)
 
     def _wanted(self, after: int | None) -> Iterator[Frame]:
         begin = self.part.after(self.video) if after is None else after
         until = self.part.until(self.video)
         waiting: Frame | None = None
-        shape = self.size[::-1]
-        working = self.style.working_size(shape, self.options.resolution)
-        reduced = None if working == shape else working[::-1]
         for frame in read_frames(
-            self.video, after=begin, max_height=self.max_height, reduced=reduced, deep=self.deep
+            self.video, after=begin, max_height=self.max_height, deep=self.deep
         ):
             if waiting is not None:
                 yield replace(waiting, duration=frame.pts - waiting.pts)
@@ -202,15 +295,6 @@ def video_style_options(style: Style, options: StyleOptions) -> StyleOptions:
 def usual_jobs() -> int:
     """Tell how many frames are drawn at a time unless told."""
     return min(MOST_JOBS, available_processors())
-
-
-def _marked(frames: Iterator[Frame]) -> Iterator[tuple[Frame, bool]]:
-    """Tell of each frame whether it repeats the one before, pixel by pixel."""
-    last: PhotoArray | None = None
-    for frame in frames:
-        repeated = last is not None and np.array_equal(last, frame.photo)
-        yield frame, repeated
-        last = frame.photo
 
 
 def composed(photo: PhotoArray, cartoon: PhotoArray, compare: Compare | None) -> PhotoArray:

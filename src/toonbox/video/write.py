@@ -185,6 +185,11 @@ class Encoding:
             options["x265-params"] += ":cutree=0"
         return options
 
+    def takes_planes(self, size: tuple[int, int]) -> bool:
+        """Tell whether frames in yuv420p, of a width and height, can be written as they are."""
+        usual = _ENCODERS[self.codec].format == "yuv420p" and self.bits == 8
+        return usual and size[0] % 2 == size[1] % 2 == 0
+
     @property
     def encoder(self) -> str:
         """Give FFmpeg's name of the encoder."""
@@ -240,25 +245,28 @@ class SegmentWriter:
         self._last: Packet[Any] | None = None
         self._frames = self._end = 0
 
-    def write(self, rgb: PhotoArray, pts: int, duration: int) -> None:
+    def write(self, picture: PhotoArray | VideoFrame, pts: int, duration: int) -> None:
         """Encode a frame, to be shown at `pts` for `duration`, in the time base.
 
         Args:
-            rgb: (H, W, 3) of 8 bits, or of 16 where 10 are written.
+            picture: (H, W, 3) RGB of 8 bits, or of 16 where 10 are written; or a frame as it is
+                written.
             pts: its timestamp.
             duration: until the next.
         """
+        frame = picture if isinstance(picture, VideoFrame) else self._frame(picture)
+        frame.pts, frame.duration, frame.time_base = pts, duration, self._track.time_base
+        self._frames, self._end = self._frames + 1, pts + duration
+        put(self._container, self._but_the_last(self._stream.encode_lazy(frame)))
+
+    def _frame(self, rgb: PhotoArray) -> VideoFrame:
         width, height = self._size
         missing = height - rgb.shape[0], width - rgb.shape[1]
         if any(missing):
             rgb = np.pad(rgb, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
         if self._stream.pix_fmt == "rgb24":
-            frame = VideoFrame.from_ndarray(rgb, "rgb24")
-        else:
-            frame = from_rgb(rgb, self._track.colours)
-        frame.pts, frame.duration, frame.time_base = pts, duration, self._track.time_base
-        self._frames, self._end = self._frames + 1, pts + duration
-        put(self._container, self._but_the_last(self._stream.encode_lazy(frame)))
+            return VideoFrame.from_ndarray(rgb, "rgb24")
+        return from_rgb(rgb, self._track.colours)
 
     def finish(self) -> None:
         """Encode what is still waiting."""
