@@ -62,8 +62,9 @@ class PretrainConfig:
             target; `teacher` what the generator makes that the run starts with.
         gradient_weight: of the differences of neighbouring pixels in the reconstruction.
         feature_weight: of the perceptual distance between output and target.
-        noise: levels in [0, 255]; in both phases the generator sees photos with up to so much noise,
-            as videos have it; the target is that of the clean photo: its drawing flickers less.
+        noise: levels in [0, 255]; in both phases the generator sees photos with up to so much
+            noise, as videos have it; the target is that of the clean photo: its drawing flickers
+            less.
         look: of the drawing; a name or a table of numbers.
     """
 
