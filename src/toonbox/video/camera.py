@@ -8,8 +8,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import cycle
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
@@ -23,7 +24,7 @@ from toonbox.options import Compare, Stabilize, StyleOptions
 from toonbox.pixels import Uint8Array
 from toonbox.video.read import reduced_size
 from toonbox.video.steadying import Stabilizer
-from toonbox.video.stylizer import Steady, composed, video_style_options
+from toonbox.video.stylizer import EVERY, composed, video_style_options
 from toonbox.video.window import opencv
 
 Item = TypeVar("Item")
@@ -242,13 +243,17 @@ class FrameStylizer:
         style.stylize(np.zeros((8, 8, 3), np.uint8), options)  # report what is wrong now
         steady = None if self._stabilize == "off" else Stabilizer(self._stabilize)
         self.name, self.style, self.options = name, style, options
-        self._steady: Steady | None = steady
+        self._steady, self._turns = steady, cycle(range(EVERY))
 
     def __call__(self, photo: Uint8Array) -> Uint8Array:
         """Return the cartoon of a photo, both (H, W, 3)."""
-        small, cartoon = self.style.sketch(photo, self.options)
-        if self._steady:
-            cartoon = self._steady(small, cartoon)
+        if self._steady and next(self._turns):
+            small, _ = self.style.sketch(photo, replace(self.options, strength=0))
+            native = replace(self.options, resolution="native")
+            cartoon = self._steady.carry(small, lambda part: self.style.sketch(part, native)[1])
+        else:
+            small, cartoon = self.style.sketch(photo, self.options)
+            cartoon = self._steady(small, cartoon) if self._steady else cartoon
         return self.style.finish(photo, small, cartoon, self.options.strength)
 
 
