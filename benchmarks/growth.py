@@ -8,6 +8,7 @@ its largest size and its processor seconds are its own.
 import argparse
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -139,15 +140,18 @@ def ray_workers(options: argparse.Namespace, folder: Path) -> Series:
     source = make_folder(folder / "photos", options.pictures, options.worker_side)
     command = peer("workers", source, options.style, *options.workers)
     ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    rates: dict[str, float] = json.loads(ended.stdout.splitlines()[-1])
-    cores = available_processors()
-    alone, one = rates["one process"], rates[str(options.workers[0])] / options.workers[0]
-    return {
-        "Ray": [{"at": count, "rate": rates[str(count)]} for count in options.workers],
-        f"one process, {cores} threads": [{"at": n, "rate": alone} for n in options.workers],
-        f"{LIMIT}the first Ray rate, up to this machine's {cores} cores": [
-            {"at": count, "rate": one * min(count, cores)} for count in options.workers
+    rates: list[list[float]] = json.loads(ended.stdout.splitlines()[-1])
+    counts, cores, first = options.workers, available_processors(), rates[0][1]
+    lines = {
+        "Ray": [shared for _, shared in rates],
+        f"one process, {cores} threads, by turns": [alone for alone, _ in rates],
+        f"{LIMIT}the first as many times, here up to {cores} cores": [
+            first / counts[0] * min(count, cores) for count in counts
         ],
+    }
+    return {
+        name: [{"at": count, "rate": rate} for count, rate in zip(counts, line, strict=True)]
+        for name, line in lines.items()
     }
 
 
@@ -298,7 +302,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Show how time and memory grow.")
     add = parser.add_argument
     add("--quick", action="store_true", help="few and small points")
-    add("--only", action="append", choices=GROWTH, help="repeatable")
+    add("--only", action="append", choices=GROWTH, help="repeatable; keep the rest")
     add("--output", "-o", type=Path, default=Path("growth.png"), help="a PNG; JSON beside it")
     for name in SIZES:
         add(f"--{name}", type=float if name == "megapixels" else int, nargs="+")
@@ -327,18 +331,22 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it; `arguments` are the command line's."""
     options = parse_options(arguments)
+    file = options.output.with_suffix(".json")
     found: dict[str, Series] = {}
+    if options.only and file.exists():
+        found = json.loads(file.read_text())["found"]
     for name in options.only or GROWTH:
         began = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             found[name] = GROWTH[name](options, Path(folder))
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     about, day = machine(), f"{datetime.now(UTC):%Y-%m-%d}"
-    note = f"toonbox {about['toonbox']}, {options.style}, {about['processor']}, {day}"
+    note = f"toonbox {about['toonbox']}, {options.style}, {about['processor']}, {day}, "
+    note += f"load at the end {os.getloadavg()[0]:.1f}: other programs are in it"
     kept = {"machine": about, "date": day, "found": found}
-    options.output.with_suffix(".json").write_text(json.dumps(kept, indent=1))
+    file.write_text(json.dumps(kept, indent=1))
     draw(found, options.output, note)
-    print(f"{options.output} and {options.output.with_suffix('.json').name} are written")
+    print(f"{options.output} and {file.name} are written")
 
 
 if __name__ == "__main__":

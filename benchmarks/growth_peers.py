@@ -70,19 +70,20 @@ def pictures_a_second(outcomes: Iterable[Outcome], workers: int) -> float:
     return (len(times) - workers) / (times[-1] - times[workers - 1])
 
 
-def workers(photos: Path, style: str, counts: list[int]) -> dict[str, float]:
-    """Compare Ray workers of one thread with one process; give pictures a second of each."""
+def workers(photos: Path, style: str, counts: list[int]) -> list[tuple[float, float]]:
+    """Compare Ray workers of one thread with one process, by turns; give pictures a second."""
     from toonbox.convert import ray
 
     out = photos.with_name("drawn")
     jobs = [Job(file, out / file.name, "overwrite") for file in sorted(photos.iterdir())]
     one, cores = Converter(load_style(style, threads=1)), available_processors()
-    rates = {"one process": pictures_a_second(convert_all(jobs, one, parallel=cores), cores)}
+    rates = []
     # As many processors as workers, however many this machine has.
     with patch.object(ray, "available_processors", lambda: max(counts)), ray.running():
         for count in counts:
-            outcomes = ray.convert_on_ray(jobs, style, workers=count)
-            rates[str(count)] = pictures_a_second(outcomes, count)
+            alone = pictures_a_second(convert_all(jobs, one, parallel=cores), cores)
+            shared = ray.convert_on_ray(jobs, style, workers=count)
+            rates.append((alone, pictures_a_second(shared, count)))
     return rates
 
 
