@@ -289,7 +289,7 @@ GROWTH = {
 }
 # As usual, and to be quick.
 SIZES: dict[str, tuple[Sequence[float], Sequence[float]]] = {
-    "megapixels": ([0.3, 1, 3, 12, 48, 100, 400], [0.3, 1, 3]),
+    "megapixels": ([0.3, 1, 3, 12, 48, 100, 400], [0.1, 0.3, 1]),
     "lengths": ([10, 40, 150, 600], [2, 4]),
     "files": ([10, 100, 500, 2000], [4, 16]),
     "workers": ([1, 2, 3, 4], [1, 2]),
