@@ -1,6 +1,7 @@
 # `make demo` turns the pictures in examples/ into cartoons; `make test` runs every check.
 # `make page` writes the page as a static site; what it loads from others comes from npm.
 # `make serve` serves it on this machine, with a JSON API.
+# `make benchmarks` draws the page of growth.png: how time and memory grow.
 # All work in .venv, which they make, and mend when pyproject.toml or constraints.txt changes.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 PAGE := src/toonbox/page
 VENDOR := $(PAGE)/vendor/ort.wasm.min.mjs
 
-.PHONY: demo test docs page serve
+.PHONY: demo test benchmarks docs page serve
 
 demo: .venv/installed
 	mkdir -p demo
@@ -23,6 +24,9 @@ test: .venv/installed-dev $(VENDOR)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest --cov --numprocesses 2
+
+benchmarks: .venv/installed-dev
+	$(BIN)/python benchmarks/growth.py
 
 serve: .venv/installed-server $(VENDOR)
 	$(BIN)/toonbox serve

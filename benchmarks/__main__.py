@@ -8,17 +8,15 @@ that a regression between two releases shows: `python -m benchmarks --against OL
 import argparse
 import importlib
 import json
-import os
-import platform
 import sys
 import time
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))  # as for a benchmark that is started by itself
 
+from machine import machine  # noqa: E402
 from ratios import Ratio, print_ratios  # noqa: E402
 
 # What each is started with: as usual, and to be quick.
@@ -36,22 +34,7 @@ BENCHMARKS = {
         "--resolution 96 --size 640x360 --seconds 12 --times 5",
     ),
 }
-ABILITIES = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16")
 WORSE = 1.1  # times, from which on a ratio counts as a regression
-
-
-def machine() -> dict[str, str]:
-    """Describe what this runs on."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-    except OSError:  # only Linux has it
-        flags = []
-    return {
-        "processor": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}",
-        "abilities": " ".join(ability for ability in ABILITIES if ability in flags),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("toonbox", "onnxruntime", "numpy", "av")},
-    }
 
 
 def regressions(found: list[Ratio], before: dict[str, float]) -> list[str]:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -58,21 +59,40 @@ def make_film(path: Path, size: tuple[int, int], seconds: int, rate: int) -> Non
         container.mux([*pictures.encode(), *sound.encode()])
 
 
-def peak_of(command: list[str]) -> int:
-    """Run a command; give the most bytes that it, or the largest of its children, had resident.
+@dataclass(frozen=True)
+class Cost:
+    """What a command took.
 
-    `resource` knows the largest of all children that ended: so it is asked in a process of its own.
+    Attributes:
+        seconds: by the clock.
+        worked: processor seconds of it and its children.
+        peak: the most bytes that it, or the largest of its children, had resident.
+    """
+
+    seconds: float
+    worked: float
+    peak: int
+
+
+def cost_of(command: list[str]) -> Cost:
+    """Run a command; raise CalledProcessError if it fails.
+
+    `resource` knows the sum, and the largest, of all children that ended: so it is asked in a
+    process of its own.
     """
     code = (
         "import resource, subprocess, sys\n"
         "done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)\n"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\n"
+        "used = resource.getrusage(resource.RUSAGE_CHILDREN)\n"
+        "print(used.ru_utime + used.ru_stime, used.ru_maxrss)\n"
         "sys.exit(done.returncode)"
     )
+    began = time.perf_counter()
     ended = subprocess.run(
         [sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True, check=True
     )
-    return int(ended.stdout) * KIB
+    worked, peak = ended.stdout.split()
+    return Cost(time.perf_counter() - began, float(worked), int(peak) * KIB)
 
 
 def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -103,12 +123,11 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
             film, target = Path(folder, "film.mp4"), Path(folder, "toon.mp4")
             make_film(film, options.size, seconds, options.rate)
             command = [sys.executable, "-m", "toonbox", str(film), "-o", str(target)]
-            began = time.perf_counter()
             command += ["--style", options.style, "--resolution", options.resolution]
-            peaks.append(peak_of(command))
-        worked = time.perf_counter() - began
+            cost = cost_of(command)
+        peaks.append(cost.peak)
         print(
-            f"{seconds:6} s of video{peaks[-1] / 1e6:10.0f} MB at most, in {worked:.0f} s",
+            f"{seconds:6} s of video{peaks[-1] / 1e6:10.0f} MB at most, in {cost.seconds:.0f} s",
             flush=True,
         )
     print(f"\nat most {max(peaks) / 1e6:.0f} MB (wanted less than 1500)")
