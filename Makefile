@@ -23,7 +23,7 @@ test: .venv/installed-dev $(VENDOR)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --cov --numprocesses 2
+	$(BIN)/pytest --cov
 
 benchmarks: .venv/installed-dev
 	$(BIN)/python benchmarks/growth.py

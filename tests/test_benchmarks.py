@@ -162,7 +162,8 @@ def test_folder_compares_with_what_is_allowed_and_with_a_plain_loop(monkeypatch)
     together = seconds["codec alone"] + seconds["network alone"]
     assert seconds["allowed"] == pytest.approx(together, abs=0.02)
     assert cells(done.stdout, "folder / what network and codec allow, rates")[0] == pytest.approx(
-        seconds["allowed"] / seconds["folder"], abs=0.02
+        seconds["allowed"] / seconds["folder"],
+        rel=0.1,  # both are printed in hundredths of a second
     )
     assert cells(done.stdout, "folder / plain loop, rates")[0] > 0
 

@@ -21,7 +21,7 @@ from signalling import AT, at_sixth
 from toonbox.cli.options import parse_time
 from toonbox.cli.terminal import Rate
 from toonbox.engine.style import load_style
-from toonbox.video import isolated
+from toonbox.video import pipeline
 from toonbox.video.pipeline import Progress
 from toonbox.video.write import SegmentWriter
 from video_files import REPEATABLE, Clip, pictures, times
@@ -328,11 +328,11 @@ def convert_and_interrupt(tell, stop, *arguments):
             time.sleep(0.01)
 
     SegmentWriter.write = at_sixth(SegmentWriter.write, interrupt)
-    return isolated._convert(tell, stop, *arguments)
+    return pipeline._convert_here(tell, stop, *arguments)
 
 
 def test_ctrl_c_in_a_folder(toonbox, here, monkeypatch):
-    monkeypatch.setattr(isolated, "_convert", convert_and_interrupt)
+    monkeypatch.setattr(pipeline, "_convert_here", convert_and_interrupt)
     for name in ("a.mp4", "b.mp4"):
         Clip().make(here / name)
     code, output, errors = toonbox("a.mp4", "b.mp4")

@@ -10,7 +10,7 @@ from toonbox.learn.data import add_noise
 from toonbox.learn.features import EfficientNetFeatures
 from toonbox.learn.losses import LossWeights, weighted_sum
 from toonbox.learn.state import TrainingState, new_state, update
-from toonbox.learn.train import adversarial_step, pretrain_step
+from toonbox.learn.train import adversarial_step, one_step, pretrain_step
 from workers_here import Here
 
 KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
@@ -169,12 +169,13 @@ def test_pretraining_learns_the_features_of_its_target(tiny_config) -> None:
 
 
 def test_pretraining_with_noise_learns_to_leave_it_out(tiny_config) -> None:
-    photo, unseen = torch.zeros(2, 3, 32, 32), add_noise(torch.zeros(2, 3, 32, 32), 60, 0, 99)
+    grey = {"photo": torch.full((2, 3, 32, 32), 128, dtype=torch.uint8)}
+    unseen = add_noise(torch.zeros(2, 3, 32, 32), 60, 0, 99)
     left = []
     for noise in (0.0, 60.0):
-        state = state_of(tiny_config(pretrain={"learning_rate": 3e-3, "noise": noise}))
+        state = state_of(tiny_config(pretrain={"steps": 60, "learning_rate": 3e-3, "noise": noise}))
         for state.step in range(60):
-            pretrain_step(state, photo, photo)
+            one_step(state, grey, None, Here())
         with torch.no_grad():
             left.append(state.generator(unseen).abs().mean().item())
     assert left[1] < 0.5 * left[0]
