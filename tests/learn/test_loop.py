@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from typer.testing import CliRunner
 
-from toonbox.cli.main import app
 from toonbox.errors import ConfigError, DataError, TrainingError
 from toonbox.learn import train as loop
 from toonbox.learn.config import RunOptions, load_config, save_config
@@ -29,7 +26,6 @@ from toonbox.learn.data import (
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator
 from toonbox.learn.run import prepare_run
 from toonbox.learn.train import train
-from workers_here import pool_here
 
 
 class Vgg(torch.nn.Module):
@@ -49,20 +45,8 @@ def options(out: Path, **values: Any) -> RunOptions:
     return RunOptions(out, **{**defaults, "drawings": out.parent / "drawings", **values})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Give all runs one thread, so that they are equal bit for bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-# But for `straight`, which is of a larger scope, and which all others have to equal.
-pytestmark = pytest.mark.usefixtures("without_processes")
-
-
 def do_run(config, folders, run: RunOptions) -> None:
+    torch.set_num_threads(1)
     data, _ = inspect_training_data(folders[0], [folders[1]] if config.steps else [], 32)
     prepare_run(config, run.out, data)
     train(config, data, run, Vgg() if config.steps else None, None)
@@ -70,7 +54,6 @@ def do_run(config, folders, run: RunOptions) -> None:
 
 def do_run_and_die(config, folders, run: RunOptions, at_step: int) -> None:
     """Train, and be killed in the middle of a step, without a chance to clean up."""
-    torch.set_num_threads(1)
     update = loop.one_step
 
     def fatal(state, *rest):
@@ -79,7 +62,7 @@ def do_run_and_die(config, folders, run: RunOptions, at_step: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return losses
 
-    loop.one_step, loop.worker_pool = fatal, pool_here
+    loop.one_step = fatal
     do_run(config, folders, run)
 
 
@@ -114,20 +97,21 @@ def straight(tmp_path_factory, folders, tiny_config) -> Path:
     """A run of six steps, two of them pre-training, done in one go."""
     out = tmp_path_factory.mktemp("straight") / "run"
     config = tiny_config(steps=4, pretrain={"steps": 2})
-    do_run(config, folders, options(out, workers=1))
+    assert in_a_process(do_run, config, folders, options(out, workers=1)) == 0
     return out
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_bit_for_bit(straight: Path, tmp_path: Path, folders) -> None:
-    """Killed while pre-training, and again later; without workers, which the other run has."""
+@pytest.mark.parametrize("killed_at", [1, 3])
+def test_a_killed_run_goes_on_bit_for_bit(
+    straight: Path, tmp_path: Path, folders, killed_at: int
+) -> None:
     out = tmp_path / "run"
     config = load_config(straight / "config.toml")
-    for killed_at in (1, 3):
-        died = in_a_process(do_run_and_die, config, folders, options(out), killed_at)
-        assert died == -signal.SIGKILL
-        assert checkpoint(out)["step"] == killed_at
-    do_run(config, folders, options(out))
+    died = in_a_process(do_run_and_die, config, folders, options(out), killed_at)
+    assert died == -signal.SIGKILL
+    assert checkpoint(out)["step"] == killed_at
+    assert in_a_process(do_run, config, folders, options(out, workers=2)) == 0
     assert checkpoint(out)["step"] == 6
     assert_equal(checkpoint(out), checkpoint(straight))
 
@@ -138,11 +122,11 @@ def test_a_killed_drawing_run_goes_on_bit_for_bit(
     values = {"generator": KNOBBED, "knobs_at_default": 0.2, "steps": 0}
     config = tiny_config(**values, pretrain={"kind": "drawing", "steps": 4, "noise": 5.0})
     whole, out = tmp_path / "whole", tmp_path / "run"
-    do_run(config, folders, options(whole))
+    assert in_a_process(do_run, config, folders, options(whole, workers=1)) == 0
     died = in_a_process(do_run_and_die, config, folders, options(out), 2)
     assert died == -signal.SIGKILL
     assert checkpoint(out)["step"] == 2
-    do_run(config, folders, options(out))
+    assert in_a_process(do_run, config, folders, options(out)) == 0
     assert checkpoint(out)["step"] == 4
     assert_equal(checkpoint(out), checkpoint(whole))
 
@@ -287,20 +271,13 @@ def test_two_processes_take_the_step_of_one(
     save_config(tiny_config(steps=1, pretrain={"steps": 0}, **values), config)
     for devices in (1, 2):
         command = [
-            *("train", "--device", "cpu", "--workers", "0"),
+            *(sys.executable, "-m", "toonbox", "train", "--device", "cpu", "--workers", "0"),
             *("--photos", folders[0], "--cartoons", folders[1], "--config", config),
             *("--vgg", vgg_file, "--devices", devices, "--out", tmp_path / str(devices)),
             *("--drawings", tmp_path / "drawings"),
         ]
-        if devices == 1:
-            assert CliRunner().invoke(app, list(map(str, command))).exit_code == 0
-            continue
         done = subprocess.run(
-            [sys.executable, "-m", "toonbox", *map(str, command)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            timeout=3600,
+            list(map(str, command)), capture_output=True, text=True, env=one_thread(), timeout=3600
         )
         assert done.returncode == 0, done.stderr
     one, two = (checkpoint(tmp_path / name) for name in ("1", "2"))
@@ -310,6 +287,10 @@ def test_two_processes_take_the_step_of_one(
             expected, found = moments["exp_avg"], two[part]["state"][index]["exp_avg"]
             scale = expected.abs().max() + 1e-12
             assert (found - expected).abs().max() / scale < 1e-3, (part, index)
+
+
+def one_thread() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
