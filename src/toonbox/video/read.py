@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import av
@@ -344,6 +345,7 @@ class Frame:
         pts: its timestamp, in the video's `time_base`.
         duration: as the file tells it, in the same unit; 0 if it does not.
         deep: whether the photo has 16 bits.
+        converting: held while FFmpeg converts the frame, which two threads must not do at once.
     """
 
     stored: VideoFrame
@@ -352,6 +354,7 @@ class Frame:
     pts: int
     duration: int
     deep: bool = False
+    converting: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @cached_property
     def photo(self) -> PhotoArray:
@@ -361,24 +364,27 @@ class Frame:
     def resized(self, size: tuple[int, int]) -> PhotoArray:
         """Give the photo at another width and height."""
         stored, colours = self._stored(size), self.video.colours
-        rgb = to_rgb(self.stored, stored, colours, deep=self.deep)
+        with self.converting:
+            rgb = to_rgb(self.stored, stored, colours, deep=self.deep)
         return self.video.orientation.upright(rgb)
 
     def luma(self) -> Uint8Array:
         """Give the photo's luma as a written frame has it, (H, W, 1) of 8 bits, upright."""
         width, height = self._stored(self.size)
         read, written = self.video.colours, self.video.colours.written
-        frame = self.stored.reformat(
-            width=width,
-            height=height,
-            format="yuv420p",
-            src_colorspace=None if read.matrix == _RGB else read.known_matrix,
-            src_color_range=None if read.matrix == _RGB else read.known_range,
-            dst_colorspace=written.known_matrix,
-            dst_color_range=written.known_range,
-            interpolation=_HOW,
-        )
-        return self.video.orientation.upright(_plane(frame, 0)[..., None])
+        with self.converting:
+            frame = self.stored.reformat(
+                width=width,
+                height=height,
+                format="yuv420p",
+                src_colorspace=None if read.matrix == _RGB else read.known_matrix,
+                src_color_range=None if read.matrix == _RGB else read.known_range,
+                dst_colorspace=written.known_matrix,
+                dst_color_range=written.known_range,
+                interpolation=_HOW,
+            )
+            plane = _plane(frame, 0)[..., None]
+        return self.video.orientation.upright(plane)
 
     def repeats(self, other: "Frame") -> bool:
         """Tell whether both are the same, value by value."""
