@@ -127,8 +127,10 @@ def test_a_cluster_on_this_machine(watched, tiny_style, photo, tmp_path):
 
 
 @pytest.mark.slow
-def test_export_and_training(watched, tiny_style, tmp_path):
+def test_export_and_training(watched, tiny_style, tmp_path, monkeypatch):
     pytest.importorskip("torch")
+    # torchmetrics loads matplotlib, a development dependency, which keeps a list of fonts.
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
     assert watched(script(tmp_path, EXPORT + TRAINING), tiny_style()) == ([], [])
 
 
