@@ -66,7 +66,12 @@ def watched(tmp_path):
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
         done = subprocess.run(
             [*STRACE, *strace, "-o", trace, sys.executable, *map(str, arguments)],
-            env={**kept, **environment, "HOME": str(home)},
+            env={
+                **kept,
+                **environment,
+                "HOME": str(home),
+                "MPLCONFIGDIR": str(home.parent / "matplotlib"),
+            },
             capture_output=True,
             text=True,
         )
@@ -127,10 +132,8 @@ def test_a_cluster_on_this_machine(watched, tiny_style, photo, tmp_path):
 
 
 @pytest.mark.slow
-def test_export_and_training(watched, tiny_style, tmp_path, monkeypatch):
+def test_export_and_training(watched, tiny_style, tmp_path):
     pytest.importorskip("torch")
-    # torchmetrics loads matplotlib, a development dependency, which keeps a list of fonts.
-    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path / "matplotlib"))
     assert watched(script(tmp_path, EXPORT + TRAINING), tiny_style()) == ([], [])
 
 
