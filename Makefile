@@ -9,8 +9,6 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 PAGE := src/toonbox/page
-# Each room's tests have a process of their own: in one for all Python has crashed.
-ROOMS := cli convert engine evaluate images learn page serve video
 VENDOR := $(PAGE)/vendor/ort.wasm.min.mjs
 
 .PHONY: demo test benchmarks docs page serve
@@ -25,12 +23,7 @@ test: .venv/installed-dev $(VENDOR)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	rm -f .coverage
-	set -e; for room in $(ROOMS); do $(BIN)/pytest --cov --cov-append --cov-fail-under 0 --cov-report= tests/$$room; done
-	$(BIN)/pytest --cov --cov-append tests/test_*.py
-
-benchmarks: .venv/installed-dev
-	$(BIN)/python benchmarks/growth.py
+	$(BIN)/pytest --cov
 
 serve: .venv/installed-server $(VENDOR)
 	$(BIN)/toonbox serve

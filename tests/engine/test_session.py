@@ -203,3 +203,25 @@ def test_a_damaged_or_missing_network_is_named(tmp_path: Path, engine: str) -> N
     broken.write_bytes(b"this is no network")
     with pytest.raises(StyleError, match=r"broken\.onnx: not a network"):
         open_session(broken, engine)
+
+
+DROPPED_ELSEWHERE = """
+import os, signal, sys, threading
+from pathlib import Path
+from toonbox.engine.session import open_session
+
+networks = [open_session(Path(sys.argv[1]), "openvino")]
+dropping = threading.Thread(target=networks.clear)
+dropping.start()
+dropping.join()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_signals_are_handled_once_another_thread_let_go_of_a_network(tiny_style) -> None:
+    """Also those that nobody sends on purpose: each process that ends sends one to its parent."""
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-c", DROPPED_ELSEWHERE, str(tiny_style() / "style.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -350,6 +351,18 @@ _first_use = Lock()
 _OPENVINO_ERRORS = (RuntimeError, UnicodeDecodeError)  # the second: of names that are no UTF-8
 
 
+@cache
+def _openvino_core() -> Any:
+    """Give the process's one core, which lasts as long as that.
+
+    With its last network a core gives back the memory on which the thread that made it handles
+    signals: if another thread lets go of that network, the next signal ends the process (2026.4).
+    """
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoSession(_Sharing):
     """A network in OpenVINO, on the CPU, in float32."""
 
@@ -371,7 +384,7 @@ class OpenVinoSession(_Sharing):
         with _first_use:
             openvino.Tensor(np.zeros(1, np.float32)).data  # noqa: B018
         try:
-            core = openvino.Core()
+            core = _openvino_core()
             network = core.read_model(read_network(model, sha256))
             self._model = core.compile_model(network, "CPU", settings)
             # An end may have several names; only ours matter.
