@@ -162,6 +162,10 @@ class VideoOptions:
         check(self)
 
 
+# All that a picture or a video is converted with.
+Options = tuple[StyleOptions, OutputOptions, VideoOptions]
+
+
 def split_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...]:
     """Sort keyword arguments into option objects.
 

@@ -39,7 +39,14 @@ from toonbox.images.formats import (
     format_named,
     is_video,
 )
-from toonbox.options import OutputOptions, StyleOptions, VideoOptions, changed, split_options
+from toonbox.options import (
+    Options,
+    OutputOptions,
+    StyleOptions,
+    VideoOptions,
+    changed,
+    split_options,
+)
 from toonbox.parallel import failing_alone, interruptible
 
 if TYPE_CHECKING:
@@ -47,7 +54,6 @@ if TYPE_CHECKING:
     from toonbox.engine.style import Style
 
 PIPE = "-"
-Options = tuple[StyleOptions, OutputOptions, VideoOptions]
 
 _SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF can be asked for too
 _SHARED = ("format", "metadata", "max_pixels", "max_memory")  # of pictures and videos

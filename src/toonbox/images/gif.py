@@ -71,7 +71,7 @@ def choose_palette(frames: Iterable[VideoFrame], *, transparent: bool = True) ->
     """
     graph, size, found = None, (0, 0), list[VideoFrame]()
     few: set[Any] | None = set()
-    with _telling():
+    with ffmpeg_errors():
         for number, frame in enumerate(frames):
             if graph is None:
                 size, graph = (frame.width, frame.height), Graph()
@@ -145,7 +145,7 @@ def _packets(
     context: VideoCodecContext, frames: Iterable[VideoFrame], palette: Palette
 ) -> Iterator[bytes]:
     """Give for each frame what of it is written, the first with the head of the file."""
-    with _telling():
+    with ffmpeg_errors():
         for frame in _drawn(frames, palette):
             frame.time_base = STEP
             yield from map(bytes, context.encode(frame))
@@ -197,7 +197,8 @@ def _sub_blocks(data: bytes) -> bytes:
 
 
 @contextmanager
-def _telling() -> Iterator[None]:
+def ffmpeg_errors() -> Iterator[None]:
+    """Raise an error of FFmpeg as an OSError, without a file's name: it may be a temporary one."""
     try:
         yield
     except av.FFmpegError as error:

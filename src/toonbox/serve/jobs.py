@@ -29,7 +29,7 @@ from toonbox.images.formats import (
     container_of,
     is_video,
 )
-from toonbox.options import OutputOptions, StyleOptions, VideoOptions, changed
+from toonbox.options import Options, OutputOptions, StyleOptions, changed
 from toonbox.serve.metrics import Metrics
 from toonbox.serve.pictures import Budget
 from toonbox.serve.problems import busy
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 State = Literal["receiving", "waiting", "running", "done", "failed", "cancelled"]
 Tell = Callable[[Any], None]
 Stop = Callable[[], bool]
-Options = tuple[StyleOptions, OutputOptions, VideoOptions]
 
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
 ZIP = "cartoons.zip"

@@ -22,6 +22,7 @@ from toonbox.images.formats import GIF, container_of
 from toonbox.options import (
     DEFAULT_STYLE,
     Compare,
+    Options,
     OutputOptions,
     StyleOptions,
     VideoOptions,
@@ -49,7 +50,6 @@ _logger = logging.getLogger(__name__)
 
 # Frames of a segment where segments are kept: what is lost at most when a run is killed.
 KEPT_LENGTH = 120
-Options = tuple[StyleOptions, OutputOptions, VideoOptions]
 _WHOLE_VIDEO = 1 << 62
 _JOB = "job.json"
 

@@ -165,6 +165,19 @@ class FrameColours:
         return ColorRange.JPEG if self.range == ColorRange.JPEG else ColorRange.MPEG
 
     @property
+    def as_source(self) -> dict[str, Any]:
+        """Give the arguments of `reformat` that say how to read frames of these colours."""
+        if self.matrix == _RGB:
+            return {}
+        return {"src_colorspace": self.known_matrix, "src_color_range": self.known_range}
+
+    def mark(self, frame: VideoFrame) -> VideoFrame:
+        """Write into a frame what its values mean; give it back."""
+        frame.color_range, frame.colorspace = self.range, self.matrix
+        frame.color_primaries, frame.color_trc = self.primaries, self.transfer
+        return frame
+
+    @property
     def written(self) -> "FrameColours":
         """Give what the cartoon's frames mean: the same, but SDR for HDR and YUV for RGB."""
         if self.transfer in HDR:
@@ -208,8 +221,7 @@ def to_rgb(
         width=size[0],
         height=size[1],
         format=_RGB48 if deep else "rgb24",
-        src_colorspace=None if colours.matrix == _RGB else colours.known_matrix,
-        src_color_range=None if colours.matrix == _RGB else colours.known_range,
+        **colours.as_source,
         dst_color_range=ColorRange.JPEG,
         dst_color_trc=ColorTrc.BT709 if hdr else None,
         dst_color_primaries=ColorPrimaries.BT709 if hdr else None,
@@ -243,9 +255,7 @@ def from_rgb(
         dst_color_range=colours.known_range,
         interpolation=_HOW,
     )
-    frame.color_range, frame.colorspace = colours.range, colours.matrix
-    frame.color_primaries, frame.color_trc = colours.primaries, colours.transfer
-    return frame
+    return colours.mark(frame)
 
 
 def luma(rgb: Uint8Array, colours: FrameColours) -> Uint8Array:
@@ -265,10 +275,7 @@ def from_luma(luma: Uint8Array, rgb: Uint8Array, colours: FrameColours) -> Video
     chroma = from_rgb(rgb, colours, (width // 2, height // 2), "yuv444p")
     planes = [luma, _plane(chroma, 1), _plane(chroma, 2)]
     values = np.concatenate([plane.ravel() for plane in planes])
-    frame = VideoFrame.from_ndarray(values.reshape(-1, width), "yuv420p")
-    frame.color_range, frame.colorspace = colours.range, colours.matrix
-    frame.color_primaries, frame.color_trc = colours.primaries, colours.transfer
-    return frame
+    return colours.mark(VideoFrame.from_ndarray(values.reshape(-1, width), "yuv420p"))
 
 
 def _plane(frame: VideoFrame, index: int) -> Uint8Array:
@@ -371,14 +378,13 @@ class Frame:
     def luma(self) -> Uint8Array:
         """Give the photo's luma as a written frame has it, (H, W, 1) of 8 bits, upright."""
         width, height = self._stored(self.size)
-        read, written = self.video.colours, self.video.colours.written
+        written = self.video.colours.written
         with self.converting:
             frame = self.stored.reformat(
                 width=width,
                 height=height,
                 format="yuv420p",
-                src_colorspace=None if read.matrix == _RGB else read.known_matrix,
-                src_color_range=None if read.matrix == _RGB else read.known_range,
+                **self.video.colours.as_source,
                 dst_colorspace=written.known_matrix,
                 dst_color_range=written.known_range,
                 interpolation=_HOW,

@@ -83,7 +83,7 @@ def can_steady() -> bool:
 
 
 class Stabilizer:
-    """Makes the cartoons of one video steady, one frame after the other; a `drawing.Steady`.
+    """Makes the cartoons of one video steady, one frame after the other; a `stylizer.Steady`.
 
     One that is drawn is mixed with the last one that was, moved to where its things are now. A
     pixel takes part where the photos agree, and no more than the colours drawn around it now allow.
@@ -130,10 +130,9 @@ class Stabilizer:
         Returns:
             The same shape; `cartoon` itself where nothing can be mixed in.
         """
-        now = self._seen(photo)
-        drawn, steadied = self._followed(now, cartoon.shape), cartoon
-        agreement = None if drawn is None else self._agreement(drawn, now)
-        if drawn is not None and agreement is not None:
+        now, steadied = self._seen(photo), cartoon
+        if followed := self._followed(now, cartoon.shape):
+            drawn, agreement = followed
             moved = self._moved(drawn.cartoon, drawn.back)
             steadied = self._mixed(moved, cartoon, agreement)
         self._begin(now, steadied)
@@ -149,10 +148,12 @@ class Stabilizer:
             The same shape.
         """
         now = self._seen(photo)
-        drawn = self._followed(now, photo.shape)
-        agreement = None if drawn is None else self._agreement(drawn, now)
-        if drawn is None or agreement is None:
-            return self(photo, draw(photo))
+        followed = self._followed(now, photo.shape)
+        if followed is None:
+            cartoon = draw(photo)
+            self._begin(now, cartoon)
+            return cartoon
+        drawn, agreement = followed
         self._drawn = drawn
         carried = self._moved(drawn.cartoon, drawn.back)
         if box := self._missing(agreement, photo.shape):
@@ -175,15 +176,21 @@ class Stabilizer:
         small: Uint8Array = self._cv2.resize(photo, size, interpolation=self._cv2.INTER_AREA)
         return _Seen(small, self._cv2.cvtColor(small, self._cv2.COLOR_RGB2GRAY))
 
-    def _followed(self, now: _Seen, shape: tuple[int, ...]) -> _Drawn | None:
-        """Follow the motion from the last frame to now; None if none of this size is drawn."""
+    def _followed(self, now: _Seen, shape: tuple[int, ...]) -> tuple[_Drawn, FloatArray] | None:
+        """Follow the motion from the drawn frame, by the last one, to now.
+
+        Returns:
+            The drawn frame, and `_agreement` of it and now; None if there is none of this shape, or
+            it is of another scene.
+        """
         drawn = self._drawn
         if drawn is None or drawn.cartoon.shape != shape:
             return None
         back = self._motion.calc(now.grey, drawn.last.grey, None)
         # On from there: from frame to frame things move little, and are found.
         back += self._remapped(drawn.back, back + _grid(*now.grey.shape))
-        return replace(drawn, last=now, back=back)
+        agreement = self._agreement(drawn.seen, now, back)
+        return None if agreement is None else (replace(drawn, last=now, back=back), agreement)
 
     def _remapped(self, picture: Any, where: FloatArray, method: str = "INTER_LINEAR") -> Any:
         cv2 = self._cv2
@@ -191,16 +198,16 @@ class Stabilizer:
             picture, where, None, getattr(cv2, method), borderMode=cv2.BORDER_REPLICATE
         )
 
-    def _agreement(self, drawn: _Drawn, now: _Seen) -> FloatArray | None:
-        """Tell where the photos of now and of the drawn frame agree.
+    def _agreement(self, before: _Seen, now: _Seen, back: FloatArray) -> FloatArray | None:
+        """Tell where two photos agree, once the one before is moved to now.
 
         Returns:
             (h, w), 0 to 1; None if it is another scene.
         """
         cv2 = self._cv2
         height, width = now.grey.shape
-        where = drawn.back + _grid(height, width)
-        moved = self._remapped(drawn.seen.small, where)
+        where = back + _grid(height, width)
+        moved = self._remapped(before.small, where)
         # The mean of few pixels, with its sign: noise goes away, another thing stays.
         apart = cv2.blur(cv2.subtract(moved, now.small, dtype=cv2.CV_32F), (3, 3))
         apart = _largest(np.abs(apart))

@@ -17,6 +17,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from toonbox.errors import OutputError, UsageError
+from toonbox.images.gif import ffmpeg_errors
 from toonbox.pixels import PhotoArray
 from toonbox.video.read import TEN_BITS, FrameColours, from_rgb
 
@@ -54,7 +55,7 @@ def output(path: Path, muxer: str, options: dict[str, str]) -> Iterator[OutputCo
     Raises:
         OSError: it cannot be written.
     """
-    with _telling():
+    with ffmpeg_errors():
         container = av.open(f"file:{path}", "w", format=muxer, container_options=options)
     try:
         yield container
@@ -62,7 +63,7 @@ def output(path: Path, muxer: str, options: dict[str, str]) -> Iterator[OutputCo
         with suppress(av.FFmpegError):
             container.close()
         raise
-    with _telling():
+    with ffmpeg_errors():
         container.close()
 
 
@@ -72,18 +73,9 @@ def put(container: OutputContainer, packets: "Iterable[Packet[Any]]") -> None:
     Raises:
         OSError: they cannot be written.
     """
-    with _telling():
+    with ffmpeg_errors():
         for packet in packets:
             container.mux(packet)
-
-
-@contextmanager
-def _telling() -> Iterator[None]:
-    """Name no file: what is written may have a name for the time being only."""
-    try:
-        yield
-    except av.FFmpegError as error:
-        raise OSError(error.errno, error.strerror) from error
 
 
 @dataclass(frozen=True)
