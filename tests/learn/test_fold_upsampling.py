@@ -26,6 +26,7 @@ def trained(**values: object) -> Generator:
         {"stages": 2, "residual": False},
         {"kernel": 5},
         {"kernel": 3, "knobs": True},
+        {"knobs": True, "most_channels": 6},
     ],
 )
 @pytest.mark.parametrize("size", [(64, 96), (8, 8), (61, 35)])

@@ -48,6 +48,14 @@ def test_the_default_is_the_specified_network() -> None:
     assert widths[21] == (3, 32, 7, 7)
 
 
+def test_deep_levels_have_at_most_so_many_channels() -> None:
+    network = Generator(GeneratorConfig(8, most_channels=16))
+    assert network.config.widths == [8, 16, 16, 16]
+    assert max(w.shape[0] for w in network.parameters() if w.dim() == 4) == 16
+    with pytest.raises(ConfigError, match="most_channels"):
+        GeneratorConfig(8, most_channels=4)
+
+
 @pytest.mark.parametrize(("base", "expected"), [(32, 207_000), (16, 52_000)])
 def test_the_cost_per_pixel_is_the_specified_one(base: int, expected: int) -> None:
     network = Generator(GeneratorConfig(base_channels=base))

@@ -48,8 +48,14 @@ def test_the_same_size_draws_nearly_the_same(
 
 
 @torch.no_grad()
-def test_a_smaller_one_comes_near(photos: torch.Tensor) -> None:
-    config = GeneratorConfig(3, 2, 1, kernel=5, knobs=True)
+@pytest.mark.parametrize(
+    "config",
+    [
+        GeneratorConfig(3, 2, 1, kernel=5, knobs=True),
+        GeneratorConfig(4, 2, 2, knobs=True, most_channels=6),
+    ],
+)
+def test_a_smaller_one_comes_near(photos: torch.Tensor, config: GeneratorConfig) -> None:
     large = trained()
     small = narrowed(large, config, photos)
     assert small.config == config

@@ -37,6 +37,7 @@ class GeneratorConfig:
 
     Attributes:
         base_channels: after the stem; each down-sampling layer doubles them.
+        most_channels: of any level, however deep; None is no limit.
         stages: down-sampling layers.
         residual_blocks: at the bottom.
         kernel: of stem and head, pixels.
@@ -52,17 +53,21 @@ class GeneratorConfig:
     residual: bool = True
     monochrome: bool = False
     knobs: bool = False
+    most_channels: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.base_channels, self.stages) < 1 or self.residual_blocks < 0:
             raise ConfigError(f"a generator needs at least one channel and one stage: {self}")
+        if self.most_channels is not None and self.most_channels < self.base_channels:
+            raise ConfigError(f"most_channels is less than base_channels: {self}")
         if self.kernel < 1 or self.kernel % 2 == 0:
             raise ConfigError(f"the kernel of stem and head must be odd: {self}")
 
     @property
     def widths(self) -> list[int]:
         """Return the channels of each level, from full size down."""
-        return [self.base_channels << level for level in range(self.stages + 1)]
+        most = self.most_channels or self.base_channels << self.stages
+        return [min(self.base_channels << level, most) for level in range(self.stages + 1)]
 
     @property
     def size_multiple(self) -> int:
@@ -133,21 +138,19 @@ class ResidualBlock(nn.Module):
 
 
 class UpSampling(nn.Module):
-    """Convolve, double the size, refine to half the channels: nothing that makes a checkerboard.
+    """Convolve, double the size, refine to fewer channels: nothing that makes a checkerboard.
 
     The enlarged features are padded by their edges, so that `export.fold_upsampling` can make one
     convolution of the last two steps.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, wide: int, narrow: int) -> None:
         super().__init__()
-        self.convolve = _activated(_conv(channels, channels))
-        self.refine = _activated(
-            nn.Conv2d(channels, channels // 2, 3, 1, 1, padding_mode="replicate")
-        )
+        self.convolve = _activated(_conv(wide, wide))
+        self.refine = _activated(nn.Conv2d(wide, narrow, 3, 1, 1, padding_mode="replicate"))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C / 2, 2H, 2W)."""
+        """(B, wide, H, W) -> (B, narrow, 2H, 2W)."""
         x = functional.interpolate(self.convolve(x), scale_factor=2, mode="bilinear")
         refined: Tensor = self.refine(x)
         return refined
@@ -175,7 +178,7 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(
             ResidualBlock(widths[-1]) for _ in range(config.residual_blocks)
         )
-        self.up = nn.ModuleList(UpSampling(width) for width in reversed(widths[1:]))
+        self.up = nn.ModuleList(UpSampling(wide, narrow) for narrow, wide in pairwise(widths))[::-1]
         self.head = _conv(widths[0], 3, config.kernel)
         if config.knobs:
             added = [widths[-1]] * config.residual_blocks

@@ -36,7 +36,7 @@ def narrowed(large: Generator, config: GeneratorConfig, photos: Tensor) -> Gener
     old = large.config
     if (
         (old.stages, old.residual, old.knobs) != (config.stages, config.residual, config.knobs)
-        or config.base_channels > old.base_channels
+        or any(new > width for new, width in zip(config.widths, old.widths, strict=True))
         or not 0 < config.residual_blocks <= old.residual_blocks
     ):
         raise ConfigError(f"cannot fit {config} to {old}")
