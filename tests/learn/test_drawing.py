@@ -1,5 +1,7 @@
 """The drawn target, on pictures made by hand."""
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -193,3 +195,14 @@ def test_a_crop_is_drawn_as_the_whole_picture(layers: Layers) -> None:
 def test_lines_take_the_colour_of_what_they_are_drawn_on(layers: Layers) -> None:
     black, tinted = (layers.draw(Look(tint=t)) for t in (0.0, 1.0))
     assert tinted.min(axis=2).mean() > black.min(axis=2).mean()
+
+
+def test_blacks_stay_where_the_rest_is_lit_up() -> None:
+    image = np.full((32, 64, 3), 12, np.uint8)
+    image[:, 32:] = 140
+    layers = Layers.of(image)
+    plain = Look(tones=6, hardness=1, line=0, saturation=1, gamma=0.5, blacks=0)
+    lifted, kept = (layers.draw(replace(plain, blacks=b)).astype(int) for b in (0, 0.3))
+    assert lifted[16, 8, 0] > 50
+    assert kept[16, 8, 0] < 20
+    np.testing.assert_array_equal(kept[:, 40:], lifted[:, 40:])

@@ -57,13 +57,14 @@ class Look:
     gradual: NotNegative = 0.9
     line: Share = 0.9
     pen: Annotated[Number, Field(ge=0.7, le=1.5)] = 1.05
-    threshold: NotNegative = 0.004
+    threshold: NotNegative = 0.006
     gain: Positive = 100.0
-    crowding: NotNegative = 0.7
+    crowding: NotNegative = 2.0
     tint: Share = 0.0
     ink: Colour = (0.0, 0.0, 0.0)
     saturation: NotNegative = 1.4
     gamma: Positive = 0.75
+    blacks: Share = 0.22
     paper: Share = 0.0
 
     def turned(self, structure: float, texture: float) -> "Look":
@@ -122,7 +123,8 @@ class Layers:
         flat = quantise(plain, look.tones, look.hardness, look.gradual)
         luminance = (flat @ LUMINANCE)[..., None]
         colour = np.clip(luminance + np.float32(look.saturation) * (flat - luminance), 0, 1)
-        colour = colour ** np.float32(look.gamma)
+        lit = colour ** np.float32(look.gamma) - colour
+        colour += lit * np.clip(luminance / np.float32(max(look.blacks, 1e-3)), 0, 1)
         colour += np.float32(look.paper) * (1 - colour)
         place = float(np.interp(look.pen, PENS, (0, 1, 2)))
         response = _between(self.packed[..., 9:12], 1, place)[..., 0] * np.float32(STRONGEST)
