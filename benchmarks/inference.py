@@ -99,7 +99,7 @@ def engine_contenders(
     gflop = convolution_gflop(onnx.load(file), *photo.shape[2:])
     contenders = []
     for engine in engines:
-        session = open_session(file, engine, threads)
+        session = open_session(file, engine, threads, precision="float32")
         knobs = np.ones((1, len(KNOBS)), np.float32) if session.takes_knobs else None
         run = partial(session.run, photo, knobs)
         contenders.append(Contender(f"{name}, {engine}", run, gflop))

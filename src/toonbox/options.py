@@ -14,6 +14,7 @@ MetadataPolicy = Literal["keep", "strip", "no-gps"]
 Compare = Literal["side", "split"]
 Stabilize = Literal["off", "on", "strong"]
 Codec = Literal["h264", "hevc", "vp9", "av1"]
+Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 DEFAULT_STYLE = "comic"
 MAX_PIXELS = 200_000_000
@@ -51,6 +52,20 @@ def choices_of(option: "Field[Any]") -> tuple[Any, ...]:
         return ()
     types = [option.type, *get_args(option.type)]
     return next((get_args(each) for each in types if get_origin(each) is Literal), ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How the network computes."""
+
+    precision: Precision = option(
+        "auto",
+        "Numbers that OpenVINO computes with. auto takes bfloat16 or int8 where the processor "
+        "gains by it.",
+    )
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -191,3 +191,15 @@ def test_ray_takes_no_pipe_and_an_address_only_goes_with_it(capsys):
             main(arguments)
         assert exit.value.code == 2
         assert reason in capsys.readouterr().err
+
+
+def test_precision_that_cannot_be_had_is_wrong_usage(capsys, tmp_path):
+    photo = str(tmp_path / "a.jpg")
+    for arguments, reason in (
+        (["--engine", "onnxruntime", "--precision", "int8"], "int8 needs the engine openvino"),
+        (["--engine", "ray", "--precision", "int8"], "--precision does not apply to --engine ray"),
+    ):
+        with pytest.raises(SystemExit) as exit:
+            main([photo, *arguments])
+        assert exit.value.code == 2
+        assert reason in capsys.readouterr().err

@@ -9,11 +9,11 @@ import typer
 
 from toonbox.cli.convert import default_stabilization
 from toonbox.cli.options import EngineName, StyleName, Threads, takes
-from toonbox.options import Stabilize, StyleOptions, VideoOptions, split_options
+from toonbox.options import EngineOptions, Stabilize, StyleOptions, VideoOptions, split_options
 from toonbox.parallel import interruptible
 
 
-@takes(StyleOptions, (VideoOptions, "compare", "stabilize", "max_height"))
+@takes(StyleOptions, (VideoOptions, "compare", "stabilize", "max_height"), EngineOptions)
 def camera(
     camera: Annotated[
         int, typer.Option(min=0, metavar="N", help="Which camera, counted from 0.")
@@ -49,9 +49,11 @@ def camera(
     from toonbox.engine.style import load_style, style_names
     from toonbox.video.camera import Camera, FrameStylizer, LatestValue, Show, Showing
 
-    style_options, video_options = split_options(given, StyleOptions, VideoOptions)
+    style_options, video_options, computing = split_options(
+        given, StyleOptions, VideoOptions, EngineOptions
+    )
     stabilize = cast(Stabilize, video_options.stabilize or default_stabilization())
-    load = cache(partial(load_style, engine=engine, threads=threads))
+    load = cache(partial(load_style, engine=engine, threads=threads, precision=computing.precision))
     stylizer = FrameStylizer(load, style, style_options, stabilize)
     showing = Showing(mirror, video_options.compare)
     with (

@@ -40,6 +40,7 @@ from toonbox.images.formats import (
     is_video,
 )
 from toonbox.options import (
+    EngineOptions,
     Options,
     OutputOptions,
     StyleOptions,
@@ -59,7 +60,7 @@ _SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF 
 _SHARED = ("format", "metadata", "max_pixels", "max_memory")  # of pictures and videos
 
 
-@takes(StyleOptions, OutputOptions, VideoOptions)
+@takes(StyleOptions, OutputOptions, VideoOptions, EngineOptions)
 def cartoonize(
     photos: Annotated[
         list[Path],
@@ -119,16 +120,21 @@ def cartoonize(
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
-    options: Options = split_options(given, StyleOptions, OutputOptions, VideoOptions)
+    *drawing, computing = split_options(
+        given, StyleOptions, OutputOptions, VideoOptions, EngineOptions
+    )
+    options: Options = tuple(drawing)
     style_options, output_options, video_options = options
     on_ray, piped = engine == "ray", output == PIPE or Path(PIPE) in photos
     if address and not on_ray:
         raise UsageError("--address is for --engine ray")
     if on_ray and output_options.max_memory:
         raise UsageError("--max-memory does not apply to --engine ray")
+    if on_ray and changed(computing):
+        raise UsageError("--precision does not apply to --engine ray")
     if on_ray and (preview is not None or piped):
         raise UsageError("pipes and previews cannot be combined with --engine ray")
-    load = partial(load_style, style, engine=engine, threads=threads)
+    load = partial(load_style, style, engine=engine, threads=threads, precision=computing.precision)
     if preview is not None:
         _write_preview(photos, output, parse_time(preview), load(), force, options)
         return

@@ -20,7 +20,7 @@ from toonbox.cli.options import (
     takes,
 )
 from toonbox.cli.terminal import Debug, Outcomes, report
-from toonbox.options import OutputOptions, StyleOptions, split_options
+from toonbox.options import EngineOptions, OutputOptions, StyleOptions, split_options
 from toonbox.parallel import interruptible
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 _NO_FILE: Stamp = (-1, 0)  # of no file
 
 
-@takes(StyleOptions, OutputOptions)
+@takes(StyleOptions, OutputOptions, EngineOptions)
 def watch(
     folder: Annotated[
         Path,
@@ -82,8 +82,10 @@ def watch(
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
-    style_options, output_options = split_options(given, StyleOptions, OutputOptions)
-    loaded = load_style(style, engine=engine, threads=threads)
+    style_options, output_options, computing = split_options(
+        given, StyleOptions, OutputOptions, EngineOptions
+    )
+    loaded = load_style(style, engine=engine, threads=threads, precision=computing.precision)
     loaded.stylize(np.zeros((8, 8, 3), np.uint8), style_options)  # report what is wrong now
     converter = Converter(loaded, style_options, output_options)
     arrivals, outcomes = Arrivals(settle), Outcomes(as_json)

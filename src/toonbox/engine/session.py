@@ -1,20 +1,24 @@
 """What runs a network: ONNX Runtime on the CPU, OpenVINO or CUDA where they are there."""
 
 import hashlib
-from collections.abc import Iterator
+import platform
+from collections.abc import Collection, Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, get_args
 
 import numpy as np
 
 from toonbox.atomic import read_within
 from toonbox.errors import MissingExtraError, StyleError, UsageError
+from toonbox.options import Precision
 from toonbox.parallel import available_processors
 from toonbox.pixels import FloatArray
 
+INT8_RANGES = "int8_ranges"  # in an ONNX file's metadata: lines of a tensor's name, low and high
+Ranges = dict[str, tuple[float, float]]
 MAX_BYTES = 256 << 20
 MAX_FIELDS = 1_000_000  # the shipped styles have about two thousand
 
@@ -199,7 +203,11 @@ class Session(Protocol):
 
 
 def open_session(
-    model: Path, engine: str = "auto", threads: int | None = None, sha256: str | None = None
+    model: Path,
+    engine: str = "auto",
+    threads: int | None = None,
+    sha256: str | None = None,
+    precision: Precision = "auto",
 ) -> Session:
     """Load a network.
 
@@ -209,8 +217,11 @@ def open_session(
             else OpenVINO where it is installed, else ONNX Runtime on the CPU.
         threads: to compute with; None takes one for each core this process may use.
         sha256: what the file's must be, if it is known.
+        precision: what OpenVINO computes with, as in `choose_precision`; the other engines know
+            float32 alone.
     Raises:
-        UsageError: no such engine, or less than one thread.
+        UsageError: no such engine or precision, not on this engine, processor or network, or less
+            than one thread.
         MissingExtraError: the engine is not installed; says what to install.
         StyleError: the file cannot be loaded.
     """
@@ -219,9 +230,14 @@ def open_session(
     threads = available_processors() if threads is None else threads
     if threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
-    chosen = _best_engine() if engine == "auto" else engine
+    if precision not in get_args(Precision):
+        raise UsageError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
+    low = precision in ("bfloat16", "int8")
+    chosen = ("openvino" if low else _best_engine()) if engine == "auto" else engine
     if chosen == "openvino":
-        return OpenVinoSession(model, sha256, threads)
+        return OpenVinoSession(model, sha256, threads, precision=precision)
+    if low:
+        raise UsageError(f"{precision} needs the engine openvino, not {chosen}")
     session = OnnxRuntimeSession(model, sha256, threads, cuda=chosen == "cuda")
     if engine == "cuda" and session.name != "cuda":
         raise MissingExtraError("CUDA does not load: pip install 'onnxruntime-gpu[cuda,cudnn]'")
@@ -266,8 +282,10 @@ def _feed(
 class _Sharing:
     """Loads its network once more for each number of runs at a time, when it is first wanted."""
 
-    def __init__(self, model: Path, sha256: str | None, threads: int, runs: int) -> None:
-        self._path, self._sha256, self._threads = model, sha256, threads
+    def __init__(
+        self, model: Path, sha256: str | None, threads: int, runs: int, **more: Any
+    ) -> None:
+        self._path, self._sha256, self._threads, self._options = model, sha256, threads, more
         self._more: dict[int, Self] = {}
         self._lock, self._runs = Lock(), runs
 
@@ -278,7 +296,9 @@ class _Sharing:
             return self
         with self._lock:
             if runs not in self._more:
-                self._more[runs] = type(self)(self._path, self._sha256, self._threads, runs)
+                self._more[runs] = type(self)(
+                    self._path, self._sha256, self._threads, runs, **self._options
+                )
             return self._more[runs]
 
 
@@ -363,12 +383,93 @@ def _openvino_core() -> Any:
     return openvino.Core()
 
 
+def choose_precision(wanted: Precision, capabilities: Collection[str], ranges: bool) -> Precision:
+    """Choose what OpenVINO computes with.
+
+    Args:
+        wanted: `auto` takes bfloat16 where the processor multiplies in it, else int8 where the
+            network is made for it, else float32.
+        capabilities: what OpenVINO says of the processor.
+        ranges: whether the network knows its `INT8_RANGES`.
+    Raises:
+        UsageError: the processor or the network cannot do what is wanted.
+    """
+    # On Arm OpenVINO only simulates int8.
+    int8 = "INT8" in capabilities and platform.machine().lower() in ("x86_64", "amd64")
+    if wanted == "bfloat16" and "BF16" not in capabilities:
+        raise UsageError("this processor does not compute in bfloat16")
+    if wanted == "int8" and not int8:
+        raise UsageError("this processor does not compute in int8")
+    if wanted == "int8" and not ranges:
+        raise UsageError("this style was not exported for int8")
+    if wanted != "auto":
+        return wanted
+    # WINOGRAD means AVX-512. With BF16 alone, as in AVX2's, a processor converts bfloat16, but
+    # multiplies in float32.
+    if {"BF16", "WINOGRAD"} <= set(capabilities):
+        return "bfloat16"
+    return "int8" if int8 and ranges else "float32"
+
+
+def _int8_ranges(model: Path, network: Any) -> Ranges:
+    """Read the ranges that an OpenVINO model kept of its ONNX file; there may be none."""
+    place = ["framework", INT8_RANGES]
+    lines = str(network.get_rt_info(place).value) if network.has_rt_info(place) else ""
+    try:
+        rows = [line.split() for line in lines.splitlines()]
+        ranges = {name: (float(low), float(high)) for name, low, high in rows}
+    except ValueError as error:
+        raise StyleError(f"{model}: its ranges for int8 cannot be read: {error}") from error
+    if not all(-np.inf < low < high < np.inf for low, high in ranges.values()):
+        raise StyleError(f"{model}: its ranges for int8 are not ranges")
+    return ranges
+
+
+def _quantise(network: Any, ranges: Ranges) -> None:
+    """Let convolutions of an OpenVINO model compute in int8: those whose inputs have ranges.
+
+    Weights get scales for each output channel, and seven bits: sums of two products of eight would
+    overflow in AVX2.
+    """
+    from openvino import opset13
+
+    def rounded(values: Any, low: Any, high: Any, levels: int) -> Any:
+        ends = [np.asarray(end, np.float32) for end in (low, high, low, high)]
+        return opset13.fake_quantize(values, *ends, levels).output(0)
+
+    for node in network.get_ordered_ops():
+        if node.get_type_name() != "Convolution":
+            continue
+        values, weights = node.input_value(0), node.input_value(1)
+        stored = weights.get_node()
+        if stored.get_type_name() == "Convert":  # of halves
+            stored = stored.input_value(0).get_node()
+        names = values.get_names() & ranges.keys()
+        if not names or stored.get_type_name() != "Constant":
+            continue
+        highest = np.abs(stored.get_data().astype(np.float32)).max((1, 2, 3), keepdims=True)
+        highest = np.maximum(highest, 1e-6) * (127 / 63)
+        node.input(0).replace_source_output(rounded(values, *ranges[names.pop()], 256))
+        node.input(1).replace_source_output(rounded(weights, -highest, highest, 255))
+
+
 class OpenVinoSession(_Sharing):
-    """A network in OpenVINO, on the CPU, in float32."""
+    """A network in OpenVINO, on the CPU.
+
+    Attributes:
+        precision: what it computes with.
+    """
 
     name = "openvino"
 
-    def __init__(self, model: Path, sha256: str | None, threads: int, runs: int = 1) -> None:
+    def __init__(
+        self,
+        model: Path,
+        sha256: str | None,
+        threads: int,
+        runs: int = 1,
+        precision: Precision = "auto",
+    ) -> None:
         if find_spec("openvino") is None:
             raise MissingExtraError("OpenVINO is not installed: pip install 'toonbox[openvino]'")
         import openvino
@@ -380,12 +481,19 @@ class OpenVinoSession(_Sharing):
             # What it has compiled for a picture's size it keeps: for thousands unless told.
             "CPU_RUNTIME_CACHE_CAPACITY": 100,
         }
-        super().__init__(model, sha256, threads, runs)
+        super().__init__(model, sha256, threads, runs, precision=precision)
         with _first_use:
             openvino.Tensor(np.zeros(1, np.float32)).data  # noqa: B018
         try:
             core = _openvino_core()
             network = core.read_model(read_network(model, sha256))
+            ranges = _int8_ranges(model, network)
+            capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+            self.precision = choose_precision(precision, capabilities, bool(ranges))
+            if self.precision == "bfloat16":
+                settings["INFERENCE_PRECISION_HINT"] = "bf16"
+            elif self.precision == "int8":
+                _quantise(network, ranges)
             self._model = core.compile_model(network, "CPU", settings)
             # An end may have several names; only ours matter.
             ours = {"photo", "knobs", "cartoon"}

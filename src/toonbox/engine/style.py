@@ -19,7 +19,7 @@ from toonbox.engine.session import Session, open_session
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.images.encode import to_image
 from toonbox.images.picture import Picture, read_image
-from toonbox.options import DEFAULT_STYLE, Resolution, StyleOptions, split_options
+from toonbox.options import DEFAULT_STYLE, Precision, Resolution, StyleOptions, split_options
 from toonbox.parallel import count_jobs, failing_alone, ordered_parallel_map
 from toonbox.pixels import (
     STRIP_PIXELS,
@@ -595,6 +595,7 @@ def load_style(
     *,
     engine: str = "auto",
     threads: int | None = None,
+    precision: Precision = "auto",
 ) -> Style:
     """Load a style, to be used as often as wanted.
 
@@ -602,6 +603,7 @@ def load_style(
         name_or_folder: name of a style, or its folder.
         engine: as in `open_session`.
         threads: to compute with; None takes all this process may use.
+        precision: `auto`, `float32`, `bfloat16` or `int8`, as in `open_session`.
     Raises:
         StyleError: missing or damaged.
         UsageError, MissingExtraError: as in `open_session`.
@@ -609,7 +611,7 @@ def load_style(
     folder = find_style(name_or_folder)
     card = read_card(folder)
     model = folder / MODEL
-    session = open_session(model, engine, threads, card.onnx_sha256)
+    session = open_session(model, engine, threads, card.onnx_sha256, precision)
     if session.takes_knobs != bool(card.knobs):
         has = "takes" if session.takes_knobs else "takes no"
         raise StyleError(f"{model}: {has} knobs, its card names {' '.join(card.knobs) or 'none'}")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,8 @@ from toonbox.learn.generator import (
     pad_to_multiple,
     save_generator,
 )
+from toonbox.learn.quantise import find_ranges, photo_squares, with_ranges
+from toonbox.pixels import FloatArray
 from toonbox.version import __version__
 
 PARITY_SIZES = ((64, 64), (97, 131), (33, 200), (1, 9), (240, 77))
@@ -106,7 +108,8 @@ def export_run(
         steps=checkpoint["step"],
     )
     folded = SizedGenerator(fold_upsampling(generator))
-    write_style(SizedGenerator(generator), folder, card, folded, force=force)
+    photos = photo_squares(pictures.photos.files)
+    write_style(SizedGenerator(generator), folder, card, folded, photos=photos, force=force)
     save_generator(generator, folder / GENERATOR)
     return folder
 
@@ -126,6 +129,7 @@ def write_style(
     card: Card,
     folded: nn.Module | None = None,
     *,
+    photos: Sequence[FloatArray] = (),
     force: bool = False,
 ) -> Path:
     """Write `style.onnx`, `card.toml` and `preview.png` into a style's folder.
@@ -135,6 +139,7 @@ def write_style(
             `size_multiple`; with knobs it takes (1, K) of them, too.
         card: describes the style, but for `onnx_sha256`, which is filled in.
         folded: does the same as `network` in less time, and is written in its place.
+        photos: to find the ranges for int8 with, as in `find_ranges`; none for a style without.
         force: replace a style that is there.
     Raises:
         ExportError: ONNX and `network` differ by more than PARITY_TOLERANCE at one of five sizes.
@@ -145,6 +150,8 @@ def write_style(
     folder.mkdir(parents=True, exist_ok=True)
     sizes = card.size_multiple, len(card.knobs)
     model = to_onnx(folded or network, *sizes)
+    if photos:
+        model = with_ranges(model, find_ranges(model, photos))
     with replacing(folder / "style.onnx") as temporary:
         onnx.save(model, temporary)
         check_parity(_outputs_of_torch(network), temporary, *sizes, PARITY_TOLERANCE)

@@ -72,7 +72,7 @@ class Service:
     def __init__(self, options: ServerOptions, report: Report) -> None:
         self.options, self.report, self.metrics = options, report, Metrics()
         self.budget = Budget(options.max_memory, options.drawn)
-        self.styles = Styles(options.style, options.drawn)
+        self.styles = Styles(options.style, options.drawn, options.precision)
         self.pictures = Pictures(options, self.styles, self.budget, self.metrics)
         self.jobs: Jobs  # once the app runs
         self.ending = False

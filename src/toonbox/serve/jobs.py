@@ -292,7 +292,7 @@ class Jobs:
 
         style, output, video = job.options
         (job.folder / "out").mkdir()
-        load = partial(load_style, job.style)
+        load = partial(load_style, job.style, precision=self.options.precision)
         run = partial(run_isolated, progress=progress, stop=stop, patience=_GRACE)
         if job.is_video:
             (name, source), target = job.files[0], job.target(0)

@@ -17,7 +17,7 @@ from starlette.requests import ClientDisconnect
 from toonbox.convert.job import Converted, Converter, Job, Need, fit, machine_limit
 from toonbox.engine.style import Card, Style, find_style, load_style, read_card, style_names
 from toonbox.errors import StyleError
-from toonbox.options import OutputOptions, StyleOptions
+from toonbox.options import OutputOptions, Precision, StyleOptions
 from toonbox.serve.metrics import Metrics
 from toonbox.serve.problems import busy
 from toonbox.serve.settings import ServerOptions
@@ -30,16 +30,17 @@ _JOB = 0.5  # share of the drawing's memory for a job
 class Styles:
     """The styles there are, by name; each is loaded once."""
 
-    def __init__(self, default: str, runs: int) -> None:
+    def __init__(self, default: str, runs: int, precision: Precision = "auto") -> None:
         """Look up the default one, whose name may be a folder.
 
         Args:
             default: the style for requests that name none.
             runs: pictures to draw at a time.
+            precision: as in `load_style`.
         Raises:
             StyleError: it is missing, or its card is damaged.
         """
-        self._folder, self._runs = find_style(default), runs
+        self._folder, self._runs, self._precision = find_style(default), runs, precision
         self.default = read_card(self._folder).name if Path(default).name != default else default
         self._loaded: dict[str, Style] = {}
         self._lock = threading.Lock()
@@ -61,7 +62,7 @@ class Styles:
         folder = self.find(name)
         with self._lock:
             if (key := str(folder)) not in self._loaded:
-                self._loaded[key] = load_style(folder).shared(self._runs)
+                self._loaded[key] = load_style(folder, precision=self._precision).shared(self._runs)
             return self._loaded[key]
 
     @property

@@ -4,14 +4,14 @@ import ipaddress
 from dataclasses import dataclass
 from typing import ClassVar
 
-from toonbox.options import DEFAULT_STYLE, check, option
+from toonbox.options import DEFAULT_STYLE, EngineOptions, check, option
 from toonbox.parallel import available_processors
 
 LEAST_RATE = 16 << 10  # bytes a second that a client should manage on average
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerOptions:
+class ServerOptions(EngineOptions):
     """Where the server listens, and its limits."""
 
     ENVIRONMENT: ClassVar = "TOONBOX_SERVE_"  # and the field's name in capitals

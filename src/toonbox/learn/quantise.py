@@ -1,0 +1,194 @@
+"""Ranges for int8: which convolutions of a style can compute in eight bits, and between what ends.
+
+`toonbox export` finds them. `python -m toonbox.learn.quantise STYLE PHOTO...` gives them to a style
+that was exported without.
+"""
+
+import argparse
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+
+from toonbox.atomic import replacing
+from toonbox.engine.session import INT8_RANGES, Ranges
+from toonbox.engine.style import MODEL, read_card, write_card
+from toonbox.learn.inspect import read_scaled
+from toonbox.pixels import FloatArray, to_signed
+
+PHOTOS = 12
+SIDE = 320  # pixels, of the squares of photos that ranges are found with
+SAMPLE = 4000  # values of each tensor, of each photo
+# Mean squared error, in [-1, 1] units, of all int8 convolutions together: 48 dB.
+BUDGET = 4 * 10**-4.8
+
+Feed = dict[str, FloatArray]
+
+
+def find_ranges(model: onnx.ModelProto, photos: Sequence[FloatArray]) -> Ranges:
+    """Find the ranges of the inputs of those convolutions that can compute in int8.
+
+    Each convolution's error is measured alone; they hardly depend on each other, so their squares
+    add up. Those that err least are taken, until BUDGET is used up. What sees the photo itself
+    stays in float32.
+
+    Args:
+        model: of a style.
+        photos: (1, 3, H, W) each, H and W multiples of the style's size rule.
+    Returns:
+        The lowest and the highest value of inputs, by name.
+    """
+    feeds = _feeds(model, photos)
+    names = {n.input[0] for n in model.graph.node if n.op_type == "Conv"} - {"photo"}
+    ranges = _best_ranges(model, feeds, sorted(names))
+    expected = _outputs(model, feeds, ["cartoon"])
+    errors: dict[str, float] = {}
+    for name, range_ in ranges.items():
+        outputs = _outputs(_rounded(model, {name: range_}), feeds, ["cartoon"])
+        errors[name] = float(
+            np.mean([np.square(a[0] - b[0]).mean() for a, b in zip(expected, outputs, strict=True)])
+        )
+    order = sorted(errors, key=lambda name: errors[name])
+    sums = np.cumsum([errors[name] for name in order])
+    return {name: ranges[name] for name, total in zip(order, sums, strict=True) if total < BUDGET}
+
+
+def with_ranges(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
+    """Note ranges in the metadata of a copy, which otherwise stays as it is, float32."""
+    noted = onnx.ModelProto()
+    noted.CopyFrom(model)
+    kept = {each.key: each.value for each in noted.metadata_props if each.key != INT8_RANGES}
+    lines = [f"{name} {low:.6g} {high:.6g}" for name, (low, high) in sorted(ranges.items())]
+    helper.set_model_props(noted, {**kept, INT8_RANGES: "\n".join(lines)})
+    return noted
+
+
+def photo_squares(files: Sequence[Path], side: int = SIDE) -> list[FloatArray]:
+    """Read the middles of a dozen photos: (1, 3, side, side) each, in [-1, 1]."""
+    squares = []
+    for file in files[:: max(1, len(files) // PHOTOS)][:PHOTOS]:
+        photo = read_scaled(file, side)
+        top, left = ((length - side) // 2 for length in photo.shape[:2])
+        if min(top, left) >= 0:
+            square = photo[top : top + side, left : left + side].transpose(2, 0, 1)[None]
+            squares.append(to_signed(np.ascontiguousarray(square)))
+    return squares
+
+
+def _feeds(model: onnx.ModelProto, photos: Sequence[FloatArray]) -> list[Feed]:
+    """Put photos and knobs together; every other photo has its knobs turned."""
+    knobs = [each.type.tensor_type.shape.dim[1].dim_value for each in model.graph.input[1:]]
+    random, feeds = np.random.default_rng(0), []
+    for index, photo in enumerate(photos):
+        feed = {"photo": photo}
+        for count in knobs:
+            turned = random.uniform(0, 2, (1, count)) if index % 2 else np.ones((1, count))
+            feed["knobs"] = turned.astype(np.float32)
+        feeds.append(feed)
+    return feeds
+
+
+def _outputs(
+    model: onnx.ModelProto, feeds: Sequence[Feed], names: Sequence[str]
+) -> list[list[FloatArray]]:
+    """Run a network on each feed; return the tensors that are named, inner ones too."""
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    known = {each.name for each in opened.graph.output}
+    opened.graph.output.extend(
+        helper.make_empty_tensor_value_info(name) for name in names if name not in known
+    )
+    session = onnxruntime.InferenceSession(
+        opened.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return [session.run(list(names), feed) for feed in feeds]
+
+
+def _best_ranges(model: onnx.ModelProto, feeds: Sequence[Feed], names: Sequence[str]) -> Ranges:
+    """Return for each tensor the range of 256 steps whose rounding errs least.
+
+    A wider one has larger steps, a narrower one cuts off more. Zero is one of the steps: it is what
+    convolutions pad with.
+    """
+    random = np.random.default_rng(0)
+    samples: dict[str, list[FloatArray]] = {name: [] for name in names}
+    for feed in feeds:
+        for name, values in zip(names, _outputs(model, [feed], names)[0], strict=True):
+            ends = [values.min(), values.max()]
+            samples[name].append(np.append(random.choice(values.ravel(), SAMPLE), ends))
+    ranges: Ranges = {}
+    for name in names:
+        values, least = np.concatenate(samples[name]), np.inf
+        lowest, highest = min(values.min(), 0), max(values.max(), 1e-6)
+        for low in np.linspace(0.4, 1, 9) * lowest:
+            for high in np.linspace(0.3, 1, 22) * highest:
+                step = (high - low) / 255
+                zero = np.rint(-low / step)
+                rounded = (np.clip(np.rint(values / step) + zero, 0, 255) - zero) * step
+                if (error := np.square(rounded - values).mean()) < least:
+                    least = error
+                    ranges[name] = float(-zero * step), float((255 - zero) * step)
+    return ranges
+
+
+def _rounded(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
+    """Round the inputs and weights of convolutions as int8 does, in float32."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    halves = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = []
+    for node in graph.node:
+        if node.op_type == "Conv" and node.input[0] in ranges:
+            low, high = ranges[node.input[0]]
+            weight = node.input[1]
+            weights = numpy_helper.to_array(stored[halves.get(weight, weight)])
+            step = np.abs(weights.astype(np.float32)).max(tuple(range(1, weights.ndim))) / 63
+            for place, steps, zeros in (
+                (0, np.float32((high - low) / 255), np.uint8(round(-low / (high - low) * 255))),
+                (1, np.maximum(step, 1e-8), np.zeros(len(step), np.int8)),
+            ):
+                name = f"{node.output[0]}_{place}"
+                for end, values in (("steps", steps), ("zeros", zeros)):
+                    tensor = numpy_helper.from_array(np.asarray(values), f"{name}_{end}")
+                    graph.initializer.append(tensor)
+                how = [f"{name}_steps", f"{name}_zeros"]
+                nodes.append(
+                    helper.make_node(
+                        "QuantizeLinear", [node.input[place], *how], [f"{name}_q"], axis=0
+                    )
+                )
+                nodes.append(
+                    helper.make_node("DequantizeLinear", [f"{name}_q", *how], [name], axis=0)
+                )
+                node.input[place] = name
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return made
+
+
+def main() -> None:
+    """Give a style its ranges, or new ones."""
+    parser = argparse.ArgumentParser(description="Prepare a style for int8.")
+    parser.add_argument("style", type=Path, metavar="STYLE", help="its folder")
+    parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO")
+    options = parser.parse_args()
+    model = onnx.load(options.style / MODEL)
+    ranges = find_ranges(model, photo_squares(options.photos))
+    with replacing(options.style / MODEL) as temporary:
+        onnx.save(with_ranges(model, ranges), temporary)
+        sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
+    write_card(replace(read_card(options.style), onnx_sha256=sha256), options.style)
+    convolutions = sum(node.op_type == "Conv" for node in model.graph.node)
+    print(f"{len(ranges)} of {convolutions} convolutions can compute in int8")
+
+
+if __name__ == "__main__":
+    main()
