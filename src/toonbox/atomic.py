@@ -78,6 +78,20 @@ def writing(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def ffmpeg_errors() -> Iterator[None]:
+    """Raise an error of FFmpeg as an OSError, which `writing` takes for the target's.
+
+    It has no file's name: that may be a temporary one.
+    """
+    import av  # has been loaded by whoever needs this
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from error
+
+
+@contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """Give a temporary name beside `target`; rename it to `target` if the block succeeds.
 

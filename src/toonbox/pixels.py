@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Rows(Protocol):
-    """A photo, (H, W, 3) or (H, W), that gives its rows: an array, or a file read bit by bit."""
+    """A photo, (H, W, 3) or (H, W), that gives its rows: an array, or a file that is streamed."""
 
     @property
     def shape(self) -> tuple[int, ...]:

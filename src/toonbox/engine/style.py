@@ -99,7 +99,7 @@ def read_card(folder: Path) -> Card:
     try:
         values = tomllib.loads(read_within(file, MAX_CARD).decode())
     except (OSError, ValueError) as error:
-        raise StyleError(f"{file}: {_reason(error)}") from error
+        raise StyleError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
     except RecursionError as error:
         raise StyleError(f"{file}: nested too deeply") from error
     known: dict[str, Any] = {}
@@ -134,26 +134,15 @@ def _read_knobs(value: Any, file: Path) -> tuple[str, ...]:
     return names
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-
-
 def write_card(card: Card, folder: Path) -> None:
-    """Write a style's card."""
+    """Write a style's card, by tomli-w of the extra `train`."""
+    import tomli_w
+
     values = asdict(card)
     if knobs := values.pop("knobs"):
         values["knobs"] = " ".join(knobs)
-    lines = [f"{name} = {_toml(value)}" for name, value in values.items()]
     with replacing(folder / CARD) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _toml(value: str | int) -> str:
-    if isinstance(value, int):
-        return str(value)
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    printable = "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped)
-    return f'"{printable}"'
+        temporary.write_text(tomli_w.dumps(values), encoding="utf-8")
 
 
 def styles_folder() -> Path:
@@ -350,7 +339,8 @@ class Style:
             raise ShapeError(f"expected uint8 (H, W, 3) or uint16, got {photo.dtype} {photo.shape}")
         knobs = self._knobs(options)
         size = self.working_size(photo.shape, options.resolution)
-        return self._strips(photo, size, knobs, options.strength, colours, alpha)
+        drawn = self._drawn(photo, size, knobs, options.strength, colours)
+        return _finished(drawn, options.strength, alpha)
 
     def sketch(
         self,
@@ -399,21 +389,6 @@ class Style:
         for rows, values in parts:
             finished[rows] = blended(photo[rows], values, strength)
         return finished
-
-    def _strips(
-        self,
-        photo: Rows,
-        size: tuple[int, int],
-        knobs: FloatArray | None,
-        strength: float,
-        colours: Colours | None,
-        alpha: Rows | None,
-    ) -> Iterator[tuple[slice, PhotoArray]]:
-        for rows, own, drawn in self._drawn(photo, size, knobs, strength, colours):
-            values = blended(own, drawn, strength)
-            if alpha is not None:
-                np.copyto(values, own, where=(alpha[rows] == 0)[..., None])
-            yield rows, values
 
     def _drawn(
         self,
@@ -494,9 +469,8 @@ class Style:
         beyond, multiple = self.card.beyond, self.card.size_multiple
         edges = [(beyond, beyond + -(side + 2 * beyond) % multiple) for side in (height, width)]
         padded = np.pad(seen, [*edges, (0, 0)], mode="reflect")
-        cartoon = self._run_network(padded, knobs)[
-            beyond : beyond + height, beyond : beyond + width
-        ]
+        inside = slice(beyond, beyond + height), slice(beyond, beyond + width)
+        cartoon = self._run_network(padded, knobs)[inside]
         cropped = seen[: height // multiple * multiple, : width // multiple * multiple]
         if not beyond and cropped.size and cropped.shape != seen.shape:
             # Imported networks look at nothing beyond: their own pipeline crops to the size rule.
@@ -538,6 +512,17 @@ def _to_array(photo: Picture, cartoon: PhotoArray) -> PhotoArray:
     if photo.grey:
         return np.ascontiguousarray(cartoon[..., 0])
     return cartoon if photo.alpha is None else np.dstack([cartoon, photo.alpha])
+
+
+def _finished(
+    drawn: Iterable[tuple[slice, PhotoArray, PhotoArray]], strength: float, alpha: Rows | None
+) -> Iterator[tuple[slice, PhotoArray]]:
+    """Blend the strips of a photo and its full cartoon; leave what is transparent as it was."""
+    for rows, own, cartoon in drawn:
+        values = blended(own, cartoon, strength)
+        if alpha is not None:
+            np.copyto(values, own, where=(alpha[rows] == 0)[..., None])
+        yield rows, values
 
 
 def blended(photo: PhotoArray, cartoon: PhotoArray, strength: float) -> PhotoArray:

@@ -5,17 +5,16 @@ import logging
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from toonbox.errors import OutputError, PictureError, TooLargeError
+from toonbox.errors import OutputError, TooLargeError
 from toonbox.images.encode import (
     QUALITY,
     check_quality,
@@ -27,14 +26,13 @@ from toonbox.images.encode import (
 from toonbox.images.formats import check_lossless
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.picture import (
-    DAMAGE,
     Picture,
     decode,
     is_animated,
     load,
+    naming_damage,
     open_image,
     open_stream,
-    reason,
     without_metadata,
 )
 from toonbox.images.streaming import SIGNATURE, chunk, png_chunks
@@ -87,7 +85,7 @@ def read_animation(
         PictureError: as in `decode`; of an animation, because of any of its frames.
     """
     name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
-    with open_stream(source, name) as stream, _named(name, stream):
+    with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
         if not is_animated(image):
             return decode(source, max_pixels=max_pixels, name=name)
@@ -123,7 +121,7 @@ class _Still:
 
 
 def _composited(
-    stills: Iterable[_Still], size: tuple[int, int], mode: str, info: dict[Any, Any]
+    stills: Iterable[_Still], size: tuple[int, int], mode: str, base: Image.Image
 ) -> Iterator[Image.Image]:
     """Show the canvas at the time of each frame; it begins transparent.
 
@@ -132,6 +130,7 @@ def _composited(
     (seen in 13.0). FFmpeg clears to the background, too, and rounds the times of an APNG.
     """
     canvas, start = Image.new("RGBA", size), Fraction(0)
+    info = {key: value for key, value in base.info.items() if key != "transparency"}
     for still in stills:
         picture = still.load()
         before = canvas.copy() if still.then == "restore" else None
@@ -253,10 +252,9 @@ def _read_gif(data: bytes, max_pixels: int, name: str) -> Animation:
     if gif.remark:
         _logger.warning("%s: %s", name, gif.remark)
     base = _opened(data, name, max_pixels)
-    info = {key: value for key, value in base.info.items() if key != "transparency"}
 
     def images() -> Iterator[Image.Image]:
-        return _composited(gif.stills, gif.size, "RGBA", info)
+        return _composited(gif.stills, gif.size, "RGBA", base)
 
     return _looked_through(base, "GIF", gif.plays, name, images)
 
@@ -300,11 +298,10 @@ def _read_apng(data: bytes, max_pixels: int, name: str) -> Animation:
     if kinds.count(b"fcTL") != count:
         raise ValueError(f"{kinds.count(b'fcTL')} frames instead of {count}")
     base = _opened(SIGNATURE + b"".join(kept), name, max_pixels)
-    info = {key: value for key, value in base.info.items() if key != "transparency"}
     mode = "LA" if base.mode in ("1", "L", "LA", "I;16", "I") else "RGBA"
 
     def images() -> Iterator[Image.Image]:
-        return _composited(_Apng(io.BytesIO(data)).stills(), image.size, mode, info)
+        return _composited(_Apng(io.BytesIO(data)).stills(), image.size, mode, base)
 
     return _looked_through(base, "PNG", image.info["loop"], name, images)
 
@@ -346,7 +343,7 @@ def _looked_through(
     profile, size = first.icc_profile, first.size
 
     def frames() -> Iterator[Picture]:
-        with _named(name):
+        with naming_damage(name):
             for image in images():
                 if profile is None:  # that it cannot be used has been said
                     image.info.pop("icc_profile", None)
@@ -359,15 +356,6 @@ def _looked_through(
     durations = tuple(later - earlier for earlier, later in pairwise([*times, ends]))
     metadata = read_metadata(base, name)
     return Animation(name, format, size, durations, plays, not opaque, metadata, frames)
-
-
-@contextmanager
-def _named(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
-    """Say which file is damaged."""
-    try:
-        yield
-    except DAMAGE as error:
-        raise PictureError(f"{name}: {reason(error, stream)}") from error
 
 
 def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:
@@ -545,11 +533,8 @@ _WEBP_LONGEST = (1 << 24) - 1  # milliseconds
 
 def _encode_webp(animation: Animation, drawn: Drawn, options: dict[str, Any]) -> bytes:
     """Let libwebp find what has changed; equal frames that follow each other become one."""
-    steps = [min(step, _WEBP_LONGEST) for step in in_steps(animation.durations, 1)]
     options |= {"loop": min(animation.plays, 65535), "kmin": 0, "kmax": 0, "method": 4}
-    mode = "RGBA" if animation.transparent else "RGB"
-    images = (image_of(*pair).convert(mode) for pair in drawn)
-    return _saved(images, "WEBP", steps, options)
+    return _saved(animation, drawn, "WEBP", (0, _WEBP_LONGEST), options)
 
 
 def _encode_avif(animation: Animation, drawn: Drawn, options: dict[str, Any], grey: bool) -> bytes:
@@ -557,19 +542,22 @@ def _encode_avif(animation: Animation, drawn: Drawn, options: dict[str, Any], gr
     options["speed"] = 7  # Pillow's 6 took 20 times as long for a file as large and hardly better
     if grey:
         options["subsampling"] = "4:0:0"
-    # libavif makes 1 of 0 all the same.
-    steps = [max(1, step) for step in in_steps(animation.durations, 1)]
-    mode = "RGBA" if animation.transparent else "RGB"
-    images = (image_of(*pair).convert(mode) for pair in drawn)
-    return with_plays(_saved(images, "AVIF", steps, options), animation.plays)
+    least = 1  # which libavif makes of 0 all the same
+    return with_plays(_saved(animation, drawn, "AVIF", (least, None), options), animation.plays)
 
 
 def _saved(
-    images: Iterator[Image.Image], format: str, steps: list[int], options: dict[str, Any]
+    animation: Animation,
+    drawn: Drawn,
+    format: str,
+    limits: tuple[int, int | None],
+    options: dict[str, Any],
 ) -> bytes:
-    """Write images, shown for so many milliseconds each."""
+    """Write the frames by Pillow, each shown for milliseconds within limits."""
+    steps = np.clip(in_steps(animation.durations, 1), *limits).tolist()
+    mode = "RGBA" if animation.transparent else "RGB"
+    film = _Film((image_of(*pair).convert(mode) for pair in drawn), len(steps))
     buffer = io.BytesIO()
-    film = _Film(images, len(steps))
     film.save(buffer, format, save_all=True, duration=steps, **options)
     return buffer.getvalue()
 

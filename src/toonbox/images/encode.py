@@ -185,7 +185,7 @@ def encode_strips(
     quality: int | None = None,
     lossless: bool = False,
 ) -> None:
-    """Write a file as `encode` does, of values that come bit by bit.
+    """Write a file as `encode` does, of values that come row by row.
 
     Args:
         stream: where to write.
@@ -214,7 +214,7 @@ def encode_strips(
             strips.write_tiff(stream, model, shape, values)
         case _:
             known = ", ".join(name.lower() for name in strips.FORMATS)
-            raise OutputError(f"{picture.name}: cannot be written bit by bit as {format}: {known}")
+            raise OutputError(f"{picture.name}: cannot be streamed as {format}: {known}")
 
 
 def encode_one_pixel(

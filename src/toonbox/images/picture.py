@@ -187,6 +187,20 @@ def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     return image
 
 
+@contextmanager
+def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
+    """Raise what Pillow raises for a damaged picture as a PictureError that says what is wrong.
+
+    Args:
+        name: what messages call the picture.
+        stream: its file, which is looked into for the reason.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        raise PictureError(f"{name}: {reason(error, stream)}") from error
+
+
 def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
     """Say in a few words why Pillow gave up."""
     if isinstance(error, MemoryError):
@@ -280,27 +294,14 @@ def _not_a_picture(head: bytes) -> str:
 _LOW_MODES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
 
 
-def raw_mode(image: Image.Image) -> str:
+def _raw_mode(image: Image.Image) -> str:
     """Name the arrangement of bytes that the reader of a file will expect; "" if unknown."""
     tiles: Any = getattr(image, "tile", None)
-    if not tiles:
-        return ""
-    mode = tiles[0].args
+    mode = tiles[0].args if tiles else ""
     return mode if isinstance(mode, str) else ""
 
 
-def has_sixteen_bits(mode: str) -> bool:
-    """Tell whether `expect_low_bytes` can read what lies in such an arrangement."""
-    return mode in _LOW_MODES
-
-
-def expect_low_bytes(image: Image.Image) -> None:
-    """Make Pillow read the lower bytes of a file just opened; `has_sixteen_bits` has been asked."""
-    tiles: Any = image
-    tiles.tile = [tile._replace(args=_LOW_MODES[tile.args]) for tile in tiles.tile]
-
-
-def joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
+def _joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
     """Put upper and lower bytes together: (H, W, 3) or (H, W, 4) of 16 bits."""
     if mode == "LA;16B":  # read as four bytes
         grey_high, grey_low, alpha_high, alpha_low = np.moveaxis(np.asarray(low), -1, 0)
@@ -381,17 +382,12 @@ def read_header(
         PictureError: as in `decode`, as far as the header tells.
     """
     name = name or _name(source)
-    with open_stream(source, name) as stream:
-        try:
-            image = open_image(stream, name, max_pixels)
-            mode = raw_mode(image)
-            deep = has_sixteen_bits(mode) or image.mode.startswith("I")
-            deep = image.deep if isinstance(image, TiffFile) else deep
-            format, transparent = image.format or "", image.has_transparency_data
-            size = image.width, image.height
-            return Header(*size, format, deep, transparent, is_animated(image))
-        except DAMAGE as error:
-            raise PictureError(f"{name}: {reason(error, stream)}") from error
+    with open_stream(source, name) as stream, naming_damage(name, stream):
+        image = open_image(stream, name, max_pixels)
+        deep = _raw_mode(image) in _LOW_MODES or image.mode.startswith("I")
+        deep = image.deep if isinstance(image, TiffFile) else deep
+        format, transparent = image.format or "", image.has_transparency_data
+        return Header(image.width, image.height, format, deep, transparent, is_animated(image))
 
 
 def is_animated(image: Image.Image) -> bool:
@@ -420,18 +416,15 @@ def decode(
         PictureError: missing, empty, cut off, damaged, too large, or not a picture.
     """
     name = name or _name(source)
-    with open_stream(source, name) as stream:
-        try:
-            image = open_image(stream, name, max_pixels)
-            mode = raw_mode(image)
-            load(image, name, max_pixels)
-            if image.format != "PNG" or not has_sixteen_bits(mode):
-                return _read(image, name)
-            low = open_image(stream, name, max_pixels)
-            expect_low_bytes(low)
-            return _read(image, name, load(low, name, max_pixels), mode)
-        except DAMAGE as error:
-            raise PictureError(f"{name}: {reason(error, stream)}") from error
+    with open_stream(source, name) as stream, naming_damage(name, stream):
+        image = open_image(stream, name, max_pixels)
+        mode = _raw_mode(image)
+        load(image, name, max_pixels)
+        if image.format != "PNG" or mode not in _LOW_MODES:
+            return _read(image, name)
+        low: Any = open_image(stream, name, max_pixels)
+        low.tile = [tile._replace(args=_LOW_MODES[mode]) for tile in low.tile]
+        return _read(image, name, load(low, name, max_pixels), mode)
 
 
 def _name(source: bytes | Path) -> str:
@@ -444,15 +437,13 @@ def read_image(image: Image.Image, name: str = "<image>") -> Picture:
     Raises:
         PictureError: Pillow cannot load it, or its kind of pixels cannot be used.
     """
-    try:
+    with naming_damage(name):
         image.load()
         return _read(image, name)
-    except DAMAGE as error:
-        raise PictureError(f"{name}: {reason(error)}") from error
 
 
 def _read(image: Image.Image, name: str, low: Image.Image | None = None, mode: str = "") -> Picture:
-    """Do all that is left when a picture is loaded; `low` and `mode`: see `joined`."""
+    """Do all that is left when a picture is loaded; `low` and `mode`: see `_joined`."""
     # Phones put previews behind the photo (MPO); they are no animation.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         which = "the first" if image.tell() == 0 else "one of them"
@@ -464,10 +455,10 @@ def _read(image: Image.Image, name: str, low: Image.Image | None = None, mode: s
 def without_metadata(
     image: Image.Image, name: str, low: Image.Image | None = None, mode: str = ""
 ) -> Picture:
-    """Take a loaded picture apart, but for its metadata; `low` and `mode`: see `joined`.
+    """Take a loaded picture apart, but for its metadata; `low` and `mode`: see `_joined`.
 
     Raises:
-        PictureError: its kind of pixels cannot be used; one of `opening.DAMAGE` for the rest.
+        PictureError: its kind of pixels cannot be used; one of `DAMAGE` for the rest.
     """
     format = "JPEG" if image.format == "MPO" else image.format or ""
     profile = image.info.get("icc_profile")
@@ -476,7 +467,9 @@ def without_metadata(
     if isinstance(image, TiffFile) and image.numbers is not None:
         return _of_tiff(image, image.numbers, name)
     image = _upright(image)
-    values = _sixteen_bit_grey(image, format) if low is None else joined(image, _upright(low), mode)
+    values = (
+        _sixteen_bit_grey(image, format) if low is None else _joined(image, _upright(low), mode)
+    )
     alpha = _alpha(image, values)
     plain = image.getchannel(0) if mode == "LA;16B" else _plain(image, values, name)
     return _coloured(name, format, plain, values, alpha, profile)

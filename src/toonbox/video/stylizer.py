@@ -21,7 +21,6 @@ from toonbox.video.read import (
     Frame,
     Video,
     from_luma,
-    is_hdr,
     luma,
     read_frames,
     read_video,
@@ -142,7 +141,7 @@ class Drawing:
         if compare is not None:
             return self._each(partial(self._compared, compare), after)
         larger = self._working != self.size
-        quick = planar and larger and not is_hdr(self.video)
+        quick = planar and larger and not self.video.colours.hdr
         return self._each(self._written if quick else self._cartoon, after)
 
     def _each(
@@ -276,7 +275,7 @@ def drawing_of(
     elif stabilize in ("on", "strong"):
         steady = Stabilizer(stabilize)
     video = read_video(source, max_pixels=max_pixels)
-    if is_hdr(video):
+    if video.colours.hdr:
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
     jobs = usual_jobs() if jobs is None else jobs
     style_options = video_style_options(style, style_options)

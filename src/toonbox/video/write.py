@@ -16,8 +16,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from toonbox.atomic import ffmpeg_errors
 from toonbox.errors import OutputError, UsageError
-from toonbox.images.gif import ffmpeg_errors
 from toonbox.pixels import PhotoArray
 from toonbox.video.read import TEN_BITS, FrameColours, from_rgb
 
