@@ -1,4 +1,4 @@
-"""Styles: the folders they are kept in, and photos of any size into cartoons of the same size."""
+"""Styles: their folders and cards, and how they draw photos of any size."""
 
 import os
 import reprlib
@@ -50,7 +50,7 @@ InMemory = TypeVar("InMemory", Image.Image, PhotoArray)
 
 @dataclass(frozen=True)
 class Card:
-    """What a style says of itself.
+    """The description of a style, from its card.toml.
 
     Attributes:
         name: of the style.
@@ -90,7 +90,7 @@ class Card:
 
 
 def read_card(folder: Path) -> Card:
-    """Read a style's card; entries this version does not know are passed over.
+    """Read a style's card; ignore entries that this version does not know.
 
     Raises:
         StyleError: missing, not TOML, too large, or an entry missing or wrong; names the file.
@@ -146,7 +146,7 @@ def write_card(card: Card, folder: Path) -> None:
 
 
 def styles_folder() -> Path:
-    """Give the user's folder of styles: TOONBOX_STYLES, or where this system keeps such data."""
+    """Return the user's folder of styles: TOONBOX_STYLES, or where this system keeps such data."""
     if told := os.environ.get("TOONBOX_STYLES"):
         return Path(told)
     if sys.platform == "win32":
@@ -185,7 +185,7 @@ def list_styles() -> list[tuple[Card, Path]]:
 
 
 def style_names() -> list[str]:
-    """Name the styles there are, damaged ones too."""
+    """List the names of all styles, damaged ones too."""
     return list(_folders())
 
 
@@ -203,7 +203,7 @@ class Style:
     """A style ready for use; call it with photos. Safe to share between threads."""
 
     def __init__(self, card: Card, session: Session, tile: int = TILE) -> None:
-        """Put it together.
+        """Combine a card and a session.
 
         Args:
             card: what the style says of itself.
@@ -214,7 +214,7 @@ class Style:
         self.card, self.session, self.tile = card, session, tile
 
     def shared(self, runs: int) -> Self:
-        """Give the same style for use by so many threads at a time: more in all, each slower."""
+        """Return the same style for use by `runs` threads at a time: each run is slower."""
         other = copy(self)
         other.session = self.session.shared(runs)
         return other
@@ -398,7 +398,7 @@ class Style:
         strength: float,
         colours: Colours | None,
     ) -> Iterator[tuple[slice, PhotoArray, PhotoArray]]:
-        """Give rows, the photo there, and the full cartoon there, which may be changed."""
+        """Yield rows, the photo there, and the full cartoon there, which may be changed."""
         if strength == 0:
             for rows in strips_of(photo):
                 yield rows, photo[rows], photo[rows].copy()
@@ -412,7 +412,7 @@ class Style:
                 yield rows, photo[rows], values
 
     def _knobs(self, options: StyleOptions) -> FloatArray | None:
-        """Give the network's second input, (1, K), if it has one."""
+        """Return the network's second input, (1, K), if it has one."""
         names, values = self.card.knobs, options.knobs
         if unknown := [name for name in values if name not in names]:
             has = ", ".join(names) or "none"
@@ -420,7 +420,7 @@ class Style:
         return np.array([[values.get(name, 1) for name in names]], np.float32) if names else None
 
     def working_size(self, shape: tuple[int, ...], resolution: Resolution) -> tuple[int, int]:
-        """Give the height and width at which the network works, for a photo of this shape."""
+        """Return the height and width at which the network works, for a photo of this shape."""
         height, width = shape[:2]
         wanted = self.card.working_resolution if resolution is None else resolution
         if wanted == "native":
@@ -581,7 +581,7 @@ def load_style(
     engine: str = "auto",
     threads: int | None = None,
 ) -> Style:
-    """Load a style, to be used as often as wanted.
+    """Load a style, which can be called any number of times.
 
     Args:
         name_or_folder: name of a style, or its folder.

@@ -1,4 +1,4 @@
-"""Animations: all frames of a file as they are seen, and the cartoons of them as one file again."""
+"""Animations: decode all frames as they are displayed, and encode their cartoons."""
 
 import io
 import logging
@@ -48,7 +48,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Animation:
-    """An animation that has been read through once, so that its frames are known to be good.
+    """An animation whose frames have all been decoded once, and are known to be readable.
 
     Attributes:
         name: what messages call it.
@@ -123,7 +123,7 @@ class _Still:
 def _composited(
     stills: Iterable[_Still], size: tuple[int, int], mode: str, base: Image.Image
 ) -> Iterator[Image.Image]:
-    """Show the canvas at the time of each frame; it begins transparent.
+    """Yield the canvas at the time of each frame; it begins transparent.
 
     Pillow would do this, but it takes a GIF's disposal of 0 for the one before, clears to an opaque
     colour where all browsers clear to nothing, and blends alpha in APNG as if it were a colour
@@ -325,7 +325,7 @@ def _read_webp_or_avif(data: bytes, max_pixels: int, name: str) -> Animation:
 def _looked_through(
     base: Image.Image, format: str, plays: int, name: str, images: Callable[[], Iterator[Any]]
 ) -> Animation:
-    """Decode all images once, and say how to decode them again.
+    """Decode all images once; return an animation that can decode them again.
 
     Args:
         base: has the metadata.
@@ -453,7 +453,7 @@ def _encode_gif(animation: Animation, drawn: Drawn, comment: str | None) -> byte
 
 
 def _delay(duration: Fraction) -> tuple[int, int]:
-    """Give a fraction of a second; both numbers have 16 bits."""
+    """Return a duration in seconds, as a fraction of two numbers of 16 bits."""
     seconds = min(duration / 1000, Fraction(65535))
     if max(seconds.as_integer_ratio()) > 65535:
         seconds = seconds.limit_denominator(65535 // (int(seconds) + 1))
@@ -465,7 +465,7 @@ _PIXELS = ("gray", "ya8", "rgb24", "rgba")
 
 
 def _encode_apng(animation: Animation, drawn: Drawn, model: Picture) -> bytes:
-    """Have FFmpeg find and pack what has changed.
+    """Encode an APNG with FFmpeg, which stores only what changes.
 
     Its muxer is not used: that takes no frames without a duration, and no metadata.
     """
@@ -485,7 +485,7 @@ def _encode_apng(animation: Animation, drawn: Drawn, model: Picture) -> bytes:
 
 
 def _apng_packets(animation: Animation, drawn: Drawn) -> Iterator[bytes]:
-    """Give the chunks of each frame, without its duration."""
+    """Yield the chunks of each frame, without its duration."""
     import av  # takes long
 
     context: Any = av.CodecContext.create("apng", "w")
@@ -506,7 +506,7 @@ def _apng_packets(animation: Animation, drawn: Drawn) -> Iterator[bytes]:
 
 
 class _Film(Image.Image):
-    """Images made one at a time, looking to Pillow like a file with frames."""
+    """An iterator of images that Pillow can save like a file with frames."""
 
     def __init__(self, images: Iterator[Image.Image], count: int) -> None:
         super().__init__()
@@ -524,7 +524,7 @@ class _Film(Image.Image):
             self._at = frame
 
     def tell(self) -> int:
-        """Give the number of the image."""
+        """Return the number of the image."""
         return self._at
 
 
@@ -532,13 +532,13 @@ _WEBP_LONGEST = (1 << 24) - 1  # milliseconds
 
 
 def _encode_webp(animation: Animation, drawn: Drawn, options: dict[str, Any]) -> bytes:
-    """Let libwebp find what has changed; equal frames that follow each other become one."""
+    """Encode a WebP with libwebp; equal frames that follow each other become one."""
     options |= {"loop": min(animation.plays, 65535), "kmin": 0, "kmax": 0, "method": 4}
     return _saved(animation, drawn, "WEBP", (0, _WEBP_LONGEST), options)
 
 
 def _encode_avif(animation: Animation, drawn: Drawn, options: dict[str, Any], grey: bool) -> bytes:
-    """Let libavif find what has changed."""
+    """Encode an AVIF with libavif."""
     options["speed"] = 7  # Pillow's 6 took 20 times as long for a file as large and hardly better
     if grey:
         options["subsampling"] = "4:0:0"
@@ -570,7 +570,7 @@ _DURATIONS = {b"mvhd": (16, 24), b"tkhd": (20, 28), b"elst": (8, 8)}
 
 
 def avif_plays(data: bytes) -> int:
-    """Tell how often an animation is shown; FOREVER if it does not say.
+    """Return how often an AVIF plays; FOREVER if it does not say.
 
     Raises:
         struct.error: the file is damaged.
@@ -587,7 +587,7 @@ def avif_plays(data: bytes) -> int:
 
 
 def with_plays(data: bytes, avif_plays: int) -> bytes:
-    """Have an animation that libavif wrote, with durations of 64 bits, shown so often."""
+    """Set how often an AVIF plays that libavif wrote, with durations of 64 bits."""
     changed, boxes = bytearray(data), list(_durations(data))
     once = max((duration for kind, *_, duration in boxes if kind == b"elst"), default=0)
     total = _ENDLESS[1] if avif_plays == FOREVER else once * avif_plays

@@ -144,7 +144,7 @@ def gif_blocks(
 def _packets(
     context: VideoCodecContext, frames: Iterable[VideoFrame], palette: Palette
 ) -> Iterator[bytes]:
-    """Give for each frame what of it is written, the first with the head of the file."""
+    """Yield the encoded frames, the first with the header of the file."""
     with ffmpeg_errors():
         for frame in _drawn(frames, palette):
             frame.time_base = STEP
@@ -179,12 +179,12 @@ def _source(graph: Graph, size: tuple[int, int]) -> Any:
 
 
 def _time(frame: VideoFrame, number: int) -> None:
-    """Number a frame: the filters and the encoder want to see time pass."""
+    """Set a frame's time to its number: the filters and the encoder need increasing times."""
     frame.pts, frame.time_base = number, STEP
 
 
 def pulled(graph: Graph) -> Iterator[VideoFrame]:
-    """Give the frames that a graph has ready."""
+    """Yield the frames that a graph has ready."""
     while True:
         try:
             yield graph.vpull()

@@ -1,4 +1,4 @@
-"""Picture files into arrays, with their colours, transparency and metadata."""
+"""Decode picture files into arrays, with colours, transparency and metadata."""
 
 import codecs
 import io
@@ -93,7 +93,7 @@ class BmpFile(BmpImagePlugin.BmpImageFile):
 
 
 def _is_mask(mask: int) -> bool:
-    """Tell whether it has bits, one after the other."""
+    """Return whether a mask is one run of bits."""
     lowest = mask & -mask
     return mask > 0 and (mask // lowest) & (mask // lowest + 1) == 0
 
@@ -159,7 +159,7 @@ def open_stream(source: bytes | Path, name: str) -> BinaryIO:
 
 
 def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
-    """Read the header.
+    """Open a picture and read its header.
 
     Raises:
         PictureError: empty, larger than `max_pixels`, or a drawing; one of DAMAGE for the rest.
@@ -202,7 +202,7 @@ def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
 
 
 def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
-    """Say in a few words why Pillow gave up."""
+    """Return in a few words why Pillow failed."""
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
     if isinstance(error, Image.DecompressionBombError):
@@ -222,7 +222,7 @@ def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
 
 @contextmanager
 def _limit(name: str, max_pixels: int) -> Iterator[None]:
-    """Pillow has one limit for the whole process, ours belongs to this call.
+    """Replace Pillow's limit of pixels, which is the whole process's, during the block.
 
     Some of its readers take memory while they open, so its limit is replaced rather than lifted.
     """
@@ -355,7 +355,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of a picture before its pixels come.
+    """What the header of a file says of a picture.
 
     Attributes:
         width, height: in pixels, as in the file, before any rotation.
@@ -391,7 +391,7 @@ def read_header(
 
 
 def is_animated(image: Image.Image) -> bool:
-    """Tell whether an opened picture moves; the pages of a TIFF and of a phone's photo do not."""
+    """Return whether an opened picture is an animation, not a TIFF of pages or a phone's photo."""
     if image.format not in ANIMATED:
         return False
     try:
@@ -432,7 +432,7 @@ def _name(source: bytes | Path) -> str:
 
 
 def read_image(image: Image.Image, name: str = "<image>") -> Picture:
-    """Do the same with a picture that Pillow has opened.
+    """Read a picture that Pillow has opened, as `decode` does.
 
     Raises:
         PictureError: Pillow cannot load it, or its kind of pixels cannot be used.
@@ -443,7 +443,7 @@ def read_image(image: Image.Image, name: str = "<image>") -> Picture:
 
 
 def _read(image: Image.Image, name: str, low: Image.Image | None = None, mode: str = "") -> Picture:
-    """Do all that is left when a picture is loaded; `low` and `mode`: see `_joined`."""
+    """Build a Picture from a loaded image; `low` and `mode`: see `_joined`."""
     # Phones put previews behind the photo (MPO); they are no animation.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         which = "the first" if image.tell() == 0 else "one of them"
@@ -455,7 +455,7 @@ def _read(image: Image.Image, name: str, low: Image.Image | None = None, mode: s
 def without_metadata(
     image: Image.Image, name: str, low: Image.Image | None = None, mode: str = ""
 ) -> Picture:
-    """Take a loaded picture apart, but for its metadata; `low` and `mode`: see `_joined`.
+    """Build a Picture without metadata from a loaded image; `low` and `mode`: see `_joined`.
 
     Raises:
         PictureError: its kind of pixels cannot be used; one of `DAMAGE` for the rest.
@@ -476,7 +476,7 @@ def without_metadata(
 
 
 def _of_tiff(image: TiffFile, numbers: PhotoArray, name: str) -> Picture:
-    """Do the same with a TIFF that Pillow does not read."""
+    """Build a Picture from a TIFF whose numbers Pillow does not read."""
     height, width, channels = numbers.shape
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[channels]
     plain = Image.frombytes(mode, (width, height), to_eight_bits(numbers).tobytes())

@@ -27,7 +27,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """Write a chunk."""
+    """Return a chunk of a PNG."""
     checksum = zlib.crc32(kind + content)
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
@@ -92,7 +92,7 @@ def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tu
 
 
 def without_pixels(stream: BinaryIO) -> bytes:
-    """Give a PNG of one black pixel with all else that stands in another."""
+    """Return a PNG of one black pixel with all other chunks of another PNG."""
     parts = io.BytesIO()
     parts.write(SIGNATURE)
     head, *others = png_chunks(stream, without=(b"IDAT",))
@@ -185,7 +185,7 @@ def write_jpeg(
 
 
 def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
-    """Give the same rows in strips of `rows` each, the last one perhaps fewer."""
+    """Yield the same rows in strips of `rows` each, the last one perhaps fewer."""
     waiting: list[PhotoArray] = []
     count = 0
     for strip in strips:
@@ -221,7 +221,7 @@ _TYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
 
 def can_stream() -> bool:
-    """Tell whether libvips is there."""
+    """Return whether libvips is there."""
     return find_spec("pyvips") is not None
 
 
@@ -298,7 +298,7 @@ class FileRows:
         self.shape = (image.height, image.width) + (() if alpha else (3,))
 
     def __getitem__(self, rows: slice) -> PhotoArray:
-        """Give rows.
+        """Return rows.
 
         Raises:
             PictureError: the file is damaged.
@@ -311,7 +311,7 @@ class FileRows:
         return self._block[start - self._start : stop - self._start]
 
     def _read_on(self, start: int, stop: int) -> None:
-        """Put what is there already from `start` on, and what follows, into the block."""
+        """Extend the block to the rows from `start` to `stop`."""
         parts = [self._block[start - self._start :]]
         place = self._start + len(self._block)
         stop = max(stop, min(place + _BLOCK, self.shape[0]))

@@ -1,4 +1,4 @@
-"""Videos as frames: what there is in a file, and its pictures upright, in RGB, with exact times."""
+"""Read videos: what is in a file, and its frames upright, in RGB, with exact times."""
 
 import logging
 import sys
@@ -89,7 +89,7 @@ def orientation_of(frame: VideoFrame) -> Orientation:
 
 @dataclass(frozen=True)
 class FrameColours:
-    """What the values of frames mean.
+    """The colour space of frames.
 
     Attributes:
         range: FFmpeg's number: 1 limited, 2 full, 0 not told.
@@ -105,23 +105,23 @@ class FrameColours:
 
     @property
     def hdr(self) -> bool:
-        """Tell whether they are in high dynamic range: PQ (HDR10) or HLG."""
+        """Return whether they are in high dynamic range: PQ (HDR10) or HLG."""
         return self.transfer in _HDR
 
     @property
     def known_matrix(self) -> Colorspace:
-        """Give the matrix, or what players take for one that is not told."""
+        """Return the matrix, or what players assume if it is unspecified."""
         usual = Colorspace.ITU709 if self.tall else Colorspace.ITU601
         return _MATRICES.get(self.matrix, usual)
 
     @property
     def known_range(self) -> ColorRange:
-        """Give the range, or limited, which players take for one that is not told."""
+        """Return the range, or limited, which players assume if it is unspecified."""
         return ColorRange.JPEG if self.range == ColorRange.JPEG else ColorRange.MPEG
 
     @property
     def as_source(self) -> dict[str, Any]:
-        """Give the arguments of `reformat` that say how to read frames of these colours."""
+        """Return the arguments of `reformat` that say how to read frames of these colours."""
         if self.matrix == _RGB:
             return {}
         return {"src_colorspace": self.known_matrix, "src_color_range": self.known_range}
@@ -134,7 +134,7 @@ class FrameColours:
 
     @property
     def written(self) -> "FrameColours":
-        """Give what the cartoon's frames mean: the same, but SDR for HDR and YUV for RGB."""
+        """Return what the cartoon's frames mean: the same, but SDR for HDR and YUV for RGB."""
         if self.hdr:
             return FrameColours(ColorRange.MPEG.value, _BT709, _BT709, _BT709, self.tall)
         matrix = UNSPECIFIED if self.matrix == _RGB else self.matrix
@@ -155,7 +155,7 @@ def colours_of(frame: VideoFrame) -> FrameColours:
 
 
 def is_transparent(frame: VideoFrame) -> bool:
-    """Tell whether a frame of a GIF lets something through; FFmpeg makes that white."""
+    """Return whether a frame of a GIF has transparent pixels; FFmpeg makes those white."""
     return frame.format.name == "bgra" and bool(frame.to_ndarray()[..., 3].min() < 255)
 
 
@@ -233,7 +233,7 @@ def from_luma(luma: Uint8Array, rgb: Uint8Array, colours: FrameColours) -> Video
 
 
 def _plane(frame: VideoFrame, index: int) -> Uint8Array:
-    """Look at one plane of a frame of 8 bits: (rows, columns)."""
+    """Return a view of one plane of a frame of 8 bits: (rows, columns)."""
     plane = frame.planes[index]
     stored: Uint8Array = np.frombuffer(memoryview(plane), np.uint8)
     return stored.reshape(plane.height, plane.line_size)[:, : plane.width]
@@ -241,7 +241,7 @@ def _plane(frame: VideoFrame, index: int) -> Uint8Array:
 
 @dataclass(frozen=True)
 class Video:
-    """What there is to know about a video before its frames are read.
+    """The properties of a video that are known before its frames are read.
 
     Attributes:
         path: the file.
@@ -286,7 +286,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of a video, converted when it is asked for, by whichever thread asks.
+    """A frame of a video, converted to RGB lazily, in the thread that asks for it.
 
     Attributes:
         stored: as it is decoded.
@@ -312,14 +312,14 @@ class Frame:
         return self.resized(self.size)
 
     def resized(self, size: tuple[int, int]) -> PhotoArray:
-        """Give the photo at another width and height."""
+        """Return the photo at another width and height."""
         stored, colours = self._stored(size), self.video.colours
         with self.converting:
             rgb = to_rgb(self.stored, stored, colours, deep=self.deep)
         return self.video.orientation.upright(rgb)
 
     def luma(self) -> Uint8Array:
-        """Give the photo's luma as a written frame has it, (H, W, 1) of 8 bits, upright."""
+        """Return the photo's luma as a written frame has it, (H, W, 1) of 8 bits, upright."""
         width, height = self._stored(self.size)
         written = self.video.colours.written
         with self.converting:
@@ -336,7 +336,7 @@ class Frame:
         return self.video.orientation.upright(plane)
 
     def repeats(self, other: "Frame") -> bool:
-        """Tell whether both are the same, value by value."""
+        """Return whether two frames are equal, value by value."""
         formats = {self.stored.format.name, other.stored.format.name}
         if formats <= _PLANES_OF_BYTES:
             return all(
@@ -389,7 +389,7 @@ def pictures_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
-    """Find out about a video; its first frame is decoded.
+    """Read the properties of a video; its first frame is decoded.
 
     Args:
         path: the file.
@@ -488,7 +488,7 @@ class _Problems:
     hidden: int = 0
 
     def report(self, video: Video, whole: bool) -> None:
-        """Say it, and what is missing if all was read."""
+        """Warn of all problems, and of missing frames if the whole video was read."""
         size = "x".join(map(str, video.coded_size))
         for count, what in (
             (self.damaged, "damaged packets were skipped"),
@@ -505,7 +505,7 @@ class _Problems:
 
 
 def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterator[VideoFrame]:
-    """Decode from the key frame before a timestamp, or from the start where there is no telling."""
+    """Decode from the key frame before a timestamp, or from the start if seeking fails."""
     for sought in (True, False) if after is not None else (False,):
         with opened(video.path, video.max_pixels) as container:
             stream = container.streams[video.index]
@@ -636,7 +636,7 @@ def _rebased(graph: Graph, unit: Fraction) -> Iterator[VideoFrame]:
 
 
 def _limit(max_pixels: int) -> dict[str, str]:
-    """Give FFmpeg's option for it, a number of 32 bits."""
+    """Return FFmpeg's option that limits pixels, a number of 32 bits."""
     return {"max_pixels": str(min(max_pixels, (1 << 31) - 1))}
 
 
@@ -667,7 +667,7 @@ def _seconds(container: InputContainer, stream: VideoStream) -> float | None:
 
 
 def _reason(error: av.FFmpegError) -> str:
-    """Say in a few words why FFmpeg gave up."""
+    """Return in a few words why FFmpeg failed."""
     match error:
         case FileNotFoundError():
             return "no such file"
