@@ -23,7 +23,7 @@ test: .venv/installed-dev $(VENDOR)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov --numprocesses 2
 
 serve: .venv/installed-server $(VENDOR)
 	$(BIN)/toonbox serve

@@ -32,7 +32,7 @@ def codec(photos: Path) -> None:
 
 
 def codec_of_video(video: Path) -> None:
-    """Decode and encode its pictures."""
+    """Decode a video's pictures, and encode them again."""
     source = read_video(video)
     track = Track(source.size, source.time_base, source.rate, source.aspect, source.colours)
     with writing_segment(video.with_name("copy.mp4"), track, Encoding("h264")) as writer:

@@ -1,4 +1,4 @@
-"""What a benchmark runs on, to be kept beside its figures."""
+"""What a benchmark runs on, to be kept beside its figures; the memory of processes."""
 
 import os
 import platform
@@ -6,6 +6,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 ABILITIES = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16")
+
+
+def resident_mib(process: int | str = "self") -> float:
+    """Return the MiB that a process has in memory, by its id. Linux only."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def machine() -> dict[str, str]:

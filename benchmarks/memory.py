@@ -6,7 +6,6 @@ so this needs Linux. The peer is the same process earlier on.
 """
 
 import argparse
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from inference import EXAMPLES
+from machine import resident_mib
 from ratios import Ratio, print_ratios
 from toonbox.convert.job import Converter, Job, convert_all
 from toonbox.engine.style import load_style
@@ -34,11 +34,6 @@ def make_pictures(folder: Path) -> list[Path]:
             files.append(folder / f"{number:02}{SUFFIXES[number % len(SUFFIXES)]}")
             opened.resize((width, height)).save(files[-1])
     return files
-
-
-def resident_mib() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def jobs(files: list[Path], out: Path, count: int) -> Iterator[Job]:

@@ -23,6 +23,7 @@ from statistics import median, quantiles
 
 from PIL import Image, ImageOps
 
+from machine import resident_mib
 from ratios import Ratio, print_ratios
 from toonbox.convert.job import Converter, Job
 from toonbox.engine.style import load_style
@@ -42,7 +43,8 @@ converter = Converter(load_style(sys.argv[1]).shared(int(sys.argv[2])))
 data = Path(sys.argv[3]).read_bytes()
 for _ in range(5):
     converter.convert(Job(Path("picture"), data=data))
-print(open("/proc/self/status").read())
+print(flush=True)
+sys.stdin.read()  # until its memory has been looked at
 """
 
 
@@ -170,24 +172,14 @@ def storm(port: int, data: bytes, count: int) -> None:
     print(f"{count} connections at once: {told}, in {seconds:.1f} s; alive: {alive}")
 
 
-def resident(status: str) -> float:
-    """Return the MiB that a process has in memory, of the text of its /proc/PID/status."""
-    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1]) / 1024
-
-
-def memory_of(pid: int) -> float:
-    return resident(Path(f"/proc/{pid}/status").read_text())
-
-
 def look_for_leaks(pid: int, port: int, data: bytes, count: int, at_once: int) -> Ratio:
     def request() -> None:
         assert ask(port, "POST", PATH, data)[0] == 200
 
     timed(request, min(SETTLE, count), at_once)
-    early = memory_of(pid)
+    early = resident_mib(pid)
     timed(request, count, at_once)
-    late = memory_of(pid)
+    late = resident_mib(pid)
     print(f"memory after {count} requests: {early:.0f} MiB -> {late:.0f} MiB\n")
     return Ratio(
         f"memory of the server after {count} requests / before", late / early, at_most=1.05
@@ -199,12 +191,15 @@ def added_memory(style: str, workers: int, data: bytes, folder: Path) -> Ratio:
     file = folder / "photo.jpg"
     file.write_bytes(data)
     command = [sys.executable, "-c", _LIBRARY, style, str(workers), str(file)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    library = resident(run.stdout)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline(), "the library has failed"
+        library = resident_mib(process.pid)
+        process.communicate()
     with server(style, workers) as (pid, port):
         for _ in range(5):
             assert ask(port, "POST", PATH, data)[0] == 200
-        served = memory_of(pid)
+        served = resident_mib(pid)
     print(
         f"memory: library {library:.0f} MiB, server {served:.0f} MiB, "
         f"added {served - library:.0f} MiB"

@@ -1,7 +1,6 @@
-"""Opening the tabs of the camera and of videos."""
+"""Open a tab of the page, and let axe-core look at it."""
 
 from contextlib import contextmanager
-from pathlib import Path
 
 from page_server import PATIENCE
 from toonbox.page import FOLDER
@@ -49,4 +48,4 @@ def violations(page):
 
 def axe_missing() -> bool:
     """Tell whether axe-core is not installed."""
-    return not Path(AXE).is_file()
+    return not AXE.is_file()

@@ -101,6 +101,8 @@ def start(site=None, **options):
     running = Running(listening.getsockname()[1])
     running.app = create_app(settings, site, running.reported.append)
     server = Server(running.app, settings, running.stopped.is_set)
+    protocol = server.config.http
+    patience, protocol.patience = protocol.patience, PATIENCE  # for questions whether it is ready
 
     def run():
         with listening:
@@ -109,6 +111,7 @@ def start(site=None, **options):
     running.thread = threading.Thread(target=run)
     running.thread.start()
     running.wait_ready()
+    protocol.patience = patience
     return running
 
 

@@ -1,4 +1,4 @@
-"""Files read within bounds, and written so that nobody ever sees half of one."""
+"""Read files within a limit of size, and write them so that nobody ever sees half of one."""
 
 import contextlib
 import errno
@@ -22,7 +22,7 @@ _temporary: set[Path] = set()  # what this process has not finished
 
 
 def read_within(file: Path, limit: int) -> bytes:
-    """Read a file that comes from anybody.
+    """Read a file of an untrusted source.
 
     Raises:
         OSError: it cannot be read, is a pipe or a device, or has more than `limit` bytes.
@@ -37,7 +37,7 @@ def read_within(file: Path, limit: int) -> bytes:
 
 
 def exists(target: Path) -> bool:
-    """Tell whether a file exists; one that cannot even be asked about does not."""
+    """Return whether a file exists; False if the system cannot tell."""
     try:
         return target.exists()
     except OSError:  # such as a name that is too long
@@ -62,7 +62,7 @@ def write_file(target: Path, data: bytes) -> None:
 
 @contextmanager
 def writing(target: Path) -> Iterator[Path]:
-    """Give a temporary name that becomes `target` if the block succeeds; make missing folders.
+    """Yield a temporary name that becomes `target` if the block succeeds; make missing folders.
 
     Raises:
         OutputError: as in `write_file`.
@@ -78,8 +78,22 @@ def writing(target: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def ffmpeg_errors() -> Iterator[None]:
+    """Raise an error of FFmpeg as an OSError, which `writing` takes for the target's.
+
+    It has no file's name: that may be a temporary one.
+    """
+    import av  # has been loaded by whoever needs this
+
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from error
+
+
+@contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Give a temporary name beside `target`; rename it to `target` if the block succeeds.
+    """Yield a temporary name beside `target`; rename it to `target` if the block succeeds.
 
     The name keeps the target's suffix, so that writers which look at it choose the right format.
     The temporary file is removed if the block raises, Ctrl-C included. One that a killed process
@@ -93,7 +107,7 @@ def replacing(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def folder_beside(target: Path) -> Iterator[Path]:
-    """Give a new folder beside `target`, which is removed as the temporary file of `replacing`."""
+    """Yield a new folder beside `target`, which is removed as the temporary file of `replacing`."""
     with _beside(target, lambda folder: folder.mkdir(0o700)) as temporary:
         yield temporary
 

@@ -20,7 +20,7 @@ ToonboxError
 
 
 class ToonboxError(Exception):
-    """Something went wrong that a person can act on; its text is the whole message."""
+    """The base of all errors that toonbox raises on purpose; the text is the whole message."""
 
 
 class UsageError(ToonboxError):
@@ -80,4 +80,4 @@ class MissingExtraError(ToonboxError):
 
 
 class UnexpectedError(ToonboxError):
-    """Anything else that was raised for one picture or video, which is its cause."""
+    """Any other exception raised for one picture or video, which is the cause."""

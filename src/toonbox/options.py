@@ -117,7 +117,7 @@ class OutputOptions:
     )
     lossless: bool = option(False, "Preserve every value; fail if the format cannot.")
     metadata: MetadataPolicy = option(
-        "keep", "EXIF, XMP, IPTC, resolution and comments; no-gps drops only places."
+        "keep", "EXIF, XMP, IPTC, resolution and comments; no-gps drops only locations."
     )
     max_pixels: int = option(
         MAX_PIXELS,
@@ -152,7 +152,9 @@ class VideoOptions:
     stabilize: Stabilize | Callable[..., Any] | None = option(
         None, "Suppress flicker. Default: on, if OpenCV is installed."
     )
-    codec: Codec | None = option(None, "Default: h264, which plays everywhere; vp9 for WebM.")
+    codec: Codec | None = option(
+        None, "Video codec. Default: h264, which plays everywhere; vp9 for WebM."
+    )
     crf: int | None = option(
         None,
         "Lower values give better quality and larger files (default 20 for h264).",
@@ -166,7 +168,9 @@ class VideoOptions:
         metavar="NAME",
     )
     bits: int | None = option(
-        None, "10 gives smoother gradients, with hevc or av1.", metavar="8|10"
+        None,
+        "Bits of each channel; 10, with hevc or av1, gives smoother gradients.",
+        metavar="8|10",
     )
     resume: bool = option(
         False, "Preserve finished segments if interrupted; rerun the same command to resume."

@@ -1,4 +1,4 @@
-"""Work while it runs: several things at a time, each failing alone, until Ctrl-C or SIGTERM."""
+"""Threads and signals: several jobs at a time, each failing alone, until Ctrl-C or SIGTERM."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def prefetch(items: Iterator[Item], count: int) -> Iterator[Item]:
-    """Let a thread of its own make up to `count` items before they are asked for.
+    """Compute up to `count` items ahead in a thread of their own.
 
     An error of `items` is raised here when its turn has come.
     """
@@ -50,7 +50,7 @@ def ordered_parallel_map(
     stop: Callable[[], bool] = lambda: False,
     fit: Callable[[list[Item]], bool] = lambda _: True,
 ) -> Iterator[Result]:
-    """Do many things, `jobs` at a time, and give the results in the order of the items.
+    """Apply `work` to many items, `jobs` at a time; yield the results in the order of the items.
 
     Args:
         items: taken as they are needed, in the caller's thread; `jobs` of them wait for their turn.
@@ -67,7 +67,7 @@ def ordered_parallel_map(
         return None if stop() else work(item)
 
     def results(most: int) -> Iterator[Result]:
-        """Wait until no more than `most` are under way; give what is done besides."""
+        """Wait until no more than `most` are under way; yield the finished results."""
         while under_way and (len(under_way) > most or under_way[0][1].done()):
             if (result := under_way.popleft()[1].result()) is not None:
                 yield result
@@ -87,7 +87,7 @@ def ordered_parallel_map(
 
 
 def in_time(work: Callable[[], Result], seconds: int) -> Result:
-    """Do something in another thread, which is left behind if it takes too long.
+    """Run `work` in another thread, which is abandoned if it takes too long.
 
     Raises:
         TimeoutError: it took longer. Time during which this process was stopped does not count.
@@ -113,7 +113,7 @@ def in_time(work: Callable[[], Result], seconds: int) -> Result:
 
 
 def count_jobs(items: Iterable[object], jobs: int | None) -> int:
-    """Return how many things to do at a time: as many as wanted, or one for each core or thing.
+    """Return how many jobs to run at a time: as many as wanted, or one for each core or item.
 
     Raises:
         UsageError: less than one.
@@ -170,7 +170,7 @@ class Stop:
     number = 0
 
     def __call__(self) -> bool:
-        """Tell."""
+        """Return whether it has."""
         return self.number != 0
 
 
@@ -186,7 +186,7 @@ def end_at_once_from_now() -> None:
 
 @contextmanager
 def interruptible(patient: bool = True) -> Iterator[Stop]:
-    """Give what tells whether the process should end, so that what is begun can be finished.
+    """Yield a `Stop`, which says whether the process should end, so that begun work can finish.
 
     The second signal ends the process at once.
 
@@ -219,7 +219,7 @@ def interruptible(patient: bool = True) -> Iterator[Stop]:
 
 @contextmanager
 def without_sigterm() -> Iterator[None]:
-    """Start processes that SIGTERM does not end: who stops a service sends it to all of them."""
+    """Start processes that ignore SIGTERM, which service managers send to all of them."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
@@ -231,7 +231,7 @@ def without_sigterm() -> Iterator[None]:
 
 
 def ending(number: int) -> BaseException:
-    """Give what ends a process that a signal has asked to: as Ctrl-C does, or with 143."""
+    """Return the exception that ends a process after a signal: as Ctrl-C does, or with 143."""
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 

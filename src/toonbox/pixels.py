@@ -1,4 +1,4 @@
-"""What a picture's numbers mean here: their ranges, and the colours of any profile.
+"""Ranges of pixel values, and colours by any profile.
 
 A photo has 8 bits (uint8, 255 is white) or 16 (uint16, 65535 is white). Levels are what both come
 to on the way: [0, 255], as uint8 or, where rounding would show in 16 bits, as float32. Networks see
@@ -32,7 +32,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Rows(Protocol):
-    """A photo, (H, W, 3) or (H, W), that gives its rows: an array, or a file read bit by bit."""
+    """A photo, (H, W, 3) or (H, W), that gives its rows: an array, or a file that is streamed."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,11 +43,11 @@ class Rows(Protocol):
         """The type of its values: uint8 or uint16."""
 
     def __getitem__(self, rows: slice) -> PhotoArray:
-        """Give rows; a file is read fastest from top to bottom."""
+        """Return rows; a file is read fastest from top to bottom."""
 
 
 def white(photo: PhotoArray) -> int:
-    """Give the value of white: 255 or 65535."""
+    """Return the value of white: 255 or 65535."""
     return int(np.iinfo(photo.dtype).max)
 
 

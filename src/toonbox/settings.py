@@ -1,4 +1,4 @@
-"""Settings in TOML files, checked by pydantic; what is wrong is named."""
+"""Settings in TOML files, checked by pydantic; errors name the entry."""
 
 import tomllib
 from pathlib import Path
@@ -25,7 +25,7 @@ def read_toml(file: Path) -> dict[str, Any]:
 
 
 def check(adapter: TypeAdapter[T], values: Any, source: str) -> T:
-    """Make settings of values.
+    """Validate values and return them as settings.
 
     Raises:
         ConfigError: an unknown name, or a value of the wrong type or out of range; names `source`

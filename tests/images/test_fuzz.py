@@ -50,6 +50,20 @@ def sleep():
     time.sleep(600)
 
 
+class ImpatientAtOne:
+    """An end of a pipe that waits for ever, but for file 1 a moment."""
+
+    def __init__(self, real):
+        self.real, self.last = real, None
+
+    def poll(self, seconds):
+        return self.real.poll(0.1 if self.last == (1, None) else None)
+
+    def recv(self):
+        self.last = self.real.recv()
+        return self.last
+
+
 @pytest.mark.parametrize(
     ("bug", "told"),
     [(die, "crash: exit code -9"), (sleep, "hang: "), (lambda: 1 / 0, "ZeroDivisionError")],
@@ -62,7 +76,13 @@ def test_crashes_hangs_and_other_exceptions_are_told(bug, told, monkeypatch):
 
     monkeypatch.setattr(fuzz_decode, "damaged", bad)
     if bug is sleep:
-        monkeypatch.setattr(fuzz_decode, "SECONDS", 10)
+        pipe = fuzz_decode.mp.Pipe
+
+        def impatient(duplex):
+            ours, theirs = pipe(duplex)
+            return ImpatientAtOne(ours), theirs
+
+        monkeypatch.setattr(fuzz_decode.mp, "Pipe", impatient)
     monkeypatch.setattr(fuzz_decode.mp, "Process", fuzz_decode.mp.get_context("fork").Process)
     endings = dict(fuzz_decode.watched(1, 0, 3, 1))
     assert sorted(endings) == [0, 1, 2]

@@ -95,7 +95,7 @@ def test_a_png_keeps_all_chunks_but_the_pixels():
 
 
 def test_what_cannot_be_written_so_is_refused(monkeypatch):
-    with pytest.raises(OutputError, match="bit by bit as WEBP"):
+    with pytest.raises(OutputError, match="streamed as WEBP"):
         streamed(Picture("p", smooth()), "WEBP")
     monkeypatch.setattr(strips, "_JPEG_SIDE", 63)
     with pytest.raises(OutputError, match="at most 63 pixels"):

@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from media_pages import axe_missing, violations
 from page_server import PATIENCE, Site
 from toonbox import load_style
-from toonbox.page import FOLDER
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
 expect = sync_api.expect
-AXE = FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 SCREENSHOTS = os.environ.get("TOONBOX_SCREENSHOTS")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TARGET = 44  # CSS pixels: the smallest side of what a finger has to hit
@@ -591,7 +590,7 @@ def test_it_can_be_enlarged_to_twice_its_size(visit):
     )
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core: npm ci --prefix src/toonbox/page")
+@pytest.mark.skipif(axe_missing(), reason="needs axe-core: npm ci --prefix src/toonbox/page")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_axe_finds_nothing_to_complain_about(visit, scheme, language):
@@ -599,23 +598,17 @@ def test_axe_finds_nothing_to_complain_about(visit, scheme, language):
         locale={"en": "en-GB", "zh": "zh-CN"}[language], color_scheme=scheme,
         reduced_motion="reduce",
     )  # fmt: skip
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-
-    def check(what):
-        found = page.evaluate("axe.run().then(({ violations }) => violations)")
-        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == [], what
-
     expect(page.locator("#demo.drawn")).to_be_attached(timeout=PATIENCE)
-    check("welcome")
+    assert violations(page) == [], "welcome"
     choose(page, file("a.png"), file("b.png"), file("broken.png", b""))
     page.locator("summary").click()
     page.locator("#texture").fill("2")
     settled(page)
-    check("with pictures")
+    assert violations(page) == [], "with pictures"
     for tab in ("video", "camera"):
         page.locator(f"#tab-{tab}").click()
         expect(page.locator(f"#{tab} > *").first).to_be_attached(timeout=PATIENCE)
-        check(tab)
+        assert violations(page) == [], tab
 
 
 @pytest.mark.skipif(not SCREENSHOTS, reason="a folder in TOONBOX_SCREENSHOTS gets screenshots")

@@ -84,7 +84,7 @@ def test_who_asks_by_the_letter_is_cut_off(serve):
 
 
 def test_a_connection_lives_on_between_requests(serve):
-    server = serve(patience=1)
+    server = serve(patience=20)
     with server.raw() as connection:
         for _ in range(3):
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -95,7 +95,7 @@ def test_a_connection_lives_on_between_requests(serve):
 @pytest.mark.parametrize("stated", ["length", "chunked"])
 def test_a_body_that_does_not_go_on(serve, photo, path, stated, spool):
     body, kind = form(("a.jpg", photo))
-    server = serve(patience=0.5)
+    server = serve(patience=2)
     if stated == "length":
         sent, size = body[:500], f"Content-Length: {len(body)}"
     else:
@@ -166,7 +166,7 @@ def test_a_length_that_lies(serve, photo):
 
 
 def test_what_is_left_of_a_refused_body_is_not_read_for_ever(serve):
-    server = serve(patience=0.5, max_body=1000)
+    server = serve(patience=2, max_body=1000)
     with server.raw(f"{HEAD}Content-Length: {1 << 40}\r\n\r\n".encode()) as connection:
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413")
         assert is_cut_off(connection, b"x" * 1000)
@@ -252,7 +252,7 @@ def test_a_full_disk_while_converting(serve, photo, tmp_path):
 
 def test_who_does_not_take_the_answer(serve, photo):
     """A large answer to a client that does not read: the place is given free again."""
-    server = serve(patience=0.5, workers=1, queue=0)
+    server = serve(patience=3, workers=1, queue=0)
     stream = io.BytesIO()
     Image.effect_noise((4000, 3000), 100).save(stream, "JPEG", quality=30)
     body = stream.getvalue()

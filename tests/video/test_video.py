@@ -15,7 +15,6 @@ from PIL import Image
 from toonbox.errors import VideoError
 from toonbox.video.read import (
     from_luma,
-    is_hdr,
     luma,
     read_frames,
     read_video,
@@ -183,7 +182,7 @@ def test_hdr_becomes_sdr(tmp_path, transfer):
         tmp_path / "clip.mp4"
     )
     video = read_video(path)
-    assert is_hdr(video)
+    assert video.colours.hdr
     (frame,) = read_frames(video)
     shown = [frame.photo[:, left + 4 : left + 12].mean() for left in range(0, 64, 16)]
     assert shown == sorted(shown)

@@ -16,18 +16,18 @@ from toonbox.parallel import interruptible
 @takes(StyleOptions, (VideoOptions, "compare", "stabilize", "max_height"), EngineOptions)
 def camera(
     camera: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Which camera, counted from 0.")
+        int, typer.Option(min=0, metavar="N", help="Number of the camera, from 0.")
     ] = 0,
     style: StyleName = "comic",
     mirror: Annotated[
         bool, typer.Option("--mirror/--no-mirror", help="Swap left and right, as in a mirror.")
     ] = True,
     fps: Annotated[
-        bool, typer.Option("--fps/--no-fps", help="Show frames a second in the window's title.")
+        bool, typer.Option("--fps/--no-fps", help="Show the frame rate in the window's title.")
     ] = True,
     snapshots: Annotated[
         Path,
-        typer.Option(metavar="DIR", help="Where s saves pictures. Default: here.", file_okay=False),
+        typer.Option(metavar="DIR", help="Folder for saved pictures.", file_okay=False),
     ] = Path(),
     engine: EngineName = "auto",
     threads: Threads = None,
@@ -41,7 +41,7 @@ def camera(
       toonbox camera --style comic-fast --resolution 256 --max-height 480
 
     In the window, s saves a picture, the space bar pauses and resumes, and digits change the
-    style, in the order of `toonbox styles`. It needs OpenCV: pip install 'toonbox[camera]'.
+    style, in the order of `toonbox styles`. Requires OpenCV: pip install 'toonbox[camera]'.
     """
     from toonbox.video.window import Window, opencv
 

@@ -72,7 +72,7 @@ def compare(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Number of blind pairs, drawn by the seed (default all)."),
+        typer.Option(min=1, help="Number of blind pairs, sampled with the seed (default: all)."),
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Seed for the photos and sides of blind pairs.")
@@ -192,6 +192,6 @@ def pictures_of(photo: Path) -> list[Path]:
 
 
 def sum_up(done: int, failed: list[Path]) -> None:
-    """Print to standard error how many pictures went well, and which did not."""
+    """Print to standard error how many pictures were drawn, and which failed."""
     names = ": " + ", ".join(map(str, failed)) if failed else ""
     typer.echo(f"{done} done, {len(failed)} failed{names}", err=True)

@@ -310,7 +310,7 @@ def choose_target(
 
 
 def is_folder(output: str) -> bool:
-    """Tell whether -o is a folder: there is one, or it ends like one."""
+    """Return whether -o is a folder: there is one, or it ends like one."""
     return Path(output).is_dir() or output.endswith(("/", os.sep))
 
 
@@ -384,7 +384,7 @@ def _write_out(data: bytes) -> None:
 
 
 def _is_for_video(job: "Job | Outcome", named: Collection[Path], options: VideoOptions) -> bool:
-    """Tell whether something is converted as a video: a video, or a GIF treated like one.
+    """Return whether something is converted as a video: a video, or a GIF treated like one.
 
     Args:
         job: what there is to do, or was done before.

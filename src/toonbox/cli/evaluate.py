@@ -31,9 +31,7 @@ def evaluate(
     photos: Annotated[Path, existing_folder("Photos that no style was trained on.")],
     cartoons: Annotated[
         list[Path] | None,
-        existing_folder(
-            "What outputs should look like, for --features and --classifier; may be repeated."
-        ),
+        existing_folder("Reference cartoons for --features and --classifier; may be repeated."),
     ] = None,
     style: Annotated[
         list[str] | None,
@@ -57,8 +55,8 @@ def evaluate(
     train_photos: Annotated[
         Path | None,
         existing_folder(
-            "Photos for the linear probe and the classifier to learn from. Default: half of "
-            "--photos, judging the other half."
+            "Photos to train the linear probe and the classifier. Default: half of --photos; the "
+            "other half is judged."
         ),
     ] = None,
     classifier: Annotated[
@@ -70,17 +68,19 @@ def evaluate(
         ),
     ] = False,
     limit: Annotated[
-        int | None, typer.Option(min=4, help="Number of photos to use, drawn by the seed.")
+        int | None, typer.Option(min=4, help="Number of photos to use, sampled with the seed.")
     ] = None,
     resolution: Annotated[
         int | None,
         typer.Option(
             min=LEAST_RESOLUTION,
-            help="Short side at which to work, in pixels. Default: the style's.",
+            help="Short side, in pixels, at which the network works. Default: the style's.",
         ),
     ] = None,
-    draws: Annotated[int, typer.Option(min=2, help="Draws of each bootstrap interval.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Seed for crops, draws and halves.")] = 0,
+    draws: Annotated[int, typer.Option(min=2, help="Bootstrap samples for each interval.")] = 20,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed for crops, bootstrap samples and halves.")
+    ] = 0,
 ) -> None:
     """Measure styles: content, flatness, outlines, artefacts, distances to cartoons and photos.
 

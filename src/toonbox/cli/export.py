@@ -9,28 +9,28 @@ from toonbox.cli.terminal import needs
 
 
 def export(
-    run: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Of `toonbox train`.")],
-    name: Annotated[str, typer.Option(help="What the style is called.")],
+    run: Annotated[
+        Path, typer.Argument(exists=True, file_okay=False, help="Folder of a training run.")
+    ],
+    name: Annotated[str, typer.Option(help="Name of the style.")],
     to: Annotated[
-        Path | None, typer.Option(help="Folder for the style's folder; your styles if not given.")
+        Path | None, typer.Option(help="Parent folder of the style. Default: your styles.")
     ] = None,
-    description: Annotated[str, typer.Option(help="A line for people.")] = "",
-    licence: Annotated[str, typer.Option(help="Of the style file.")] = "unstated",
+    description: Annotated[str, typer.Option(help="One line about the style.")] = "",
+    licence: Annotated[str, typer.Option(help="Licence of the style.")] = "unstated",
     data: Annotated[
-        str | None, typer.Option(help="What it was trained on; counted if not given.")
+        str | None, typer.Option(help="What it was trained on. Default: the number of pictures.")
     ] = None,
     working_resolution: Annotated[
         int, typer.Option(min=64, help="Short side, in pixels, at which the network works.")
     ] = 720,
     recipe: Annotated[
         str | None,
-        typer.Option(
-            help="Name of the configuration's file; that which the run noted if not given."
-        ),
+        typer.Option(help="Name of the configuration file. Default: the one recorded in the run."),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Replace a style that is there.")] = False,
+    force: Annotated[bool, typer.Option(help="Overwrite an existing style.")] = False,
 ) -> None:
-    """Write a trained run as a style that `toonbox --style NAME` takes.
+    """Export a trained run as a style for `toonbox --style NAME`.
 
     Example: toonbox export runs/mine --name mine --licence CC-BY-4.0
     """

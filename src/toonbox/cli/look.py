@@ -13,7 +13,7 @@ from toonbox.errors import OutputError, UsageError
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 look = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-Knob = Annotated[float, typer.Option(min=0, max=2, help="0 to 2; 1 is as designed.")]
+Knob = Annotated[float, typer.Option(min=0, max=2, help="Strength, 0 to 2 (default 1).")]
 
 
 @look.callback()
@@ -48,9 +48,9 @@ def list_all() -> None:
 
 @look.command()
 def show(
-    name: Annotated[str, typer.Argument(help="Of the look.", autocompletion=look_names)],
+    name: Annotated[str, typer.Argument(help="Name of a look.", autocompletion=look_names)],
 ) -> None:
-    """Print a look as TOML, for a file of your own.
+    """Print a look as TOML, to adapt in a file of your own.
 
     Example: toonbox look show comic > my.toml
     """
@@ -65,17 +65,17 @@ def _text(name: str) -> str:
 
 @look.command()
 def preview(
-    photo: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A picture.")],
+    photo: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A photo.")],
     name: Annotated[
         str | None,
         typer.Option(
             "--look",
             metavar="NAME",
-            help="A shipped look; comic if not given.",
+            help="A shipped look (default comic).",
             autocompletion=look_names,
         ),
     ] = None,
-    config: Annotated[Path | None, existing_file("A look of your own, TOML.")] = None,
+    config: Annotated[Path | None, existing_file("A look of your own, as a TOML file.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -87,7 +87,7 @@ def preview(
     texture: Knob = 1.0,
     force: Force = False,
 ) -> None:
-    """Draw a photo as training would show it to a network, at 512 pixels.
+    """Preview the drawing that a network would learn from, at 512 pixels.
 
     \b
     Examples:

@@ -87,16 +87,16 @@ def toonbox(
     \b
     Examples:
       toonbox photo.jpg                    writes photo.toon.jpg beside it
-      toonbox holiday/ -o cartoons/        all pictures of a folder and below it
+      toonbox holiday/ -o cartoons/        all pictures in a folder and its subfolders
       toonbox clip.mp4                     writes clip.toon.mp4, with its sound
       toonbox --strength 0.6 photo.jpg     closer to the photo
       toonbox cartoonize --help            every option for photos
       toonbox watch in/ -o out/            pictures as they arrive
-      toonbox camera                       yourself, live
+      toonbox camera                       a live camera, in a window
       toonbox serve                        a page in the browser, and a JSON API
-      toonbox styles                       what styles there are
+      toonbox styles                       list the installed styles
 
-    A photo that is named like a command is given as ./styles.
+    If a photo is named like a command, write it as ./styles.
     """
 
 

@@ -17,7 +17,7 @@ Command = Callable[..., None]
 
 
 def takes(*kinds: type[Any] | tuple[Any, ...]) -> Callable[[Command], Command]:
-    """Give a command the fields of option classes as options of its own, in place of `**given`.
+    """Add the fields of option classes to a command as its options, in place of `**given`.
 
     Args:
         kinds: the classes, each alone or in a tuple with the names of the fields to take of it.

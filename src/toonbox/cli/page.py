@@ -14,15 +14,13 @@ def page(
         list[str] | None,
         typer.Option(
             metavar="NAME|DIR",
-            help="Put this style on the page, repeatable; the first is chosen at the start. "
+            help="Style to include; may be repeated. The first one is preselected. "
             "Default: those that are shipped.",
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a page that is there already.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing page.")] = False,
 ) -> None:
-    """Write the page as a static site: it draws in the browser, and sends no photo anywhere.
+    """Write the page as a static site that draws in the browser and uploads no photo.
 
     \b
     Examples:

@@ -26,14 +26,14 @@ def serve(
         bool,
         typer.Option(
             "--page/--no-page",
-            help="Serve the page, beside the JSON API.",
+            help="Serve the page as well as the JSON API.",
             envvar="TOONBOX_SERVE_PAGE",
         ),
     ] = True,
     browser: Annotated[
         bool,
         typer.Option(
-            "--browser/--no-browser", help="Open the page, if this is started in a terminal."
+            "--browser/--no-browser", help="Open the page in a browser, if started in a terminal."
         ),
     ] = True,
     debug: Debug = False,
@@ -48,9 +48,9 @@ def serve(
       toonbox serve --host 0.0.0.0 --max-body 20M
       curl --data-binary @photo.jpg -o cartoon.jpg http://127.0.0.1:8000/api/cartoonize
 
-    Every option but --debug and --browser can be set in the environment. SIGTERM and Ctrl-C let
-    running requests finish and end jobs; a second one ends all at once. Exit codes: 130 after
-    Ctrl-C, 143 after SIGTERM. It needs: pip install 'toonbox[serve]'.
+    Every option but --debug and --browser can be set in the environment. Ctrl-C and SIGTERM let
+    running requests finish and cancel jobs; a second signal stops at once. Exit codes: 130 after
+    Ctrl-C, 143 after SIGTERM. Requires: pip install 'toonbox[serve]'.
     """
     options: ServerOptions
     (options,) = split_options(given, ServerOptions)

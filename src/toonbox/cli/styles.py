@@ -63,17 +63,18 @@ def import_style(
             metavar="DIR", help="A TensorFlow.js graph model: model.json and its shards."
         ),
     ],
-    name: Annotated[str, typer.Option(help="What to call the style.")],
+    name: Annotated[str, typer.Option(help="Name of the style.")],
     to: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for the style's folder. Default: your styles."),
+        typer.Option(metavar="DIR", help="Parent folder of the style. Default: your styles."),
     ] = None,
     licence: Annotated[
-        str | None, typer.Option(help="For the card. Default: that of the published weights.")
+        str | None,
+        typer.Option(help="Licence of the style. Default: that of the published weights."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite a style of that name.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing style.")] = False,
 ) -> None:
-    """Make a style of the published weights of the white-box generator.
+    """Import the published weights of the white-box generator as a style.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What commands show: messages, failures, the outcome of each picture, progress."""
+"""What commands print: messages, failures, the outcome of each picture, progress."""
 
 import json
 import logging
@@ -36,7 +36,7 @@ _logger = logging.getLogger("toonbox")
 
 
 def printable(text: str) -> str:
-    """Spell out what a terminal would obey instead of showing, escapes first of all."""
+    """Escape control characters, which a terminal would obey instead of showing them."""
     return "".join(repr(c)[1:-1] if unicodedata.category(c) in _OBEYED else c for c in text)
 
 
@@ -86,7 +86,7 @@ def report(picture: Path, message: str) -> None:
 
 
 def message_of(error: ToonboxError) -> str:
-    """Give an error's message; the traceback of an unexpected one is shown, or logged and named."""
+    """Return an error's message; show or log the traceback of an unexpected one."""
     if not isinstance(error, UnexpectedError):
         return str(error)
     text = "".join(traceback.format_exception(error))
@@ -109,7 +109,7 @@ def _log(text: str) -> Path:
 
 
 def _folder() -> Path:
-    """Give the folder for logs that platformdirs would give."""
+    """Return the folder for logs that platformdirs would give."""
     if sys.platform == "win32":
         local = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
         return Path(local, "toonbox", "Logs")

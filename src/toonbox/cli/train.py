@@ -23,43 +23,52 @@ def train(
             autocompletion=look_names,
         ),
     ] = None,
-    cartoons: Annotated[list[Path] | None, existing_folder("For adversarial steps.")] = None,
+    cartoons: Annotated[
+        list[Path] | None, existing_folder("Cartoons for adversarial steps.")
+    ] = None,
     start: Annotated[
         str | None,
         typer.Option(
             metavar="STYLE|DIR|FILE",
-            help="A generator to begin with; a larger one is fitted to the configured size. "
-            "Default: comic, unless there are --config or --cartoons.",
+            help="Generator to start from; a larger one is fitted to the configured size. "
+            "Default: comic, unless --config or --cartoons is given.",
             autocompletion=style_names,
         ),
     ] = None,
     face_photos: Annotated[
-        Path | None, existing_folder("Every fifth batch is cut from these.")
+        Path | None, existing_folder("Photos of faces, used for every fifth batch.")
     ] = None,
     face_cartoons: Annotated[
-        Path | None, existing_folder("Their counterpart, with --cartoons.")
+        Path | None, existing_folder("Drawn faces, used together with --cartoons.")
     ] = None,
-    preset: Annotated[str | None, typer.Option(help="balanced, smooth, flat or outlined.")] = None,
-    config: Annotated[Path | None, existing_file()] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Loss weights: balanced, smooth, flat or outlined.")
+    ] = None,
+    config: Annotated[Path | None, existing_file("Training configuration, TOML.")] = None,
     steps: Annotated[
-        int | None, typer.Option(min=0, help="Adversarial ones, if there are cartoons.")
+        int | None,
+        typer.Option(min=0, help="Number of steps; the adversarial ones if there are cartoons."),
     ] = None,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option()] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Processes that share a batch.")] = 1,
-    precision: Annotated[Literal["32", "bf16"], typer.Option(help="Of the arithmetic.")] = "32",
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")
+    ] = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes that share each batch.")] = 1,
+    precision: Annotated[Literal["32", "bf16"], typer.Option(help="Numerical precision.")] = "32",
     workers: Annotated[
-        int, typer.Option(min=0, help="Processes for drawings, crops and superpixels.")
+        int, typer.Option(min=0, help="Processes that prepare drawings, crops and superpixels.")
     ] = 2,
-    vgg: Annotated[Path | None, existing_file("VGG weights; downloaded if not given.")] = None,
+    vgg: Annotated[Path | None, existing_file("VGG weights. Default: downloaded.")] = None,
     features: Annotated[
-        Path | None, existing_file("EfficientNet-lite0, ONNX or PyTorch; downloaded if not given.")
+        Path | None, existing_file("EfficientNet-lite0, ONNX or PyTorch. Default: downloaded.")
     ] = None,
     drawings: Annotated[
-        Path | None, typer.Option(help="Folder for the drawn targets; a cache if not given.")
+        Path | None, typer.Option(help="Folder for the drawn targets. Default: a cache folder.")
     ] = None,
     offline: Annotated[bool, typer.Option(help="Never download.")] = False,
-    sample_every: Annotated[int, typer.Option(min=1)] = 250,
-    checkpoint_minutes: Annotated[float, typer.Option(min=0)] = 5.0,
+    sample_every: Annotated[int, typer.Option(min=1, help="Steps between samples.")] = 250,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0, help="Minutes between checkpoints.")
+    ] = 5.0,
     dry_run: Annotated[bool, typer.Option(help="Check the pictures and stop.")] = False,
 ) -> None:
     """Train a style on your own pictures. Rerun the same command to resume.

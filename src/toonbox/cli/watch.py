@@ -37,25 +37,28 @@ def watch(
         Path,
         typer.Argument(
             metavar="DIR",
-            help="Where pictures arrive, in it or in folders below.",
+            help="Folder to watch, with all folders below it.",
             exists=True,
             file_okay=False,
             show_default=False,
         ),
     ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Where to write.", file_okay=False)
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="DIR", help="Folder for the cartoons.", file_okay=False
+        ),
     ],
     style: StyleName = "comic",
     interval: Annotated[
-        float, typer.Option(min=0.01, metavar="SECONDS", help="How often to look.")
+        float, typer.Option(min=0.01, metavar="SECONDS", help="Seconds between scans.")
     ] = 1.0,
     settle: Annotated[
         float,
         typer.Option(
             min=0,
             metavar="SECONDS",
-            help="A picture is complete when nothing about it has changed for so long.",
+            help="Time without changes after which a picture counts as complete.",
         ),
     ] = 2.0,
     include: Include = None,
@@ -73,9 +76,9 @@ def watch(
     Example:
       toonbox watch incoming/ -o cartoons/
 
-    What is there at the start and not done yet is done first. A picture that fails is tried again
-    when it changes, and every half minute while the disk is full. The exit code is 0, or 1 if there
-    are pictures that failed; 143 after SIGTERM.
+    Pictures that have no cartoon yet are converted first. A picture that failed is retried when it
+    changes, and every half minute while the disk is full. Exit codes: 0 if all are done, 1 if some
+    failed, 143 after SIGTERM.
     """
     import numpy as np
 
@@ -121,7 +124,7 @@ class Arrivals:
         self._begun: dict[Path, Stamp] = {}
 
     def complete(self, plan: Plan, now: float) -> "list[Job]":
-        """Give the pictures to do: those that have not changed for long enough.
+        """Return the pictures to do: those that have not changed for long enough.
 
         Each comes once, and again when it has changed since: it was not complete then, or was not
         a picture yet. What an earlier run has done is left as it is.
@@ -156,14 +159,14 @@ class Arrivals:
         return [jobs[source] for source in settled]
 
     def postpone(self, source: Path, until: float) -> None:
-        """Give a picture again, as if it had changed at that time."""
+        """Offer a picture again, as if it had changed at that time."""
         if source in self._begun:
             self._since[source] = self._begun[source], until
             self._begun[source] = _NO_FILE
 
 
 def _pause(seconds: float, stop: Callable[[], bool]) -> None:
-    """Sleep, in pieces: a signal whose handler returns does not end a sleep."""
+    """Sleep in short intervals: a signal whose handler returns does not end a sleep."""
     until = time.monotonic() + seconds
     while not stop() and (left := until - time.monotonic()) > 0:
         time.sleep(min(left, 0.1))
@@ -183,14 +186,14 @@ def _stamp(picture: Path) -> Stamp | None:
 
 
 def _tell(outcomes: Outcomes, outcome: "Outcome") -> None:
-    """Tell at once, failures too: there may never be an end."""
+    """Report outcomes at once, failures too: the command may never end."""
     outcomes.report(outcome)
     if outcome.error is not None:
         report(*outcomes.failed[-1])
 
 
 def _tell_new(outcomes: Outcomes, settled: "list[Outcome]") -> None:
-    """Tell what failed before it began, such as a folder that cannot be read, only once."""
+    """Report failures before conversion, such as an unreadable folder, only once."""
     known = {source for source, _ in outcomes.failed}
     for outcome in settled:
         if outcome.status == "failed" and outcome.source not in known:

@@ -1,4 +1,4 @@
-"""Pictures on their way to their cartoons: header, pixels, cartoon, file; one or many at a time."""
+"""Convert pictures: header, pixels, cartoon, file; one or many at a time."""
 
 import logging
 import os
@@ -75,7 +75,7 @@ class Job:
 
     @property
     def is_pipe(self) -> bool:
-        """Tell whether the source can be read only once."""
+        """Return whether the source can be read only once."""
         try:
             return self.data is None and self.source.is_fifo()
         except OSError:  # reading it will say what is wrong
@@ -111,7 +111,7 @@ _OF_THE_MACHINE = 0.75
 
 @dataclass(frozen=True)
 class Need:
-    """What a picture takes, in bytes, beside the process itself.
+    """The memory that a picture takes, in bytes, beside the process itself.
 
     Attributes:
         own: from reading to writing.
@@ -181,7 +181,7 @@ class Memory:
         return streamed
 
     def fits(self, needs: Collection[Need], jobs: int = 1) -> bool:
-        """Tell whether so many pictures can be on their way, `jobs` of them drawn at a time."""
+        """Return whether these pictures fit into memory, `jobs` of them drawn at a time."""
         return fit(needs, self.limit, jobs)
 
     def _network(self, pixels: int) -> int:
@@ -196,13 +196,13 @@ class Memory:
 
 
 def fit(needs: Collection[Need], limit: int, jobs: int = 1) -> bool:
-    """Tell whether pictures can be on their way within a limit, `jobs` of them drawn at a time."""
+    """Return whether pictures fit within a limit of memory, `jobs` of them drawn at a time."""
     networks = nlargest(jobs, (need.network for need in needs))
     return _PROCESS + sum(need.own for need in needs) + sum(networks) <= limit
 
 
 def machine_limit() -> int:
-    """Give three quarters of the memory there is, in bytes; where nobody tells, no limit."""
+    """Return three quarters of the available memory, in bytes; no limit where it is unknown."""
     known = []
     if hasattr(os, "sysconf") and {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= os.sysconf_names.keys():
         known.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -213,7 +213,7 @@ def machine_limit() -> int:
 
 
 def in_words(size: int) -> str:
-    """Say a size in MiB or GiB, as --max-memory takes it."""
+    """Format a size in MiB or GiB, as --max-memory takes it."""
     return f"{size / 1024**3:.1f}G" if size >= 1024**3 else f"{-(-size // MIB)}M"
 
 
@@ -414,7 +414,7 @@ def convert_all(
     memory, converter = converter.memory, converter.shared(parallel)
 
     def plan(job: Job) -> tuple[Job, Need | Outcome]:
-        """Read the header, so that it is known how many pictures fit."""
+        """Read the header, to know how many pictures fit into memory."""
 
         def estimate() -> Need | Outcome:
             if job.target is not None and job.on_existing == "refuse":
@@ -441,7 +441,7 @@ def convert_all(
 
 
 def done_or_failed(job: Job, work: Callable[[], Done]) -> Done | Outcome:
-    """Do something for one picture; whatever is raised for it becomes its failure.
+    """Run `work` for one picture; return whatever it raises as a failure of that picture.
 
     Raises:
         UsageError: an option that is as wrong for all other pictures.

@@ -1,4 +1,4 @@
-"""Guided upsampling: the network's small picture, carried over to the photo's full size."""
+"""Guided upsampling: bring the network's small picture to the photo's full size."""
 
 from collections.abc import Iterator
 
@@ -165,7 +165,7 @@ def _between(lines: FloatArray, rows: Neighbours) -> FloatArray:
 
 
 def _neighbours(large: int, small: int) -> Neighbours:
-    """Say between which two of `small` pixels each of `large` lies, and its share of the second.
+    """Return between which two of `small` pixels each of `large` lies, and its share of the second.
 
     Pixels are areas, so that centres are at halves.
     """
@@ -176,7 +176,7 @@ def _neighbours(large: int, small: int) -> Neighbours:
 
 
 def _channels(neighbours: Neighbours, count: int) -> Neighbours:
-    """Say the same of channels, one after the other in each pixel."""
+    """Return the same for interleaved channels."""
     first, second, share = neighbours
     first, second = (
         (count * place[:, None] + np.arange(count)).ravel() for place in (first, second)

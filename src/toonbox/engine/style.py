@@ -1,4 +1,4 @@
-"""Styles: the folders they are kept in, and photos of any size into cartoons of the same size."""
+"""Styles: their folders and cards, and how they draw photos of any size."""
 
 import os
 import reprlib
@@ -50,7 +50,7 @@ InMemory = TypeVar("InMemory", Image.Image, PhotoArray)
 
 @dataclass(frozen=True)
 class Card:
-    """What a style says of itself.
+    """The description of a style, from its card.toml.
 
     Attributes:
         name: of the style.
@@ -90,7 +90,7 @@ class Card:
 
 
 def read_card(folder: Path) -> Card:
-    """Read a style's card; entries this version does not know are passed over.
+    """Read a style's card; ignore entries that this version does not know.
 
     Raises:
         StyleError: missing, not TOML, too large, or an entry missing or wrong; names the file.
@@ -99,7 +99,7 @@ def read_card(folder: Path) -> Card:
     try:
         values = tomllib.loads(read_within(file, MAX_CARD).decode())
     except (OSError, ValueError) as error:
-        raise StyleError(f"{file}: {_reason(error)}") from error
+        raise StyleError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
     except RecursionError as error:
         raise StyleError(f"{file}: nested too deeply") from error
     known: dict[str, Any] = {}
@@ -134,30 +134,19 @@ def _read_knobs(value: Any, file: Path) -> tuple[str, ...]:
     return names
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-
-
 def write_card(card: Card, folder: Path) -> None:
-    """Write a style's card."""
+    """Write a style's card, by tomli-w of the extra `train`."""
+    import tomli_w
+
     values = asdict(card)
     if knobs := values.pop("knobs"):
         values["knobs"] = " ".join(knobs)
-    lines = [f"{name} = {_toml(value)}" for name, value in values.items()]
     with replacing(folder / CARD) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _toml(value: str | int) -> str:
-    if isinstance(value, int):
-        return str(value)
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    printable = "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped)
-    return f'"{printable}"'
+        temporary.write_text(tomli_w.dumps(values), encoding="utf-8")
 
 
 def styles_folder() -> Path:
-    """Give the user's folder of styles: TOONBOX_STYLES, or where this system keeps such data."""
+    """Return the user's folder of styles: TOONBOX_STYLES, or where this system keeps such data."""
     if told := os.environ.get("TOONBOX_STYLES"):
         return Path(told)
     if sys.platform == "win32":
@@ -196,7 +185,7 @@ def list_styles() -> list[tuple[Card, Path]]:
 
 
 def style_names() -> list[str]:
-    """Name the styles there are, damaged ones too."""
+    """List the names of all styles, damaged ones too."""
     return list(_folders())
 
 
@@ -214,7 +203,7 @@ class Style:
     """A style ready for use; call it with photos. Safe to share between threads."""
 
     def __init__(self, card: Card, session: Session, tile: int = TILE) -> None:
-        """Put it together.
+        """Combine a card and a session.
 
         Args:
             card: what the style says of itself.
@@ -225,7 +214,7 @@ class Style:
         self.card, self.session, self.tile = card, session, tile
 
     def shared(self, runs: int) -> Self:
-        """Give the same style for use by so many threads at a time: more in all, each slower."""
+        """Return the same style for use by `runs` threads at a time: each run is slower."""
         other = copy(self)
         other.session = self.session.shared(runs)
         return other
@@ -350,7 +339,8 @@ class Style:
             raise ShapeError(f"expected uint8 (H, W, 3) or uint16, got {photo.dtype} {photo.shape}")
         knobs = self._knobs(options)
         size = self.working_size(photo.shape, options.resolution)
-        return self._strips(photo, size, knobs, options.strength, colours, alpha)
+        drawn = self._drawn(photo, size, knobs, options.strength, colours)
+        return _finished(drawn, options.strength, alpha)
 
     def sketch(
         self,
@@ -400,21 +390,6 @@ class Style:
             finished[rows] = blended(photo[rows], values, strength)
         return finished
 
-    def _strips(
-        self,
-        photo: Rows,
-        size: tuple[int, int],
-        knobs: FloatArray | None,
-        strength: float,
-        colours: Colours | None,
-        alpha: Rows | None,
-    ) -> Iterator[tuple[slice, PhotoArray]]:
-        for rows, own, drawn in self._drawn(photo, size, knobs, strength, colours):
-            values = blended(own, drawn, strength)
-            if alpha is not None:
-                np.copyto(values, own, where=(alpha[rows] == 0)[..., None])
-            yield rows, values
-
     def _drawn(
         self,
         photo: Rows,
@@ -423,7 +398,7 @@ class Style:
         strength: float,
         colours: Colours | None,
     ) -> Iterator[tuple[slice, PhotoArray, PhotoArray]]:
-        """Give rows, the photo there, and the full cartoon there, which may be changed."""
+        """Yield rows, the photo there, and the full cartoon there, which may be changed."""
         if strength == 0:
             for rows in strips_of(photo):
                 yield rows, photo[rows], photo[rows].copy()
@@ -437,7 +412,7 @@ class Style:
                 yield rows, photo[rows], values
 
     def _knobs(self, options: StyleOptions) -> FloatArray | None:
-        """Give the network's second input, (1, K), if it has one."""
+        """Return the network's second input, (1, K), if it has one."""
         names, values = self.card.knobs, options.knobs
         if unknown := [name for name in values if name not in names]:
             has = ", ".join(names) or "none"
@@ -445,7 +420,7 @@ class Style:
         return np.array([[values.get(name, 1) for name in names]], np.float32) if names else None
 
     def working_size(self, shape: tuple[int, ...], resolution: Resolution) -> tuple[int, int]:
-        """Give the height and width at which the network works, for a photo of this shape."""
+        """Return the height and width at which the network works, for a photo of this shape."""
         height, width = shape[:2]
         wanted = self.card.working_resolution if resolution is None else resolution
         if wanted == "native":
@@ -494,9 +469,8 @@ class Style:
         beyond, multiple = self.card.beyond, self.card.size_multiple
         edges = [(beyond, beyond + -(side + 2 * beyond) % multiple) for side in (height, width)]
         padded = np.pad(seen, [*edges, (0, 0)], mode="reflect")
-        cartoon = self._run_network(padded, knobs)[
-            beyond : beyond + height, beyond : beyond + width
-        ]
+        inside = slice(beyond, beyond + height), slice(beyond, beyond + width)
+        cartoon = self._run_network(padded, knobs)[inside]
         cropped = seen[: height // multiple * multiple, : width // multiple * multiple]
         if not beyond and cropped.size and cropped.shape != seen.shape:
             # Imported networks look at nothing beyond: their own pipeline crops to the size rule.
@@ -538,6 +512,17 @@ def _to_array(photo: Picture, cartoon: PhotoArray) -> PhotoArray:
     if photo.grey:
         return np.ascontiguousarray(cartoon[..., 0])
     return cartoon if photo.alpha is None else np.dstack([cartoon, photo.alpha])
+
+
+def _finished(
+    drawn: Iterable[tuple[slice, PhotoArray, PhotoArray]], strength: float, alpha: Rows | None
+) -> Iterator[tuple[slice, PhotoArray]]:
+    """Blend the strips of a photo and its full cartoon; leave what is transparent as it was."""
+    for rows, own, cartoon in drawn:
+        values = blended(own, cartoon, strength)
+        if alpha is not None:
+            np.copyto(values, own, where=(alpha[rows] == 0)[..., None])
+        yield rows, values
 
 
 def blended(photo: PhotoArray, cartoon: PhotoArray, strength: float) -> PhotoArray:
@@ -597,7 +582,7 @@ def load_style(
     threads: int | None = None,
     precision: Precision = "auto",
 ) -> Style:
-    """Load a style, to be used as often as wanted.
+    """Load a style, which can be called any number of times.
 
     Args:
         name_or_folder: name of a style, or its folder.

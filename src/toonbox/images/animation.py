@@ -1,21 +1,20 @@
-"""Animations: all frames of a file as they are seen, and the cartoons of them as one file again."""
+"""Animations: decode all frames as they are displayed, and encode their cartoons."""
 
 import io
 import logging
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from toonbox.errors import OutputError, PictureError, TooLargeError
+from toonbox.errors import OutputError, TooLargeError
 from toonbox.images.encode import (
     QUALITY,
     check_quality,
@@ -27,14 +26,13 @@ from toonbox.images.encode import (
 from toonbox.images.formats import check_lossless
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.picture import (
-    DAMAGE,
     Picture,
     decode,
     is_animated,
     load,
+    naming_damage,
     open_image,
     open_stream,
-    reason,
     without_metadata,
 )
 from toonbox.images.streaming import SIGNATURE, chunk, png_chunks
@@ -50,7 +48,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Animation:
-    """An animation that has been read through once, so that its frames are known to be good.
+    """An animation whose frames have all been decoded once, and are known to be readable.
 
     Attributes:
         name: what messages call it.
@@ -87,7 +85,7 @@ def read_animation(
         PictureError: as in `decode`; of an animation, because of any of its frames.
     """
     name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
-    with open_stream(source, name) as stream, _named(name, stream):
+    with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
         if not is_animated(image):
             return decode(source, max_pixels=max_pixels, name=name)
@@ -123,15 +121,16 @@ class _Still:
 
 
 def _composited(
-    stills: Iterable[_Still], size: tuple[int, int], mode: str, info: dict[Any, Any]
+    stills: Iterable[_Still], size: tuple[int, int], mode: str, base: Image.Image
 ) -> Iterator[Image.Image]:
-    """Show the canvas at the time of each frame; it begins transparent.
+    """Yield the canvas at the time of each frame; it begins transparent.
 
     Pillow would do this, but it takes a GIF's disposal of 0 for the one before, clears to an opaque
     colour where all browsers clear to nothing, and blends alpha in APNG as if it were a colour
     (seen in 13.0). FFmpeg clears to the background, too, and rounds the times of an APNG.
     """
     canvas, start = Image.new("RGBA", size), Fraction(0)
+    info = {key: value for key, value in base.info.items() if key != "transparency"}
     for still in stills:
         picture = still.load()
         before = canvas.copy() if still.then == "restore" else None
@@ -253,10 +252,9 @@ def _read_gif(data: bytes, max_pixels: int, name: str) -> Animation:
     if gif.remark:
         _logger.warning("%s: %s", name, gif.remark)
     base = _opened(data, name, max_pixels)
-    info = {key: value for key, value in base.info.items() if key != "transparency"}
 
     def images() -> Iterator[Image.Image]:
-        return _composited(gif.stills, gif.size, "RGBA", info)
+        return _composited(gif.stills, gif.size, "RGBA", base)
 
     return _looked_through(base, "GIF", gif.plays, name, images)
 
@@ -300,11 +298,10 @@ def _read_apng(data: bytes, max_pixels: int, name: str) -> Animation:
     if kinds.count(b"fcTL") != count:
         raise ValueError(f"{kinds.count(b'fcTL')} frames instead of {count}")
     base = _opened(SIGNATURE + b"".join(kept), name, max_pixels)
-    info = {key: value for key, value in base.info.items() if key != "transparency"}
     mode = "LA" if base.mode in ("1", "L", "LA", "I;16", "I") else "RGBA"
 
     def images() -> Iterator[Image.Image]:
-        return _composited(_Apng(io.BytesIO(data)).stills(), image.size, mode, info)
+        return _composited(_Apng(io.BytesIO(data)).stills(), image.size, mode, base)
 
     return _looked_through(base, "PNG", image.info["loop"], name, images)
 
@@ -328,7 +325,7 @@ def _read_webp_or_avif(data: bytes, max_pixels: int, name: str) -> Animation:
 def _looked_through(
     base: Image.Image, format: str, plays: int, name: str, images: Callable[[], Iterator[Any]]
 ) -> Animation:
-    """Decode all images once, and say how to decode them again.
+    """Decode all images once; return an animation that can decode them again.
 
     Args:
         base: has the metadata.
@@ -346,7 +343,7 @@ def _looked_through(
     profile, size = first.icc_profile, first.size
 
     def frames() -> Iterator[Picture]:
-        with _named(name):
+        with naming_damage(name):
             for image in images():
                 if profile is None:  # that it cannot be used has been said
                     image.info.pop("icc_profile", None)
@@ -359,15 +356,6 @@ def _looked_through(
     durations = tuple(later - earlier for earlier, later in pairwise([*times, ends]))
     metadata = read_metadata(base, name)
     return Animation(name, format, size, durations, plays, not opaque, metadata, frames)
-
-
-@contextmanager
-def _named(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
-    """Say which file is damaged."""
-    try:
-        yield
-    except DAMAGE as error:
-        raise PictureError(f"{name}: {reason(error, stream)}") from error
 
 
 def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:
@@ -465,7 +453,7 @@ def _encode_gif(animation: Animation, drawn: Drawn, comment: str | None) -> byte
 
 
 def _delay(duration: Fraction) -> tuple[int, int]:
-    """Give a fraction of a second; both numbers have 16 bits."""
+    """Return a duration in seconds, as a fraction of two numbers of 16 bits."""
     seconds = min(duration / 1000, Fraction(65535))
     if max(seconds.as_integer_ratio()) > 65535:
         seconds = seconds.limit_denominator(65535 // (int(seconds) + 1))
@@ -477,7 +465,7 @@ _PIXELS = ("gray", "ya8", "rgb24", "rgba")
 
 
 def _encode_apng(animation: Animation, drawn: Drawn, model: Picture) -> bytes:
-    """Have FFmpeg find and pack what has changed.
+    """Encode an APNG with FFmpeg, which stores only what changes.
 
     Its muxer is not used: that takes no frames without a duration, and no metadata.
     """
@@ -497,7 +485,7 @@ def _encode_apng(animation: Animation, drawn: Drawn, model: Picture) -> bytes:
 
 
 def _apng_packets(animation: Animation, drawn: Drawn) -> Iterator[bytes]:
-    """Give the chunks of each frame, without its duration."""
+    """Yield the chunks of each frame, without its duration."""
     import av  # takes long
 
     context: Any = av.CodecContext.create("apng", "w")
@@ -518,7 +506,7 @@ def _apng_packets(animation: Animation, drawn: Drawn) -> Iterator[bytes]:
 
 
 class _Film(Image.Image):
-    """Images made one at a time, looking to Pillow like a file with frames."""
+    """An iterator of images that Pillow can save like a file with frames."""
 
     def __init__(self, images: Iterator[Image.Image], count: int) -> None:
         super().__init__()
@@ -536,7 +524,7 @@ class _Film(Image.Image):
             self._at = frame
 
     def tell(self) -> int:
-        """Give the number of the image."""
+        """Return the number of the image."""
         return self._at
 
 
@@ -544,32 +532,32 @@ _WEBP_LONGEST = (1 << 24) - 1  # milliseconds
 
 
 def _encode_webp(animation: Animation, drawn: Drawn, options: dict[str, Any]) -> bytes:
-    """Let libwebp find what has changed; equal frames that follow each other become one."""
-    steps = [min(step, _WEBP_LONGEST) for step in in_steps(animation.durations, 1)]
+    """Encode a WebP with libwebp; equal frames that follow each other become one."""
     options |= {"loop": min(animation.plays, 65535), "kmin": 0, "kmax": 0, "method": 4}
-    mode = "RGBA" if animation.transparent else "RGB"
-    images = (image_of(*pair).convert(mode) for pair in drawn)
-    return _saved(images, "WEBP", steps, options)
+    return _saved(animation, drawn, "WEBP", (0, _WEBP_LONGEST), options)
 
 
 def _encode_avif(animation: Animation, drawn: Drawn, options: dict[str, Any], grey: bool) -> bytes:
-    """Let libavif find what has changed."""
+    """Encode an AVIF with libavif."""
     options["speed"] = 7  # Pillow's 6 took 20 times as long for a file as large and hardly better
     if grey:
         options["subsampling"] = "4:0:0"
-    # libavif makes 1 of 0 all the same.
-    steps = [max(1, step) for step in in_steps(animation.durations, 1)]
-    mode = "RGBA" if animation.transparent else "RGB"
-    images = (image_of(*pair).convert(mode) for pair in drawn)
-    return with_plays(_saved(images, "AVIF", steps, options), animation.plays)
+    least = 1  # which libavif makes of 0 all the same
+    return with_plays(_saved(animation, drawn, "AVIF", (least, None), options), animation.plays)
 
 
 def _saved(
-    images: Iterator[Image.Image], format: str, steps: list[int], options: dict[str, Any]
+    animation: Animation,
+    drawn: Drawn,
+    format: str,
+    limits: tuple[int, int | None],
+    options: dict[str, Any],
 ) -> bytes:
-    """Write images, shown for so many milliseconds each."""
+    """Write the frames by Pillow, each shown for milliseconds within limits."""
+    steps = np.clip(in_steps(animation.durations, 1), *limits).tolist()
+    mode = "RGBA" if animation.transparent else "RGB"
+    film = _Film((image_of(*pair).convert(mode) for pair in drawn), len(steps))
     buffer = io.BytesIO()
-    film = _Film(images, len(steps))
     film.save(buffer, format, save_all=True, duration=steps, **options)
     return buffer.getvalue()
 
@@ -582,7 +570,7 @@ _DURATIONS = {b"mvhd": (16, 24), b"tkhd": (20, 28), b"elst": (8, 8)}
 
 
 def avif_plays(data: bytes) -> int:
-    """Tell how often an animation is shown; FOREVER if it does not say.
+    """Return how often an AVIF plays; FOREVER if it does not say.
 
     Raises:
         struct.error: the file is damaged.
@@ -599,7 +587,7 @@ def avif_plays(data: bytes) -> int:
 
 
 def with_plays(data: bytes, avif_plays: int) -> bytes:
-    """Have an animation that libavif wrote, with durations of 64 bits, shown so often."""
+    """Set how often an AVIF plays that libavif wrote, with durations of 64 bits."""
     changed, boxes = bytearray(data), list(_durations(data))
     once = max((duration for kind, *_, duration in boxes if kind == b"elst"), default=0)
     total = _ENDLESS[1] if avif_plays == FOREVER else once * avif_plays

@@ -1,4 +1,4 @@
-"""Pictures into files: the right pixels for each format, and the metadata where it wants them."""
+"""Encode pictures: the pixels and the metadata that each format can hold."""
 
 import io
 import logging
@@ -129,7 +129,7 @@ def encode(
 
 
 def check_quality(quality: int | None) -> None:
-    """Refuse what is no quality.
+    """Raise UsageError unless the quality is from 1 to 100.
 
     Raises:
         UsageError: out of range.
@@ -185,7 +185,7 @@ def encode_strips(
     quality: int | None = None,
     lossless: bool = False,
 ) -> None:
-    """Write a file as `encode` does, of values that come bit by bit.
+    """Write a file as `encode` does, from values that come row by row.
 
     Args:
         stream: where to write.
@@ -214,7 +214,7 @@ def encode_strips(
             strips.write_tiff(stream, model, shape, values)
         case _:
             known = ", ".join(name.lower() for name in strips.FORMATS)
-            raise OutputError(f"{picture.name}: cannot be written bit by bit as {format}: {known}")
+            raise OutputError(f"{picture.name}: cannot be streamed as {format}: {known}")
 
 
 def encode_one_pixel(
@@ -254,7 +254,7 @@ def image_of(picture: Picture, rgb: PhotoArray) -> Image.Image:
 
 
 def save_options(picture: Picture, format: str, quality: int, lossless: bool) -> dict[str, Any]:
-    """Say to Pillow how to write, with which metadata and profile; names those that are lost."""
+    """Return Pillow's options, with metadata and profile; warn of those that are lost."""
     options = _save_options(format, quality, lossless, picture.alpha is not None)
     options |= _metadata_options(picture.metadata, format, picture.name)
     if picture.icc_profile and format not in WITHOUT_PROFILE:
@@ -279,7 +279,7 @@ def _save_options(format: str, quality: int, lossless: bool, transparent: bool) 
 
 
 def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, Any]:
-    """Say to Pillow what to write; what the format has no place for is named once."""
+    """Return Pillow's options for metadata; warn once of what the format cannot hold."""
     exif = _exif_for(metadata, format)
     options: dict[str, Any] = {"exif": exif_bytes(exif)}
     lost = {key for key in ("iptc", "comment") if getattr(metadata, key)}
@@ -310,7 +310,7 @@ def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, A
 
 
 def _jpeg_options(metadata: Metadata, exif: bytes | None) -> tuple[dict[str, Any], set[str]]:
-    """Give the options, and the names of what does not fit into a segment."""
+    """Return the options, and the names of what does not fit into a segment."""
     segment = iptc.jpeg_segment(metadata.iptc) if metadata.iptc else None
     comment = metadata.comment.encode() if metadata.comment else None
     options = {"exif": exif, "xmp": metadata.xmp, "iptc": segment, "comment": comment}

@@ -1,4 +1,4 @@
-"""Folders of pictures: which there are in them, and what their cartoons are called."""
+"""Formats and suffixes; which pictures are in a folder, and the names of their cartoons."""
 
 import stat
 from collections.abc import Collection
@@ -25,7 +25,7 @@ class Container:
 
     @property
     def is_quicktime(self) -> bool:
-        """Tell whether it is QuickTime's own kind, or MP4, which was made from it."""
+        """Return whether it is QuickTime's own kind, or MP4, which was made from it."""
         return self.muxer in ("mov", "mp4")
 
 
@@ -46,17 +46,17 @@ VIDEO_SUFFIXES = frozenset({*CONTAINERS, *_READ_ONLY} - {".gif"})
 
 
 def is_video(path: Path) -> bool:
-    """Tell by the name alone whether a file is a video."""
+    """Return whether a file is a video, by its name alone."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def can_be_video(path: Path) -> bool:
-    """Tell by the name alone whether a file is a video, or can be read as one: a GIF."""
+    """Return whether a file is a video or a GIF, which can be read as one, by its name alone."""
     return is_video(path) or path.suffix.lower() == ".gif"
 
 
 def becomes_video(source: Path, target: Path) -> bool:
-    """Tell by the names alone whether a video is made of a GIF."""
+    """Return whether a GIF becomes a video, by the names alone."""
     return source.suffix.lower() == ".gif" and is_video(target)
 
 
@@ -141,7 +141,7 @@ def format_named(name: str) -> str:
 
 
 def suffix_of(format: str) -> str:
-    """Give the usual suffix of a format that can be written."""
+    """Return the usual suffix of a format that can be written."""
     return _USUAL_SUFFIXES[format]
 
 
@@ -176,12 +176,12 @@ def writable_format(format: str, *, transparent: bool = False) -> str:
 
 
 def becomes(format: str, written: str) -> str:
-    """Say that a format is written as another."""
+    """Return the message that a format is written as another."""
     return f"{format.replace('HEIF', 'HEIC')} cannot be written; it becomes {written}"
 
 
 def check_lossless(format: str) -> None:
-    """Refuse to call lossless what is not.
+    """Raise OutputError unless a format is lossless.
 
     Raises:
         OutputError: the format cannot keep every value.
@@ -255,12 +255,12 @@ def find_pictures(
 
 
 def is_picture(path: Path) -> bool:
-    """Tell by the name alone whether a file is a picture, and not one of our cartoons."""
+    """Return whether a file is a picture, and not one of our cartoons, by its name alone."""
     return path.suffix.lower() in READ_SUFFIXES and not path.stem.endswith(_MARK)
 
 
 def is_source_video(path: Path) -> bool:
-    """Tell by the name alone whether a file is a video, and not one of our cartoons."""
+    """Return whether a file is a video, and not one of our cartoons, by its name alone."""
     return is_video(path) and not path.stem.endswith(_MARK)
 
 
@@ -311,7 +311,7 @@ def _output_identity(folder: Path, output: Path | None) -> set[tuple[int, int]]:
 
 
 def _mode(path: Path) -> int:
-    """Tell what kind of thing it is, or where it links to; 0 if it leads nowhere."""
+    """Return the mode of a path, or of what it links to; 0 for a broken link."""
     try:
         return path.stat().st_mode
     except OSError:

@@ -5,7 +5,6 @@ Its muxer is not used: that takes no frames without a duration, and no comments.
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
@@ -18,6 +17,7 @@ from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from PIL import Image
 
+from toonbox.atomic import ffmpeg_errors
 from toonbox.pixels import PhotoArray, Uint8Array
 
 STEP = Fraction(1, 100)  # seconds in a GIF's unit of time
@@ -81,10 +81,10 @@ def choose_palette(frames: Iterable[VideoFrame], *, transparent: bool = True) ->
             few = _few(few, frame, 256 - transparent)
             _time(frame, number)
             graph.push(frame)
-            found += _ready(graph)  # nothing yet, but without asking the frames would pile up
+            found += pulled(graph)  # nothing yet, but without asking the frames would pile up
         assert graph is not None
         graph.push(None)
-        (palette,) = [*found, *_ready(graph)]
+        (palette,) = [*found, *pulled(graph)]
     if few:  # palettegen rounds them
         colours = np.array(sorted(few), np.uint8)
         entries = np.resize(colours, (256, 4))
@@ -144,7 +144,7 @@ def gif_blocks(
 def _packets(
     context: VideoCodecContext, frames: Iterable[VideoFrame], palette: Palette
 ) -> Iterator[bytes]:
-    """Give for each frame what of it is written, the first with the head of the file."""
+    """Yield the encoded frames, the first with the header of the file."""
     with ffmpeg_errors():
         for frame in _drawn(frames, palette):
             frame.time_base = STEP
@@ -169,9 +169,9 @@ def _drawn(frames: Iterable[VideoFrame], palette: Palette) -> Iterator[VideoFram
     for number, frame in enumerate(frames):
         _time(frame, number)
         source.push(frame)
-        yield from _ready(graph)
+        yield from pulled(graph)
     source.push(None)
-    yield from _ready(graph)
+    yield from pulled(graph)
 
 
 def _source(graph: Graph, size: tuple[int, int]) -> Any:
@@ -179,11 +179,12 @@ def _source(graph: Graph, size: tuple[int, int]) -> Any:
 
 
 def _time(frame: VideoFrame, number: int) -> None:
-    """Number a frame: the filters and the encoder want to see time pass."""
+    """Set a frame's time to its number: the filters and the encoder need increasing times."""
     frame.pts, frame.time_base = number, STEP
 
 
-def _ready(graph: Graph) -> Iterator[VideoFrame]:
+def pulled(graph: Graph) -> Iterator[VideoFrame]:
+    """Yield the frames that a graph has ready."""
     while True:
         try:
             yield graph.vpull()
@@ -194,12 +195,3 @@ def _ready(graph: Graph) -> Iterator[VideoFrame]:
 def _sub_blocks(data: bytes) -> bytes:
     parts = (data[at : at + 255] for at in range(0, len(data), 255))
     return b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
-
-
-@contextmanager
-def ffmpeg_errors() -> Iterator[None]:
-    """Raise an error of FFmpeg as an OSError, without a file's name: it may be a temporary one."""
-    try:
-        yield
-    except av.FFmpegError as error:
-        raise OSError(error.errno, error.strerror) from error

@@ -1,4 +1,4 @@
-"""What a picture's file says about the photo, without what it says about the old file."""
+"""Metadata: keep what describes the photo, drop what describes the old file."""
 
 import contextlib
 import logging
@@ -72,7 +72,7 @@ def iptc_of(image: Image.Image) -> bytes | None:
 
 
 def resources(records: bytes | None) -> dict[int, bytes] | None:
-    """Give what `iptc_of` looks for in the info of a Pillow image."""
+    """Return the records as `iptc_of` finds them in the info of a Pillow image."""
     return {_RESOURCE: records} if records else None
 
 
@@ -283,7 +283,7 @@ def kept_exif(image: Image.Image, name: str) -> bytes | None:
 
 
 def _is_turned(image: Image.Image) -> bool:
-    """Tell whether pixels change their places; those of a TIFF have done so while it was loaded."""
+    """Return whether the pixels are turned; those of a TIFF were when it was loaded."""
     turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
     return turned or bool(getattr(image, "turned", False))
 
@@ -301,7 +301,7 @@ def exif_bytes(exif: Image.Exif) -> bytes | None:
 
 
 def exif_folder(exif: Image.Exif, folder: int) -> dict[int, Any]:
-    """Give the tags of a folder with the one inside it, of which Pillow gives only the place."""
+    """Return the tags of a folder with the one inside it, of which Pillow gives only the place."""
     values = dict(exif.get_ifd(folder))
     if ExifTags.IFD.Interop in values:
         values[ExifTags.IFD.Interop] = exif.get_ifd(ExifTags.IFD.Interop)
@@ -344,7 +344,7 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
 
 
 def _sensible(resolution: Any, unit: float) -> tuple[float, float] | None:
-    """Refuse what damaged files say: texts, infinity, more than formats can hold."""
+    """Return None for values of damaged files: texts, infinity, more than formats can hold."""
     across, down = (float(value) * unit for value in resolution)
     return (across, down) if 0 < across < 65536 and 0 < down < 65536 else None
 

@@ -1,4 +1,4 @@
-"""Picture files into arrays, with their colours, transparency and metadata."""
+"""Decode picture files into arrays, with colours, transparency and metadata."""
 
 import codecs
 import io
@@ -93,7 +93,7 @@ class BmpFile(BmpImagePlugin.BmpImageFile):
 
 
 def _is_mask(mask: int) -> bool:
-    """Tell whether it has bits, one after the other."""
+    """Return whether a mask is one run of bits."""
     lowest = mask & -mask
     return mask > 0 and (mask // lowest) & (mask // lowest + 1) == 0
 
@@ -159,7 +159,7 @@ def open_stream(source: bytes | Path, name: str) -> BinaryIO:
 
 
 def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
-    """Read the header.
+    """Open a picture and read its header.
 
     Raises:
         PictureError: empty, larger than `max_pixels`, or a drawing; one of DAMAGE for the rest.
@@ -187,8 +187,22 @@ def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     return image
 
 
+@contextmanager
+def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
+    """Raise what Pillow raises for a damaged picture as a PictureError that says what is wrong.
+
+    Args:
+        name: what messages call the picture.
+        stream: its file, which is looked into for the reason.
+    """
+    try:
+        yield
+    except DAMAGE as error:
+        raise PictureError(f"{name}: {reason(error, stream)}") from error
+
+
 def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
-    """Say in a few words why Pillow gave up."""
+    """Return in a few words why Pillow failed."""
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
     if isinstance(error, Image.DecompressionBombError):
@@ -208,7 +222,7 @@ def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
 
 @contextmanager
 def _limit(name: str, max_pixels: int) -> Iterator[None]:
-    """Pillow has one limit for the whole process, ours belongs to this call.
+    """Replace Pillow's limit of pixels, which is the whole process's, during the block.
 
     Some of its readers take memory while they open, so its limit is replaced rather than lifted.
     """
@@ -280,27 +294,14 @@ def _not_a_picture(head: bytes) -> str:
 _LOW_MODES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
 
 
-def raw_mode(image: Image.Image) -> str:
+def _raw_mode(image: Image.Image) -> str:
     """Name the arrangement of bytes that the reader of a file will expect; "" if unknown."""
     tiles: Any = getattr(image, "tile", None)
-    if not tiles:
-        return ""
-    mode = tiles[0].args
+    mode = tiles[0].args if tiles else ""
     return mode if isinstance(mode, str) else ""
 
 
-def has_sixteen_bits(mode: str) -> bool:
-    """Tell whether `expect_low_bytes` can read what lies in such an arrangement."""
-    return mode in _LOW_MODES
-
-
-def expect_low_bytes(image: Image.Image) -> None:
-    """Make Pillow read the lower bytes of a file just opened; `has_sixteen_bits` has been asked."""
-    tiles: Any = image
-    tiles.tile = [tile._replace(args=_LOW_MODES[tile.args]) for tile in tiles.tile]
-
-
-def joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
+def _joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
     """Put upper and lower bytes together: (H, W, 3) or (H, W, 4) of 16 bits."""
     if mode == "LA;16B":  # read as four bytes
         grey_high, grey_low, alpha_high, alpha_low = np.moveaxis(np.asarray(low), -1, 0)
@@ -354,7 +355,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of a picture before its pixels come.
+    """What the header of a file says of a picture.
 
     Attributes:
         width, height: in pixels, as in the file, before any rotation.
@@ -381,21 +382,16 @@ def read_header(
         PictureError: as in `decode`, as far as the header tells.
     """
     name = name or _name(source)
-    with open_stream(source, name) as stream:
-        try:
-            image = open_image(stream, name, max_pixels)
-            mode = raw_mode(image)
-            deep = has_sixteen_bits(mode) or image.mode.startswith("I")
-            deep = image.deep if isinstance(image, TiffFile) else deep
-            format, transparent = image.format or "", image.has_transparency_data
-            size = image.width, image.height
-            return Header(*size, format, deep, transparent, is_animated(image))
-        except DAMAGE as error:
-            raise PictureError(f"{name}: {reason(error, stream)}") from error
+    with open_stream(source, name) as stream, naming_damage(name, stream):
+        image = open_image(stream, name, max_pixels)
+        deep = _raw_mode(image) in _LOW_MODES or image.mode.startswith("I")
+        deep = image.deep if isinstance(image, TiffFile) else deep
+        format, transparent = image.format or "", image.has_transparency_data
+        return Header(image.width, image.height, format, deep, transparent, is_animated(image))
 
 
 def is_animated(image: Image.Image) -> bool:
-    """Tell whether an opened picture moves; the pages of a TIFF and of a phone's photo do not."""
+    """Return whether an opened picture is an animation, not a TIFF of pages or a phone's photo."""
     if image.format not in ANIMATED:
         return False
     try:
@@ -420,18 +416,15 @@ def decode(
         PictureError: missing, empty, cut off, damaged, too large, or not a picture.
     """
     name = name or _name(source)
-    with open_stream(source, name) as stream:
-        try:
-            image = open_image(stream, name, max_pixels)
-            mode = raw_mode(image)
-            load(image, name, max_pixels)
-            if image.format != "PNG" or not has_sixteen_bits(mode):
-                return _read(image, name)
-            low = open_image(stream, name, max_pixels)
-            expect_low_bytes(low)
-            return _read(image, name, load(low, name, max_pixels), mode)
-        except DAMAGE as error:
-            raise PictureError(f"{name}: {reason(error, stream)}") from error
+    with open_stream(source, name) as stream, naming_damage(name, stream):
+        image = open_image(stream, name, max_pixels)
+        mode = _raw_mode(image)
+        load(image, name, max_pixels)
+        if image.format != "PNG" or mode not in _LOW_MODES:
+            return _read(image, name)
+        low: Any = open_image(stream, name, max_pixels)
+        low.tile = [tile._replace(args=_LOW_MODES[mode]) for tile in low.tile]
+        return _read(image, name, load(low, name, max_pixels), mode)
 
 
 def _name(source: bytes | Path) -> str:
@@ -439,20 +432,18 @@ def _name(source: bytes | Path) -> str:
 
 
 def read_image(image: Image.Image, name: str = "<image>") -> Picture:
-    """Do the same with a picture that Pillow has opened.
+    """Read a picture that Pillow has opened, as `decode` does.
 
     Raises:
         PictureError: Pillow cannot load it, or its kind of pixels cannot be used.
     """
-    try:
+    with naming_damage(name):
         image.load()
         return _read(image, name)
-    except DAMAGE as error:
-        raise PictureError(f"{name}: {reason(error)}") from error
 
 
 def _read(image: Image.Image, name: str, low: Image.Image | None = None, mode: str = "") -> Picture:
-    """Do all that is left when a picture is loaded; `low` and `mode`: see `joined`."""
+    """Build a Picture from a loaded image; `low` and `mode`: see `_joined`."""
     # Phones put previews behind the photo (MPO); they are no animation.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         which = "the first" if image.tell() == 0 else "one of them"
@@ -464,10 +455,10 @@ def _read(image: Image.Image, name: str, low: Image.Image | None = None, mode: s
 def without_metadata(
     image: Image.Image, name: str, low: Image.Image | None = None, mode: str = ""
 ) -> Picture:
-    """Take a loaded picture apart, but for its metadata; `low` and `mode`: see `joined`.
+    """Build a Picture without metadata from a loaded image; `low` and `mode`: see `_joined`.
 
     Raises:
-        PictureError: its kind of pixels cannot be used; one of `opening.DAMAGE` for the rest.
+        PictureError: its kind of pixels cannot be used; one of `DAMAGE` for the rest.
     """
     format = "JPEG" if image.format == "MPO" else image.format or ""
     profile = image.info.get("icc_profile")
@@ -476,14 +467,16 @@ def without_metadata(
     if isinstance(image, TiffFile) and image.numbers is not None:
         return _of_tiff(image, image.numbers, name)
     image = _upright(image)
-    values = _sixteen_bit_grey(image, format) if low is None else joined(image, _upright(low), mode)
+    values = (
+        _sixteen_bit_grey(image, format) if low is None else _joined(image, _upright(low), mode)
+    )
     alpha = _alpha(image, values)
     plain = image.getchannel(0) if mode == "LA;16B" else _plain(image, values, name)
     return _coloured(name, format, plain, values, alpha, profile)
 
 
 def _of_tiff(image: TiffFile, numbers: PhotoArray, name: str) -> Picture:
-    """Do the same with a TIFF that Pillow does not read."""
+    """Build a Picture from a TIFF whose numbers Pillow does not read."""
     height, width, channels = numbers.shape
     mode = {1: "L", 3: "RGB", 4: "CMYK"}[channels]
     plain = Image.frombytes(mode, (width, height), to_eight_bits(numbers).tobytes())

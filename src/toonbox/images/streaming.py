@@ -18,7 +18,7 @@ from PIL.TiffTags import LONG, LONG8, TAGS_V2_GROUPS
 
 from toonbox.errors import MissingExtraError, OutputError, PictureError
 from toonbox.images.metadata import exif_folder, read_metadata
-from toonbox.images.picture import DAMAGE, Picture, open_image, open_stream, reason
+from toonbox.images.picture import Picture, naming_damage, open_image, open_stream
 from toonbox.images.tiff import TiffFile
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import STRIP_PIXELS, PhotoArray, read_colours
@@ -27,7 +27,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    """Write a chunk."""
+    """Return a chunk of a PNG."""
     checksum = zlib.crc32(kind + content)
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
@@ -92,7 +92,7 @@ def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tu
 
 
 def without_pixels(stream: BinaryIO) -> bytes:
-    """Give a PNG of one black pixel with all else that stands in another."""
+    """Return a PNG of one black pixel with all other chunks of another PNG."""
     parts = io.BytesIO()
     parts.write(SIGNATURE)
     head, *others = png_chunks(stream, without=(b"IDAT",))
@@ -185,7 +185,7 @@ def write_jpeg(
 
 
 def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
-    """Give the same rows in strips of `rows` each, the last one perhaps fewer."""
+    """Yield the same rows in strips of `rows` each, the last one perhaps fewer."""
     waiting: list[PhotoArray] = []
     count = 0
     for strip in strips:
@@ -214,14 +214,14 @@ def _jpeg_segments(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
             return segments, data[place:-2]
 
 
-ADVICE = "pip install 'toonbox[huge]' to read it bit by bit"
+ADVICE = "pip install 'toonbox[huge]' to stream it row by row"
 _BLOCK = 128  # rows read at once: as many as the tiles of most files are high
 _UPRIGHT = 1
 _TYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
 
 def can_stream() -> bool:
-    """Tell whether libvips is there."""
+    """Return whether libvips is there."""
     return find_spec("pyvips") is not None
 
 
@@ -245,35 +245,31 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
 
     Raises:
         MissingExtraError: libvips is not installed.
-        PictureError: as in `decode`, or of a kind that cannot be read bit by bit.
+        PictureError: as in `decode`, or of a kind that cannot be streamed.
     """
     if not can_stream():
         raise MissingExtraError(f"{source}: {ADVICE}")
     name = str(source)
-    with open_stream(source, name) as stream:
-        try:
-            image = open_image(stream, name, max_pixels)
-            format = "JPEG" if image.format == "MPO" else image.format or ""
-            if format not in FORMATS:
-                raise PictureError(f"{name}: only {', '.join(FORMATS)} can be read bit by bit")
-            if isinstance(image, TiffFile) and image.multiplied:
-                raise PictureError(
-                    f"{name}: its colours are multiplied by their opacity; "
-                    "such a picture cannot be read bit by bit"
-                )
-            if format == "PNG":  # Pillow looks for metadata behind the pixels, too
-                image = Image.open(io.BytesIO(without_pixels(stream)))
-                image.load()
-            metadata, profile = read_metadata(image, name), image.info.get("icc_profile")
-            upright = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) == _UPRIGHT
-        except DAMAGE as error:
-            raise PictureError(f"{name}: {reason(error, stream)}") from error
+    with open_stream(source, name) as stream, naming_damage(name, stream):
+        image = open_image(stream, name, max_pixels)
+        format = "JPEG" if image.format == "MPO" else image.format or ""
+        if format not in FORMATS:
+            raise PictureError(f"{name}: only {', '.join(FORMATS)} can be streamed")
+        if isinstance(image, TiffFile) and image.multiplied:
+            raise PictureError(
+                f"{name}: its colours are multiplied by their opacity; it cannot be streamed"
+            )
+        if format == "PNG":  # Pillow looks for metadata behind the pixels, too
+            image = Image.open(io.BytesIO(without_pixels(stream)))
+            image.load()
+        metadata, profile = read_metadata(image, name), image.info.get("icc_profile")
+        upright = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) == _UPRIGHT
     rgb = FileRows(source, upright, alpha=False)
     alpha = FileRows(source, upright, alpha=True) if rgb.bands in (2, 4) else None
     mode = "L" if rgb.bands < 3 else "RGB"
     _, colours, written = read_colours(Image.new(mode, (1, 1)), profile, name)
     if written is not None and written != profile:
-        raise PictureError(f"{name}: its colours cannot be converted bit by bit")
+        raise PictureError(f"{name}: its colours cannot be converted row by row")
     pixel = np.zeros((1, 1, 3), rgb.dtype)
     transparent = None if alpha is None else pixel[..., 0]
     about = Picture(name, pixel, transparent, format, colours, written, metadata)
@@ -297,12 +293,12 @@ class FileRows:
         kind, self.bands = image.format, image.bands
         if kind not in _TYPES or image.interpretation == "cmyk" or self.bands > 4:
             what = f"{image.interpretation}, {kind}"
-            raise PictureError(f"{source}: its kind of pixels cannot be read bit by bit ({what})")
+            raise PictureError(f"{source}: its kind of pixels cannot be streamed ({what})")
         self.dtype = np.dtype(_TYPES[kind])
         self.shape = (image.height, image.width) + (() if alpha else (3,))
 
     def __getitem__(self, rows: slice) -> PhotoArray:
-        """Give rows.
+        """Return rows.
 
         Raises:
             PictureError: the file is damaged.
@@ -315,7 +311,7 @@ class FileRows:
         return self._block[start - self._start : stop - self._start]
 
     def _read_on(self, start: int, stop: int) -> None:
-        """Put what is there already from `start` on, and what follows, into the block."""
+        """Extend the block to the rows from `start` to `stop`."""
         parts = [self._block[start - self._start :]]
         place = self._start + len(self._block)
         stop = max(stop, min(place + _BLOCK, self.shape[0]))

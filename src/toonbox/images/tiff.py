@@ -1,4 +1,4 @@
-"""TIFFs of all kinds of numbers; Pillow reads those of 8 bits, some others wrong, most not at all.
+"""Decode TIFFs of any kind of numbers; Pillow reads few beyond 8 bits, and some of those wrong.
 
 For the others Pillow is only asked to decompress: it is shown the same file with a directory by
 which its strips or tiles hold grey pixels of one byte. What the bytes mean is worked out here.
@@ -79,7 +79,7 @@ class UnsupportedError(ValueError):
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the numbers of a TIFF lie in its file.
+    """How the numbers of a TIFF are stored in its file.
 
     Attributes:
         width, height: in pixels, as stored.
@@ -216,7 +216,7 @@ def _silence() -> None:
 
 
 def _layout(tags: Any) -> _Layout:
-    """Read it from a directory.
+    """Read the layout from a directory.
 
     Raises:
         UnsupportedError: of a kind that is not read.
@@ -260,7 +260,7 @@ def _layout(tags: Any) -> _Layout:
 
 
 def _numbers(layout: _Layout, stream: IO[bytes], tags: Any) -> Numbers:
-    """Give the numbers as they were before compression: (H, W, C)."""
+    """Return the numbers as they were before compression: (H, W, C)."""
     limit = Image.MAX_IMAGE_PIXELS
     padded = layout.padded_width * math.ceil(layout.height / layout.block[1]) * layout.block[1]
     if limit is not None and padded > max(limit, 1 << 24):
@@ -307,7 +307,7 @@ def _as_bytes(layout: _Layout, tags: Any, plane: int, data: bytes) -> IO[bytes]:
 
 
 def _decoded(rows: Numbers, layout: _Layout, order: str) -> Numbers:
-    """Give the numbers, (H, W, C), that rows of bytes, (H, N), stand for."""
+    """Return the numbers, (H, W, C), that rows of bytes, (H, N), stand for."""
     height, channels, size = len(rows), layout.channels // layout.planes, layout.bits // 8
     shape = height, layout.padded_width, channels
     starts = range(0, layout.padded_width, layout.block[0])  # where differences begin anew
@@ -349,7 +349,7 @@ def _unpacked(rows: Numbers, shape: tuple[int, int, int], bits: int) -> Numbers:
 
 
 def _whole(numbers: Numbers, layout: _Layout) -> tuple[PhotoArray, str]:
-    """Bring numbers to 8 or 16 bits; give also what is to be said about it."""
+    """Convert numbers to 8 or 16 bits; return them and a remark for the user."""
     if layout.kind == _FLOAT:
         return _from_floats(numbers)
     bits = 16 if layout.bits == 24 else layout.bits
@@ -395,7 +395,7 @@ def _meaning(numbers: PhotoArray, layout: _Layout) -> tuple[PhotoArray, PhotoArr
 
 
 def _unmultiplied(colours: PhotoArray, opacity: PhotoArray) -> PhotoArray:
-    """Give the colours that were multiplied by their opacity."""
+    """Return the colours that were multiplied by their opacity."""
     result, top = np.empty_like(colours), np.uint32(white(colours))
     for part in strips_of(colours):
         by = opacity[part][..., None].astype(np.uint32)

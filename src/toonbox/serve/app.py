@@ -211,7 +211,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
     @app.get("/ready", responses=_problems(503))
     async def ready() -> dict[str, bool]:
-        """Tell whether the default style is loaded."""
+        """Return whether the default style is loaded."""
         if not service.styles.ready or service.ending:
             raise HTTPException(503, "not ready")
         return {"ready": True}
@@ -360,12 +360,12 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
 
     @app.get("/api/jobs/{id}", responses=_problems(404))
     async def state(job: Found) -> dict[str, Any]:
-        """Tell how far a job has come."""
+        """Return how far a job has come."""
         return described(job)
 
     @app.get("/api/jobs/{id}/events", response_class=EventSourceResponse, responses=_problems(404))
     async def events(job: Found) -> AsyncIterator[ServerSentEvent]:
-        """Tell how far a job has come, whenever that changes, until it ends."""
+        """Return how far a job has come, whenever that changes, until it ends."""
         while not service.ending:
             changed, told = job.changed, described(job)
             yield ServerSentEvent(event="job", data=told)

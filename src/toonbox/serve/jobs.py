@@ -107,7 +107,7 @@ class ServedJob:
 
     @property
     def is_video(self) -> bool:
-        """Tell whether a video is made: also of a GIF, if an option asks for it."""
+        """Return whether a video is made: also of a GIF, if an option asks for it."""
         if len(self.files) != 1:
             return False
         source = self.files[0][1]
@@ -225,7 +225,7 @@ class Jobs:
         self._disk, job.size = self._disk + size, job.size + size
 
     def start(self, job: ServedJob) -> None:
-        """Put it into the queue."""
+        """Put a job into the queue."""
         job.change(state="waiting")
         job.future = self._pool.submit(self._run, job)
 
@@ -248,7 +248,7 @@ class Jobs:
         await asyncio.to_thread(self._pool.shutdown)
 
     def _run(self, job: ServedJob) -> None:
-        """Do it, in the thread for jobs."""
+        """Run a job, in the thread for jobs."""
         until: list[float] = []
         late = threading.Event()
 

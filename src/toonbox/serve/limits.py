@@ -1,4 +1,4 @@
-"""Who may ask and how much they may send: ASGI middleware around everything else."""
+"""ASGI middleware: who may send requests, and how much."""
 
 import asyncio
 import hmac
@@ -29,7 +29,7 @@ _HEADERS = {
 
 
 class Guard:
-    """Refuses other sites and strangers, and adds the headers that every answer has."""
+    """Refuses requests of other sites and without the token; adds the headers of every answer."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Guard:
         await answer(scope, receive, send_with_headers)
 
     def _refuse(self, scope: Scope) -> ASGIApp | None:
-        """Give the answer to what the app should not see."""
+        """Return the answer to a request that must not reach the app."""
         headers = Headers(scope=scope)
         hosts = headers.getlist("host")
         if len(hosts) != 1 or not self._is_known(hosts[0]):

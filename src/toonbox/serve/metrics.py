@@ -1,4 +1,4 @@
-"""What /metrics tells Prometheus."""
+"""The metrics of the server, for Prometheus."""
 
 from prometheus_client import (
     CollectorRegistry,

@@ -1,4 +1,4 @@
-"""Pictures in this process: loaded styles, a bounded pool of threads, one budget of memory."""
+"""Draw pictures in this process: loaded styles, a bounded pool of threads, one budget of memory."""
 
 import asyncio
 import threading
@@ -28,7 +28,7 @@ _JOB = 0.5  # share of the drawing's memory for a job
 
 
 class Styles:
-    """The styles there are, by name; each is loaded once."""
+    """All styles, by name; each is loaded once."""
 
     def __init__(self, default: str, runs: int, precision: Precision = "auto") -> None:
         """Look up the default one, whose name may be a folder.
@@ -67,7 +67,7 @@ class Styles:
 
     @property
     def ready(self) -> bool:
-        """Tell whether the default style is loaded."""
+        """Return whether the default style is loaded."""
         return str(self._folder) in self._loaded
 
     def cards(self) -> list[tuple[str, Card]]:
@@ -108,7 +108,7 @@ class Budget:
         self.count_body(size)
 
     def count_body(self, size: int) -> None:
-        """Count bytes that are there anyhow, or with a minus are gone."""
+        """Count bytes that are already in memory, or, negative, released."""
         with self._changed:
             self._bodies += size
 
@@ -135,7 +135,7 @@ class Budget:
 
 @dataclass
 class Slot:
-    """A place among the pictures on their way, with the bytes that it holds."""
+    """A place in the queue of pictures, with the bytes that it holds."""
 
     budget: Budget
     until: float

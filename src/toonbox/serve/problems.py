@@ -1,4 +1,4 @@
-"""What is said when something is refused or fails: RFC 9457's application/problem+json."""
+"""Error answers: RFC 9457's application/problem+json."""
 
 import errno
 from http import HTTPStatus
@@ -21,7 +21,7 @@ from toonbox.images.tiff import UnsupportedError
 
 
 def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> JSONResponse:
-    """Make the answer."""
+    """Make an error answer."""
     title = HTTPStatus(status).phrase
     return JSONResponse(
         {"title": title, "status": status, "detail": detail},
@@ -32,7 +32,7 @@ def problem(status: int, detail: str, headers: dict[str, str] | None = None) -> 
 
 
 def busy(detail: str, seconds: float) -> HTTPException:
-    """Make what asks to come again later."""
+    """Make the answer that asks the client to retry later."""
     return HTTPException(429, detail, {"Retry-After": str(max(1, round(seconds)))})
 
 
@@ -59,5 +59,5 @@ def status_of(error: ToonboxError) -> int:
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Tell whether a disk, or what may be used of it, is full."""
+    """Return whether an error means that the disk, or a quota on it, is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -1,4 +1,4 @@
-"""Runs the app: uvicorn, with the patience and the end that toonbox wants."""
+"""Run the app with uvicorn, with timeouts for slow clients and an orderly end."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ _KEEP_ALIVE = 5  # seconds
 
 
 class PatientProtocol(H11Protocol):
-    """HTTP that cuts off who keeps a connection and neither asks nor listens."""
+    """HTTP that disconnects clients which neither send nor receive."""
 
     patience = 20.0  # seconds
     _reading: asyncio.TimerHandle | None = None
@@ -49,13 +49,13 @@ class PatientProtocol(H11Protocol):
         self._writing = self.loop.call_later(self.patience, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on."""
+        """Cancel the wait."""
         super().resume_writing()
         if self._writing is not None:
             self._writing.cancel()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
+        """Cancel all waits."""
         super().connection_lost(exc)
         self._forget_request()
         if self._writing is not None:
@@ -114,7 +114,7 @@ class Server(uvicorn.Server):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open the socket, before anything takes time.
+    """Open the socket first, so that an error comes at once.
 
     Raises:
         UsageError: the address cannot be had.

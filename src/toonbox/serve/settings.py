@@ -17,33 +17,37 @@ class ServerOptions(EngineOptions):
     ENVIRONMENT: ClassVar = "TOONBOX_SERVE_"  # and the field's name in capitals
 
     host: str = option(
-        "127.0.0.1", "Address to listen on; any but this machine's own needs a token."
+        "127.0.0.1", "Address to listen on; one that other machines can reach requires a token."
     )
-    port: int = option(8000, "Port; 0 for one that is free.", min=0, max=65535)
+    port: int = option(8000, "Port; 0 picks a free one.", min=0, max=65535)
     names: str | None = option(
         None,
-        "Host names under which clients may ask, separated by commas. Default: this machine's "
-        "own; with another --host, any.",
+        "Host names that requests may use, separated by commas. Default: this machine's own; "
+        "with another --host, any.",
         metavar="NAME,...",
     )
     token: str | None = option(
-        None, "Secret that clients must send. Default: none here, a new one with another --host."
+        None, "Secret that clients must send. Default: none; a new one with another --host."
     )
     style: str = option(
         DEFAULT_STYLE,
-        "Style to load at the start, for requests that name none.",
+        "Style to load at the start, used by requests that name none.",
         metavar="NAME|DIR",
     )
     workers: int | None = option(
         None, "Pictures to draw at a time. Default: one for each core.", min=1, metavar="N"
     )
-    queue: int = option(16, "Pictures that may wait; more are told to come again (429).", min=0)
-    max_jobs: int = option(8, "Jobs that may wait or run; more are told to come again.", min=1)
-    max_files: int = option(200, "Pictures in a job.", min=1)
+    queue: int = option(16, "Pictures that may wait; further ones are refused (429).", min=0)
+    max_jobs: int = option(8, "Jobs that may wait or run; further ones are refused (429).", min=1)
+    max_files: int = option(200, "Most pictures in a job.", min=1)
     max_body: int = option(64 << 20, "Largest picture file.", min=1, metavar="SIZE", typed="64M")
     max_upload: int = option(1 << 30, "Largest upload of a job.", min=1, metavar="SIZE", typed="1G")
     max_disk: int = option(
-        4 << 30, "Uploads and results of all jobs together.", min=1, metavar="SIZE", typed="4G"
+        4 << 30,
+        "Most disk space for uploads and results of all jobs.",
+        min=1,
+        metavar="SIZE",
+        typed="4G",
     )
     max_pixels: int = option(
         50_000_000, "Largest picture, all its frames together, or frame of a video.", min=1
@@ -55,13 +59,13 @@ class ServerOptions(EngineOptions):
         metavar="SIZE",
     )
     deadline: float = option(
-        60.0, "Seconds in which a picture is answered, its waiting included.", min=0.001
+        60.0, "Time limit for a picture, in seconds, including its wait in the queue.", min=0.001
     )
-    job_deadline: float = option(3600.0, "Seconds that a job may run.", min=0.001)
+    job_deadline: float = option(3600.0, "Time limit for a job, in seconds.", min=0.001)
     patience: float = option(
-        20.0, "Seconds without a sign after which a client is cut off.", min=0.001
+        20.0, "Disconnect clients after this many seconds without activity.", min=0.001
     )
-    keep: float = option(900.0, "Seconds for which results of jobs are kept.", min=0.001)
+    keep: float = option(900.0, "Seconds to keep the results of jobs.", min=0.001)
 
     def __post_init__(self) -> None:
         check(self)
@@ -73,7 +77,7 @@ class ServerOptions(EngineOptions):
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address can be reached from this machine alone."""
+    """Return whether an address can be reached from this machine alone."""
     if host == "localhost":
         return True
     try:

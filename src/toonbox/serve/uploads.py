@@ -1,4 +1,4 @@
-"""Bodies as they come: one picture's bytes, or the files of a form, never whole in between."""
+"""Receive bodies in pieces: one picture's bytes, or the files of a form."""
 
 import unicodedata
 from collections.abc import AsyncIterator
@@ -53,7 +53,7 @@ async def pieces(request: Request, most: int) -> AsyncIterator[Piece]:
 
 
 def is_form(request: Request) -> bool:
-    """Tell whether the body is a form with files."""
+    """Return whether the body is a form with files."""
     kind = request.headers.get("content-type", "").partition(";")[0]
     return kind.strip().lower() == FORM
 
@@ -72,7 +72,7 @@ class _Form:
     _found: list[Piece] = field(default_factory=list)
 
     def callbacks(self) -> "MultipartCallbacks":
-        """Give what the parser calls."""
+        """Return the callbacks of the parser."""
         return {
             "on_part_begin": self._begin,
             "on_header_field": self._add_to_header,
@@ -84,7 +84,7 @@ class _Form:
         }
 
     def take(self) -> list[Piece]:
-        """Give the pieces found so far."""
+        """Return the pieces found so far."""
         found, self._found = self._found, []
         return found
 
@@ -120,7 +120,7 @@ class _Form:
 
 
 def file_name(given: str) -> str:
-    """Make a plain file name, without folders, of what a client says; it may be empty."""
+    """Return a client's file name without folders; it may be empty."""
     name = Path(given.replace("\\", "/")).name
     name = "".join(c for c in name if unicodedata.category(c)[0] != "C" and c not in '<>:"|?*/')
     path = Path(name.strip(" ."))

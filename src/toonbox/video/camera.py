@@ -56,7 +56,7 @@ class LatestValue(Generic[Item]):
 
     @property
     def ended(self) -> bool:
-        """Tell whether all has been taken, and nothing more will come."""
+        """Return whether all has been taken, and nothing more will come."""
         with self._changed:
             return self._over and not self._latest and self._error is None
 
@@ -168,7 +168,7 @@ class Screen(Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Tell whether nobody has closed it."""
+        """Return whether nobody has closed it."""
         ...
 
     def show(self, rgb: Uint8Array) -> None:

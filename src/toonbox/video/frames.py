@@ -1,4 +1,4 @@
-"""The cartoons of a video one by one, for those who show or encode them themselves."""
+"""Iterate over the cartoons of a video, to show or encode them yourself."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def video_frames(
     max_pixels: int = MAX_PIXELS,
     **options: Any,
 ) -> Iterator[CartoonFrame]:
-    """Give the cartoons of a video's frames, for those who show or encode them themselves.
+    """Yield the cartoons of a video's frames, to show or encode them yourself.
 
     Frames are read and drawn a little ahead in other threads.
 

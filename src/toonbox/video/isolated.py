@@ -1,4 +1,4 @@
-"""Work in a process of its own, so that what ends that process ends nothing else."""
+"""Run work in a process of its own, so that a crash there ends nothing else."""
 
 import logging
 import multiprocessing
@@ -91,7 +91,7 @@ class _Result:
 def _work(
     pipe: Connection, name: str, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
-    """Do the work, and tell of it through the pipe, on which anything that comes means to stop."""
+    """Do the work and report through the pipe; anything received on it means to stop."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     turn = threading.Lock()

@@ -1,4 +1,4 @@
-"""Segments of pictures and all the rest of a video, joined into one file."""
+"""Join the encoded pictures of a video with its sound, subtitles and chapters."""
 
 import heapq
 import logging
@@ -115,7 +115,7 @@ class _Text:
 def add_side_streams(
     source: InputContainer, pictures: Stream, target: OutputContainer, path: Path, keep: str
 ) -> list[SideStream]:
-    """Give a cartoon all streams of its video but the pictures; say what is lost.
+    """Add all streams of a video but its pictures to its cartoon; warn of what is lost.
 
     Args:
         source: the video.
@@ -201,7 +201,7 @@ class Span:
     end: Fraction | None = None
 
     def holds(self, seconds: Fraction) -> bool:
-        """Tell whether a time is in it."""
+        """Return whether a time is in it."""
         return (self.start is None or seconds >= self.start) and (
             self.end is None or seconds < self.end
         )
@@ -255,7 +255,7 @@ def join(
 
 
 def _options(container: Container, video: Video, source: InputContainer) -> dict[str, str]:
-    """Give the muxer's options."""
+    """Return the muxer's options."""
     if not container.is_quicktime:
         return {}
     # Playing can begin before all is there; and a beginning other than 0 is told exactly.
@@ -270,7 +270,7 @@ def _is_apples(key: str) -> bool:
 
 
 def _pictures(segments: Sequence[Path], target: Stream, start: Fraction) -> Iterator["Packet[Any]"]:
-    """Give the packets of all segments, with decoding times as if they were one."""
+    """Yield the packets of all segments, with decoding times as if they were one."""
     shown = [packet.pts or 0 for packet in _packets(segments)]
     decoded = iter(decoding_times(shown))
     ordered, end = sorted(shown), segment_times(segments[-1]).end
@@ -294,7 +294,7 @@ def _packets(segments: Sequence[Path]) -> Iterator["Packet[Any]"]:
 
 
 def decoding_times(shown: list[int]) -> list[int]:
-    """Choose when frames are decoded: in order, never after they are shown, in even steps.
+    """Return decoding times: in order, never after the display time, in even steps.
 
     Args:
         shown: when each is shown, all different, in the order in which they are decoded.
@@ -312,7 +312,7 @@ def decoding_times(shown: list[int]) -> list[int]:
 def _side_packets(
     source: InputContainer, sides: Sequence[SideStream], span: Span
 ) -> Iterator["Packet[Any]"]:
-    """Give the packets of all other streams, as they are in the source or encoded anew."""
+    """Yield the packets of all other streams, as they are in the source or encoded anew."""
     by_index = {side.source.index: side for side in sides}
     if not by_index:
         return
@@ -332,7 +332,7 @@ def _side_packets(
 
 
 def _time(packet: "Packet[Any]") -> Fraction:
-    """Say when a packet is needed, in seconds."""
+    """Return when a packet is needed, in seconds."""
     ticks = packet.pts if packet.dts is None else packet.dts
     return (ticks or 0) * packet.time_base
 

@@ -1,4 +1,4 @@
-"""One video into its cartoon, from disk to disk."""
+"""Convert one video to its cartoon, from disk to disk."""
 
 import json
 import logging
@@ -76,11 +76,11 @@ class Segments:
         return sum(times.frames for times in self.times)
 
     def last_pts(self, time_base: Fraction) -> int | None:
-        """Give the timestamp of the last frame there is."""
+        """Return the timestamp of the last frame there is."""
         return round(self.times[-1].last / time_base) if self.times else None
 
     def span(self, *, moved: bool, cut: bool) -> Span:
-        """Tell which part of the video they show.
+        """Return which part of the video they show.
 
         Args:
             moved: whether it should begin at 0.
@@ -91,14 +91,14 @@ class Segments:
 
     @contextmanager
     def adding(self) -> Iterator[Path]:
-        """Give the name for the next one, which is there if the block succeeds."""
+        """Yield the name for the next segment, which is kept if the block succeeds."""
         path = self._path(len(self.paths))
         with replacing(path) as temporary:
             yield temporary
         self._add(path)
 
     def find(self) -> None:
-        """Take over those that are there, up to the first that is missing or damaged."""
+        """Find existing segments, up to the first that is missing or damaged."""
         while (path := self._path(len(self.paths))).exists():
             try:
                 self._add(path)
@@ -120,7 +120,7 @@ class Segments:
 
 @contextmanager
 def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segments]:
-    """Give the segments for a video.
+    """Yield the segments for a video.
 
     Args:
         target: the video that they will become; missing folders are made.
@@ -155,7 +155,7 @@ def _is_of(folder: Path, job: str) -> bool:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a video has come.
+    """The progress of a video.
 
     Attributes:
         frames: done so far, those of earlier runs included.
@@ -175,7 +175,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class VideoResult:
-    """What became of a video.
+    """The outcome of a video.
 
     Attributes:
         frames: how many the cartoon has.
@@ -358,7 +358,7 @@ def convert_video_isolated(
     stop: Callable[[], bool],
     **options: Any,
 ) -> VideoResult:
-    """Do in another process what `convert_video` does.
+    """Convert a video as `convert_video` does, in another process.
 
     Args:
         source, target, progress, stop, options: as in `convert_video`.
@@ -385,7 +385,7 @@ def _convert_here(
 
 
 def track_of(video: Video, size: tuple[int, int]) -> Track:
-    """Tell what the pictures of a video have in common once they are drawn, of (width, height)."""
+    """Return the track of a video's cartoon, of (width, height)."""
     return Track(size, video.time_base, video.rate, video.aspect, video.colours.written)
 
 
@@ -397,7 +397,7 @@ def _draw(
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
 ) -> bool:
-    """Draw and encode what the segments do not have yet; tell whether all is done."""
+    """Draw and encode what the segments do not have yet; return whether all is done."""
     video = drawing.video
     track = track_of(video, _size(drawing, compare))
     total, before, new = drawing.part.seconds(video), segments.frames, 0
@@ -428,7 +428,7 @@ def _size(drawing: Drawing, compare: Compare | None) -> tuple[int, int]:
 
 
 def _job(drawing: Drawing, settings: tuple[Any, ...]) -> dict[str, Any]:
-    """Tell everything that decides what the segments look like."""
+    """Return everything that determines the content of the segments."""
     status = drawing.video.path.stat()
     return {
         "toonbox": __version__,

@@ -1,9 +1,9 @@
-"""Videos as frames: what there is in a file, and its pictures upright, in RGB, with exact times."""
+"""Read videos: what is in a file, and its frames upright, in RGB, with exact times."""
 
 import logging
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -22,75 +22,25 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from av.video.stream import VideoStream
 
 from toonbox.errors import VideoError
+from toonbox.images.gif import pulled
 from toonbox.options import MAX_PIXELS
 from toonbox.parallel import in_time
 from toonbox.pixels import PhotoArray, Uint8Array
 
+_logger = logging.getLogger(__name__)
 
-class Deinterlacer:
-    """Makes frames of two half pictures whole, each at its own time, and leaves others as they are.
-
-    The filter, bwdif, looks at the frames before and after, so that it begins with the first
-    interlaced frame; from then on all go through it.
-    """
-
-    def __init__(self, stream: VideoStream) -> None:
-        self._unit = stream.time_base or Fraction(1)
-        self._graph: Graph | None = None
-
-    def whole(self, frame: VideoFrame) -> Iterator[VideoFrame]:
-        """Take a frame; give those that are ready."""
-        if self._graph is None:
-            if not frame.interlaced_frame:
-                yield frame
-                return
-            self._graph = _graph(self._unit, frame)
-        self._graph.vpush(frame)
-        yield from self._ready()
-
-    def rest(self) -> Iterator[VideoFrame]:
-        """Give what is left after the last frame."""
-        if self._graph is not None:
-            self._graph.vpush(None)
-            yield from self._ready()
-            self._graph = None
-
-    def _ready(self) -> Iterator[VideoFrame]:
-        while self._graph is not None:
-            try:
-                frame = self._graph.vpull()
-            except (av.BlockingIOError, av.EOFError):
-                return
-            _rebase(frame, self._unit)
-            yield frame
-
-
-def _graph(unit: Fraction, frame: VideoFrame) -> Graph:
-    graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=unit
-    )
-    graph.link_nodes(
-        source,
-        graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced"),
-        graph.add("buffersink"),
-    )
-    graph.configure()
-    return graph
-
-
-def _rebase(frame: VideoFrame, unit: Fraction) -> None:
-    """Count in the video's unit: bwdif counts in halves of it, which never occur here."""
-    scale = (frame.time_base or unit) / unit
-    if frame.pts is not None:
-        frame.pts = round(frame.pts * scale)
-    frame.duration = round((frame.duration or 0) * scale)
-    frame.time_base = unit
-
+# Neither playlists nor addresses: a file must not make us open others.
+_READING = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,gif",
+}
+_UNSEEKABLE = ("avi", "gif")  # their times are worked out here, from the first frame on
+_PATIENCE = 60  # seconds in which a decoder gives nothing until it is given up
+_GIF_SHORTEST, _GIF_USUAL = 2, 10  # hundredths of a second: less than the one becomes the other
 
 # Numbers of ITU-T H.273, as FFmpeg has them.
 UNSPECIFIED = 2
-HDR = (ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value)
+_HDR = (ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value)
 _BT709, _RGB = 1, 0
 TEN_BITS = "yuv420p10le"
 _PLANES_OF_BYTES = {"yuv420p", "yuvj420p"}  # most videos
@@ -139,7 +89,7 @@ def orientation_of(frame: VideoFrame) -> Orientation:
 
 @dataclass(frozen=True)
 class FrameColours:
-    """What the values of frames mean.
+    """The colour space of frames.
 
     Attributes:
         range: FFmpeg's number: 1 limited, 2 full, 0 not told.
@@ -154,19 +104,24 @@ class FrameColours:
     tall: bool = False
 
     @property
+    def hdr(self) -> bool:
+        """Return whether they are in high dynamic range: PQ (HDR10) or HLG."""
+        return self.transfer in _HDR
+
+    @property
     def known_matrix(self) -> Colorspace:
-        """Give the matrix, or what players take for one that is not told."""
+        """Return the matrix, or what players assume if it is unspecified."""
         usual = Colorspace.ITU709 if self.tall else Colorspace.ITU601
         return _MATRICES.get(self.matrix, usual)
 
     @property
     def known_range(self) -> ColorRange:
-        """Give the range, or limited, which players take for one that is not told."""
+        """Return the range, or limited, which players assume if it is unspecified."""
         return ColorRange.JPEG if self.range == ColorRange.JPEG else ColorRange.MPEG
 
     @property
     def as_source(self) -> dict[str, Any]:
-        """Give the arguments of `reformat` that say how to read frames of these colours."""
+        """Return the arguments of `reformat` that say how to read frames of these colours."""
         if self.matrix == _RGB:
             return {}
         return {"src_colorspace": self.known_matrix, "src_color_range": self.known_range}
@@ -179,8 +134,8 @@ class FrameColours:
 
     @property
     def written(self) -> "FrameColours":
-        """Give what the cartoon's frames mean: the same, but SDR for HDR and YUV for RGB."""
-        if self.transfer in HDR:
+        """Return what the cartoon's frames mean: the same, but SDR for HDR and YUV for RGB."""
+        if self.hdr:
             return FrameColours(ColorRange.MPEG.value, _BT709, _BT709, _BT709, self.tall)
         matrix = UNSPECIFIED if self.matrix == _RGB else self.matrix
         range = ColorRange.MPEG.value if self.matrix == _RGB else self.range
@@ -200,7 +155,7 @@ def colours_of(frame: VideoFrame) -> FrameColours:
 
 
 def is_transparent(frame: VideoFrame) -> bool:
-    """Tell whether a frame of a GIF lets something through; FFmpeg makes that white."""
+    """Return whether a frame of a GIF has transparent pixels; FFmpeg makes those white."""
     return frame.format.name == "bgra" and bool(frame.to_ndarray()[..., 3].min() < 255)
 
 
@@ -216,15 +171,14 @@ def to_rgb(
         size: (width, height) to bring it to.
         colours: as `colours_of` the video's first frame.
     """
-    hdr = colours.transfer in HDR
     rgb = frame.reformat(
         width=size[0],
         height=size[1],
         format=_RGB48 if deep else "rgb24",
         **colours.as_source,
         dst_color_range=ColorRange.JPEG,
-        dst_color_trc=ColorTrc.BT709 if hdr else None,
-        dst_color_primaries=ColorPrimaries.BT709 if hdr else None,
+        dst_color_trc=ColorTrc.BT709 if colours.hdr else None,
+        dst_color_primaries=ColorPrimaries.BT709 if colours.hdr else None,
         interpolation=_HOW,
     )
     return np.ascontiguousarray(rgb.to_ndarray())
@@ -279,26 +233,15 @@ def from_luma(luma: Uint8Array, rgb: Uint8Array, colours: FrameColours) -> Video
 
 
 def _plane(frame: VideoFrame, index: int) -> Uint8Array:
-    """Look at one plane of a frame of 8 bits: (rows, columns)."""
+    """Return a view of one plane of a frame of 8 bits: (rows, columns)."""
     plane = frame.planes[index]
     stored: Uint8Array = np.frombuffer(memoryview(plane), np.uint8)
     return stored.reshape(plane.height, plane.line_size)[:, : plane.width]
 
 
-_logger = logging.getLogger(__name__)
-
-# Neither playlists nor addresses: a file must not make us open others.
-_READING = {
-    "protocol_whitelist": "file",
-    "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,gif",
-}
-_PATIENCE = 60  # seconds in which a decoder gives nothing until it is given up
-_GIF_SHORTEST, _GIF_USUAL = 2, 10  # hundredths of a second: less than the one becomes the other
-
-
 @dataclass(frozen=True)
 class Video:
-    """What there is to know about a video before its frames are read.
+    """The properties of a video that are known before its frames are read.
 
     Attributes:
         path: the file.
@@ -343,7 +286,7 @@ class Video:
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture of a video, converted when it is asked for, by whichever thread asks.
+    """A frame of a video, converted to RGB lazily, in the thread that asks for it.
 
     Attributes:
         stored: as it is decoded.
@@ -369,14 +312,14 @@ class Frame:
         return self.resized(self.size)
 
     def resized(self, size: tuple[int, int]) -> PhotoArray:
-        """Give the photo at another width and height."""
+        """Return the photo at another width and height."""
         stored, colours = self._stored(size), self.video.colours
         with self.converting:
             rgb = to_rgb(self.stored, stored, colours, deep=self.deep)
         return self.video.orientation.upright(rgb)
 
     def luma(self) -> Uint8Array:
-        """Give the photo's luma as a written frame has it, (H, W, 1) of 8 bits, upright."""
+        """Return the photo's luma as a written frame has it, (H, W, 1) of 8 bits, upright."""
         width, height = self._stored(self.size)
         written = self.video.colours.written
         with self.converting:
@@ -393,7 +336,7 @@ class Frame:
         return self.video.orientation.upright(plane)
 
     def repeats(self, other: "Frame") -> bool:
-        """Tell whether both are the same, value by value."""
+        """Return whether two frames are equal, value by value."""
         formats = {self.stored.format.name, other.stored.format.name}
         if formats <= _PLANES_OF_BYTES:
             return all(
@@ -441,11 +384,12 @@ def pictures_stream(container: InputContainer, path: Path) -> VideoStream:
             if stream.codec_context is None:
                 raise VideoError(f"{path}: nothing here decodes its pictures")
             return stream
-    raise VideoError(f"{path}: has no pictures, only {_others(container)}")
+    others = {stream.type for stream in container.streams if stream.type != "video"}
+    raise VideoError(f"{path}: has no pictures, only {', '.join(sorted(others)) or 'a cover'}")
 
 
 def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
-    """Find out about a video; its first frame is decoded.
+    """Read the properties of a video; its first frame is decoded.
 
     Args:
         path: the file.
@@ -456,7 +400,7 @@ def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
     with opened(path, max_pixels) as container:
         stream = pictures_stream(container, path)
         _check_size(path, stream.width, stream.height, max_pixels)
-        first = next(_decode(container, stream, _Packets(), max_pixels), None)
+        first = next(_decode(container, stream, _Problems(), max_pixels), None)
         if first is None:
             raise VideoError(f"{path}: has no frame that can be read")
         orientation = orientation_of(first)
@@ -470,7 +414,7 @@ def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
             size=size,
             coded_size=(first.width, first.height),
             orientation=orientation,
-            time_base=_known(stream.time_base, path),
+            time_base=stream.time_base or Fraction(1),
             rate=stream.average_rate or stream.guessed_rate,
             start=_timestamp(first) or 0,
             seconds=_seconds(container, stream),
@@ -500,7 +444,7 @@ def read_frames(
     """
 
     size = reduced_size(video.size, max_height)
-    problems = _Problems(video)
+    problems = _Problems()
     last = after
     for frame in _frames_from(video, after, problems):
         pts = _timestamp(frame)
@@ -511,11 +455,13 @@ def read_frames(
             continue
         problems.frames += 1
         problems.corrupt += frame.is_corrupt
-        problems.note_transparency(frame)
+        if not problems.transparent and is_transparent(frame):
+            problems.transparent = True
+            _logger.warning("%s: what is transparent becomes white", video.path)
         problems.other_sizes += (frame.width, frame.height) != video.coded_size
         yield Frame(frame, video, size, pts, frame.duration or 0, deep)
         last = pts
-    problems.report(whole=after is None)
+    problems.report(video, whole=after is None)
 
 
 def reduced_size(size: tuple[int, int], max_height: int | None) -> tuple[int, int]:
@@ -527,120 +473,170 @@ def reduced_size(size: tuple[int, int], max_height: int | None) -> tuple[int, in
 
 
 @dataclass
-class _Packets:
-    """What became of the packets that gave no frame: damaged, or cut away by the file itself."""
-
-    damaged: int = 0
-    hidden: int = 0
-
-
-@dataclass
 class _Problems:
-    """What was wrong with the frames of a video."""
+    """What was wrong with the frames of a video; `damaged` and `hidden` count packets without one.
 
-    video: Video
+    Hidden are those that the file itself cuts away.
+    """
+
     frames: int = 0
     out_of_order: int = 0
     other_sizes: int = 0
     corrupt: int = 0
     transparent: bool = False
-    packets: _Packets = field(default_factory=_Packets)
+    damaged: int = 0
+    hidden: int = 0
 
-    def note_transparency(self, frame: VideoFrame) -> None:
-        """Say once that a video will not be transparent."""
-        if not self.transparent and is_transparent(frame):
-            self.transparent = True
-            _logger.warning("%s: what is transparent becomes white", self.video.path)
-
-    def report(self, whole: bool) -> None:
-        """Say it, and what is missing if all was read."""
-        path = self.video.path
-        damaged = self.packets.damaged
-        if damaged:
-            _logger.warning("%s: %d damaged packets were skipped", path, damaged)
-        if self.corrupt:
-            _logger.warning("%s: %d frames are damaged, but shown", path, self.corrupt)
-        if self.out_of_order:
-            _logger.warning("%s: %d frames out of order were skipped", path, self.out_of_order)
-        if self.other_sizes:
-            size = "x".join(map(str, self.video.coded_size))
-            message = "%s: %d frames of another size were brought to %s"
-            _logger.warning(message, path, self.other_sizes, size)
-        missing = self.video.frames - self.frames - self.out_of_order - self.packets.hidden
-        if whole and missing > damaged:
+    def report(self, video: Video, whole: bool) -> None:
+        """Warn of all problems, and of missing frames if the whole video was read."""
+        size = "x".join(map(str, video.coded_size))
+        for count, what in (
+            (self.damaged, "damaged packets were skipped"),
+            (self.corrupt, "frames are damaged, but shown"),
+            (self.out_of_order, "frames out of order were skipped"),
+            (self.other_sizes, f"frames of another size were brought to {size}"),
+        ):
+            if count:
+                _logger.warning("%s: %d %s", video.path, count, what)
+        missing = video.frames - self.frames - self.out_of_order - self.hidden
+        if whole and missing > self.damaged:
             message = "%s: ends early or is damaged: %d of its %d frames could not be read"
-            _logger.warning(message, path, missing, self.video.frames)
+            _logger.warning(message, video.path, missing, video.frames)
 
 
 def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterator[VideoFrame]:
-    """Decode from the key frame before a timestamp, or from the start where there is no telling."""
+    """Decode from the key frame before a timestamp, or from the start if seeking fails."""
     for sought in (True, False) if after is not None else (False,):
         with opened(video.path, video.max_pixels) as container:
             stream = container.streams[video.index]
             assert isinstance(stream, VideoStream)
-            if sought and (_without_times(container) or _is_gif(container)):
-                continue
             if sought:
+                if container.format.name in _UNSEEKABLE:
+                    continue
                 try:
                     container.seek(after or 0, stream=stream)
                 except av.FFmpegError:  # this file has no index
                     continue
-            frames = _decode(container, stream, problems.packets, video.max_pixels)
-            first = next(frames, None)
-            if sought and (first is None or not _is_before(first, after)):
-                continue
-            if first is not None:
+            frames = _decode(container, stream, problems, video.max_pixels)
+            if sought:
+                first = next(frames, None)
+                pts = None if first is None else _timestamp(first)
+                if first is None or pts is None or after is None or pts > after:
+                    continue
                 yield first
             yield from frames
             return
 
 
 def _decode(
-    container: InputContainer, stream: VideoStream, without: _Packets, max_pixels: int
+    container: InputContainer, stream: VideoStream, problems: _Problems, max_pixels: int
 ) -> Iterator[VideoFrame]:
-    """Decode all frames; interlaced ones are made whole; count the packets that gave none."""
+    """Decode all frames, and give them the times at which they are shown."""
     stream.thread_type = "AUTO"
     stream.codec_context.options |= _limit(max_pixels)
-    deinterlacer = Deinterlacer(stream)
-    waiting: deque[int | None] | None = deque() if _without_times(container) else None
-    later = 0 if _is_gif(container) else None
+    frames = _decoded(container, stream, problems, max_pixels)
+    if container.format.name == "gif":
+        frames = _as_browsers_show(frames)
+    return _deinterlaced(frames, stream.time_base or Fraction(1))
+
+
+def _decoded(
+    container: InputContainer, stream: VideoStream, problems: _Problems, max_pixels: int
+) -> Iterator[VideoFrame]:
+    """Decode all frames; count the packets that gave none."""
+    path = Path(container.name.removeprefix("file:"))
+    hangs = VideoError(f"{path}: its decoder has given nothing for {_PATIENCE} seconds")
+    # FFmpeg guesses the times of frames wrong where a file says only in which order to decode them.
+    # They come in the order they are shown: the first has the first time.
+    waiting: deque[int | None] | None = deque() if container.format.name == "avi" else None
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets, None)
         except av.ExitError:  # what FFmpeg calls it when it is out of time
-            raise _hangs(container) from None
+            raise hangs from None
         except av.FFmpegError:  # what follows cannot be found any more
-            without.damaged += 1
+            problems.damaged += 1
             return
         if packet is None:
             return
-        without.hidden += packet.is_discard
+        problems.hidden += packet.is_discard
         try:
             frames = in_time(partial(stream.decode, packet), _PATIENCE)
         except TimeoutError:
-            raise _hangs(container) from None
+            raise hangs from None
         except av.FFmpegError as error:
             context = stream.codec_context
-            _check_size(_path(container), context.width, context.height, max_pixels)
+            _check_size(path, context.width, context.height, max_pixels)
             if isinstance(error, av.ArgumentError) and not context.width:  # how it says so, mostly
-                raise _too_large(_path(container), "frames", max_pixels) from None
-            without.damaged += 1
+                raise _too_large(path, "frames", max_pixels) from None
+            problems.damaged += 1
             continue
         if waiting is not None and packet.size:
             waiting.append(packet.dts)
         for frame in frames:
-            if waiting:  # frames come in the order they are shown: the first has the first time
+            if waiting:
                 frame.pts = waiting.popleft()
-            if later is not None:
-                later = _as_browsers_show(frame, later)
-            yield from deinterlacer.whole(frame)
-        if packet.size == 0:  # the last one
-            yield from deinterlacer.rest()
+            yield frame
+
+
+def _as_browsers_show(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+    """Show frames of a GIF for a tenth of a second whose time is too short, as browsers do.
+
+    FFmpeg does so where the time is 0.
+    """
+    later = 0
+    for frame in frames:
+        frame.pts = (frame.pts or 0) + later
+        if frame.duration < _GIF_SHORTEST:
+            later += _GIF_USUAL - frame.duration
+            frame.duration = _GIF_USUAL
+        yield frame
+
+
+def _deinterlaced(frames: Iterable[VideoFrame], unit: Fraction) -> Iterator[VideoFrame]:
+    """Make frames of two half pictures whole, each at its own time; leave others as they are.
+
+    The filter, bwdif, looks at the frames before and after, so that it begins with the first
+    interlaced frame; from then on all go through it.
+    """
+    graph = None
+    for frame in frames:
+        if graph is None:
+            if not frame.interlaced_frame:
+                yield frame
+                continue
+            graph = _bwdif(frame, unit)
+        graph.vpush(frame)
+        yield from _rebased(graph, unit)
+    if graph is not None:
+        graph.vpush(None)
+        yield from _rebased(graph, unit)
+
+
+def _bwdif(frame: VideoFrame, unit: Fraction) -> Graph:
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=unit
+    )
+    bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+    graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
+    return graph
+
+
+def _rebased(graph: Graph, unit: Fraction) -> Iterator[VideoFrame]:
+    """Count in the video's unit: bwdif counts in halves of it, which never occur here."""
+    for frame in pulled(graph):
+        scale = (frame.time_base or unit) / unit
+        if frame.pts is not None:
+            frame.pts = round(frame.pts * scale)
+        frame.duration = round((frame.duration or 0) * scale)
+        frame.time_base = unit
+        yield frame
 
 
 def _limit(max_pixels: int) -> dict[str, str]:
-    """Give FFmpeg's option for it, a number of 32 bits."""
+    """Return FFmpeg's option that limits pixels, a number of 32 bits."""
     return {"max_pixels": str(min(max_pixels, (1 << 31) - 1))}
 
 
@@ -654,43 +650,6 @@ def _too_large(path: Path, frames: str, max_pixels: int) -> VideoError:
         f"{path}: has {frames} larger than the limit of {max_pixels:,} pixels "
         "(max_pixels, on the command line --max-pixels, raises it)"
     )
-
-
-def _path(container: InputContainer) -> Path:
-    return Path(container.name.removeprefix("file:"))
-
-
-def _hangs(container: InputContainer) -> VideoError:
-    path = _path(container)
-    return VideoError(f"{path}: its decoder has given nothing for {_PATIENCE} seconds")
-
-
-def _without_times(container: InputContainer) -> bool:
-    """Tell whether a file says only in which order frames are decoded; FFmpeg guesses wrong."""
-    return container.format.name == "avi"
-
-
-def _is_gif(container: InputContainer) -> bool:
-    return container.format.name == "gif"
-
-
-def _as_browsers_show(frame: VideoFrame, later: int) -> int:
-    """Move a frame of a GIF; tell by how much the next is to be moved, in hundredths of a second.
-
-    Browsers take too short a time for none, and show such frames for a tenth of a second. FFmpeg
-    does so where the time is 0.
-    """
-    frame.pts = (frame.pts or 0) + later
-    if frame.duration >= _GIF_SHORTEST:
-        return later
-    longer = _GIF_USUAL - frame.duration
-    frame.duration = _GIF_USUAL
-    return later + longer
-
-
-def _is_before(frame: VideoFrame, after: int | None) -> bool:
-    pts = _timestamp(frame)
-    return pts is not None and after is not None and pts <= after
 
 
 def _timestamp(frame: VideoFrame) -> int | None:
@@ -707,19 +666,8 @@ def _seconds(container: InputContainer, stream: VideoStream) -> float | None:
     return container.duration / av.time_base if container.duration is not None else None
 
 
-def _known(time_base: Fraction | None, path: Path) -> Fraction:
-    if time_base is None:
-        raise VideoError(f"{path}: does not say in which unit its times are")
-    return time_base
-
-
-def _others(container: InputContainer) -> str:
-    kinds = {stream.type for stream in container.streams if stream.type != "video"}
-    return ", ".join(sorted(kinds)) or "a cover"
-
-
 def _reason(error: av.FFmpegError) -> str:
-    """Say in a few words why FFmpeg gave up."""
+    """Return in a few words why FFmpeg failed."""
     match error:
         case FileNotFoundError():
             return "no such file"
@@ -732,8 +680,3 @@ def _reason(error: av.FFmpegError) -> str:
         case OSError() if error.strerror:
             return f"cannot be read: {error.strerror}"
     return f"cannot be read as a video: {error.strerror}"
-
-
-def is_hdr(video: Video) -> bool:
-    """Tell whether a video is in high dynamic range: PQ (HDR10) or HLG."""
-    return video.colours.transfer in HDR

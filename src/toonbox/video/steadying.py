@@ -1,4 +1,4 @@
-"""Steady cartoons: what was drawn before is moved along, and mixed with what is drawn now.
+"""Suppress flicker: move the cartoon drawn before along, and mix it with the one drawn now.
 
 Only frames that were shown before are looked at. OpenCV is imported by nothing else of the using
 half, and only once it is needed (pip install 'toonbox[steady]').
@@ -32,7 +32,7 @@ AROUND = 32  # and so many pixels around it: the network looks at neighbours
 
 @dataclass(frozen=True)
 class _Mixing:
-    """How the last cartoon is mixed in.
+    """The strength with which the last cartoon is mixed in.
 
     Attributes:
         kept: its largest share.
@@ -78,7 +78,7 @@ class _Drawn:
 
 
 def can_steady() -> bool:
-    """Tell whether OpenCV is installed, without importing it."""
+    """Return whether OpenCV is installed, without importing it."""
     return find_spec("cv2") is not None
 
 
@@ -122,7 +122,7 @@ class Stabilizer:
         self._drawn: _Drawn | None = None
 
     def __call__(self, photo: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
-        """Give the cartoon to show of a frame that is drawn.
+        """Return the cartoon to show of a frame that is drawn.
 
         Args:
             photo: (H, W, 3) RGB.
@@ -139,7 +139,7 @@ class Stabilizer:
         return steadied
 
     def carry(self, photo: Uint8Array, draw: Callable[[Uint8Array], Uint8Array]) -> Uint8Array:
-        """Give the cartoon to show of a frame that is not drawn, but for what is new in it.
+        """Return the cartoon to show of a frame that is not drawn, but for what is new in it.
 
         Args:
             photo: (H, W, 3) RGB.
@@ -199,7 +199,7 @@ class Stabilizer:
         )
 
     def _agreement(self, before: _Seen, now: _Seen, back: FloatArray) -> FloatArray | None:
-        """Tell where two photos agree, once the one before is moved to now.
+        """Return where two photos agree, once the earlier one is moved by the motion.
 
         Returns:
             (h, w), 0 to 1; None if it is another scene.
@@ -223,7 +223,7 @@ class Stabilizer:
         return soft
 
     def _spread(self, photo: Uint8Array) -> FloatArray:
-        """Tell how far levels are from those of the pixels around; noise is smoothed first."""
+        """Return how far levels are from those of the pixels around; noise is smoothed first."""
         cv2, around = self._cv2, np.ones((3, 3), np.uint8)
         soft = cv2.blur(photo, (3, 3))
         spread: Uint8Array = cv2.subtract(cv2.dilate(soft, around), cv2.erode(soft, around))
@@ -250,7 +250,7 @@ class Stabilizer:
         return mixed
 
     def _missing(self, agreement: FloatArray, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-        """Give the rows and columns of a photo that hold what is not found; None if all is."""
+        """Return the rows and columns of a photo that hold what is not found; None if all is."""
         rows, columns = (-(-side // CELL) for side in shape[:2])
         missing = (agreement < FOUND).astype(np.float32)
         area = self._cv2.INTER_AREA
@@ -267,7 +267,7 @@ class Stabilizer:
 
 
 def _grid(height: int, width: int) -> FloatArray:
-    """Give each pixel's own place, (height, width, 2): x and y."""
+    """Return each pixel's own place, (height, width, 2): x and y."""
     places = np.empty((height, width, 2), np.float32)
     places[..., 0] = np.arange(width, dtype=np.float32)
     places[..., 1] = np.arange(height, dtype=np.float32)[:, None]
@@ -275,5 +275,5 @@ def _grid(height: int, width: int) -> FloatArray:
 
 
 def _largest(levels: Any) -> Any:
-    """Give the largest of three channels, (h, w) of (h, w, 3), quicker than NumPy's `max`."""
+    """Return the largest of three channels, (h, w) of (h, w, 3), quicker than NumPy's `max`."""
     return np.maximum(np.maximum(levels[..., 0], levels[..., 1]), levels[..., 2])

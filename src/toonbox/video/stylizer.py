@@ -1,4 +1,4 @@
-"""The frames of a video, drawn: read ahead, several at a time, given in order."""
+"""Draw the frames of a video: read ahead, several at a time, yielded in order."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -21,7 +21,6 @@ from toonbox.video.read import (
     Frame,
     Video,
     from_luma,
-    is_hdr,
     luma,
     read_frames,
     read_video,
@@ -69,17 +68,17 @@ class Part:
             raise UsageError("--start must be at least 0, and --end later than --start")
 
     def after(self, video: Video) -> int | None:
-        """Give the timestamp after which it begins; None for the video's beginning."""
+        """Return the timestamp after which it begins; None for the video's beginning."""
         if not self.start:
             return None
         return video.start + -(-self.start // video.time_base) - 1
 
     def until(self, video: Video) -> int | None:
-        """Give the timestamp before which it ends; None for the video's end."""
+        """Return the timestamp before which it ends; None for the video's end."""
         return None if self.end is None else video.start + -(-self.end // video.time_base)
 
     def seconds(self, video: Video) -> float | None:
-        """Tell how long it is, if the video knows its own length."""
+        """Return how long it is, if the video knows its own length."""
         ends = [float(end) for end in (video.seconds, self.end) if end is not None]
         return max(0.0, min(ends) - float(self.start or 0)) if ends else None
 
@@ -115,23 +114,23 @@ class Drawing:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Give the width and height of what is drawn."""
+        """Return the width and height of what is drawn."""
         return reduced_size(self.video.size, self.max_height)
 
     @property
     def _working(self) -> tuple[int, int]:
-        """Give the width and height at which the network works."""
+        """Return the width and height at which the network works."""
         height, width = self.style.working_size(self.size[::-1], self.options.resolution)
         return width, height
 
     def frames(self) -> Iterator[tuple[Frame, PhotoArray]]:
-        """Give the wanted frames, each with the time until the next, and their cartoons."""
+        """Return the wanted frames, each with the time until the next, and their cartoons."""
         return self._each(self._cartoon, None)
 
     def pictures(
         self, after: int | None, compare: Compare | None, *, planar: bool
     ) -> Iterator[tuple[Frame, PhotoArray | VideoFrame]]:
-        """Give what `frames` gives, but the pictures as they are to be written.
+        """Return what `frames` gives, but the pictures as they are to be written.
 
         Args:
             after: only those later than this timestamp. Some before it are drawn as well if they
@@ -142,13 +141,13 @@ class Drawing:
         if compare is not None:
             return self._each(partial(self._compared, compare), after)
         larger = self._working != self.size
-        quick = planar and larger and not is_hdr(self.video)
+        quick = planar and larger and not self.video.colours.hdr
         return self._each(self._written if quick else self._cartoon, after)
 
     def _each(
         self, finish: Callable[[Frame, _Sketch], Finished], after: int | None
     ) -> Iterator[tuple[Frame, Finished]]:
-        """Give the wanted frames and what is made of their sketches, in other threads."""
+        """Yield the wanted frames and what is made of their sketches, in other threads."""
 
         def finished(sketched: tuple[Frame, _Sketch | None]) -> tuple[Frame, Finished | None]:
             frame, sketch = sketched
@@ -177,7 +176,7 @@ class Drawing:
         return from_luma(values, blended(*sketch, strength), colours)
 
     def _warm_up(self, after: int | None) -> int | None:
-        """Give the timestamp after which to begin, for frames later than `after`."""
+        """Return the timestamp after which to begin, for frames later than `after`."""
         rate = self.video.rate
         if after is None or self.steady is None or not rate:
             return after
@@ -201,7 +200,7 @@ class Drawing:
             last = frame
 
     def _turn(self, frame: Frame) -> int:
-        """Tell whose turn it is: of the frames with one number the first is drawn.
+        """Return the number of a frame's turn: the first frame of each turn is drawn.
 
         It depends on nothing but the time, so that a resumed video draws the same frames.
         """
@@ -218,7 +217,7 @@ class Drawing:
         return frame, photo if role is _Role.CARRIED else self._sketch(photo)
 
     def _photo(self, frame: Frame) -> PhotoArray:
-        """Give the photo at which the network looks."""
+        """Return the photo at which the network looks."""
         return frame.photo if self._working == frame.size else frame.resized(self._working)
 
     def _sketch(self, photo: PhotoArray) -> _Sketch:
@@ -276,7 +275,7 @@ def drawing_of(
     elif stabilize in ("on", "strong"):
         steady = Stabilizer(stabilize)
     video = read_video(source, max_pixels=max_pixels)
-    if is_hdr(video):
+    if video.colours.hdr:
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
     jobs = usual_jobs() if jobs is None else jobs
     style_options = video_style_options(style, style_options)
@@ -293,7 +292,7 @@ def video_style_options(style: Style, options: StyleOptions) -> StyleOptions:
 
 
 def usual_jobs() -> int:
-    """Tell how many frames are drawn at a time unless told."""
+    """Return the default number of frames drawn at a time."""
     return min(MOST_JOBS, available_processors())
 
 

@@ -62,7 +62,7 @@ class Window:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether nobody has closed it."""
+        """Return whether nobody has closed it."""
         try:
             visible: float = self._cv2.getWindowProperty(self._name, self._cv2.WND_PROP_VISIBLE)
         except self._cv2.error:  # how some window systems say no
@@ -79,7 +79,7 @@ class Window:
         self._cv2.imshow(self._name, np.ascontiguousarray(rgb[..., ::-1]))
 
     def key(self) -> str:
-        """Let the window do its work; give the key that was pressed in it, or nothing."""
+        """Process the window's events; return the key that was pressed, or nothing."""
         code: int = self._cv2.waitKey(1) & 0xFF
         if code == _NOTHING:
             return ""

@@ -1,4 +1,4 @@
-"""Frames into packets: the pictures of a video alone, written as one segment of it."""
+"""Encode the pictures of a video, as segments without sound."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -16,8 +16,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from toonbox.atomic import ffmpeg_errors
 from toonbox.errors import OutputError, UsageError
-from toonbox.images.gif import ffmpeg_errors
 from toonbox.pixels import PhotoArray
 from toonbox.video.read import TEN_BITS, FrameColours, from_rgb
 
@@ -68,7 +68,7 @@ def output(path: Path, muxer: str, options: dict[str, str]) -> Iterator[OutputCo
 
 
 def put(container: OutputContainer, packets: "Iterable[Packet[Any]]") -> None:
-    """Write packets, which may just be being encoded.
+    """Write packets, which may be encoded lazily.
 
     Raises:
         OSError: they cannot be written.
@@ -84,7 +84,7 @@ class _Encoder:
 
     Attributes:
         name: FFmpeg's.
-        crf: quality unless told; smaller is better and larger.
+        crf: quality unless told; lower values give better quality and larger files.
         worst: the largest crf.
         preset: how fast, unless told.
         preset_option: what the encoder calls its preset.
@@ -166,7 +166,7 @@ class Encoding:
             )
 
     def options(self, width: int) -> dict[str, str]:
-        """Give FFmpeg's options for pictures of a width in pixels."""
+        """Return FFmpeg's options for pictures of a width in pixels."""
         encoder = _ENCODERS[self.codec]
         options = {
             **encoder.options,
@@ -178,13 +178,13 @@ class Encoding:
         return options
 
     def takes_planes(self, size: tuple[int, int]) -> bool:
-        """Tell whether frames in yuv420p, of a width and height, can be written as they are."""
+        """Return whether frames in yuv420p, of a width and height, can be written as they are."""
         usual = _ENCODERS[self.codec].format == "yuv420p" and self.bits == 8
         return usual and size[0] % 2 == size[1] % 2 == 0
 
     @property
     def encoder(self) -> str:
-        """Give FFmpeg's name of the encoder."""
+        """Return FFmpeg's name of the encoder."""
         return _ENCODERS[self.codec].name
 
 
@@ -261,7 +261,7 @@ class SegmentWriter:
         return from_rgb(rgb, self._track.colours)
 
     def finish(self) -> None:
-        """Encode what is still waiting."""
+        """Flush the encoder."""
         put(self._container, self._but_the_last(self._stream.encode_lazy()))
         if self._last is not None:
             # In MP4 nothing lasts longer than this, and not every encoder tells how long it does.
