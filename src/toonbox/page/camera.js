@@ -281,9 +281,10 @@ export function mount(section, { engine, options, t, announce }) {
       const cartoons = engines.map(() => null); // that they draw
       for (let turn = 0; ; turn = (turn + 1) % engines.length) {
         await cartoons[turn];
-        // Frames that come too soon after the one before would be shown too soon after it, too.
-        do await frames.next();
-        while (stream === mine && performance.now() - begun < (0.7 * took) / engines.length);
+        // Evenly apart, so that they are shown evenly.
+        const early = begun + (0.9 * took) / engines.length - performance.now();
+        if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
+        await frames.next();
         if (stream !== mine) return;
         const wanted = options();
         const { style, strength, resolution } = wanted;
