@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 PAGE := src/toonbox/page
-VENDOR := $(PAGE)/vendor/ort.wasm.min.mjs
+VENDOR := $(PAGE)/vendor/pixels.wasm
 
 .PHONY: demo test benchmarks docs page serve
 
@@ -38,7 +38,7 @@ page: .venv/installed $(VENDOR)
 	@echo "The page is in $(abspath site-page), for any web server; here: $(PYTHON) -m http.server --bind 127.0.0.1 --directory site-page"
 
 # Without npm all but the page works, and its tests are skipped.
-$(VENDOR): $(addprefix $(PAGE)/,package.json package-lock.json vendor.js)
+$(VENDOR): $(addprefix $(PAGE)/,package.json package-lock.json pixels.ts vendor.js)
 	@if command -v npm > /dev/null; then npm ci --no-audit --no-fund --prefix $(PAGE); \
 	else echo "The page needs npm: apt-get install npm"; fi
 

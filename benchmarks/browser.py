@@ -98,7 +98,7 @@ def opened(files: Files) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser: Browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
-            args=["--no-sandbox", "--use-fake-device-for-media-stream"],
+            args=["--no-sandbox", "--use-fake-device-for-media-stream=fps=30"],
         )
         page = browser.new_page()
         page.set_default_timeout(PATIENCE)

@@ -7,7 +7,9 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "src" / "toonbox" / "page"
-NOT_OF_THE_SITE = ("node_modules", "__pycache__", "package.json", "package-lock.json", "vendor.js")
+NOT_OF_THE_SITE = (
+    "node_modules", "__pycache__", "package.json", "package-lock.json", "pixels.ts", "vendor.js",
+)  # fmt: skip
 
 
 class PageFiles(BuildHookInterface):

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 
 import av
 import numpy as np
@@ -36,6 +37,16 @@ window.standIn = async () => {
   return canvas.captureStream();
 };
 """
+# Waits until a frame is shown; gives it and what the page says of it.
+NEXT_FRAME = """() => new Promise((resolve) => {
+  const canvas = document.querySelector("#camera canvas"), context = canvas.getContext("2d");
+  context.putImageData = (data, ...place) => {
+    delete context.putImageData;
+    context.putImageData(data, ...place);
+    setTimeout(() =>
+      resolve([canvas.toDataURL(), document.querySelector("#camera .caption").textContent]));
+  };
+})"""
 ENDED = "opened.every((each) => each.getTracks().every(({ readyState }) => readyState == 'ended'))"
 SIZE = (96, 64)
 
@@ -145,6 +156,34 @@ def test_a_snapshot_is_the_cartoon_that_python_draws(chromium, site):
     assert np.abs(expected - cartoon).max() <= 2
     # What is shown live has been drawn as well.
     assert np.abs(live - expected).mean() < np.abs(live - photo).mean() / 2
+
+
+def test_what_is_live_is_what_python_draws_at_the_resolution_that_is_said(chromium, site):
+    y, x = np.mgrid[:360, :480]
+    waves = [np.sin(x / (17 + 9 * c)) + np.cos(y / (23 - 5 * c)) for c in range(3)]
+    photo = (np.stack(waves, axis=2) * 50 + 128).astype(np.uint8)
+    photo[100:200, 100:300] = (240, 200, 30)
+    written = io.BytesIO()
+    Image.fromarray(photo).save(written, "PNG")
+    one = Site(site.files | {"photo.png": written.getvalue()})
+    try:
+        with opened(chromium, one, "camera", PICTURE + CAMERA) as page:
+            page.get_by_role("button", name="Start the camera").click()
+            caption = page.locator("#camera .caption")
+            expect(caption).to_contain_text("frames a second", timeout=PATIENCE)
+            page.get_by_label("Mirror").uncheck()
+            choose_style(page)
+            set_strength(page, 0.7)
+            for _ in range(4):  # what was begun before has gone by
+                page.evaluate(NEXT_FRAME)
+            url, said = page.evaluate(NEXT_FRAME)
+    finally:
+        one.close()
+    live = read(base64.b64decode(url.split(",")[1])).astype(int)
+    resolution = int(re.findall(r"\d+", said)[-1])
+    expected = load_style(STYLE)(photo, resolution=resolution, strength=0.7).astype(int)
+    assert np.abs(expected - photo).mean() > 5
+    assert np.abs(live - expected).mean() < 2
 
 
 def test_a_recording_has_pictures_and_sound(camera, tmp_path):

@@ -27,9 +27,9 @@ def content_of(content):
 def small_page(tmp_path, monkeypatch):
     """Put a page of a few bytes, with another's stylesheet, in the place of ours."""
     folder = tmp_path / "page"
-    for name in ("index.html", "vendor/ort.wasm.min.mjs", "vendor/ort.jspi.min.mjs",
+    for name in ("index.html", "vendor/pixels.wasm", "vendor/ort.jspi.min.mjs",
                  "i18n/en.json", "package.json", "vendor.js", "node_modules/left/index.js",
-                 "__init__.py"):  # fmt: skip
+                 "pixels.ts", "__init__.py"):  # fmt: skip
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(name)
@@ -59,7 +59,7 @@ def test_licences_of_what_others_made_are_on_the_site(built_site):
 def test_what_is_on_the_site(small_page):
     files = site_files()
     assert {name for name in files if not name.startswith("models/")} == {
-        "example.jpg", "index.html", "sw.js", "vendor/ort.wasm.min.mjs", "vendor/ort.jspi.min.mjs",
+        "example.jpg", "index.html", "sw.js", "vendor/pixels.wasm", "vendor/ort.jspi.min.mjs",
         "i18n/en.json", "vendor/onnxruntime.ThirdPartyNotices.txt",
     }  # fmt: skip
     styles = json.loads(content_of(files["models/styles.json"]))

@@ -23,7 +23,7 @@ FOLDER = Path(__file__).parent
 SITE_SUFFIXES = (".html", ".css", ".js", ".mjs", ".json", ".wasm", ".txt", ".svg", ".png")
 NOT_OF_THE_SITE = ("package.json", "package-lock.json", "vendor.js", "node_modules")
 PREVIEW_PHOTO = "preview-photo.jpg"
-RUNTIME = "vendor/ort.wasm.min.mjs"
+RUNTIME = "vendor/pixels.wasm"  # what vendor.js makes last
 NOTICES = "ThirdPartyNotices.txt"  # of ONNX Runtime: its package for npm comes without them
 # Fetched when somebody uses them, and kept from then on: the runtime for a GPU is large.
 ON_DEMAND = re.compile(rf"vendor/.*(jspi|{NOTICES}).*")

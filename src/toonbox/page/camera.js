@@ -1,12 +1,17 @@
 /** The live camera: its newest frame as a cartoon, again and again; snapshots and recordings. */
 
 import { download, element, show, translated } from "./dom.js";
+import { Engine } from "./engine.js";
+import { blend, upsample } from "./guided.js";
+import { loadPixels } from "./pixels.js";
+import { reduce, workingSize } from "./resize.js";
 
 const WANTED = 10; // frames a second
 const FIRST = 256; // short side in pixels at which the network begins to work
 const SMALLEST = 96;
 const STEP = 16; // pixels
 const WINDOW = 6; // frames from which the speed is judged
+const MOST_PROCESSORS = 8;
 const VIEW = 360; // short side in pixels of the picture on the page, at most
 const BITS = 4_000_000; // a second of a recording
 const RECORDINGS = [
@@ -86,20 +91,50 @@ function messageOf(error) {
 }
 
 /**
+ * Start two engines to draw frames in turn, with half of the processors each: they wait less for
+ * each other than the threads of one would.
+ * @param {Engine} main
+ * @returns {Promise<Engine[]>} none where `main` had better draw all: on a GPU, or if memory is short
+ */
+async function startPair(main) {
+  const processors = Math.min(navigator.hardwareConcurrency || 1, MOST_PROCESSORS);
+  if (main.backend !== "wasm" || processors === 1) return [];
+  const half = { backend: "wasm", threads: Math.floor(processors / 2) };
+  return Promise.all([Engine.start(half), Engine.start(half)]).catch(() => []);
+}
+
+/**
  * Copy the current frame of a video.
  * @param {HTMLVideoElement} video
  * @param {number} short side in pixels, at most
  * @param {boolean} mirrored
+ * @param {OffscreenCanvas} [canvas] to draw on, for those who grab often
  * @returns {ImageData}
  */
-function grab(video, short, mirrored) {
-  const { videoWidth: width, videoHeight: height } = video;
-  const scale = Math.min(1, short / Math.min(width, height));
-  const canvas = new OffscreenCanvas(Math.round(width * scale), Math.round(height * scale));
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  if (mirrored) context.setTransform(-1, 0, 0, 1, canvas.width, 0);
-  context.drawImage(video, 0, 0, canvas.width, canvas.height);
-  return context.getImageData(0, 0, canvas.width, canvas.height);
+function grab(video, short, mirrored, canvas = new OffscreenCanvas(1, 1)) {
+  const { videoWidth, videoHeight } = video;
+  const scale = Math.min(1, short / Math.min(videoWidth, videoHeight));
+  const width = Math.round(videoWidth * scale), height = Math.round(videoHeight * scale);
+  const fits = canvas.width === width && canvas.height === height;
+  if (!fits) [canvas.width, canvas.height] = [width, height];
+  const context = canvas.getContext("2d", { alpha: false, willReadFrequently: true });
+  context.setTransform(mirrored ? -1 : 1, 0, 0, 1, mirrored ? width : 0, 0);
+  context.drawImage(video, 0, 0, width, height);
+  return context.getImageData(0, 0, width, height);
+}
+
+/** Reduce a photo to the size at which the network works. @returns {ImageData} */
+function reduced(photo, resolution) {
+  const [width, height] = workingSize(photo.width, photo.height, resolution);
+  if (width === photo.width && height === photo.height) return photo;
+  return new ImageData(reduce(photo, width, height).data, width, height);
+}
+
+/** Turn a photo into what the network made of it, reduced, at its own size. */
+function finish({ photo, small, cartoon, strength }) {
+  if (small === photo) blend(photo, cartoon, strength, photo);
+  else for (const _ of upsample(photo, small, cartoon, strength, photo)); // all strips at once
+  return photo;
 }
 
 /** Name a file after the present moment. */
@@ -119,6 +154,7 @@ function dated(suffix) {
 export function mount(section, { engine, options, t, announce }) {
   let stream = null; // of the camera, while it runs
   let frames = null;
+  let pair = null; // of engines, from the first start until the tab is left
   let recorder = null;
   let facing = "user"; // where the camera looks; what looks away is not mirrored
   let closed = false;
@@ -234,38 +270,60 @@ export function mount(section, { engine, options, t, announce }) {
     frames = new NewestFrame(video);
     const paces = new Map(); // by style and resolution, as some take longer
     const shown = []; // when the latest frames appeared, in milliseconds
-    for (;;) {
-      await frames.next();
-      if (stream !== mine) return;
-      const wanted = options();
-      const { style, resolution } = wanted;
-      const most = Number.isFinite(resolution) ? resolution : style.resolution;
-      const key = `${style.name} ${most}`;
-      if (!paces.has(key)) paces.set(key, new Pace(most));
-      const pace = paces.get(key);
-      const begun = performance.now();
-      let cartoon;
-      try {
-        const photo = grab(video, VIEW, mirror.checked);
-        const told = { ...wanted, resolution: pace.resolution };
-        cartoon = await (await engine).cartoonize(photo, told, { lane: "camera" });
-      } catch (error) {
-        if (error.name === "AbortError") continue;
-        return end("camera.failed", { reason: error.message });
-      }
-      if (stream !== mine) return;
-      display(cartoon);
-      pace.note((performance.now() - begun) / 1000);
-      shown.push(performance.now());
-      if (shown.length > 12) shown.shift();
-      if (shown.length > 1) {
-        const mean = (shown.at(-1) - shown[0]) / (shown.length - 1);
-        rate.textContent = t("camera.rate", {
-          rate: (1000 / mean).toFixed(1),
-          pixels: pace.resolution,
+    const sketch = new OffscreenCanvas(1, 1);
+    let last = null; // the frame before, once it is shown
+    let begun = 0, took = 0; // milliseconds
+    try {
+      const main = await engine;
+      pair ??= startPair(main);
+      const [started] = await Promise.all([pair, loadPixels()]);
+      const engines = started.length ? started : [main];
+      const cartoons = engines.map(() => null); // that they draw
+      for (let turn = 0; ; turn = (turn + 1) % engines.length) {
+        await cartoons[turn];
+        // Evenly apart, so that they are shown evenly.
+        const early = begun + (0.9 * took) / engines.length - performance.now();
+        if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
+        await frames.next();
+        if (stream !== mine) return;
+        const wanted = options();
+        const { style, strength, resolution } = wanted;
+        const most = Number.isFinite(resolution) ? resolution : style.resolution;
+        const key = `${style.name} ${most}`;
+        if (!paces.has(key)) paces.set(key, new Pace(most));
+        const pace = paces.get(key), pixels = pace.resolution;
+        const start = (begun = performance.now());
+        const photo = grab(video, VIEW, mirror.checked, sketch);
+        const small = reduced(photo, pixels);
+        const told = { ...wanted, strength: Math.ceil(strength), resolution: "native" };
+        cartoons[turn] = engines[turn].cartoonize(small, told);
+        const before = last;
+        last = cartoons[turn].then(async (cartoon) => {
+          took = performance.now() - start;
+          if (pixels === pace.resolution) pace.note(took / engines.length / 1000);
+          await before;
+          if (stream !== mine) return;
+          display(finish({ photo, small, cartoon, strength }));
+          tell(shown, pixels);
         });
+        last.catch(fail);
       }
+    } catch (error) {
+      fail(error);
     }
+
+    function fail(error) {
+      if (stream === mine) end("camera.failed", { reason: error.message });
+    }
+  }
+
+  /** Say how many frames a second have been shown of late, and at which resolution. */
+  function tell(shown, pixels) {
+    shown.push(performance.now());
+    if (shown.length > 12) shown.shift();
+    if (shown.length === 1) return;
+    const mean = (shown.at(-1) - shown[0]) / (shown.length - 1);
+    rate.textContent = t("camera.rate", { rate: (1000 / mean).toFixed(1), pixels });
   }
 
   function display(cartoon) {
@@ -274,7 +332,7 @@ export function mount(section, { engine, options, t, announce }) {
     // What is being recorded keeps its size, even if a phone is turned.
     if (!fits && recorder) return;
     if (!fits) [canvas.width, canvas.height] = [width, height];
-    canvas.getContext("2d").putImageData(cartoon, 0, 0);
+    canvas.getContext("2d", { alpha: false }).putImageData(cartoon, 0, 0);
   }
 
   /** Draw the current frame at the camera's full size, and save it. */
@@ -372,6 +430,7 @@ export function mount(section, { engine, options, t, announce }) {
       document.removeEventListener("visibilitychange", onVisibility);
       end();
       section.replaceChildren();
+      pair?.then((engines) => engines.forEach((each) => each.close()));
     },
   };
 }

@@ -1,10 +1,12 @@
 // Guided upsampling, a port of toonbox/engine/guided.py: the network's small picture, carried over
-// to the photo's full size. Source: He & Sun 2015, but for the offset.
+// to the photo's full size. Source: He & Sun 2015, but for the offset. pixels.ts does the sums.
+
+import { bytes, divide, floats, integers, kernel } from "./pixels.js";
 
 /** @typedef {import("./resize.js").Pixels} Pixels */
 
-const EPS = 1e-3;
-const COUNT = 9; // pixels of a window: one to each side
+const STRIP = 1 << 19; // pixels of the photo in memory at once
+const VECTOR = 16; // bytes: four numbers of 32 bits
 
 /**
  * Bring a cartoon to the size of its photo, with the photo's edges. Each pixel becomes
@@ -15,21 +17,28 @@ const COUNT = 9; // pixels of a window: one to each side
  * @param {Pixels} cartoon what the network made of it
  * @param {number} strength from the photo, 0, to the cartoon, 1
  * @param {Pixels} out where to write, may be the photo; its transparency is left alone
- * @returns {Generator<number>} rows done, after each strip
+ * @returns {Generator<number>} rows done, after each strip; nobody else may use pixels.js between
  */
 export function* upsample(photo, small, cartoon, strength, out) {
   const { width, height } = photo;
-  const grey = isGrey(cartoon);
-  const model = new Model(small, cartoon, width, grey);
-  const rows = neighbours(height, small.height);
-  const apply = grey ? applyGrey : applyColour;
-  const strip = Math.max(1, Math.floor((1 << 19) / width));
-  for (let y = 0; y < height; y++) {
-    const upper = model.line(rows.first[y]), lower = model.line(rows.second[y]);
-    apply(photo.data, out.data, y * width, width, upper, lower, rows.share[y], strength);
-    if ((y + 1) % strip === 0 && y + 1 < height) yield y + 1;
+  const tall = Math.min(height, Math.max(1, Math.floor(STRIP / width)));
+  const model = new Model(small, cartoon, width, 4 * width * tall);
+  const { line, steps, strip } = model.places;
+  for (let top = 0; top < height; top += tall) {
+    const bottom = Math.min(top + tall, height);
+    const part = [4 * width * top, 4 * width * bottom];
+    const pixels = bytes(strip, part[1] - part[0]);
+    pixels.set(photo.data.subarray(...part));
+    for (let y = top; y < bottom; y++) {
+      const { first, second, share } = neighbours(y, height, small.height);
+      kernel().applyRow(
+        strip + 4 * width * (y - top), width, model.row(first), model.row(second), share,
+        small.width, steps, line, model.grey, strength,
+      );
+    }
+    out.data.set(pixels, part[0]);
+    yield bottom;
   }
-  yield height;
 }
 
 /** @param {Pixels} picture */
@@ -40,191 +49,73 @@ export function isGrey({ data }) {
   return true;
 }
 
-/** What turns the photo into the cartoon, line by line of the small picture, from top to bottom. */
+/** What turns the photo into the cartoon, row by row of the small picture, from top to bottom. */
 class Model {
+  #fitted = -1; // the last row of slopes
+  #made = -1; // the last row of the model
+
   /**
    * @param {Pixels} small @param {Pixels} cartoon of one size
-   * @param {number} width of the photo, to which lines are enlarged
-   * @param {boolean} grey one channel instead of three
+   * @param {number} wide of the photo, in pixels
+   * @param {number} strip bytes for pixels of the photo
    */
-  constructor(small, cartoon, width, grey) {
-    Object.assign(this, { small, cartoon, channels: grey ? 1 : 3 });
-    this.columns = neighbours(width, small.width);
-    this.lines = new Recent(2, (row, line) => this.fill(row, line), () => ({
-      slope: new Float32Array(width * this.channels),
-      offset: new Float32Array(width * this.channels),
-    }));
-    const length = small.width * this.channels;
-    const array = () => new Float32Array(length);
-    this.guides = new Recent(3, (row, line) => this.readGuide(row, line), array);
-    this.targets = new Recent(3, (row, line) => read(cartoon, row, line, this.channels), array);
-    this.ratios = new Recent(3, (row, line) => this.fit(row, line), array);
-    this.sums = Array.from({ length: 4 }, array);
-    this.slope = array();
-    this.offset = array();
-  }
-
-  /** Slope and offset of a row, enlarged sideways; the offset in levels. */
-  line(row) {
-    return this.lines.get(row);
-  }
-
-  readGuide(row, line) {
-    if (this.channels === 3) return read(this.small, row, line, 3);
-    const { data, width } = this.small;
-    for (let x = 0, p = 4 * row * width; x < width; x++, p += 4) {
-      line[x] = (data[p] + data[p + 1] + data[p + 2]) / 765;
+  constructor(small, cartoon, wide, strip) {
+    const { width, height } = small;
+    Object.assign(this, { width, height, grey: isGrey(cartoon) });
+    this.places = divide({
+      small: small.data.length,
+      cartoon: cartoon.data.length,
+      slopes: 3 * VECTOR * width,
+      columns: 4 * VECTOR * (width + 2),
+      rows: 2 * 2 * VECTOR * (width + 1),
+      line: 2 * VECTOR * (width + 1),
+      steps: 8 * wide,
+      strip,
+    });
+    bytes(this.places.small, small.data.length).set(small.data);
+    bytes(this.places.cartoon, cartoon.data.length).set(cartoon.data);
+    const places = integers(this.places.steps, 2 * wide);
+    const shares = floats(this.places.steps, 2 * wide);
+    for (let x = 0; x < wide; x++) {
+      const { first, share } = neighbours(x, wide, width);
+      places[2 * x] = 2 * VECTOR * first;
+      shares[2 * x + 1] = share;
     }
   }
 
-  /** Covariance over variance in the windows around the pixels of a row. */
-  fit(row, ratio) {
-    const around = this.around(row);
-    const [g0, g1, g2] = around.map((y) => this.guides.get(y));
-    const [t0, t1, t2] = around.map((y) => this.targets.get(y));
-    const [guides, targets, products, squares] = this.sums;
-    for (let i = 0; i < guides.length; i++) {
-      guides[i] = g0[i] + g1[i] + g2[i];
-      targets[i] = t0[i] + t1[i] + t2[i];
-      products[i] = g0[i] * t0[i] + g1[i] * t1[i] + g2[i] * t2[i];
-      squares[i] = g0[i] * g0[i] + g1[i] * g1[i] + g2[i] * g2[i];
+  /** Give the address of a row, which stays until the next but one is asked for. */
+  row(y) {
+    const { width, grey, places } = this;
+    const at = (row) => places.rows + (row % 2) * 2 * VECTOR * (width + 1);
+    while (this.#made < y) {
+      const row = ++this.#made;
+      const around = [row - 1, row, row + 1].map((each) => this.#slopes(each));
+      const here = [places.small, places.cartoon].map((picture) => picture + 4 * width * row);
+      kernel().modelRow(...around, ...here, width, grey, places.columns, at(row));
     }
-    const step = this.channels, last = guides.length - step;
-    for (let i = 0; i < guides.length; i++) {
-      const left = i < step ? i : i - step, right = i >= last ? i : i + step;
-      const guide = guides[left] + guides[i] + guides[right];
-      const target = targets[left] + targets[i] + targets[right];
-      const product = products[left] + products[i] + products[right];
-      const square = squares[left] + squares[i] + squares[right];
-      ratio[i] =
-        (COUNT * product - guide * target) / (COUNT * square - guide * guide + COUNT * COUNT * EPS);
+    return at(y);
+  }
+
+  /** Give the address of a row of slopes, which stays until the next but two is asked for. */
+  #slopes(y) {
+    const { width, grey, places } = this;
+    const at = (row) => places.slopes + (row % 3) * VECTOR * width;
+    const within = (row) => Math.min(Math.max(row, 0), this.height - 1);
+    while (this.#fitted < within(y)) {
+      const row = ++this.#fitted;
+      const [guides, targets] = [places.small, places.cartoon].map((picture) =>
+        [row - 1, row, row + 1].map((each) => picture + 4 * width * within(each)));
+      kernel().fitRow(...guides, ...targets, width, grey, places.columns, at(row));
     }
-  }
-
-  fill(row, { slope, offset }) {
-    const [a, b, c] = this.around(row).map((y) => this.ratios.get(y));
-    const guide = this.guides.get(row), target = this.targets.get(row);
-    const sums = this.sums[0], step = this.channels, last = sums.length - step;
-    for (let i = 0; i < sums.length; i++) sums[i] = a[i] + b[i] + c[i];
-    for (let i = 0; i < sums.length; i++) {
-      const left = i < step ? i : i - step, right = i >= last ? i : i + step;
-      const value = (sums[left] + sums[i] + sums[right]) / COUNT;
-      this.slope[i] = value;
-      this.offset[i] = (target[i] - value * guide[i]) * 255;
-    }
-    enlarge(this.slope, slope, this.columns, step);
-    enlarge(this.offset, offset, this.columns, step);
-  }
-
-  /** The rows of a window: edges are repeated. */
-  around(row) {
-    return [Math.max(0, row - 1), row, Math.min(row + 1, this.small.height - 1)];
+    return at(within(y));
   }
 }
 
-/** Rows that were asked for last; a new one takes the memory of the one longest unused. */
-class Recent {
-  constructor(size, fill, make) {
-    this.fill = fill;
-    this.entries = Array.from({ length: size }, () => ({ row: -1, value: make() }));
-  }
-
-  get(row) {
-    const { entries } = this;
-    let index = entries.findIndex((entry) => entry.row === row);
-    const known = index >= 0;
-    if (!known) index = 0;
-    const [entry] = entries.splice(index, 1);
-    entries.push(entry);
-    if (!known) {
-      entry.row = row;
-      this.fill(row, entry.value);
-    }
-    return entry.value;
-  }
-}
-
-/** Read a row, in [0, 1]. */
-function read({ data, width }, row, line, channels) {
-  for (let x = 0, p = 4 * row * width, i = 0; x < width; x++, p += 4) {
-    for (let c = 0; c < channels; c++) line[i++] = data[p + c] / 255;
-  }
-}
-
-function enlarge(line, wide, { first, second, share }, channels) {
-  for (let x = 0, i = 0; x < first.length; x++) {
-    const left = channels * first[x], right = channels * second[x], part = share[x];
-    for (let c = 0; c < channels; c++) {
-      const value = line[left + c];
-      wide[i++] = value + part * (line[right + c] - value);
-    }
-  }
-}
-
-/** Say between which two of `small` pixels each of `large` lies, and its share of the second. */
-function neighbours(large, small) {
-  const first = new Int32Array(large), second = new Int32Array(large);
-  const share = new Float32Array(large);
-  for (let i = 0; i < large; i++) {
-    const place = Math.min(Math.max((i + 0.5) * (small / large) - 0.5, 0), small - 1);
-    first[i] = Math.floor(place);
-    second[i] = Math.min(first[i] + 1, small - 1);
-    share[i] = place - first[i];
-  }
-  return { first, second, share };
-}
-
-// The two loops that touch every pixel of the photo: no calls, no memory, `start` and `width` in
-// pixels. Writing to a Uint8ClampedArray rounds and clips.
-
-function applyColour(photo, out, start, width, upper, lower, part, strength) {
-  const a = upper.slope, b = lower.slope, c = upper.offset, d = lower.offset;
-  for (let x = 0, i = 0, p = 4 * start; x < width; x++, i += 3, p += 4) {
-    if (photo[p + 3] === 0) {
-      copy(photo, out, p);
-      continue;
-    }
-    const red = photo[p], green = photo[p + 1], blue = photo[p + 2];
-    out[p] = (a[i] + part * (b[i] - a[i])) * red + c[i] + part * (d[i] - c[i]);
-    out[p + 1] =
-      (a[i + 1] + part * (b[i + 1] - a[i + 1])) * green + c[i + 1] + part * (d[i + 1] - c[i + 1]);
-    out[p + 2] =
-      (a[i + 2] + part * (b[i + 2] - a[i + 2])) * blue + c[i + 2] + part * (d[i + 2] - c[i + 2]);
-    out[p + 3] = photo[p + 3];
-    if (strength !== 1) mix(out, p, red, green, blue, strength);
-  }
-}
-
-function applyGrey(photo, out, start, width, upper, lower, part, strength) {
-  const a = upper.slope, b = lower.slope, c = upper.offset, d = lower.offset;
-  for (let x = 0, p = 4 * start; x < width; x++, p += 4) {
-    if (photo[p + 3] === 0) {
-      copy(photo, out, p);
-      continue;
-    }
-    const red = photo[p], green = photo[p + 1], blue = photo[p + 2];
-    const guide = (red + green + blue) / 3;
-    const value = (a[x] + part * (b[x] - a[x])) * guide + c[x] + part * (d[x] - c[x]);
-    out[p] = out[p + 1] = out[p + 2] = value;
-    out[p + 3] = photo[p + 3];
-    if (strength !== 1) mix(out, p, red, green, blue, strength);
-  }
-}
-
-/** Keep a fully transparent pixel as it is. */
-function copy(photo, out, p) {
-  out[p] = photo[p];
-  out[p + 1] = photo[p + 1];
-  out[p + 2] = photo[p + 2];
-  out[p + 3] = photo[p + 3];
-}
-
-/** Mix the photo's values with the cartoon's, which are in `out`. */
-function mix(out, p, red, green, blue, strength) {
-  const rest = 1 - strength;
-  out[p] = red * rest + out[p] * strength;
-  out[p + 1] = green * rest + out[p + 1] * strength;
-  out[p + 2] = blue * rest + out[p + 2] * strength;
+/** Say between which two of `small` pixels one of `large` lies, and its share of the second. */
+function neighbours(index, large, small) {
+  const place = Math.min(Math.max((index + 0.5) * (small / large) - 0.5, 0), small - 1);
+  const first = Math.floor(place);
+  return { first, second: Math.min(first + 1, small - 1), share: place - first };
 }
 
 /**
@@ -233,17 +124,12 @@ function mix(out, p, red, green, blue, strength) {
  * @param {Pixels} out where to write, may be either
  */
 export function blend(photo, cartoon, strength, out) {
-  const from = photo.data, drawn = cartoon.data, to = out.data;
+  const from = photo.data, drawn = cartoon.data, to = out.data, rest = 1 - strength;
   for (let p = 0; p < from.length; p += 4) {
-    if (from[p + 3] === 0) {
-      copy(from, to, p);
-      continue;
-    }
-    const red = from[p], green = from[p + 1], blue = from[p + 2], alpha = from[p + 3];
-    to[p] = drawn[p];
-    to[p + 1] = drawn[p + 1];
-    to[p + 2] = drawn[p + 2];
-    to[p + 3] = alpha;
-    if (strength !== 1) mix(to, p, red, green, blue, strength);
+    const share = from[p + 3] === 0 ? 0 : strength, kept = share === 0 ? 1 : rest;
+    to[p] = from[p] * kept + drawn[p] * share;
+    to[p + 1] = from[p + 1] * kept + drawn[p + 1] * share;
+    to[p + 2] = from[p + 2] * kept + drawn[p + 2] * share;
+    to[p + 3] = from[p + 3];
   }
 }

@@ -1,4 +1,6 @@
-// Copies what the page loads out of node_modules into vendor/; run by `npm ci`.
+// Copies what the page loads out of node_modules into vendor/, and compiles pixels.ts; run by
+// `npm ci`.
+import asc from "assemblyscript/asc";
 import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 
 const FILES = {
@@ -14,3 +16,9 @@ mkdirSync("vendor");
 for (const [folder, names] of Object.entries(FILES)) {
   for (const name of names) copyFileSync(`node_modules/${folder}/${name}`, `vendor/${name}`);
 }
+
+const { error, stderr } = await asc.main([
+  "pixels.ts", "--outFile", "vendor/pixels.wasm", "--optimizeLevel", "3", "--noAssert",
+  "--runtime", "stub", "--enable", "simd",
+]);
+if (error) throw new Error(`pixels.ts: ${stderr}`);

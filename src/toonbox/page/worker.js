@@ -2,6 +2,7 @@
 // one job at a time; engine.js keeps the queue. See there for the messages.
 
 import { blend, upsample } from "./guided.js";
+import { loadPixels } from "./pixels.js";
 import { reduce, workingSize } from "./resize.js";
 import { drawTile, tilesOf } from "./tiles.js";
 
@@ -63,7 +64,7 @@ async function start({ wanted, threads, tile, trial }) {
       // Drivers fail in many ways; there is always WASM.
     }
   }
-  await engineFor(backend);
+  await Promise.all([engineFor(backend), loadPixels()]);
   return { result: { backend, threads: threadCount, times } };
 }
 
