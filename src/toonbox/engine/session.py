@@ -199,16 +199,22 @@ class Session(Protocol):
 
 
 def open_session(
-    model: Path, engine: str = "auto", threads: int | None = None, sha256: str | None = None
+    model: Path,
+    engine: str = "auto",
+    threads: int | None = None,
+    sha256: str | None = None,
+    *,
+    single: bool = False,
 ) -> Session:
     """Load a network.
 
     Args:
         model: ONNX file with input `photo`, or `photo` and `knobs`, and output `cartoon`.
         engine: `onnxruntime`, `openvino`, `cuda`, or `auto`: CUDA where ONNX Runtime offers it,
-            else OpenVINO where it is installed, else ONNX Runtime on the CPU.
+            else OpenVINO where it is installed and worth its start, else ONNX Runtime on the CPU.
         threads: to compute with; None takes one for each core this process may use.
         sha256: what the file's must be, if it is known.
+        single: one picture is all; OpenVINO, which starts slower, would not make up for that.
     Raises:
         UsageError: no such engine, or less than one thread.
         MissingExtraError: the engine is not installed; says what to install.
@@ -219,7 +225,7 @@ def open_session(
     threads = available_processors() if threads is None else threads
     if threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
-    chosen = _best_engine() if engine == "auto" else engine
+    chosen = _best_engine(single) if engine == "auto" else engine
     if chosen == "openvino":
         return OpenVinoSession(model, sha256, threads)
     session = OnnxRuntimeSession(model, sha256, threads, cuda=chosen == "cuda")
@@ -228,10 +234,10 @@ def open_session(
     return session
 
 
-def _best_engine() -> str:
+def _best_engine(single: bool = False) -> str:
     if _cuda_offered():
         return "cuda"
-    return "openvino" if find_spec("openvino") else "onnxruntime"
+    return "openvino" if not single and find_spec("openvino") else "onnxruntime"
 
 
 def _cuda_offered() -> bool:

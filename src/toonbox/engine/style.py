@@ -595,6 +595,7 @@ def load_style(
     *,
     engine: str = "auto",
     threads: int | None = None,
+    single: bool = False,
 ) -> Style:
     """Load a style, to be used as often as wanted.
 
@@ -602,6 +603,7 @@ def load_style(
         name_or_folder: name of a style, or its folder.
         engine: as in `open_session`.
         threads: to compute with; None takes all this process may use.
+        single: one picture is all that it will draw, which may change the choice of `auto`.
     Raises:
         StyleError: missing or damaged.
         UsageError, MissingExtraError: as in `open_session`.
@@ -609,7 +611,7 @@ def load_style(
     folder = find_style(name_or_folder)
     card = read_card(folder)
     model = folder / MODEL
-    session = open_session(model, engine, threads, card.onnx_sha256)
+    session = open_session(model, engine, threads, card.onnx_sha256, single=single)
     if session.takes_knobs != bool(card.knobs):
         has = "takes" if session.takes_knobs else "takes no"
         raise StyleError(f"{model}: {has} knobs, its card names {' '.join(card.knobs) or 'none'}")
