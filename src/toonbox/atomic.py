@@ -4,7 +4,6 @@ import contextlib
 import errno
 import functools
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -125,7 +124,7 @@ def _beside(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         while True:
             # Not made of the target's name, which may be as long as names can be.
-            name = f"{_BEGIN}{secrets.token_hex(8)}.part{target.suffix[:20]}"
+            name = f"{_BEGIN}{os.urandom(8).hex()}.part{target.suffix[:20]}"
             temporary = target.with_name(name)
             _temporary.add(temporary)
             stack.callback(_forget, temporary)

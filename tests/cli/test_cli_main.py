@@ -2,6 +2,7 @@ import logging
 import signal
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -94,22 +95,34 @@ def test_interrupt_is_130_and_leaves_nothing_half_written(photo, style_folder, t
     assert not list(tmp_path.glob(".*"))
 
 
-def test_torch_is_not_imported_by_a_real_run(photo, style_folder):
+def loaded_by(*arguments):
+    """Run the real command; return the modules that are loaded at its end."""
     code = (
-        "import sys\n"
-        "from toonbox.cli.main import main\n"
-        "try:\n"
-        "    main(sys.argv[1:])\n"
-        "finally:\n"
-        "    print(*{'torch', 'cv2', 'onnx', 'toonbox.learn'} & set(sys.modules), sep='\\n')\n"
+        "import atexit, sys\n"
+        "from toonbox.__main__ import main\n"
+        "atexit.register(lambda: print(*(n for n, module in sys.modules.items() if module)))\n"
+        "main()"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code, str(photo), "--style", str(style_folder)],
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert run.stdout == f"{photo} -> {photo.with_name('photo.toon.png')}\n\n"
+    return set(run.stdout.splitlines()[-1].split())
+
+
+def test_a_photo_loads_what_it_needs_and_no_more(photo, style_folder):
+    loaded = loaded_by(photo, "--style", style_folder)
+    unwanted = {"torch", "cv2", "onnx", "openvino", "av", "rich", "pydantic", "importlib.metadata"}
+    assert not loaded & {*unwanted, "toonbox.learn", "toonbox.serve", "toonbox.video"}
+    commands = {name.rpartition(".")[2] for name in loaded if name.startswith("toonbox.cli.")}
+    assert commands == {"convert", "main", "options", "terminal"}
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="needs pip install openvino")
+def test_openvino_is_loaded_for_several_photos_without_its_converter(photo, style_folder, tmp_path):
+    (tmp_path / "other.png").write_bytes(photo.read_bytes())
+    loaded = loaded_by(photo, tmp_path / "other.png", "--style", style_folder)
+    assert "openvino" in loaded
+    assert "openvino.tools.ovc" not in loaded
 
 
 def exit_of(*arguments):

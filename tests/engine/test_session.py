@@ -96,6 +96,7 @@ def test_auto_prefers_cuda_then_openvino(monkeypatch: pytest.MonkeyPatch) -> Non
     assert session._best_engine() == "onnxruntime"
     monkeypatch.setattr(session, "find_spec", lambda name: name)
     assert session._best_engine() == "openvino"
+    assert session._best_engine(single=True) == "onnxruntime"
 
 
 def test_what_is_not_installed_says_what_to_install(

@@ -134,7 +134,17 @@ def cartoonize(
         raise UsageError("--precision does not apply to --engine ray")
     if on_ray and (preview is not None or piped):
         raise UsageError("pipes and previews cannot be combined with --engine ray")
-    load = partial(load_style, style, engine=engine, threads=threads, precision=computing.precision)
+    several = len(photos) > 1 or photos[0].is_dir()
+    native = style_options.resolution is not None
+    single = preview is not None or not (several or native or can_be_video(photos[0]))
+    load = partial(
+        load_style,
+        style,
+        engine=engine,
+        threads=threads,
+        precision=computing.precision,
+        single=single,
+    )
     if preview is not None:
         _write_preview(photos, output, parse_time(preview), load(), force, options)
         return
@@ -142,7 +152,6 @@ def cartoonize(
         _check_pipe(photos, output, as_json)
         _convert_pipe(photos[0], output, Converter(load(), style_options, output_options), force)
         return
-    several = len(photos) > 1 or photos[0].is_dir()
     plan = Plan(output, force, include or [], exclude or [], output_options.format, videos=True)
     plan.add_all(photos, several)
     for_video = partial(_is_for_video, named=photos, options=video_options)

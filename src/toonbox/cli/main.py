@@ -5,27 +5,23 @@ import logging
 import sys
 import warnings
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
+from typer.main import get_group
 
-from toonbox.cli.camera import camera
-from toonbox.cli.compare import compare
-from toonbox.cli.convert import cartoonize
-from toonbox.cli.evaluate import evaluate
-from toonbox.cli.export import export
-from toonbox.cli.look import look
 from toonbox.cli.options import CommandWithVideoOptions
-from toonbox.cli.page import page
-from toonbox.cli.serve import serve
-from toonbox.cli.styles import styles
 from toonbox.cli.terminal import complain, message_of, show_tracebacks
-from toonbox.cli.train import train
-from toonbox.cli.watch import watch
-from toonbox.cli.weights import weights
 from toonbox.errors import ConfigError, ToonboxError, UsageError
 from toonbox.version import __version__
+
+# In the order of the help; the module of each is imported when the command or its help is wanted.
+COMMANDS = (
+    *("cartoonize", "watch", "camera", "serve", "compare", "page"),
+    *("train", "export", "evaluate", "styles", "look", "weights"),
+)
 
 
 class _PhotosOrCommand(TyperGroup):
@@ -33,9 +29,24 @@ class _PhotosOrCommand(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         own_options = {name for option in self.get_params(ctx) for name in option.opts}
-        if args and args[0] not in self.commands and args[0] not in own_options:
+        if args and args[0] not in COMMANDS and args[0] not in own_options:
             args = ["cartoonize", *args]
         return super().parse_args(ctx, args)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        photos = cmd_name == "cartoonize"
+        module = import_module(f"toonbox.cli.{'convert' if photos else cmd_name}")
+        alone = typer.Typer(rich_markup_mode=None)
+        if isinstance(command := getattr(module, cmd_name), typer.Typer):
+            alone.add_typer(command, name=cmd_name)
+        else:
+            alone.command(cls=CommandWithVideoOptions if photos else None)(command)
+        return get_group(alone).commands[cmd_name]
 
 
 app = typer.Typer(
@@ -46,18 +57,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command(cls=CommandWithVideoOptions)(cartoonize)
-app.command()(watch)
-app.command()(camera)
-app.command()(serve)
-app.add_typer(styles, name="styles")
-app.command()(compare)
-app.command()(page)
-app.add_typer(look, name="look")
-app.command()(train)
-app.add_typer(weights, name="weights")
-app.command()(export)
-app.command()(evaluate)
 
 
 class _Notes(logging.Handler):

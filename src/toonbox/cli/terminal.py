@@ -1,6 +1,5 @@
 """What commands print: messages, failures, the outcome of each picture, progress."""
 
-import json
 import logging
 import os
 import sys
@@ -134,6 +133,8 @@ class Outcomes:
             # The message alone: the traceback holds all that was in memory for the picture.
             self.failed.append((outcome.source, message_of(outcome.error)))
         if self.as_json:
+            import json
+
             typer.echo(json.dumps(_as_dict(outcome)), self.stream)
         elif outcome.status == "ok":
             typer.echo(f"{outcome.source} -> {outcome.target}", self.stream)

@@ -207,18 +207,21 @@ def open_session(
     engine: str = "auto",
     threads: int | None = None,
     sha256: str | None = None,
+    *,
     precision: Precision = "auto",
+    single: bool = False,
 ) -> Session:
     """Load a network.
 
     Args:
         model: ONNX file with input `photo`, or `photo` and `knobs`, and output `cartoon`.
         engine: `onnxruntime`, `openvino`, `cuda`, or `auto`: CUDA where ONNX Runtime offers it,
-            else OpenVINO where it is installed, else ONNX Runtime on the CPU.
+            else OpenVINO where it is installed and worth its start, else ONNX Runtime on the CPU.
         threads: to compute with; None takes one for each core this process may use.
         sha256: what the file's must be, if it is known.
         precision: what OpenVINO computes with, as in `choose_precision`; the other engines know
             float32 alone.
+        single: one picture is all; OpenVINO, which starts slower, would not make up for that.
     Raises:
         UsageError: no such engine or precision, not on this engine, processor or network, or less
             than one thread.
@@ -233,7 +236,7 @@ def open_session(
     if precision not in get_args(Precision):
         raise UsageError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
     low = precision in ("bfloat16", "int8")
-    chosen = ("openvino" if low else _best_engine()) if engine == "auto" else engine
+    chosen = ("openvino" if low else _best_engine(single)) if engine == "auto" else engine
     if chosen == "openvino":
         return OpenVinoSession(model, sha256, threads, precision=precision)
     if low:
@@ -244,10 +247,10 @@ def open_session(
     return session
 
 
-def _best_engine() -> str:
+def _best_engine(single: bool = False) -> str:
     if _cuda_offered():
         return "cuda"
-    return "openvino" if find_spec("openvino") else "onnxruntime"
+    return "openvino" if not single and find_spec("openvino") else "onnxruntime"
 
 
 def _cuda_offered() -> bool:

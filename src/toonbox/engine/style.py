@@ -581,6 +581,7 @@ def load_style(
     engine: str = "auto",
     threads: int | None = None,
     precision: Precision = "auto",
+    single: bool = False,
 ) -> Style:
     """Load a style, which can be called any number of times.
 
@@ -589,6 +590,7 @@ def load_style(
         engine: as in `open_session`.
         threads: to compute with; None takes all this process may use.
         precision: `auto`, `float32`, `bfloat16` or `int8`, as in `open_session`.
+        single: one picture is all that it will draw, which may change the choice of `auto`.
     Raises:
         StyleError: missing or damaged.
         UsageError, MissingExtraError: as in `open_session`.
@@ -596,7 +598,9 @@ def load_style(
     folder = find_style(name_or_folder)
     card = read_card(folder)
     model = folder / MODEL
-    session = open_session(model, engine, threads, card.onnx_sha256, precision)
+    session = open_session(
+        model, engine, threads, card.onnx_sha256, precision=precision, single=single
+    )
     if session.takes_knobs != bool(card.knobs):
         has = "takes" if session.takes_knobs else "takes no"
         raise StyleError(f"{model}: {has} knobs, its card names {' '.join(card.knobs) or 'none'}")
