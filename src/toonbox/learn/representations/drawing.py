@@ -57,9 +57,9 @@ class Look:
     gradual: NotNegative = 0.9
     line: Share = 0.9
     pen: Annotated[Number, Field(ge=0.7, le=1.5)] = 1.05
-    threshold: NotNegative = 0.006
+    threshold: NotNegative = 0.004
     gain: Positive = 100.0
-    crowding: NotNegative = 2.0
+    crowding: NotNegative = 0.7
     tint: Share = 0.0
     ink: Colour = (0.0, 0.0, 0.0)
     saturation: NotNegative = 1.4
