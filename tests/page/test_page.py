@@ -149,7 +149,9 @@ def test_a_dropped_photo_is_downloaded_as_python_draws_it(visit):
     assert name == "my photo.toon.png"
     expect(page.locator("#live")).to_have_text("Saved as my photo.toon.png.")
     assert Image.open(io.BytesIO(data)).format == "PNG"
-    expected = load_style("comic")(pixels(original).astype(np.uint8)).astype(int)
+    expected = load_style("comic", engine="onnxruntime")(pixels(original).astype(np.uint8)).astype(
+        int
+    )
     assert abs(pixels(data) - expected).max() <= 2
     assert abs(pixels(data) - pixels(original)).max() > 50
 
@@ -166,7 +168,9 @@ def test_options_are_those_of_python_and_of_the_command_line(visit):
     name, data = download(page)
     assert name == "it's.toon.png"
     options = {"strength": 0.75, "surface": 0.4, "texture": 1.7, "resolution": 128}
-    expected = load_style("watercolour")(pixels(original).astype(np.uint8), **options)
+    expected = load_style("watercolour", engine="onnxruntime")(
+        pixels(original).astype(np.uint8), **options
+    )
     assert abs(pixels(data) - expected.astype(int)).max() <= 2
 
     page.get_by_label("Format").select_option("JPEG")
@@ -218,8 +222,8 @@ def test_everything_works_by_keyboard_alone(visit):
 
     tab_to(page, "input[name=style][value=comic]")
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_role("radio", name="Anime")).to_be_focused()
-    expect(page.get_by_role("radio", name="Anime")).to_be_checked()
+    expect(page.get_by_role("radio", name="Anime", exact=True)).to_be_focused()
+    expect(page.get_by_role("radio", name="Anime", exact=True)).to_be_checked()
     settled(page)
     anime = seen(page)
     assert anime != comic
@@ -248,11 +252,11 @@ def test_everything_works_by_keyboard_alone(visit):
 def test_every_style_is_shown_on_the_photo(visit):
     page = visit()
     choose(page, file("a.png"))
-    expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(5, timeout=PATIENCE)
+    expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(6, timeout=PATIENCE)
     pictures = page.evaluate(
         "[...document.querySelectorAll('#styles canvas')].map((canvas) => canvas.toDataURL())"
     )
-    assert len(set(pictures)) == 5
+    assert len(set(pictures)) == 6
 
 
 def test_reset_and_the_buttons_of_undo_and_redo(visit):
@@ -301,7 +305,9 @@ def test_a_moving_slider_draws_a_small_preview_before_the_full_size(visit):
     page.locator("#texture").evaluate("(input) => input.dispatchEvent(new Event('change'))")
     settled(page)
     assert seen(page) not in (before, preview)
-    expected = load_style("comic")(pixels(original).astype(np.uint8), texture=0).astype(int)
+    expected = load_style("comic", engine="onnxruntime")(
+        pixels(original).astype(np.uint8), texture=0
+    ).astype(int)
     assert abs(pixels(download(page)[1]) - expected).max() <= 2
 
 
@@ -351,7 +357,7 @@ def test_several_files_become_one_archive_and_one_that_is_broken_is_named(visit)
         assert archive.testzip() is None
         assert archive.namelist() == ["a.toon.png", "海.toon.png", "a.toon (2).png"]
         assert {each.date_time[0] for each in archive.infolist()} <= {this_year, this_year + 1}
-        style = load_style("comic")
+        style = load_style("comic", engine="onnxruntime")
         for index, entry in zip((0, 2, 3), archive.infolist(), strict=True):
             original = pixels(files[index]["buffer"]).astype(np.uint8)
             expected = style(original, texture=0.5).astype(int)
@@ -437,7 +443,9 @@ def test_it_works_offline_after_the_first_visit(visit, built_site):
     choose(page, file("a.png", original))
     page.get_by_role("radio", name="Ink").check(force=True)
     settled(page)
-    expected = load_style("ink")(pixels(original).astype(np.uint8)).astype(int)
+    expected = load_style("ink", engine="onnxruntime")(pixels(original).astype(np.uint8)).astype(
+        int
+    )
     assert abs(pixels(download(page)[1]) - expected).max() <= 2
     page.get_by_label("Language").select_option("中文")
     expect(page.locator("html")).to_have_attribute("lang", "zh-Hans")
@@ -624,9 +632,9 @@ def test_screenshots(visit, scheme, language, device):
     )
     name = f"{device}-{language}-{scheme}"
     expect(page.locator("#demo.drawn")).to_be_attached(timeout=PATIENCE)
-    expect(page.locator("#demo-styles canvas.drawn")).to_have_count(5, timeout=PATIENCE)
+    expect(page.locator("#demo-styles canvas.drawn")).to_have_count(6, timeout=PATIENCE)
     page.screenshot(path=f"{SCREENSHOTS}/{name}-welcome.png", full_page=device == "phone")
     laptop = file("laptop.jpg", (EXAMPLES / "laptop.jpg").read_bytes(), "image/jpeg")
     choose(page, laptop, file("broken.jpg", b"", "image/jpeg"))
-    expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(5, timeout=PATIENCE)
+    expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(6, timeout=PATIENCE)
     page.screenshot(path=f"{SCREENSHOTS}/{name}-photo.png", full_page=True)

@@ -151,7 +151,7 @@ def test_a_snapshot_is_the_cartoon_that_python_draws(chromium, site):
     assert photo.shape == (SIZE[1], SIZE[0], 3)
     assert photo[20, 20].argmin() == 2  # the yellow patch is on the left
     np.testing.assert_array_equal(mirrored, photo[:, ::-1])
-    expected = load_style(STYLE)(photo).astype(int)
+    expected = load_style(STYLE, engine="onnxruntime")(photo).astype(int)
     assert np.abs(expected - photo).mean() > 5
     assert np.abs(expected - cartoon).max() <= 2
     # What is shown live has been drawn as well.
@@ -181,7 +181,9 @@ def test_what_is_live_is_what_python_draws_at_the_resolution_that_is_said(chromi
         one.close()
     live = read(base64.b64decode(url.split(",")[1])).astype(int)
     resolution = int(re.findall(r"\d+", said)[-1])
-    expected = load_style(STYLE)(photo, resolution=resolution, strength=0.7).astype(int)
+    expected = load_style(STYLE, engine="onnxruntime")(
+        photo, resolution=resolution, strength=0.7
+    ).astype(int)
     assert np.abs(expected - photo).mean() > 5
     assert np.abs(live - expected).mean() < 2
 

@@ -64,7 +64,7 @@ class Look:
     ink: Colour = (0.0, 0.0, 0.0)
     saturation: NotNegative = 1.4
     gamma: Positive = 0.75
-    blacks: Share = 0.22
+    blacks: Share = 0.0
     paper: Share = 0.0
 
     def turned(self, structure: float, texture: float) -> "Look":
