@@ -129,7 +129,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--video", type=Path, action="append", default=[], help="and these")
     parser.add_argument("--max-height", type=int, default=480, help="larger ones are reduced")
     parser.add_argument("--save", type=Path, help="a folder for all frames")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
