@@ -16,13 +16,12 @@ from PIL import Image
 
 from machine import machine
 from toonbox.engine.session import Session, open_session
-from toonbox.engine.style import MODEL, Style, find_style, read_card
+from toonbox.engine.style import MODEL, Style, find_style, read_card, style_names
 from toonbox.errors import UsageError
 from toonbox.images.picture import decode
 from toonbox.pixels import Uint8Array, to_eight_bits
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-STYLES = ("comic", "comic-fast")
 MOVES = ("Unsqueeze", "Split", "Pad", "DepthToSpace", "Cast")  # operations that round nothing
 
 
@@ -134,7 +133,7 @@ def compare(name: str, photos: Sequence[Uint8Array], repeats: int, save: Path | 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it; `arguments` are the command line's."""
     parser = argparse.ArgumentParser(description="Compare lower precisions with float32.")
-    parser.add_argument("--style", action="append", help=f"default: {' and '.join(STYLES)}")
+    parser.add_argument("--style", action="append", help="default: all")
     parser.add_argument("--photos", type=Path, default=EXAMPLES, help="folder of JPEG files")
     parser.add_argument("--count", type=int, default=8, help="photos at most")
     parser.add_argument("--repeats", type=int, default=7, help="timed runs of each network")
@@ -145,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     photos = [to_eight_bits(decode(file).rgb) for file in files]
     print(f"{len(photos)} photos, {machine()['abilities']}")
     print(f"{'':32}{'mean dB':>9}{'least':>9}{'levels':>9}{'seconds':>9}{'speed':>9}")
-    for style in options.style or STYLES:
+    for style in options.style or style_names():
         compare(style, photos, options.repeats, options.save)
 
 

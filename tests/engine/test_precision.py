@@ -7,12 +7,16 @@ from onnx import helper
 
 from toonbox.engine import session
 from toonbox.engine.session import INT8_RANGES, choose_precision, open_session
+from toonbox.engine.style import MODEL, SHIPPED, read_card
 from toonbox.errors import StyleError, UsageError
+from toonbox.images.picture import decode
+from toonbox.pixels import to_signed
 
 AVX2 = ["FP32", "INT8", "BIN"]
 AVX512 = ["WINOGRAD", *AVX2]
 AVX2_CONVERTING = ["BF16", *AVX2]
 AMX = ["BF16", *AVX512]
+EXAMPLE = Path(__file__).parents[2] / "examples" / "laptop.jpg"
 PHOTO = np.random.default_rng(0).uniform(-1, 1, (1, 3, 40, 64)).astype(np.float32)
 
 
@@ -93,3 +97,18 @@ def test_damaged_ranges_are_named(tiny_style, text: str) -> None:
     pytest.importorskip("openvino")
     with pytest.raises(StyleError, match=r"style\.onnx: its ranges for int8"):
         open_session(noted(tiny_style(), text), "openvino")
+
+
+@pytest.mark.parametrize("folder", sorted(card.parent for card in SHIPPED.glob("*/card.toml")))
+def test_shipped_styles_stay_within_45_db_in_int8(folder: Path) -> None:
+    pytest.importorskip("openvino")
+    rgb = decode(EXAMPLE).rgb
+    top, left = (side // 2 - 128 for side in rgb.shape[:2])
+    square = rgb[top : top + 256, left : left + 256]
+    photo = to_signed(np.ascontiguousarray(square.transpose(2, 0, 1)[None]))
+    knobs = np.ones((1, len(read_card(folder).knobs)), np.float32)
+    exact, rounded = (
+        open_session(folder / MODEL, "openvino", threads=1, precision=precision).run(photo, knobs)
+        for precision in ("float32", "int8")
+    )
+    assert 0 < np.square(exact - rounded).mean() < 4 * 10**-4.5
