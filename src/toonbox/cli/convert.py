@@ -135,8 +135,8 @@ def cartoonize(
     if on_ray and (preview is not None or piped):
         raise UsageError("pipes and previews cannot be combined with --engine ray")
     several = len(photos) > 1 or photos[0].is_dir()
-    native = style_options.resolution is not None
-    single = preview is not None or not (several or native or can_be_video(photos[0]))
+    resized = style_options.resolution is not None
+    single = preview is not None or not (several or resized or can_be_video(photos[0]))
     load = partial(
         load_style,
         style,
