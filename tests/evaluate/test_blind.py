@@ -146,7 +146,7 @@ def test_photos_are_drawn_by_the_seed_whoever_contends(tmp_path, photos, contend
     (tmp_path / "cold" / "a.toon.png").unlink()
     contenders = [FolderColumn(label, tmp_path / label) for label in COLOURS]
     assert sorted(choose_photos(photos, contenders, None, seed=3)) == photos[1:]
-    assert "photos skipped without a picture in " in caplog.text
+    assert "skipped photos without a picture in " in caplog.text
     assert "cold: 1" in caplog.text
     with pytest.raises(StyleError, match="no pictures of these photos"):
         choose_photos(photos[:1], contenders, None, seed=3)
@@ -209,7 +209,7 @@ def test_answers_of_the_page_and_of_a_text_file(text, tmp_path, key):
         ("01 photo", "pair 01: 'photo' is not"),
         ("1 left\n01 left", "pair 01 is answered twice"),
         ("# nothing\n\n", "has no answers"),
-        ("{", "is not what the page of pairs exports"),
+        ("{", "is not an export of the page of pairs"),
         ('{"id": "f00"}', "is not what the page"),
         ('{"id": "f00", "answers": ["left"]}', "is not what the page"),
         ('{"id": "f00", "answers": {}}', "has no answers"),

@@ -256,7 +256,7 @@ def test_a_folder_of_pictures_takes_the_place_of_a_style(compare, album, knobbed
     for name in "ab":
         Image.new("RGB", (96, 64), "red").save(here / "finished" / f"{name}.toon.png")
     code, _, errors = compare("--blind", knobbed, "finished", album, "-o", "pairs", "--limit", 1)
-    assert (code, errors) == (0, "toonbox: photos skipped without a picture in finished: 1\n")
+    assert (code, errors) == (0, "toonbox: skipped photos without a picture in finished: 1\n")
     assert len(json.loads((here / "pairs.key.json").read_text())["pairs"]) == 1
     code, _, errors = compare(album, "--style", "finished", "--out", "grid")
     assert code == 1

@@ -280,7 +280,7 @@ KERNEL = "generator/Conv_3/weights"
         ({KERNEL: np.zeros((3, 3, 64, 32))}, r"expected \(3, 3, 64, 64\), found \(3, 3, 64, 32\)"),
         ({KERNEL: np.full((3, 3, 64, 64), np.nan)}, "Conv_3/weights: .* with NaN or infinity"),
         ({KERNEL + ":0": np.zeros((3, 3, 64, 64))}, "Conv_3/weights: expected one tensor"),
-        ({"generator/Conv_10/biases": np.zeros(3)}, "Conv_10/biases is not of the published"),
+        ({"generator/Conv_10/biases": np.zeros(3)}, "Conv_10/biases does not belong"),
         ({"generator/block_4/conv1/biases": np.zeros(3)}, "block_4/conv1/biases is not of"),
     ],
 )
@@ -329,7 +329,7 @@ def set_paths(*paths: Any) -> Callable[[dict[str, Any]], None]:
         (set_first("quantization", {"dtype": "uint8", "scale": 10**400}), "OverflowError"),
         (lambda model: model.update(format=[[[[[[[[[0]]]]]]]]]), "not a TensorFlow"),
         (set_first("dtype", "a" * 100_000), "KeyError"),
-        (set_first("name", "generator/Conv_1/biases"), "is there twice"),
+        (set_first("name", "generator/Conv_1/biases"), "is duplicated"),
         (set_paths("../secret.bin"), "outside of the model's folder"),
         (set_paths("a/../../secret.bin"), "outside of the model's folder"),
         (set_paths("/etc/passwd"), "outside of the model's folder"),

@@ -232,7 +232,7 @@ def test_a_gone_picture_stops_a_run_that_goes_on(straight: Path, tmp_path: Path)
     lists["cartoons"].append(str(tmp_path / "gone.png"))
     file = tmp_path / "data.json"
     file.write_text(json.dumps(lists))
-    with pytest.raises(DataError, match=r"gone\.png: gone since"):
+    with pytest.raises(DataError, match=r"gone\.png: no longer exists"):
         TrainingData.load(file)
 
 

@@ -76,7 +76,7 @@ def test_a_style_is_given_ranges(tiny_style, tmp_path, monkeypatch, capsys) -> N
     monkeypatch.setattr(quantise, "BUDGET", 1.0)
     monkeypatch.setattr(sys, "argv", ["quantise", str(folder), str(tmp_path / "photo.png")])
     quantise.main()
-    assert "of 4 convolutions can compute in int8" in capsys.readouterr().out
+    assert "of 4 convolutions can use int8" in capsys.readouterr().out
     load_style(folder, engine="onnxruntime")  # its card fits
     model = onnx.load(folder / "style.onnx")
     assert [each.key for each in model.metadata_props] == [INT8_RANGES]

@@ -1,4 +1,4 @@
-"""The configuration of a training run: frozen dataclasses, read from TOML and written to it."""
+"""The configuration of a training run: frozen dataclasses that round-trip through TOML."""
 
 import hashlib
 from dataclasses import asdict, field, replace
@@ -21,9 +21,9 @@ from toonbox.learn.representations.texture import TextureKind
 from toonbox.settings import check, read_toml
 
 STRICT = ConfigDict(extra="forbid")
-KNOBS_STREAM = 3  # of random numbers, apart from those of data.py
+KNOBS_STREAM = 3  # random number stream; the others are in data.py
 
-# Options that earlier runs still name, by table, "" for those outside of all tables.
+# Options that earlier versions wrote and that are ignored, by table; "" is the top level.
 RETIRED = {
     "": {"gradient_clip"},
     "generator": {"space_to_depth"},
@@ -32,19 +32,19 @@ RETIRED = {
 
 
 def _named_look(value: Any) -> Any:
-    """Replace the name of a look by its numbers."""
+    """Replace the name of a look with the look."""
     try:
         return load_look(value) if isinstance(value, str) else value
     except ConfigError as error:
-        raise ValueError(str(error)) from error  # so that pydantic says where it stands
+        raise ValueError(str(error)) from error  # pydantic adds the location
 
 
 @dataclass(frozen=True, config=STRICT)
 class CropConfig:
     """How crops are taken; lengths in pixels.
 
-    A picture's short side is first brought to a length drawn from `photo_side` or `cartoon_side`
-    (never enlarged beyond its own, but at least to `size`); this decides how large strokes are.
+    Each picture is first reduced to a short side drawn from `photo_side` or `cartoon_side`, which
+    sets the scale of strokes. Pictures are enlarged only if they are smaller than `size`.
     """
 
     size: int = 192
@@ -55,17 +55,16 @@ class CropConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class PretrainConfig:
-    """The first phase: reconstruction only.
+    """Pre-training, the first phase: reconstruction only.
 
     Attributes:
-        kind: what is learnt: `identity` to return the photo, as published; `drawing` the drawn
-            target; `teacher` what the generator makes that the run starts with.
-        gradient_weight: of the differences of neighbouring pixels in the reconstruction.
-        feature_weight: of the perceptual distance between output and target.
-        noise: levels in [0, 255]; in both phases the generator sees photos with up to so much
-            noise, as videos have it; the target is that of the clean photo: its drawing flickers
-            less.
-        look: of the drawing; a name or a table of numbers.
+        kind: target: `identity` is the photo, as in the paper; `drawing` a drawing of the photo;
+            `teacher` the output of the generator that the run starts from.
+        gradient_weight: weight of the L1 distance of pixel gradients in the reconstruction loss.
+        feature_weight: weight of the perceptual loss between output and target.
+        noise: largest standard deviation of the noise added to the generator's input in both
+            phases, in [0, 255]. The target stays clean, which reduces flicker in videos.
+        look: look of the drawing; a name or a table of numbers.
     """
 
     kind: Literal["identity", "drawing", "teacher"] = "drawing"
@@ -79,17 +78,17 @@ class PretrainConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class DiscriminatorsConfig:
-    """The adversaries.
+    """The discriminators.
 
     Attributes:
-        kind: `scratch` is the published pair; `features` puts small heads on frozen pretrained
+        kind: `scratch` trains the paper's pair; `features` trains small heads on frozen pretrained
             features, which learn much faster.
-        head: of `scratch`.
-        palette_blind: show the surface discriminator pictures of shuffled channels and random gain
-            and lift, so that it cannot judge by the cartoons' palette.
-        head_start: adversarial steps in which they learn alone.
-        look: that cartoons are drawn in before they are shown, so that lines and colours are judged
-            and not the grain of canvas or paper; a name or a table of numbers, None for none.
+        head: head of `scratch` discriminators.
+        palette_blind: randomly shuffle the channels and change gain and lift of what the surface
+            discriminator sees, so that it cannot judge by the cartoons' palette.
+        head_start: adversarial steps that train the discriminators alone.
+        look: look in which cartoons are redrawn before the discriminators see them, to remove
+            canvas and paper grain; a name or a table of numbers, None to leave them.
     """
 
     kind: Literal["scratch", "features"] = "scratch"
@@ -102,7 +101,7 @@ class DiscriminatorsConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class StructureConfig:
-    """The structure representation of the outputs: see `representations.structure`."""
+    """Parameters of the structure representation; see `representations.structure`."""
 
     segments: int = Field(default=60, gt=0)
     gamma: float = Field(default=1.0, gt=0)
@@ -110,11 +109,11 @@ class StructureConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class TrainConfig:
-    """Everything that decides what a run learns.
+    """Everything that affects what a run learns.
 
-    In each phase the learning rate falls on a straight line to `final_learning_rate` times itself.
-    A generator with knobs sees them at 1 in a share `knobs_at_default` of the steps, elsewhere
-    drawn from 0 to 2; the weights of the losses and the drawing are turned alike.
+    In each phase the learning rate decays linearly to `final_learning_rate` times its initial
+    value. If the generator has knobs, they are 1 in a share `knobs_at_default` of the steps and
+    uniform in [0, 2] in the others; the loss weights and the drawn target follow them.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -135,12 +134,12 @@ class TrainConfig:
 
     @property
     def total_steps(self) -> int:
-        """Return the pre-training and adversarial steps together."""
+        """Return the number of pre-training and adversarial steps."""
         return self.pretrain.steps + self.steps
 
     @property
     def discriminated(self) -> tuple[str, ...]:
-        """Return the representations that have a discriminator; those that need cartoons."""
+        """Return the names of the representations that have a discriminator and need cartoons."""
         names = ("surface", "texture") if self.steps else ()
         return tuple(name for name in names if getattr(self.weights, name))
 
@@ -151,7 +150,7 @@ class TrainConfig:
 
     @property
     def target(self) -> Literal["drawing", "teacher"] | None:
-        """Return what outputs are compared with; None for the photo, or if no step compares."""
+        """Return the target of the reconstruction; None if it is the photo or unused."""
         weights = self.weights
         held = self.steps > 0 and (weights.reconstruction > 0 or weights.features > 0)
         compared = held or self.pretrain.steps > 0
@@ -159,36 +158,36 @@ class TrainConfig:
 
     @property
     def needs_features(self) -> bool:
-        """Return whether discriminators or a loss see EfficientNet features."""
+        """Return whether the discriminators or a loss use EfficientNet features."""
         pretraining = self.pretrain.steps > 0 and self.pretrain.feature_weight > 0
         adversarial = self.target is not None and self.steps > 0 and self.weights.features > 0
         heads = self.discriminators.kind == "features" and bool(self.discriminated)
         return pretraining or adversarial or heads
 
     def knobs_at(self, step: int) -> KnobSettings:
-        """Draw from the seed and the step alone, so that all processes and workers agree."""
+        """Return the knobs of a step, a function of seed and step, so that all processes agree."""
         random = np.random.default_rng((self.seed, KNOBS_STREAM, step))
         if not self.generator.knobs or random.random() < self.knobs_at_default:
             return KnobSettings()
         return KnobSettings(*random.uniform(0, 2, 3).tolist())
 
     def sha256(self) -> str:
-        """Hash the configuration, so that a style's card can name what trained it."""
+        """Return the SHA-256 of the configuration as TOML, for a style's card."""
         return hashlib.sha256(_as_toml(self).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is done; none of it changes what is learnt, up to the precision.
+    """How a run is executed; apart from `precision`, nothing here changes what is learnt.
 
     Attributes:
         out: the run's folder.
         devices: processes that share each batch.
-        precision: of the networks' arithmetic; weights are always float32.
-        workers: processes for crops, and as many for superpixels.
-        sample_every: steps between two sample grids.
-        checkpoint_minutes: between two checkpoints; 0 writes one after each step.
-        drawings: folder for the drawn targets; None for a cache.
+        precision: arithmetic of the networks; weights are always float32.
+        workers: processes that cut crops, and as many that compute superpixels.
+        sample_every: steps between sample grids.
+        checkpoint_minutes: minutes between checkpoints; 0 writes one after each step.
+        drawings: folder for the layers of drawn targets; None for the cache.
     """
 
     out: Path
@@ -201,7 +200,7 @@ class RunOptions:
     drawings: Path | None = None
 
 
-# What is trained without a file: the network of recipes/comic-drawing.toml, in fewer steps.
+# Defaults without a configuration file: the network of recipes/comic-drawing.toml, fewer steps.
 DRAWN: dict[str, Any] = {
     "steps": 0,
     "final_learning_rate": 0.06,
@@ -211,7 +210,7 @@ DRAWN: dict[str, Any] = {
     "crops": {"size": 128},
     "pretrain": {"steps": 3000, "learning_rate": 4e-4, "feature_weight": 3.0},
 }
-# With cartoons: held to the target, without the losses that take VGG's large download.
+# Defaults with cartoons: keep to the target; no loss needs the large download of VGG.
 ADVERSARIAL: dict[str, Any] = {
     "steps": 3000,
     "learning_rate": 1.5e-4,
@@ -227,12 +226,12 @@ ADVERSARIAL: dict[str, Any] = {
 def load_config(
     file: Path, preset: str | None = None, steps: int | None = None, look: str | None = None
 ) -> TrainConfig:
-    """Read a TOML file; what it does not say has its default.
+    """Read a configuration from a TOML file; missing options have their defaults.
 
-    `preset`, `steps` and `look` replace the file's loss weights, adversarial steps and target.
+    `preset`, `steps` and `look` override the file's loss weights, adversarial steps and target.
 
     Raises:
-        ConfigError: unreadable, an unknown name, or a value out of range; names each.
+        ConfigError: the file is unreadable, or has unknown names or invalid values; lists them.
     """
     return _configure(read_toml(file), str(file), preset, steps, look)
 
@@ -244,14 +243,14 @@ def default_config(
     look: str | None = None,
     start: GeneratorConfig | None = None,
 ) -> TrainConfig:
-    """Choose a configuration for those who have no file.
+    """Return the configuration of a run without a file.
 
     Args:
         adversarial: whether there are cartoons to learn from.
         preset, look: as in `load_config`.
-        steps: of the kind there are, adversarial or not; None for 3000.
-        start: of the generator to start with. Its adversarial steps come at once, held to its own
-            outputs, or to the look if one is given.
+        steps: adversarial steps, or pre-training steps if not adversarial; None for 3000.
+        start: configuration of the generator to start from. An adversarial run then skips
+            pre-training; its target is the output of that generator, or the look if one is given.
     """
     values = DRAWN | ADVERSARIAL if adversarial else DRAWN
     if start is not None:
@@ -267,7 +266,7 @@ def default_config(
 def _configure(
     values: dict[str, Any], source: str, preset: str | None, steps: int | None, look: str | None
 ) -> TrainConfig:
-    """Check values and replace loss weights, adversarial steps or the target."""
+    """Validate values, then override loss weights, adversarial steps and target."""
     config = parse_config(values if steps is None else values | {"steps": steps}, source)
     if preset is not None:
         if preset not in PRESETS:
@@ -283,7 +282,7 @@ _ADAPTER = TypeAdapter(TrainConfig)
 
 
 def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
-    """Make a configuration of values; a ConfigError names `source` and all that is wrong."""
+    """Validate a configuration; raise ConfigError that names `source` and every problem."""
     for table, names in RETIRED.items():
         options = values.get(table) if table else values
         if isinstance(options, dict):
@@ -293,13 +292,13 @@ def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
 
 
 def save_config(config: TrainConfig, file: Path) -> None:
-    """Write a configuration, every value resolved, as TOML."""
+    """Write a configuration, defaults included, as TOML."""
     with replacing(file) as temporary:
         temporary.write_text(_as_toml(config), encoding="utf-8")
 
 
 def _as_toml(config: TrainConfig) -> str:
-    """Write every value; TOML has no word for None, which is left out."""
+    """Format a configuration as TOML, without None, which TOML cannot express."""
 
     def without_none(values: dict[str, Any]) -> dict[str, Any]:
         return {

@@ -1,4 +1,4 @@
-"""The pictures of a run, and the batches cut from them: functions of seed and step alone."""
+"""The pictures of a run, and its batches, which depend on the seed and the step only."""
 
 import hashlib
 import json
@@ -34,15 +34,15 @@ from toonbox.pixels import Uint8Array
 
 VALIDATION_PHOTOS = 8
 FACES_EVERY = 5
-LAYERS_VERSION = 1  # raise it when `Layers` change
-TRIES = 8  # to draw a crop that is not blank
-PHOTO, CARTOON, NOISE = 0, 1, 4  # streams of random numbers; 3 draws the knobs
-SPOT = 4  # pixels of noise: about half a block of what videos are compressed with
+LAYERS_VERSION = 1  # increase when `Layers` changes
+TRIES = 8  # crops drawn before a blank one is accepted
+PHOTO, CARTOON, NOISE = 0, 1, 4  # random number streams; 3 is for knobs
+SPOT = 4  # pixels of coarse noise, about half a block of a video codec
 
 
 @dataclass(frozen=True)
 class Domain:
-    """Files of one kind, faces apart, since every fifth batch is of faces where there are any."""
+    """Photo or cartoon files. If there are face pictures, every fifth batch is made of them."""
 
     files: Sequence[Path]
     faces: Sequence[Path] = ()
@@ -50,14 +50,14 @@ class Domain:
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Files of both domains, and the photos that no step sees."""
+    """Files of both domains, and validation photos that are never trained on."""
 
     photos: Domain
     cartoons: Domain
     validation: list[Path]
 
     def save(self, file: Path) -> None:
-        """Write the lists as JSON."""
+        """Write the file lists as JSON."""
         lists = {
             "photos": self.photos.files,
             "cartoons": self.cartoons.files,
@@ -70,10 +70,10 @@ class TrainingData:
 
     @classmethod
     def load(cls, file: Path) -> "TrainingData":
-        """Read the lists of a run that resumes, so that it sees the same pictures in one order.
+        """Read the file lists of a run to resume, so that the order of pictures stays the same.
 
         Raises:
-            DataError: a file of the lists is gone.
+            DataError: a listed file no longer exists.
         """
         lists = {
             name: [Path(f) for f in files]
@@ -81,7 +81,7 @@ class TrainingData:
         }
         gone = [path for files in lists.values() for path in files if not path.exists()]
         if gone:
-            raise DataError(f"{gone[0]}: gone since the run began, with {len(gone) - 1} others")
+            raise DataError(f"{gone[0]}: no longer exists, nor do {len(gone) - 1} others")
         return cls(
             Domain(lists["photos"], lists["face_photos"]),
             Domain(lists["cartoons"], lists["face_cartoons"]),
@@ -96,12 +96,13 @@ def inspect_training_data(
     face_photos: Path | None = None,
     face_cartoons: Path | None = None,
 ) -> tuple[TrainingData, list[FolderReport]]:
-    """Inspect every picture; return those to use, and a report for each folder.
+    """Inspect every picture; return the usable ones and a report per folder.
 
-    Photos in black and white, and pictures smaller than `minimum_side` pixels, are left out.
+    Black-and-white photos are left out, as are pictures with a short side below `minimum_side`
+    pixels.
 
     Raises:
-        DataError: a folder is missing or holds too little.
+        DataError: a folder is missing or has too few usable pictures.
     """
     reports = {
         folder: inspect_folder(folder, minimum_side=minimum_side)
@@ -112,7 +113,7 @@ def inspect_training_data(
     coloured = [file for file in reports[photos].usable if file not in grey]
     if len(coloured) < 2:
         raise DataError(f"{photos}: training needs at least two usable colour photos")
-    # A fixed share by name: adding pictures later does not shuffle the split.
+    # Ordered by a hash of the name, so that adding pictures hardly changes the split.
     ordered = sorted(coloured, key=lambda f: hashlib.sha256(f.name.encode()).hexdigest())
     held_out = min(VALIDATION_PHOTOS, len(coloured) // 2)
 
@@ -129,7 +130,7 @@ def inspect_training_data(
 
 @dataclass(frozen=True)
 class Pictures:
-    """Pictures, and the range of their short side before cropping, pixels."""
+    """Source of crops; `sides` is the range of the short side before cropping, in pixels."""
 
     files: Domain
     sides: tuple[int, int]
@@ -137,7 +138,7 @@ class Pictures:
     def crop(
         self, file: Path, size: int, random: np.random.Generator, step: int
     ) -> tuple[Uint8Array, ...]:
-        """Cut a random crop, (size, size, 3), half of the time mirrored; blank ones again.
+        """Return a random crop, (size, size, 3), mirrored half of the time; retry blank crops.
 
         Raises:
             PictureError: the picture cannot be read.
@@ -158,16 +159,16 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Drawings:
-    """The layers of pictures, files of `prepare_layers`, and how they are drawn."""
+    """Source of crops with drawn targets; `files` are those of `prepare_layers`."""
 
     files: Domain
     look: Look
-    knobs: Callable[[int], tuple[float, float, float]]  # of a step; picklable, for the workers
+    knobs: Callable[[int], tuple[float, float, float]]  # by step; picklable, for the workers
 
     def crop(
         self, file: Path, size: int, random: np.random.Generator, step: int
     ) -> tuple[Uint8Array, ...]:
-        """Cut a random crop of a picture, and the same of its drawing: (size, size, 3) each."""
+        """Return a random crop of a picture and the same crop of its drawing, (size, size, 3)."""
         packed = np.load(file, mmap_mode="r")
         height, width = packed.shape[:2]
         top = int(random.integers(0, max(height - size, 0) + 1))
@@ -185,7 +186,7 @@ def _mirrored(crop: Uint8Array, random: np.random.Generator) -> Uint8Array:
 
 
 class CropBatches(Dataset[dict[str, Tensor]]):
-    """Batches by step: `photo`, `cartoon`, and the photos' drawn `target` if there are drawings."""
+    """Batches by step, with keys `photo`, `cartoon` and, for photos with drawings, `target`."""
 
     def __init__(
         self,
@@ -195,7 +196,7 @@ class CropBatches(Dataset[dict[str, Tensor]]):
         seed: int,
         share: tuple[int, int] = (0, 1),
     ) -> None:
-        """Choose what to cut from; of the joint batch this is process `share[0]` of `share[1]`."""
+        """Set the sources of crops; `share` is this process's rank and the number of processes."""
         self.photos, self.cartoons = photos, cartoons
         self.config, self.seed, self.share = config, seed, share
 
@@ -212,7 +213,7 @@ class CropBatches(Dataset[dict[str, Tensor]]):
     def _crops(
         self, source: Pictures | Drawings, kind: int, step: int
     ) -> list[tuple[Uint8Array, ...]]:
-        """Cut this process's share of the joint batch."""
+        """Cut this process's share of the joint batch from one source."""
         files = source.files.files
         if source.files.faces and step % FACES_EVERY == FACES_EVERY - 1:
             files = source.files.faces
@@ -226,18 +227,18 @@ class CropBatches(Dataset[dict[str, Tensor]]):
 
 
 def pick(files: Sequence[Path], seed: int, kind: int, position: int) -> Path:
-    """Return the file at a position of an endless sequence that shuffles them in every epoch."""
+    """Return the file at a position of the endless sequence of shuffled epochs."""
     epoch, place = divmod(position, len(files))
     order = np.random.default_rng((seed, kind, 0, epoch)).permutation(len(files))
     return files[int(order[place])]
 
 
 def add_noise(photo: Tensor, levels: float, seed: int, step: int) -> Tensor:
-    """Add noise as videos have it: of the sensor in each pixel, and of compression in spots.
+    """Add noise like a video's: per pixel as from a sensor, and coarser as from compression.
 
     Args:
         photo: (B, 3, H, W) in [-1, 1].
-        levels: largest standard deviation, in [0, 255]; each photo's is drawn below it.
+        levels: upper bound of the standard deviations drawn for each photo, in [0, 255].
     """
     seeds = np.random.SeedSequence((seed, NOISE, step))
     random = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
@@ -254,15 +255,15 @@ def add_noise(photo: Tensor, levels: float, seed: int, step: int) -> Tensor:
 def prepare_layers(
     photos: Sequence[Path], sides: tuple[int, int], folder: Path | None = None, workers: int = 2
 ) -> list[Path]:
-    """Compute the layers of the photos that have none yet; return each one's file.
+    """Compute the missing layers of photos; return the layer file of each photo.
 
     Args:
-        sides: range of the short side to work at, pixels. Half of the photos are worked at the
-            largest, each of the others at a size of its own.
-        folder: for the layers, 13 bytes a pixel; None for drawings in `cache_folder()`.
+        sides: range of the working short side, in pixels. Half of the photos use the largest, the
+            others a size that depends on their content.
+        folder: where to store layers, 13 bytes per pixel; None for drawings in `cache_folder()`.
     Raises:
         PictureError, DataError: a photo cannot be read; names it.
-        TrainingError: a worker was killed; what is done is kept.
+        TrainingError: a worker was killed; finished layers are kept.
     """
     folder = folder or cache_folder() / "drawings"
     folder.mkdir(parents=True, exist_ok=True)
@@ -281,7 +282,7 @@ def prepare_layers(
 
 
 def _place(photo: Path, sides: tuple[int, int], folder: Path) -> tuple[int, Path]:
-    """Return the short side to work at and the file for the layers, by the photo's content."""
+    """Return the working short side and the layer file, both by a hash of the photo's file."""
     try:
         digest = hashlib.sha256(photo.read_bytes())
     except OSError as error:
@@ -309,7 +310,7 @@ def _write_layers(photo: Path, side: int, file: Path) -> None:
 def prepare_drawings(
     config: TrainConfig, data: TrainingData, options: RunOptions
 ) -> dict[str, Drawings]:
-    """Compute the layers that are missing: of photos with a drawn target, of drawn cartoons."""
+    """Compute the missing layers of photos and cartoons that the configuration wants drawn."""
     looks = {}
     if config.target == "drawing":
         looks["photo"] = data.photos, config.crops.photo_side, config.pretrain.look
@@ -334,10 +335,10 @@ def batches(
     step: int = 0,
     share: tuple[int, int] = (0, 1),
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield the batches from a step to the end of both phases; see `CropBatches`.
+    """Yield the batches from a step to the end of training; see `CropBatches`.
 
     Args:
-        drawn: what `prepare_drawings` returned.
+        drawn: the result of `prepare_drawings`.
     """
     crops, weights = config.crops, config.weights
     photos = Pictures(data.photos, crops.photo_side)
@@ -354,7 +355,7 @@ def batches(
                 batch_size=None,
                 sampler=range(step, end),
                 num_workers=options.workers,
-                # A fork of a process that has run torch's threads may hang.
+                # Forking after torch has started threads may deadlock.
                 multiprocessing_context="spawn" if options.workers else None,
                 prefetch_factor=4 if options.workers else None,
                 worker_init_fn=quiet_worker,

@@ -1,4 +1,4 @@
-"""The discriminators: small spectrally normalised networks that score patches or pictures."""
+"""The discriminators: small, spectrally normalised networks that score patches or pictures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Head = Literal["patch", "linear"]
 
 @dataclass(frozen=True)
 class DiscriminatorConfig:
-    """The size and the head of a discriminator."""
+    """The architecture of a discriminator."""
 
     channels: int = 3
     base_channels: int = 32
@@ -24,13 +24,13 @@ class DiscriminatorConfig:
 
 
 class Discriminator(nn.Module):
-    """Tell cartoons from outputs in one representation (surface: 3 channels, texture: 1).
+    """Distinguish cartoons from outputs in one representation (surface: 3 channels, texture: 1).
 
-    Each level is a 3x3 convolution of stride 2 and one of stride 1, 32, 64, 128 channels, leaky
-    ReLU. Every layer is spectrally normalised, so that the network is about 1-Lipschitz.
+    Each level has a 3x3 convolution of stride 2 and one of stride 1, with leaky ReLU and 32, 64
+    and 128 channels. All layers are spectrally normalised: the network is about 1-Lipschitz.
 
     Source:
-        Wang & Yu 2020; `linear` as the text describes it, `patch` as in the authors' code.
+        Wang & Yu 2020; the `linear` head of the paper, the `patch` head of the authors' code.
     """
 
     def __init__(self, config: DiscriminatorConfig | None = None) -> None:
@@ -52,10 +52,10 @@ class Discriminator(nn.Module):
             self.head = nn.Sequential(pool, spectral_norm(nn.Linear(inputs, 1)))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Score (B, C, H, W) in [-1, 1]: towards 1 for cartoons, 0 for outputs.
+        """Score (B, C, H, W) in [-1, 1]; the targets are 1 for cartoons and 0 for outputs.
 
-        (B, 1, H / 8, W / 8) of patches, or (B, 1) with the linear head.
-
+        Returns:
+            (B, 1, H / 8, W / 8) with the patch head, (B, 1) with the linear head.
         Raises:
             ShapeError: the number of channels differs.
         """
@@ -68,10 +68,10 @@ class Discriminator(nn.Module):
 
 
 class FeatureDiscriminator(nn.Module):
-    """Small heads on frozen, pretrained features at several scales.
+    """Small heads on frozen pretrained features at several scales.
 
     They learn in tens of steps what a discriminator from scratch learns in thousands, which makes
-    adversarial training possible on a CPU. The features are shared and no part of this module.
+    adversarial training feasible on a CPU. The feature network is shared, not a submodule.
 
     Source:
         Sauer et al. 2021 (Projected GANs), section 3, without the random mixing.
@@ -81,20 +81,20 @@ class FeatureDiscriminator(nn.Module):
         self, features: Callable[[Tensor], list[Tensor]], widths: tuple[int, ...], hidden: int = 64
     ) -> None:
         super().__init__()
-        self.features = (features,)  # in a tuple, so that its weights are not registered here
+        self.features = (features,)  # a tuple, so that it is not registered as a submodule
         self.heads = nn.ModuleList(
             nn.Sequential(
                 spectral_norm(nn.Conv2d(width, hidden, 1)),
                 nn.LeakyReLU(SLOPE),
                 spectral_norm(nn.Conv2d(hidden, hidden, 3, 1, 1)),
                 nn.LeakyReLU(SLOPE),
-                # Without spectral norm: the scores must be free to reach 0 and 1.
+                # No spectral norm: the scores must be able to reach 0 and 1.
                 nn.Conv2d(hidden, 1, 1),
             )
             for width in widths
         )
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Score (B, C, H, W) in [-1, 1], one channel as grey: (B, 1, h, w) for each scale."""
+        """Score (B, 3, H, W) or grey (B, 1, H, W) in [-1, 1]; return (B, 1, h, w) per scale."""
         rgb = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
         return [head(f) for head, f in zip(self.heads, self.features[0](rgb), strict=True)]

@@ -1,4 +1,4 @@
-"""Export: from a trained network to a style folder, in which the two halves meet."""
+"""Export a trained network as a style folder, which the rest of toonbox uses."""
 
 import hashlib
 import json
@@ -46,14 +46,14 @@ PREVIEW_PHOTO = SHIPPED / "preview-photo.jpg"
 
 
 class SizedGenerator(nn.Module):
-    """A generator for sizes that already obey its rule, clipped, as it is exported."""
+    """The exported module: a generator without padding, clipped."""
 
     def __init__(self, generator: Generator) -> None:
         super().__init__()
         self.generator = generator
 
     def forward(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> the same, H and W multiples of the size rule."""
+        """(B, 3, H, W) in [-1, 1] -> the same; H and W are multiples of `size_multiple`."""
         return self.generator.network(photo, knobs).clamp(-1, 1)
 
 
@@ -69,18 +69,18 @@ def export_run(
     recipe: str | None = None,
     force: bool = False,
 ) -> Path:
-    """Write the averaged generator of a run as a style folder, and beside it for more training.
+    """Write the averaged generator of a run as a style folder, with its weights for training.
 
     Args:
         run: folder of `toonbox train`.
-        folder: of the style, made if missing.
+        folder: the style's folder, created if missing.
         name, description, licence, working_resolution: for the card.
-        data: what it was trained on; None counts the run's pictures.
-        recipe: name of the file that the configuration was read from; None for what the run noted.
-        force: replace a style that is there.
+        data: training data for the card; None for the number of pictures.
+        recipe: file name of the configuration for the card; None to read it from the run.
+        force: replace an existing style.
     Raises:
-        ExportError: the run is not one, or ONNX and torch differ.
-        OutputError: the style is there already.
+        ExportError: `run` is not a run with a checkpoint, or the outputs of ONNX and torch differ.
+        OutputError: the style exists.
     """
     for needed in ("config.toml", "data.json", "checkpoint.pt", GENERATOR):
         if not (run / needed).is_file():
@@ -115,7 +115,7 @@ def export_run(
 
 
 def read_recipe(run: Path) -> str:
-    """Return the name of the file that a run's configuration was read from; "" if unknown."""
+    """Return the file name of a run's configuration from its environment.json, "" if unknown."""
     try:
         noted = json.loads((run / "environment.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -132,21 +132,21 @@ def write_style(
     photos: Sequence[FloatArray] = (),
     force: bool = False,
 ) -> Path:
-    """Write `style.onnx`, `card.toml` and `preview.png` into a style's folder.
+    """Write `style.onnx`, `card.toml` and `preview.png` to a style's folder.
 
     Args:
-        network: (B, 3, H, W) RGB in [-1, 1] to the same, H and W multiples of the card's
-            `size_multiple`; with knobs it takes (1, K) of them, too.
-        card: describes the style, but for `onnx_sha256`, which is filled in.
-        folded: does the same as `network` in less time, and is written in its place.
-        photos: to find the ranges for int8 with, as in `find_ranges`; none for a style without.
-        force: replace a style that is there.
+        network: RGB (B, 3, H, W) in [-1, 1] to the same shape and range, with H and W multiples
+            of the card's `size_multiple`; if the card has K knobs, it takes them as (1, K), too.
+        card: the style's card; `onnx_sha256` is filled in.
+        folded: a faster equivalent of `network`, which is written instead.
+        photos: calibration photos as in `find_ranges`; empty to omit int8 ranges.
+        force: replace an existing style.
     Raises:
-        ExportError: ONNX and `network` differ by more than PARITY_TOLERANCE at one of five sizes.
-        OutputError: the style is there already.
+        ExportError: ONNX and `network` differ by more than PARITY_TOLERANCE.
+        OutputError: the style exists.
     """
     if (folder / "card.toml").exists() and not force:
-        raise OutputError(f"{folder}: this style is there already; --force replaces it")
+        raise OutputError(f"{folder}: this style exists; replace it with --force")
     folder.mkdir(parents=True, exist_ok=True)
     sizes = card.size_multiple, len(card.knobs)
     model = to_onnx(folded or network, *sizes)
@@ -168,7 +168,7 @@ def write_style(
 
 
 def draw_preview(folder: Path) -> None:
-    """Write a style's `preview.png`: the same photo for every style, above its cartoon."""
+    """Write a style's `preview.png`: the shipped preview photo above its cartoon."""
     photo = decode(PREVIEW_PHOTO).rgb
     cartoon = load_style(folder, engine="onnxruntime")(photo)
     with replacing(folder / "preview.png") as temporary:
@@ -176,9 +176,9 @@ def draw_preview(folder: Path) -> None:
 
 
 def to_onnx(network: nn.Module, size_multiple: int, knobs: int = 0) -> onnx.ModelProto:
-    """Convert a network: input `photo`, output `cartoon`, batch, height and width free.
+    """Convert a network to ONNX with input `photo`, output `cartoon`, and dynamic B, H and W.
 
-    With `knobs` there is a second input of that name, (1, knobs).
+    If `knobs` is positive there is a second input `knobs`, (1, knobs).
     """
     photo = torch.zeros(2, 3, 8 * size_multiple, 9 * size_multiple)
     free = torch.export.Dim.AUTO
@@ -198,9 +198,9 @@ def to_onnx(network: nn.Module, size_multiple: int, knobs: int = 0) -> onnx.Mode
             dynamic_shapes=shapes,
         )
     if program is None:
-        raise ExportError("torch gave no ONNX program")
+        raise ExportError("torch returned no ONNX program")
     model = program.model_proto
-    # The exporter notes the source line of each node, with the paths of this machine.
+    # The exporter records each node's source line, including local paths.
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -208,7 +208,7 @@ def to_onnx(network: nn.Module, size_multiple: int, knobs: int = 0) -> onnx.Mode
 
 
 def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Store float32 weights as float16; a Cast after each makes them float32 again on loading."""
+    """Store float32 weights as float16, each followed by a Cast to float32."""
     half = onnx.ModelProto()
     half.CopyFrom(model)
     casts = []
@@ -216,7 +216,7 @@ def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
         if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
             continue
         name = tensor.name
-        with np.errstate(over="ignore"):  # what does not fit is found by the comparison
+        with np.errstate(over="ignore"):  # the parity check detects overflow
             values = numpy_helper.to_array(tensor).astype(np.float16)
         half.graph.initializer[index].CopyFrom(numpy_helper.from_array(values, f"{name}_half"))
         casts.append(helper.make_node("Cast", [f"{name}_half"], [name], to=TensorProto.FLOAT))
@@ -233,14 +233,14 @@ Outputs = Callable[[Tensor, Tensor | None], npt.NDArray[np.float32]]
 def check_parity(
     expected: Outputs, file: Path, size_multiple: int, knobs: int, tolerance: float
 ) -> None:
-    """Compare a style file with what it was made from, on noise of five sizes, odd ones too.
+    """Compare a style file with its source on noise of PARITY_SIZES.
 
     Args:
-        expected: (1, 3, H, W), and (1, knobs) or None, to the outputs that are right.
-        size_multiple: pictures are padded to it as in use.
-        tolerance: largest difference allowed, in [-1, 1] units.
+        expected: maps (1, 3, H, W), and (1, knobs) or None, to the expected outputs.
+        size_multiple: pictures are padded to multiples of it.
+        tolerance: largest absolute difference allowed, in [-1, 1] units.
     Raises:
-        ExportError: names the first size that differs, and by how much.
+        ExportError: the outputs differ; names the size and the difference.
     """
     outputs = _outputs_of_onnx(file)
     random = torch.Generator().manual_seed(0)
@@ -249,7 +249,7 @@ def check_parity(
         padded = pad_to_multiple(photo, size_multiple)
         settings = torch.rand(1, knobs, generator=random) * 2 if knobs else None
         difference = np.abs(outputs(padded, settings) - expected(padded, settings)).max()
-        # Written so that a NaN fails too.
+        # Also true for NaN.
         if not difference <= tolerance:
             raise ExportError(
                 f"at {width}x{height} the exported style differs from its network by "
@@ -271,7 +271,7 @@ def _outputs_of_onnx(file: Path) -> Outputs:
     return lambda photo, knobs: session.run(photo.numpy(), None if knobs is None else knobs.numpy())
 
 
-# A row of a picture enlarged twice, from its pixel -1 to its pixel 2, of the small one's -1 to 1.
+# Enlargement by 2: pixels -1 to 2 of the large row from pixels -1 to 1 of the small one.
 BILINEAR = torch.tensor(
     [[0.75, 0.25, 0.0], [0.25, 0.75, 0.0], [0.0, 0.75, 0.25], [0.0, 0.25, 0.75]]
 )
@@ -279,12 +279,12 @@ BILINEAR = torch.tensor(
 
 @torch.no_grad()
 def fold_upsampling(generator: Generator) -> Generator:
-    """Return a generator that draws the same with fewer and wider layers, to be exported.
+    """Return an equivalent generator that computes faster on CPUs, for export.
 
-    At full size a generator has few channels, where processors waste most of their vectors. Folded,
-    C channels of a picture are 4 C of one of half the height and width, in the order of
-    `torch.pixel_shuffle`, from the stem to the head. What `UpSampling` enlarges and refines is one
-    convolution of the small picture.
+    At full resolution a generator has too few channels to use vector units well. The folded one
+    represents C channels at full resolution as 4 C channels at half resolution, in the order of
+    `torch.pixel_shuffle`. The enlargement and convolution of `UpSampling` become one convolution
+    of the small features.
     """
     net: Any = deepcopy(generator)
     for index, layer in enumerate(net.up):
@@ -294,17 +294,17 @@ def fold_upsampling(generator: Generator) -> Generator:
         enlarging = _convolution(kernel, _four_times(convolution.bias))
         refine = nn.ReplicationPad2d(1), enlarging, activation, nn.PixelShuffle(2)
         net.up[index] = nn.Sequential(layer.convolve, *refine)
-    net.up[-1] = net.up[-1][:-1]  # the head takes it as it is
+    net.up[-1] = net.up[-1][:-1]  # the head takes folded features
 
     stem, half = net.stem[0], net.config.kernel // 2
     kernel = _for_four(stem.weight, 0, net.config.kernel + 1)
     net.stem[0] = _convolution(kernel, _four_times(stem.bias), 2, half)
-    # The windows of the first layer down begin with the second pixel of a pair.
+    # The windows of the first down-sampling layer start at the second pixel of a pair.
     down = net.down[0][0]
     kernel = functional.pixel_unshuffle(functional.pad(down.weight, (1, 0, 1, 0)), 2)
     first = nn.ZeroPad2d((1, 0, 1, 0)), _convolution(kernel, down.bias)
     net.down[0] = nn.Sequential(*first, *net.down[0][1:])
-    # The head's window, of even size, begins with a block of 2 x 2 pixels.
+    # The head's enlarged window starts at a block of 2 x 2 pixels.
     before = half % 2
     blocks = (half + before) // 2
     kernel = functional.pixel_unshuffle(_for_four(net.head.weight, before, 4 * blocks + 2), 2)
@@ -316,7 +316,7 @@ def fold_upsampling(generator: Generator) -> Generator:
 
 
 def _widen(knobs: Knobs) -> None:
-    """Let the last features that knobs scale and shift have four times their channels."""
+    """Repeat the knobs' scales and shifts of the last features for four times the channels."""
     *widths, last = knobs.widths
     count = sum(knobs.widths)
     scales = torch.cat([torch.arange(count - last), _four_times(torch.arange(count - last, count))])
@@ -328,9 +328,11 @@ def _widen(knobs: Knobs) -> None:
 
 
 def _for_four(kernel: Tensor, before: int, size: int) -> Tensor:
-    """Put a kernel, (O, I, k, k), into larger windows, one for each of 2 x 2 pixels.
+    """Shift a kernel, (O, I, k, k), to each of 2 x 2 pixels in a larger window.
 
-    (4 O, I, size, size), with `before` rows and columns of zeros before the first pixel's.
+    Returns:
+        (4 O, I, size, size); the first pixel's kernel has `before` rows and columns of zeros
+        above and to the left.
     """
     after = size - kernel.shape[-1] - before
     moved = [

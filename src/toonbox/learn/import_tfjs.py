@@ -1,7 +1,7 @@
-"""Import the published weights: a TensorFlow.js graph model becomes a style folder.
+"""Import the authors' weights: convert a TensorFlow.js graph model to a style folder.
 
-A tensor passes `read_tensors` (shards to arrays, dequantised), `fill` (TensorFlow's names and
-layout to `AuthorsGenerator`'s) and `import_tfjs` (post-filter around it, style folder).
+`read_tensors` reads and dequantises the shards, `fill` maps TensorFlow's names and layout to
+`AuthorsGenerator`, and `import_tfjs` adds the guided filter and writes the style folder.
 """
 
 import json
@@ -26,16 +26,16 @@ from toonbox.learn.export import write_style
 from toonbox.learn.representations.surface import guided_filter
 from toonbox.pixels import FloatArray
 
-CROPPED_TO = 8  # pixels: the published pipeline crops to multiples of this
+CROPPED_TO = 8  # pixels; the authors' pipeline crops to multiples of this
 
 
 def upsample_tensorflow(image: Tensor) -> Tensor:
-    """Enlarge (B, C, H, W) twice as TensorFlow 1's resize_bilinear does, without pixel centres.
+    """Enlarge (B, C, H, W) by 2 as TensorFlow 1's resize_bilinear, without half-pixel centres.
 
-    out[2i] = x[i], out[2i + 1] = (x[i] + x[i + 1]) / 2; the last row and column are repeated.
+    out[2i] = x[i], out[2i + 1] = (x[i] + x[i + 1]) / 2, with the last row and column repeated.
     """
     height, width = image.shape[-2:]
-    # With one more row and column, corner-aligned interpolation steps by exactly half a pixel.
+    # With one more row and column, corner-aligned interpolation has steps of half a pixel.
     padded = functional.pad(image, (0, 1, 0, 1), mode="replicate")
     size = (2 * height + 1, 2 * width + 1)
     larger = functional.interpolate(padded, size=size, mode="bilinear", align_corners=True)
@@ -43,7 +43,7 @@ def upsample_tensorflow(image: Tensor) -> Tensor:
 
 
 class HalvingConvolution(nn.Conv2d):
-    """3x3 convolution of stride 2 that pads even sizes as TensorFlow's 'SAME': right and bottom."""
+    """3x3 convolution of stride 2 with TensorFlow's SAME padding for even sizes: right, bottom."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, 3, stride=2)
@@ -68,10 +68,10 @@ class AuthorsBlock(nn.Module):
 
 
 class AuthorsGenerator(nn.Module):
-    """The published generator: 1,467,075 parameters, no output activation.
+    """The authors' generator: 1,467,075 parameters, no output activation.
 
-    RGB in and out. The published weights are for BGR: reversing the stem's input channels and the
-    head's output channels when they are imported gives the same function, exactly.
+    Input and output are RGB. The authors' weights are for BGR; `fill` reverses the input channels
+    of the stem and the output channels of the head, which is equivalent.
 
     Source:
         Wang & Yu 2020 and the authors' inference code.
@@ -94,12 +94,12 @@ class AuthorsGenerator(nn.Module):
         self.head = nn.Conv2d(32, 3, 7, padding=3)
 
     def forward(self, photo: Tensor) -> Tensor:
-        """Cartoonize (B, 3, H, W) RGB in [-1, 1], H and W multiples of 4: the same, not bounded.
+        """Cartoonize (B, 3, H, W) RGB in [-1, 1]; return the same shape, unbounded.
 
         Raises:
-            ShapeError: not three channels, or sizes that are not multiples of 4.
+            ShapeError: not three channels, or H or W is not a multiple of 4.
         """
-        if not torch.onnx.is_in_onnx_export():  # sizes are symbols there; the card has the rule
+        if not torch.onnx.is_in_onnx_export():  # there, sizes are symbolic
             shape, multiple = tuple(photo.shape), self.size_multiple
             if len(shape) != 4 or shape[1] != 3 or any(side % multiple for side in shape[2:]):
                 raise ShapeError(f"expected (B, 3, H, W) with multiples of {multiple}, got {shape}")
@@ -120,20 +120,20 @@ def _activate(features: Tensor) -> Tensor:
 
 LICENCE = "CC BY-NC-SA 4.0 (as published by the weights' authors); non-commercial"
 
-# The published network has 6 MB of weights, and its model.json is below 1 MB.
+# Limits in bytes. The authors' network has 6 MB of weights and a model.json below 1 MB.
 MAX_MODEL = 4 << 20
 MAX_WEIGHTS = 64 << 20
 
-# As the converter stores them: little-endian, or one byte.
+# Types that the converter writes, little-endian.
 STORED_NAMES = ("float32", "float16", "int32", "uint16", "uint8", "bool")
 STORED_TYPES = {name: np.dtype(name).newbyteorder("<") for name in STORED_NAMES}
 
-# What slim calls the unnamed convolutions, in the order of the published network.
+# The unnamed convolutions in the order of the authors' network, which slim names Conv, Conv_1 ...
 UNNAMED = ("stem", "down1", "widen1", "down2", "widen2", "narrow", "up1", "narrow1", "up2", "head")
 SCOPES = {name: f"Conv_{place}" if place else "Conv" for place, name in enumerate(UNNAMED)}
 SCOPES |= {f"blocks.{b}.conv{c}": f"block_{b}/conv{c}" for b in range(4) for c in (1, 2)}
 
-# Freezing and constant folding add to a variable's name: /read, /ReadVariableOp, :0, a scope.
+# Freezing and constant folding decorate variable names: /read, /ReadVariableOp, :0, a scope.
 NAME = re.compile(
     r"(?:.*/)?generator/(?P<scope>Conv(?:_\d+)?|block_\d+/conv\d+)/(?P<part>weights|biases)"
     r"(?:/read|/ReadVariableOp)?(?:/_\d+__cf__\d+)?(?::\d+)?"
@@ -141,7 +141,7 @@ NAME = re.compile(
 
 
 class AuthorsPipeline(nn.Module):
-    """What the published inference code computes: the generator, then the photo-guided filter.
+    """The authors' inference pipeline: the generator, then a guided filter with the photo.
 
     Source:
         Wang & Yu 2020; radius 1 and eps 5e-3 as in the authors' inference code.
@@ -159,22 +159,23 @@ class AuthorsPipeline(nn.Module):
 def import_tfjs(
     source: Path, name: str, to: Path | None = None, licence: str = LICENCE, force: bool = False
 ) -> Path:
-    """Turn the published generator, as a TensorFlow.js graph model, into a style folder.
+    """Convert the authors' generator, a TensorFlow.js graph model, to a style folder.
 
-    Only the weights are read from the model; the graph is that of the published inference code,
-    as ours, so that a conversion's own pre- or post-processing does not count.
+    Only the weights are read. The graph is our port of the authors' inference code, so any
+    pre- or post-processing that a conversion added is ignored.
 
     Args:
-        source: the folder of model.json and its shards, or model.json itself.
-        to: the style folder to write; by default `name` in the user's styles folder.
-        licence: what the card says.
-        force: replace a style folder that is there.
+        source: folder of model.json and its shards, or model.json itself.
+        name: name of the style.
+        to: style folder to write; by default `name` in the user's styles folder.
+        licence: licence for the card.
+        force: replace an existing style folder.
     Raises:
-        StyleError: the model is missing, damaged, or not the published network.
-        UsageError: the name cannot be a folder's name.
+        StyleError: the model is missing, damaged, or not the authors' network.
+        UsageError: the name is not a valid folder name.
     """
     if to is None and (name != Path(name).name or name in ("", "..")):
-        raise UsageError(f"{name!r} cannot be the name of a style's folder")
+        raise UsageError(f"{name!r} is not a valid name for a style folder")
     generator = AuthorsGenerator()
     fill(generator, read_tensors(source), source)
     card = Card(
@@ -194,14 +195,14 @@ def import_tfjs(
 
 
 def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Path) -> None:
-    """Copy the published tensors into the generator, BGR turned into RGB.
+    """Copy the authors' tensors into the generator and convert it from BGR to RGB.
 
     Args:
-        tensors: name -> array; kernels (height, width, in, out). Others than its own are ignored.
-        source: named in errors.
+        tensors: arrays by name, kernels as (height, width, in, out); others are ignored.
+        source: path for error messages.
     Raises:
-        StyleError: a tensor of the network is missing, there twice, of another shape, not finite,
-            or more than the network has.
+        StyleError: a tensor of the generator is missing, duplicated, superfluous, not finite, or
+            has the wrong shape.
     """
     found: dict[str, FloatArray] = {}
     for name, array in tensors.items():
@@ -223,7 +224,7 @@ def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Pa
             raise StyleError(f"{source}: {place}: expected {wanted}, found {what}")
         state[key] = torch.from_numpy(given.transpose(3, 2, 0, 1) if part == "weight" else given)
     if found:
-        raise StyleError(f"{source}: {min(found)} is not of the published generator")
+        raise StyleError(f"{source}: {min(found)} does not belong to the authors' generator")
     state["stem.weight"] = state["stem.weight"].flip(1)
     state["head.weight"] = state["head.weight"].flip(0)
     state["head.bias"] = state["head.bias"].flip(0)
@@ -231,11 +232,11 @@ def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Pa
 
 
 def read_tensors(source: Path) -> dict[str, FloatArray]:
-    """Read all tensors of a TensorFlow.js graph model, dequantised to float32, by name.
+    """Read all tensors of a TensorFlow.js graph model by name, dequantised to float32.
 
     Raises:
-        StyleError: a file is missing, damaged, too short or too long, or not a graph model; or the
-            tensors are larger than any conversion of the published network.
+        StyleError: a file is missing or damaged, has the wrong length, or is not a graph model;
+            or the tensors exceed MAX_WEIGHTS bytes.
     """
     file = source / "model.json" if source.is_dir() else source
     tensors: dict[str, FloatArray] = {}
@@ -255,7 +256,7 @@ def read_tensors(source: Path) -> dict[str, FloatArray]:
             raise StyleError(f"{file.parent}: {names}: {len(data)} bytes, expected {expected}")
         for entry in entries:
             if entry.name in tensors:
-                raise StyleError(f"{file}: {entry.name} is there twice")
+                raise StyleError(f"{file}: {entry.name} is duplicated")
             tensors[entry.name] = entry.decode(data[: entry.size])
             del data[: entry.size]
     return tensors
@@ -263,7 +264,7 @@ def read_tensors(source: Path) -> dict[str, FloatArray]:
 
 @dataclass(frozen=True)
 class _Entry:
-    """One tensor of the manifest, as stored."""
+    """A tensor in the manifest."""
 
     name: str
     shape: tuple[int, ...]
@@ -283,19 +284,19 @@ class _Entry:
 
     @property
     def size(self) -> int:
-        """Return how many bytes it has."""
+        """Return the stored size in bytes."""
         return math.prod(self.shape) * self.stored.itemsize
 
     def decode(self, data: bytearray) -> FloatArray:
         values = np.frombuffer(bytes(data), self.stored).reshape(self.shape)
-        with np.errstate(all="ignore"):  # `fill` refuses what is not finite
-            if self.stored.kind != "f":  # in double precision, as JavaScript does it
+        with np.errstate(all="ignore"):  # `fill` rejects non-finite values
+            if self.stored.kind != "f":  # in double precision, as in JavaScript
                 values = values * self.scale + self.minimum
             return values.astype(np.float32)
 
 
 def _groups(file: Path) -> Iterator[tuple[list[_Entry], list[Path]]]:
-    """Yield the groups of the manifest: tensors, and the shards that hold them in order."""
+    """Yield each group of the manifest: its tensors, and the shards that store them in order."""
     try:
         model = json.loads(_read(file, MAX_MODEL))
     except (ValueError, RecursionError) as error:

@@ -1,4 +1,4 @@
-"""Pictures for training: how they are read, which can be used, and why the others cannot."""
+"""Read pictures for training, and find those that are unsuitable."""
 
 import os
 import statistics
@@ -26,20 +26,21 @@ from toonbox.images.picture import (
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import Uint8Array, to_eight_bits
 
-BLANK_SHARE = 0.9  # of a whole picture; a drawing on a white page is still worth its crops
-FLAT_LEVELS = 4  # of 255 that a pixel may be off the commonest colour and still count as that
-HASH_BITS = 12  # of 64: differing bits up to which two pictures are compared further
-COPY_LEVELS = 5.0  # of 255: mean difference of thumbnails up to which two pictures are the same
-TINT_LEVELS = 6.0  # of 255: variation of the two colour differences below which all is one tint
+BLANK_SHARE = 0.9  # of a whole picture, above that of crops: parts of a white page may be usable
+FLAT_LEVELS = 4  # of 255: largest difference from the median colour that counts as blank
+HASH_BITS = 12  # of 64: differing bits up to which thumbnails are compared
+COPY_LEVELS = 5.0  # of 255: mean difference of thumbnails up to which pictures are duplicates
+TINT_LEVELS = 6.0  # of 255: variation of colour differences below which a picture is a single tint
 
 
 def read_picture(file: Path, short_side: int | None = None) -> Image.Image:
-    """Read a picture, upright, RGB, in its own colours.
+    """Read a picture upright as RGB, without converting its colour profile.
 
     Args:
-        short_side: pixels that will do; a much larger JPEG is decoded, faster, at a fraction.
+        short_side: sufficient short side in pixels; lets larger JPEG files be decoded faster at
+            reduced size.
     Raises:
-        PictureError: it cannot be read; names it and the reason.
+        PictureError: the picture cannot be read; names the file and the reason.
     """
     name = str(file)
     with open_stream(file, name) as stream:
@@ -54,7 +55,7 @@ def read_picture(file: Path, short_side: int | None = None) -> Image.Image:
 
 
 def read_scaled(photo: Path, side: int) -> Uint8Array:
-    """Read a photo, its short side reduced to `side` pixels if it is longer: (H, W, 3)."""
+    """Read a photo, (H, W, 3), and reduce its short side to at most `side` pixels."""
     image = read_picture(photo)
     scale = side / min(image.size)
     if scale < 1:
@@ -64,31 +65,31 @@ def read_scaled(photo: Path, side: int) -> Uint8Array:
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """List the pictures below a folder, sorted; what is hidden and our own cartoons are left out.
+    """List the pictures below a folder, sorted, without hidden files and toonbox's outputs.
 
     Raises:
-        DataError: there are none, or a folder cannot be listed.
+        DataError: there are no pictures, or a folder cannot be listed.
     """
     found = formats.find_pictures(folder)
     if found.unreadable:
         raise DataError("\n".join(f"{path}: {why}" for path, why in found.unreadable))
     if not found.pictures:
-        raise DataError(f"{folder}: no picture in it")
+        raise DataError(f"{folder}: no pictures")
     return found.pictures
 
 
 @dataclass(frozen=True)
 class FolderReport:
-    """What was found in one folder of pictures, subfolders included.
+    """The result of inspecting a folder and its subfolders.
 
     Attributes:
-        minimum_side: pixels; the short side a picture had to have.
-        usable: those to train on: all but the unreadable, too small, blank and repeated ones.
-        sizes: (width, height) of each usable picture, in pixels, as it is shown.
-        unreadable: (file, reason) of each file that cannot be decoded to its end.
-        blank: files of which more than nine tenths are one colour.
+        minimum_side: required short side, in pixels.
+        usable: files that are readable, large enough, not blank and not repeated.
+        sizes: (width, height) of each usable picture, in pixels, upright.
+        unreadable: (file, reason) of each file that cannot be decoded completely.
+        blank: files of which more than 90 % are one colour.
         near_duplicates: groups of files that show the same; the first of each is usable.
-        black_and_white: usable files without colour, for the caller to decide about.
+        black_and_white: usable files without colour; the caller decides about them.
     """
 
     folder: Path
@@ -103,7 +104,7 @@ class FolderReport:
     black_and_white: list[Path]
 
     def text(self, limit: int = 10) -> str:
-        """Summarise in a few lines; each kind of problem names up to `limit` files."""
+        """Summarise the report, with up to `limit` files per kind of problem."""
 
         def name(path: Path) -> str:
             return path.relative_to(self.folder).as_posix()
@@ -142,15 +143,15 @@ class _Picture:
 
 
 def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
-    """Decode every picture below `folder` once and sort out those that cannot be trained on.
+    """Decode every picture below `folder` and report those that are unsuitable for training.
 
     Raises:
-        DataError: the folder is missing or none of its pictures is usable.
+        DataError: the folder is missing or has no usable picture.
     """
     files = find_pictures(folder)
     console = Console(stderr=True)
     with (
-        # Threads do: decoding and resizing release the interpreter lock.
+        # Threads suffice: decoding and resizing release the interpreter lock.
         ThreadPoolExecutor(os.cpu_count()) as pool,
         Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
     ):
@@ -178,10 +179,10 @@ def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
 
 
 def is_blank(rgb: Uint8Array, share: float = 0.85) -> bool:
-    """Return whether one colour covers more than `share`, at least 0.5, of (H, W, 3).
+    """Return whether one colour covers more than `share` of (H, W, 3).
 
-    The colour is each channel's median: where one colour covers more than half of the picture,
-    the median lies within it, whatever the rest is.
+    The colour is the median of each channel, which is right if it covers more than half of the
+    picture: `share` must be at least 0.5.
     """
     pixels = rgb.shape[0] * rgb.shape[1]
     histograms = (cv2.calcHist([rgb], [channel], None, [256], [0, 256]) for channel in range(3))
@@ -192,14 +193,14 @@ def is_blank(rgb: Uint8Array, share: float = 0.85) -> bool:
 
 
 def _inspect(path: Path) -> _Picture | str:
-    """Decode one picture to its end; return the reason if that fails."""
+    """Decode one picture completely; return the reason if that fails."""
     try:
         rgb = read_picture(path)
     except PictureError as error:
         return str(error).removeprefix(f"{path}: ")
     small = rgb.resize((9, 8), Image.Resampling.BILINEAR, reducing_gap=3).convert("L")
     grey = np.asarray(small)
-    # Every n-th pixel is enough to judge a large picture, and unlike averaging keeps its colours.
+    # Every n-th pixel suffices for a large picture and, unlike averaging, preserves colours.
     step = max(1, min(rgb.size) // 256)
     return _Picture(
         path=path,
@@ -211,9 +212,9 @@ def _inspect(path: Path) -> _Picture | str:
 
 
 def _near_duplicates(pictures: Sequence[_Picture]) -> list[list[_Picture]]:
-    """Group the pictures that show the same; one that is like no other is alone in its group.
+    """Group the pictures that show the same; unique ones form groups of one.
 
-    The hash finds candidates and the thumbnails decide: in flat pages the hash is mostly noise.
+    The hash finds candidates and thumbnails decide, as the hash of a flat page is mostly noise.
     """
     if not pictures:
         return []
@@ -236,6 +237,6 @@ def _near_duplicates(pictures: Sequence[_Picture]) -> list[list[_Picture]]:
 
 
 def _is_black_and_white(thumbnail: Uint8Array) -> bool:
-    """Return whether only lightness varies; an even tint, as of old prints, does not count."""
+    """Return whether only lightness varies; a uniform tint counts as black and white."""
     red, green, blue = thumbnail.reshape(-1, 3).astype(np.float32).T
     return float(np.std(red - green) + np.std(blue - green)) < TINT_LEVELS

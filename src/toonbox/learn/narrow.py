@@ -1,6 +1,6 @@
-"""A smaller generator that begins where a larger, trained one is: its layers fitted one by one.
+"""Initialise a smaller generator from a larger, trained one, layer by layer.
 
-A new network learns lines slowly; one fitted to a trained network draws at once, a little softer.
+An untrained network learns lines slowly; a fitted one draws them from the start, a little softer.
 """
 
 from collections.abc import Sequence
@@ -14,22 +14,23 @@ from toonbox.errors import ConfigError
 from toonbox.learn.generator import SLOPE, Generator, GeneratorConfig, modulate
 
 RIDGE = 1e-3  # of the mean square of a layer's inputs
-PIXELS = 2400  # of each photo that a layer is fitted to, at most
+PIXELS = 2400  # of each photo used to fit a layer, at most
 
 
 @torch.no_grad()
 def narrowed(large: Generator, config: GeneratorConfig, photos: Tensor) -> Generator:
-    """Fit a generator of another size to a trained one, layer by layer, by least squares.
+    """Fit a smaller generator to a trained one, layer by layer, by least squares.
 
-    Each layer of the new network is fitted to what the corresponding layer of the large one gives
-    before its activation, in the channels that vary most, from what the new network's own earlier
-    layers give. The residual blocks that it has make up for those that it lacks.
+    Each layer is fitted to the pre-activations of the corresponding layer of the large network,
+    reduced to the channels that vary most, given the new network's own earlier layers. Each
+    residual block also compensates for the omitted ones before it.
 
     Args:
-        config: of the new network: no wider and no deeper than the large one.
-        photos: (N, 3, H, W) in [-1, 1], H and W multiples of both size rules; some forty crops.
+        config: configuration of the new network, no wider and no deeper than the large one.
+        photos: (N, 3, H, W) in [-1, 1], H and W multiples of both `size_multiple`s; about forty
+            crops.
     Raises:
-        ConfigError: the sizes do not correspond.
+        ConfigError: the configurations do not match.
     Source:
         He et al. 2017 (channel pruning; its reconstruction step).
     """
@@ -77,15 +78,15 @@ def narrowed(large: Generator, config: GeneratorConfig, photos: Tensor) -> Gener
 
 
 class _Activations:
-    """What the layers of a generator give before their activations, knobs at 1.
+    """The pre-activations of a generator's layers, at knobs of 1.
 
     Attributes:
-        levels: of the stem, and of each down-sampling layer's end.
+        levels: of the stem and of each down-sampling layer's second convolution.
         down: of each down-sampling layer's first convolution.
         blocks: of each residual block's first convolution.
-        after: the sum after each residual block.
+        after: the output of each residual block.
         up: of each up-sampling layer's two convolutions.
-        added: of the head.
+        added: the output of the head.
     """
 
     def __init__(self, net: Any, photos: Tensor) -> None:
@@ -113,7 +114,7 @@ class _Activations:
 
 
 def _most_varied(features: Tensor, count: int) -> Tensor:
-    """Return the indices of the `count` channels of (B, C, H, W) that vary most, in order."""
+    """Return the sorted indices of the `count` channels of (B, C, H, W) that vary most."""
     spread = functional.leaky_relu(features, SLOPE).transpose(0, 1).flatten(1).std(dim=1)
     return spread.topk(min(count, len(spread))).indices.sort().values
 
@@ -125,7 +126,7 @@ def _fitted(layer: nn.Conv2d, inputs: Tensor, wanted: Tensor) -> Tensor:
 
 
 def _fit(layer: nn.Conv2d, inputs: Tensor, wanted: Tensor) -> None:
-    """Set weight and bias so that the outputs come closest to (B, C, H, W), by ridge regression."""
+    """Fit weight and bias to outputs `wanted`, (B, C, H, W), by ridge regression."""
     size, stride, padding = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
     mode = "replicate" if layer.padding_mode == "replicate" else "constant"
     random = torch.Generator().manual_seed(0)
@@ -144,7 +145,7 @@ def _fit(layer: nn.Conv2d, inputs: Tensor, wanted: Tensor) -> None:
 
 
 def _copy_knobs(large: Any, small: Any, kept: Sequence[int], streams: Sequence[Tensor]) -> None:
-    """Copy what the knobs do to the channels that are left."""
+    """Copy the knobs' layers, restricted to the channels that are kept."""
     old, new = large.knobs, small.knobs
     starts = torch.tensor([0, *old.widths]).cumsum(0).tolist()
     blocks = [starts[index] + streams[-1] for index in kept]

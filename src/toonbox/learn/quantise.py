@@ -1,7 +1,6 @@
-"""Ranges for int8: which convolutions of a style can compute in eight bits, and between what ends.
+"""Calibrate a style for int8: which convolutions tolerate it, and the ranges of their inputs.
 
-`toonbox export` finds them. `python -m toonbox.learn.quantise STYLE PHOTO...` gives them to a style
-that was exported without.
+`toonbox export` does so. For an exported style: `python -m toonbox.learn.quantise STYLE PHOTO...`
 """
 
 import argparse
@@ -22,26 +21,26 @@ from toonbox.learn.inspect import read_scaled
 from toonbox.pixels import FloatArray, to_signed
 
 PHOTOS = 12
-SIDE = 320  # pixels, of the squares of photos that ranges are found with
-SAMPLE = 4000  # values of each tensor, of each photo
-# Mean squared error, in [-1, 1] units, of all int8 convolutions together: 49 dB.
+SIDE = 320  # pixels; side of the calibration photos
+SAMPLE = 4000  # values per tensor and photo
+# Mean squared error of all int8 convolutions together, in [-1, 1] units: a PSNR of 49 dB.
 BUDGET = 4 * 10**-4.9
 
 Feed = dict[str, FloatArray]
 
 
 def find_ranges(model: onnx.ModelProto, photos: Sequence[FloatArray]) -> Ranges:
-    """Find the ranges of the inputs of those convolutions that can compute in int8.
+    """Choose convolutions to compute in int8 and find the ranges of their inputs.
 
-    Each convolution's error is measured alone; they hardly depend on each other, so their squares
-    add up. Those that err least are taken, until BUDGET is used up. What sees the photo itself
-    stays in float32.
+    The output error of each convolution is measured separately; the errors are nearly independent,
+    so their squares add up. Convolutions are taken in order of error until BUDGET is used up.
+    Convolutions of the photo itself stay in float32.
 
     Args:
-        model: of a style.
-        photos: (1, 3, H, W) each, H and W multiples of the style's size rule.
+        model: a style's network.
+        photos: (1, 3, H, W) in [-1, 1] each, H and W multiples of the style's `size_multiple`.
     Returns:
-        The lowest and the highest value of inputs, by name.
+        The lowest and highest value of each chosen input, by tensor name.
     """
     feeds = _feeds(model, photos)
     names = {n.input[0] for n in model.graph.node if n.op_type == "Conv"} - {"photo"}
@@ -59,7 +58,7 @@ def find_ranges(model: onnx.ModelProto, photos: Sequence[FloatArray]) -> Ranges:
 
 
 def with_ranges(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
-    """Note ranges in the metadata of a copy, which otherwise stays as it is, float32."""
+    """Return a copy of a model with ranges in its metadata; its graph stays float32."""
     noted = onnx.ModelProto()
     noted.CopyFrom(model)
     kept = {each.key: each.value for each in noted.metadata_props if each.key != INT8_RANGES}
@@ -69,7 +68,7 @@ def with_ranges(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
 
 
 def photo_squares(files: Sequence[Path], side: int = SIDE) -> list[FloatArray]:
-    """Read the middles of a dozen photos: (1, 3, side, side) each, in [-1, 1]."""
+    """Read the central squares of up to PHOTOS photos, (1, 3, side, side) each, in [-1, 1]."""
     squares = []
     for file in files[:: max(1, len(files) // PHOTOS)][:PHOTOS]:
         photo = read_scaled(file, side)
@@ -81,7 +80,7 @@ def photo_squares(files: Sequence[Path], side: int = SIDE) -> list[FloatArray]:
 
 
 def _feeds(model: onnx.ModelProto, photos: Sequence[FloatArray]) -> list[Feed]:
-    """Put photos and knobs together; every other photo has its knobs turned."""
+    """Combine photos with knobs: the default and random values, alternately."""
     knobs = [each.type.tensor_type.shape.dim[1].dim_value for each in model.graph.input[1:]]
     random, feeds = np.random.default_rng(0), []
     for index, photo in enumerate(photos):
@@ -96,7 +95,7 @@ def _feeds(model: onnx.ModelProto, photos: Sequence[FloatArray]) -> list[Feed]:
 def _outputs(
     model: onnx.ModelProto, feeds: Sequence[Feed], names: Sequence[str]
 ) -> list[list[FloatArray]]:
-    """Run a network on each feed; return the tensors that are named, inner ones too."""
+    """Run a network on each feed; return the named tensors, which may be internal."""
     opened = onnx.ModelProto()
     opened.CopyFrom(model)
     known = {each.name for each in opened.graph.output}
@@ -110,10 +109,10 @@ def _outputs(
 
 
 def _best_ranges(model: onnx.ModelProto, feeds: Sequence[Feed], names: Sequence[str]) -> Ranges:
-    """Return for each tensor the range of 256 steps whose rounding errs least.
+    """Return for each tensor the range whose rounding to 256 steps has the least squared error.
 
-    A wider one has larger steps, a narrower one cuts off more. Zero is one of the steps: it is what
-    convolutions pad with.
+    A wider range has larger steps, a narrower one clips more. Zero is one of the steps, because
+    convolutions pad with it.
     """
     random = np.random.default_rng(0)
     samples: dict[str, list[FloatArray]] = {name: [] for name in names}
@@ -137,7 +136,7 @@ def _best_ranges(model: onnx.ModelProto, feeds: Sequence[Feed], names: Sequence[
 
 
 def _rounded(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
-    """Round the inputs and weights of convolutions as int8 does, in float32."""
+    """Simulate int8 in float32: quantise and dequantise inputs and weights of convolutions."""
     made = onnx.ModelProto()
     made.CopyFrom(model)
     graph = made.graph
@@ -175,9 +174,9 @@ def _rounded(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
 
 
 def main() -> None:
-    """Give a style its ranges, or new ones."""
+    """Calibrate an exported style in place."""
     parser = argparse.ArgumentParser(description="Prepare a style for int8.")
-    parser.add_argument("style", type=Path, metavar="STYLE", help="its folder")
+    parser.add_argument("style", type=Path, metavar="STYLE", help="the style's folder")
     parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO")
     options = parser.parse_args()
     model = onnx.load(options.style / MODEL)
@@ -187,7 +186,7 @@ def main() -> None:
         sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
     write_card(replace(read_card(options.style), onnx_sha256=sha256), options.style)
     convolutions = sum(node.op_type == "Conv" for node in model.graph.node)
-    print(f"{len(ranges)} of {convolutions} convolutions can compute in int8")
+    print(f"{len(ranges)} of {convolutions} convolutions can use int8")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The folder of a run: configuration, data, checkpoint, TensorBoard scalars, sample grids."""
+"""The run's folder: configuration, data, checkpoint, TensorBoard scalars, sample grids."""
 
 import json
 import os
@@ -37,13 +37,13 @@ GAP = 4
 
 
 def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str = "") -> None:
-    """Make the run's folder: resolved configuration, data and environment.
+    """Create the run's folder with the resolved configuration, data and environment.
 
     Args:
-        config: `steps` may differ from what the run began with.
-        recipe: name of the file that the configuration was read from, for the style's card.
+        config: may differ from an existing run's in `steps` only.
+        recipe: file name of the configuration, for the style's card.
     Raises:
-        TrainingError: it holds a run of another configuration.
+        TrainingError: the folder holds a run of another configuration.
     """
     out.mkdir(parents=True, exist_ok=True)
     file = out / "config.toml"
@@ -59,7 +59,7 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str 
 
 
 def environment() -> dict[str, Any]:
-    """Describe what a run ran on."""
+    """Return versions, platform, hardware and command line of this process."""
     names = ("toonbox", "torch", "numpy", "opencv-contrib-python-headless", "lightning-fabric")
     return {
         **{name: version(name) for name in names},
@@ -72,7 +72,7 @@ def environment() -> dict[str, Any]:
 
 
 def save(state: TrainingState, out: Path) -> None:
-    """Write the checkpoint, and the averaged generator for those who only want that."""
+    """Write the checkpoint and, as a separate file, the averaged generator."""
     if not state.fabric.is_global_zero:
         return
     with replacing(out / "checkpoint.pt") as temporary:
@@ -83,7 +83,7 @@ def save(state: TrainingState, out: Path) -> None:
 
 
 def load_samples(files: Sequence[Path]) -> Tensor:
-    """Read the middle of each picture: (N, 3, SAMPLE_SIDE, SAMPLE_SIDE) in [-1, 1]."""
+    """Read the central square of each picture: (N, 3, SAMPLE_SIDE, SAMPLE_SIDE) in [-1, 1]."""
     size = (SAMPLE_SIDE, SAMPLE_SIDE)
     squares = [np.asarray(ImageOps.fit(read_picture(file), size)) for file in files]
     return torch.from_numpy(to_signed(np.stack(squares))).permute(0, 3, 1, 2).contiguous()
@@ -91,9 +91,9 @@ def load_samples(files: Sequence[Path]) -> Tensor:
 
 @torch.no_grad()
 def sample_grid(generator: nn.Module, photos: Tensor) -> Uint8Array:
-    """Draw one row a photo: input, output, and the output's surface, structure and texture.
+    """Lay out one row per photo: input, output, and the output's three representations.
 
-    (N, 3, H, W) in [-1, 1] -> (N * (H + GAP), 5 * (W + GAP), 3), white between the pictures.
+    (N, 3, H, W) in [-1, 1] -> (N * (H + GAP), 5 * (W + GAP), 3), with white gaps.
     """
     rows = []
     for photo in torch.split(photos, 1):
@@ -111,7 +111,10 @@ def sample_grid(generator: nn.Module, photos: Tensor) -> Uint8Array:
 def reporting(
     state: TrainingState, options: RunOptions, validation: Sequence[Path]
 ) -> Iterator[Callable[[dict[str, Tensor]], None]]:
-    """Yield a function that reports the step just done; it does so in the first process only."""
+    """Yield a function that logs the losses of a step; it does nothing outside the first process.
+
+    Every `sample_every` steps and at the end of each phase it also writes a sample grid.
+    """
     if not state.fabric.is_global_zero:
         yield lambda _: None
         return

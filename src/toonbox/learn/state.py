@@ -1,4 +1,4 @@
-"""What training changes: networks, optimizers, the average of the generator, the step."""
+"""The training state: networks, optimizers, the generator's moving average, the step."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -32,9 +32,9 @@ class Adversary:
 
 @dataclass
 class TrainingState:
-    """Everything a checkpoint holds, and the frozen features it does not.
+    """Everything in a checkpoint, and the frozen features, which are not saved.
 
-    There is an adversary for each representation of `TrainConfig.discriminated`, by its name.
+    `adversaries` has one for each representation in `TrainConfig.discriminated`, by name.
     """
 
     config: TrainConfig
@@ -48,7 +48,7 @@ class TrainingState:
 
     @property
     def learning_rate(self) -> float:
-        """Return the generator's learning rate in this step: it falls in each of the two phases."""
+        """Return the generator's learning rate in this step, with linear decay in each phase."""
         config, pretrain = self.config, self.config.pretrain
         if self.step < pretrain.steps:
             rate, progress = pretrain.learning_rate, self.step / pretrain.steps
@@ -58,11 +58,11 @@ class TrainingState:
         return rate * (1 - progress * (1 - config.final_learning_rate))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return tensors and numbers only, so that they can be loaded with weights_only."""
+        """Return the state as tensors and numbers, loadable with `weights_only=True`."""
         return {name: part.state_dict() for name, part in self._parts()} | {"step": self.step}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned; adversaries that are new begin untrained."""
+        """Restore a `state_dict`; adversaries that are not in it stay untrained."""
         for name, part in self._parts():
             if name in values:
                 part.load_state_dict(values[name])
@@ -78,7 +78,7 @@ class TrainingState:
 
 
 def new_fabric(options: RunOptions) -> Fabric:
-    """Make the Fabric that knows device, processes and precision."""
+    """Launch a Fabric for the device, processes and precision in the options."""
     fabric = Fabric(
         accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[options.device],
         devices=options.devices,
@@ -92,10 +92,10 @@ def new_fabric(options: RunOptions) -> Fabric:
 def new_state(
     config: TrainConfig, fabric: Fabric, features: EfficientNetFeatures | None
 ) -> TrainingState:
-    """Make untrained networks, the same in every process.
+    """Create untrained networks, identical in every process.
 
     Raises:
-        ConfigError: the configuration needs `features`, and there are none.
+        ConfigError: the configuration needs `features`, and they are None.
     """
     if config.needs_features and features is None:
         raise ConfigError("this configuration needs pretrained features")
@@ -118,7 +118,7 @@ def new_state(
 
 
 def channels_last(network: Network) -> Network:
-    """Lay out the weights as most devices convolve fastest."""
+    """Convert the weights to channels-last layout, the fastest on most devices."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -129,10 +129,10 @@ def update(
     loss: Tensor,
     learning_rate: float,
 ) -> None:
-    """Take one optimizer step: backward, mean gradients of all processes, clipping, Adam.
+    """Take one optimizer step: backward, average over processes, clip, Adam.
 
     Raises:
-        TrainingError: the loss or a gradient is not a number; nothing has been changed then.
+        TrainingError: the loss or a gradient is not finite; the weights are unchanged.
     """
     optimizer.zero_grad(set_to_none=True)
     state.fabric.backward(loss)
@@ -151,7 +151,7 @@ def update(
 
 
 def average_gradients(fabric: Fabric, gradients: list[Tensor]) -> None:
-    """Replace gradients by their mean over all processes, in one message."""
+    """Replace gradients with their mean over all processes, in one all-reduce."""
     joint = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
     assert isinstance(joint, Tensor)
     parts = torch.split(joint, [g.numel() for g in gradients])

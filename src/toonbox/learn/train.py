@@ -1,9 +1,9 @@
-"""Train a generator: the run and its step in both phases, from top to bottom.
+"""Train a generator: the run, then one step of each phase.
 
-The method is that of Wang & Yu 2020, "Learning to Cartoonize Using White-box Cartoon
-Representations". In the comments p are photos, c cartoons, G the generator, D_s and D_t the surface
-and the texture discriminator, F frozen VGG features, and t the target of pre-training, if the
-output is held to one: a drawing of the photo, or what a teacher makes of it.
+The method is Wang & Yu 2020, "Learning to Cartoonize Using White-box Cartoon Representations".
+In comments, p are photos, c cartoons, G the generator, D_s and D_t the surface and texture
+discriminators, F frozen VGG features, and t the target of the reconstruction: a drawing of the
+photo, or a teacher's output for it.
 """
 
 import time
@@ -51,7 +51,7 @@ from toonbox.parallel import ending, interruptible
 from toonbox.pixels import Uint8Array, from_signed, to_signed
 
 Features = Callable[[Tensor], Tensor]
-CROPS_TO_FIT = 40  # that a smaller generator is fitted to a larger one on
+CROPS_TO_FIT = 40  # to fit a smaller generator to a larger one
 
 
 def train(
@@ -63,19 +63,19 @@ def train(
     fabric: Fabric | None = None,
     start: Generator | None = None,
 ) -> None:
-    """Train a generator, or resume the run that `options.out` holds.
+    """Train a generator, or resume the run in `options.out`.
 
     Args:
-        vgg: frozen features for the content and the structure loss; None if these weigh 0.
-        features: frozen, for what of the configuration needs them; else None.
-        fabric: a launched Fabric, or None for one made from `options`.
-        start: whose weights a new run begins with, a larger one fitted to the configured size; the
-            teacher where the target is one.
+        vgg: frozen features for the content and structure losses; None if their weights are 0.
+        features: frozen EfficientNet features; None if the configuration does not need them.
+        fabric: a launched Fabric; None makes one from `options`.
+        start: generator whose weights a new run starts from, and the teacher if the target is
+            `teacher`. A larger one is fitted to the configured size.
     Raises:
-        TrainingError: a loss or gradient is not a number; the last checkpoint is good.
-        ConfigError: `start` does not fit the configuration, or what that needs is missing.
-        KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, when the step is done and a
-            checkpoint written.
+        TrainingError: a loss or gradient is not finite; the last checkpoint is valid.
+        ConfigError: `start` does not fit the configuration, or something it needs is missing.
+        KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, once the step is finished and a
+            checkpoint is written.
     """
     for needed, given, name in (
         (config.needs_vgg, vgg, "VGG features"),
@@ -94,7 +94,7 @@ def train(
         begin_with(state, start, data)
     teacher = start if config.target == "teacher" else None
     teacher = teacher and channels_last(teacher.to(fabric.device))
-    # Before Ctrl-C is deferred: many photos take hours.
+    # Before Ctrl-C is deferred: many photos take hours and are resumed anyway.
     with fabric.rank_zero_first(local=True):
         drawn = prepare_drawings(config, data, options)
     share = fabric.global_rank, fabric.world_size
@@ -109,7 +109,7 @@ def train(
             state.step += 1
             report(losses)
             due = time.monotonic() - saved >= options.checkpoint_minutes * 60
-            # All processes must agree: the message of one stops the others.
+            # All processes must stop after the same step.
             stop = fabric.broadcast(asked.number) if fabric.world_size > 1 else asked.number
             if due or stop or state.step == config.total_steps:
                 save(state, options.out)
@@ -125,7 +125,7 @@ def one_step(
     workers: Executor,
     teacher: Generator | None = None,
 ) -> dict[str, Tensor]:
-    """Do the update of the step's phase on uint8 pictures; return its losses by name."""
+    """Run one step of the current phase on a batch of uint8 pictures; return losses by name."""
     images = {name: to_device(picture, state.fabric) for name, picture in batch.items()}
     photo, target = images["photo"], images.get("target")
     if teacher is not None:
@@ -140,7 +140,7 @@ def one_step(
 
 
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Move the generator's output towards the target, in pixels and, if weighted, in features.
+    """Update the generator by the reconstruction loss and, if weighted, the perceptual loss.
 
     Args:
         photo, target: (B, 3, H, W) in [-1, 1].
@@ -165,17 +165,17 @@ def adversarial_step(
     workers: Executor,
     target: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Update the discriminators, then the generator; what weighs 0 is left out.
+    """Update the discriminators, then the generator; losses of weight 0 are not computed.
 
     Args:
         photo: p, (B, 3, H, W) in [-1, 1], this process's share of the joint batch.
         cartoon: c, same shape and range, unpaired; None if there are no discriminators.
-        vgg: F, (B, 3, H, W) to (B, C, h, w); None if neither structure nor content has a weight.
-        workers: processes for the superpixels, which are computed while this one goes on.
+        vgg: F, (B, 3, H, W) to (B, C, h, w); None if structure and content have weight 0.
+        workers: processes that compute superpixels in the background.
         target: t, (B, 3, H, W) in [-1, 1]; None for no target.
     Source:
-        Wang & Yu 2020, section 3.4; the order of the authors' code (discriminators see the
-        generator before its update).
+        Wang & Yu 2020, section 3.4; as in the authors' code, the discriminators are updated
+        before the generator.
     """
     config, weights, autocast = state.config, state.config.weights, state.fabric.autocast
     first = config.pretrain.steps
@@ -187,7 +187,7 @@ def adversarial_step(
     if weights.structure and not head_start:
         segmented = submit_structure(output, config, workers)
 
-    # surface(x) and texture(x): one draw of channel weights serves both domains.
+    # surface(x) and texture(x); both domains share the channel weights.
     random = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
     channel_weights = draw_channel_weights(config.texture, random)
     rank, processes = state.fabric.global_rank, state.fabric.world_size
@@ -206,7 +206,7 @@ def adversarial_step(
         assert cartoon is not None
         real, fake = view(name, cartoon, palettes[0]), view(name, output.detach(), palettes[1])
         adversary.discriminator.requires_grad_(True)
-        with autocast():  # one pass for both, so that spectral normalisation iterates once
+        with autocast():  # one pass, so that spectral normalisation iterates once
             scores = adversary.discriminator(torch.cat([real, fake]))
         maps = [scores] if isinstance(scores, Tensor) else scores
         of_real, of_fake = zip(*(each.chunk(2) for each in maps), strict=True)
@@ -218,7 +218,7 @@ def adversarial_step(
     if head_start:
         return judged
 
-    # Generator: the weighted sum of these
+    # Generator: the weighted sum of these losses
     losses = {}
     with autocast():
         for name, adversary in state.adversaries.items():
@@ -232,10 +232,10 @@ def adversarial_step(
                 flat = collect_structure(segmented, state.fabric)
                 losses["structure"] = structure_loss(features_of_output, vgg(flat))
         losses["tv"] = total_variation(output)  # |grad G(p)|^2
-        # Beyond the paper: keep the photo's palette, and hold on to the target.
+        # Not in the paper: keep the photo's palette and stay close to the target.
         losses["colour"] = colour_loss(output, photo)
         if target is not None:
-            losses["reconstruction"] = reconstruction_loss(output, target)  # |G(p) - t| and more
+            losses["reconstruction"] = reconstruction_loss(output, target)  # |G(p) - t|, see there
             if weights.features and state.features is not None:
                 losses["features"] = perceptual_loss(state.features(output), state.features(target))
     total = weighted_sum(losses, weights.turned(config.knobs_at(state.step)))
@@ -244,7 +244,7 @@ def adversarial_step(
 
 
 def generate(state: TrainingState, photo: Tensor, network: torch.nn.Module | None = None) -> Tensor:
-    """Return G(p), or another network's output, with the step's knobs where there are some."""
+    """Return G(p), or another network's output, at the knobs of the step if it has any."""
     knobs = None
     if state.config.generator.knobs:
         knobs = torch.tensor([state.config.knobs_at(state.step)], device=photo.device)
@@ -254,7 +254,7 @@ def generate(state: TrainingState, photo: Tensor, network: torch.nn.Module | Non
 
 
 def update_generator(state: TrainingState, loss: Tensor) -> None:
-    """Take one optimizer step of the generator, and let its average follow."""
+    """Take one optimizer step of the generator and update its moving average."""
     update(state, state.generator, state.generator_optimizer, loss, state.learning_rate)
     state.average.update_parameters(state.generator)
 
@@ -262,7 +262,7 @@ def update_generator(state: TrainingState, loss: Tensor) -> None:
 def submit_structure(
     output: Tensor, config: TrainConfig, workers: Executor
 ) -> list[Future[Uint8Array]]:
-    """Start the structure representations of (B, 3, H, W) in worker processes."""
+    """Submit the structure representations of (B, 3, H, W) to worker processes."""
     pictures = from_signed(output.detach().float().permute(0, 2, 3, 1).cpu().numpy())
     options = config.structure
     represent = partial(structure, segments=options.segments, gamma=options.gamma)
@@ -270,24 +270,24 @@ def submit_structure(
 
 
 def collect_structure(segmented: list[Future[Uint8Array]], fabric: Fabric) -> Tensor:
-    """Wait for the structure representations: (B, 3, H, W) in [-1, 1]."""
+    """Wait for the structure representations; return (B, 3, H, W) in [-1, 1]."""
     pictures = np.stack([future.result() for future in segmented])
     return to_device(torch.from_numpy(pictures).permute(0, 3, 1, 2), fabric)
 
 
 def to_device(pictures: Tensor, fabric: Fabric) -> Tensor:
-    """Map uint8 (B, 3, H, W) to [-1, 1], channels last, on the run's device."""
+    """Convert uint8 (B, 3, H, W) to [-1, 1], channels last, on the run's device."""
     signed = torch.from_numpy(to_signed(pictures.numpy())).to(fabric.device)
     return signed.contiguous(memory_format=torch.channels_last)
 
 
 def begin_with(state: TrainingState, start: Generator, data: TrainingData) -> None:
-    """Take another run's weights, for the generator and for its average.
+    """Load another generator's weights into the generator and its average.
 
-    A larger generator's are fitted to the configured size, on crops of the photos.
+    A larger generator is fitted to the configured size on crops of the photos.
 
     Raises:
-        ConfigError: its size does not correspond to the configured one.
+        ConfigError: it cannot be fitted to the configured size.
     """
     config = state.config
     if replace(start.config, monochrome=config.generator.monochrome) != config.generator:

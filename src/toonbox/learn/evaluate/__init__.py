@@ -1,1 +1,1 @@
-"""How cartoon-like outputs are, and how much of the photo is left in them."""
+"""Evaluate styles: how cartoon-like their outputs are, and what they preserve of the photo."""

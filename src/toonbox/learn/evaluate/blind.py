@@ -1,4 +1,4 @@
-"""Blind pairs: photos with two cartoons each, sides drawn at random, and counting the answers."""
+"""Blind pairs: photos with two cartoons in random order, and the count of judges' answers."""
 
 import hashlib
 import io
@@ -38,12 +38,12 @@ _logger = logging.getLogger(__name__)
 def choose_photos(
     photos: Sequence[Path], contenders: Sequence[Column], limit: int | None, seed: int
 ) -> list[Path]:
-    """Draw photos to judge by, in random order, from those that every folder of pictures has.
+    """Draw photos in random order from those of which every folder of pictures has a cartoon.
 
-    The same seed gives the same photos in the same order, whoever contends.
+    The order depends on the seed only, not on the contenders.
 
     Raises:
-        StyleError: there are none.
+        StyleError: there are no such photos.
     """
     folders = [contender for contender in contenders if isinstance(contender, FolderColumn)]
     usable = [photo for photo in photos if all(folder.find(photo) for folder in folders)]
@@ -51,15 +51,15 @@ def choose_photos(
     if not usable:
         raise StyleError(f"{where}: no pictures of these photos")
     if skipped := len(photos) - len(usable):
-        _logger.warning("photos skipped without a picture in %s: %d", where, skipped)
+        _logger.warning("skipped photos without a picture in %s: %d", where, skipped)
     random.Random(seed).shuffle(usable)
     return usable[:limit]
 
 
 class Pairs:
-    """A folder to which pairs are added, and then a page for judges and, beside it, a key.
+    """A folder of pairs with a page for judges, and a key beside it.
 
-    The key says which contender is on which side, so that judges can be given the folder alone.
+    The key, which records the contender on each side, is outside the folder that judges get.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class Pairs:
         seed: int = 0,
         overwrite: bool = False,
     ) -> None:
-        """Choose two to compare, and a folder for index.html, pictures/ and sheets/.
+        """Set up two contenders and a folder for index.html, pictures/ and sheets/.
 
         Args:
-            height: of a picture in the sheets, at most, in pixels.
-            seed: of the sides.
+            height: largest height of a picture in the sheets, in pixels.
+            seed: seed of the random sides.
             overwrite: accept a folder that is not empty, and replace its key.
         Raises:
-            UsageError: both contenders are the same.
-            OutputError: the folder is a file, or not empty, or has a key already.
+            UsageError: both contenders have the same label.
+            OutputError: the folder is a file, is not empty, or has a key.
         """
         self.labels = [contender.label for contender in contenders]
         if len(set(self.labels)) < 2:
@@ -88,7 +88,7 @@ class Pairs:
         if not overwrite:
             refuse_existing(self.key)
         self.folder, self.contenders, self.height = folder, contenders, height
-        # Other contenders get other sides, or who has seen one key could guess the next.
+        # Sides depend on the contenders, so that one key does not reveal another.
         self.random = random.Random(json.dumps([seed, *self.labels]))
         self.digest = hashlib.sha256()
         self.pairs: dict[str, dict[str, str]] = {}
@@ -99,7 +99,7 @@ class Pairs:
         max_pixels: int = MAX_PIXELS,
         advance: Callable[[], None] = lambda: None,
     ) -> None:
-        """Add a pair; a photo that fails leaves nothing behind.
+        """Add a pair; if the photo fails, nothing is written.
 
         Arguments and errors are those of `Comparison.add`.
         """
@@ -117,11 +117,11 @@ class Pairs:
         self.pairs[number] = {"photo": source.name, **sides}
 
     def write(self) -> tuple[Path, Path]:
-        """Write the page and the key, and remove sheets of earlier pairs; return their files."""
+        """Write the page and the key, remove stale sheets, and return both files."""
         for old in (self.folder / "sheets").glob("*.png"):
             if old.stem not in self.pairs:
                 old.unlink()
-        # Of the pictures, so that answers about others are not taken for answers about these.
+        # A hash of the pictures, to reject answers about other pairs.
         identity = self.digest.hexdigest()[:16]
         key = {"id": identity, "contenders": self.labels, "pairs": self.pairs}
         write_file(self.key, (json.dumps(key, indent=1, ensure_ascii=False) + "\n").encode())
@@ -133,13 +133,13 @@ class Pairs:
 
 
 def _alike(pictures: list[bytes]) -> list[bytes]:
-    """Bring three JPEG files to the size of the smallest, in sRGB and without metadata."""
+    """Convert three JPEG files to the size of the smallest, sRGB and no metadata."""
     images = [to_srgb(Image.open(io.BytesIO(data))) for data in pictures]
     height = min(image.height for image in images)
     width = min(round(image.width * height / image.height) for image in images)
     written = [io.BytesIO() for _ in images]
     for image, buffer in zip(images, written, strict=True):
-        # Cut at the right and at the bottom: at the same scale no pixel changes.
+        # Cropped at the right and bottom: at equal scale the pixels do not change.
         cut = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS, centering=(0, 0))
         cut.save(buffer, "JPEG", quality=95, subsampling=0)
     return [buffer.getvalue() for buffer in written]
@@ -147,19 +147,23 @@ def _alike(pictures: list[bytes]) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Key:
-    """Which contender is on which side: `pairs` has "photo", "left", "right" by number."""
+    """The contender on each side: `pairs` has "photo", "left" and "right" by number."""
 
     identity: str
     contenders: list[str]
     pairs: dict[str, dict[str, str]]
 
     def preferred(self, number: str, answer: str) -> str:
-        """Return the contender whom an answer prefers, or "same"."""
+        """Return the contender that an answer prefers, or "same"."""
         return self.pairs[number].get(answer, SAME)
 
 
 def read_key(file: Path) -> Key:
-    """Read the key that `Pairs` wrote; AnswersError if it cannot be read, or is not a key."""
+    """Read a key that `Pairs` wrote.
+
+    Raises:
+        AnswersError: the file cannot be read or is not a key.
+    """
     try:
         values = json.loads(_read(file))
         key = Key(values["id"], [*values["contenders"]], {**values["pairs"]})
@@ -170,18 +174,18 @@ def read_key(file: Path) -> Key:
             return key
     except (ValueError, KeyError, TypeError):
         pass
-    raise AnswersError(f"{file}: is not a key that `toonbox compare --blind` wrote")
+    raise AnswersError(f"{file}: is not a key written by `toonbox compare --blind`")
 
 
 def read_answers(file: Path, key: Key) -> dict[str, str]:
-    """Read a judge's answers: JSON as the page exports it, or lines `NN left|right|same`.
+    """Read a judge's answers: JSON exported by the page, or lines `NN left|right|same`.
 
-    Remarks may follow the answer in a line; empty lines and those that begin with # are skipped.
+    Comments may follow the answer on a line; empty lines and lines starting with # are skipped.
 
     Returns:
-        "left", "right" or "same" by the number of the pair.
+        "left", "right" or "same" by number of the pair.
     Raises:
-        AnswersError: it cannot be read, belongs to other pairs, or has an invalid answer.
+        AnswersError: the file cannot be read, is about other pairs, or has an invalid answer.
     """
     text = _read(file)
     if text.lstrip().startswith("{"):
@@ -189,7 +193,7 @@ def read_answers(file: Path, key: Key) -> dict[str, str]:
             values = json.loads(text)
             identity, given = values["id"], list(values["answers"].items())
         except (ValueError, KeyError, TypeError, AttributeError):
-            raise AnswersError(f"{file}: is not what the page of pairs exports") from None
+            raise AnswersError(f"{file}: is not an export of the page of pairs") from None
         if identity != key.identity:
             raise AnswersError(f"{file}: is about other pairs ({identity}, not {key.identity})")
     else:
@@ -219,7 +223,7 @@ def _read(file: Path) -> str:
 
 
 def tally(key: Key, judges: Sequence[dict[str, str]]) -> str:
-    """Count how often each contender was preferred: lines with 95 % intervals."""
+    """Format how often each contender was preferred, with 95 % intervals."""
     count = Counter(key.preferred(*answer) for answers in judges for answer in answers.items())
     decided = sum(count[label] for label in key.contenders)
     width = max(map(len, (*key.contenders, SAME)))
@@ -236,7 +240,7 @@ def tally(key: Key, judges: Sequence[dict[str, str]]) -> str:
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the score interval of a share.
+    """Return the Wilson score interval of a share.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
     """

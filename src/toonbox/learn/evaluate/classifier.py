@@ -1,4 +1,4 @@
-"""Train a classifier of photos and cartoons; test representations and outputs on it."""
+"""A classifier of photos and cartoons, tested on representations and outputs."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,16 +16,15 @@ from toonbox.learn.representations.surface import surface
 from toonbox.learn.representations.texture import draw_channel_weights, texture
 from toonbox.pixels import Uint8Array, to_signed
 
-STRUCTURE_SIDE = 256  # pixels of the crops that SEGMENTS are meant for
-SHARPNESS = 30.0  # the network is 1-Lipschitz: its bare scores are too close to 0 for cross-entropy
+STRUCTURE_SIDE = 256  # pixels; crop side that SEGMENTS is meant for
+SHARPNESS = 30.0  # scores of a 1-Lipschitz network are too close to 0 for cross-entropy
 
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """How the classifier is trained, and how pictures become crops for it.
+    """Training settings of the classifier.
 
-    Crops show most of a small picture: whole figures tell cartoons from photos sooner than patches
-    do.
+    Its crops cover most of a reduced picture, which is easier to classify than patches.
     """
 
     rule: CropRule = field(default_factory=lambda: CropRule(short_side=192, size=128, crops=4))
@@ -38,13 +37,12 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class Classification:
-    """Shares of crops, in [0, 1], that a classifier calls cartoon.
+    """Shares of crops, in [0, 1], classified as cartoon.
 
     Attributes:
-        photos: of held-out photos, where it is wrong.
-        representations: of held-out cartoons as they are (`original`) and as their `surface`,
-            `structure` and `texture`.
-        styles: of outputs, by the name of the style.
+        photos: of held-out photos (false positives).
+        representations: of held-out cartoons: `original`, `surface`, `structure`, `texture`.
+        styles: of outputs, by name of the style.
     """
 
     photos: float
@@ -52,7 +50,7 @@ class Classification:
     styles: dict[str, float]
 
     def accuracy(self, share: float) -> float:
-        """Return the mean share of photos and of these that is called right; 0.5 is guessing."""
+        """Return the balanced accuracy on photos and a set of this share; 0.5 is chance."""
         return (1 - self.photos + share) / 2
 
 
@@ -62,17 +60,16 @@ def train_classifier(
     config: ClassifierConfig,
     advance: Callable[[], None] = lambda: None,
 ) -> Discriminator:
-    """Train a discriminator with a fully connected head to tell photos from cartoons.
+    """Train a discriminator with a linear head to classify photos and cartoons.
 
     Args:
-        photos, cartoons: at least one each, (H, W, 3), read one at a time; their crops stay in
-        memory,
-            by default 0.2 megabytes a picture. Half of every batch are cartoons.
+        photos, cartoons: (H, W, 3), at least one each. Their crops are kept in memory, by default
+            0.2 MB per picture. Half of every batch are cartoons.
         advance: called after each step.
     Returns:
-        The network, in evaluation mode; its score is above 0 for cartoons.
+        The network in evaluation mode; scores above 0 mean cartoon.
     Source:
-        Wang & Yu 2020 for the experiment; its settings are not given there.
+        Wang & Yu 2020 for the experiment; the paper does not give its settings.
     """
     kinds = [
         np.concatenate(list(_crops_of(pictures, config.rule))) for pictures in (photos, cartoons)
@@ -81,7 +78,7 @@ def train_classifier(
         torch.manual_seed(config.seed)
         network = Discriminator(DiscriminatorConfig(3, config.base_channels, head="linear"))
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
-    # Down to zero, or the last steps would move the threshold to and fro.
+    # Decay to zero, otherwise the decision threshold oscillates.
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, config.steps)
     random = torch.Generator().manual_seed(config.seed)
     half = config.batch_size // 2
@@ -111,14 +108,14 @@ def classify(
     rule: CropRule,
     advance: Callable[[], None] = lambda: None,
 ) -> Classification:
-    """Test a classifier on pictures, (H, W, 3), that it has not been trained on.
+    """Test a classifier on pictures, (H, W, 3), that it was not trained on.
 
-    Where a representation of cartoons is called cartoon less often than they are, it has lost
-    what tells them from photos: it bridges the two. Outputs called cartoon pass for one.
+    A representation of cartoons that is classified as cartoon less often than the originals has
+    lost what distinguishes them from photos: it bridges the domains.
 
     Args:
-        styles: outputs of each style, by its name.
-        rule: how crops are taken; that of the training.
+        styles: outputs of each style, by name.
+        rule: the crop rule used in training.
         advance: called after each picture.
     """
 
@@ -142,9 +139,9 @@ def classify(
 
 
 def _representations(crops: Uint8Array) -> dict[str, Tensor]:
-    """Compute each representation of crops: (N, S, S, 3) -> (N, 3, S, S) in [-1, 1]."""
+    """Compute the representations of crops: (N, S, S, 3) -> (N, 3, S, S) in [-1, 1] each."""
     original = _signed(crops)
-    # As many segments for an area as in training.
+    # The same number of segments per area as in training.
     segments = max(2, SEGMENTS * crops.shape[1] * crops.shape[2] // STRUCTURE_SIDE**2)
     flat = np.stack([structure(crop, segments=segments) for crop in crops])
     grey = texture(original, draw_channel_weights("grayscale")).expand(-1, 3, -1, -1)
@@ -157,7 +154,7 @@ def _representations(crops: Uint8Array) -> dict[str, Tensor]:
 
 
 def _crops_of(pictures: Iterable[Uint8Array], rule: CropRule) -> Iterator[Uint8Array]:
-    """Cut each picture: (crops, size, size, 3)."""
+    """Yield the crops of each picture, (crops, size, size, 3)."""
     return (take_crops(rgb, rule, index) for index, rgb in enumerate(pictures))
 
 

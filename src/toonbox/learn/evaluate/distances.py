@@ -1,4 +1,4 @@
-"""Distances between two sets of features with their intervals, and a linear probe."""
+"""Distances between sets of features with confidence intervals, and a linear probe."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from torchmetrics.image.kid import poly_kernel, poly_mmd
 from toonbox.errors import ShapeError
 from toonbox.pixels import FloatArray
 
-NORMAL_95 = 1.96  # standard errors to each side that hold 95 % of a normal distribution
-BLOCK = 512  # crops whose kernel values are held at once
+NORMAL_95 = 1.96  # standard errors on each side of a 95 % interval
+BLOCK = 512  # crops per block of the kernel matrix
 PROBE_DECAY = 0.01
 
 Numbers = npt.NDArray[np.float64]
@@ -25,7 +25,7 @@ Probe = Callable[[FloatArray], float]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A statistic with its 95 % interval."""
+    """A statistic and its 95 % confidence interval."""
 
     value: float
     low: float
@@ -33,25 +33,25 @@ class Estimate:
 
     @classmethod
     def around(cls, value: float, resampled: Numbers) -> "Estimate":
-        """Return a value plus and minus 1.96 standard errors, the deviation of resampled values."""
+        """Return a value with an interval of 1.96 standard deviations of its resampled values."""
         margin = NORMAL_95 * float(np.std(resampled, ddof=1))
         return cls(value, value - margin, value + margin)
 
 
 def frechet_distance(one: FloatArray, other: FloatArray) -> float:
-    """Compare the Gaussians that fit two sets of features: 0 for the same mean and covariance.
+    """Return the Frechet distance between Gaussians fitted to two sets of features.
 
-    Biased upwards where there are few samples, so compare only figures of equal counts.
+    It is biased upwards for few samples: compare only values for equal counts.
 
     Args:
         one, other: (N, D) and (M, D), N and M at least 2.
     Returns:
-        |mean difference|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) in float64; not negative but for
+        |mean difference|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) in float64; not negative, up to
         rounding.
-    Source:
-        Heusel et al. 2017, eq. 6. torchmetrics gives the same from the eigenvalues of S1 S2; those
-        of R S2 R' with S1 = R' R are the same, symmetric and so found several times faster, which
-        the bootstrap needs.
+        Source:
+        Heusel et al. 2017, eq. 6. torchmetrics takes the eigenvalues of S1 S2. With S1 = R' R,
+        R S2 R' has the same eigenvalues and is symmetric, which is several times faster, as the
+        bootstrap needs.
     """
     _check(one, other, dimensions=2)
     fewer, more = sorted(
@@ -68,10 +68,10 @@ def frechet_distance(one: FloatArray, other: FloatArray) -> float:
 def kernel_distance(
     one: FloatArray, other: FloatArray, subsets: int = 50, subset_size: int = 1000, seed: int = 0
 ) -> float:
-    """Compare two sets, (N, D) and (M, D), by a polynomial kernel: KID, not multiplied by 1000.
+    """Return the kernel distance (KID, not times 1000) of two sets, (N, D) and (M, D).
 
-    About 0 for two samples of one distribution; unbiased, so that it can be negative. The mean over
-    random subsets of at most `subset_size` crops, which count as independent.
+    It is unbiased: about 0 for two samples of one distribution, and possibly negative. The result
+    is the mean over random subsets of at most `subset_size` crops.
 
     Source:
         Binkowski et al. 2018: degree 3, gamma 1 / D, coefficient 1; through torchmetrics.
@@ -94,17 +94,17 @@ def bootstrap(
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> Estimate:
-    """Estimate how far a statistic would move with other pictures from the same sources.
+    """Estimate a statistic's confidence interval by the bootstrap over pictures.
 
-    Whole pictures are drawn again, not crops, since crops of one picture are alike. The interval
-    is the value plus and minus 1.96 standard errors: percentiles of resampled values would be
-    shifted, since repeated pictures make two sets look further apart.
+    Pictures are resampled, not crops, since crops of one picture are correlated. The interval is
+    symmetric, 1.96 standard errors to each side: percentiles would be shifted, since repeated
+    pictures make the sets look further apart.
 
     Args:
-        statistic: of two arrays (N, D) of crops.
+        statistic: function of two arrays (N, D) of crops.
         one, other: (P, K, D) and (Q, L, D), features by picture and crop.
-        draws: at least 2. A Frechet distance of 1280 features costs about a second a draw, so they
-            are few; the margin is then good to about a sixth.
+        draws: at least 2. A Frechet distance of 1280 features takes about a second per draw; with
+            20 draws the margin is accurate to about a sixth.
         advance: called after each draw.
     """
     _check(one, other, dimensions=3)
@@ -120,10 +120,13 @@ def bootstrap(
 def kernel_estimate(
     one: FloatArray, other: FloatArray, draws: int = 1000, seed: int = 0
 ) -> Estimate:
-    """Return the kernel distance with its interval: as `bootstrap`, from one kernel matrix.
+    """Estimate the kernel distance's confidence interval by the bootstrap over pictures.
 
-    A draw only weighs pictures, so it costs next to nothing; the matrix costs the square of the
-    number of crops. Resampled distances are over all crops instead of subsets.
+    All draws share one kernel matrix, whose cost is the square of the number of crops. Resampled
+    distances are over all crops instead of subsets.
+
+    Args:
+        one, other: (P, K, D) and (Q, L, D), features by picture and crop.
     """
     _check(one, other, dimensions=3)
     random = np.random.default_rng(seed)
@@ -138,7 +141,7 @@ def kernel_estimate(
 
 
 def _kernel_sums(one: FloatArray, other: FloatArray) -> Numbers:
-    """Sum the kernel over the crops of each pair of pictures: (P, K, D), (Q, L, D) -> (P, Q)."""
+    """Sum the kernel over the crops of each pair of pictures; return (P, Q)."""
     crops = torch.from_numpy(crops_of(other))
     rows = []
     step = max(1, BLOCK // one.shape[1])
@@ -150,15 +153,15 @@ def _kernel_sums(one: FloatArray, other: FloatArray) -> Numbers:
 
 
 def _weighted(sums: Numbers, rows: Counts, columns: Counts) -> Numbers:
-    """Sum (P, Q) with weights (draws, P) and (draws, Q): (draws,)."""
+    """Sum (P, Q) with weights (draws, P) and (draws, Q); return (draws,)."""
     total: Numbers = ((rows @ sums) * columns).sum(axis=1)
     return total
 
 
 def _mean_within(features: FloatArray, counts: Counts) -> Numbers:
-    """Average the kernel over pairs of different crops of resampled pictures: (draws,).
+    """Return the mean kernel of pairs of different crops of resampled pictures, (draws,).
 
-    `counts`, (draws, P), says how often each of the pictures, (P, K, D), was drawn.
+    `counts`, (draws, P), is how often each picture was drawn.
     """
     pictures, crops, size = features.shape
     number = pictures * crops
@@ -169,14 +172,15 @@ def _mean_within(features: FloatArray, counts: Counts) -> Numbers:
 
 
 def linear_probe(photos: FloatArray, cartoons: FloatArray, seed: int = 0) -> Probe:
-    """Learn to tell cartoons from photos by their features: logistic regression with weight decay.
+    """Train a linear probe, logistic regression with weight decay, to detect cartoons.
 
-    The photos must be others than those whose outputs are judged: a probe that has learned a
-    picture by heart calls its output a photo for what is in it. Of the larger set crops are left
-    out at random, so that both, (P, K, D) and (Q, L, D), count the same.
+    It must not judge outputs of the photos it was trained on, which it would recognise by their
+    content. Crops of the larger set are dropped at random to balance the classes.
 
+    Args:
+        photos, cartoons: (P, K, D) and (Q, L, D).
     Returns:
-        A function that returns the share of an array's crops, (N, K, D), it calls cartoon.
+        A function that returns the share of crops, (N, K, D), classified as cartoon.
     """
     _check(photos, cartoons, dimensions=3)
     random = np.random.default_rng(seed)
@@ -193,7 +197,7 @@ def linear_probe(photos: FloatArray, cartoons: FloatArray, seed: int = 0) -> Pro
 
 
 def _logistic_regression(features: Tensor, positive: Tensor) -> tuple[FloatArray, float]:
-    """Fit (N, D) to (N,) bool; return the weights (D,) and the bias."""
+    """Fit labels, (N,) bool, to features, (N, D); return weights, (D,), and bias."""
     weight = torch.zeros(features.shape[1], requires_grad=True)
     bias = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
@@ -216,7 +220,7 @@ def crops_of(features: FloatArray) -> FloatArray:
 
 
 def _check(one: FloatArray, other: FloatArray, dimensions: int) -> None:
-    """Raise ShapeError unless both sets have at least two, with features of the same length."""
+    """Raise ShapeError unless both sets have at least two elements and equal feature lengths."""
     fits = one.ndim == other.ndim == dimensions and one.shape[-1] == other.shape[-1]
     if not fits or min(len(one), len(other)) < 2:
         form = "(N >= 2, D)" if dimensions == 2 else "(pictures >= 2, crops, D)"

@@ -1,7 +1,7 @@
-"""Everything that `toonbox evaluate` measures: from pictures and styles to one result.
+"""Evaluate styles on photos, as `toonbox evaluate` does.
 
-Each photo is drawn by each style, and its output measured beside it. Then feature networks compare
-all outputs with cartoons and photos, and a classifier is tested on them.
+Each style draws each photo, and each output is measured against its photo. Then feature networks
+compare all outputs with cartoons and photos, and a classifier is tested on them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,7 +43,7 @@ LEAST_PICTURES = 2
 
 @dataclass(frozen=True)
 class Subject:
-    """Something that makes cartoons, (H, W, 3) to the same, of photos reduced to a short side."""
+    """What is evaluated: a function of (H, W, 3) at a working resolution, the short side."""
 
     name: str
     resolution: int
@@ -69,24 +69,25 @@ def evaluate(
     seed: int = 0,
     progress: Progress = no_progress,
 ) -> Evaluation:
-    """Measure styles on photos.
+    """Evaluate styles on photos.
 
     Args:
-        photos: held out from training, at least four that can be read.
-        cartoons: what outputs should look like, at least two that can be read if there are
-            networks or a classifier.
-        networks: whose features are compared; none skips the distances.
-        work: an empty folder for the outputs.
-        train_photos: for the linear probe. Without them it learns from one half of `photos` and
-            judges outputs of the other, and the other way round.
-        classifier: how to train a classifier, on training photos (without them, half of `photos`,
-            and it judges the others only) and three quarters of the cartoons; None trains none.
-        draws: of each bootstrap interval of a Frechet distance, at least 2.
-        seed: of crops, draws and halves.
-        progress: called with a description and a count of steps.
+        photos: held out from training; at least four must be readable.
+        cartoons: targets of the distances and the classifier, which need at least two readable
+            ones.
+        networks: feature networks for the distances; empty for none.
+        work: empty folder for the outputs.
+        train_photos: photos for the linear probe and the classifier. Without them, two probes
+            learn from one half of `photos` each and judge the other, and the classifier learns
+            from one half and judges the other.
+        classifier: configuration of the classifier, which also trains on three quarters of the
+            cartoons; None for no classifier.
+        draws: bootstrap draws per Frechet distance, at least 2.
+        seed: seed of crops, draws and splits.
+        progress: called with a description and a number of steps.
     Raises:
-        UsageError: two subjects or two networks of one name.
-        DataError: too few pictures can be read.
+        UsageError: two subjects or two networks have the same name.
+        DataError: too few pictures are readable.
     """
     everything = [Subject(BASELINE, subjects[0].resolution, lambda photo: photo), *subjects]
     _refuse_repeated_names("style", [subject.name for subject in everything])
@@ -121,11 +122,11 @@ def evaluate(
 def _refuse_repeated_names(kind: str, names: Sequence[str]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"{name!r} would name two rows or tables: one {kind} too many")
+            raise UsageError(f"{name!r} names more than one {kind}")
 
 
 class Reader:
-    """Read lists of pictures, skipping those that cannot be read; `failures` says why, by file."""
+    """Read lists of pictures, skip unreadable ones, and collect the reasons in `failures`."""
 
     def __init__(self) -> None:
         self.failures: dict[Path, str] = {}
@@ -134,7 +135,7 @@ class Reader:
         """Yield each readable file with its picture.
 
         Raises:
-            DataError: at the end, if fewer than `least` could be read; says why.
+            DataError: at the end, if fewer than `least` were readable; lists the reasons.
         """
         count = 0
         for file in files:
@@ -151,26 +152,26 @@ class Reader:
         if count < least:
             reasons = [self.failures[file] for file in files if file in self.failures]
             raise DataError(
-                "\n".join([f"{count} of {len(files)} pictures are usable, too few", *reasons])
+                "\n".join([f"too few usable pictures: {count} of {len(files)}", *reasons])
             )
 
 
 def read_srgb(file: Path) -> Uint8Array:
-    """Read a picture upright: (H, W, 3) sRGB.
+    """Read a picture upright as sRGB, (H, W, 3).
 
     Raises:
-        PictureError: it cannot be read, or a side is under 64 pixels, too little to measure.
+        PictureError: it cannot be read, or a side is shorter than 64 pixels.
     """
     picture = decode(file)
     if min(picture.size) < SMALLEST:
-        raise PictureError(f"{file}: under {SMALLEST} pixels high or wide")
+        raise PictureError(f"{file}: shorter than {SMALLEST} pixels on one side")
     if picture.colours is None:
         return to_eight_bits(picture.rgb)
     return from_levels(picture.colours.to_srgb(to_levels(picture.rgb)), np.uint8)
 
 
 def shrunk(rgb: Uint8Array, short_side: int) -> Uint8Array:
-    """Reduce (H, W, 3) to a short side in pixels, as stylising does; smaller ones stay."""
+    """Reduce (H, W, 3) to a short side in pixels; never enlarge."""
     height, width = rgb.shape[:2]
     short = min(height, width)
     if short <= short_side:
@@ -185,7 +186,7 @@ def _draw(
     folder: Path,
     advance: Advance,
 ) -> tuple[Output, ...]:
-    """Make and measure a subject's output of every photo; write it losslessly into a new folder."""
+    """Draw and measure every photo; write the outputs losslessly to a new folder."""
     folder.mkdir(parents=True)
     outputs: list[Output] = []
     for photo, rgb in photos:
@@ -201,7 +202,7 @@ def _draw(
 
 @dataclass(frozen=True)
 class _Against:
-    """What outputs are compared with, and how pictures are read."""
+    """The pictures that outputs are compared with, and how they are read."""
 
     cartoons: Sequence[Path]
     train_photos: Sequence[Path]
@@ -210,7 +211,7 @@ class _Against:
     seed: int
 
     def pictures(self, files: Sequence[Path], least: int = 1) -> Iterator[Uint8Array]:
-        """Yield those that can be read."""
+        """Yield the readable pictures."""
         return (rgb for _, rgb in self.read(files, least))
 
 
@@ -221,7 +222,7 @@ def _distances(
     against: _Against,
     draws: int,
 ) -> list[Distances]:
-    """Compare the features of each result's outputs with those of cartoons and photos."""
+    """Compare the features of each result with those of cartoons and photos."""
 
     def describe(what: str, files: Sequence[Path]) -> FloatArray:
         with against.progress(f"{network.name}: {what}", len(files)) as advance:
@@ -231,7 +232,7 @@ def _distances(
     drawn = describe("cartoons", against.cartoons)
     features = [describe(r.name, [output.file for output in r.outputs]) for r in results]
     photos = features[0]
-    # Each probe comes with the places of the photos it may judge: none it has learned from.
+    # Each probe with the indices of the photos it judges, which it was not trained on.
     if against.train_photos:
         trained = describe("training photos", against.train_photos)
         probes = [(linear_probe(trained, drawn, rule.seed), np.arange(len(photos)))]
@@ -259,7 +260,7 @@ def _distances(
 def _classification(
     results: Sequence[Result], config: ClassifierConfig, against: _Against
 ) -> Classification:
-    """Train a classifier, and test it on pictures that it has not seen."""
+    """Train a classifier and test it on other pictures."""
     order, mixed = (
         np.random.default_rng(against.seed).permutation(len(files))
         for files in (results[0].outputs, against.cartoons)

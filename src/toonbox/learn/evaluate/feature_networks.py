@@ -1,4 +1,4 @@
-"""Networks whose features describe pictures: seeded crops, and the network files users give."""
+"""Feature networks from ONNX or TorchScript files, and features of seeded crops."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from toonbox.errors import UsageError, WeightsError
 from toonbox.learn.inspect import is_blank
 from toonbox.pixels import FloatArray, Uint8Array
 
-TRIES = 8  # per crop, to find one that is not blank
-FREE_SIZE = 224  # crop side for networks that take any
+TRIES = 8  # per crop, before a blank one is accepted
+FREE_SIZE = 224  # crop side for networks of any input size
 TORCHSCRIPT_SUFFIXES = (".pt", ".ts", ".torchscript")
 
 
 @dataclass(frozen=True)
 class CropRule:
-    """How pictures become crops; sides in pixels. Figures of two rules do not compare."""
+    """How crops are taken; sides in pixels. Only compare figures that share a rule."""
 
     short_side: int = 512
     size: int = FREE_SIZE
@@ -37,7 +37,7 @@ class CropRule:
             )
 
     def text(self) -> str:
-        """Describe it."""
+        """Describe the rule."""
         return (
             f"short side resized to {self.short_side} pixels (LANCZOS, enlarged if smaller), "
             f"{self.crops} seeded crops of {self.size} pixels per picture"
@@ -45,17 +45,20 @@ class CropRule:
 
 
 def take_crops(rgb: Uint8Array, rule: CropRule, index: int) -> Uint8Array:
-    """Cut seeded crops out of (H, W, 3): (crops, size, size, 3); blank ones are drawn again.
+    """Cut seeded crops from (H, W, 3); retry blank ones.
 
-    Places are relative to the picture and depend on the rule's seed and the index only, so a
-    photo and an output of the same index are cut at the same places.
+    Relative positions depend only on the rule's seed and `index`, so that a photo and its output
+    are cut at the same positions.
+
+    Returns:
+        (crops, size, size, 3).
     """
     height, width = rgb.shape[:2]
     scale = rule.short_side / min(height, width)
     size = (max(rule.size, round(width * scale)), max(rule.size, round(height * scale)))
     resized = np.asarray(Image.fromarray(rgb).resize(size, Image.Resampling.LANCZOS))
     free = np.array(resized.shape[:2]) - rule.size
-    # All drawn at once, so that a crop drawn again does not move those after it.
+    # Drawn at once, so that retrying a crop does not move the next ones.
     shares = np.random.default_rng((rule.seed, index)).random((rule.crops, TRIES, 2))
     crops = []
     for corners in np.rint(shares * free).astype(np.int64):
@@ -69,12 +72,12 @@ def take_crops(rgb: Uint8Array, rule: CropRule, index: int) -> Uint8Array:
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A frozen network that describes crops.
+    """A frozen network that maps crops to features.
 
     Attributes:
-        name: shown beside its figures.
-        size: crop side it takes, in pixels.
-        run: (N, 3, size, size) RGB [0, 1] -> (N, D), or (N, D, h, w), which is averaged.
+        name: label of its figures.
+        size: side of its input, in pixels.
+        run: (N, 3, size, size) RGB in [0, 1] -> (N, D), or (N, D, h, w), which is averaged.
     """
 
     name: str
@@ -82,19 +85,19 @@ class FeatureNetwork:
     run: Callable[[FloatArray], FloatArray]
 
     def __call__(self, crops: Uint8Array) -> FloatArray:
-        """Describe crops: (N, size, size, 3) -> (N, D)."""
+        """Compute features: (N, size, size, 3) -> (N, D)."""
         unit = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
         features = self.run(unit)
         return features if features.ndim == 2 else np.mean(features, axis=(2, 3))
 
 
 def load_feature_network(file: Path) -> FeatureNetwork:
-    """Load a feature network by its suffix: ONNX (`.onnx`) or TorchScript.
+    """Load a feature network from an ONNX or TorchScript file.
 
     Its input is (N, 3, S, S) RGB in [0, 1], its first output (N, D) or (N, D, h, w).
 
     Raises:
-        WeightsError: the file is missing, damaged or neither.
+        WeightsError: the file is missing or damaged, or has another suffix, input or output.
     """
     suffix = file.suffix.lower()
     loaders = {".onnx": _load_onnx, **dict.fromkeys(TORCHSCRIPT_SUFFIXES, _load_torchscript)}
@@ -120,7 +123,7 @@ def _load_onnx(file: Path) -> FeatureNetwork:
     )  # fmt: skip
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
-    # Waiting threads would take the processors from a training that runs beside.
+    # Spinning threads would slow down a training on the same machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(
@@ -175,12 +178,12 @@ def features_of(
     batch: int = 32,
     advance: Callable[[], None] = lambda: None,
 ) -> FloatArray:
-    """Describe pictures of any size, (H, W, 3): (pictures, crops, D).
+    """Compute features of the crops of pictures, (H, W, 3) of any size: (pictures, crops, D).
 
     Args:
-        pictures: at least one; held one at a time.
-        network: whose crop side is the rule's.
-        batch: crops to run at once.
+        pictures: at least one; one is in memory at a time.
+        network: must have the rule's crop side.
+        batch: crops per run of the network.
         advance: called after each picture.
     """
     features: list[FloatArray] = []

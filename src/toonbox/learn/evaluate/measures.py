@@ -1,4 +1,4 @@
-"""Measures of a photo and its output that need no features, and their means over photos."""
+"""Measures of a photo and its output without feature networks, and their means over photos."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from toonbox.errors import ShapeError
 from toonbox.learn.representations.structure import segment
 from toonbox.pixels import FloatArray, Uint8Array
 
-Measures = dict[str, float]  # by the names of MEASURES
-SMALLEST = 64  # pixels of the short side
+Measures = dict[str, float]  # keys of MEASURES
+SMALLEST = 64  # smallest short side, pixels
 
 
 def measure(photo: Uint8Array, output: Uint8Array) -> Measures:
-    """Take every measure of (H, W, 3) twice, at the size at which the network worked.
+    """Compute every measure of a photo and its output, (H, W, 3) each, at working resolution.
 
     Raises:
-        ShapeError: the shapes differ, are not (H, W, 3) or under 64 x 64.
+        ShapeError: the shapes differ, are not (H, W, 3), or are smaller than 64 x 64.
     """
     if photo.shape != output.shape or photo.ndim != 3 or photo.shape[2] != 3:
         raise ShapeError(f"expected (H, W, 3) twice, got {photo.shape} and {output.shape}")
@@ -31,7 +31,7 @@ def measure(photo: Uint8Array, output: Uint8Array) -> Measures:
 
 
 def means(measures: Sequence[Measures]) -> Measures:
-    """Average each measure over photos; medians would hide what goes wrong in a few of them."""
+    """Average each measure over photos; a median would hide failures on a few of them."""
     return {name: float(np.mean([each[name] for each in measures])) for name in MEASURES}
 
 
@@ -42,23 +42,23 @@ def luminance(rgb: Uint8Array) -> FloatArray:
 
 
 def gradient(levels: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the 3x3 Sobel gradient of (H, W) to the right and down, in levels a pixel."""
+    """Return the horizontal and vertical 3x3 Sobel gradient of (H, W), in levels per pixel."""
     across: FloatArray = cv2.Sobel(levels, cv2.CV_32F, 1, 0, scale=1 / 8)
     down: FloatArray = cv2.Sobel(levels, cv2.CV_32F, 0, 1, scale=1 / 8)
     return across, down
 
 
 def steepness(levels: FloatArray) -> FloatArray:
-    """Return the magnitude of the gradient of (H, W), in levels a pixel."""
+    """Return the gradient magnitude of (H, W), in levels per pixel."""
     magnitude: FloatArray = cv2.magnitude(*gradient(levels))
     return magnitude
 
 
 def edge_similarity(photo: Uint8Array, output: Uint8Array) -> float:
-    """Return the SSIM of the two luminance edge maps, in [-1, 1]; 1 for the same edges.
+    """Return the SSIM of the luminance edge maps, in [-1, 1]; 1 for identical edges.
 
-    The maps are Sobel magnitudes, scaled so that a step from black to white reaches 255, the data
-    range; the window is an 11x11 Gaussian of sigma 1.5.
+    The maps are Sobel magnitudes, scaled so that a step from black to white is 255, the data
+    range. The window is an 11x11 Gaussian of sigma 1.5.
 
     Source: Wang et al. 2004, eq. 13, K1 = 0.01, K2 = 0.03.
     """
@@ -69,10 +69,10 @@ def edge_similarity(photo: Uint8Array, output: Uint8Array) -> float:
 
 
 def colour_drift(photo: Uint8Array, output: Uint8Array) -> float:
-    """Return the median CIE76 difference (delta E) of the two sRGB pictures, blurred.
+    """Return the median CIE76 colour difference (delta E) of two blurred sRGB pictures.
 
-    About 2.3 can just be seen. The blur, a Gaussian of sigma 8 pixels, leaves lines and flattened
-    texture out.
+    About 2.3 is just noticeable. The blur, a Gaussian of sigma 8 pixels, excludes lines and
+    texture.
     """
     one, other = (
         cv2.cvtColor(cv2.GaussianBlur(rgb.astype(np.float32) / 255, (0, 0), 8.0), cv2.COLOR_RGB2LAB)
@@ -84,12 +84,12 @@ def colour_drift(photo: Uint8Array, output: Uint8Array) -> float:
 def colour_segments(rgb: Uint8Array) -> float:
     """Return the number of colour segments of (H, W, 3) per megapixel.
 
-    Graph-based segmentation with sigma 0.5, k = 300 and at least 100 pixels a segment. Segments
-    that are nowhere 5 pixels wide do not count: they are outlines, or strips between two colours.
+    Graph-based segmentation with sigma 0.5, k = 300 and at least 100 pixels per segment. Segments
+    narrower than 5 pixels are not counted: they are outlines, or strips between two colours.
 
     Source: Felzenszwalb & Huttenlocher 2004.
     """
-    # Exact up to 2^24 segments; OpenCV's erosion knows no 32-bit integers.
+    # OpenCV's erosion has no 32-bit integers; floats are exact up to 2^24 segments.
     labels = segment(rgb, sigma=0.5, scale=300.0, minimum_size=100).astype(np.float32)
     window = np.ones((5, 5), np.uint8)
     wide = cv2.erode(labels, window) == cv2.dilate(labels, window)
@@ -97,16 +97,16 @@ def colour_segments(rgb: Uint8Array) -> float:
 
 
 def flat_share(rgb: Uint8Array) -> float:
-    """Return the share of pixels of (H, W, 3) where luminance changes by less than a level."""
+    """Return the share of pixels with a luminance gradient below one level per pixel."""
     return float((steepness(luminance(rgb)) < 1).mean())
 
 
 def interior_energy(photo: Uint8Array, output: Uint8Array) -> float:
     """Return the energy of an output's fine detail away from the photo's edges, squared levels.
 
-    The mean squared difference of luminance and its Gaussian blur (sigma 2) over the pixels more
-    than 3 pixels from every edge; 0 if there are none. Edges are the steepest fifth of the photo's
-    pixels after a Gaussian of sigma 1, so that all outputs of one photo compare.
+    The mean squared difference of the output's luminance and its Gaussian blur (sigma 2), over
+    pixels more than 3 pixels from any edge; 0 if there are none. Edges are the steepest fifth of
+    the photo's pixels after a Gaussian of sigma 1.
     """
     steep = steepness(cv2.GaussianBlur(luminance(photo), (0, 0), 1.0))
     edges = (steep >= np.quantile(steep, 0.8)) & (steep > 0)
@@ -117,11 +117,11 @@ def interior_energy(photo: Uint8Array, output: Uint8Array) -> float:
 
 
 def outline_contrast(photo: Uint8Array, output: Uint8Array) -> float:
-    """Return how deep dark lines lie along the photo's strongest edges, in levels.
+    """Return the mean depth of dark lines along the photo's strongest edges, in levels.
 
-    By how much lines narrower than 7 pixels are darker than the darker of their two sides, the
-    largest within 3 pixels of each of `strongest_edges`, averaged. A step without a line gives 0,
-    and so does a photo without edges.
+    Depth is how much darker a line narrower than 7 pixels is than the darker of its two sides;
+    the largest within 3 pixels counts at each of `strongest_edges`. A step without a line has
+    depth 0; a photo without edges gives 0.
 
     Source: the black top-hat, Serra 1982, chapter XII.
     """
@@ -133,17 +133,16 @@ def outline_contrast(photo: Uint8Array, output: Uint8Array) -> float:
     return float(cv2.dilate(depth, disc)[edges].mean())
 
 
-# Offsets (down, right) to the neighbour ahead for a gradient that points right, down right, down
-# and down left.
+# Offsets (down, right) of the next pixel along gradients at 0, 45, 90 and 135 degrees clockwise.
 AHEAD = ((0, 1), (1, 1), (1, 0), (1, -1))
 
 
 def strongest_edges(photo: Uint8Array) -> npt.NDArray[np.bool_]:
-    """Mark the ridges of the steepest twentieth of a photo: (H, W, 3) -> (H, W).
+    """Mark the strongest edges of a photo: (H, W, 3) -> (H, W).
 
-    Where the luminance gradient, after a Gaussian of sigma 2 that leaves texture out, is at least
-    its 95th percentile and no smaller than at the two neighbours along its direction
-    (non-maximum suppression, directions rounded to eighths of a turn).
+    Edges are pixels where the magnitude of the luminance gradient, after a Gaussian of sigma 2,
+    is at least its 95th percentile and maximal along its direction (non-maximum suppression,
+    directions rounded to eighths of a turn).
     """
     across, down = gradient(cv2.GaussianBlur(luminance(photo), (0, 0), 2.0))
     steep = np.hypot(across, down)
@@ -161,17 +160,17 @@ def strongest_edges(photo: Uint8Array) -> npt.NDArray[np.bool_]:
 
 PATCH = 128
 PERIOD = 8  # pixels: three stages of stride 2
-NEARBY = (-4, -3, 3, 4)  # bins; those next to a frequency hold what the window spreads
-SPREAD = (-1, 0, 1)  # a Hann window spreads a pure tone over exactly these bins
+NEARBY = (-4, -3, 3, 4)  # bins beside a frequency, beyond the spread of the window
+SPREAD = (-1, 0, 1)  # bins over which a Hann window spreads a pure tone
 
 
 def checkerboard_energy(photo: Uint8Array, output: Uint8Array) -> float:
-    """Return the energy of patterns with a stride of 2, 4 or 8 pixels beyond the photo's own.
+    """Return the energy of patterns with periods of 2, 4 or 8 pixels that the photo lacks.
 
-    Squared levels: the luminance energy at all frequencies (i/8, j/8) a pixel but the mean, above
-    what their neighbourhood in the spectrum leads to expect, less the photo's. A checkerboard that
-    adds and takes one level counts 1. Spectra are averaged over half-overlapping patches of 128
-    pixels (less in smaller pictures) under Hann windows.
+    In squared levels: the luminance energy at all frequencies (i/8, j/8) per pixel except 0, in
+    excess of neighbouring frequencies, minus the same of the photo. A checkerboard of plus and
+    minus one level gives 1. Spectra are averaged over half-overlapping patches of 128 pixels
+    (fewer in smaller pictures) with Hann windows.
 
     Source: Odena et al. 2016 for the artefact; Welch 1967 for the averaged spectrum.
     """
@@ -186,8 +185,8 @@ def _stride_energy(levels: FloatArray) -> float:
     energy = sum(
         power[np.ix_((peaks + y) % size, (peaks + x) % size)] for y in SPREAD for x in SPREAD
     )
-    # Averages of logarithms: a spectrum falls like a power of frequency, straight on that scale.
-    # Along the row and along the column, since natural pictures have ridges on both axes.
+    # Spectra follow a power law, which is linear in logarithms, so logarithms are averaged,
+    # separately along rows and columns, as natural pictures have ridges on both axes.
     logarithm = np.log(power + 1e-12)
     beside = np.mean([logarithm[np.ix_(peaks, (peaks + d) % size)] for d in NEARBY], axis=0)
     above = np.mean([logarithm[np.ix_((peaks + d) % size, peaks)] for d in NEARBY], axis=0)
@@ -197,7 +196,7 @@ def _stride_energy(levels: FloatArray) -> float:
 
 
 def _spectrum(levels: FloatArray) -> npt.NDArray[np.float64]:
-    """Average the power spectra of patches; each sums to the patch's windowed variance."""
+    """Return the mean power spectrum of patches; each sums to the patch's windowed variance."""
     size = min(PATCH, min(levels.shape) // PERIOD * PERIOD)
     window = np.outer(*[np.hanning(size + 1)[:-1]] * 2)
     patches = np.lib.stride_tricks.sliding_window_view(levels, (size, size))
@@ -212,14 +211,14 @@ def _spectrum(levels: FloatArray) -> npt.NDArray[np.float64]:
 
 
 def clipped_share(photo: Uint8Array, output: Uint8Array) -> float:
-    """Return the share of pixels with a channel at 0 or 255 in the output and none in the photo."""
+    """Return the share of pixels with a channel at 0 or 255 in the output but not in the photo."""
     before, after = (((rgb == 0) | (rgb == 255)).any(axis=2) for rgb in (photo, output))
     return float((after & ~before).mean())
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of a photo and its output, (H, W, 3) each, and how it is shown."""
+    """A measure of a photo and its output, (H, W, 3) each, and its format."""
 
     of: Callable[[Uint8Array, Uint8Array], float]
     title: str
@@ -236,12 +235,12 @@ MEASURES = {
     "edge_similarity": Measure(
         edge_similarity,
         "edge SSIM",
-        "similarity to the photo's luminance edges; 1 is the same",
+        "similarity to the photo's luminance edges; 1 if identical",
         1,
         3,
     ),
     "colour_drift": Measure(
-        colour_drift, "delta E", "median colour difference to the photo, both blurred"
+        colour_drift, "delta E", "median colour difference from the photo, both blurred"
     ),
     "colour_segments": Measure(
         lambda _, output: colour_segments(output), "segments", "colour segments per megapixel", 1, 0
@@ -258,7 +257,7 @@ MEASURES = {
         "depth in levels of dark lines along the photo's strongest edges",
     ),
     "checkerboard_energy": Measure(
-        checkerboard_energy, "checker", "squared levels in patterns of 2, 4 and 8 pixels", 1, 2
+        checkerboard_energy, "checker", "squared levels in periods of 2, 4 or 8 pixels", 1, 2
     ),
     "clipped_share": Measure(clipped_share, "clipped %", "pixels clipped by the style", 100, 2),
 }

@@ -1,4 +1,4 @@
-"""The results of an evaluation: as text, JSON, CSV, and a page with pictures."""
+"""The results of an evaluation as text, JSON, CSV, and an HTML page with pictures."""
 
 import csv
 import io
@@ -33,13 +33,13 @@ class Output:
 
 @dataclass(frozen=True)
 class Distances:
-    """What one feature network shows of a style.
+    """The distances of a style's outputs in one feature network.
 
     Attributes:
-        to_cartoons: Frechet distance.
-        to_photos: Frechet distance to the very photos; 0 for these.
-        kernel: kernel distance to the cartoons, KID.
-        called_cartoon: share of crops that a linear probe calls cartoon.
+        to_cartoons: Frechet distance to the cartoons.
+        to_photos: Frechet distance to the photos.
+        kernel: kernel distance (KID) to the cartoons.
+        called_cartoon: share of crops that a linear probe classifies as cartoon.
     """
 
     to_cartoons: Estimate
@@ -50,7 +50,7 @@ class Distances:
 
 @dataclass(frozen=True)
 class Result:
-    """The results of one style, or of the photos themselves; measures are means over photos."""
+    """The results of one style, or of the photos themselves, with measures as means."""
 
     name: str
     resolution: int
@@ -61,14 +61,15 @@ class Result:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of an evaluation, of the photos themselves, then of each style.
+    """The results of an evaluation.
 
     Attributes:
-        photos, cartoons, train_photos: how many pictures were used.
-        rules: how crops were taken, by feature network.
-        draws: of each bootstrap interval of a Frechet distance.
-        classification: what a trained classifier calls cartoon, if one was asked for.
-        unreadable: messages that name the file and the reason.
+        photos, cartoons, train_photos: numbers of pictures used.
+        rules: crop rules, by feature network.
+        draws: bootstrap draws per Frechet distance.
+        results: of the photos themselves, then of each style.
+        classification: result of the classifier, if one was trained.
+        unreadable: messages that name a file and the reason.
     """
 
     photos: int
@@ -84,7 +85,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Table:
-    """A title, an explanation, the columns' titles and rows of cells."""
+    """A table: title, explanatory note, column titles, and rows of cells."""
 
     title: str
     note: str
@@ -93,15 +94,15 @@ class Table:
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """Describe what the figures are based on, line by line."""
+    """Return lines that describe what the figures are based on."""
     sizes = ", ".join(f"{result.name} {result.resolution}" for result in evaluation.results)
     lines = [
         f"{evaluation.photos} photos, {evaluation.cartoons} cartoons, seed {evaluation.seed}",
-        f"working size: short side at most, in pixels: {sizes}; photos are never enlarged",
+        f"working resolution (largest short side, pixels): {sizes}; photos are never enlarged",
         *(f"features of {name}: {rule.text()}" for name, rule in evaluation.rules.items()),
     ]
     if evaluation.rules:
-        learned = "one half of the photos, judging the other, both ways round"
+        learned = "one half of the photos and judges the other half, and vice versa"
         if evaluation.train_photos:
             learned = f"{evaluation.train_photos} training photos"
         draws = f"({evaluation.draws} draws)"
@@ -111,7 +112,7 @@ def notes(evaluation: Evaluation) -> list[str]:
 
 
 def tables(evaluation: Evaluation) -> list[Table]:
-    """Build a table for each feature network, the classifier's, and the measures'."""
+    """Build the tables: one per feature network, the classifier's, and the measures."""
     found = [_distance_table(name, evaluation.results) for name in evaluation.rules]
     if evaluation.classification:
         found.append(_classifier_table(evaluation.classification))
@@ -140,8 +141,8 @@ def _distance_table(network: str, results: Sequence[Result]) -> Table:
     ]
     return Table(
         f"Features of {network}",
-        "Frechet and KID: lower is nearer, comparable only between figures of equal picture counts "
-        "and crops; probe %: share of crops that a linear probe calls cartoon",
+        "Frechet and KID: lower is closer; compare only figures of equal picture counts "
+        "and crops; probe %: share of crops that a linear probe classifies as cartoon",
         ("", "Frechet to cartoons", "Frechet to photos", "KID x1000 to cartoons", "probe %"),
         rows,
     )
@@ -153,7 +154,7 @@ def _interval(estimate: Estimate, scale: float = 1) -> str:
 
 
 def _classifier_table(found: Classification) -> Table:
-    """Build the paper's table: accuracy by representation of cartoons; then by style."""
+    """Build the paper's table of accuracies by representation, then by style."""
     shares = {f"cartoons, {name}": share for name, share in found.representations.items()}
     shares |= {f"outputs of {name}": share for name, share in found.styles.items()}
     rows = [
@@ -163,15 +164,15 @@ def _classifier_table(found: Classification) -> Table:
     return Table(
         "Classifier",
         "Share of crops of held-out pictures that a classifier of photos and cartoons calls "
-        "cartoon, and how accurately it tells them from photos: a representation that lowers "
-        "the accuracy bridges the two",
+        "cartoon, and its accuracy on these and the photos: a representation that lowers the "
+        "accuracy bridges the domains",
         ("", "called cartoon %", "accuracy %"),
         [("photos", f"{100 * found.photos:.0f}", "-"), *rows],
     )
 
 
 def text(evaluation: Evaluation) -> str:
-    """Format everything for a terminal."""
+    """Format the evaluation for a terminal."""
     parts = ["\n".join(notes(evaluation))]
     for table in tables(evaluation):
         rows = [table.columns, *table.rows]
@@ -184,7 +185,7 @@ def text(evaluation: Evaluation) -> str:
 
 
 def page(evaluation: Evaluation, addresses: dict[Path, str]) -> str:
-    """Render the page; `addresses` are of the pictures, by output file."""
+    """Render the HTML page; `addresses` are the pictures' URLs by output file."""
     names = ", ".join(result.name for result in evaluation.results[1:])
     photos = []
     for outputs in zip(*(result.outputs for result in evaluation.results), strict=True):
@@ -208,7 +209,7 @@ def page(evaluation: Evaluation, addresses: dict[Path, str]) -> str:
 
 
 def results_json(evaluation: Evaluation) -> str:
-    """Format everything but the pictures as JSON."""
+    """Format the evaluation as JSON, without pictures."""
     values: dict[str, Any] = asdict(evaluation)
     for result in values["results"]:
         result["outputs"] = [
@@ -218,7 +219,7 @@ def results_json(evaluation: Evaluation) -> str:
 
 
 def results_csv(evaluation: Evaluation) -> str:
-    """Format a line for each style, the distances of each network side by side."""
+    """Format one row per style as CSV, with the distances of all networks."""
     lines = []
     for result in evaluation.results:
         line: dict[str, object] = {"name": result.name, "resolution": result.resolution}
@@ -233,7 +234,7 @@ def results_csv(evaluation: Evaluation) -> str:
 
 
 def per_photo_csv(evaluation: Evaluation) -> str:
-    """Format a line for each photo and style."""
+    """Format one row per photo and style as CSV."""
     return _csv(
         [
             {"photo": str(output.photo), "name": result.name, **output.measures}
@@ -252,10 +253,10 @@ def _csv(lines: Sequence[dict[str, object]]) -> str:
 
 
 def write_report(evaluation: Evaluation, out: Path) -> None:
-    """Write results.json, results.csv, per-photo.csv, index.html and its pictures.
+    """Write results.json, results.csv, per-photo.csv, and index.html with its pictures.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: a file cannot be written.
     """
     try:
         (out / "pictures").mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Looks as TOML files of a dozen numbers: the shipped ones lie in this folder."""
+"""Looks, TOML files of drawing parameters; this folder has the shipped ones."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ _ADAPTER = TypeAdapter(Look)
 
 
 def look_names() -> list[str]:
-    """List the names of the shipped looks."""
+    """Return the names of the shipped looks, sorted."""
     return sorted(file.stem for file in SHIPPED.glob("*.toml"))
 
 
@@ -21,7 +21,7 @@ def look_file(name: str) -> Path:
     """Return the file of a shipped look.
 
     Raises:
-        ConfigError: there is none of this name; names those there are.
+        ConfigError: unknown name; lists the known ones.
     """
     if name not in look_names():
         raise ConfigError(f"no look {name!r}; there are {', '.join(look_names())}")
@@ -29,10 +29,10 @@ def look_file(name: str) -> Path:
 
 
 def load_look(look: str | Path) -> Look:
-    """Read a shipped look by its name, or a file: a path, or a text that ends in .toml.
+    """Load a shipped look by name, or a file: a Path, or a string that ends in .toml.
 
     Raises:
-        ConfigError: no such look, an unknown number, or one out of range.
+        ConfigError: no such look, an unknown parameter, or a value out of range.
     """
     own = isinstance(look, Path) or look.endswith(".toml")
     file = Path(look) if own else look_file(str(look))

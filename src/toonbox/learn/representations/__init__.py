@@ -1,1 +1,1 @@
-"""What a picture is to the eye of a cartoonist: its surface, its structure, its texture."""
+"""Surface, structure and texture representations (Wang & Yu 2020), and the drawn target."""

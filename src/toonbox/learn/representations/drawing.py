@@ -1,7 +1,7 @@
-"""The drawn target: a photo's surface, structure and texture put together by a look.
+"""The drawn target: a drawing of a photo in a look, made without a network.
 
-The layers take seconds to compute, once a photo, and serve all looks and settings of the knobs.
-Drawing a crop from them takes milliseconds.
+A photo's layers take seconds to compute and do not depend on the look or the knobs. Drawing a crop
+from them takes milliseconds.
 """
 
 from dataclasses import dataclass, replace
@@ -22,18 +22,18 @@ from toonbox.learn.representations.flow import (
 )
 from toonbox.pixels import Uint8Array
 
-ROUNDS, MORE_ROUNDS = 3, 2  # of abstraction at surface 1, and more at 2
-PENS = (0.7, 1.05, 1.5)  # steps
-LENGTH = 4.0  # of the smoothing along a line, steps
-TOLERATED = 0.1  # how far abstraction may move a colour that is not grain
-INKED = 0.6  # share of the abstracted photo in the picture whose lines are drawn
-DARKENED = 0.4  # of a colour, for lines in their own
-STRONGEST = 0.05  # line response that 8 bits hold
+ROUNDS, MORE_ROUNDS = 3, 2  # of abstraction for surface 1, and additional ones for 2
+PENS = (0.7, 1.05, 1.5)  # line half-widths, steps
+LENGTH = 4.0  # of smoothing along a line, steps
+TOLERATED = 0.1  # largest change of a colour by abstraction, grain excepted
+INKED = 0.6  # share of the abstracted photo in the input of line detection
+DARKENED = 0.4  # factor on a colour for lines tinted with it
+STRONGEST = 0.05  # line response stored as 255
 CHANNELS = 13
-DESIGNED_SIDE = 512  # pixels: short side that the lengths of filters and lines are designed for
-RATIO = 1.6  # of the two Gaussians, which then come close to a Laplacian (Marr & Hildreth 1980)
-INCOHERENT, COHERENT = 0.12, 0.47  # flow at which lines are gone, and whole
-MARGIN = 24  # pixels around a crop that `Layers.draw` looks at
+DESIGNED_SIDE = 512  # pixels; short side that filter and line lengths are designed for
+RATIO = 1.6  # of the two Gaussians, to approximate a Laplacian (Marr & Hildreth 1980)
+INCOHERENT, COHERENT = 0.12, 0.47  # coherence at which lines vanish and are full
+MARGIN = 24  # pixels around a crop that affect `Layers.draw`
 
 
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -45,9 +45,9 @@ Colour = tuple[Share, Share, Share]
 
 @dataclass(frozen=True)
 class Look:
-    """How a drawing looks; looks/comic.toml says what each number does.
+    """Parameters of a drawing, explained in looks/comic.toml.
 
-    The defaults are the look `comic`; the ranges are checked where a file is read.
+    The defaults are the look `comic`. `looks.load_look` validates the ranges.
     """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
@@ -68,7 +68,7 @@ class Look:
     paper: Share = 0.0
 
     def turned(self, structure: float, texture: float) -> "Look":
-        """Return the look with two knobs turned, 0 to 2: 0 removes, 1 keeps, 2 exaggerates."""
+        """Return the look at two knobs in [0, 2]: 0 removes, 1 keeps, 2 exaggerates."""
         bolder = max(texture - 1, 0)
         return replace(
             self,
@@ -83,17 +83,17 @@ class Look:
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of a drawing, (H, W, CHANNELS) 8 bit.
+    """The layers of a drawing, (H, W, CHANNELS) uint8.
 
-    The photo, the photo abstracted as at surface 1 and as at 2 (RGB each), the line responses of
-    the three PENS, and the coherence of the flow.
+    In order: the photo, the photo abstracted for surface 1 and for surface 2 (RGB each), the line
+    responses for the three PENS, and the coherence of the flow.
     """
 
     packed: Uint8Array
 
     @classmethod
     def of(cls, rgb: Uint8Array) -> "Layers":
-        """Compute the layers of a photo, (H, W, 3), in some four seconds for 512 x 768 pixels."""
+        """Compute the layers of a photo, (H, W, 3); 512 x 768 pixels take about four seconds."""
         photo = rgb.astype(np.float32) / 255
         without_grain = cv2.bilateralFilter(photo, 5, 0.08, 2)
         step = detail_step(without_grain)
@@ -113,10 +113,10 @@ class Layers:
     def draw(
         self, look: Look, surface: float = 1.0, structure: float = 1.0, texture: float = 1.0
     ) -> Uint8Array:
-        """Draw the photo: (H, W, 3).
+        """Draw the photo; return (H, W, 3).
 
-        The knobs, 0 to 2, say how plain shapes are (surface 0 keeps the photo's detail), how flat
-        tones (structure) and how strong lines (texture).
+        The knobs are in [0, 2]: `surface` simplifies shapes (0 keeps the photo's detail),
+        `structure` flattens tones, and `texture` strengthens lines.
         """
         look = look.turned(structure, texture)
         plain = _between(self.packed[..., :9], 3, surface)
@@ -137,15 +137,15 @@ class Layers:
 
 
 def quantise(image: Float, levels: float, hardness: float, gradual: float) -> Float:
-    """Draw lightness, of (H, W, 3) in [0, 1], towards `levels` equally spaced tones.
+    """Move the lightness of (H, W, 3) in [0, 1] towards `levels` equally spaced tones.
 
-    The steps between tones are hard where lightness changes anyway and soft where it hardly does,
-    so that skies and walls show no bands.
+    Steps between tones are hard where lightness changes and soft where it is nearly constant,
+    which avoids banding in skies and walls.
 
     Args:
-        hardness: 1 leaves the image as it is; the larger, the harder the steps.
-        gradual: change of CIE lightness per pixel, in [0, 100], below which steps become soft;
-            0 makes them hard everywhere.
+        hardness: hardness of the steps; 1 leaves the image unchanged.
+        gradual: gradient of CIE lightness per pixel, in [0, 100], below which steps are soft;
+            0 makes all steps hard.
     Source:
         Winnemoeller et al. 2006, section 3.3 (soft luminance quantisation, sharpened by the
         gradient).
@@ -167,16 +167,16 @@ def quantise(image: Float, levels: float, hardness: float, gradual: float) -> Fl
 
 
 def line_response(image: Float, pen: float, length: float, step: Float) -> Float:
-    """Return how much darker each pixel is than its surroundings across the flow.
+    """Return how much darker each pixel is than its neighbours across the flow.
 
     Args:
         image: (H, W, 3) in [0, 1].
-        pen: standard deviation of the finer Gaussian, steps: half the width of a line.
-        length: standard deviation of the smoothing along the line, steps.
+        pen: standard deviation of the finer Gaussian, half the line width, in steps.
+        length: standard deviation of the smoothing along the line, in steps.
         step: (H, W), pixels.
     Returns:
-        (H, W), positive on lines; in units of the square root of luminance, so that an edge in the
-        dark counts as much as one in the light.
+        (H, W), positive on lines, in units of the square root of luminance, which gives dark and
+        light edges similar weight.
     Source:
         Kang et al. 2007, eq. 6 to 9 (flow-based difference of Gaussians).
     """
@@ -198,10 +198,10 @@ def line_response(image: Float, pen: float, length: float, step: Float) -> Float
 def lines(
     response: Float, coherence: Float, threshold: float, gain: float, crowding: float
 ) -> Float:
-    """Turn a response, (H, W), into lines: 0 is paper, 1 is full ink.
+    """Convert line responses, (H, W), to ink from 0 (none) to 1 (full).
 
-    A line begins at `threshold` and grows by `gain`. Lines fade where the flow is incoherent, as on
-    grass and gravel, and, by `crowding`, where many lie together.
+    Ink starts at `threshold` and grows by `gain`. It fades where the flow is incoherent, as on
+    grass and gravel, and where lines are dense, by `crowding`.
     """
     strength = np.clip((response - np.float32(threshold)) * np.float32(gain), 0, 1)
     strength = strength * strength * (3 - 2 * strength)
@@ -213,7 +213,7 @@ def lines(
 
 
 def _guarded(plain: Float, photo: Float, tolerated: float) -> Float:
-    """Restore what abstraction has moved too far: pupils, lettering, small faces."""
+    """Limit the change by abstraction, to preserve pupils, lettering and small faces."""
     missing = cv2.GaussianBlur(photo, (0, 0), 0.6) - plain
     size = np.abs(missing).max(axis=2, keepdims=True)
     share = 1 - np.float32(tolerated) / np.maximum(size, np.float32(tolerated))
@@ -221,7 +221,7 @@ def _guarded(plain: Float, photo: Float, tolerated: float) -> Float:
 
 
 def _between(layers: Uint8Array, channels: int, place: float) -> Float:
-    """Blend two neighbours of several layers, (H, W, n * channels), in [0, 1]."""
+    """Interpolate between layers, (H, W, n * channels), at a fractional index; in [0, 1]."""
     last = layers.shape[2] // channels - 2
     first = min(int(place), last)
     below, above = (

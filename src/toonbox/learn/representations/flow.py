@@ -1,9 +1,9 @@
-"""The flow of a picture, the direction of its edges at each pixel, and the filters that follow it.
+"""The edge tangent flow of a picture, and filters along and across it.
 
-`abstract` makes smooth shapes with hard edges of a photo by them: the surface of a drawing.
+`abstract` combines them to turn a photo into smooth shapes with hard edges.
 
 Arrays are float32: images (H, W, 3) or (H, W) in [0, 1], fields (H, W). Lengths are in steps; the
-field `step` is the length of a step at each pixel, and shorter steps make a finer filter there.
+field `step` is the length of a step in pixels, which is shorter where filters should be finer.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Float = npt.NDArray[np.float32]
 
-STRIDE = 1.5  # steps between two samples of a line integral
+STRIDE = 1.5  # steps between samples of a line integral
 SHOCK_SIGMA, SHOCK_THRESHOLD = 1.5, 0.002
 EDGE = 0.035  # gradient of the square root of luminance, per pixel
 NEIGHBOURHOOD = 9.0  # pixels
@@ -24,9 +24,9 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Flow:
-    """Unit tangents along the edges, x and y components (H, W) each, and their coherence in [0, 1].
+    """Unit tangents of edges, x and y (H, W) each, and their coherence, (H, W) in [0, 1].
 
-    Coherence is 1 where all edges nearby run in parallel, 0 where there are none or they cross.
+    Coherence is 1 where nearby edges are parallel, and 0 where they cross or there are none.
     """
 
     x: Float
@@ -35,7 +35,7 @@ class Flow:
 
     @classmethod
     def of(cls, image: Float, sigma: float) -> "Flow":
-        """Return the flow of (H, W, 3) or (H, W) in [0, 1], its tensor smoothed by `sigma` pixels.
+        """Compute the flow of (H, W, 3) or (H, W) in [0, 1]; `sigma` smooths the tensor, in pixels.
 
         Source:
             Brox et al. 2006 (structure tensor of a colour image); Kyprianidis & Kang 2011,
@@ -45,7 +45,7 @@ class Flow:
         tensor = np.dstack([_channel_sum(a * b) for a, b in ((gx, gx), (gx, gy), (gy, gy))])
         e, f, g = cv2.split(cv2.GaussianBlur(tensor, (0, 0), sigma))
         half = np.sqrt((e - g) ** 2 / 4 + f * f)  # half the difference of the eigenvalues
-        # The minor eigenvector is (f, minor - e), or equally (minor - g, f): take the longer one.
+        # The minor eigenvector is (f, minor - e) or (minor - g, f): use the longer one.
         steep = e >= g
         x = np.where(steep, f, (e - g) / 2 - half)
         y = np.where(steep, (g - e) / 2 - half, f)
@@ -58,15 +58,15 @@ class Flow:
 
 
 def abstract(image: Float, step: Float, brush: float = 3.5, tolerance: float = 0.1) -> Float:
-    """Do one round of abstraction of (H, W, 3); more rounds make larger and plainer shapes.
+    """Abstract (H, W, 3) by one round; more rounds give larger and simpler shapes.
 
     Args:
-        step: (H, W), pixels: how fine the filters are at each pixel, 1 as designed.
-        brush: standard deviation of the smoothing along edges, steps.
-        tolerance: of colours that belong together, in [0, 1].
+        step: (H, W), length of a step in pixels; 1 by default.
+        brush: standard deviation of the smoothing along edges, in steps.
+        tolerance: difference up to which colours are smoothed together, in [0, 1].
     Source:
-        Kyprianidis & Kang 2011 (smoothing along the flow and shock filtering in turn); Kang & Lee
-        2008 (shape-simplifying abstraction).
+        Kyprianidis & Kang 2011 (alternating smoothing along the flow and shock filtering);
+        Kang & Lee 2008 (shape-simplifying abstraction).
     """
     flow = Flow.of(image, 1.3)
     image = across(image, flow, 2.0, step, 0.6 * tolerance)
@@ -75,10 +75,10 @@ def abstract(image: Float, step: Float, brush: float = 3.5, tolerance: float = 0
 
 
 def shock(image: Float, flow: Flow, step: Float) -> Float:
-    """Sharpen edges of (H, W, 3): take the lightest or darkest neighbour across them.
+    """Sharpen edges of (H, W, 3): take the lightest or darkest neighbour across the flow.
 
-    The sign of the luminance's second derivative across the edge, smoothed along it, decides which:
-    on the light side of an edge it is negative.
+    The sign of the second derivative of luminance across the flow, smoothed along it, selects
+    which: it is negative on the light side of an edge.
 
     Source:
         Osher & Rudin 1990; Weickert 2003 (coherence-enhancing shock filter).
@@ -107,9 +107,9 @@ def shock(image: Float, flow: Flow, step: Float) -> Float:
 
 
 def detail_step(image: Float, finest: float = 0.5) -> Float:
-    """Return how long steps are at each pixel: (H, W), 1, and down to `finest` in fine detail.
+    """Return the length of a step at each pixel, (H, W): 1, or down to `finest` in fine detail.
 
-    Small faces, lettering, windows and crowds are dense in edges; large shapes are not.
+    Fine detail is where edges are dense: small faces, lettering, windows, crowds.
     """
     luminance = cv2.GaussianBlur(np.sqrt(image @ LUMINANCE), (0, 0), 0.8)
     edges = (np.hypot(*_gradient(luminance)) > EDGE).astype(np.float32)
@@ -121,13 +121,13 @@ def detail_step(image: Float, finest: float = 0.5) -> Float:
 def along(
     image: Float, flow: Flow, sigma: float, step: Float, tolerance: float | None = None
 ) -> Float:
-    """Smooth along the flow: a Gaussian line integral in both directions.
+    """Smooth along the flow by a Gaussian line integral in both directions.
 
     Args:
         image: (H, W, 3) or (H, W).
-        sigma: of the Gaussian, steps.
-        tolerance: standard deviation of the differences that are averaged (a bilateral line
-            integral), or None for all.
+        sigma: standard deviation of the Gaussian, in steps.
+        tolerance: standard deviation of the range weights of a bilateral integral; None for
+            Gaussian weights only.
     Source:
         Kang et al. 2007, section 2.2 (flow-based smoothing); Kang & Lee 2008 (its bilateral form).
     """
@@ -143,7 +143,7 @@ def along(
             weight = np.exp(-0.5 * (STRIDE * k / sigma) ** 2)
             _gather(total, weights, image, sampled(image, x, y), weight, tolerance)
             nx, ny = cv2.split(sampled(field, x, y))
-            # Tangents have no sign of their own: keep the direction.
+            # The sign of a tangent is arbitrary: keep the direction.
             same = np.copysign(np.float32(1), nx * vx + ny * vy)
             vx, vy = nx * same, ny * same
     return total / _wide(weights, image)
@@ -163,14 +163,14 @@ def across(image: Float, flow: Flow, sigma: float, step: Float, tolerance: float
 
 
 def beside(image: Float, flow: Flow, distance: Float | float) -> tuple[Float, Float]:
-    """Return what lies `distance` pixels to either side of each pixel's edge direction."""
+    """Sample an image `distance` pixels to either side of each pixel, across the flow."""
     grid_x, grid_y = _grid(image)
     dx, dy = distance * flow.y, distance * flow.x
     return sampled(image, grid_x - dx, grid_y + dy), sampled(image, grid_x + dx, grid_y - dy)
 
 
 def sampled(image: Float, x: Float, y: Float) -> Float:
-    """Sample an image at (H, W) positions, bilinearly, mirrored beyond its edges."""
+    """Sample an image bilinearly at positions (H, W), mirrored at its borders."""
     values: Float = cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     return values
 
@@ -183,7 +183,7 @@ def _gather(
     weight: float,
     tolerance: float | None,
 ) -> None:
-    """Add a sample to a weighted sum, in place; with a tolerance, less of it if it differs."""
+    """Add a weighted sample to running sums, in place; a tolerance adds range weights."""
     field = np.full(weights.shape, weight, np.float32)
     if tolerance is not None:
         difference = _channel_sum((sample - image) ** 2)

@@ -1,4 +1,4 @@
-"""The structure representation: segments of one colour each, computed on the CPU."""
+"""The structure representation, segments of uniform colour, computed on the CPU."""
 
 import heapq
 
@@ -21,12 +21,12 @@ MEDIAN_FROM = 40.0
 def segment(
     rgb: Uint8Array, *, sigma: float = 0.5, scale: float = 40.0, minimum_size: int = 12
 ) -> Labels:
-    """Segment (H, W, 3) by comparing differences between and within regions of its pixel graph.
+    """Segment (H, W, 3) by graph-based segmentation.
 
     Args:
-        sigma: pixels; Gaussian smoothing before.
-        scale: the algorithm's k; larger prefers larger segments.
-        minimum_size: pixels; smaller segments join a neighbour.
+        sigma: Gaussian smoothing beforehand, in pixels.
+        scale: the paper's k; larger values give larger segments.
+        minimum_size: in pixels; smaller segments are merged with a neighbour.
     Returns:
         (H, W) labels 0 ... n - 1.
     Source:
@@ -40,10 +40,10 @@ def segment(
 
 
 def merge_segments(rgb: Uint8Array, labels: Labels, target: int = SEGMENTS) -> Labels:
-    """Merge the most similar neighbours of (H, W) labels 0 ... n - 1 until `target` remain.
+    """Merge the most similar adjacent segments of (H, W) labels 0 ... n - 1 until `target` remain.
 
-    Similar are those whose colour histograms intersect most; what is left of the picture beside
-    the two counts too, so that small segments go first.
+    Similarity is the intersection of the colour histograms, plus the share of the picture outside
+    both segments, which merges small segments first.
 
     Source:
         Uijlings et al. 2013 (selective search), section 3.2, colour and size terms.
@@ -59,7 +59,7 @@ def merge_segments(rgb: Uint8Array, labels: Labels, target: int = SEGMENTS) -> L
         shared = float(np.minimum(histograms[one], histograms[other]).sum())
         return float(sizes[one] + sizes[other]) / labels.size - shared
 
-    # A pair in the queue is out of date once either of its segments has changed: versions tell.
+    # A queued pair is stale if the version of either segment has changed.
     version = [0] * count
     queue = [(distance(a, b), a, b, 0, 0) for a in range(count) for b in neighbours[a] if a < b]
     heapq.heapify(queue)
@@ -87,7 +87,7 @@ def merge_segments(rgb: Uint8Array, labels: Labels, target: int = SEGMENTS) -> L
 
 
 def _colour_histograms(rgb: Uint8Array, labels: Labels, count: int) -> Features:
-    """Count colours per segment: (count, 3 * HISTOGRAM_BINS), one in all per pixel."""
+    """Count colours per segment: (count, 3 * HISTOGRAM_BINS), each pixel adding 1 in total."""
     bins = rgb.reshape(-1, 3).astype(np.int64) * HISTOGRAM_BINS // 256
     channel = np.arange(3) * HISTOGRAM_BINS
     cells = labels.reshape(-1, 1).astype(np.int64) * (3 * HISTOGRAM_BINS) + channel + bins
@@ -96,7 +96,7 @@ def _colour_histograms(rgb: Uint8Array, labels: Labels, count: int) -> Features:
 
 
 def _neighbours(labels: Labels, count: int) -> list[set[int]]:
-    """Collect, for each segment, the segments that touch it on a side."""
+    """Return the 4-connected neighbours of each segment."""
     sides = [(labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:])]
     pairs = np.concatenate([np.stack([a[a != b], b[a != b]], axis=1) for a, b in sides])
     neighbours: list[set[int]] = [set() for _ in range(count)]
@@ -107,7 +107,7 @@ def _neighbours(labels: Labels, count: int) -> list[set[int]]:
 
 
 def _relabel(labels: Labels, merged_into: npt.NDArray[np.int64]) -> Labels:
-    """Follow each segment to the one it ended in, and number those from 0."""
+    """Replace labels with those of the segments they were merged into, renumbered from 0."""
     while not np.array_equal(merged_into, merged_into[merged_into]):
         merged_into = merged_into[merged_into]
     _, compact = np.unique(merged_into, return_inverse=True)
@@ -115,17 +115,17 @@ def _relabel(labels: Labels, merged_into: npt.NDArray[np.int64]) -> Labels:
 
 
 def adaptive_colouring(rgb: Uint8Array, labels: Labels, gamma: float = 1.0) -> Uint8Array:
-    """Fill each segment with one colour: its mean, its median or half of each.
+    """Fill each segment with its mean colour, its median, or the average of both.
 
     Args:
-        rgb, labels: (H, W, 3) and (H, W), 0 ... n - 1.
-        gamma: exponent on the colours in [0, 1]; 1 changes nothing, above 1 darkens.
+        rgb: (H, W, 3).
+        labels: (H, W), 0 ... n - 1.
+        gamma: exponent on colours in [0, 1]; above 1 darkens.
     Returns:
-        (H, W, 3). With s the standard deviation of the segment's 8-bit values about their
-        channel's mean: the mean for s < 20, half mean half median for 20 <= s < 40, the median
-        for s >= 40.
+        (H, W, 3). With s the standard deviation of the segment's 8-bit values from the mean of
+        their channel: the mean for s < 20, the average for 20 <= s < 40, the median for s >= 40.
     Source:
-        Wang & Yu 2020, eq. 2, on the 8-bit scale that its thresholds mean.
+        Wang & Yu 2020, eq. 2; the thresholds are on the 8-bit scale.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or labels.shape != rgb.shape[:2]:
         raise ShapeError(f"expected (H, W, 3) and (H, W), got {rgb.shape} and {labels.shape}")
@@ -152,7 +152,7 @@ def adaptive_colouring(rgb: Uint8Array, labels: Labels, gamma: float = 1.0) -> U
 def _medians(
     values: npt.NDArray[np.int64], flat: npt.NDArray[np.int32], sizes: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.float64]:
-    """Return the median of each segment and channel, (n, 3), by one sort per channel."""
+    """Return the medians of each segment, (n, 3), by one sort per channel."""
     starts = np.cumsum(sizes) - sizes
     last = len(flat) - 1
     low = np.clip(starts + (sizes - 1) // 2, 0, last)
@@ -165,5 +165,5 @@ def _medians(
 
 
 def structure(rgb: Uint8Array, *, segments: int = SEGMENTS, gamma: float = 1.0) -> Uint8Array:
-    """Return the structure representation of a picture, (H, W, 3), of so many segments at most."""
+    """Return the structure representation of (H, W, 3) with at most `segments` segments."""
     return adaptive_colouring(rgb, merge_segments(rgb, segment(rgb), segments), gamma)

@@ -1,4 +1,4 @@
-"""The surface representation: smooth colour, edges kept, texture gone."""
+"""The surface representation: smooth colour with edges and without texture."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ GAIN = LIFT = 0.25
 
 
 def _box_sum(image: Tensor, radius: int, dim: int) -> Tensor:
-    """Sum over windows of 2 * radius + 1 along one dimension, at one cost for any radius."""
+    """Sum over windows of 2 * radius + 1 along one dimension; the cost is independent of radius."""
     size = image.shape[dim]
     padding = (radius + 1, radius) if dim == -1 else (0, 0, radius + 1, radius)
     running = functional.pad(image, padding).cumsum(dim)
@@ -22,29 +22,31 @@ def _box_sum(image: Tensor, radius: int, dim: int) -> Tensor:
 
 
 def box_mean(image: Tensor, radius: int) -> Tensor:
-    """Return the mean of (B, C, H, W) over windows of side 2 * radius + 1, inside the picture."""
+    """Return the mean of (B, C, H, W) over windows of side 2 * radius + 1, cut at the borders."""
     count = _box_sum(_box_sum(torch.ones_like(image[:1, :1]), radius, -1), radius, -2)
     return _box_sum(_box_sum(image, radius, -1), radius, -2) / count
 
 
 def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tensor:
-    """Smooth `image` while keeping the edges of `guide`, channel by channel.
+    """Smooth `image` but preserve the edges of `guide`, channel by channel.
 
     Args:
         guide, image: (B, C, H, W) in [-1, 1].
-        radius: pixels; the window's side is 2 * radius + 1.
-        eps: squared image units; larger smooths more.
+        radius: in pixels; the window's side is 2 * radius + 1.
+        eps: in squared image units; larger values smooth more.
     Returns:
         (B, C, H, W), not clamped; at least float32, also under autocast.
+    Raises:
+        ShapeError: the shapes differ or are not (B, C, H, W).
     Source:
-        He et al. 2013, eq. 5-8; a guide channel for each image channel as in the authors' code.
+        He et al. 2013, eq. 5-8; one guide channel per image channel as in Wang & Yu's code.
     """
     if guide.shape != image.shape or guide.dim() != 4:
         raise ShapeError(
             f"guide and image must be (B, C, H, W) of one shape, got {tuple(guide.shape)} "
             f"and {tuple(image.shape)}"
         )
-    # Variances are differences of close numbers: half precision would leave noise.
+    # Variances are differences of similar numbers, which are noise in half precision.
     precise = torch.promote_types(torch.float32, guide.dtype)
     itself = guide is image
     guide = guide.to(precise).contiguous()
@@ -61,7 +63,7 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tens
 
 
 def surface(image: Tensor, radius: int = SURFACE_RADIUS, eps: float = SURFACE_EPS) -> Tensor:
-    """Return the surface representation, the image filtered by itself: (B, C, H, W), not clamped.
+    """Return the surface representation, (B, C, H, W) guided by itself, not clamped.
 
     Source:
         Wang & Yu 2020, section 3.1; radius and eps of the authors' training code.
@@ -72,13 +74,13 @@ def surface(image: Tensor, radius: int = SURFACE_RADIUS, eps: float = SURFACE_EP
 def random_palette(
     count: int, random: torch.Generator, mine: slice = slice(None)
 ) -> Callable[[Tensor], Tensor]:
-    """Draw a change of colours: a channel permutation, a gain and a lift for each picture.
+    """Draw a channel permutation, a gain and a lift for each picture.
 
     Args:
-        count: of pictures in the joint batch of all processes.
+        count: number of pictures in the joint batch of all processes.
         mine: this process's share of them.
     Returns:
-        A function of (B, 3, H, W) that recolours it; the result is not clipped.
+        A function that recolours (B, 3, H, W), without clipping.
     """
     order = torch.stack([torch.randperm(3, generator=random) for _ in range(count)])[mine]
     gain, lift = (2 * torch.rand(count, 1, 1, 1, generator=random)[mine] - 1 for _ in range(2))

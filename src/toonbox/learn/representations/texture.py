@@ -1,4 +1,4 @@
-"""The texture representation: one channel of high frequencies, luminance and colour played down."""
+"""The texture representation: one channel that suppresses colour and luminance."""
 
 from typing import Literal
 
@@ -15,9 +15,9 @@ PAPER_ALPHA = 0.8
 
 
 def draw_channel_weights(kind: TextureKind, generator: torch.Generator | None = None) -> Tensor:
-    """Draw the weights, (3,), that turn R, G, B into one channel, for both domains of a step.
+    """Draw weights, (3,), that reduce R, G, B to one channel; both domains of a step share them.
 
-    `grayscale` is the luminance; `random_colour_shift` moves each of its weights by up to 0.1 and
+    `grayscale` is luminance; `random_colour_shift` changes each of its weights by up to 0.1 and
     normalises; `paper` is (1 - a)(b1 R + b2 G + b3 B) + a Y with a = 0.8 and b ~ U(-1, 1).
 
     Source:
@@ -34,7 +34,7 @@ def draw_channel_weights(kind: TextureKind, generator: torch.Generator | None = 
 
 
 def texture(image: Tensor, weights: Tensor) -> Tensor:
-    """Return the texture representation of (B, 3, H, W) for channel weights (3,): (B, 1, H, W)."""
+    """Return the texture representation, (B, 1, H, W), of (B, 3, H, W) for channel weights (3,)."""
     if image.dim() != 4 or image.shape[1] != 3 or weights.shape != (3,):
         raise ShapeError(
             f"expected an image (B, 3, H, W) and weights (3,), got {tuple(image.shape)} "
