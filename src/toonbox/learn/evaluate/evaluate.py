@@ -164,7 +164,7 @@ def read_srgb(file: Path) -> Uint8Array:
     """
     picture = decode(file)
     if min(picture.size) < SMALLEST:
-        raise PictureError(f"{file}: shorter than {SMALLEST} pixels on one side")
+        raise PictureError(f"{file}: under {SMALLEST} pixels on one side")
     if picture.colours is None:
         return to_eight_bits(picture.rgb)
     return from_levels(picture.colours.to_srgb(to_levels(picture.rgb)), np.uint8)
