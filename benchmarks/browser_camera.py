@@ -90,7 +90,7 @@ def live(
     view.goto(page.url.replace("benchmark.html", "index.html#camera"))
     view.get_by_role("button", name="Start the camera").click()
     caption = view.locator("#camera .caption")
-    expect(caption).to_contain_text("frames a second", timeout=PATIENCE)
+    expect(caption).to_contain_text("frames per second", timeout=PATIENCE)
     view.locator(f"#styles input[value='{style}']").check(force=True)
     view.wait_for_timeout(1000 * seconds / 2)  # until it has settled
     shown = "window.framesShown"

@@ -212,7 +212,7 @@ def test_everything_works_by_keyboard_alone(visit):
     tab_to(page, "#compare input")
     page.keyboard.press("ArrowRight")
     slider = page.get_by_role("slider", name="Compare photo and cartoon")
-    expect(slider).to_have_attribute("aria-valuetext", "51 % photo, on the left")
+    expect(slider).to_have_attribute("aria-valuetext", "51 % photo on the left")
     tops = "['#compare', '#compare canvas'].map((name) => $(name).getBoundingClientRect().top)"
     compare, canvas = page.evaluate(tops.replace("$", "document.querySelector"))
     assert compare == canvas
@@ -341,18 +341,18 @@ def test_several_files_become_one_archive_and_one_that_is_broken_is_named(visit)
     expect(notices).to_have_count(2)
     broken = "broken.jpg: this is not a picture that your browser can read."
     expect(notices.nth(0)).to_contain_text(broken)
-    expect(notices.nth(1)).to_contain_text("clip.mp4: this is a video; open the Video tab for it.")
+    expect(notices.nth(1)).to_contain_text("clip.mp4: this is a video; open it in the Video tab.")
     states = page.locator("#list .state")
     expect(states).to_have_text([
         "Drawn", "this is not a picture that your browser can read.", "Ready", "Ready",
-        "this is a video; open the Video tab for it.",
+        "this is a video; open it in the Video tab.",
     ])  # fmt: skip
     page.locator("#texture").fill("0.5")
     settled(page)
     this_year = datetime.now().year
     name, data = download(page, "#download-all")
     assert name == "cartoons.zip"
-    expect(page.locator("#live")).to_have_text("3 cartoons are saved in cartoons.zip.")
+    expect(page.locator("#live")).to_have_text("Saved 3 cartoons as cartoons.zip.")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         assert archive.testzip() is None
         assert archive.namelist() == ["a.toon.png", "海.toon.png", "a.toon (2).png"]

@@ -74,7 +74,7 @@ def camera(chromium, site):
 
 def start(page):
     page.get_by_role("button", name="Start the camera").click()
-    expect(page.locator("#camera .caption")).to_contain_text("frames a second", timeout=PATIENCE)
+    expect(page.locator("#camera .caption")).to_contain_text("frames per second", timeout=PATIENCE)
     choose_style(page)
 
 
@@ -170,7 +170,7 @@ def test_what_is_live_is_what_python_draws_at_the_resolution_that_is_said(chromi
         with opened(chromium, one, "camera", PICTURE + CAMERA) as page:
             page.get_by_role("button", name="Start the camera").click()
             caption = page.locator("#camera .caption")
-            expect(caption).to_contain_text("frames a second", timeout=PATIENCE)
+            expect(caption).to_contain_text("frames per second", timeout=PATIENCE)
             page.get_by_label("Mirror").uncheck()
             choose_style(page)
             set_strength(page, 0.7)

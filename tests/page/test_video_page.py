@@ -192,7 +192,7 @@ def test_the_frame_shown_follows_the_settings(page, uneven):
             slider.input_value()
         )
     convert(page)
-    expect(page.get_by_role("alert")).to_have_text("The part has to end later than it begins.")
+    expect(page.get_by_role("alert")).to_have_text("The end must be after the start.")
 
 
 def test_it_says_what_it_cannot_convert(page, chromium, site, folder):
@@ -201,7 +201,7 @@ def test_it_says_what_it_cannot_convert(page, chromium, site, folder):
     Clip(codec="mpeg4", sound=None, options={}).make(folder / "old.mp4")
     chosen = page.locator("#video input[type=file]")
     for name, said in (
-        ("notes.mp4", "notes.mp4 is not a video that can be read here."),
+        ("notes.mp4", "notes.mp4 is not a video that this browser can read."),
         ("old.mp4", "This browser cannot decode"),
     ):
         chosen.set_input_files(folder / name)

@@ -86,6 +86,6 @@ def test_it_says_why_the_server_could_not(chromium, site, tmp_path):
     with opened(chromium, site, "video") as page:
         send(page, tmp_path / "notes.mp4")
         alert = page.locator("#video section").get_by_role("alert")
-        expect(alert).to_contain_text("The server could not convert it: ", timeout=PATIENCE)
+        expect(alert).to_contain_text("The server could not convert the video: ", timeout=PATIENCE)
         expect(alert).to_contain_text("notes.mp4")
         expect(page.get_by_role("button", name="Send and convert")).to_be_visible()

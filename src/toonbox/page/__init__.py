@@ -1,4 +1,4 @@
-"""The page: a static site that draws in the browser, and serves `toonbox serve` as its face."""
+"""The page: a static site that draws in the browser, also served by `toonbox serve`."""
 
 import base64
 import hashlib
@@ -23,9 +23,9 @@ FOLDER = Path(__file__).parent
 SITE_SUFFIXES = (".html", ".css", ".js", ".mjs", ".json", ".wasm", ".txt", ".svg", ".png")
 NOT_OF_THE_SITE = ("package.json", "package-lock.json", "vendor.js", "node_modules")
 PREVIEW_PHOTO = "preview-photo.jpg"
-RUNTIME = "vendor/pixels.wasm"  # what vendor.js makes last
-NOTICES = "ThirdPartyNotices.txt"  # of ONNX Runtime: its package for npm comes without them
-# Fetched when somebody uses them, and kept from then on: the runtime for a GPU is large.
+RUNTIME = "vendor/pixels.wasm"  # the last file that vendor.js writes
+NOTICES = "ThirdPartyNotices.txt"  # of ONNX Runtime; missing from its npm package
+# Cached only when used: the runtime for GPUs is large.
 ON_DEMAND = re.compile(rf"vendor/.*(jspi|{NOTICES}).*")
 _FILES_GO_HERE = b"const FILES = {};"
 _PREVIEW_QUALITY = 85
@@ -34,14 +34,14 @@ Files = dict[str, Path | bytes]
 
 
 def site_files(styles: Sequence[str | Path] | None = None) -> Files:
-    """List the files of the site, by URL relative to the page: paths, or what is in them.
+    """Return the files of the site, as paths or contents, by URL relative to the page.
 
     Args:
-        styles: names or folders; None for the shipped ones.
+        styles: names or folders of styles; None for the shipped ones.
     Raises:
-        MissingExtraError: the page, or what it loads from others, is not installed.
+        MissingExtraError: the page or its dependencies are not installed.
         StyleError: a style is missing or damaged.
-        UsageError: two styles of one name, or one whose name cannot be part of a URL.
+        UsageError: two styles have the same name, or a name cannot be part of a URL.
     """
     if not (FOLDER / RUNTIME).is_file():
         raise MissingExtraError(
@@ -68,20 +68,20 @@ def site_files(styles: Sequence[str | Path] | None = None) -> Files:
 def write_site(
     folder: Path, styles: Sequence[str | Path] | None = None, *, force: bool = False
 ) -> None:
-    """Write the site into a folder, whole or not at all.
+    """Write the site to a folder, atomically.
 
     Args:
-        folder: to make; missing parents are made, too.
+        folder: folder to create, with missing parents.
         styles: as in `site_files`.
-        force: replace a folder that exists, with all that is in it.
+        force: replace an existing folder that is empty or has a page, with everything in it.
     Raises:
         MissingExtraError, StyleError, UsageError: as in `site_files`.
-        OutputError: the folder exists, or cannot be written.
+        OutputError: the folder exists, has something else, or cannot be written.
     """
     if not force:
         refuse_existing(folder)
     if folder.exists() and not _may_be_replaced(folder):
-        raise OutputError(f"{folder} exists, is no page of toonbox, and is not replaced")
+        raise OutputError(f"{folder} exists and is not a toonbox page, so it is not replaced")
     files = site_files(styles)
     try:
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -106,20 +106,20 @@ def write_site(
 
 
 def _may_be_replaced(folder: Path) -> bool:
-    """Tell whether a folder holds a page, or nothing."""
+    """Return whether a folder is empty or has a page."""
     if (folder / "models" / "styles.json").is_file():
         return True
     return folder.is_dir() and not any(folder.iterdir())
 
 
 def _shipped() -> list[Path]:
-    """Give the folders of the shipped styles, the default first."""
+    """Return the folders of the shipped styles, the default first."""
     folders = sorted(card.parent for card in SHIPPED.glob("*/card.toml"))
     return sorted(folders, key=lambda folder: folder.name != DEFAULT_STYLE)
 
 
 def _models(styles: Sequence[str | Path]) -> Files:
-    """Give the networks, their previews and the list of both."""
+    """Return the networks, their previews, and `models/styles.json`, which lists both."""
     files: Files = {"example.jpg": SHIPPED / PREVIEW_PHOTO}
     entries: list[dict[str, Any]] = []
     for folder in map(find_style, styles):
@@ -152,7 +152,7 @@ def _entry(card: Card, folder: Path) -> dict[str, Any]:
 
 
 def _preview(folder: Path) -> bytes:
-    """Give the preview photo as a cartoon of the same size, as JPEG."""
+    """Return the cartoon of the preview photo at its size, as JPEG."""
     with Image.open(SHIPPED / PREVIEW_PHOTO) as photo:
         width, height = photo.size
         if (file := folder / "preview.png").is_file() and _size_of(file) == (width, 2 * height):
@@ -171,7 +171,7 @@ def _size_of(picture: Path) -> tuple[int, int]:
 
 
 def _with_hashes(worker: bytes, files: Files) -> bytes:
-    """Tell the service worker the version of each file, and which to fetch only on demand."""
+    """Insert the hash of each file into the service worker, and which are cached on demand."""
     if _FILES_GO_HERE not in worker:
         raise ValueError("sw.js has no place for the hashes")
     versions = {}

@@ -1,4 +1,4 @@
-/** The page: its tabs, its language, and the engine that all of them share. */
+/** The page's entry point: tabs, language, and the engine that the tabs share. */
 
 import { Engine, listStyles } from "./engine.js";
 import { currentLanguage, preferredLanguage, setLanguage, t } from "./i18n.js";
@@ -7,7 +7,7 @@ import { Photos } from "./photos.js";
 const TABS = ["photos", "video", "camera"];
 const $ = (id) => document.getElementById(id);
 
-/** Say something to those who do not see the page. */
+/** Announce a text to screen readers. */
 function announce(text) {
   $("live").textContent = text;
 }
@@ -31,11 +31,11 @@ function clearNotices() {
   $("notices").replaceChildren();
 }
 
-/** Move what all tabs share, the styles and the sliders, to where a tab has a place for them. */
+/** Move the controls that all tabs share, styles and sliders, into a tab. */
 function share(name) {
   for (const part of document.querySelectorAll("[data-shared]")) {
     const place = `[data-place="${part.dataset.shared}"]`;
-    if (!part.closest(place)) { // its own place, to which it returns
+    if (!part.closest(place)) { // its home, to which it returns
       const home = document.createElement("div");
       home.dataset.place = part.dataset.shared;
       part.before(home);
@@ -45,11 +45,11 @@ function share(name) {
   }
 }
 
-/** Switch between photos, video and camera; the latter two are loaded when they are opened. */
+/** Switch between photos, video and camera; load the latter two on demand. */
 class Tabs {
   /**
    * @param {(name: string) => Promise<{close: () => void}>} mount
-   * @param {() => void} onPhotos when the photos are seen again
+   * @param {() => void} onPhotos called when the photos are shown again
    */
   constructor(mount, onPhotos) {
     Object.assign(this, { mount, onPhotos });
@@ -63,7 +63,7 @@ class Tabs {
     this.openNamed();
   }
 
-  /** Open the tab that the address names. */
+  /** Open the tab named in the URL's fragment. */
   openNamed() {
     const name = location.hash.slice(1);
     if (TABS.includes(name)) this.open(name);
@@ -90,9 +90,9 @@ class Tabs {
       $(`tab-${each}`).tabIndex = chosen ? 0 : -1;
       $(each).hidden = !chosen;
     }
-    share(TABS[0]); // not to be lost with a view that closes
+    share(TABS[0]); // otherwise removed with a view that closes
     share(name);
-    if (name !== "camera") this.close("camera"); // nobody is filmed behind another tab
+    if (name !== "camera") this.close("camera"); // no recording in the background
     history.replaceState(null, "", name === TABS[0] ? location.pathname + location.search
       : `#${name}`);
     if (name === TABS[0]) this.onPhotos();
@@ -125,9 +125,9 @@ class Tabs {
   }
 }
 
-/** Take files that are dropped or pasted anywhere on the page. */
+/** Accept files dropped or pasted anywhere on the page. */
 function takeFiles(add) {
-  let depth = 0; // dragenter and dragleave also come from the elements inside
+  let depth = 0; // dragenter and dragleave also fire for child elements
   const over = (change) => (event) => {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
@@ -146,7 +146,7 @@ function takeFiles(add) {
   });
 }
 
-/** Undo and redo by keyboard, on the tab of photos. */
+/** Bind the keyboard shortcuts of undo and redo on the photos tab. */
 function takeShortcuts(panel) {
   document.addEventListener("keydown", (event) => {
     if (!(event.ctrlKey || event.metaKey) || event.altKey || $("workbench").hidden) return;
@@ -159,7 +159,7 @@ function takeShortcuts(panel) {
   });
 }
 
-/** Say what draws here. */
+/** Show the engine's backend in the footer. */
 async function showEngine(starting) {
   try {
     const { backend, threads } = await starting;
@@ -175,11 +175,11 @@ async function start() {
   await setLanguage($("language").value);
   $("language").addEventListener("change", (event) => setLanguage(event.target.value, true));
   navigator.serviceWorker?.register(new URL("sw.js", import.meta.url)).catch(() => {
-    // a browser that forbids it, or a page from the disk: it works, but not offline
+    // forbidden, or a page from disk: everything works except offline use
   });
 
   const starting = Engine.start();
-  starting.catch(() => {}); // said below, once it is known that there is something to draw
+  starting.catch(() => {}); // reported below, once there are styles
   let styles;
   try {
     styles = await listStyles();

@@ -1,4 +1,4 @@
-/** The live camera: its newest frame as a cartoon, again and again; snapshots and recordings. */
+/** The camera tab: live cartoons, snapshots and recordings. */
 
 import { download, element, show, translated } from "./dom.js";
 import { Engine } from "./engine.js";
@@ -6,14 +6,14 @@ import { blend, upsample } from "./guided.js";
 import { loadPixels } from "./pixels.js";
 import { reduce, workingSize } from "./resize.js";
 
-const WANTED = 10; // frames a second
-const FIRST = 256; // short side in pixels at which the network begins to work
+const WANTED = 10; // frames per second
+const FIRST = 256; // initial working resolution: short side in pixels
 const SMALLEST = 96;
 const STEP = 16; // pixels
-const WINDOW = 6; // frames from which the speed is judged
+const WINDOW = 6; // frames per measurement of speed
 const MOST_PROCESSORS = 8;
-const VIEW = 360; // short side in pixels of the picture on the page, at most
-const BITS = 4_000_000; // a second of a recording
+const VIEW = 360; // largest short side of the picture on the page, in pixels
+const BITS = 4_000_000; // per second of a recording
 const RECORDINGS = [
   "video/mp4;codecs=avc1.42E01F,mp4a.40.2",
   "video/webm;codecs=vp9,opus",
@@ -22,7 +22,7 @@ const RECORDINGS = [
   "video/mp4",
 ];
 
-/** Chooses the network's short side so that about `WANTED` frames a second are drawn. */
+/** Adapts the working resolution so that about `WANTED` frames per second are drawn. */
 export class Pace {
   #seconds = [];
 
@@ -31,7 +31,7 @@ export class Pace {
     this.resolution = Math.min(FIRST, largest);
   }
 
-  /** Take note that a frame took so many seconds, and change the resolution if need be. */
+  /** Record the seconds that a frame took, and adapt the resolution if necessary. */
   note(seconds) {
     this.#seconds.push(seconds);
     if (this.#seconds.length < WINDOW) return;
@@ -45,7 +45,7 @@ export class Pace {
   }
 }
 
-/** Waits for frames of a video element; those that nobody waits for are skipped. */
+/** Waits for new frames of a video element, skipping those that nothing waited for. */
 class NewestFrame {
   #fresh = false;
   #ended = false;
@@ -64,20 +64,20 @@ class NewestFrame {
     listen(heard);
   }
 
-  /** Resolve once there is a frame that has not been asked for yet, or the camera has ended. */
+  /** Resolve when there is a new frame, or the camera has ended. */
   async next() {
     if (!this.#fresh) await new Promise((resolve) => (this.#wake = resolve));
     this.#fresh = false;
   }
 
-  /** Listen no more, and let go of who waits. */
+  /** Stop listening, and resolve a pending `next`. */
   end() {
     this.#ended = this.#fresh = true;
     this.#wake();
   }
 }
 
-/** Say which message tells of an error of getUserMedia. */
+/** Return the message key for an error of getUserMedia. */
 function messageOf(error) {
   const known = {
     NotAllowedError: "denied",
@@ -91,10 +91,11 @@ function messageOf(error) {
 }
 
 /**
- * Start two engines to draw frames in turn, with half of the processors each: they wait less for
- * each other than the threads of one would.
+ * Start two engines that draw frames alternately with half of the processors each, which scales
+ * better than the threads of one engine.
  * @param {Engine} main
- * @returns {Promise<Engine[]>} none where `main` had better draw all: on a GPU, or if memory is short
+ * @returns {Promise<Engine[]>} empty if `main` should draw all frames: on a GPU, on a single
+ *   processor, or without enough memory
  */
 async function startPair(main) {
   const processors = Math.min(navigator.hardwareConcurrency || 1, MOST_PROCESSORS);
@@ -106,9 +107,9 @@ async function startPair(main) {
 /**
  * Copy the current frame of a video.
  * @param {HTMLVideoElement} video
- * @param {number} short side in pixels, at most
+ * @param {number} short largest short side, in pixels
  * @param {boolean} mirrored
- * @param {OffscreenCanvas} [canvas] to draw on, for those who grab often
+ * @param {OffscreenCanvas} [canvas] canvas to reuse
  * @returns {ImageData}
  */
 function grab(video, short, mirrored, canvas = new OffscreenCanvas(1, 1)) {
@@ -123,21 +124,21 @@ function grab(video, short, mirrored, canvas = new OffscreenCanvas(1, 1)) {
   return context.getImageData(0, 0, width, height);
 }
 
-/** Reduce a photo to the size at which the network works. @returns {ImageData} */
+/** Reduce a photo to a working resolution. @returns {ImageData} */
 function reduced(photo, resolution) {
   const [width, height] = workingSize(photo.width, photo.height, resolution);
   if (width === photo.width && height === photo.height) return photo;
   return new ImageData(reduce(photo, width, height).data, width, height);
 }
 
-/** Turn a photo into what the network made of it, reduced, at its own size. */
+/** Upsample a cartoon to the photo's size, in place of the photo. */
 function finish({ photo, small, cartoon, strength }) {
   if (small === photo) blend(photo, cartoon, strength, photo);
-  else for (const _ of upsample(photo, small, cartoon, strength, photo)); // all strips at once
+  else for (const _ of upsample(photo, small, cartoon, strength, photo)); // all strips
   return photo;
 }
 
-/** Name a file after the present moment. */
+/** Return a file name with the current local time. */
 function dated(suffix) {
   const time = new Date();
   const local = new Date(time - time.getTimezoneOffset() * 60_000).toISOString();
@@ -154,9 +155,9 @@ function dated(suffix) {
 export function mount(section, { engine, options, t, announce }) {
   let stream = null; // of the camera, while it runs
   let frames = null;
-  let pair = null; // of engines, from the first start until the tab is left
+  let pair = null; // two engines, from the first start until the tab closes
   let recorder = null;
-  let facing = "user"; // where the camera looks; what looks away is not mirrored
+  let facing = "user"; // direction of the camera; only one facing the user is mirrored
   let closed = false;
   const video = element("video", { muted: true, playsInline: true });
 
@@ -209,13 +210,13 @@ export function mount(section, { engine, options, t, announce }) {
     running,
   );
 
-  /** Say what went wrong, or nothing. */
+  /** Show an error message, or hide it. */
   function say(key = "", values = {}) {
     message.textContent = key ? t(key, values) : "";
     show(message, Boolean(key));
   }
 
-  /** Open the chosen camera, or whichever the browser gives, instead of the present one. */
+  /** Open the chosen camera, or the browser's default, in place of the current one. */
   async function open() {
     const device = choice.value;
     end();
@@ -268,20 +269,20 @@ export function mount(section, { engine, options, t, announce }) {
   /** Draw frame after frame until the camera ends. */
   async function run(mine) {
     frames = new NewestFrame(video);
-    const paces = new Map(); // by style and resolution, as some take longer
-    const shown = []; // when the latest frames appeared, in milliseconds
+    const paces = new Map(); // by style and resolution, which differ in speed
+    const shown = []; // times of the latest frames, milliseconds
     const sketch = new OffscreenCanvas(1, 1);
-    let last = null; // the frame before, once it is shown
+    let last = null; // resolves when the previous frame is shown
     let begun = 0, took = 0; // milliseconds
     try {
       const main = await engine;
       pair ??= startPair(main);
       const [started] = await Promise.all([pair, loadPixels()]);
       const engines = started.length ? started : [main];
-      const cartoons = engines.map(() => null); // that they draw
+      const cartoons = engines.map(() => null); // in progress, by engine
       for (let turn = 0; ; turn = (turn + 1) % engines.length) {
         await cartoons[turn];
-        // Evenly apart, so that they are shown evenly.
+        // Start frames at even intervals.
         const early = begun + (0.9 * took) / engines.length - performance.now();
         if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
         await frames.next();
@@ -317,7 +318,7 @@ export function mount(section, { engine, options, t, announce }) {
     }
   }
 
-  /** Say how many frames a second have been shown of late, and at which resolution. */
+  /** Show the recent frame rate and the resolution. */
   function tell(shown, pixels) {
     shown.push(performance.now());
     if (shown.length > 12) shown.shift();
@@ -329,13 +330,13 @@ export function mount(section, { engine, options, t, announce }) {
   function display(cartoon) {
     const { width, height } = cartoon;
     const fits = canvas.width === width && canvas.height === height;
-    // What is being recorded keeps its size, even if a phone is turned.
+    // A recording keeps its size, even if the phone is rotated.
     if (!fits && recorder) return;
     if (!fits) [canvas.width, canvas.height] = [width, height];
     canvas.getContext("2d", { alpha: false }).putImageData(cartoon, 0, 0);
   }
 
-  /** Draw the current frame at the camera's full size, and save it. */
+  /** Draw and save the current frame at the camera's full resolution. */
   async function takeSnapshot() {
     snapshot.disabled = true;
     try {
@@ -376,7 +377,7 @@ export function mount(section, { engine, options, t, announce }) {
     } finally {
       record.disabled = false;
     }
-    if (!stream) { // stopped while the browser asked
+    if (!stream) { // stopped while the browser asked for permission
       for (const track of microphone?.getTracks() ?? []) track.stop();
       return;
     }
@@ -406,7 +407,7 @@ export function mount(section, { engine, options, t, announce }) {
     record.textContent = t(record.dataset.i18n);
   }
 
-  /** Stop the camera, and say why if it was not the user. */
+  /** Stop the camera, with a message if the user did not ask for it. */
   function end(key = "", values = {}) {
     say(key, values);
     recorder?.stop();

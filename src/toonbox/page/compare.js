@@ -1,13 +1,13 @@
-/** A photo and its cartoon in one frame, with a divider between them to drag. */
+/** A photo and its cartoon in one frame, with a draggable divider. */
 
 import { t } from "./i18n.js";
 
-const LARGEST = 2400; // pixels: long side of what is shown; the download has all of them
+const LARGEST = 2400; // pixels; long side of what is shown, not of downloads
 
 export class Compare {
   /**
-   * @param {HTMLElement} root holds canvas.photo, canvas.cartoon, .divider and a range input, which
-   *   the keyboard and screen readers use
+   * @param {HTMLElement} root contains canvas.photo, canvas.cartoon, .divider and a range input for
+   *   keyboards and screen readers
    */
   constructor(root) {
     this.root = root;
@@ -21,7 +21,7 @@ export class Compare {
     this.place();
   }
 
-  /** Put the divider where the input says: percent of the width that shows the photo. */
+  /** Move the divider to the value of the input, the share of the photo in percent. */
   place() {
     const percent = Number(this.input.value);
     this.root.style.setProperty("--split", `${percent}%`);
@@ -29,7 +29,7 @@ export class Compare {
   }
 
   /**
-   * Show a photo, and nothing of a cartoon yet.
+   * Show a photo without a cartoon.
    * @param {ImageBitmap|HTMLCanvasElement} picture
    */
   showPhoto(picture) {
@@ -48,7 +48,7 @@ export class Compare {
   /**
    * Show a cartoon of the photo, of any size.
    * @param {ImageData|ImageBitmap} image
-   * @param {() => boolean} [wanted] asked again before it is shown
+   * @param {() => boolean} [wanted] checked again before it is shown
    * @returns {Promise<boolean>} whether it was shown
    */
   async showCartoon(image, wanted = () => true) {
@@ -70,7 +70,7 @@ export class Compare {
     this.root.setPointerCapture(event.pointerId);
     this.move(event);
     this.input.focus({ preventScroll: true, focusVisible: false });
-    event.preventDefault(); // no text is selected, and the focus stays
+    event.preventDefault(); // do not select text or move the focus
   }
 
   drag(event) {
@@ -84,7 +84,7 @@ export class Compare {
   }
 }
 
-/** Fill a canvas with a picture. */
+/** Draw a picture to fill a canvas. */
 function paint(canvas, picture) {
   const context = canvas.getContext("2d");
   context.imageSmoothingQuality = "high";

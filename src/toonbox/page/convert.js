@@ -1,6 +1,6 @@
 /**
- * A video into its cartoon, in the browser: WebCodecs decode and encode, mediabunny reads and
- * writes the files. Frames keep their times exactly, and sound is copied, not encoded again.
+ * Convert a video in the browser: WebCodecs decode and encode, mediabunny reads and writes the
+ * files. Timestamps of frames are preserved exactly, and sound is copied without encoding.
  */
 
 import {
@@ -20,14 +20,14 @@ import {
   getFirstEncodableVideoCodec,
 } from "./vendor/mediabunny.min.mjs";
 
-const RESOLUTION = 540; // at which the network works, unless the style's own is smaller
-const CODECS = ["avc", "vp9", "av1", "vp8"]; // the first that the browser can encode
-const FINEST = 1_000_000; // steps a second at most: WebCodecs count microseconds
-const SAMPLED = 100; // packets from which the frame rate is estimated
-const BITS = 0.15; // for each pixel of each frame
-const FEWEST_BITS = 2_500_000; // a second
+const RESOLUTION = 540; // working resolution, unless the style's is smaller
+const CODECS = ["avc", "vp9", "av1", "vp8"]; // in order of preference
+const FINEST = 1_000_000; // ticks per second at most: WebCodecs count microseconds
+const SAMPLED = 100; // packets to estimate the frame rate from
+const BITS = 0.15; // per pixel and frame
+const FEWEST_BITS = 2_500_000; // per second
 
-/** Something that this browser cannot do with a video; `code` names the message for it. */
+/** A video that this browser cannot convert; `code` is the suffix of the message key. */
 export class VideoError extends Error {
   constructor(code, values = {}) {
     super(code);
@@ -37,7 +37,7 @@ export class VideoError extends Error {
   }
 }
 
-/** Let the network work at 540 pixels, or at the style's own resolution if that is less. */
+/** Return options with the working resolution for videos, if they have none. */
 export function videoOptions(options) {
   const resolution = options.resolution ?? Math.min(RESOLUTION, options.style.resolution);
   return { ...options, resolution };
@@ -51,8 +51,8 @@ export function videoOptions(options) {
  * @property {import("mediabunny").InputVideoTrack} track
  * @property {number} width in square pixels, as shown
  * @property {number} height
- * @property {number} start when the first frame is shown, in seconds, as the file counts
- * @property {number} seconds from the first frame to the end of the last
+ * @property {number} start timestamp of the first frame, in seconds
+ * @property {number} seconds duration from the first frame to the end of the last
  * @property {boolean} hdr
  */
 
@@ -94,8 +94,8 @@ export async function openVideo(file) {
 /**
  * Decode one frame.
  * @param {Video} video
- * @param {number} time in seconds after the beginning
- * @returns {Promise<ImageData>} as shown: turned upright, in square pixels
+ * @param {number} time in seconds from the first frame
+ * @returns {Promise<ImageData>} upright, in square pixels
  */
 export async function frameAt(video, time) {
   const sample = await new VideoSampleSink(video.track).getSample(video.start + time);
@@ -103,7 +103,7 @@ export async function frameAt(video, time) {
   return picture(video, sample);
 }
 
-/** Draw a sample as it is shown, and close it. */
+/** Draw a sample at its display size, and close it. */
 function picture({ width, height }, sample) {
   const canvas = new OffscreenCanvas(width, height);
   const context = canvas.getContext("2d", { willReadFrequently: true });
@@ -112,12 +112,12 @@ function picture({ width, height }, sample) {
   return context.getImageData(0, 0, width, height);
 }
 
-/** Make a canvas of the cartoon's size, with even sides, as H.264 needs them. */
+/** Create a canvas of the video's size rounded up to even sides, which H.264 requires. */
 function evenCanvas({ width, height }) {
   return new OffscreenCanvas(width + (width % 2), height + (height % 2));
 }
 
-/** Put a cartoon on an even canvas; an odd edge is repeated. */
+/** Draw a cartoon on an even canvas, repeating the edge of an odd side. */
 function paint(canvas, cartoon) {
   const context = canvas.getContext("2d");
   const [right, below] = [canvas.width - cartoon.width, canvas.height - cartoon.height];
@@ -127,14 +127,14 @@ function paint(canvas, cartoon) {
   context.putImageData(cartoon, 0, 0);
 }
 
-/** A sound track whose packets are copied, a few at a time, beside the pictures. */
+/** A sound track whose packets are copied while the frames are drawn. */
 class Sound {
   #source;
   #packets;
-  #next = null; // what came out of #packets and waits for its time
+  #next = null; // result of #packets that is not due yet
   #done = false;
 
-  /** Add a track to an output that has not started; `start` and `end` as the file counts. */
+  /** Add a track to an output that has not started; `start` and `end` are timestamps. */
   static async add(output, track, { start, end, shift }) {
     const sound = new Sound();
     const codec = await track.getCodec();
@@ -154,7 +154,7 @@ class Sound {
     let first = await sink.getFirstPacket();
     if (start !== null) {
       const heard = await sink.getPacket(start);
-      // A decoder needs the packet before, too; what is earlier than 0 is not played.
+      // A decoder also needs the packet before; times below 0 are not played.
       const step = 1 / (await track.getTimeResolution());
       first = (heard && (await sink.getPacket(heard.timestamp - step))) ?? heard ?? first;
     }
@@ -165,7 +165,7 @@ class Sound {
     }
   }
 
-  /** Copy what is heard before a time, as the output counts. */
+  /** Copy the packets before a timestamp of the output. */
   async copyUntil(time) {
     while (!this.#done) {
       this.#next ??= await this.#packets.next();
@@ -185,21 +185,21 @@ class Sound {
 /**
  * Convert a video.
  *
- * A part that is cut out begins with the first frame that is not earlier than `start`, which is
- * then shown at 0, as in Python. Otherwise all times stay as they are.
+ * With `start`, the result begins at the first frame that is not earlier, at timestamp 0, as in
+ * Python. Otherwise timestamps are preserved.
  * @param {Video} video
  * @param {import("./engine.js").Engine} engine
- * @param {object} options how the style draws, see engine.js
+ * @param {object} options as in engine.js
  * @param {object} how
- * @param {number} [how.start] in seconds after the beginning
- * @param {number} [how.end] in seconds after the beginning; frames from there on are left out
- * @param {WritableStream} [how.writable] of a file; without one the result is kept in memory
+ * @param {number} [how.start] in seconds from the first frame
+ * @param {number} [how.end] in seconds from the first frame, exclusive
+ * @param {WritableStream} [how.writable] of a file; by default the result stays in memory
  * @param {AbortSignal} how.signal
  * @param {(done: {frames: number, share: number}) => void} [how.onProgress]
  * @returns {Promise<{blob: Blob|null, frames: number, codec: string, lost: number}>} `lost` counts
  *   the sound tracks that an MP4 cannot hold
- * @throws {VideoError} "no-encoder" or "no-frames"; what the signal was aborted with, and then
- *   nothing of the result stays
+ * @throws {VideoError} "no-encoder" or "no-frames"; or the signal's reason, after which no part
+ *   of the result is kept
  */
 export async function convert(video, engine, options, how) {
   const { writable, signal } = how;
@@ -217,14 +217,14 @@ export async function convert(video, engine, options, how) {
     const blob = writable ? null : new Blob([target.buffer], { type: "video/mp4" });
     return { ...done, blob, codec };
   } catch (error) {
-    // The stream is aborted first: what `cancel` would close can no longer become a file.
+    // Abort the stream first: if `cancel` closed it, a partial file would remain.
     await writable?.abort().catch(() => {});
     await output.cancel().catch(() => {});
     throw signal.aborted ? signal.reason : error;
   }
 }
 
-/** Draw all frames into the output: how many, and how many sound tracks are lost. */
+/** Write all frames; return their number and the number of lost sound tracks. */
 async function write(video, engine, options, how) {
   const { output, codec, canvas, signal, onProgress = () => {} } = how;
   const start = video.start + (how.start ?? 0);
@@ -236,10 +236,10 @@ async function write(video, engine, options, how) {
   const pictures = new VideoSampleSource({
     codec,
     quality: new Quality({ bitrate: Math.round(bits) }),
-    // The frame rate below is for the clock of the file; the encoder needs the real one.
+    // The frame rate below sets the file's time base; the encoder needs the real rate.
     onEncoderConfig: (config) => (config.framerate = averagePacketRate),
   });
-  // Times become multiples of 1 / frameRate: with the source's own resolution they are exact.
+  // Timestamps are rounded to 1 / frameRate: exact with the source's resolution.
   output.addVideoTrack(pictures, { frameRate: Math.min(resolution, FINEST) });
   output.setMetadataTags(await video.input.getMetadataTags());
 
@@ -251,7 +251,7 @@ async function write(video, engine, options, how) {
   for await (const sample of samples) {
     const { timestamp, duration } = sample;
     if (timestamp < start - 0.5 / FINEST) {
-      sample.close(); // shown earlier, and still when the part begins
+      sample.close(); // starts before the part
       continue;
     }
     if (!sounds) {

@@ -1,10 +1,10 @@
-/** Elements, made without markup in strings. */
+/** Helpers for elements, without markup in strings. */
 
 /**
- * Make an element.
+ * Create an element.
  * @param {string} tag
- * @param {Object<string, *>} [properties] properties of the element; names with a dash, `for`,
- *   `role` and `class` are attributes; functions named on... listen.
+ * @param {Object<string, *>} [properties] properties of the element, attributes if it has no such
+ *   property, and event listeners if named on...
  * @param {...(Node|string)} children
  * @returns {HTMLElement}
  */
@@ -20,8 +20,8 @@ export function element(tag, properties = {}, ...children) {
 }
 
 /**
- * Return a function that makes elements with a text of the page's languages, which follow when
- * the language changes.
+ * Return a function that creates elements with translated text, which is updated when the
+ * language changes.
  * @param {(key: string) => string} t
  * @returns {(tag: string, key: string, properties?: object) => HTMLElement}
  */
@@ -29,23 +29,23 @@ export function translated(t) {
   return (tag, key, properties = {}) => element(tag, { ...properties, "data-i18n": key }, t(key));
 }
 
-/** Show an element or hide it from everyone. */
+/** Show or hide an element. */
 export function show(part, visible = true) {
   part.hidden = !visible;
 }
 
 /**
- * Save a blob as a file, as if a link had been followed.
+ * Download a blob.
  * @param {Blob} blob
  * @param {string} name
  */
 export function download(blob, name) {
   const href = URL.createObjectURL(blob);
   element("a", { href, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(href), 60_000); // the download has begun by then
+  setTimeout(() => URL.revokeObjectURL(href), 60_000); // once the download has started
 }
 
-/** Write seconds as m:ss, or h:mm:ss. */
+/** Format seconds as m:ss or h:mm:ss. */
 export function clock(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60)];

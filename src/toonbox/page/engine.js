@@ -1,8 +1,7 @@
-// Draws cartoons: the page's side of worker.js.
+// The interface to worker.js, which draws cartoons.
 
 /**
- * A style, as models/styles.json describes it. Lengths are in pixels; see the card of a style in
- * toonbox/engine/style.py.
+ * A style in models/styles.json. Lengths are in pixels; see `Card` in toonbox/engine/style.py.
  * @typedef {{name: string, description: string, knobs: string[], resolution: number,
  *   multiple: number, reach: number, beyond: number, model: string, preview: string,
  *   bytes: number}} Style
@@ -10,20 +9,20 @@
 /**
  * @typedef {{style: Style, strength?: number, resolution?: number|"native"|null,
  *   surface?: number, structure?: number, texture?: number}} Options
- *   strength is from the photo, 0, to the cartoon, 1; resolution is the short side at which the
- *   network works; knobs go from 0 to 2
+ *   strength: from 0, the photo, to 1, the cartoon; resolution: short side at which the network
+ *   works; knobs: 0 to 2
  */
 
-const CHOICE = "toonbox.backend"; // of localStorage: what was faster here
+const CHOICE = "toonbox.backend"; // localStorage key of the faster backend
 
-/** List the styles, the default first. @returns {Promise<Style[]>} */
+/** Fetch the list of styles, the default first. @returns {Promise<Style[]>} */
 export async function listStyles() {
   const answer = await fetch(new URL("models/styles.json", import.meta.url));
   if (!answer.ok) throw new Error("the list of styles could not be loaded");
   return answer.json();
 }
 
-/** What draws; one for the page. */
+/** Draws cartoons in a worker. */
 export class Engine {
   /** "wasm" or "webgpu" */
   backend = "wasm";
@@ -33,14 +32,14 @@ export class Engine {
   #worker;
   #waiting = [];
   #running = null;
-  #ended = null; // why nothing can be drawn any more
+  #ended = null; // error that ended the worker
   #next = 1;
-  #keys = new WeakMap(); // of pictures that the worker may have
+  #keys = new WeakMap(); // of pictures that the worker may have kept
   #nextKey = 1;
 
   /**
-   * Start the worker. Where there is a GPU, it is timed against WASM on the first visit, and the
-   * faster is kept.
+   * Start the worker. If there is a GPU, the first visit times it against WASM and remembers the
+   * faster backend.
    * @param {{backend?: "wasm"|"webgpu", threads?: number, tile?: number}} [forced] for tests and
    *   benchmarks
    * @returns {Promise<Engine>}
@@ -69,18 +68,18 @@ export class Engine {
     return engine;
   }
 
-  /** Fetch a style's model and make its session, ahead of use. @param {Style} style */
+  /** Load a style's model in advance. @param {Style} style */
   async load(style) {
     await this.#send({ kind: "load", style });
   }
 
   /**
-   * Draw a cartoon of the same size as the picture, which stays as it is.
-   * @param {ImageData|ImageBitmap|VideoFrame|HTMLCanvasElement} picture an ImageBitmap is read
-   *   only once, however often it is drawn
+   * Draw a cartoon of a picture at its size.
+   * @param {ImageData|ImageBitmap|VideoFrame|HTMLCanvasElement} picture an ImageBitmap is read only
+   *   once, even if it is drawn repeatedly
    * @param {Options} options
    * @param {{signal?: AbortSignal, onProgress?: (share: number) => void, lane?: string}} [how]
-   *   a newer call in the same lane replaces one that waits, which rejects with an AbortError
+   *   a call replaces a waiting one in the same lane, which rejects with an AbortError
    * @returns {Promise<ImageData>}
    */
   async cartoonize(picture, options, how = {}) {
@@ -97,7 +96,7 @@ export class Engine {
     return new ImageData(drawn.data, drawn.width, drawn.height);
   }
 
-  /** End the worker; calls that have not been answered reject. */
+  /** Terminate the worker; pending calls reject. */
   close() {
     this.#worker.terminate();
     this.#end(cancelled());
@@ -116,7 +115,7 @@ export class Engine {
       };
       job.resolve = settle(resolve);
       job.reject = settle(reject);
-      if (isFrame(picture)) job.picture = picture.clone(); // the caller may close it meanwhile
+      if (isFrame(picture)) job.picture = picture.clone(); // the caller may close the original
       if (lane !== undefined) {
         const replaced = this.#waiting.findIndex((other) => other.lane === lane);
         if (replaced >= 0) this.#waiting.splice(replaced, 1)[0].reject(cancelled());
@@ -150,7 +149,7 @@ export class Engine {
       } else if (isFrame(picture)) {
         job.picture = null; // the worker closes it
       }
-      // Frames and bitmaps made here are handed over; what is the caller's is copied.
+      // Frames and bitmaps created here are transferred; the caller's are copied.
       const ours = sent && (isFrame(sent) || sent !== picture);
       this.#worker.postMessage({ ...job.message, id: job.id, picture: sent }, ours ? [sent] : []);
     } catch (error) {
@@ -182,14 +181,14 @@ export class Engine {
 }
 
 /**
- * Wrap a bitmap in a frame, which goes to the worker without a copy; a bitmap would be copied here,
- * while the page waits.
+ * Wrap a bitmap in a frame, which is transferred without a copy; a bitmap would be copied on the
+ * main thread.
  */
 function frameOf(bitmap) {
   try {
     return new VideoFrame(bitmap, { timestamp: 0 });
   } catch {
-    return bitmap; // this browser has no frames, or none so large
+    return bitmap; // not supported, or too large
   }
 }
 
@@ -201,13 +200,13 @@ function cancelled() {
   return new DOMException("cancelled", "AbortError");
 }
 
-/** What was faster with this browser; a new version is tried again. */
+/** Return the stored backend; a new browser version is timed again. */
 function remembered() {
   try {
     const [backend, agent] = JSON.parse(localStorage.getItem(CHOICE) ?? "[]");
     return agent === navigator.userAgent ? backend : undefined;
   } catch {
-    return undefined; // nothing is stored for pages from the disk
+    return undefined; // no storage for pages from disk
   }
 }
 
@@ -215,6 +214,6 @@ function remember(backend) {
   try {
     localStorage.setItem(CHOICE, JSON.stringify([backend, navigator.userAgent]));
   } catch {
-    // Then it is tried again.
+    // The next visit times it again.
   }
 }

@@ -1,17 +1,16 @@
-// What the page needs to know of JPEG, PNG and WebP files: their size, and their EXIF data, found
-// in one file and put into another.
+// Read the size of JPEG, PNG and WebP files, and copy their EXIF data from one file to another.
 
 const ORIENTATION = 0x0112;
 const EXIF_FOLDER = 0x8769;
 const WIDTH = 0xa002, HEIGHT = 0xa003;
-const THUMBNAILS = [[0x0201, 0x0202], [0x0111, 0x0117]]; // places and lengths, of JPEG and of TIFF
+const THUMBNAILS = [[0x0201, 0x0202], [0x0111, 0x0117]]; // tags of offset and length, JPEG and TIFF
 const MOST_FOLDERS = 100;
 const HEAD = [0x45, 0x78, 0x69, 0x66, 0, 0]; // "Exif"
 
 /**
- * Read a picture's size, before it is turned upright.
- * @param {Uint8Array} file its beginning
- * @returns {{width: number, height: number}|null} null for other formats and damaged files
+ * Read a picture's size, without orientation.
+ * @param {Uint8Array} file the file or its beginning
+ * @returns {{width: number, height: number}|null} null for other formats or damaged files
  */
 export function sizeOf(file) {
   const readers = { jpeg: sizeOfJpeg, png: sizeOfPng, webp: sizeOfWebp };
@@ -20,8 +19,8 @@ export function sizeOf(file) {
 
 /**
  * Find the EXIF data of a picture.
- * @param {Uint8Array} file the whole, or a beginning
- * @returns {Uint8Array|null} from the TIFF header on
+ * @param {Uint8Array} file the file or its beginning
+ * @returns {Uint8Array|null} starting at the TIFF header
  */
 export function findExif(file) {
   const readers = { jpeg: inJpeg, png: inPng, webp: inWebp };
@@ -29,7 +28,7 @@ export function findExif(file) {
   return found?.length ? found.slice() : null;
 }
 
-/** Call a reader; null if it comes to the end of a file that is damaged or cut off. */
+/** Call a reader; return null if it reads past the end of a damaged or truncated file. */
 function within(read) {
   try {
     return read() ?? null;
@@ -39,17 +38,17 @@ function within(read) {
   }
 }
 
-/** Part of a file that must be there. */
+/** Return a part of a file; throw a RangeError if it is incomplete. */
 function part(file, start, length) {
   if (start + length > file.length) throw new RangeError("cut off");
   return file.subarray(start, start + length);
 }
 
 /**
- * Make EXIF data true of the cartoon: upright, of this size, and without the photo's thumbnail.
- * Values are changed where they stand, because makers' notes point to places in the whole.
+ * Update EXIF data for the cartoon: upright, of this size, without a thumbnail. Values are changed
+ * in place, because maker notes contain absolute offsets.
  * @param {Uint8Array} exif @param {number} width @param {number} height
- * @returns {Uint8Array|null} null if the data are damaged
+ * @returns {Uint8Array|null} null for damaged data
  */
 export function updatedExif(exif, width, height) {
   return within(() => update(exif.slice(), width, height));
@@ -80,7 +79,7 @@ function update(data, width, height) {
   return data.slice(0, end);
 }
 
-/** How the picture is to be turned, 1 to 8; 1, as it is. @param {Uint8Array} exif */
+/** Return the orientation, 1 to 8; 1 means upright. @param {Uint8Array} exif */
 export function orientationOf(exif) {
   const read = () => {
     const tiff = opened(exif);
@@ -89,7 +88,7 @@ export function orientationOf(exif) {
   return within(read) ?? 1;
 }
 
-/** Make the shortest EXIF data that say that a picture is to be turned right. */
+/** Create minimal EXIF data with orientation 6, a rotation to the right. */
 export function turnedExif() {
   const data = new Uint8Array(26);
   data.set([0x4d, 0x4d, 0, 42, 0, 0, 0, 8, 0, 1, 1, 0x12, 0, 3, 0, 0, 0, 1, 0, 6]);
@@ -102,7 +101,7 @@ function opened(data) {
   return [0x4949, 0x4d4d].includes(order) ? new Tiff(view, order === 0x4949) : null;
 }
 
-/** Reads and changes numbers of a TIFF in place. */
+/** Reads and writes numbers of a TIFF structure in place. */
 class Tiff {
   constructor(view, little) {
     Object.assign(this, { view, little });
@@ -120,7 +119,7 @@ class Tiff {
     this.view.setUint32(place, value, this.little);
   }
 
-  /** The place of a tag's entry in a folder, or null. */
+  /** Return the offset of a tag's entry in a directory, or null. */
   find(folder, tag) {
     for (let index = 0; index < this.short(folder); index++) {
       const entry = folder + 2 + 12 * index;
@@ -129,7 +128,7 @@ class Tiff {
     return null;
   }
 
-  /** The value of a tag that is one whole number, or null. */
+  /** Return the value of a tag with a single integer, or null. */
   get(folder, tag) {
     const entry = this.find(folder, tag);
     if (entry === null || this.long(entry + 4) !== 1) return null;
@@ -139,22 +138,22 @@ class Tiff {
   set(folder, tag, value) {
     const entry = this.find(folder, tag);
     if (entry === null || this.long(entry + 4) !== 1) return;
-    this.view.setUint16(entry + 2, 4, this.little); // a long, which takes the room of a short
+    this.view.setUint16(entry + 2, 4, this.little); // a long fits in the space of a short
     this.setLong(entry + 8, value);
   }
 }
 
 /**
- * Put EXIF data into a file that has none.
- * @param {Uint8Array} file JPEG, PNG or WebP, as a canvas writes them
- * @param {Uint8Array} exif from the TIFF header on
- * @returns {Uint8Array} the file as it is if its format has no room for them
+ * Insert EXIF data into a file without any.
+ * @param {Uint8Array} file JPEG, PNG or WebP as written by a canvas
+ * @param {Uint8Array} exif starting at the TIFF header
+ * @returns {Uint8Array} the file unchanged if its format cannot hold the data
  */
 export function insertExif(file, exif) {
   return { jpeg: intoJpeg, png: intoPng, webp: intoWebp }[formatOf(file)]?.(file, exif) ?? file;
 }
 
-/** @returns {"jpeg"|"png"|"webp"|null} by the first bytes */
+/** @returns {"jpeg"|"png"|"webp"|null} format by signature */
 export function formatOf(file) {
   if (file[0] === 0xff && file[1] === 0xd8) return "jpeg";
   if (text(file, 1, 4) === "PNG") return "png";
@@ -179,7 +178,7 @@ function joined(...parts) {
   return result;
 }
 
-// ---- JPEG: segments, each a marker, a length of two bytes that counts itself, and data
+// ---- JPEG: segments of a marker, a two-byte length that includes itself, and data
 
 function* segmentsOf(file) {
   const view = viewOf(file);
@@ -216,7 +215,7 @@ function intoJpeg(file, exif) {
   return joined(file.subarray(0, 2), head, exif, file.subarray(2));
 }
 
-// ---- PNG: chunks, each a length, a name, data and a checksum of both
+// ---- PNG: chunks of a length, a name, data, and a checksum of name and data
 
 const PNG_HEADER = 8 + 25; // the signature and IHDR
 
@@ -252,13 +251,13 @@ function crc32(bytes) {
   return ~crc >>> 0;
 }
 
-// ---- WebP: chunks, each a name, a length and data, padded to even lengths
+// ---- WebP: chunks of a name, a length, and data padded to even length
 
 function* chunksOf(file) {
   const view = viewOf(file);
   for (let place = 12; place + 8 <= file.length; ) {
     const length = view.getUint32(place + 4, true);
-    const start = place + 8; // the data may be cut off
+    const start = place + 8; // the data may be truncated
     const data = file.subarray(start, start + length);
     yield { name: text(file, place, start - 4), length, data };
     place += 8 + length + (length % 2);
@@ -279,7 +278,7 @@ function intoWebp(file, exif) {
   const [first] = chunks;
   if (first?.name === "VP8X") first.data = first.data.slice();
   else chunks.unshift({ name: "VP8X", data: extended(first) });
-  chunks[0].data[0] |= 0x08; // there is EXIF
+  chunks[0].data[0] |= 0x08; // EXIF flag
   chunks.push({ name: "EXIF", data: exif });
   const parts = chunks.flatMap(({ name, data }) => {
     const head = new Uint8Array(8);
@@ -310,7 +309,7 @@ function readWebpSize({ name, data }) {
   return { width: view.getUint16(6, true) & 0x3fff, height: view.getUint16(8, true) & 0x3fff };
 }
 
-/** Make the header of the extended format for a picture in the simple one. */
+/** Create a VP8X header for a file in the simple format. */
 function extended(first) {
   const { width, height } = readWebpSize(first);
   const header = new Uint8Array(10), view = viewOf(header);

@@ -1,4 +1,4 @@
-/** The list of photos: each with its picture, its state, and why it failed if it did. */
+/** The list of photos, each with its thumbnail, state, and error if it failed. */
 
 import { t } from "./i18n.js";
 
@@ -8,7 +8,7 @@ const THUMBNAIL = 112; // pixels, square
  * @typedef {Object} Entry
  * @property {File} file
  * @property {"reading"|"ready"|"drawing"|"done"|"failed"} state
- * @property {Error|null} error why it failed
+ * @property {Error|null} error reason for a failure
  * @property {HTMLLIElement} item
  */
 
@@ -26,7 +26,7 @@ export class Gallery {
     document.addEventListener("language", () => this.entries.forEach((entry) => this.show(entry)));
   }
 
-  /** The entries that did not fail. */
+  /** Entries that did not fail. */
   get usable() {
     return this.entries.filter((entry) => entry.state !== "failed");
   }
@@ -54,9 +54,9 @@ export class Gallery {
   }
 
   /**
-   * Take an entry off the list.
+   * Remove an entry.
    * @param {Entry} entry
-   * @returns {Entry|undefined} the one that takes its place for the keyboard
+   * @returns {Entry|undefined} the entry to focus next
    */
   remove(entry) {
     const index = this.entries.indexOf(entry);
@@ -71,19 +71,19 @@ export class Gallery {
     this.show(entry);
   }
 
-  /** Mark the entry that is open. @param {Entry|null} current */
+  /** Mark the open entry. @param {Entry|null} current */
   mark(current) {
     for (const { item } of this.entries) {
       item.firstElementChild.ariaCurrent = String(item === current?.item);
     }
   }
 
-  /** Draw an entry's small picture. */
+  /** Draw an entry's thumbnail. */
   paint(entry, picture) {
     cover(entry.item.querySelector("canvas"), picture);
   }
 
-  /** Move the keyboard to an entry. */
+  /** Move the focus to an entry. */
   focus(entry) {
     entry.item.firstElementChild.focus();
   }
@@ -101,7 +101,7 @@ export class Gallery {
   }
 }
 
-/** Say what went wrong with a picture, in the reader's language. @param {Error} error */
+/** Return a translated error message for a picture. @param {Error} error */
 export function reason(error) {
   if (error.code === "not-a-picture") return t("error.not-a-picture");
   if (error.code === "too-large") return t("error.too-large");
@@ -110,10 +110,10 @@ export function reason(error) {
 }
 
 /**
- * Fill a square canvas with a part of a picture, without distorting it.
+ * Fill a square canvas with a crop of a picture.
  * @param {HTMLCanvasElement} canvas
  * @param {ImageBitmap|HTMLCanvasElement} picture
- * @param {number} [place] which part of a longer side: 0 for its beginning, 1 for its end
+ * @param {number} [place] position of the crop along the longer side, 0 to 1
  */
 export function cover(canvas, picture, place = 0.5) {
   const side = Math.min(picture.width, picture.height);

@@ -1,23 +1,23 @@
-// Guided upsampling, a port of toonbox/engine/guided.py: the network's small picture, carried over
-// to the photo's full size. Source: He & Sun 2015, but for the offset. pixels.ts does the sums.
+// Guided upsampling of the network's output to the photo's size, a port of toonbox/engine/guided.py
+// with its kernels in pixels.ts. Source: He & Sun 2015, with another offset.
 
 import { bytes, divide, floats, integers, kernel } from "./pixels.js";
 
 /** @typedef {import("./resize.js").Pixels} Pixels */
 
-const STRIP = 1 << 19; // pixels of the photo in memory at once
-const VECTOR = 16; // bytes: four numbers of 32 bits
+const STRIP = 1 << 19; // pixels of the photo in WebAssembly memory at once
+const VECTOR = 16; // bytes; four 32-bit numbers
 
 /**
- * Bring a cartoon to the size of its photo, with the photo's edges. Each pixel becomes
- * slope * photo + offset, both fitted at the small size and enlarged bilinearly. A cartoon in black
- * and white is guided by the photo's grey, so that no colour comes back.
+ * Upsample a cartoon to the size of its photo, with the photo's edges. Each pixel becomes
+ * slope * photo + offset, both fitted at the small size and enlarged bilinearly. A grey cartoon is
+ * guided by the photo's grey values, so that it stays grey.
  * @param {Pixels} photo
- * @param {Pixels} small the photo reduced
- * @param {Pixels} cartoon what the network made of it
+ * @param {Pixels} small the reduced photo
+ * @param {Pixels} cartoon the network's output for it
  * @param {number} strength from the photo, 0, to the cartoon, 1
- * @param {Pixels} out where to write, may be the photo; its transparency is left alone
- * @returns {Generator<number>} rows done, after each strip; nobody else may use pixels.js between
+ * @param {Pixels} out where to write, may be the photo; its alpha is unchanged
+ * @returns {Generator<number>} finished rows, after each strip; do not use pixels.js in between
  */
 export function* upsample(photo, small, cartoon, strength, out) {
   const { width, height } = photo;
@@ -49,15 +49,15 @@ export function isGrey({ data }) {
   return true;
 }
 
-/** What turns the photo into the cartoon, row by row of the small picture, from top to bottom. */
+/** Slopes and offsets from photo to cartoon, computed by row from top to bottom. */
 class Model {
   #fitted = -1; // the last row of slopes
   #made = -1; // the last row of the model
 
   /**
    * @param {Pixels} small @param {Pixels} cartoon of one size
-   * @param {number} wide of the photo, in pixels
-   * @param {number} strip bytes for pixels of the photo
+   * @param {number} wide width of the photo, in pixels
+   * @param {number} strip size of a strip of the photo, in bytes
    */
   constructor(small, cartoon, wide, strip) {
     const { width, height } = small;
@@ -83,7 +83,7 @@ class Model {
     }
   }
 
-  /** Give the address of a row, which stays until the next but one is asked for. */
+  /** Return the address of a row; the row after the next overwrites it. */
   row(y) {
     const { width, grey, places } = this;
     const at = (row) => places.rows + (row % 2) * 2 * VECTOR * (width + 1);
@@ -96,7 +96,7 @@ class Model {
     return at(y);
   }
 
-  /** Give the address of a row of slopes, which stays until the next but two is asked for. */
+  /** Return the address of a row of slopes; the third row after it overwrites it. */
   #slopes(y) {
     const { width, grey, places } = this;
     const at = (row) => places.slopes + (row % 3) * VECTOR * width;
@@ -111,7 +111,7 @@ class Model {
   }
 }
 
-/** Say between which two of `small` pixels one of `large` lies, and its share of the second. */
+/** Return the two of `small` pixels between which one of `large` lies, and the second's share. */
 function neighbours(index, large, small) {
   const place = Math.min(Math.max((index + 0.5) * (small / large) - 0.5, 0), small - 1);
   const first = Math.floor(place);
@@ -119,7 +119,7 @@ function neighbours(index, large, small) {
 }
 
 /**
- * Finish a cartoon of the photo's own size: mix it with the photo, keep transparency.
+ * Blend a cartoon with a photo of the same size, and preserve the photo's alpha.
  * @param {Pixels} photo @param {Pixels} cartoon @param {number} strength
  * @param {Pixels} out where to write, may be either
  */

@@ -1,4 +1,4 @@
-/** The texts of the page, in the reader's language. */
+/** Translations of the page. */
 
 const TAGS = { en: "en", zh: "zh-Hans" }; // file name -> <html lang>
 const STORED = "toonbox.language";
@@ -7,13 +7,13 @@ let language = "en";
 /** @type {Object<string, string>} */
 let texts = {};
 
-/** Return the language in use: "en" or "zh". */
+/** Return the current language, "en" or "zh". */
 export function currentLanguage() {
   return language;
 }
 
 /**
- * Choose the language: the one chosen before, or the first of the browser's that there is.
+ * Return the stored language, or the first supported one of the browser's.
  * @returns {string} "en" or "zh"
  */
 export function preferredLanguage() {
@@ -27,9 +27,9 @@ export function preferredLanguage() {
 }
 
 /**
- * Load a language and translate the document; listeners of "language" on it hear of it.
+ * Load a language, translate the document, and dispatch a "language" event on it.
  * @param {string} code "en" or "zh"
- * @param {boolean} [remember] for the next visit
+ * @param {boolean} [remember] store it for the next visit
  */
 export async function setLanguage(code, remember = false) {
   const answer = await fetch(new URL(`i18n/${code}.json`, import.meta.url));
@@ -43,7 +43,7 @@ export async function setLanguage(code, remember = false) {
 }
 
 /**
- * Return the text of a key, with {placeholders} filled in; the key itself if there is none.
+ * Return the translation of a key with {placeholders} filled in, or the key if there is none.
  * @param {string} key
  * @param {Object<string, string|number>} [values]
  */
@@ -52,14 +52,14 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
 }
 
-/** Return the text of a key, or another one if the key is of a style that is not ours. */
+/** Return the translation of a key, or another text if there is none, as for custom styles. */
 export function textOr(key, other) {
   return texts[key] ?? other;
 }
 
 /**
- * Translate the elements that name a key: data-i18n for their text, data-i18n-label for what a
- * screen reader calls them, and their title if they have one.
+ * Translate elements by attribute: data-i18n is the key of the text, data-i18n-label the key of
+ * the aria-label and, if there is one, the title.
  * @param {Element} root
  */
 export function translate(root) {
@@ -77,7 +77,7 @@ function read() {
   try {
     return localStorage.getItem(STORED);
   } catch {
-    return null; // storage is switched off
+    return null; // storage is disabled
   }
 }
 
@@ -85,6 +85,6 @@ function write(code) {
   try {
     localStorage.setItem(STORED, code);
   } catch {
-    // storage is switched off: the choice lasts as long as the page
+    // storage is disabled: the choice lasts until the page closes
   }
 }

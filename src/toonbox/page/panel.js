@@ -1,10 +1,10 @@
-/** The settings beside the picture: styles, knobs, undo, and the same as a command line. */
+/** The settings panel: styles, sliders, undo, and the equivalent command line. */
 
 import { t, textOr } from "./i18n.js";
 import { DEFAULTS, KNOBS, Settings } from "./settings.js";
 
 const SLIDERS = ["strength", ...KNOBS, "resolution"];
-const NATIVE = 1088; // the last stop of the resolution slider
+const NATIVE = 1088; // value of the resolution slider that means full size
 const FIELD = Object.fromEntries(SLIDERS.map((name) => [name, document.getElementById(name)]));
 const THUMBNAIL = 168; // pixels, square
 
@@ -13,8 +13,8 @@ const THUMBNAIL = 168; // pixels, square
 export class Panel {
   /**
    * @param {Style[]} styles
-   * @param {{onInput: () => void, onChange: () => void}} listeners onInput: a value changes,
-   *   perhaps many times a second; onChange: it has changed for good
+   * @param {{onInput: () => void, onChange: () => void}} listeners onInput: a value is changing,
+   *   possibly many times per second; onChange: it has changed
    */
   constructor(styles, { onInput, onChange }) {
     this.styles = styles;
@@ -43,12 +43,12 @@ export class Panel {
     this.show();
   }
 
-  /** The style in use. @returns {Style} */
+  /** The current style. @returns {Style} */
   get style() {
     return this.styles.find((style) => style.name === this.settings.values.style);
   }
 
-  /** What `Engine.cartoonize` takes, of a style; of the one in use by default. */
+  /** Return options for `Engine.cartoonize`, by default in the current style. */
   options(style = this.style) {
     const { strength, resolution } = this.settings.values;
     const knobs = KNOBS.filter((name) => style.knobs.includes(name));
@@ -70,7 +70,7 @@ export class Panel {
     this.finish();
   }
 
-  /** Return the options of the command line that differ from its defaults, from `--style` on. */
+  /** Return the command-line options that differ from the defaults. */
   commandOptions() {
     const { values } = this.settings;
     const words = values.style === this.styles[0].name ? [] : ["--style", quote(values.style)];
@@ -103,7 +103,7 @@ export class Panel {
     return value === this.style.resolution ? null : value;
   }
 
-  /** Make all controls show the values, in the language in use. */
+  /** Update all controls to the values and the current language. */
   show() {
     const { values } = this.settings;
     for (const name of SLIDERS) {
@@ -126,12 +126,12 @@ export class Panel {
 }
 
 /**
- * Make one radio button with a picture for each style.
+ * Create a radio button with a picture for each style.
  * @param {HTMLElement} fieldset
  * @param {string} name of the radio group
  * @param {Style[]} styles
  * @param {(style: string) => void} onChoose
- * @returns {Map<string, HTMLCanvasElement>} the pictures, square, by the style's name
+ * @returns {Map<string, HTMLCanvasElement>} square pictures by style name
  */
 export function makeStyles(fieldset, name, styles, onChoose) {
   const canvases = new Map();
@@ -157,12 +157,12 @@ export function makeStyles(fieldset, name, styles, onChoose) {
   return canvases;
 }
 
-/** Return what people call a style. */
+/** Return the display name of a style. */
 export function styleName(name) {
   return textOr(`style.${name}`, name);
 }
 
-/** Check the radio button of a value. */
+/** Check the radio button with a value. */
 export function check(name, value) {
   for (const radio of document.querySelectorAll(`input[type=radio][name="${name}"]`)) {
     radio.checked = radio.value === value;
@@ -175,7 +175,7 @@ export function fill(field) {
   field.style.setProperty("--fill", `${(100 * (value - min)) / (max - min)}%`);
 }
 
-/** Quote a word for a shell, if it needs it. */
+/** Quote a word for a shell if necessary. */
 export function quote(word) {
   return /^[\w.@%+=:,/-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }

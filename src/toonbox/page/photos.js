@@ -1,4 +1,4 @@
-/** The tab of photos: what is chosen, drawn, compared and saved. */
+/** The photos tab: choose, draw, compare and save. */
 
 import { Compare } from "./compare.js";
 import { Gallery, cover, reason } from "./gallery.js";
@@ -7,11 +7,11 @@ import { Panel, check, fill, makeStyles, quote, styleName } from "./panel.js";
 import { cartoonName, readPicture, writePicture } from "./picture.js";
 import { zip } from "./zip.js";
 
-const PREVIEW = 192; // pixels: short side of what is drawn while a slider moves
-const SETTLE = 250; // milliseconds without a change after which the full size is drawn
+const PREVIEW = 192; // pixels; short side of previews while a slider moves
+const SETTLE = 250; // milliseconds from the last change to drawing at full size
 const EXTENSIONS = { "image/jpeg": "jpeg", "image/png": "png", "image/webp": "webp" };
-const PHOTOGRAPHS = ["image/avif", "image/heic", "image/heif"]; // become JPEG; the rest PNG
-const EXAMPLE = "example.jpg"; // the photo of which the previews of styles are cartoons
+const PHOTOGRAPHS = ["image/avif", "image/heic", "image/heif"]; // saved as JPEG, others as PNG
+const EXAMPLE = "example.jpg"; // the photo in the previews of styles
 const ARCHIVE = "cartoons.zip";
 
 /** @typedef {import("./gallery.js").Entry} Entry */
@@ -37,16 +37,16 @@ export class Photos {
     });
     /** @type {Entry|null} */
     this.current = null;
-    this.picture = null; // the current entry's, as `readPicture` gave it
-    this.small = null; // the same with a short side of PREVIEW
+    this.picture = null; // of the current entry, from `readPicture`
+    this.small = null; // the picture at preview size
     this.full = null; // the drawing at full size: {promise of ImageData, controller, wish, done}
-    this.previewed = ""; // what the last small drawing was of, as `wishOf` writes it
-    this.how = ""; // the settings of which the list says "drawn"
-    this.batch = null; // controller of the drawing of all
-    this.turn = 0; // counts the pictures opened, so that what comes late is dropped
+    this.previewed = ""; // the last preview, as from `wishOf`
+    this.how = ""; // the settings of entries marked as drawn
+    this.batch = null; // AbortController of "download all"
+    this.turn = 0; // number of pictures opened, to discard late results
     this.listen();
     for (const label of document.querySelectorAll(".touch-only")) {
-      label.hidden = !navigator.maxTouchPoints; // others only show a list of files
+      label.hidden = !navigator.maxTouchPoints; // elsewhere it would open a file dialog
     }
     this.welcome(styles);
     document.addEventListener("language", () => this.show());
@@ -57,7 +57,7 @@ export class Photos {
     for (const id of ["choose", "photograph", "add", "photograph-more"]) {
       $(id).addEventListener("change", (event) => {
         this.add([...event.target.files]);
-        event.target.value = ""; // so that the same file can be chosen again
+        event.target.value = ""; // allow choosing the same file again
       });
     }
     $("example").addEventListener("click", () => this.addExample());
@@ -67,7 +67,7 @@ export class Photos {
     $("cancel").addEventListener("click", () => this.batch?.abort());
   }
 
-  /** Show the styles on the photo that comes with them. @param {Style[]} styles */
+  /** Show the previews of the styles on the example photo. @param {Style[]} styles */
   async welcome(styles) {
     const demo = new Compare($("demo"));
     const cartoons = new Map();
@@ -85,24 +85,24 @@ export class Photos {
       for (const { name, preview } of styles) {
         cartoons.set(name, await createImageBitmap(await fetchBlob(preview)));
         const shown = [canvases.get(name)];
-        if (!this.current) shown.push(this.panel.thumbnails.get(name)); // for the other tabs
-        for (const canvas of shown) cover(canvas, cartoons.get(name), 0.9); // where the face is
+        if (!this.current) shown.push(this.panel.thumbnails.get(name)); // shown on the other tabs
+        for (const canvas of shown) cover(canvas, cartoons.get(name), 0.9); // crop to the face
         canvases.get(name).classList.add("drawn");
         if (name === this.panel.style.name) show(name);
       }
     } catch {
-      // the page works without it
+      // optional
     }
   }
 
-  /** Add files and open the first of them that can be read. @param {File[]} files */
+  /** Add files and open the first readable one. @param {File[]} files */
   async add(files) {
     this.clearNotices();
     const added = files.map((file) => this.gallery.add(file));
     this.show();
     let opened = false;
     for (const entry of added) {
-      if (!this.gallery.entries.includes(entry)) continue; // removed meanwhile
+      if (!this.gallery.entries.includes(entry)) continue; // removed in the meantime
       opened = (opened ? await this.inspect(entry) : await this.open(entry)) || opened;
     }
     const failed = added.filter((entry) => entry.state === "failed");
@@ -111,7 +111,7 @@ export class Photos {
     this.show();
   }
 
-  /** Add the photo that comes with the styles. */
+  /** Add the example photo. */
   async addExample() {
     try {
       const file = new File([await fetchBlob(EXAMPLE)], "example.jpg", { type: "image/jpeg" });
@@ -121,7 +121,7 @@ export class Photos {
     }
   }
 
-  /** Read an entry's picture, or mark it as failed. @param {Entry} entry */
+  /** Read an entry's picture, or mark the entry as failed. @param {Entry} entry */
   async read(entry) {
     try {
       if (entry.file.type.startsWith("video/")) {
@@ -137,14 +137,14 @@ export class Photos {
     }
   }
 
-  /** Find out whether an entry can be read. @returns {Promise<boolean>} */
+  /** Return whether an entry is readable. @returns {Promise<boolean>} */
   async inspect(entry) {
     const picture = await this.read(entry);
     picture?.bitmap.close();
     return picture !== null;
   }
 
-  /** Open an entry and draw it. @returns {Promise<boolean>} whether it could be read */
+  /** Open an entry and draw it. @returns {Promise<boolean>} whether it is readable */
   async open(entry) {
     const turn = ++this.turn;
     const picture = await this.read(entry);
@@ -172,7 +172,7 @@ export class Photos {
     return true;
   }
 
-  /** Let go of the picture that is open. */
+  /** Close the open picture. */
   close() {
     this.stop();
     this.picture?.bitmap.close();
@@ -180,7 +180,7 @@ export class Photos {
     Object.assign(this, { current: null, picture: null, small: null });
   }
 
-  /** Take an entry off the list; if it was open, open another or return to the welcome. */
+  /** Remove an entry; if it was open, open another or return to the start screen. */
   remove(entry) {
     const wasOpen = entry === this.current;
     const next = this.gallery.remove(entry);
@@ -199,7 +199,7 @@ export class Photos {
     else $("add").focus();
   }
 
-  /** Draw the small picture at once, in place of what is shown. */
+  /** Draw and show a preview now. */
   async preview() {
     const { turn, small } = this;
     const options = this.panel.options();
@@ -220,9 +220,9 @@ export class Photos {
     }
   }
 
-  /** Draw the full size when the settings have come to rest. */
+  /** Draw at full size once the settings have stopped changing. */
   redraw(settle = SETTLE) {
-    if (!this.picture || $("photos").hidden) return; // as `resume` does later
+    if (!this.picture || $("photos").hidden) return; // `resume` redraws later
     this.preview();
     this.show();
     if (this.full?.wish === wishOf(this.turn, this.panel.options())) return;
@@ -230,7 +230,7 @@ export class Photos {
     this.timer = setTimeout(() => this.draw().catch(() => {}), settle);
   }
 
-  /** Say of no picture that it is drawn, if the settings are others now. */
+  /** Unmark entries as drawn if the settings have changed. */
   forgetDrawn(how) {
     if (how === this.how) return;
     this.how = how;
@@ -239,17 +239,17 @@ export class Photos {
     }
   }
 
-  /** Catch up with settings that were changed on another tab. */
+  /** Redraw if settings were changed on another tab. */
   resume() {
     this.redraw(0);
   }
 
-  /** Note what the frame shows: "preview", "true" for the full size, or "" for neither yet. */
+  /** Record what is shown: "preview", "true" for full size, or "" for neither. */
   set drawn(what) {
     $("photos").dataset.drawn = what;
   }
 
-  /** Stop drawing the full size. */
+  /** Stop drawing at full size. */
   stop() {
     clearTimeout(this.timer);
     this.full?.controller.abort();
@@ -257,7 +257,7 @@ export class Photos {
   }
 
   /**
-   * Draw the full size with the settings as they are, unless that is done or under way.
+   * Draw at full size with the current settings, unless finished or in progress.
    * @returns {Promise<ImageData>}
    */
   draw() {
@@ -309,13 +309,13 @@ export class Photos {
     }
   }
 
-  /** Say that drawing failed, unless it was given up. */
+  /** Report a failure to draw, unless it was aborted. */
   failed(error, style) {
     if (error.name === "AbortError") return;
     this.notify(t("error.drawing", { style: styleName(style.name), message: error.message }));
   }
 
-  /** Draw every style on the small picture. */
+  /** Draw the preview of the open picture in every style. */
   async drawThumbnails(turn) {
     const { small } = this;
     for (const canvas of this.panel.thumbnails.values()) {
@@ -323,7 +323,7 @@ export class Photos {
       canvas.classList.add("waiting");
     }
     const engine = await this.engine;
-    await this.full?.promise.catch(() => {}); // what is looked at comes first
+    await this.full?.promise.catch(() => {}); // the open picture has priority
     for (const style of this.panel.styles) {
       if (turn !== this.turn) return;
       try {
@@ -340,22 +340,22 @@ export class Photos {
     }
   }
 
-  /** The MIME type to write for a picture of a type. */
+  /** Return the MIME type to save for a picture's type. */
   type(original) {
     if ($("format").value) return $("format").value;
     if (original in EXTENSIONS) return original;
     return PHOTOGRAPHS.includes(original) ? "image/jpeg" : "image/png";
   }
 
-  /** Encode a cartoon, with the name and the metadata of its photo. */
+  /** Encode a cartoon with its photo's metadata, and name it after the photo. */
   async encode(image, { name, type, exif }) {
     const written = this.type(type);
     const quality = Number($("quality").value) / 100;
     const blob = await writePicture(image, { type: written, quality, exif });
-    return { name: cartoonName(name, blob.type), blob }; // some browsers write no WebP
+    return { name: cartoonName(name, blob.type), blob }; // some browsers cannot write WebP
   }
 
-  /** Save the picture that is open, as soon as it is drawn. */
+  /** Download the open picture once it is drawn. */
   async download() {
     const { picture } = this;
     try {
@@ -367,7 +367,7 @@ export class Photos {
     }
   }
 
-  /** Draw all pictures with the settings as they are, and save one archive of them. */
+  /** Draw all pictures with the current settings, and download them as one archive. */
   async downloadAll() {
     if (this.batch) return;
     this.batch = new AbortController();
@@ -427,7 +427,7 @@ export class Photos {
     }
   }
 
-  /** Make all that is seen agree with the state, in the language in use. */
+  /** Update the tab to the state and the current language. */
   show() {
     const { picture, gallery } = this;
     const several = gallery.entries.length > 1;
@@ -470,19 +470,19 @@ export class Photos {
   }
 }
 
-/** Fetch a file of the page. @param {string} path @returns {Promise<Blob>} */
+/** Fetch a file of the site. @param {string} path @returns {Promise<Blob>} */
 async function fetchBlob(path) {
   const answer = await fetch(new URL(path, import.meta.url));
   if (!answer.ok) throw new Error(`${path}: ${answer.status}`);
   return answer.blob();
 }
 
-/** Write down what is to be drawn: which picture, and how. */
+/** Serialise a request to draw: the picture and the settings. */
 function wishOf(turn, { style, ...values }) {
   return JSON.stringify([turn, style.name, values]);
 }
 
-/** Save a blob under a name, where downloads go. */
+/** Download a blob. */
 function save(blob, name) {
   const link = Object.assign(document.createElement("a"), {
     href: URL.createObjectURL(blob), download: name,

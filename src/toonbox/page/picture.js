@@ -1,17 +1,17 @@
-// Reads and writes picture files.
+// Read and write picture files.
 //
-// A canvas has 8 bits in sRGB: pictures of other profiles are converted to sRGB by the browser, the
-// 16 bits of a PNG become 8, and XMP, IPTC and the profile are not kept. EXIF is, for JPEG, PNG and
-// WebP. The command line keeps all of it.
+// Canvases are 8-bit sRGB: the browser converts other colour profiles to sRGB and 16 bits to 8.
+// XMP, IPTC and the profile are lost; EXIF is preserved in JPEG, PNG and WebP. The command line
+// preserves everything.
 
 import {
   findExif, formatOf, insertExif, orientationOf, sizeOf, turnedExif, updatedExif,
 } from "./exif.js";
 
 const MAX_PIXELS = 100e6;
-const LOOKED_AT = 1 << 20; // bytes in which the EXIF data of most files end
+const LOOKED_AT = 1 << 20; // bytes that contain the EXIF data of most files
 
-/** The usual suffix of what a canvas writes, and all that may stay as they are. */
+/** File suffixes by MIME type, the default first. */
 const SUFFIXES = {
   "image/jpeg": ["jpg", "jpeg", "jpe", "jfif"],
   "image/png": ["png"],
@@ -28,13 +28,13 @@ const SUFFIXES = {
 export async function readPicture(file) {
   const name = file.name ?? "picture";
   const begin = new Uint8Array(await file.slice(0, LOOKED_AT).arrayBuffer());
-  const size = sizeOf(begin); // known before anything takes memory
+  const size = sizeOf(begin); // checked before decoding takes memory
   if (size && size.width * size.height > MAX_PIXELS) throw tooLarge(name, size);
   let bitmap;
   try {
     bitmap = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch (error) {
-    // A browser says the same of damaged files and of too little memory.
+    // Browsers do not distinguish damaged files from a lack of memory.
     if (size && size.width * size.height > MAX_PIXELS / 4) throw tooLarge(name, size, error);
     throw failure("not-a-picture", `${name} is not a picture that this browser can read`, error);
   }
@@ -53,8 +53,8 @@ export async function readPicture(file) {
  * Write a picture.
  * @param {ImageData} imageData
  * @param {{type?: "image/jpeg"|"image/png"|"image/webp", quality?: number,
- *   exif?: Uint8Array|null}} [how] quality from 0 to 1; EXIF data as `readPicture` gave them
- * @returns {Promise<Blob>} of another type where the browser cannot write this one
+ *   exif?: Uint8Array|null}} [how] quality from 0 to 1; EXIF data from `readPicture`
+ * @returns {Promise<Blob>} of another type if the browser cannot write this one
  * @throws {Error} with `code` "too-large"
  */
 export async function writePicture(
@@ -88,14 +88,14 @@ export function cartoonName(name, type) {
   return `${stem}.toon.${fitting.includes(suffix.toLowerCase()) ? suffix : fitting[0]}`;
 }
 
-/** Find EXIF data: at the beginning, or of PNG and WebP perhaps at the end. */
+/** Find EXIF data at the beginning or, in PNG and WebP, anywhere. */
 async function exifOf(file, begin) {
   const found = findExif(begin);
   const atTheEnd = begin.length < file.size && begin[0] !== 0xff;
   return found || !atTheEnd ? found : findExif(new Uint8Array(await file.arrayBuffer()));
 }
 
-/** By format: whether this browser turns pictures as EXIF says. Chromium does not turn WebP. */
+/** Whether this browser applies EXIF orientation, by format. Chromium does not for WebP. */
 const turning = {};
 
 function turns(format) {
@@ -110,7 +110,7 @@ function turns(format) {
   return turning[format];
 }
 
-/** What EXIF's orientations do to (x, y), as a matrix, and to which edges they move. */
+/** Transforms of (x, y) by EXIF orientation: a matrix, and offsets in widths and heights. */
 const TURNS = {
   2: [-1, 0, 0, 1, 1, 0], 3: [-1, 0, 0, -1, 1, 1], 4: [1, 0, 0, -1, 0, 1], 5: [0, 1, 1, 0, 0, 0],
   6: [0, 1, -1, 0, 1, 0], 7: [0, -1, -1, 0, 1, 1], 8: [0, -1, 1, 0, 0, 1],

@@ -1,11 +1,11 @@
-// Loads what pixels.ts was compiled to, and gives out its memory.
+// Load the WebAssembly module compiled from pixels.ts, and manage its memory.
 
-const PAGE = 1 << 16; // bytes by which WebAssembly's memory grows
+const PAGE = 1 << 16; // bytes; unit of growth of WebAssembly memory
 
 let kernels = null; // the functions of pixels.ts
 let loading = null;
 
-/** Load it; `kernel` and `memory` may be called from then on. */
+/** Load the module; the other functions require it. */
 export function loadPixels() {
   loading ??= (async () => {
     const answer = await fetch(new URL("vendor/pixels.wasm", import.meta.url));
@@ -16,13 +16,13 @@ export function loadPixels() {
   return loading;
 }
 
-/** Give the functions of pixels.ts. */
+/** Return the functions of pixels.ts. */
 export const kernel = () => kernels;
 
 /**
- * Divide the memory, which is lost to whom it belonged before: one job at a time.
+ * Allocate the memory for one job, which invalidates any earlier allocation.
  * @param {Object<string, number>} sizes in bytes, by name
- * @returns {Object<string, number>} addresses, of multiples of 16, by name
+ * @returns {Object<string, number>} addresses by name, multiples of 16
  */
 export function divide(sizes) {
   const { memory } = kernels, places = {};
@@ -36,7 +36,7 @@ export function divide(sizes) {
   return places;
 }
 
-/** See a part of the memory; until it grows. */
+/** Return a view of the memory, valid until it grows. */
 export const bytes = (at, length) => new Uint8ClampedArray(kernels.memory.buffer, at, length);
 export const integers = (at, length) => new Int32Array(kernels.memory.buffer, at, length);
 export const floats = (at, length) => new Float32Array(kernels.memory.buffer, at, length);

@@ -1,17 +1,17 @@
-// What reduces and enlarges photos, row by row: AssemblyScript, which vendor.js compiles to
-// WebAssembly with SIMD. guided.js and resize.js say what the rows are, and where in memory. A
-// vector of four numbers is a pixel: red, green, blue and alpha; addresses are of bytes.
+// Kernels that reduce and upsample photos by row, in AssemblyScript, which vendor.js compiles to
+// WebAssembly with SIMD. guided.js and resize.js manage rows and memory. A vector of four numbers
+// is a pixel: red, green, blue and alpha. Addresses are in bytes.
 
 // ---- Guided upsampling, see guided.js
 
-const COUNT: f32 = 9; // pixels of a window: one to each side
+const COUNT: f32 = 9; // pixels in a 3x3 window
 const EPS: f32 = 1e-3 * 255 * 255; // squared levels
 
 /**
- * Fit cartoon = slope * photo + offset in the windows around the pixels of a row; give the slopes.
- * @param g0,g1,g2 rows of the reduced photo: above, here and below
+ * Fit cartoon = slope * photo + offset in the window around each pixel of a row; write the slopes.
+ * @param g0,g1,g2 rows of the reduced photo: above, current and below
  * @param t0,t1,t2 rows of the cartoon
- * @param columns memory for 4 * (width + 2) vectors
+ * @param columns scratch memory for 4 * (width + 2) vectors
  */
 export function fitRow(
   g0: usize, g1: usize, g2: usize, t0: usize, t1: usize, t2: usize,
@@ -40,9 +40,9 @@ export function fitRow(
 }
 
 /**
- * Average the slopes of three rows over the windows, and give slope and offset of each pixel of the
- * middle row; the last is repeated once.
- * @param columns memory for width + 2 vectors
+ * Average the slopes of three rows over the windows; write slope and offset of each pixel of the
+ * middle row, the last one twice.
+ * @param columns scratch memory for width + 2 vectors
  * @param model 2 * (width + 1) vectors: slope, offset, slope, ...
  */
 export function modelRow(
@@ -69,12 +69,12 @@ export function modelRow(
 }
 
 /**
- * Write a row of the cartoon over a row of the photo; fully transparent pixels stay.
- * @param width of the photo @param narrow of the model
- * @param upper,lower rows of the model, between which this row lies @param part its share of lower
- * @param steps for each column of the photo where it lies in `line`, in bytes, and its share of the
- *   pixel to the right: 32 bits of integer, 32 of float
- * @param line memory for 2 * (narrow + 1) vectors
+ * Overwrite a row of the photo with the cartoon, except fully transparent pixels.
+ * @param width width of the photo @param narrow width of the model
+ * @param upper,lower rows of the model around this row @param part weight of lower
+ * @param steps for each column of the photo, its offset in `line` in bytes (u32) and the weight of
+ *   the pixel to the right (f32)
+ * @param line scratch memory for 2 * (narrow + 1) vectors
  */
 export function applyRow(
   photo: usize, width: i32, upper: usize, lower: usize, part: f32, narrow: i32,
@@ -102,7 +102,7 @@ export function applyRow(
   }
 }
 
-/** What guides: a pixel, or for cartoons in black and white its grey. */
+/** Return the guide: a pixel, or its grey value for grey cartoons. */
 @inline
 function guide(at: usize, grey: bool): v128 {
   if (!grey) return pixel(at);
@@ -127,14 +127,14 @@ function between(a: v128, b: v128, share: v128): v128 {
   return f32x4.add(a, f32x4.mul(share, f32x4.sub(b, a)));
 }
 
-/** Add up three vectors that are `apart` bytes from each other. */
+/** Add three vectors at a distance of `apart` bytes. */
 @inline
 function acrossThree(at: usize, apart: usize): v128 {
   const sum = f32x4.add(v128.load(at), v128.load(at + apart));
   return f32x4.add(sum, v128.load(at + 2 * apart));
 }
 
-/** Put copies before the first and behind the last of `width` columns, of `size` bytes each. */
+/** Repeat the first and last of `width` columns of `size` bytes. */
 function repeatEdges(columns: usize, width: i32, size: usize): void {
   const last = columns + <usize>width * size;
   memory.copy(columns, columns + size, size);
@@ -144,8 +144,8 @@ function repeatEdges(columns: usize, width: i32, size: usize): void {
 // ---- Reducing, see resize.js
 
 /**
- * Average boxes of `across` x `rows` pixels; the last may be narrower.
- * @param from the first row @param width of the rows, in pixels @param to the averages
+ * Average boxes of `across` x `rows` pixels; the last one may be narrower.
+ * @param from first row @param width width of the rows, in pixels @param to where to write
  */
 export function boxRow(from: usize, width: i32, across: i32, rows: i32, to: usize): void {
   for (let left = 0; left < width; left += across, to += 4) {
@@ -155,19 +155,19 @@ export function boxRow(from: usize, width: i32, across: i32, rows: i32, to: usiz
       let at = from + (<usize>(y * width + left) << 2);
       for (let x = 0; x < wide; x++, at += 4) sum = i32x4.add(sum, levels(at));
     }
-    // Pillow multiplies by a rounded 2 ** 24 / count; so the last bit is the same.
+    // As Pillow, multiply by a rounded 2 ** 24 / count, to match the last bit.
     const factor = <u32><f32>(4294967296.0 / <f64>(256 * count));
     const mean = i32x4.shr_u(i32x4.mul(sum, i32x4.splat(factor)), 24);
     store<u32>(to, bytes(mean) | 0xff000000);
   }
 }
 
-const BITS = 22; // of the fraction of a weight, as in Pillow's Resample.c
+const BITS = 22; // fractional bits of a weight, as in Pillow's Resample.c
 
 /**
- * Bring a row to another width.
- * @param first,counts for each pixel of the result which it is made of
- * @param weights `most` for each pixel of the result
+ * Resize a row horizontally.
+ * @param first,counts for each output pixel, its first input pixel and their number
+ * @param weights `most` weights for each output pixel
  */
 export function resizeAcross(
   from: usize, to: usize, width: i32, first: usize, counts: usize, weights: usize, most: i32,
@@ -183,7 +183,7 @@ export function resizeAcross(
   }
 }
 
-/** Make a row of `count` rows of the same width, by a weight for each. */
+/** Write the weighted sum of `count` rows. */
 export function resizeDown(from: usize, to: usize, width: i32, count: i32, weights: usize): void {
   const stride = <usize>width << 2, end = weights + (<usize>count << 2);
   for (let x = 0; x < width; x++, from += 4, to += 4) {
@@ -198,13 +198,13 @@ export function resizeDown(from: usize, to: usize, width: i32, count: i32, weigh
 
 // ---- Both
 
-/** The four bytes at an address, as integers. */
+/** Load four bytes as integers. */
 @inline
 function levels(at: usize): v128 {
   return i32x4.extend_low_i16x8_u(i16x8.extend_low_i8x16_u(v128.load32_zero(at)));
 }
 
-/** Four integers as bytes, clipped to 0 and 255. */
+/** Convert four integers to bytes, clipped to [0, 255]. */
 @inline
 function bytes(whole: v128): u32 {
   const halves = i16x8.narrow_i32x4_s(whole, whole);

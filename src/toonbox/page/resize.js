@@ -1,17 +1,17 @@
-// Reduces a photo exactly as Pillow's `resize(size, BICUBIC, reducing_gap=1.5)` does, and with it
-// `_reduced` of toonbox/engine/style.py: by whole numbers first, then sideways, then downwards.
-// pixels.ts does the sums.
+// Reduce a photo exactly as Pillow's `resize(size, BICUBIC, reducing_gap=1.5)`, which `_reduced` in
+// toonbox/engine/style.py uses: by an integer factor, then horizontally, then vertically. The
+// kernels are in pixels.ts.
 
 import { bytes, divide, integers, kernel } from "./pixels.js";
 
 /** @typedef {{data: Uint8ClampedArray, width: number, height: number}} Pixels  RGBA, 8 bits */
 
-const BITS = 22; // of the fraction of a weight, as in Pillow's Resample.c
+const BITS = 22; // fractional bits of a weight, as in Pillow's Resample.c
 const GAP = 1.5;
-const STRIP = 1 << 21; // bytes of the photo in memory at once, about
+const STRIP = 1 << 21; // approximate bytes of the photo in WebAssembly memory at once
 
 /**
- * Give the size at which the network works.
+ * Return the size at which the network works.
  * @param {number} width @param {number} height of the photo, in pixels
  * @param {number|"native"} wanted short side
  * @returns {[number, number]} width and height
@@ -23,7 +23,7 @@ export function workingSize(width, height, wanted) {
   return [scaled(width), scaled(height)];
 }
 
-/** Round as Python does. */
+/** Round half to even, as Python does. */
 function halfToEven(value) {
   const floor = Math.floor(value);
   if (value - floor !== 0.5) return Math.round(value);
@@ -31,7 +31,7 @@ function halfToEven(value) {
 }
 
 /**
- * Reduce a photo; transparency is not looked at, and opaque in the result.
+ * Reduce a photo; alpha is ignored, and the result is opaque.
  * @param {Pixels} photo @param {number} width @param {number} height of the result
  * @returns {Pixels}
  */
@@ -82,7 +82,7 @@ export function reduce(photo, width, height) {
   return { data: bytes(places.result, 4 * width * height).slice(), width, height };
 }
 
-/** Weights of an antialiased bicubic filter with a = -0.5: `most` places for each output pixel. */
+/** Return weights of an antialiased bicubic filter (a = -0.5), `most` for each output pixel. */
 function weightsFor(size, kept, wanted) {
   const scale = Math.fround(kept) / wanted;
   const filterScale = Math.max(1, scale);

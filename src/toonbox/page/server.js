@@ -1,32 +1,31 @@
 /**
- * The server behind the page, if there is one: it does with videos what a browser cannot.
- * A job outlives the tab: its number is remembered, and its result offered when the page is
- * opened again.
+ * Conversion of videos by `toonbox serve`, if it serves the page. A job outlives the tab: its id is
+ * stored, and its result is offered when the page is opened again.
  */
 
 import { element, show } from "./dom.js";
 
 const API = new URL("api/", document.baseURI);
-const STORED = "toonbox.job"; // in localStorage: the number of the job
+const STORED = "toonbox.job"; // localStorage key of the job's id
 const ENDED = ["done", "failed", "cancelled"];
 const KNOBS = ["surface", "structure", "texture"];
 
-/** The server does not answer: what it does at the moment is not known. */
+/** The server does not answer, so the state of the job is unknown. */
 class Unreachable extends Error {
   name = "Unreachable";
 }
 
-/** Tell whether this page comes from `toonbox serve`. @returns {Promise<boolean>} */
+/** Return whether `toonbox serve` serves this page. @returns {Promise<boolean>} */
 export async function findServer() {
   try {
     const answer = await fetch(new URL("styles", API));
     return answer.ok && (answer.headers.get("content-type") ?? "").includes("json");
   } catch {
-    return false; // a page from a disk, or offline
+    return false; // a page from disk, or offline
   }
 }
 
-/** Name the options as the API does, without those that have their default. */
+/** Return the API's query for options, without undefined ones. */
 function queryOf({ style, strength, resolution, ...rest }) {
   const named = { style: style.name, strength, resolution, start: rest.start, end: rest.end };
   for (const knob of KNOBS) if (style.knobs.includes(knob)) named[knob] = rest[knob];
@@ -35,7 +34,7 @@ function queryOf({ style, strength, resolution, ...rest }) {
   return new URLSearchParams(given);
 }
 
-/** Return what an answer of type application/problem+json says went wrong. */
+/** Return the detail of an application/problem+json response. */
 function reasonOf(text, status) {
   try {
     return JSON.parse(text).detail;
@@ -45,7 +44,7 @@ function reasonOf(text, status) {
 }
 
 /**
- * A job, as the API tells of it.
+ * A job, as returned by the API.
  * @typedef {{id: string, state: "waiting"|"running"|"done"|"failed"|"cancelled",
  *   progress: {share: number|null}, message: string|null, name: string|null}} Job
  */
@@ -53,7 +52,7 @@ function reasonOf(text, status) {
 /**
  * Send a video.
  * @param {File} file
- * @param {object} options of the style, and start, end and stabilize
+ * @param {object} options options of the style, start, end and stabilize
  * @param {AbortSignal} signal
  * @param {(share: number) => void} onShare
  * @returns {Promise<Job>}
@@ -62,7 +61,7 @@ export function submit(file, options, signal, onShare) {
   const body = new FormData();
   body.append("file", file, file.name);
   return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest(); // fetch cannot tell how much it has sent
+    const request = new XMLHttpRequest(); // fetch has no upload progress
     request.open("POST", new URL(`jobs?${queryOf(options)}`, API));
     request.upload.onprogress = ({ loaded, total }) => onShare(loaded / total);
     request.onload = () => {
@@ -77,8 +76,8 @@ export function submit(file, options, signal, onShare) {
 }
 
 /**
- * Ask how a job is doing: null if the server does not know it any more.
- * @returns {Promise<Job|null>}
+ * Fetch a job.
+ * @returns {Promise<Job|null>} null if the server no longer has it
  */
 export async function stateOf(id) {
   const answer = await fetch(new URL(`jobs/${id}`, API));
@@ -86,11 +85,11 @@ export async function stateOf(id) {
 }
 
 /**
- * Follow a job to its end.
+ * Follow a job until it ends.
  * @param {string} id
  * @param {(job: Job) => void} onChange
  * @param {AbortSignal} signal
- * @returns {Promise<Job>} as it ended
+ * @returns {Promise<Job>} in its final state
  */
 export function follow(id, onChange, signal) {
   return new Promise((resolve, reject) => {
@@ -101,7 +100,7 @@ export function follow(id, onChange, signal) {
       onChange(job);
       if (ENDED.includes(job.state)) end(resolve, job);
     });
-    events.onerror = () => { // unless the browser tries again by itself
+    events.onerror = () => { // unless the browser reconnects
       if (events.readyState === EventSource.CLOSED) end(reject, new Unreachable());
     };
     signal.addEventListener("abort", () => end(reject, signal.reason), { once: true });
@@ -120,7 +119,7 @@ function remember(id) {
     if (id) localStorage.setItem(STORED, id);
     else localStorage.removeItem(STORED);
   } catch {
-    // storage is switched off: the number is then known as long as the tab is open
+    // storage is disabled: the id is known until the tab closes
   }
 }
 
@@ -133,14 +132,14 @@ function remembered() {
 }
 
 /**
- * Make the part of the video tab that converts on the server; it stays hidden without one.
+ * Create the section of the video tab that converts on the server; it is hidden without one.
  * @param {{options: () => object, part: () => {start?: number, end?: number}}} view
  * @returns {{element: HTMLElement, choose: (file: File) => void, close: () => void}}
  */
 export function mountServer({ options, part, t, announce, text }) {
   let file = null;
   let id = null; // of the job on the server
-  let running = null; // AbortController of what is being sent or followed
+  let running = null; // AbortController of the upload or the job
   const button = { type: "button", class: "button" };
 
   const level = element(
@@ -169,7 +168,7 @@ export function mountServer({ options, part, t, announce, text }) {
     form, message, work, result,
   );
 
-  /** Show what there is: a form if there is a video, a job's progress, or its result. */
+  /** Show the form if there is a video, the progress of a job, or its result. */
   function arrange() {
     show(form, Boolean(file) && !running);
     show(work, Boolean(running));
@@ -202,13 +201,13 @@ export function mountServer({ options, part, t, announce, text }) {
     }
   }
 
-  /** Remember a job for when the page is opened again; null for none. */
+  /** Store a job's id for the next visit; null for none. */
   function keep(job) {
     id = job;
     remember(id);
   }
 
-  /** Follow the job to its end. */
+  /** Follow the job until it ends. */
   async function watch() {
     running ??= new AbortController();
     tell("server.waiting", 0);
@@ -227,7 +226,7 @@ export function mountServer({ options, part, t, announce, text }) {
   function fail(error) {
     running = null;
     const unreachable = error instanceof Unreachable;
-    if (!closed && !unreachable) keep(null); // else it is asked about when the page opens again
+    if (!closed && !unreachable) keep(null); // otherwise fetched on the next visit
     if (closed) return;
     if (error.name === "AbortError") announce(t("server.cancelled"));
     else if (unreachable) message.textContent = t("server.unreachable");

@@ -1,4 +1,4 @@
-/** What the sliders say, with undo and redo. */
+/** The settings, with undo and redo. */
 
 export const KNOBS = ["surface", "structure", "texture"];
 export const DEFAULTS = { strength: 1, surface: 1, structure: 1, texture: 1, resolution: null };
@@ -6,11 +6,11 @@ export const DEFAULTS = { strength: 1, surface: 1, structure: 1, texture: 1, res
 /**
  * @typedef {{style: string, strength: number, surface: number, structure: number,
  *   texture: number, resolution: number|"native"|null}} Values
- *   resolution: short side in pixels at which the network works; null for the style's own
+ *   resolution: short side in pixels at which the network works; null for the style's default
  */
 
 export class Settings {
-  /** @param {string} style name of the one to begin with */
+  /** @param {string} style name of the initial style */
   constructor(style) {
     /** @type {Values} */
     this.values = { style, ...DEFAULTS };
@@ -18,12 +18,12 @@ export class Settings {
     this.future = [];
   }
 
-  /** Change some values without a step: a slider on its way. */
+  /** Change values without an undo step, as while a slider moves. */
   change(some) {
     this.values = { ...this.values, ...some };
   }
 
-  /** Make what was changed a step that can be undone; say whether there was a change. */
+  /** Add an undo step if values have changed; return whether they have. */
   commit() {
     if (same(this.values, this.past.at(-1))) return false;
     this.past.push(this.values);
@@ -54,14 +54,14 @@ export class Settings {
     this.values = this.past.at(-1);
   }
 
-  /** Return to the defaults, but for the style; a step like any other. */
+  /** Reset everything except the style, as an undo step. */
   reset() {
     this.change(DEFAULTS);
     this.commit();
   }
 }
 
-/** Tell whether two sets of values are equal. */
+/** Return whether two sets of values are equal. */
 export function same(a, b) {
   return Object.keys(a).every((name) => a[name] === b[name]);
 }

@@ -1,11 +1,11 @@
-// The service worker: keeps the page, its runtime and its models, so that everything works offline
-// after the first visit, and gives the page the headers that WASM needs for threads.
+// The service worker: caches the page, its runtime and its models for offline use, and adds the
+// headers that WebAssembly needs for threads.
 
-// What the site consists of, with the SHA-256 of each file in base64; `later` ones are large and
-// kept only once they were used. toonbox/page/__init__.py writes it.
+// The files of the site with their SHA-256 in base64; large ones, marked `later`, are cached when
+// they are first used. Filled in by toonbox/page/__init__.py.
 const FILES = {};
 
-const CACHE = "toonbox"; // one for all versions: a file that stays the same is not fetched again
+const CACHE = "toonbox"; // shared by all versions: unchanged files are not fetched again
 const HEADERS = {
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Embedder-Policy": "require-corp",
@@ -13,7 +13,7 @@ const HEADERS = {
 };
 const SCOPE = new URL("./", self.location).href;
 
-// A new version waits until no page of the old one is open, so that nobody gets half of each.
+// A new version activates once no page of the old one is open, so that versions do not mix.
 self.addEventListener("install", (event) => event.waitUntil(fetchAll()));
 self.addEventListener("activate", (event) => event.waitUntil(takeOver()));
 self.addEventListener("fetch", (event) => {
@@ -21,7 +21,7 @@ self.addEventListener("fetch", (event) => {
   if (name !== null && Object.hasOwn(FILES, name)) event.respondWith(answer(event.request, name));
 });
 
-/** Give a file's name in FILES for a request; null for what is not ours, such as /api/. */
+/** Return the name of a requested file; null outside the scope. */
 function nameOf({ method, url }) {
   const { origin, pathname } = new URL(url);
   const path = origin + pathname;
@@ -29,7 +29,7 @@ function nameOf({ method, url }) {
   return decodeURI(path.slice(SCOPE.length)) || "index.html";
 }
 
-/** The address under which one version of a file is kept. */
+/** Return the cache key of the current version of a file. */
 function keyOf(name) {
   return `${SCOPE}${name}?sha256=${encodeURIComponent(FILES[name].sha256)}`;
 }
@@ -41,7 +41,7 @@ async function fetchAll() {
   }
 }
 
-/** Fetch a file and keep it, if it is of this version. */
+/** Fetch and cache a file; fail if its hash differs. */
 async function keep(cache, name) {
   const fetched = await fetch(`${SCOPE}${name}`, {
     cache: "no-cache",
@@ -75,6 +75,6 @@ async function answer(request, name) {
   try {
     return await keep(cache, name);
   } catch {
-    return withHeaders(await fetch(request)); // the storage is full, or the site has changed
+    return withHeaders(await fetch(request)); // the cache is full, or the site has changed
   }
 }

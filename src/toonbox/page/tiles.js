@@ -1,20 +1,20 @@
-// Runs the network on pixels of any size, in tiles if need be: `_run` and `_run_tile` of
-// toonbox/engine/style.py.
+// Run the network on pictures of any size, in tiles if necessary; a port of `_run` and `_run_tile`
+// in toonbox/engine/style.py.
 
 /** @typedef {import("./resize.js").Pixels} Pixels */
 /**
  * @typedef {(photo: Float32Array, width: number, height: number) => Promise<Float32Array>} Network
- *   takes and gives (3, height, width) in [-1, 1]
+ *   maps (3, height, width) in [-1, 1] to the same
  */
 
 const SIGNED = Float32Array.from({ length: 256 }, (_, v) => Math.fround(v / 127.5) - 1);
 
 /**
- * Say which parts of a picture the network sees at once. Tiles begin at multiples of the size rule
- * and overlap by the network's reach, so that each pixel comes out as it would in one piece.
+ * Divide a picture into tiles. They begin at multiples of the style's size multiple and overlap by
+ * the network's reach, so that the result equals that of the whole picture.
  * @param {{width: number, height: number}} size
  * @param {{multiple: number, reach: number}} style
- * @param {number} side of a tile, in pixels, without what it overlaps by
+ * @param {number} side side of a tile without overlap, in pixels
  * @returns {{left: number, top: number, right: number, bottom: number, margin: number}[]}
  */
 export function tilesOf({ width, height }, { multiple, reach }, side) {
@@ -34,11 +34,11 @@ export function tilesOf({ width, height }, { multiple, reach }, side) {
 
 /**
  * Draw one tile.
- * @param {Pixels} photo the whole
+ * @param {Pixels} photo the whole photo
  * @param {{left: number, top: number, right: number, bottom: number, margin: number}} tile
  * @param {{multiple: number, beyond: number, name: string}} style
  * @param {Network} network
- * @param {Pixels} cartoon where to write; its transparency is left alone
+ * @param {Pixels} cartoon where to write; its alpha is unchanged
  */
 export async function drawTile(photo, tile, style, network, cartoon) {
   const { multiple, beyond } = style;
@@ -49,8 +49,8 @@ export async function drawTile(photo, tile, style, network, cartoon) {
   const drawn = await run(photo, x, y, width, height, beyond, up(width), up(height), network);
   write(drawn, up(width), up(height), tile, x - beyond, y - beyond, tile, cartoon, style);
 
-  // Imported networks look at nothing beyond: their own pipeline crops to the size rule. What it
-  // throws away is taken from the padded photo.
+  // Imported networks (`beyond` 0) come from a pipeline that crops to the size multiple: run them
+  // on the cropped part, too, and use the padded run only for the rest.
   const down = (side) => Math.floor(side / multiple) * multiple;
   const right = down(width), bottom = down(height);
   if (beyond || !right || !bottom || (right === width && bottom === height)) return;
@@ -64,7 +64,7 @@ export async function drawTile(photo, tile, style, network, cartoon) {
   write(exact, right, bottom, tile, x, y, kept, cartoon, style);
 }
 
-/** Run the network on a part of the photo, reflected at the part's edges to `wide` x `tall`. */
+/** Run the network on a part of the photo, padded by reflection to `wide` x `tall`. */
 function run(photo, x, y, width, height, beyond, wide, tall, network) {
   const columns = reflected(wide, beyond, width, x), rows = reflected(tall, beyond, height, y);
   const plane = wide * tall;
@@ -82,7 +82,7 @@ function run(photo, x, y, width, height, beyond, wide, tall, network) {
   return network(signed, wide, tall);
 }
 
-/** Places of `length` pixels that begin `before` those from `start` on, `size` of them. */
+/** Return `length` indices into [start, start + size), reflected, from `before` ahead of start. */
 function reflected(length, before, size, start) {
   const period = Math.max(1, 2 * (size - 1));
   return Int32Array.from({ length }, (_, index) => {
@@ -91,7 +91,7 @@ function reflected(length, before, size, start) {
   });
 }
 
-/** Write what the network made of a part that begins at (x, y), as far as it is in `kept`. */
+/** Write the output for a part that begins at (x, y), within `kept`. */
 function write(drawn, wide, tall, tile, x, y, kept, cartoon, style) {
   const plane = wide * tall, { data } = cartoon;
   let finite = drawn.length === 3 * plane;
@@ -101,7 +101,7 @@ function write(drawn, wide, tall, tile, x, y, kept, cartoon, style) {
     for (let column = kept.left; column < kept.right; column++, from++, to += 4) {
       const red = drawn[from], green = drawn[from + plane], blue = drawn[from + 2 * plane];
       if (!Number.isFinite(red + green + blue)) finite = false;
-      // A Uint8ClampedArray rounds halves to even and clips, as NumPy is told to.
+      // A Uint8ClampedArray rounds half to even and clips, like the NumPy code.
       data[to] = (red + 1) * 127.5;
       data[to + 1] = (green + 1) * 127.5;
       data[to + 2] = (blue + 1) * 127.5;

@@ -1,5 +1,4 @@
-// Copies what the page loads out of node_modules into vendor/, and compiles pixels.ts; run by
-// `npm ci`.
+// Copy the page's dependencies from node_modules to vendor/ and compile pixels.ts; run by `npm ci`.
 import asc from "assemblyscript/asc";
 import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 

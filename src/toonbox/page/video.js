@@ -1,13 +1,13 @@
-/** The tab of videos: choose, trim, look at a frame, convert here or on the server. */
+/** The video tab: choose, trim, preview a frame, and convert here or on the server. */
 
 import { convert, frameAt, openVideo, videoOptions, VideoError } from "./convert.js";
 import { clock, element, show, translated } from "./dom.js";
 import { mountServer } from "./server.js";
 
-const LARGE = 200_000_000; // bytes of a source whose result is better not kept in memory
-const SPOKEN = 0.25; // progress is announced at each quarter
+const LARGE = 200_000_000; // bytes; larger videos are by default written to a file
+const SPOKEN = 0.25; // interval of announcements of progress
 
-/** "clip.mov" becomes "clip.toon.mp4". */
+/** Return the name of the result: clip.mov becomes clip.toon.mp4. */
 export function videoName(name) {
   return `${name.replace(/\.[^.]*$/, "")}.toon.mp4`;
 }
@@ -22,11 +22,11 @@ export function videoName(name) {
 export function mount(section, { engine, options, t, announce }) {
   /** @type {import("./convert.js").Video|null} */
   let video = null;
-  let opened = 0; // counts the videos that were chosen
+  let opened = 0; // number of videos chosen, to discard late results
   let running = null; // the AbortController of a conversion
   let href = null; // of the result
-  let drawn = ""; // what the preview shows, as text
-  let looked = null; // {time, photo}: the frame that was decoded last
+  let drawn = ""; // the preview's video, time and options, as JSON
+  let looked = null; // {time, photo}: the last decoded frame
   const text = translated(t);
   const button = (key, kind = "") =>
     text("button", key, { type: "button", class: `button ${kind}` });
@@ -94,7 +94,7 @@ export function mount(section, { engine, options, t, announce }) {
     server.element,
   );
 
-  /** Say what went wrong, or nothing. */
+  /** Show an error message, or hide it. */
   function complain(key = "", values = {}) {
     message.textContent = key ? t(key, values) : "";
     show(message, Boolean(key));
@@ -106,14 +106,14 @@ export function mount(section, { engine, options, t, announce }) {
   }
 
   async function open(file) {
-    if (running) return announce(status.textContent); // one after the other
+    if (running) return announce(status.textContent); // one at a time
     forget();
     complain();
     server.choose(file);
     const turn = ++opened;
     try {
       const chosen = await openVideo(file);
-      if (turn !== opened) return chosen.input.dispose(); // another was chosen meanwhile
+      if (turn !== opened) return chosen.input.dispose(); // another was chosen in the meantime
       video = chosen;
     } catch (error) {
       if (turn === opened) fail(error, file.name);
@@ -134,7 +134,7 @@ export function mount(section, { engine, options, t, announce }) {
     look();
   }
 
-  /** Let go of the video and of the result. */
+  /** Release the video and the result. */
   function forget() {
     video?.input.dispose();
     video = looked = null;
@@ -146,7 +146,7 @@ export function mount(section, { engine, options, t, announce }) {
     show(result, false);
   }
 
-  /** Return the part that is wanted, in seconds; what is not cut off is left out. */
+  /** Return the start and end of the chosen part, in seconds, without the ends of the video. */
   function part() {
     const wanted = {};
     if (Number(start.value) > 0) wanted.start = Number(start.value);
@@ -154,7 +154,7 @@ export function mount(section, { engine, options, t, announce }) {
     return wanted;
   }
 
-  /** Draw the frame at the chosen position, if it or the settings have changed. */
+  /** Draw the frame at the chosen position if it or the settings have changed. */
   async function look() {
     const percent = video ? (100 * position.value) / position.max : 0;
     position.style.setProperty("--fill", `${percent}%`);
@@ -181,7 +181,7 @@ export function mount(section, { engine, options, t, announce }) {
     }
   }
 
-  /** Ask where to save, if the result is to go straight to a file: null if that was cancelled. */
+  /** Ask for the file to write to; return null if that was cancelled. */
   async function pickFile(name) {
     const types = [{ accept: { "video/mp4": [".mp4"] } }];
     try {
@@ -192,12 +192,12 @@ export function mount(section, { engine, options, t, announce }) {
     }
   }
 
-  /** Remove the file that was made when it was chosen, if nothing has been written to it. */
+  /** Remove the chosen file if nothing was written to it; choosing creates it. */
   async function removeEmpty(file) {
     try {
       if ((await file.getFile()).size === 0) await file.remove();
     } catch {
-      // the browser cannot remove files, or it is gone
+      // not supported, or the file no longer exists
     }
   }
 
@@ -245,14 +245,14 @@ export function mount(section, { engine, options, t, announce }) {
     href = URL.createObjectURL(blob ?? (await file.getFile()));
     player.src = href;
     Object.assign(save, { href, download: name });
-    show(save, Boolean(blob)); // in a file it is saved already
+    show(save, Boolean(blob)); // a file is already saved
     show(result);
     const key = blob ? "video.done" : "video.saved";
     const said = [t(key, { frames, name: file?.name ?? name })];
     if (codec !== "avc") said.push(t("video.note.codec", { codec: codec.toUpperCase() }));
     if (lost) said.push(t("video.note.sound"));
     announce(said.join(" "));
-    complain(); // nothing any more
+    complain(); // hide an earlier message
     notes.replaceChildren(...said.map((each) => element("li", {}, each)));
   }
 
@@ -273,14 +273,14 @@ export function mount(section, { engine, options, t, announce }) {
   const { signal } = listeners;
   choose.addEventListener("change", () => {
     if (choose.files[0]) open(choose.files[0]);
-    choose.value = ""; // the same file can be chosen again
+    choose.value = ""; // allow choosing the same file again
   });
   position.addEventListener("input", look);
   startHere.addEventListener("click", () => (start.value = position.value));
   endHere.addEventListener("click", () => (end.value = position.value));
   begin.addEventListener("click", run);
   cancel.addEventListener("click", () => running?.abort());
-  // The settings are elsewhere on the page: any control may have changed them.
+  // The settings are outside this section: any control may have changed them.
   for (const kind of ["input", "change", "click"]) {
     document.addEventListener(kind, () => setTimeout(look), { signal });
   }

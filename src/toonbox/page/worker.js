@@ -1,5 +1,5 @@
-// The worker that draws: everything heavy happens here, so that the page never freezes. It does
-// one job at a time; engine.js keeps the queue. See there for the messages.
+// The worker that draws, so that the page stays responsive. It does one job at a time; engine.js
+// keeps the queue and sends the messages.
 
 import { blend, upsample } from "./guided.js";
 import { loadPixels } from "./pixels.js";
@@ -10,19 +10,19 @@ import { drawTile, tilesOf } from "./tiles.js";
 /** @typedef {import("./engine.js").Style} Style */
 
 const VENDOR = new URL("vendor/", import.meta.url).href;
-const TILE = 768; // pixels: with what they overlap by they take about 0.4 GB in the network
-const STRIP = 1 << 22; // pixels read out of a canvas at once
-const KEPT_PIXELS = 32e6; // of pictures that were sent, in case they are drawn again
+const TILE = 768; // pixels without overlap; the network takes about 0.4 GB for one
+const STRIP = 1 << 22; // pixels read from a canvas at once
+const KEPT_PIXELS = 32e6; // of cached pictures
 const KEPT_SESSIONS = 6;
-const MOST_THREADS = 8; // more cost more to start than they save
+const MOST_THREADS = 8; // more take longer to start than they save
 const TRIAL = { side: 192, runs: 2 };
 
 let backend = "wasm";
 let tileSide = TILE;
 let threadCount = 1;
-let aborted = 0; // the number of the job that was cancelled last
+let aborted = 0; // id of the last aborted job
 
-/** Jobs are numbered; everything else is in the message. */
+/** Handle a message: a job with an id, or a request to abort one. */
 self.onmessage = async ({ data: { id, kind, ...job } }) => {
   if (kind === "abort") {
     aborted = id;
@@ -39,12 +39,12 @@ self.onmessage = async ({ data: { id, kind, ...job } }) => {
 
 // ---- The engines
 
-const engines = {}; // by backend: ONNX Runtime, in its build for it
-/** @type {Map<string, Promise<Object>>} sessions by style and backend, the last used at the end */
+const engines = {}; // builds of ONNX Runtime by backend
+/** @type {Map<string, Promise<Object>>} sessions by style and backend, most recently used last */
 const sessions = new Map();
 
 /**
- * Start, and choose a backend.
+ * Start the engine and choose a backend.
  * @param {{wanted: string?, threads: number?, tile: number?, trial: Style}} job
  */
 async function start({ wanted, threads, tile, trial }) {
@@ -61,14 +61,14 @@ async function start({ wanted, threads, tile, trial }) {
       };
       if (times.webgpu < times.wasm) backend = "webgpu";
     } catch {
-      // Drivers fail in many ways; there is always WASM.
+      // Drivers fail in many ways; fall back to WASM.
     }
   }
   await Promise.all([engineFor(backend), loadPixels()]);
   return { result: { backend, threads: threadCount, times } };
 }
 
-/** Tell whether there is a GPU worth trying: not one that is emulated on the processor. */
+/** Return whether there is a GPU that is not emulated in software. */
 async function hasWebGpu() {
   if (!navigator.gpu || !("Suspending" in WebAssembly)) return false;
   try {
@@ -80,7 +80,7 @@ async function hasWebGpu() {
   }
 }
 
-/** Import ONNX Runtime in its build for a backend. */
+/** Import the build of ONNX Runtime for a backend. */
 function engineFor(name) {
   engines[name] ??= (async () => {
     const file = name === "webgpu" ? "ort.jspi.min.mjs" : "ort.wasm.min.mjs";
@@ -93,17 +93,17 @@ function engineFor(name) {
   return engines[name];
 }
 
-/** Milliseconds for a small picture. */
+/** Return the milliseconds that a small picture takes. */
 async function timed(name, style) {
   const { network } = await sessionFor(style, name);
   const photo = new Float32Array(3 * TRIAL.side ** 2).fill(0.1);
-  await network(photo, TRIAL.side, TRIAL.side); // the first run compiles shaders and takes memory
+  await network(photo, TRIAL.side, TRIAL.side); // compiles shaders and allocates memory
   const begun = performance.now();
   for (let run = 0; run < TRIAL.runs; run++) await network(photo, TRIAL.side, TRIAL.side);
   return (performance.now() - begun) / TRIAL.runs;
 }
 
-/** Get a style's network ready. @param {{style: Style}} job */
+/** Load a style's network in advance. @param {{style: Style}} job */
 async function load({ style }) {
   await sessionFor(style, backend);
   return { result: null };
@@ -133,9 +133,9 @@ async function openSession(style, name) {
   try {
     session = await ort.InferenceSession.create(model, {
       executionProviders: [name],
-      // Planned memory is kept beside what was taken before: twice as much, and no faster.
+      // Memory patterns double the memory and are no faster.
       enableMemPattern: false,
-      // Waiting threads would take the processors from all else.
+      // Spinning threads would slow down everything else.
       extra: { session: { intra_op: { allow_spinning: "0" } } },
     });
   } catch (error) {
@@ -158,16 +158,16 @@ async function openSession(style, name) {
 // ---- Drawing
 
 /**
- * Pictures drawn before, the last used at the end. A knob that is turned needs no reading and no
- * reducing again, and another strength no network.
+ * Cached pictures, most recently used last. After a change of a knob the picture need not be read
+ * and reduced again; after a change of strength the network need not run again.
  * @type {Map<number, {pixels: Pixels, small?: Pixels, drawn?: {key: string, cartoon: Pixels}}>}
  */
 const kept = new Map();
 
 /**
  * Draw a cartoon.
- * @param {{picture: any, key: number?, options: Object}} job `key` names a picture that stays the
- *   same; `picture` may then be left out, and is asked for by an answer {missing: true}
+ * @param {{picture: any, key: number?, options: Object}} job `key` identifies an immutable picture
+ *   that may be cached; without `picture`, the result is {missing: true} if it is not
  * @param {number} id
  */
 async function draw({ picture, key, options }, id) {
@@ -179,7 +179,7 @@ async function draw({ picture, key, options }, id) {
 
   const source = await sourceOf(picture, key);
   const photo = source.pixels;
-  const own = !kept.has(key); // so that the cartoon may be written over the photo
+  const own = !kept.has(key); // not cached, so it can be overwritten
   mark("read");
   await breathe(id);
   if (strength === 0) return finished(own ? photo : copyOf(photo), times);
@@ -213,7 +213,7 @@ async function draw({ picture, key, options }, id) {
   return finished(out, times);
 }
 
-/** Run the network on a photo or a reduced one, or find what it made of it before. */
+/** Run the network on a photo or a reduced one, or return its cached output. */
 async function drawSmall(source, small, style, knobs, id, onShare) {
   const key = JSON.stringify([style.model, knobs, small.width, small.height]);
   if (source.drawn?.key === key) return source.drawn.cartoon;
@@ -222,7 +222,7 @@ async function drawSmall(source, small, style, knobs, id, onShare) {
     cartoon = await drawTiles(small, style, knobs, onShare);
   } catch (error) {
     if (backend === "wasm" || error.name === "AbortError") throw error;
-    backend = "wasm"; // the GPU is lost, or has too little memory
+    backend = "wasm"; // the GPU was lost or is out of memory
     cartoon = await drawTiles(small, style, knobs, onShare);
   }
   source.drawn = { key, cartoon };
@@ -263,7 +263,7 @@ async function sourceOf(picture, key) {
 }
 
 /**
- * Read a picture's values: 8 bits in sRGB, and no colours where it is transparent.
+ * Read a picture's pixels, 8-bit sRGB.
  * @param {ImageData|ImageBitmap|VideoFrame} picture
  * @returns {Promise<Pixels>}
  */
@@ -273,8 +273,8 @@ async function pixelsOf(picture) {
   const height = picture.displayHeight ?? picture.height;
   const data = new Uint8ClampedArray(4 * width * height);
   try {
-    // Those with transparency come out multiplied by it; those of a camera or a video have other
-    // formats, in colours that a canvas knows.
+    // `copyTo` premultiplies alpha, and does not convert the colours of videos, so that only opaque
+    // RGB is copied; all else goes through a canvas.
     const plain = /^(RGB|BGR)X$/.test(picture.format ?? "") && (await copiesFrames());
     if (plain) await picture.copyTo(data, { format: "RGBA" });
     else readByCanvas(picture, data, width, height);
@@ -298,7 +298,7 @@ function readByCanvas(picture, data, width, height) {
 
 let copying;
 
-/** Tell whether copying out of a frame, which is fast, gives what a canvas gives. */
+/** Return whether copying from a frame, which is fast, gives the same values as a canvas. */
 function copiesFrames() {
   copying ??= (async () => {
     const canvas = new OffscreenCanvas(1, 1);
@@ -322,7 +322,7 @@ const blank = ({ data, width, height }) => ({
 
 const { port1: breath, port2: answer } = new MessageChannel();
 
-/** Report progress, and let messages in; stop if one of them was to cancel. */
+/** Report progress and process pending messages; throw an AbortError if the job was aborted. */
 async function breathe(id, share) {
   if (share !== undefined) self.postMessage({ id, kind: "progress", share });
   await new Promise((resolve) => {

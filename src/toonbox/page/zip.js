@@ -1,4 +1,4 @@
-/** Write a ZIP archive without compression, for files that are compressed already. */
+/** Write a ZIP archive without compression, for files that are already compressed. */
 
 const CRC = Uint32Array.from({ length: 256 }, (_, byte) => {
   let value = byte;
@@ -9,7 +9,7 @@ const UTF8 = 0x0800; // flag: names are UTF-8
 const LIMIT = 0xffffffff; // bytes; larger archives need ZIP64
 
 /**
- * Return the CRC-32 of bytes.
+ * Compute a CRC-32.
  * @param {Uint8Array} bytes
  */
 export function crc32(bytes) {
@@ -19,7 +19,7 @@ export function crc32(bytes) {
 }
 
 /**
- * Number names that are taken: a.jpg, a (2).jpg. Case is ignored, as many file systems do.
+ * Number repeated names: a.jpg, a (2).jpg. Case is ignored, as in many file systems.
  * @param {string[]} names
  * @returns {string[]}
  */
@@ -38,9 +38,9 @@ export function uniqueNames(names) {
 }
 
 /**
- * Put files into one archive. Their contents stay where the browser keeps them, often on the disk.
+ * Create an archive of blobs, without loading them all into memory.
  * @param {{name: string, blob: Blob}[]} files
- * @param {Date} [date] of all of them
+ * @param {Date} [date] modification time of all files
  * @returns {Promise<Blob>}
  */
 export async function zip(files, date = new Date()) {
@@ -71,7 +71,7 @@ export async function zip(files, date = new Date()) {
 }
 
 /**
- * Lay out a record: its signature, then fields of (bytes, value), little-endian.
+ * Encode a record: its signature, then fields of (bytes, value), little-endian.
  * @param {number} signature
  * @param {[2|4, number][]} fields
  * @returns {Uint8Array}
