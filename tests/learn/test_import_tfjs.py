@@ -247,7 +247,7 @@ def test_model_json_itself_and_the_users_folder(
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "/a"])
 def test_name_must_be_a_folders_name(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot be the name"):
+    with pytest.raises(UsageError, match="not a valid name"):
         import_tfjs(tmp_path, name)
 
 

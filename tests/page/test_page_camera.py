@@ -215,10 +215,10 @@ def test_it_says_why_there_is_no_camera(chromium, site):
     refusal = "navigator.mediaDevices.getUserMedia = () => Promise.reject(%s)"
     insecure = "Object.defineProperty(navigator, 'mediaDevices', { value: undefined })"
     for script, said in (
-        (None, "does not let this page use the camera"),  # this context was given no permission
+        (None, "has blocked the camera for this page"),  # this context was given no permission
         (refusal % "new DOMException('', 'NotFoundError')", "No camera was found"),
         (refusal % "new DOMException('', 'NotReadableError')", "in use by another program"),
-        (insecure, "only for pages from https://"),
+        (insecure, "only on pages from https://"),
     ):
         with opened(chromium, site, "camera", script) as page:
             page.get_by_role("button", name="Start the camera").click()

@@ -63,7 +63,7 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tens
 
 
 def surface(image: Tensor, radius: int = SURFACE_RADIUS, eps: float = SURFACE_EPS) -> Tensor:
-    """Return the surface representation, (B, C, H, W) guided by itself, not clamped.
+    """Return (B, C, H, W) filtered with itself as the guide, not clamped.
 
     Source:
         Wang & Yu 2020, section 3.1; radius and eps of the authors' training code.
