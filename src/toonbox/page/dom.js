@@ -1,4 +1,4 @@
-/** Helpers for elements, without markup in strings. */
+/** Helpers for elements, downloads and storage. */
 
 /**
  * Create an element.
@@ -43,6 +43,25 @@ export function download(blob, name) {
   const href = URL.createObjectURL(blob);
   element("a", { href, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(href), 60_000); // once the download has started
+}
+
+/** Return a stored string, or null if there is none or storage is disabled. */
+export function recall(key) {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null; // a browser setting, or a page from disk
+  }
+}
+
+/** Store a string until the next visit unless storage is disabled; null removes it. */
+export function remember(key, value) {
+  try {
+    if (value === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, value);
+  } catch {
+    // as in `recall`
+  }
 }
 
 /** Format seconds as m:ss or h:mm:ss. */

@@ -1,5 +1,7 @@
 // The interface to worker.js, which draws cartoons.
 
+import { recall, remember } from "./dom.js";
+
 /**
  * A style in models/styles.json. Lengths are in pixels; see `Card` in toonbox/engine/style.py.
  * @typedef {{name: string, description: string, knobs: string[], resolution: number,
@@ -53,8 +55,7 @@ export class Engine {
     const mayTry = !backend && "gpu" in navigator;
     const wanted = backend ?? (mayTry ? remembered() : "wasm");
     const trial = mayTry && !wanted ? (await listStyles())[0] : null;
-    const start = (choice) =>
-      engine.#send({ kind: "start", wanted: choice, threads, tile, trial });
+    const start = (wanted) => engine.#send({ kind: "start", wanted, threads, tile, trial });
     let found;
     try {
       found = await start(wanted);
@@ -64,7 +65,7 @@ export class Engine {
     }
     engine.backend = found.backend;
     engine.threads = found.threads;
-    if (mayTry) remember(found.backend);
+    if (mayTry) remember(CHOICE, choice(found.backend));
     return engine;
   }
 
@@ -202,18 +203,9 @@ function cancelled() {
 
 /** Return the stored backend; a new browser version is timed again. */
 function remembered() {
-  try {
-    const [backend, agent] = JSON.parse(localStorage.getItem(CHOICE) ?? "[]");
-    return agent === navigator.userAgent ? backend : undefined;
-  } catch {
-    return undefined; // no storage for pages from disk
-  }
+  return ["wasm", "webgpu"].find((backend) => recall(CHOICE) === choice(backend));
 }
 
-function remember(backend) {
-  try {
-    localStorage.setItem(CHOICE, JSON.stringify([backend, navigator.userAgent]));
-  } catch {
-    // The next visit times it again.
-  }
+function choice(backend) {
+  return JSON.stringify([backend, navigator.userAgent]);
 }

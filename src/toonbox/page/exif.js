@@ -1,5 +1,7 @@
 // Read the size of JPEG, PNG and WebP files, and copy their EXIF data from one file to another.
 
+import { crc32 } from "./zip.js";
+
 const ORIENTATION = 0x0112;
 const EXIF_FOLDER = 0x8769;
 const WIDTH = 0xa002, HEIGHT = 0xa003;
@@ -240,15 +242,6 @@ function intoPng(file, exif) {
   chunk.set(exif, 8);
   view.setUint32(8 + exif.length, crc32(chunk.subarray(4, 8 + exif.length)));
   return joined(file.subarray(0, PNG_HEADER), chunk, file.subarray(PNG_HEADER));
-}
-
-function crc32(bytes) {
-  let crc = 0xffffffff;
-  for (const byte of bytes) {
-    crc ^= byte;
-    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
-  }
-  return ~crc >>> 0;
 }
 
 // ---- WebP: chunks of a name, a length, and data padded to even length

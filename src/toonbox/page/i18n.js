@@ -1,5 +1,7 @@
 /** Translations of the page. */
 
+import { recall, remember } from "./dom.js";
+
 const TAGS = { en: "en", zh: "zh-Hans" }; // file name -> <html lang>
 const STORED = "toonbox.language";
 
@@ -17,7 +19,7 @@ export function currentLanguage() {
  * @returns {string} "en" or "zh"
  */
 export function preferredLanguage() {
-  const stored = read();
+  const stored = recall(STORED);
   const wanted = stored ? [stored] : navigator.languages ?? [navigator.language];
   for (const tag of wanted) {
     const code = tag.toLowerCase().split("-")[0];
@@ -29,14 +31,14 @@ export function preferredLanguage() {
 /**
  * Load a language, translate the document, and dispatch a "language" event on it.
  * @param {string} code "en" or "zh"
- * @param {boolean} [remember] store it for the next visit
+ * @param {boolean} [lasting] store it for the next visit
  */
-export async function setLanguage(code, remember = false) {
+export async function setLanguage(code, lasting = false) {
   const answer = await fetch(new URL(`i18n/${code}.json`, import.meta.url));
   if (!answer.ok) throw new Error(`i18n/${code}.json: ${answer.status}`);
   texts = await answer.json();
   language = code;
-  if (remember) write(code);
+  if (lasting) remember(STORED, code);
   document.documentElement.lang = TAGS[code];
   translate(document.documentElement);
   document.dispatchEvent(new CustomEvent("language", { detail: code }));
@@ -70,21 +72,5 @@ export function translate(root) {
     const label = t(element.dataset.i18nLabel);
     element.setAttribute("aria-label", label);
     if (element.title) element.title = label;
-  }
-}
-
-function read() {
-  try {
-    return localStorage.getItem(STORED);
-  } catch {
-    return null; // storage is disabled
-  }
-}
-
-function write(code) {
-  try {
-    localStorage.setItem(STORED, code);
-  } catch {
-    // storage is disabled: the choice lasts until the page closes
   }
 }

@@ -1,6 +1,7 @@
 /** The photos tab: choose, draw, compare and save. */
 
 import { Compare } from "./compare.js";
+import { download } from "./dom.js";
 import { Gallery, cover, reason } from "./gallery.js";
 import { t } from "./i18n.js";
 import { Panel, check, fill, makeStyles, quote, styleName } from "./panel.js";
@@ -360,7 +361,7 @@ export class Photos {
     const { picture } = this;
     try {
       const { name, blob } = await this.encode(await this.draw(), picture);
-      save(blob, name);
+      download(blob, name);
       this.announce(t("save.saved", { name }));
     } catch (error) {
       if (error.name !== "AbortError") this.notify(`${picture.name}: ${reason(error)}`);
@@ -391,7 +392,7 @@ export class Photos {
     }
     try {
       if (files.length && !signal.aborted) {
-        save(await zip(files), ARCHIVE);
+        download(await zip(files), ARCHIVE);
         this.announce(t("save.archived", { count: files.length, name: ARCHIVE }));
       }
     } catch (error) {
@@ -480,13 +481,4 @@ async function fetchBlob(path) {
 /** Serialise a request to draw: the picture and the settings. */
 function wishOf(turn, { style, ...values }) {
   return JSON.stringify([turn, style.name, values]);
-}
-
-/** Download a blob. */
-function save(blob, name) {
-  const link = Object.assign(document.createElement("a"), {
-    href: URL.createObjectURL(blob), download: name,
-  });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }

@@ -3,12 +3,12 @@
  * stored, and its result is offered when the page is opened again.
  */
 
-import { element, show } from "./dom.js";
+import { element, recall, remember, show } from "./dom.js";
+import { KNOBS } from "./settings.js";
 
 const API = new URL("api/", document.baseURI);
 const STORED = "toonbox.job"; // localStorage key of the job's id
 const ENDED = ["done", "failed", "cancelled"];
-const KNOBS = ["surface", "structure", "texture"];
 
 /** The server does not answer, so the state of the job is unknown. */
 class Unreachable extends Error {
@@ -114,23 +114,6 @@ export async function remove(id) {
 
 export const resultOf = (id) => new URL(`jobs/${id}/result`, API).href;
 
-function remember(id) {
-  try {
-    if (id) localStorage.setItem(STORED, id);
-    else localStorage.removeItem(STORED);
-  } catch {
-    // storage is disabled: the id is known until the tab closes
-  }
-}
-
-function remembered() {
-  try {
-    return localStorage.getItem(STORED);
-  } catch {
-    return null;
-  }
-}
-
 /**
  * Create the section of the video tab that converts on the server; it is hidden without one.
  * @param {{options: () => object, part: () => {start?: number, end?: number}}} view
@@ -204,7 +187,7 @@ export function mountServer({ options, part, t, announce, text }) {
   /** Store a job's id for the next visit; null for none. */
   function keep(job) {
     id = job;
-    remember(id);
+    remember(STORED, id);
   }
 
   /** Follow the job until it ends. */
@@ -249,7 +232,7 @@ export function mountServer({ options, part, t, announce, text }) {
   arrange();
   findServer().then(async (found) => {
     served = found && !closed;
-    const job = served ? remembered() : null;
+    const job = served ? recall(STORED) : null;
     if (job && (await stateOf(job))) id = job;
     arrange();
     if (id) watch().catch(fail);
