@@ -11,7 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toonbox.errors import ConfigError
-from toonbox.learn.generator import SLOPE, Generator, GeneratorConfig, modulate
+from toonbox.learn.generator import (
+    SLOPE,
+    Generator,
+    GeneratorConfig,
+    ResidualBlock,
+    modulate,
+)
 
 RIDGE = 1e-3  # of the mean square of a layer's inputs
 PIXELS = 2400  # of each photo used to fit a layer, at most
@@ -34,6 +40,7 @@ def narrowed(large: Generator, config: GeneratorConfig, photos: Tensor) -> Gener
     Source:
         He et al. 2017 (channel pruning; its reconstruction step).
     """
+    net: Any = large
     old = large.config
     if (
         (old.stages, old.residual, old.knobs) != (config.stages, config.residual, config.knobs)
@@ -42,75 +49,54 @@ def narrowed(large: Generator, config: GeneratorConfig, photos: Tensor) -> Gener
     ):
         raise ConfigError(f"cannot fit {config} to {old}")
     small: Any = Generator(config).eval()
-    wanted = _Activations(large, photos)
+    wanted = _outputs(large, photos)
+    levels = [wanted[net.stem[0]], *(wanted[layer[2]] for layer in net.down)]
     widths = config.widths
-    streams = [_most_varied(wanted.levels[i], width) for i, width in enumerate(widths)]
+    streams = [_most_varied(*each) for each in zip(levels, widths, strict=True)]
     share = old.residual_blocks / config.residual_blocks
     kept = [round((i + 1) * share) - 1 for i in range(config.residual_blocks)]
     if config.knobs:
         _copy_knobs(large, small, kept, streams)
     films = iter(small.films(photos))
 
-    x = _fitted(small.stem[0], photos, wanted.levels[0][:, streams[0]])
+    x = _fitted(small.stem[0], photos, levels[0][:, streams[0]])
     skips = []
     for level, layer in enumerate(small.down):
         skips.append(x)
-        inner = wanted.down[level]
+        inner = wanted[net.down[level][0]]
         x = _fitted(layer[0], x, inner[:, _most_varied(inner, widths[level + 1])])
-        x = _fitted(layer[2], x, wanted.levels[level + 1][:, streams[level + 1]])
+        x = _fitted(layer[2], x, levels[level + 1][:, streams[level + 1]])
     for block, index in zip(small.blocks, kept, strict=True):
-        inner = wanted.blocks[index]
+        inner = wanted[net.blocks[index].body[0]]
         y = _fitted(block.body[0], x, inner[:, _most_varied(inner, widths[-1])])
         film = next(films)
-        missing = wanted.after[index][:, streams[-1]] - x
+        missing = wanted[net.blocks[index]][:, streams[-1]] - x
         _fit(block.body[2], y, missing if film is None else (missing - film[1]) / film[0])
         x = x + modulate(block.body[2](y), film)
     for step, (layer, skip) in enumerate(zip(small.up, reversed(skips), strict=True)):
         level = config.stages - step
-        inner, refined = wanted.up[step]
+        inner, refined = wanted[net.up[step].convolve[0]], wanted[net.up[step].refine[0]]
         x = _fitted(layer.convolve[0], x, inner[:, _most_varied(inner, widths[level])])
         x = functional.interpolate(x, scale_factor=2, mode="bilinear")
         x = _fitted(layer.refine[0], x, refined[:, streams[level - 1]])
         x = x + modulate(skip, next(films))
-    _fit(small.head, x, wanted.added)
+    _fit(small.head, x, wanted[net.head])
     result: Generator = small
     return result
 
 
-class _Activations:
-    """The pre-activations of a generator's layers, at knobs of 1.
-
-    Attributes:
-        levels: of the stem and of each down-sampling layer's second convolution.
-        down: of each down-sampling layer's first convolution.
-        blocks: of each residual block's first convolution.
-        after: the output of each residual block.
-        up: of each up-sampling layer's two convolutions.
-        added: the output of the head.
-    """
-
-    def __init__(self, net: Any, photos: Tensor) -> None:
-        films = iter(net.films(photos))
-        x = net.stem[0](photos)
-        self.levels, skips = [x], []
-        self.down, self.blocks, self.after, self.up = [], [], [], []
-        x = net.stem[1](x)
-        for layer in net.down:
-            skips.append(x)
-            self.down.append(layer[0](x))
-            self.levels.append(layer[2](layer[1](self.down[-1])))
-            x = layer[3](self.levels[-1])
-        for block in net.blocks:
-            self.blocks.append(block.body[0](x))
-            x = block(x, next(films))
-            self.after.append(x)
-        for layer, skip in zip(net.up, reversed(skips), strict=True):
-            inner = layer.convolve[0](x)
-            x = functional.interpolate(layer.convolve[1](inner), scale_factor=2, mode="bilinear")
-            refined = layer.refine[0](x)
-            self.up.append((inner, refined))
-            x = layer.refine[1](refined) + modulate(skip, next(films))
-        self.added: Tensor = net.head(x)
+def _outputs(net: Generator, photos: Tensor) -> dict[nn.Module, Tensor]:
+    """Run a generator at knobs of 1; return the output of each convolution and residual block."""
+    outputs: dict[nn.Module, Tensor] = {}
+    hooks = [
+        module.register_forward_hook(lambda module, _, output: outputs.update({module: output}))
+        for module in net.modules()
+        if isinstance(module, nn.Conv2d | ResidualBlock)
+    ]
+    net.network(photos)
+    for hook in hooks:
+        hook.remove()
+    return outputs
 
 
 def _most_varied(features: Tensor, count: int) -> Tensor:
