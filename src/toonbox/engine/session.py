@@ -18,6 +18,7 @@ from toonbox.parallel import available_processors
 from toonbox.pixels import FloatArray
 
 INT8_RANGES = "int8_ranges"  # in an ONNX file's metadata: lines of a tensor's name, low and high
+INT8_WEIGHT = 63  # largest quantised weight: AVX2 adds two products with 8-bit values in 16 bits
 Ranges = dict[str, tuple[float, float]]
 MAX_BYTES = 256 << 20
 MAX_FIELDS = 1_000_000  # the shipped styles have about two thousand
@@ -431,8 +432,7 @@ def _int8_ranges(model: Path, network: Any) -> Ranges:
 def _quantise(network: Any, ranges: Ranges) -> None:
     """Let convolutions of an OpenVINO model compute in int8: those whose inputs have ranges.
 
-    Weights get scales for each output channel, and seven bits: sums of two products of eight would
-    overflow in AVX2.
+    Weights get a scale for each output channel, and seven bits, up to `INT8_WEIGHT`.
     """
     from openvino import opset13
 
@@ -451,7 +451,7 @@ def _quantise(network: Any, ranges: Ranges) -> None:
         if not names or stored.get_type_name() != "Constant":
             continue
         highest = np.abs(stored.get_data().astype(np.float32)).max((1, 2, 3), keepdims=True)
-        highest = np.maximum(highest, 1e-6) * (127 / 63)
+        highest = np.maximum(highest, 1e-6) * (127 / INT8_WEIGHT)
         node.input(0).replace_source_output(rounded(values, *ranges[names.pop()], 256))
         node.input(1).replace_source_output(rounded(weights, -highest, highest, 255))
 

@@ -15,7 +15,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from toonbox.atomic import replacing
-from toonbox.engine.session import INT8_RANGES, Ranges
+from toonbox.engine.session import INT8_RANGES, INT8_WEIGHT, Ranges
 from toonbox.engine.style import MODEL, read_card, write_card
 from toonbox.learn.inspect import read_scaled
 from toonbox.pixels import FloatArray, to_signed
@@ -148,10 +148,11 @@ def _rounded(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
             low, high = ranges[node.input[0]]
             weight = node.input[1]
             weights = numpy_helper.to_array(stored[halves.get(weight, weight)])
-            step = np.abs(weights.astype(np.float32)).max(tuple(range(1, weights.ndim))) / 63
+            highest = np.abs(weights.astype(np.float32)).max((1, 2, 3))
+            step, zero = (high - low) / 255, round(-low / (high - low) * 255)
             for place, steps, zeros in (
-                (0, np.float32((high - low) / 255), np.uint8(round(-low / (high - low) * 255))),
-                (1, np.maximum(step, 1e-8), np.zeros(len(step), np.int8)),
+                (0, np.float32(step), np.uint8(zero)),
+                (1, np.maximum(highest, 1e-6) / INT8_WEIGHT, np.zeros(len(highest), np.int8)),
             ):
                 name = f"{node.output[0]}_{place}"
                 for end, values in (("steps", steps), ("zeros", zeros)):
