@@ -281,7 +281,7 @@ KERNEL = "generator/Conv_3/weights"
         ({KERNEL: np.full((3, 3, 64, 64), np.nan)}, "Conv_3/weights: .* with NaN or infinity"),
         ({KERNEL + ":0": np.zeros((3, 3, 64, 64))}, "Conv_3/weights: expected one tensor"),
         ({"generator/Conv_10/biases": np.zeros(3)}, "Conv_10/biases does not belong"),
-        ({"generator/block_4/conv1/biases": np.zeros(3)}, "block_4/conv1/biases is not of"),
+        ({"generator/block_4/conv1/biases": np.zeros(3)}, "block_4/conv1/biases does not belong"),
     ],
 )
 def test_wrong_tensors_are_named(change: dict[str, Any], message: str) -> None:
