@@ -23,6 +23,7 @@ from toonbox.atomic import read_within
 from toonbox.engine.style import Card, styles_folder
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.learn.export import write_style
+from toonbox.learn.generator import SLOPE, ResidualBlock
 from toonbox.learn.representations.surface import guided_filter
 from toonbox.pixels import FloatArray
 
@@ -53,20 +54,6 @@ class HalvingConvolution(nn.Conv2d):
         return super().forward(functional.pad(image, (0, 1, 0, 1)))
 
 
-class AuthorsBlock(nn.Module):
-    """x + conv2(lrelu(conv1(x))), 3x3."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
-        inner: Tensor = self.conv2(_activate(self.conv1(image)))
-        return image + inner
-
-
 class AuthorsGenerator(nn.Module):
     """The authors' generator: 1,467,075 parameters, no output activation.
 
@@ -86,7 +73,7 @@ class AuthorsGenerator(nn.Module):
         self.widen1 = nn.Conv2d(32, 64, 3, padding=1)
         self.down2 = HalvingConvolution(64)
         self.widen2 = nn.Conv2d(64, 128, 3, padding=1)
-        self.blocks = nn.Sequential(*(AuthorsBlock(128) for _ in range(4)))
+        self.blocks = nn.Sequential(*(ResidualBlock(128) for _ in range(4)))
         self.narrow = nn.Conv2d(128, 64, 3, padding=1)
         self.up1 = nn.Conv2d(64, 64, 3, padding=1)
         self.narrow1 = nn.Conv2d(64, 32, 3, padding=1)
@@ -115,7 +102,7 @@ class AuthorsGenerator(nn.Module):
 
 
 def _activate(features: Tensor) -> Tensor:
-    return functional.leaky_relu(features, 0.2)
+    return functional.leaky_relu(features, SLOPE)
 
 
 LICENCE = "CC BY-NC-SA 4.0 (as published by the weights' authors); non-commercial"
@@ -131,7 +118,11 @@ STORED_TYPES = {name: np.dtype(name).newbyteorder("<") for name in STORED_NAMES}
 # The unnamed convolutions in the order of the authors' network, which slim names Conv, Conv_1 ...
 UNNAMED = ("stem", "down1", "widen1", "down2", "widen2", "narrow", "up1", "narrow1", "up2", "head")
 SCOPES = {name: f"Conv_{place}" if place else "Conv" for place, name in enumerate(UNNAMED)}
-SCOPES |= {f"blocks.{b}.conv{c}": f"block_{b}/conv{c}" for b in range(4) for c in (1, 2)}
+SCOPES |= {
+    f"blocks.{block}.body.{index}": f"block_{block}/conv{number}"
+    for block in range(4)
+    for number, index in ((1, 0), (2, 2))
+}
 
 # Freezing and constant folding decorate variable names: /read, /ReadVariableOp, :0, a scope.
 NAME = re.compile(
