@@ -134,7 +134,7 @@ def test_unreadable_pictures_are_named_and_passed_over(photos, cartoons, tmp_pat
 def test_too_few_readable_pictures_say_why(photos, cartoons, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"3 of 4 pictures.*\n.*broken\.png: is text"):
+    with pytest.raises(DataError, match=r"usable pictures: 3 of 4\n.*broken\.png: is text"):
         evaluate([DRAWN], [*photos[:3], broken], cartoons, [], work=tmp_path / "work")
     with pytest.raises(DataError, match="1 of 1 pictures"):
         evaluate([DRAWN], photos, cartoons[:1], [COLOURS], work=tmp_path / "again")
