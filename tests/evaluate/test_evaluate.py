@@ -136,7 +136,7 @@ def test_too_few_readable_pictures_say_why(photos, cartoons, tmp_path):
     broken.write_bytes(b"nothing")
     with pytest.raises(DataError, match=r"usable pictures: 3 of 4\n.*broken\.png: is text"):
         evaluate([DRAWN], [*photos[:3], broken], cartoons, [], work=tmp_path / "work")
-    with pytest.raises(DataError, match="1 of 1 pictures"):
+    with pytest.raises(DataError, match="usable pictures: 1 of 1"):
         evaluate([DRAWN], photos, cartoons[:1], [COLOURS], work=tmp_path / "again")
 
 
