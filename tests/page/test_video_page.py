@@ -147,7 +147,7 @@ def test_a_part_of_a_video_with_odd_sides(page, folder):
 def test_cancelling_leaves_nothing_and_the_page_usable(page, folder, uneven):
     Clip(size=SIZE, pts=list(range(240)), sound=None).make(folder / "long.mp4")
     choose(page, folder / "long.mp4")
-    page.get_by_label("Write straight to a file").check()
+    page.get_by_label("Write directly to a file").check()
     convert(page)
     cancel = page.get_by_role("button", name="Cancel", exact=True)
     expect(page.locator("#video-status")).to_contain_text("frames", timeout=PATIENCE)
@@ -159,7 +159,7 @@ def test_cancelling_leaves_nothing_and_the_page_usable(page, folder, uneven):
 
     # Straight to a file, and none to download: it is where it should be.
     choose(page, uneven)
-    page.get_by_label("Write straight to a file").check()
+    page.get_by_label("Write directly to a file").check()
     convert(page)
     expect(page.locator("#live")).to_contain_text("is saved: 12 frames", timeout=PATIENCE)
     expect(page.get_by_role("link", name="Download")).to_be_hidden()
