@@ -33,7 +33,7 @@ CELL = 32  # pixels of a square; a square of which too much
 MISSING = 0.1  # is not found again is drawn
 AROUND = 32  # and so many pixels around it: the network looks at neighbours
 BOX = 64  # pixels: sides of what is drawn are multiples, as a network is slow with a new size
-CALL = 8  # squares that take the network as long as beginning does
+CALL = 16  # squares that take the network as long as beginning and ending does
 
 
 @dataclass(frozen=True)
