@@ -27,7 +27,7 @@ from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.options import StyleOptions
 from toonbox.parallel import available_processors
 from toonbox.pixels import from_signed, to_signed
-from toonbox.video.read import from_luma, luma, read_frames, read_video
+from toonbox.video.read import from_planes, planes, read_frames, read_video
 from toonbox.video.steadying import Stabilizer
 from toonbox.video.stylizer import EVERY, usual_jobs, video_style_options
 
@@ -110,8 +110,8 @@ def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float
     colours, frame = video.colours.written, frames[1]
     cv2.setNumThreads(1)
     steady, turns = Stabilizer("on"), itertools.cycle(range(3))
-    lumas = [luma(picture, colours) for picture in (photos[1], cartoons[1])]
-    finished = loaded.finish(frame.luma(), lumas[0], lumas[1])
+    photo, (small, *chroma) = (planes(picture[1], colours) for picture in (photos, cartoons))
+    finished = loaded.finish(frame.luma(), photo[0], small)
 
     def steadying() -> None:
         turn = next(turns)
@@ -125,12 +125,12 @@ def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float
         "network": processor_seconds(lambda: loaded.sketch(photos[1], wanted)) / EVERY,
         "steadying": processor_seconds(steadying) / EVERY,
         "carrying": processor_seconds(carrying) * (1 - 1 / EVERY),
-        "RGB to luma": processor_seconds(lambda: luma(photos[1], colours)) * 2,
+        "RGB to YUV": processor_seconds(lambda: planes(photos[1], colours)) * 2,
         "guided upsampling": processor_seconds(
-            lambda: loaded.finish(frame.luma(), lumas[0], lumas[1])
+            lambda: loaded.finish(frame.luma(), photo[0], small)
         ),
-        "luma and colours to YUV": processor_seconds(
-            lambda: from_luma(finished, cartoons[1], colours)
+        "colours enlarged": processor_seconds(
+            lambda: from_planes(finished, *chroma, colours=colours)
         ),
     }
 

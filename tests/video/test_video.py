@@ -14,8 +14,8 @@ from PIL import Image
 
 from toonbox.errors import VideoError
 from toonbox.video.read import (
-    from_luma,
-    luma,
+    from_planes,
+    planes,
     read_frames,
     read_video,
     reduced_size,
@@ -253,8 +253,9 @@ def test_luma_and_colours_make_the_frame(tmp_path, turned):
     (frame,) = read_frames(video)
     height, width = frame.photo.shape[:2]
     assert frame.luma().shape == (height, width, 1)
-    assert np.abs(luma(frame.photo, video.colours.written) - frame.luma().astype(int)).mean() < 0.5
-    again = from_luma(frame.luma(), frame.photo, video.colours.written)
+    luma, *chroma = planes(frame.photo, video.colours.written)
+    assert np.abs(luma - frame.luma().astype(int)).mean() < 0.5
+    again = from_planes(frame.luma(), *chroma, colours=video.colours.written)
     rgb = to_rgb(again, (width, height), video.colours.written)
     assert np.abs(rgb - frame.photo.astype(int)).mean() < 2
 

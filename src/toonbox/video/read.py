@@ -212,24 +212,28 @@ def from_rgb(
     return colours.mark(frame)
 
 
-def luma(rgb: Uint8Array, colours: FrameColours) -> Uint8Array:
-    """Return the luma of (H, W, 3) RGB in frames of these colours, (H, W, 1)."""
-    return _plane(from_rgb(rgb, colours, format="yuv444p"), 0)[..., None]
+def planes(rgb: Uint8Array, colours: FrameColours) -> list[Uint8Array]:
+    """Return (H, W, 3) RGB as in frames of these colours: luma and chroma, each (H, W, 1)."""
+    frame = from_rgb(rgb, colours, format="yuv444p")
+    return [_plane(frame, index)[..., None] for index in range(3)]
 
 
-def from_luma(luma: Uint8Array, rgb: Uint8Array, colours: FrameColours) -> VideoFrame:
-    """Make a frame in yuv420p of luma and of the colours of a picture.
+def from_planes(luma: Uint8Array, *chroma: Uint8Array, colours: FrameColours) -> VideoFrame:
+    """Make a frame in yuv420p.
 
     Args:
-        luma: (H, W, 1), as in frames of these colours; both sides even.
-        rgb: (h, w, 3), the picture at any size.
+        luma: (H, W, 1), both sides even.
+        chroma: Cb and Cr, of any size.
         colours: of the frame.
     """
     height, width = luma.shape[:2]
-    chroma = from_rgb(rgb, colours, (width // 2, height // 2), "yuv444p")
-    planes = [luma, _plane(chroma, 1), _plane(chroma, 2)]
-    values = np.concatenate([plane.ravel() for plane in planes])
-    return colours.mark(VideoFrame.from_ndarray(values.reshape(-1, width), "yuv420p"))
+    values = [luma.ravel()]
+    for plane in chroma:
+        large = VideoFrame.from_ndarray(np.ascontiguousarray(plane[..., 0]), "gray")
+        half = large.reformat(width=width // 2, height=height // 2, interpolation=_HOW)
+        values.append(_plane(half, 0).ravel())
+    frame = VideoFrame.from_ndarray(np.concatenate(values).reshape(-1, width), "yuv420p")
+    return colours.mark(frame)
 
 
 def _plane(frame: VideoFrame, index: int) -> Uint8Array:

@@ -6,21 +6,24 @@ half, and only once it is needed (pip install 'toonbox[steady]').
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from toonbox.errors import MissingExtraError, UsageError
 from toonbox.pixels import FloatArray, Uint8Array
+
+Box = tuple[slice, slice]  # rows and columns
+IntArray = npt.NDArray[np.int64]
 
 Strength = Literal["on", "strong"]
 Stabilize = Literal["off"] | Strength
 
 INSTALL = "pip install 'toonbox[steady]'"
-SMALL = 240  # pixels of the short side; of larger pictures motion is looked for
-FLOW_SIDE = 200  # at this one: quick, and less noise
-LEAST_SIDE = 48  # below which OpenCV finds no motion
+FLOW_SIDE = 192  # pixels of the short side at which motion is looked for: quick, and less noise
 NOISE = (8.0, 24.0)  # levels of 255 that photos may differ by: without noise, with much
 EDGE = 0.5  # and by this of what they differ by anyway from pixel to pixel: motion is never exact
 CUT = 0.5  # share of a photo that must be found again, or else it is another scene
@@ -28,6 +31,8 @@ FOUND = 0.25  # agreement of the photos from which a pixel counts as found again
 CELL = 32  # pixels of a square; a square of which too much
 MISSING = 0.1  # is not found again is drawn
 AROUND = 32  # and so many pixels around it: the network looks at neighbours
+BOX = 64  # pixels: sides of what is drawn are multiples, as a network is slow with a new size
+CALL = 16  # squares that take the network as long as beginning and ending does
 
 
 @dataclass(frozen=True)
@@ -116,9 +121,9 @@ class Stabilizer:
         preset = self._cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST
         self._motion = self._cv2.DISOpticalFlow_create(preset)
         self._motion.setFinestScale(0)
-        self._motion.setPatchStride(4)
-        self._motion.setGradientDescentIterations(8)
-        self._motion.setVariationalRefinementIterations(2)
+        self._motion.setPatchStride(5)
+        self._motion.setGradientDescentIterations(4)
+        self._motion.setVariationalRefinementIterations(1)
         self._drawn: _Drawn | None = None
 
     def __call__(self, photo: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
@@ -156,11 +161,12 @@ class Stabilizer:
         drawn, agreement = followed
         self._drawn = drawn
         carried = self._moved(drawn.cartoon, drawn.back)
-        if box := self._missing(agreement, photo.shape):
-            new = draw(np.ascontiguousarray(photo[box]))
+        if boxes := self._missing(agreement, photo.shape):
             share = np.clip(2 * agreement / FOUND - 1, 0, 1)
-            share = self._cv2.resize(share, photo.shape[1::-1])[box]
-            carried[box] = self._cv2.blendLinear(carried[box], new, share, 1 - share)
+            share = self._cv2.resize(share, photo.shape[1::-1])
+            for box in boxes:
+                new, kept = draw(np.ascontiguousarray(photo[box])), share[box]
+                carried[box] = self._cv2.blendLinear(carried[box], new, kept, 1 - kept)
         return carried
 
     def _begin(self, now: _Seen, cartoon: Uint8Array) -> None:
@@ -170,10 +176,11 @@ class Stabilizer:
 
     def _seen(self, photo: Uint8Array) -> _Seen:
         height, width = photo.shape[:2]
-        short = min(height, width)
-        scale = max(FLOW_SIDE if short > SMALL else short, LEAST_SIDE) / short
+        scale = FLOW_SIDE / min(height, width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
-        small: Uint8Array = self._cv2.resize(photo, size, interpolation=self._cv2.INTER_AREA)
+        # Down to a half, linear is as good, and much quicker.
+        how = self._cv2.INTER_LINEAR if scale >= 0.5 else self._cv2.INTER_AREA
+        small: Uint8Array = self._cv2.resize(photo, size, interpolation=how)
         return _Seen(small, self._cv2.cvtColor(small, self._cv2.COLOR_RGB2GRAY))
 
     def _followed(self, now: _Seen, shape: tuple[int, ...]) -> tuple[_Drawn, FloatArray] | None:
@@ -234,7 +241,8 @@ class Stabilizer:
         """Move a cartoon, (H, W, 3), by the motion found in small photos."""
         height, width = cartoon.shape[:2]
         scales = np.array((width / back.shape[1], height / back.shape[0]), np.float32)
-        where = self._cv2.resize(back * scales, (width, height)) + _grid(height, width)
+        where = self._cv2.resize(back * scales, (width, height))
+        where += _grid(height, width)
         # Cubic: moved again and again, linear would blur the lines.
         moved: Uint8Array = self._remapped(cartoon, where, "INTER_CUBIC")
         return moved
@@ -249,25 +257,54 @@ class Stabilizer:
         mixed: Uint8Array = cv2.blendLinear(moved, now, share, 1 - share)
         return mixed
 
-    def _missing(self, agreement: FloatArray, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-        """Return the rows and columns of a photo that hold what is not found; None if all is."""
+    def _missing(self, agreement: FloatArray, shape: tuple[int, ...]) -> list[Box]:
+        """Return the rows and columns of parts of a photo that hold all that is not found."""
         rows, columns = (-(-side // CELL) for side in shape[:2])
         missing = (agreement < FOUND).astype(np.float32)
         area = self._cv2.INTER_AREA
-        cells = self._cv2.resize(missing, (columns, rows), interpolation=area) > MISSING
-        if not cells.any():
-            return None
-        edges = []
-        for axis, side in ((1, shape[0]), (0, shape[1])):
-            places = np.flatnonzero(cells.any(axis=axis))
-            cell = side / cells.shape[1 - axis]
-            first, last = int(places[0] * cell), int((places[-1] + 1) * cell)
-            edges.append(slice(max(0, first - AROUND), min(side, last + AROUND)))
-        return edges[0], edges[1]
+        shares = self._cv2.resize(missing, (columns, rows), interpolation=area)
+        cells = np.argwhere(shares > MISSING)
+        return [
+            (_part(first[0], last[0], rows, shape[0]), _part(first[1], last[1], columns, shape[1]))
+            for first, last in (_rectangles(cells) if len(cells) else ())
+        ]
 
 
+def _rectangles(cells: IntArray) -> list[tuple[IntArray, IntArray]]:
+    """Cover squares, (n, 2), with the rectangles that are the least work: first and last squares.
+
+    They are divided where two rectangles are less work than one, and so are those.
+    """
+    whole, best = _work(cells)[-1], None
+    for axis in (0, 1):
+        ordered = cells[np.argsort(cells[:, axis], kind="stable")]
+        apart = _work(ordered)[:-1] + _work(ordered[::-1])[-2::-1]
+        if len(apart) and apart.min() < whole:
+            whole, best = apart.min(), np.split(ordered, [apart.argmin() + 1])
+    if best is None:
+        return [(cells.min(axis=0), cells.max(axis=0))]
+    return [rectangle for part in best for rectangle in _rectangles(part)]
+
+
+def _work(cells: IntArray) -> IntArray:
+    """Return how much work a rectangle around the first one, two, three... squares is."""
+    sides = np.maximum.accumulate(cells) - np.minimum.accumulate(cells) + 1 + 2 * AROUND // CELL
+    work: IntArray = sides.prod(axis=1) + CALL
+    return work
+
+
+def _part(first: int, last: int, cells: int, side: int) -> slice:
+    """Return which of a photo's rows or columns to draw for some of the squares along a side."""
+    start, stop = first * side // cells - AROUND, (last + 1) * side // cells + AROUND
+    start, stop = max(0, start), min(side, stop)
+    length = min(side, -(-(stop - start) // BOX) * BOX)
+    start = min(start, side - length)
+    return slice(start, start + length)
+
+
+@lru_cache(maxsize=4)
 def _grid(height: int, width: int) -> FloatArray:
-    """Return each pixel's own place, (height, width, 2): x and y."""
+    """Return each pixel's own place, (height, width, 2): x and y; the same array each time."""
     places = np.empty((height, width, 2), np.float32)
     places[..., 0] = np.arange(width, dtype=np.float32)
     places[..., 1] = np.arange(height, dtype=np.float32)[:, None]

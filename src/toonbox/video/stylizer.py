@@ -20,8 +20,8 @@ from toonbox.pixels import PhotoArray, Uint8Array, white
 from toonbox.video.read import (
     Frame,
     Video,
-    from_luma,
-    luma,
+    from_planes,
+    planes,
     read_frames,
     read_video,
     reduced_size,
@@ -171,9 +171,10 @@ class Drawing:
     def _written(self, frame: Frame, sketch: _Sketch) -> VideoFrame:
         """Enlarge luma alone: of the colours, a quarter of the pixels is written."""
         colours, strength = self.video.colours.written, self.options.strength
-        photo, cartoon = (luma(picture, colours) for picture in sketch)
-        values = self.style.finish(frame.luma(), photo, cartoon, strength)
-        return from_luma(values, blended(*sketch, strength), colours)
+        photo, cartoon = (planes(picture, colours) for picture in sketch)
+        luma = self.style.finish(frame.luma(), photo[0], cartoon[0], strength)
+        chroma = (blended(photo[i], cartoon[i], strength) for i in (1, 2))
+        return from_planes(luma, *chroma, colours=colours)
 
     def _warm_up(self, after: int | None) -> int | None:
         """Return the timestamp after which to begin, for frames later than `after`."""
