@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import BmpImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
@@ -32,71 +32,6 @@ from toonbox.pixels import (
     to_eight_bits,
     white,
 )
-
-_BITS, _COMPRESSION, _MASKS = 28, 30, 54  # where they stand
-_BY_MASKS = 3
-
-
-class BmpFile(BmpImagePlugin.BmpImageFile):
-    """A BMP as Pillow opens it, or one whose bits it cannot divide.
-
-    FFmpeg would lose: ten bits a channel, alpha in 16 bits, other orders of bytes (read wrong).
-    """
-
-    _masks: tuple[int, ...] = ()
-
-    def _bitmap(self, header: int = 0, offset: int = 0) -> None:
-        try:
-            super()._bitmap(header, offset)
-        except OSError:
-            assert self.fp is not None
-            self.fp.seek(0)
-            head = self.fp.read(_MASKS + 16).ljust(_MASKS + 16, b"\0")
-            (size,) = struct.unpack_from("<I", head, 14)
-            self._bits, compression = struct.unpack_from("<HI", head, _BITS)
-            if compression != _BY_MASKS or self._bits not in (16, 24, 32):
-                raise
-            masks = struct.unpack_from("<4I", head, _MASKS)
-            self._masks = masks if size >= 56 and masks[3] else masks[:3]
-            if not all(_is_mask(mask) for mask in self._masks):
-                raise
-            self._start, self._from_top = offset, struct.unpack_from("<i", head, 22)[0] < 0
-            self._mode, self.tile = ("RGB", "RGBA")[len(self._masks) - 3], []
-
-    def load(self) -> Any:
-        """Decode the pixels."""
-        if self._masks and self.fp is not None and self._im is None:
-            width, height = self.size
-            row = (width * self._bits + 31) // 32 * 4
-            self.fp.seek(self._start)
-            data = self.fp.read(row * height)
-            if len(data) < row * height:
-                raise EOFError("truncated BMP")
-            rows = np.frombuffer(data, np.uint8).reshape(height, row)
-            array = self._channels(rows[:, : width * self._bits // 8])
-            self.im = Image.fromarray(array if self._from_top else array[::-1]).im
-        return super().load()
-
-    def _channels(self, rows: Uint8Array) -> Uint8Array:
-        """Divide rows of bytes, (H, N), into channels, (H, W, C)."""
-        height, size = len(rows), self._bits // 8
-        array = np.empty((height, rows.shape[1] // size, len(self._masks)), np.uint8)
-        for part in strips_of(array):
-            four = np.zeros((*array[part].shape[:2], 4), np.uint8)
-            four[..., :size] = rows[part].reshape(*four.shape[:2], size)
-            pixels = four.view("<u4")[..., 0]
-            for channel, mask in enumerate(self._masks):
-                most = mask // (mask & -mask)
-                values = (pixels & mask) // (mask & -mask)
-                array[part, :, channel] = np.rint(values * (255 / most))
-        return array
-
-
-def _is_mask(mask: int) -> bool:
-    """Return whether a mask is one run of bits."""
-    lowest = mask & -mask
-    return mask > 0 and (mask // lowest) & (mask // lowest + 1) == 0
-
 
 # Pillow runs other programs for these, or needs them to be drawn first.
 _DRAWINGS = ("EPS", "WMF")
@@ -243,8 +178,6 @@ def _open(stream: BinaryIO, head: bytes, name: str) -> Image.Image:
     stream.seek(0)
     if head.startswith(PREFIXES):
         return TiffFile(stream)
-    if head.startswith(b"BM"):
-        return BmpFile(stream)
     try:
         return Image.open(stream)
     except UnidentifiedImageError:
