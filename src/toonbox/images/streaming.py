@@ -92,19 +92,14 @@ def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tu
 
 
 def without_pixels(stream: BinaryIO) -> bytes:
-    """Return a PNG of one black pixel with all other chunks of another PNG."""
-    parts = io.BytesIO()
-    parts.write(SIGNATURE)
+    """Return a PNG of one black pixel with the other chunks of a PNG, but for those of frames."""
     head, *others = png_chunks(stream, without=(b"IDAT",))
-    parts.write(chunk(b"IHDR", struct.pack(">II", 1, 1) + head[1][8:12] + b"\0"))
-    written = False
-    for kind, data in others:
-        if kind != b"IDAT":
-            parts.write(chunk(kind, data))
-        elif not written:
-            written = True
-            parts.write(chunk(kind, zlib.compress(bytes(9))))
-    return parts.getvalue()
+    pixel = b"IHDR", struct.pack(">II", 1, 1) + head[1][8:12] + b"\0"
+    place = [kind for kind, _ in others].index(b"IDAT")
+    others[place] = b"IDAT", zlib.compress(bytes(9))
+    left_out = (b"acTL", b"fcTL", b"fdAT")
+    kept = [part for part in others if part[0] not in left_out and part != (b"IDAT", b"")]
+    return SIGNATURE + b"".join(chunk(*part) for part in [pixel, *kept])
 
 
 def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray]) -> None:
