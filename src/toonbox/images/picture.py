@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
@@ -394,11 +394,11 @@ def without_metadata(
         PictureError: its kind of pixels cannot be used; one of `DAMAGE` for the rest.
     """
     format = "JPEG" if image.format == "MPO" else image.format or ""
-    profile = image.info.get("icc_profile")
+    profile = None if image.mode == "LAB" else image.info.get("icc_profile")
     if isinstance(image, TiffFile) and image.remark:
         _logger.warning("%s: %s", name, image.remark)
     if isinstance(image, TiffFile) and image.numbers is not None:
-        return _of_tiff(image, image.numbers, name)
+        return _of_tiff(image, image.numbers, name, profile)
     image = _upright(image)
     values = (
         _sixteen_bit_grey(image, format) if low is None else _joined(image, _upright(low), mode)
@@ -408,16 +408,15 @@ def without_metadata(
     return _coloured(name, format, plain, values, alpha, profile)
 
 
-def _of_tiff(image: TiffFile, numbers: PhotoArray, name: str) -> Picture:
+def _of_tiff(image: TiffFile, numbers: PhotoArray, name: str, profile: bytes | None) -> Picture:
     """Build a Picture from a TIFF whose numbers Pillow does not read."""
     height, width, channels = numbers.shape
-    mode = {1: "L", 3: "RGB", 4: "CMYK"}[channels]
-    plain = Image.frombytes(mode, (width, height), to_eight_bits(numbers).tobytes())
-    profile = image.info.get("icc_profile")
-    if channels == 4:
+    mode = {1: "L", 3: image.mode[:3], 4: "CMYK"}[channels]
+    plain = Image.frombytes(mode, (width, height), to_eight_bits(numbers).tobytes(), "raw", mode)
+    if mode in ("CMYK", "LAB"):
         if white(numbers) > 255:
-            _logger.warning("%s: its 16 bits become 8, because CMYK is converted", name)
-        return _coloured(name, "TIFF", plain, None, None, profile)
+            _logger.warning("%s: its 16 bits become 8, because %s is converted", name, mode)
+        return _coloured(name, "TIFF", _plain(plain, None, name), None, image.opacity, profile)
     values = np.repeat(numbers, 3, axis=2) if channels == 1 else numbers
     return _coloured(name, "TIFF", plain, values, image.opacity, profile)
 
@@ -473,6 +472,10 @@ def _plain(image: Image.Image, values: Uint16Array | None, name: str) -> Image.I
         return Image.fromarray(to_eight_bits(values[..., 0]))
     if image.mode in ("I", "F"):
         raise PictureError(f"{name}: has 32-bit values without a known white; save it with 8 or 16")
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
+        return transform.apply(image)
     if image.mode in ("1", "L", "LA"):
         return image.convert("L")
     if image.mode == "P":

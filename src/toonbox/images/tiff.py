@@ -1,10 +1,10 @@
-"""Decode TIFFs of any kind of numbers; Pillow reads few beyond 8 bits, and some of those wrong.
+"""Decode the TIFFs of 16 and 32 bits and of floats, which Pillow reads as 8 bits, wrong or not.
 
-For the others Pillow is only asked to decompress: it is shown the same file with a directory by
-which its strips or tiles hold grey pixels of one byte. What the bytes mean is worked out here.
+For these Pillow is only asked to decompress: it is shown the same file with a directory by which
+its strips or tiles hold grey pixels of one byte. What the bytes mean is worked out here.
 
-FFmpeg would lose: tiles and floats of 16 bits (both read wrong), BigTIFF, CIE Lab, 2 to 14 bits,
-floats of 64, multiplied alpha and inks (taken for straight alpha), LZMA and Zstandard.
+FFmpeg would lose: tiles and floats of 16 bits (both read wrong), BigTIFF, CIE Lab, floats of 64
+bits, premultiplied alpha and inks (taken for straight alpha), LZMA and Zstandard.
 
 Source: TIFF 6.0, and Adobe Photoshop TIFF Technical Note 3 for floating point.
 """
@@ -30,26 +30,17 @@ _TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA, _KIND = 322, 323
 _FILL_ORDER = 266
 _UNSIGNED, _SIGNED, _FLOAT, _UNTOLD = 1, 2, 3, 4
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK, _LAB, _ICC_LAB = 0, 1, 2, 5, 8, 9
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK, _LAB = 0, 1, 2, 5, 8
 # Photometric interpretations: channels without those that are extra, and what they become.
 _COLOURS = {
     _WHITE_IS_ZERO: (1, _BLACK_IS_ZERO),
     _BLACK_IS_ZERO: (1, _BLACK_IS_ZERO),
     _RGB: (3, _RGB),
     _CMYK: (4, _CMYK),
-    _LAB: (3, _RGB),
-    _ICC_LAB: (3, _RGB),
+    _LAB: (3, _LAB),
 }
-_NOT_READ = {
-    3: "a palette of more than 8 bits",
-    4: "a transparency mask",
-    6: "YCbCr of this kind",
-    10: "ITU Lab",
-    32803: "the raw values of a camera",
-    32844: "logarithmic values",
-    32845: "logarithmic values",
-    34892: "the linear values of a camera",
-}
+_RAW, _LOG = "the raw values of a camera", "logarithmic values"
+_NOT_READ = {3: "a palette of more than 8 bits", 32803: _RAW, 32844: _LOG, 32845: _LOG, 34892: _RAW}
 # What gives any rows of bytes: none, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard.
 _LOSSLESS = (1, 5, 8, 32946, 32773, 34925, 50000)
 # What many a libtiff does not read.
@@ -59,16 +50,6 @@ _ASSOCIATED, _STRAIGHT = 1, 2  # kinds of alpha
 _MOST_CHANNELS = 16
 # Where floats go on above these, the next one is white; small excesses are highlights.
 _FLOAT_WHITES = ((16, 1), (256, 255), (65536, 65535))
-
-_D50 = np.array([0.9642, 1.0, 0.8249], np.float32)
-_XYZ_TO_SRGB = np.array(  # from D50, by Bradford's adaptation
-    [
-        [3.1338561, -1.6168667, -0.4906146],
-        [-0.9787684, 1.9161415, 0.0334540],
-        [0.0719453, -0.2289914, 1.4052427],
-    ],
-    np.float32,
-)
 
 Numbers = npt.NDArray[Any]
 
@@ -134,8 +115,9 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
     """A TIFF as Pillow opens it, or one that Pillow cannot read right.
 
     Attributes:
-        numbers: of the latter, after `load`: (H, W, 1), (H, W, 3), or (H, W, 4) for CMYK, uint8 or
-            uint16, upright; None if the image itself has the pixels, as with Pillow.
+        numbers: of the latter, after `load`: (H, W, 1) grey, (H, W, 3) of the image's mode, RGB or
+            LAB, or (H, W, 4) CMYK, uint8 or uint16, upright; None if the image itself has the
+            pixels, as with Pillow.
         opacity: (H, W) of the same type; None without transparency.
         deep: whether there are more than 8 bits.
         turned: whether the file says to turn or mirror the pixels, which `load` does.
@@ -153,8 +135,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         self._loaded = False
         tags = self.tag_v2
         self.turned = tags.get(_ORIENTATION) in range(2, 9)
-        lab = tags.get(_PHOTOMETRIC) in (_LAB, _ICC_LAB)
-        if max(tags.get(_BITS, (1,))) <= 8 and not lab:
+        if max(tags.get(_BITS, (1,))) <= 8:
             try:
                 super()._setup()
                 return
@@ -164,14 +145,12 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         self._orientation = tags.get(_ORIENTATION, 1)
         # Opened as a picture of 8 bits that Pillow knows, of which it gets none to read.
         colours, kind = _COLOURS[layout.photometric]
-        extra = (_STRAIGHT,) if layout.alpha else ()
+        extra = (_STRAIGHT,) if layout.alpha and kind != _LAB else ()
         tags[_PHOTOMETRIC], tags[_KIND], tags[_FILL_ORDER], tags[_PLANAR] = kind, (1,), 1, 1
         tags[_CHANNELS], tags[_EXTRA] = colours + len(extra), extra
         tags[_BITS] = (8,) * tags[_CHANNELS]
         super()._setup()
-        self.deep = layout.bits > 8 and layout.photometric != _CMYK
-        if lab:  # which becomes sRGB
-            self.info.pop("icc_profile", None)
+        self.deep = layout.bits > 8 and layout.photometric not in (_CMYK, _LAB)
 
     @property
     def multiplied(self) -> bool:
@@ -234,8 +213,8 @@ def _layout(tags: Any) -> _Layout:
     if len(bits) > 1 or len(kinds) > 1:
         raise UnsupportedError("a TIFF whose channels differ in their kind of numbers")
     depth, kind = bits.pop(), kinds.pop()
-    known = (16, 32, 64) if kind == _FLOAT else (*range(1, 17), 24, 32, 64)
-    lab = photometric in (_LAB, _ICC_LAB)
+    known = (16, 32, 64) if kind == _FLOAT else (8, 16, 32)
+    lab = photometric == _LAB
     if (kind == _SIGNED and not lab) or kind > _UNTOLD or depth not in known:
         name = {_SIGNED: "signed", _FLOAT: "floating point"}.get(kind, "unusual")
         raise UnsupportedError(f"a TIFF with {name} numbers of {depth} bits")
@@ -314,12 +293,6 @@ def _decoded(rows: Numbers, layout: _Layout, order: str) -> Numbers:
     if layout.predictor == 3:
         parts = np.split(rows, len(starts), axis=1)
         return np.concatenate([_floats(part, channels, size) for part in parts], axis=1)
-    if layout.bits == 24:
-        first, second = (0, 1) if order == ">" else (2, 1)
-        three = rows.reshape(*shape, 3)
-        return three[..., first].astype(np.uint16) << 8 | three[..., second]
-    if layout.bits % 8:
-        return _unpacked(rows, shape, layout.bits)
     numbers = rows.view(f"{order}u{size}").astype(f"u{size}").reshape(shape)
     if layout.predictor == 2:
         for start in starts:
@@ -337,30 +310,11 @@ def _floats(rows: Numbers, channels: int, size: int) -> Numbers:
     return floats.reshape(height, -1, channels)
 
 
-def _unpacked(rows: Numbers, shape: tuple[int, int, int], bits: int) -> Numbers:
-    """Take numbers of some bits, that follow each other without gaps, out of rows of bytes."""
-    numbers = np.empty(shape, np.uint16)
-    weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.uint16)
-    count = shape[1] * shape[2]
-    for part in strips_of(numbers):
-        single = np.unpackbits(rows[part], axis=1, count=count * bits)
-        numbers[part] = (single.reshape(-1, *shape[1:], bits) * weights).sum(-1, dtype=np.uint16)
-    return numbers
-
-
 def _whole(numbers: Numbers, layout: _Layout) -> tuple[PhotoArray, str]:
     """Convert numbers to 8 or 16 bits; return them and a remark for the user."""
     if layout.kind == _FLOAT:
         return _from_floats(numbers)
-    bits = 16 if layout.bits == 24 else layout.bits
-    if bits in (8, 16):
-        return numbers, ""
-    if bits > 16:
-        return (numbers >> (bits - 16)).astype(np.uint16), ""
-    dtype = np.uint8 if bits < 8 else np.uint16
-    top, most = int(np.iinfo(dtype).max), (1 << bits) - 1
-    scale = (np.arange(most + 1, dtype=np.uint32) * top + most // 2) // most
-    return scale.astype(dtype)[numbers], ""
+    return ((numbers >> 16).astype(np.uint16) if layout.bits == 32 else numbers), ""
 
 
 def _from_floats(numbers: Numbers) -> tuple[PhotoArray, str]:
@@ -384,8 +338,6 @@ def _meaning(numbers: PhotoArray, layout: _Layout) -> tuple[PhotoArray, PhotoArr
     colours = numbers[..., :count]
     if layout.photometric == _WHITE_IS_ZERO:
         colours = white(colours) - colours
-    if layout.photometric in (_LAB, _ICC_LAB):
-        colours = _srgb_of_lab(colours, layout)
     if not layout.alpha:
         return colours, None
     opacity = numbers[..., count]
@@ -401,27 +353,6 @@ def _unmultiplied(colours: PhotoArray, opacity: PhotoArray) -> PhotoArray:
         by = opacity[part][..., None].astype(np.uint32)
         whole = (colours[part] * top + by // 2) // np.maximum(by, 1)
         result[part] = np.where(by == 0, colours[part], np.minimum(whole, top))
-    return result
-
-
-def _srgb_of_lab(lab: PhotoArray, layout: _Layout) -> PhotoArray:
-    """Convert CIE Lab, (H, W, 3), as TIFF or as ICC has it, to sRGB."""
-    result, top = np.empty_like(lab), white(lab)
-    offset = layout.photometric == _ICC_LAB
-    lightest = 0xFF00 if offset and top > 255 else top
-    unit = np.float32((top + 1) / 256)  # of a* and b*
-    for part in strips_of(lab):
-        light = lab[part][..., :1] * np.float32(100 / lightest)
-        red_blue = lab[part][..., 1:]
-        numbers = red_blue if offset else red_blue.view(f"i{lab.itemsize}")
-        hue = numbers / unit - 128 * offset
-        y = (light + 16) / 116
-        x, z = y + hue[..., :1] / 500, y - hue[..., 1:] / 200
-        f = np.concatenate([x, y, z], axis=-1)
-        xyz = np.where(f > 6 / 29, f**3, (f - 4 / 29) * (108 / 841)) * _D50
-        linear = np.clip(xyz @ _XYZ_TO_SRGB.T, 0, 1)
-        curved = 1.055 * linear ** (1 / 2.4) - 0.055
-        result[part] = np.rint(np.where(linear <= 0.0031308, 12.92 * linear, curved) * top)
     return result
 
 
