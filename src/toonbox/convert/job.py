@@ -26,7 +26,6 @@ from toonbox.images.encode import encode, encode_strips
 from toonbox.images.formats import (
     ANIMATED,
     SUFFIXES,
-    becomes,
     check_lossless,
     format_named,
     writable_format,
@@ -355,7 +354,8 @@ class Converter:
         own, transparent = photo.format, isinstance(photo, Picture) and photo.alpha is not None
         format = named or writable_format(own, transparent=transparent)
         if own and writable_format(own) != own and not self.format:
-            _logger.warning("%s: %s", photo.name, becomes(own, format))
+            called = own.replace("HEIF", "HEIC")
+            _logger.warning("%s: %s cannot be written; it becomes %s", photo.name, called, format)
         return format
 
 

@@ -16,7 +16,6 @@ from PIL import GifImagePlugin, Image, PngImagePlugin
 
 from toonbox.errors import OutputError, TooLargeError
 from toonbox.images.encode import (
-    QUALITY,
     check_quality,
     encode_one_pixel,
     image_of,
@@ -326,7 +325,7 @@ def encode_animation(
     pairs = iter(drawn)
     frame, cartoon = next(pairs)
     model = replace(frame, name=animation.name, metadata=animation.metadata)
-    options = save_options(model, format, quality or QUALITY, lossless)
+    options = save_options(model, format, quality, lossless)
     pairs = chain([(frame, cartoon)], pairs)
     try:
         match format:

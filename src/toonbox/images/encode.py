@@ -20,9 +20,7 @@ from toonbox.images.formats import (
     SUFFIXES,
     WITHOUT_ALPHA,
     WITHOUT_PROFILE,
-    becomes,
     check_lossless,
-    writable_format,
 )
 from toonbox.images.metadata import Metadata, exif_bytes, exif_folder, read_metadata
 from toonbox.images.picture import Picture
@@ -103,7 +101,7 @@ def encode(
     Args:
         picture: where all but the colours comes from.
         rgb: same height and width as the picture, in its colours.
-        format: Pillow's name; one that cannot be written becomes PNG, HEIC becomes JPEG.
+        format: one that can be written, as Pillow names it.
         quality: 1..100, of JPEG, WebP and AVIF; None for 95.
         lossless: keep every value, or fail.
     Returns:
@@ -114,18 +112,14 @@ def encode(
         OutputError: the format cannot hold this picture, or is never lossless.
     """
     check_quality(quality)
-    written = writable_format(format, transparent=picture.alpha is not None)
     if lossless:
-        check_lossless(written)
-    if format and written != format:
-        _logger.warning("%s: %s", picture.name, becomes(format, written))
+        check_lossless(format)
     try:
-        if white(rgb) > 255 and written in SIXTEEN_BITS:
-            return _encode_sixteen(picture, rgb, written)
-        options = save_options(picture, written, quality or QUALITY, lossless)
-        return _encode_eight(picture, to_eight_bits(rgb), written, options)
+        if white(rgb) > 255 and format in SIXTEEN_BITS:
+            return _encode_sixteen(picture, rgb, format)
+        return _encode_eight(picture, to_eight_bits(rgb), format, quality, lossless)
     except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
-        raise OutputError(f"{picture.name}: cannot be written as {written}: {error}") from error
+        raise OutputError(f"{picture.name}: cannot be written as {format}: {error}") from error
 
 
 def check_quality(quality: int | None) -> None:
@@ -138,14 +132,17 @@ def check_quality(quality: int | None) -> None:
         raise UsageError(f"quality must be from 1 to 100, got {quality}")
 
 
-def _encode_eight(picture: Picture, rgb: PhotoArray, format: str, options: dict[str, Any]) -> bytes:
+def _encode_eight(
+    picture: Picture, rgb: PhotoArray, format: str, quality: int | None, lossless: bool
+) -> bytes:
+    options = save_options(picture, format, quality, lossless)
     rgb = written_rgb(picture, rgb, format)
     if picture.alpha is not None and format in WITHOUT_ALPHA:
         _logger.warning("%s: %s has no transparency; its background is white", picture.name, format)
     if format == "GIF":
         return _encode_gif(picture, rgb, options.get("comment"))
     buffer = io.BytesIO()
-    _image_for(format, picture, rgb).save(buffer, format, **options)
+    image_of(picture, rgb, format).save(buffer, format, **options)
     return buffer.getvalue()
 
 
@@ -206,8 +203,7 @@ def encode_strips(
     shape = (size[0], size[1], channels)
     match format:
         case "JPEG":
-            options = _save_options(format, quality or QUALITY, lossless, transparent=False)
-            strips.write_jpeg(stream, model, shape, values, options)
+            strips.write_jpeg(stream, model, shape, values, quality or QUALITY)
         case "PNG":
             strips.write_png(stream, model, shape, values)
         case "TIFF":
@@ -229,53 +225,47 @@ def encode_one_pixel(
 def _strip(strip: Picture, format: str, deep: bool) -> PhotoArray:
     """Bring some rows to what their format holds: (rows, W, C)."""
     if not deep and strip.alpha is not None:
-        array = np.asarray(_image_for(format, strip, to_eight_bits(strip.rgb)))
+        array = np.asarray(image_of(strip, to_eight_bits(strip.rgb), format))
         return array[..., None] if array.ndim == 2 else array
     values = strip.rgb if deep else to_eight_bits(strip.rgb)
     values = values[..., :1] if strip.grey else values
     return values if strip.alpha is None else np.dstack([values, strip.alpha])
 
 
-def _image_for(format: str, picture: Picture, rgb: PhotoArray) -> Image.Image:
-    image = image_of(picture, rgb)
-    if picture.alpha is None or format not in WITHOUT_ALPHA:
-        return image
-    white_one = Image.new("RGBA", image.size, "white")
-    mode = "L" if picture.grey else "RGB"
-    return Image.alpha_composite(white_one, image.convert("RGBA")).convert(mode)
+def image_of(picture: Picture, rgb: PhotoArray, format: str = "PNG") -> Image.Image:
+    """Make an image of `rgb` (H, W, 3) of 8 bits with the alpha of `picture`, nothing else.
 
-
-def image_of(picture: Picture, rgb: PhotoArray) -> Image.Image:
-    """Make an image of `rgb` (H, W, 3) of 8 bits with the alpha of `picture`, nothing else."""
+    A format without transparency gets a white background.
+    """
     image = Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if picture.grey else rgb)
-    if picture.alpha is not None:
-        image.putalpha(Image.fromarray(to_eight_bits(picture.alpha)))
-    return image
+    if picture.alpha is None:
+        return image
+    mode = image.mode
+    image.putalpha(Image.fromarray(to_eight_bits(picture.alpha)))
+    if format not in WITHOUT_ALPHA:
+        return image
+    background = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(background, image.convert("RGBA")).convert(mode)
 
 
-def save_options(picture: Picture, format: str, quality: int, lossless: bool) -> dict[str, Any]:
+def save_options(
+    picture: Picture, format: str, quality: int | None, lossless: bool
+) -> dict[str, Any]:
     """Return Pillow's options, with metadata and profile; warn of those that are lost."""
-    options = _save_options(format, quality, lossless, picture.alpha is not None)
-    options |= _metadata_options(picture.metadata, format, picture.name)
+    options = _metadata_options(picture.metadata, format, picture.name)
     if picture.icc_profile and format not in WITHOUT_PROFILE:
         options["icc_profile"] = picture.icc_profile
+    if format in ("JPEG", "WEBP", "AVIF"):
+        options["quality"] = quality or QUALITY
+    if format in ("JPEG", "AVIF"):
+        # Outlines are thin and coloured: halved colour would fray them.
+        options["subsampling"] = "4:4:4"
+    if format == "AVIF" and picture.alpha is not None:
+        options["advanced"] = {"alpha:lossless": "1"}
+    if format == "WEBP":
+        # Exact: else colours under full transparency are lost.
+        options |= {"lossless": lossless, "exact": True}
     return options
-
-
-def _save_options(format: str, quality: int, lossless: bool, transparent: bool) -> dict[str, Any]:
-    match format:
-        case "JPEG":
-            # Outlines are thin and coloured: halved colour would fray them.
-            return {"quality": quality, "subsampling": "4:4:4"}
-        case "AVIF":
-            options = {"quality": quality, "subsampling": "4:4:4"}
-            return options | ({"advanced": {"alpha:lossless": "1"}} if transparent else {})
-        case "WEBP":
-            # Exact: else colours under full transparency are lost.
-            return {"quality": quality, "lossless": lossless, "exact": True}
-        case _:
-            # TIFF too: Pillow fails at compressed ones that have EXIF data.
-            return {}
 
 
 def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, Any]:

@@ -50,14 +50,10 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def can_be_video(path: Path) -> bool:
-    """Return whether a file is a video or a GIF, which can be read as one, by its name alone."""
-    return is_video(path) or path.suffix.lower() == ".gif"
-
-
-def becomes_video(source: Path, target: Path) -> bool:
-    """Return whether a GIF becomes a video, by the names alone."""
-    return source.suffix.lower() == ".gif" and is_video(target)
+def becomes_video(source: Path, target: Path | None = None) -> bool:
+    """Return whether the source is a video, or a GIF whose target, if it is known, is a video."""
+    gif = source.suffix.lower() == ".gif"
+    return is_video(source) or (gif and (target is None or is_video(target)))
 
 
 def video_suffix(suffix: str, format: str | None = None) -> str:
@@ -173,11 +169,6 @@ def writable_format(format: str, *, transparent: bool = False) -> str:
     if format in SUFFIXES.values():
         return format
     return "JPEG" if format == "HEIF" and not transparent else "PNG"
-
-
-def becomes(format: str, written: str) -> str:
-    """Return the message that a format is written as another."""
-    return f"{format.replace('HEIF', 'HEIC')} cannot be written; it becomes {written}"
 
 
 def check_lossless(format: str) -> None:

@@ -130,11 +130,7 @@ def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Ph
 
 
 def write_jpeg(
-    stream: BinaryIO,
-    model: bytes,
-    shape: Shape,
-    strips: Iterable[PhotoArray],
-    options: dict[str, Any],
+    stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray], quality: int
 ) -> None:
     """Write a JPEG: strips are encoded one by one, and joined by restart markers.
 
@@ -144,7 +140,7 @@ def write_jpeg(
 
     Args:
         stream, model, shape, strips: as for the others, 8 bits without alpha.
-        options: for Pillow; no chroma subsampling, and tables that do not depend on the picture.
+        quality: 1..100.
     Raises:
         OutputError: a side is too long for JPEG.
     """
@@ -161,9 +157,8 @@ def write_jpeg(
             _write_segment(stream, marker, data)
     for number, values in enumerate(regrouped(strips, 8 * down)):
         buffer = io.BytesIO()
-        Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values).save(
-            buffer, "JPEG", **options
-        )
+        image = Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values)
+        image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
         segments, scan = _jpeg_segments(buffer.getvalue())
         if number == 0:
             for marker, data in segments:
