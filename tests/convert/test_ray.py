@@ -217,14 +217,16 @@ def test_without_the_extra_says_what_to_install(monkeypatch):
         distributed.start_ray()
 
 
-def test_a_storage_that_is_not_a_disk(tmp_path, monkeypatch):
+def test_a_storage_that_is_not_a_disk(style_folder, tmp_path, monkeypatch):
     from pyarrow import fs
 
     store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
     monkeypatch.setattr(distributed, "_storage", lambda place: (store, place.partition("://")[2]))
-    data = file_of(Image.new("RGB", (2, 2)))
-    assert not distributed._exists("s3://a.png")
-    distributed._write("s3://a.png", data)
-    assert distributed._exists("s3://a.png")
-    assert distributed._read("s3://a.png") == (Path("s3://a.png"), data)
-    assert (tmp_path / "a.png").read_bytes() == data
+    (tmp_path / "a.png").write_bytes(file_of(Image.new("RGB", (2, 2))))
+    names = {"source": "s3://a.png", "from": "s3://a.png", "target": "s3://b.png"}
+    row = {**names, "to": "s3://b.png", "overwrite": False}
+    work = worker(style_folder)
+    assert [work(row)["status"] for _ in range(2)] == ["ok", "skipped"]
+    assert decode(tmp_path / "b.png").size == (2, 2)
+    missing = dict.fromkeys(("source", "from"), "s3://none.png")
+    assert work({**row, **missing, "overwrite": True})["error"].startswith("s3://none.png: ")

@@ -13,20 +13,17 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from toonbox.atomic import exists, refuse_existing, write_file
+from toonbox.atomic import refuse_existing, write_file
 from toonbox.convert.job import Converter, Job, Outcome
 from toonbox.engine.style import SHIPPED, find_style, load_style
 from toonbox.errors import MissingExtraError, PictureError, ToonboxError, UnexpectedError
 from toonbox.images.formats import cartoon_below, is_picture
 from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions, split_options
 from toonbox.parallel import available_processors, failing_alone, without_sigterm
-
-if TYPE_CHECKING:
-    from ray.data import Dataset
 
 _logger = logging.getLogger(__name__)
 
@@ -76,7 +73,7 @@ def _start_here(**options: Any) -> None:
         try:
             ray.init(
                 "local",
-                # One more than workers, see `_mapped`: it has little to do.
+                # One more than workers, see `_finished`: it has little to do.
                 num_cpus=available_processors() + 1,
                 include_dashboard=False,
                 resources={"TPU": 0},  # or it asks Google's cloud about those it finds
@@ -241,39 +238,30 @@ def cartoonize_storage(
 
 
 def _rows(rows: list[Row], *how: Any) -> Iterator[Row]:
-    """Map the workers over rows; those that no worker could finish fail."""
+    """Map workers over rows, `how` as in `_finished`; those that no worker could finish fail."""
     if not rows:
         return
-    start_ray()
-    import ray.data
-
-    def finished(rows: list[Row]) -> Iterator[Row]:
-        dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
-        style, workers, *rest = how
-        mapped = _mapped(dataset, style, min(workers or len(rows), len(rows)), *rest)
-        mapped.context.max_errored_blocks = -1
-        yield from mapped.iter_rows()
-
     missing = {row["to"]: row for row in rows}
-    for row in finished(rows):
+    for row in _finished(rows, *how):
         if missing.pop(row["to"], None):
             yield row
     for row in missing.values():  # each alone: most only waited for a worker that another one ended
         reason = f"{row['source']}: the worker that had it ended, {_TRIES} times"
         failed = {**row, **_NOTHING, "status": "failed", "error": reason}
-        yield next(finished([row]), failed)
+        yield next(_finished([row], *how), failed)
 
 
-def _mapped(
-    dataset: "Dataset",
+def _finished(
+    rows: list[Row],
     style: str | Path,
-    workers: int,
+    workers: int | None,
     threads: int,
     options: StyleOptions | None,
     output: OutputOptions | None,
-) -> "Dataset":
+) -> Iterator[Row]:
+    """Map workers over rows; those whose workers end each time are missing from the result."""
     start_ray()
-    import ray
+    import ray.data
 
     folder = find_style(style).resolve()
     # Report what is wrong now, and here.
@@ -284,13 +272,14 @@ def _mapped(
     # One is left for reading and writing the dataset: without it Ray would wait for ever.
     processors = ray.cluster_resources().get("CPU", 1) - 1  # type: ignore[no-untyped-call]
     most = max(1, int(processors // threads))
+    dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
     dataset.context.enable_progress_bars = False
     with warnings.catch_warnings():
         # Ray Data has no other place for the number of tries yet; its own is without end.
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-        return dataset.map(
+        mapped = dataset.map(
             _Worker,  # type: ignore[arg-type]
-            compute=ray.data.ActorPoolStrategy(size=min(workers, most)),
+            compute=ray.data.ActorPoolStrategy(size=min(workers or most, len(rows), most)),
             num_cpus=min(threads, max(0.5, processors)),
             max_restarts=-1,
             max_task_retries=_TRIES - 1,
@@ -301,6 +290,8 @@ def _mapped(
                 "output": output,
             },
         )
+    mapped.context.max_errored_blocks = -1
+    yield from mapped.iter_rows()
 
 
 _NOTHING: Row = {
@@ -329,21 +320,21 @@ class _Worker:
         return {**done, "seconds": time.perf_counter() - began}
 
     def _convert(self, row: Row) -> Row:
-        if not row["overwrite"] and _exists(row["to"]):
+        from pyarrow import fs
+
+        (source, here), (target, there) = _storage(row["from"]), _storage(row["to"])
+        if not row["overwrite"] and target.get_file_info(there).type != fs.FileType.NotFound:
             return {"status": "skipped"}
-        here, data = _read(row["from"])
-        job = Job(here, Path(row["to"]), data=data, name=row["source"])
+        with source.open_input_stream(here) as stream:
+            job = Job(Path(here), Path(there), data=stream.read(), name=row["source"])
         rendered = self.converter.render(job)
-        _write(row["to"], rendered.data)
+        if isinstance(target, fs.LocalFileSystem):
+            write_file(Path(there), rendered.data)
+        else:  # stores of objects show them when they are complete
+            with target.open_output_stream(there) as stream:
+                stream.write(rendered.data)
         width, height = rendered.size
         return {"width": width, "height": height}
-
-
-def _storage(place: str) -> tuple[Any, str]:
-    from pyarrow import fs
-
-    found: tuple[Any, str] = fs.FileSystem.from_uri(place)
-    return found
 
 
 @contextmanager
@@ -355,12 +346,12 @@ def _errors_of_storage(name: str) -> Iterator[None]:
         raise ToonboxError(f"{name}: {error}") from error
 
 
-def _is_remote(place: str) -> bool:
-    return "://" in place and not place.startswith("file://")
+def _storage(place: str) -> tuple[Any, str]:
+    """Find the storage of a URI or an absolute path, and the path in it."""
+    from pyarrow import fs
 
-
-def _local(place: str) -> Path:
-    return Path(_storage(place)[1] if "://" in place else place)
+    found: tuple[Any, str] = fs.FileSystem.from_uri(place)
+    return found
 
 
 def _listed(place: str) -> list[str]:
@@ -371,32 +362,3 @@ def _listed(place: str) -> list[str]:
     found = storage.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
     files = [one.path for one in found if one.type == fs.FileType.File]
     return sorted(Path(file).relative_to(path).as_posix() for file in files)
-
-
-def _exists(place: str) -> bool:
-    if not _is_remote(place):
-        return exists(_local(place))
-    from pyarrow import fs
-
-    storage, path = _storage(place)
-    return bool(storage.get_file_info(path).type != fs.FileType.NotFound)
-
-
-def _read(place: str) -> tuple[Path, bytes | None]:
-    """Return a local file's path, or the contents of one elsewhere."""
-    if not _is_remote(place):
-        return _local(place), None
-    storage, path = _storage(place)
-    with storage.open_input_stream(path) as stream:
-        data: bytes = stream.read()
-    return Path(place), data
-
-
-def _write(place: str, data: bytes) -> None:
-    """Write a file whole or not at all; stores of objects show them when they are complete."""
-    if not _is_remote(place):
-        write_file(_local(place), data)
-        return
-    storage, path = _storage(place)
-    with storage.open_output_stream(path) as stream:
-        stream.write(data)
