@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -486,9 +487,9 @@ def _saved(
 
 
 # Pillow neither reads nor writes how often an AVIF is shown.
-_HOLDERS = (b"moov", b"trak", b"edts")
+_BOXES = re.compile(rb"(mvhd|tkhd|elst)[\0\1]")
 _ENDLESS = (1 << 32) - 1, (1 << 64) - 1
-# Where the duration stands behind the head of a box, in its versions 0 and 1.
+# Where the duration stands behind the name of a box, in its versions 0 and 1.
 _DURATIONS = {b"mvhd": (16, 24), b"tkhd": (20, 28), b"elst": (8, 8)}
 
 
@@ -496,7 +497,7 @@ def avif_plays(data: bytes) -> int:
     """Return how often an AVIF plays; FOREVER if it does not say.
 
     Raises:
-        struct.error: the file is damaged.
+        ValueError, struct.error: the file is damaged.
     """
     track = 0
     for kind, at, _, duration in _durations(data):
@@ -522,23 +523,11 @@ def with_plays(data: bytes, avif_plays: int) -> bytes:
     return bytes(changed)
 
 
-def _durations(
-    data: bytes, at: int = 0, end: int | None = None
-) -> Iterator[tuple[bytes, int, int, int]]:
+def _durations(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
     """Find boxes with a duration: kind, where the content and the duration begin, the duration."""
-    end = len(data) if end is None else end
-    while at + 8 <= end:
-        length, kind = struct.unpack_from(">I4s", data, at)
-        start = at + 8
-        if length == 1:
-            (length,), start = struct.unpack_from(">Q", data, start), start + 8
-        last = end if length == 0 else min(end, at + length)
-        if last < start:
-            return
-        if kind in _DURATIONS:
-            form, version = (">Q", 1) if data[start] else (">I", 0)
-            place = start + _DURATIONS[kind][version]
-            yield kind, start, place, struct.unpack_from(form, data, place)[0]
-        if kind in _HOLDERS:
-            yield from _durations(data, start, last)
-        at = last
+    movie = data.index(b"moov")
+    for found in _BOXES.finditer(data, movie, movie + int.from_bytes(data[movie - 4 : movie])):
+        kind, start = found[1], found.end(1)
+        form, version = (">Q", 1) if data[start] else (">I", 0)
+        place = start + _DURATIONS[kind][version]
+        yield kind, start, place, struct.unpack_from(form, data, place)[0]

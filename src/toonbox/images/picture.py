@@ -43,16 +43,6 @@ _HEIF_BRANDS = (
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"miaf"),
     *(b"avci", b"j2ki", b"jpeg", b"unif", b"vvic"),
 )
-# Kinds of pictures inside that our reader of HEIF does not know.
-_HEIF_ITEM = re.compile(rb"infe[\2\3].{7,9}?(unci|avc1|j2k1|jpeg|vvc1)", re.DOTALL)
-_HEIF_KINDS = {
-    b"unci": "uncompressed",
-    b"avc1": "compressed with AVC",
-    b"j2k1": "compressed with JPEG 2000",
-    b"jpeg": "compressed with JPEG",
-    b"vvc1": "compressed with VVC",
-}
-
 # Everything Pillow has been seen to raise for files that were cut off or altered.
 DAMAGE = (
     ArithmeticError,
@@ -194,12 +184,7 @@ def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
             f"{name}: is a HEIC picture; to read those: pip install 'toonbox[heic]'"
         ) from error
     stream.seek(0)
-    try:
-        image: Image.Image = HeifImageFile(stream)
-    except SyntaxError as error:
-        if found := _HEIF_ITEM.search(_head_and_size(stream)[0]):
-            raise UnsupportedError(f"a HEIF picture {_HEIF_KINDS[found[1]]}") from error
-        raise
+    image: Image.Image = HeifImageFile(stream)
     return image
 
 

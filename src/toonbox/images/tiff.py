@@ -40,9 +40,7 @@ _RAW, _LOG = "the raw values of a camera", "logarithmic values"
 _NOT_READ = {3: "a palette of more than 8 bits", 32803: _RAW, 32844: _LOG, 32845: _LOG, 34892: _RAW}
 # What gives any rows of bytes: none, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard.
 _LOSSLESS = (1, 5, 8, 32946, 32773, 34925, 50000)
-# What many a libtiff does not read.
-_RARE = {34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
-_COMPRESSIONS = TiffImagePlugin.COMPRESSION_INFO | _RARE
+_WEBP = 50001  # which Pillow knows, but few builds of libtiff read
 _ASSOCIATED, _STRAIGHT = 1, 2  # kinds of alpha
 _MOST_CHANNELS = 16
 # Where floats go on above these, the next one is white; small excesses are highlights.
@@ -132,7 +130,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         self._loaded = False
         tags = self.tag_v2
         self.turned = tags.get(_ORIENTATION) in range(2, 9)
-        if max(tags.get(_BITS, (1,))) <= 8:
+        if max(tags.get(_BITS, (1,))) <= 8 and tags.get(_COMPRESSION) != _WEBP:
             try:
                 super()._setup()
                 return
@@ -164,13 +162,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         if self._layout is not None:
             self._load_numbers(self._layout)
             return None
-        try:
-            return super().load()
-        except OSError as error:
-            method = self.tag_v2.get(_COMPRESSION, 1)
-            if method not in _RARE:
-                raise
-            raise UnsupportedError(f"a TIFF compressed with {_RARE[method]}") from error
+        return super().load()
 
     def _load_numbers(self, layout: _Layout) -> None:
         assert self.fp is not None
@@ -194,7 +186,7 @@ def _layout(tags: Any) -> _Layout:
         what = _NOT_READ.get(photometric, f"photometric interpretation {photometric}")
         raise UnsupportedError(f"a TIFF with {what}")
     if compression not in _LOSSLESS:
-        what = _COMPRESSIONS.get(compression, f"method {compression}")
+        what = TiffImagePlugin.COMPRESSION_INFO.get(compression, f"method {compression}")
         raise UnsupportedError(f"a TIFF of this kind of pixels, compressed with {what}")
     if len(bits) > 1 or len(kinds) > 1:
         raise UnsupportedError("a TIFF whose channels differ in their kind of numbers")
