@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from heapq import nlargest
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -293,7 +293,12 @@ class Converter:
         Unless it may be `animated`, other frames than the first are not looked for.
         """
         photo, format = self._read(job, animated)
-        return Converted(photo.size, self._encode(photo, format, on_frame), format)
+        how = format, self.output.quality, self.output.lossless
+        if isinstance(photo, Animation):
+            data = encode_animation(photo, self._frames(photo, on_frame), *how)
+        else:
+            data = encode(photo, self.style.draw(photo, self.options, in_place=True), *how)
+        return Converted(photo.size, data, format)
 
     def _read(self, job: Job, animated: bool) -> tuple[Picture | Animation, str]:
         """Read the source, its first frame alone for a format without animations."""
@@ -309,24 +314,18 @@ class Converter:
             check_lossless(format)
         return replace(photo, metadata=photo.metadata.kept(self.output.metadata)), format
 
-    def _encode(self, photo: Picture | Animation, format: str, on_frame: OnFrame) -> bytes:
-        quality, lossless = self.output.quality, self.output.lossless
-        if isinstance(photo, Animation):
-            return encode_animation(photo, self._frames(photo, on_frame), format, quality, lossless)
-        cartoon = self.style.draw(photo, self.options, in_place=True)
-        return encode(photo, cartoon, format, quality, lossless)
-
     def _frames(
         self, animation: Animation, on_frame: OnFrame
     ) -> Iterator[tuple[Picture, PhotoArray]]:
         """Draw frame by frame; one that repeats the one before is not drawn again."""
-        before: Picture | None = None
+        before: tuple[Any, Any] = None, None
         for done, frame in enumerate(animation.frames(), 1):
-            if before is None or not _same(frame, before):
+            now: tuple[Any, Any] = frame.rgb, frame.alpha
+            if not all(map(np.array_equal, now, before)):
                 cartoon = self.style.draw(frame, self.options)
             on_frame(animation.name, done, len(animation.durations))
             yield frame, cartoon
-            before = frame
+            before = now
 
     def _stream(self, job: Job) -> Converted:
         """Convert a few rows at a time; the result is the same."""
@@ -361,12 +360,6 @@ class Converter:
 
 def _contents(job: Job) -> bytes | Path:
     return job.source if job.data is None else job.data
-
-
-def _same(one: Picture, other: Picture) -> bool:
-    if one.alpha is not None and other.alpha is not None:
-        return np.array_equal(one.rgb, other.rgb) and np.array_equal(one.alpha, other.alpha)
-    return np.array_equal(one.rgb, other.rgb)
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from toonbox.pixels import PhotoArray, Uint8Array
 
 FOREVER = 0  # of `Animation.plays`
 
+_WEBP_LONGEST = (1 << 24) - 1  # milliseconds
 _LEAST = 4096  # pixels that a frame counts for: the smallest take their time, too
 
 _logger = logging.getLogger(__name__)
@@ -334,10 +335,16 @@ def encode_animation(
                 return _encode_gif(animation, pairs, options.get("comment"))
             case "PNG":
                 return _encode_apng(animation, pairs, model)
-            case "WEBP":
-                return _encode_webp(animation, pairs, options)
+            case "WEBP":  # equal frames that follow each other become one
+                options |= {"loop": min(animation.plays, 65535), "kmin": 0, "kmax": 0, "method": 4}
+                return _saved(animation, pairs, "WEBP", (0, _WEBP_LONGEST), options)
             case _:
-                return _encode_avif(animation, pairs, options, frame.grey)
+                options["speed"] = 7  # Pillow's 6: 20 times as long, as large and hardly better
+                if frame.grey:
+                    options["subsampling"] = "4:0:0"
+                least = 1  # which libavif makes of 0 all the same
+                saved = _saved(animation, pairs, "AVIF", (least, None), options)
+                return with_plays(saved, animation.plays)
     except (OSError, RuntimeError, ValueError) as error:
         raise OutputError(f"{animation.name}: cannot be written as {format}: {error}") from error
 
@@ -450,24 +457,6 @@ class _Film(Image.Image):
     def tell(self) -> int:
         """Return the number of the image."""
         return self._at
-
-
-_WEBP_LONGEST = (1 << 24) - 1  # milliseconds
-
-
-def _encode_webp(animation: Animation, drawn: Drawn, options: dict[str, Any]) -> bytes:
-    """Encode a WebP with libwebp; equal frames that follow each other become one."""
-    options |= {"loop": min(animation.plays, 65535), "kmin": 0, "kmax": 0, "method": 4}
-    return _saved(animation, drawn, "WEBP", (0, _WEBP_LONGEST), options)
-
-
-def _encode_avif(animation: Animation, drawn: Drawn, options: dict[str, Any], grey: bool) -> bytes:
-    """Encode an AVIF with libavif."""
-    options["speed"] = 7  # Pillow's 6 took 20 times as long for a file as large and hardly better
-    if grey:
-        options["subsampling"] = "4:0:0"
-    least = 1  # which libavif makes of 0 all the same
-    return with_plays(_saved(animation, drawn, "AVIF", (least, None), options), animation.plays)
 
 
 def _saved(

@@ -106,13 +106,7 @@ SUFFIXES = {
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 READ_SUFFIXES = frozenset({*SUFFIXES, *HEIF_SUFFIXES})
 
-_NAMES = {
-    "jpg": "JPEG",
-    "tif": "TIFF",
-    "pnm": "PPM",
-    **{format.lower(): format for format in SUFFIXES.values()},
-}
-_USUAL_SUFFIXES = {format: suffix for suffix, format in reversed(SUFFIXES.items())}
+USUAL_SUFFIXES = {format: suffix for suffix, format in reversed(SUFFIXES.items())}
 
 WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
 WITHOUT_PROFILE = ("BMP", "GIF", "PPM")
@@ -122,23 +116,16 @@ _LOSSLESS = ("PNG", "TIFF", "WEBP", "BMP", "PPM")
 
 
 def format_named(name: str) -> str:
-    """Find a format that can be written: jpeg, png, webp, avif, tiff, bmp, gif or ppm.
+    """Return Pillow's name of the format that a suffix means, with or without its dot.
 
-    Returns:
-        Pillow's name of it.
     Raises:
-        UsageError: there is none of this name.
+        UsageError: no such format can be written.
     """
     try:
-        return _NAMES[name.lower().removeprefix(".")]
+        return SUFFIXES[f".{name.lower().removeprefix('.')}"]
     except KeyError:
-        known = " ".join(sorted(set(_NAMES)))
+        known = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise UsageError(f"cannot write {name}, only {known}") from None
-
-
-def suffix_of(format: str) -> str:
-    """Return the usual suffix of a format that can be written."""
-    return _USUAL_SUFFIXES[format]
 
 
 def toon_suffix(suffix: str, format: str | None = None) -> str:
@@ -155,7 +142,7 @@ def toon_suffix(suffix: str, format: str | None = None) -> str:
     if suffix.lower() in VIDEO_SUFFIXES or (suffix.lower() == ".gif" and wanted in VIDEO_SUFFIXES):
         return video_suffix(suffix, format)
     if format is not None and SUFFIXES.get(suffix.lower()) != format_named(format):
-        return suffix_of(format_named(format))
+        return USUAL_SUFFIXES[format_named(format)]
     if suffix.lower() in SUFFIXES:
         return suffix
     return ".jpg" if suffix.lower() in HEIF_SUFFIXES else ".png"

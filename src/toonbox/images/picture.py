@@ -459,7 +459,8 @@ def _plain(image: Image.Image, values: Uint16Array | None, name: str) -> Image.I
         raise PictureError(f"{name}: has 32-bit values without a known white; save it with 8 or 16")
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
+        exactly = ImageCms.Flags.NOOPTIMIZE
+        transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB", flags=exactly)
         return transform.apply(image)
     if image.mode in ("1", "L", "LA"):
         return image.convert("L")

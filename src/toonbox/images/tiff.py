@@ -9,14 +9,17 @@ bits, premultiplied alpha and inks (taken for straight alpha), LZMA and Zstandar
 Source: TIFF 6.0, and Adobe Photoshop TIFF Technical Note 3 for floating point.
 """
 
+import ctypes
 import io
 import math
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, TiffImagePlugin, TiffTags
+from PIL import Image, TiffImagePlugin, TiffTags, _imaging
 
 from toonbox.pixels import PhotoArray, strips_of, white
 
@@ -159,6 +162,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         if self._loaded:  # Pillow calls this while it loads
             return super().load() if self._layout is None else None
         self._loaded = True
+        _silence()
         if self._layout is not None:
             self._load_numbers(self._layout)
             return None
@@ -170,6 +174,16 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         colours, opacity = _meaning(numbers, layout)
         self.numbers = _upright(colours, self._orientation)
         self.opacity = None if opacity is None else _upright(opacity, self._orientation)
+
+
+@cache
+def _silence() -> None:
+    """Keep Pillow's libtiff from writing to stderr what is wrong: Pillow raises, but names no file.
+
+    Where libtiff cannot be reached, as inside a Pillow that has it built in, it goes on writing.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def _layout(tags: Any) -> _Layout:
