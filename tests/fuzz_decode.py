@@ -120,7 +120,6 @@ def _tiffs(image: Image.Image) -> list[bytes]:
         tiff(deep, ">", planar=True, tags={338: [1]}),
         tiff(deep[..., :3], predictor=2, **tiles),
         tiff(floats[..., :3], predictor=3, **tiles),
-        tiff(deep[..., :3] >> 6, bits=10, planar=True),
         tiff(deep[..., :3], tags={262: [8]}),
     ]
 
