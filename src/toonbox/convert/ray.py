@@ -12,18 +12,18 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from toonbox.atomic import refuse_existing, write_file
-from toonbox.convert.job import Converter, Job, Outcome
+from toonbox.atomic import exists, refuse_existing
+from toonbox.convert.job import Converter, Job, Need, Outcome
 from toonbox.engine.style import SHIPPED, find_style, load_style
 from toonbox.errors import MissingExtraError, PictureError, ToonboxError, UnexpectedError
-from toonbox.images.formats import cartoon_below, is_picture
-from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions, split_options
-from toonbox.parallel import available_processors, failing_alone, without_sigterm
+from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions
+from toonbox.parallel import available_processors, without_sigterm
 
 _logger = logging.getLogger(__name__)
 
@@ -159,7 +159,7 @@ def convert_on_ray(
     Yields:
         The outcome of each picture, in the order in which they are done.
     """
-    rows = []
+    given: list[Job] = []
     for job in jobs:
         assert job.target is not None
         try:
@@ -168,87 +168,37 @@ def convert_on_ray(
         except ToonboxError as exists_already:
             yield Outcome(job.source, job.target, "failed", error=exists_already)
         else:
-            rows.append(_row(job.source, job.target, job.on_existing == "overwrite"))
-    for row in _rows(rows, style, workers, threads, options, output):
-        error = _error(row) if row["error"] else None
-        size = (row["width"], row["height"]) if row["width"] else None
-        source, target = Path(row["source"]), Path(row["target"])
-        yield Outcome(source, target, row["status"], row["seconds"], size, error)
+            given.append(job)
+    for number, outcome in _outcomes(given, style, workers, threads, options, output):
+        yield replace(outcome, source=given[number].source, target=given[number].target)
         if stop():
             break
 
 
-def _error(row: Row) -> ToonboxError:
-    """Make an error of what a worker tells; its traceback cannot travel but as a note."""
-    if not row["traceback"]:
-        return PictureError(row["error"])
-    error = UnexpectedError(row["error"])
-    error.add_note(row["traceback"])
-    return error
+def _outcomes(jobs: list[Job], *how: Any) -> Iterator[tuple[int, Outcome]]:
+    """Map workers over jobs, `how` as in `_finished`; yield each outcome with its job's number."""
+    if not jobs:
+        return
+    missing = {number: _row(number, job) for number, job in enumerate(jobs)}
+    for row in _finished(list(missing.values()), *how):
+        if missing.pop(row["number"], None):
+            yield row["number"], row["outcome"]
+    for number, row in missing.items():  # each alone: most waited for a worker another one ended
+        job = jobs[number]
+        reason = PictureError(f"{job.shown}: the worker that had it ended, {_TRIES} times")
+        failed = Outcome(job.source, job.target, "failed", error=reason)
+        yield number, next(_finished([row], *how), {"outcome": failed})["outcome"]
 
 
-def _row(source: Path, target: Path, overwrite: bool) -> Row:
-    """Describe a job by absolute paths too; `source` and `target` are for messages.
+def _row(number: int, job: Job) -> Row:
+    """Describe a job by absolute paths, and by the name for messages that it has.
 
     Of two tries of one picture the second finds what the first has written: never "refuse".
     """
-    return {
-        "source": str(source),
-        "target": str(target),
-        "from": str(source.absolute()),
-        "to": str(target.absolute()),
-        "overwrite": overwrite,
-    }
-
-
-def cartoonize_storage(
-    source: str,
-    output: str,
-    style: str | Path = DEFAULT_STYLE,
-    *,
-    overwrite: bool = False,
-    workers: int | None = None,
-    threads: int = 1,
-    **options: Any,
-) -> Iterator[Row]:
-    """Convert all pictures below one place of a storage, as the same tree below another.
-
-    Args:
-        source, output: URIs that pyarrow knows, such as s3://bucket/photos.
-        overwrite: convert those again whose cartoons exist.
-        style, workers, threads: as in `convert_on_ray`.
-        options: the fields of `StyleOptions` and `OutputOptions`.
-    Yields:
-        For each picture whose cartoon did not exist: source, target, status (ok, skipped or
-        failed), seconds, width, height, error, and the traceback of an unexpected one, in the order
-        in which they are done.
-    """
-    style_options, writing = split_options(options, StyleOptions, OutputOptions)
-    there = set() if overwrite else set(_listed(output))
-    rows = []
-    for name in _listed(source):
-        below = Path(name)
-        hidden = any(part.startswith(".") for part in below.parts)
-        target = cartoon_below(below, Path(), Path(), writing.format).as_posix()
-        if is_picture(below) and not hidden and target not in there:
-            ends = f"{source.rstrip('/')}/{name}", f"{output.rstrip('/')}/{target}"
-            names = dict(zip(("source", "target", "from", "to"), ends * 2, strict=True))
-            rows.append({**names, "overwrite": overwrite})
-    yield from _rows(rows, style, workers, threads, style_options, writing)
-
-
-def _rows(rows: list[Row], *how: Any) -> Iterator[Row]:
-    """Map workers over rows, `how` as in `_finished`; those that no worker could finish fail."""
-    if not rows:
-        return
-    missing = {row["to"]: row for row in rows}
-    for row in _finished(rows, *how):
-        if missing.pop(row["to"], None):
-            yield row
-    for row in missing.values():  # each alone: most only waited for a worker that another one ended
-        reason = f"{row['source']}: the worker that had it ended, {_TRIES} times"
-        failed = {**row, **_NOTHING, "status": "failed", "error": reason}
-        yield next(_finished([row], *how), failed)
+    assert job.target is not None
+    on_existing: Any = "overwrite" if job.on_existing == "overwrite" else "skip"
+    paths = job.source.absolute(), job.target.absolute()
+    return {"number": number, "job": Job(*paths, on_existing, name=job.shown)}
 
 
 def _finished(
@@ -294,12 +244,6 @@ def _finished(
     yield from mapped.iter_rows()
 
 
-_NOTHING: Row = {
-    **{"status": "ok", "seconds": 0.0, "width": 0, "height": 0},
-    **{"error": "", "traceback": ""},
-}
-
-
 class _Worker:
     """An actor: one session, and the options of the run."""
 
@@ -309,56 +253,15 @@ class _Worker:
         self.converter = Converter(load_style(style, threads=threads), options, output)
 
     def __call__(self, row: Row) -> Row:
-        done, began = {**row, **_NOTHING}, time.perf_counter()
-        try:
-            with failing_alone(row["source"]), _errors_of_storage(row["source"]):
-                done |= self._convert(row)
-        except ToonboxError as error:
-            done |= {"status": "failed", "error": str(error)}
-            if isinstance(error, UnexpectedError):
-                done["traceback"] = "".join(traceback.format_exception(error))
-        return {**done, "seconds": time.perf_counter() - began}
-
-    def _convert(self, row: Row) -> Row:
-        from pyarrow import fs
-
-        (source, here), (target, there) = _storage(row["from"]), _storage(row["to"])
-        if not row["overwrite"] and target.get_file_info(there).type != fs.FileType.NotFound:
-            return {"status": "skipped"}
-        with source.open_input_stream(here) as stream:
-            job = Job(Path(here), Path(there), data=stream.read(), name=row["source"])
-        rendered = self.converter.render(job)
-        if isinstance(target, fs.LocalFileSystem):
-            write_file(Path(there), rendered.data)
-        else:  # stores of objects show them when they are complete
-            with target.open_output_stream(there) as stream:
-                stream.write(rendered.data)
-        width, height = rendered.size
-        return {"width": width, "height": height}
-
-
-@contextmanager
-def _errors_of_storage(name: str) -> Iterator[None]:
-    """Turn errors of disks and networks into ours: they say enough as they are."""
-    try:
-        yield
-    except OSError as error:
-        raise ToonboxError(f"{name}: {error}") from error
-
-
-def _storage(place: str) -> tuple[Any, str]:
-    """Find the storage of a URI or an absolute path, and the path in it."""
-    from pyarrow import fs
-
-    found: tuple[Any, str] = fs.FileSystem.from_uri(place)
-    return found
-
-
-def _listed(place: str) -> list[str]:
-    """List the files below a place, by their names below it."""
-    from pyarrow import fs
-
-    storage, path = _storage(place)
-    found = storage.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
-    files = [one.path for one in found if one.type == fs.FileType.File]
-    return sorted(Path(file).relative_to(path).as_posix() for file in files)
+        job, began = row["job"], time.perf_counter()
+        outcome = Outcome(job.source, job.target, "skipped")
+        if job.on_existing == "overwrite" or not exists(job.target):
+            try:
+                size = self.converter.convert(job, Need()).size
+                outcome = replace(outcome, status="ok", size=size)
+            except ToonboxError as error:
+                if isinstance(error, UnexpectedError):  # its traceback travels as a note alone
+                    error.add_note("".join(traceback.format_exception(error)))
+                outcome = replace(outcome, status="failed", error=error)
+        seconds = time.perf_counter() - began
+        return {"number": row["number"], "outcome": replace(outcome, seconds=seconds)}
