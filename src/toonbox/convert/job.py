@@ -167,21 +167,17 @@ class Memory:
         each = max(each, _DEEP_PIXEL) if header.deep else each
         each += _ALPHA * header.transparent * (1 + header.deep)
         whole = Need(each * pixels, network, animated=header.animated)
-        if self.fits([whole]):
+        if fit([whole], self.limit):
             return whole
         streamed = Need(_STREAM[0] + _STREAM[1] * header.width, network, True)
         needed = in_words(_PROCESS + whole.own + whole.network)
         text = f"{name}: needs about {needed} of memory, {self._allowed()}"
         if not can_stream():
             raise MissingExtraError(f"{text}; {ADVICE}")
-        if not self.fits([streamed]):
+        if not fit([streamed], self.limit):
             less = in_words(_PROCESS + streamed.own + streamed.network)
             raise TooLargeError(f"{text}, and streamed still {less}")
         return streamed
-
-    def fits(self, needs: Collection[Need], jobs: int = 1) -> bool:
-        """Return whether these pictures fit into memory, `jobs` of them drawn at a time."""
-        return fit(needs, self.limit, jobs)
 
     def _network(self, pixels: int) -> int:
         side = self.style.tile + 2 * self.style.card.reach
@@ -428,7 +424,8 @@ def convert_all(
         return Outcome(job.source, job.target, "ok", time.perf_counter() - began, done.size)
 
     def fit_together(planned: list[tuple[Job, Need | Outcome]]) -> bool:
-        return memory.fits([need for _, need in planned if isinstance(need, Need)], parallel)
+        needs = [need for _, need in planned if isinstance(need, Need)]
+        return fit(needs, memory.limit, parallel)
 
     return ordered_parallel_map(map(plan, jobs), work, parallel, stop, fit_together)
 

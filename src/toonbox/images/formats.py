@@ -1,5 +1,6 @@
 """Formats and suffixes; which pictures are in a folder, and the names of their cartoons."""
 
+import os.path
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -209,17 +210,17 @@ def find_pictures(
     """
     pictures: list[Path] = []
     unreadable: list[tuple[Path, str]] = []
-    seen = _output_identity(folder, output)
+    seen = set() if output is None else {os.path.realpath(output)} - {os.path.realpath(folder)}
     folders, links = [folder], list[Path]()
     while folders or links:
         here = folders.pop() if folders else links.pop(0)
+        real = os.path.realpath(here)
         try:
-            identity = _identity(here)
-            entries = [] if identity in seen else sorted(here.iterdir())
+            entries = [] if real in seen else sorted(here.iterdir())
         except OSError as error:
             unreadable.append((here, error.strerror or str(error)))
             continue
-        seen.add(identity)
+        seen.add(real)
         for path in entries:
             below, mode = path.relative_to(folder), _mode(path)
             if path.name.startswith(".") or _fits(below, exclude):
@@ -274,18 +275,6 @@ def _fits(below: Path, globs: Collection[str]) -> bool:
     names = below.as_posix().lower(), below.name.lower()
     patterns = [glob.lower().removeprefix("**/").rstrip("/") for glob in globs]
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _output_identity(folder: Path, output: Path | None) -> set[tuple[int, int]]:
-    try:
-        return {_identity(output)} - {_identity(folder)} if output is not None else set()
-    except OSError:
-        return set()
 
 
 def _mode(path: Path) -> int:

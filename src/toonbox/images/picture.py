@@ -4,9 +4,7 @@ import codecs
 import io
 import logging
 import re
-import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -18,7 +16,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
-from toonbox.images.metadata import Metadata, read_metadata
+from toonbox.images.metadata import DAMAGE, Metadata, read_metadata
 from toonbox.images.tiff import PREFIXES, TiffFile, UnsupportedError
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import (
@@ -43,23 +41,6 @@ _HEIF_BRANDS = (
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"miaf"),
     *(b"avci", b"j2ki", b"jpeg", b"unif", b"vvic"),
 )
-# Everything Pillow has been seen to raise for files that were cut off or altered.
-DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
 _pillow_limit = threading.Lock()
 
 
@@ -123,10 +104,10 @@ def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
     try:
         yield
     except DAMAGE as error:
-        raise PictureError(f"{name}: {reason(error, stream)}") from error
+        raise PictureError(f"{name}: {_reason(error, stream)}") from error
 
 
-def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
+def _reason(error: BaseException, stream: BinaryIO | None = None) -> str:
     """Return in a few words why Pillow failed."""
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
