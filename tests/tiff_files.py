@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 
 
-def tiff(array, order="<", *, deflate=False, planar=False, tile=None, predictor=1, tags=()):
+def tiff(array, order="<", *, deflate=False, planar=False, predictor=1, tags=()):
     """Write (H, W) or (H, W, C) of any type.
 
     `tags` are more of them, tag: numbers, or other numbers for those written here.
@@ -15,25 +15,17 @@ def tiff(array, order="<", *, deflate=False, planar=False, tile=None, predictor=
     height, width, channels = array.shape
     kind = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
     planes = np.split(array, channels, axis=2) if planar else [array]
-    tall, wide = (tile, tile) if tile else (7, width)
-    blocks = []
+    tall, blocks = 7, []
     for plane in planes:
         for top in range(0, height, tall):
-            for left in range(0, width, wide):
-                block = plane[top : top + tall, left : left + wide]
-                if tile:
-                    missing = [(0, tile - side) for side in block.shape[:2]]
-                    block = np.pad(block, [*missing, (0, 0)])
-                data = packed(block, order, predictor)
-                blocks.append(zlib.compress(data) if deflate else data)
+            data = packed(plane[top : top + tall], order, predictor)
+            blocks.append(zlib.compress(data) if deflate else data)
     starts = np.cumsum([8, *map(len, blocks)]).tolist()
-    offsets, counts = (324, 325) if tile else (273, 279)
     told = {
         **{256: [width], 257: [height], 258: [array.itemsize * 8] * channels},
         **{259: [8 if deflate else 1], 262: [2 if channels > 2 else 1], 277: [channels]},
         **{284: [2 if planar else 1], 317: [predictor], 339: [kind] * channels},
-        **{offsets: starts[:-1], counts: [len(block) for block in blocks]},
-        **({322: [tile], 323: [tile]} if tile else {278: [tall]}),
+        **{273: starts[:-1], 278: [tall], 279: [len(block) for block in blocks]},
         **dict(tags),
     }
     at = starts[-1] + starts[-1] % 2
@@ -50,7 +42,7 @@ def tiff(array, order="<", *, deflate=False, planar=False, tile=None, predictor=
 
 
 def packed(block, order, predictor):
-    """Write the bytes of a strip or tile, (H, W, C)."""
+    """Write the bytes of a strip, (H, W, C)."""
     if predictor == 2:
         block = np.diff(block, axis=1, prepend=block.dtype.type(0))
     if predictor == 3:

@@ -1,9 +1,9 @@
 """Decode the TIFFs of 16 and 32 bits and of floats, which Pillow reads as 8 bits, wrong or not.
 
 For these Pillow is only asked to decompress: it is shown the same file with a directory by which
-its strips or tiles hold grey pixels of one byte. What the bytes mean is worked out here.
+its strips hold grey pixels of one byte. What the bytes mean is worked out here.
 
-FFmpeg would lose: tiles and floats of 16 bits (both read wrong), BigTIFF, CIE Lab, floats of 64
+FFmpeg would lose: floats of 16 bits (read wrong), BigTIFF, CIE Lab, floats of 64
 bits, premultiplied alpha and inks (taken for straight alpha), LZMA and Zstandard.
 
 Source: TIFF 6.0, and Adobe Photoshop TIFF Technical Note 3 for floating point.
@@ -26,8 +26,7 @@ from toonbox.pixels import PhotoArray, strips_of, white
 PREFIXES = tuple(TiffImagePlugin.PREFIXES)
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS = 256, 257, 258, 259, 262, 273
 _ORIENTATION, _CHANNELS, _ROWS, _COUNTS, _PLANAR, _PREDICTOR = 274, 277, 278, 279, 284, 317
-_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA, _KIND = 322, 323, 324, 325, 338, 339
-_FILL_ORDER = 266
+_FILL_ORDER, _TILE_OFFSETS, _EXTRA, _KIND = 266, 324, 338, 339
 _UNSIGNED, _SIGNED, _FLOAT, _UNTOLD = 1, 2, 3, 4
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK, _LAB = 0, 1, 2, 5, 8
@@ -63,50 +62,25 @@ class _Layout:
     Attributes:
         width, height: in pixels, as stored.
         bits: of each number.
-        kind: _UNSIGNED, _SIGNED or _FLOAT.
+        floats: whether they are floats.
         photometric: what they mean.
-        channels: numbers of a pixel, `extra` says of what kind those beyond its colour are.
+        channels: numbers of a pixel.
+        alpha: the kind of transparency, _ASSOCIATED or _STRAIGHT; 0 for none.
         planes: of as many channels each; one if the channels of a pixel lie together.
-        block: width and height of a tile, or of a strip.
-        tiled: whether they are tiles.
+        rows: of a strip.
         predictor: 1 for none, 2 for differences, 3 for those of floats.
     """
 
     width: int
     height: int
     bits: int
-    kind: int
+    floats: bool
     photometric: int
     channels: int
-    extra: tuple[int, ...]
+    alpha: int
     planes: int
-    block: tuple[int, int]
-    tiled: bool
+    rows: int
     predictor: int
-
-    @property
-    def padded_width(self) -> int:
-        """Whole tiles."""
-        return math.ceil(self.width / self.block[0]) * self.block[0]
-
-    @property
-    def row(self) -> int:
-        """Bytes in a row of a plane."""
-        return math.ceil(self.padded_width * self.channels // self.planes * self.bits / 8)
-
-    @property
-    def blocks(self) -> int:
-        """Strips or tiles of a plane."""
-        return self.padded_width // self.block[0] * math.ceil(self.height / self.block[1])
-
-    @property
-    def alpha(self) -> int:
-        """The kind of transparency; 0 for none."""
-        if self.photometric == _CMYK:
-            return 0
-        if not self.extra and self.channels == _COLOURS[self.photometric][0] + 1:
-            return _STRAIGHT  # does not say, but what else could it be
-        return self.extra[0] if self.extra and self.extra[0] in (_ASSOCIATED, _STRAIGHT) else 0
 
 
 class TiffFile(TiffImagePlugin.TiffImageFile):
@@ -170,7 +144,11 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
     def _load_numbers(self, layout: _Layout) -> None:
         assert self.fp is not None
-        numbers, self.remark = _whole(_numbers(layout, self.fp, self.tag_v2), layout)
+        numbers = _numbers(layout, self.fp, self.tag_v2)
+        if layout.floats:
+            numbers, self.remark = _from_floats(numbers)
+        elif layout.bits == 32:
+            numbers = (numbers >> 16).astype(np.uint16)
         colours, opacity = _meaning(numbers, layout)
         self.numbers = _upright(colours, self._orientation)
         self.opacity = None if opacity is None else _upright(opacity, self._orientation)
@@ -216,28 +194,25 @@ def _layout(tags: Any) -> _Layout:
         raise UnsupportedError(f"a TIFF with CIE Lab of {depth} bits")
     if not colours <= channels <= _MOST_CHANNELS:
         raise UnsupportedError(f"a TIFF with {channels} channels where {colours} are expected")
+    alpha = extra[0] if extra else _STRAIGHT * (channels > colours)
+    if photometric == _CMYK or alpha not in (_ASSOCIATED, _STRAIGHT):
+        alpha = 0
     width, height = tags[_WIDTH], tags[_HEIGHT]
-    tiled = _TILE_OFFSETS in tags
-    if tiled:
-        block = tags[_TILE_WIDTH], tags[_TILE_HEIGHT]
-    else:
-        block = width, min(height, tags.get(_ROWS, height))
-    if min(*block, width, height) < 1:
+    rows = min(height, tags.get(_ROWS, height))
+    if min(rows, width) < 1:
         raise ValueError("has no pixels")
     planes = channels if tags.get(_PLANAR, 1) == 2 else 1
     predictor = tags.get(_PREDICTOR, 1) if compression not in (1, 32773) else 1
-    shape = (depth, _UNSIGNED if kind == _UNTOLD else kind, photometric, channels, extra, planes)
-    return _Layout(width, height, *shape, block, tiled, predictor)
+    meaning = (depth, kind == _FLOAT, photometric, channels, alpha)
+    return _Layout(width, height, *meaning, planes, rows, predictor)
 
 
 def _numbers(layout: _Layout, stream: IO[bytes], tags: Any) -> Numbers:
     """Return the numbers as they were before compression: (H, W, C)."""
-    limit = Image.MAX_IMAGE_PIXELS
-    padded = layout.padded_width * math.ceil(layout.height / layout.block[1]) * layout.block[1]
-    if limit is not None and padded > max(limit, 1 << 24):
-        raise Image.DecompressionBombError("its tiles are larger than the picture")
+    if _TILE_OFFSETS in tags:
+        raise UnsupportedError("a TIFF of this kind of pixels, in tiles")
     stream.seek(0)
-    data, planes = stream.read(), []
+    data, planes, limit = stream.read(), [], Image.MAX_IMAGE_PIXELS
     try:
         Image.MAX_IMAGE_PIXELS = None  # whoever opened this holds the lock of its limit
         for plane in range(layout.planes):
@@ -245,52 +220,39 @@ def _numbers(layout: _Layout, stream: IO[bytes], tags: Any) -> Numbers:
                 planes.append(_decoded(np.asarray(image), layout, tags._endian))
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-    numbers = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
-    return numbers[:, : layout.width]
+    return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
 
 
 def _as_bytes(layout: _Layout, tags: Any, plane: int, data: bytes) -> IO[bytes]:
     """Write a file with the same data, of which a plane is a picture of one byte a pixel."""
-    places, sizes = (_TILE_OFFSETS, _TILE_COUNTS) if layout.tiled else (_OFFSETS, _COUNTS)
-    if len(tags[places]) < layout.planes * layout.blocks:
+    strips = math.ceil(layout.height / layout.rows)
+    if len(tags[_OFFSETS]) < layout.planes * strips:
         raise ValueError("has less than its directory says")
-    told = {_WIDTH: layout.row, _HEIGHT: layout.height, _BITS: 8, _PHOTOMETRIC: 1, _CHANNELS: 1}
+    row = layout.width * layout.channels // layout.planes * layout.bits // 8
+    told: dict[int, Any] = {_WIDTH: row, _HEIGHT: layout.height, _ROWS: layout.rows}
+    told |= {_BITS: 8, _PHOTOMETRIC: 1, _CHANNELS: 1}
     told |= {tag: tags[tag] for tag in (_COMPRESSION, _FILL_ORDER) if tag in tags}
-    width, height = layout.block
-    if layout.tiled:
-        told |= {_TILE_WIDTH: layout.row * width // layout.padded_width, _TILE_HEIGHT: height}
-    else:
-        told[_ROWS] = height
-    part = slice(plane * layout.blocks, (plane + 1) * layout.blocks)
-    lists: dict[int, Any] = {t: tuple(tags[t][part]) for t in (places, sizes) if t in tags}
+    part = slice(plane * strips, (plane + 1) * strips)
+    told |= {tag: tuple(tags[tag][part]) for tag in (_OFFSETS, _COUNTS) if tag in tags}
     directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if tags._bigtiff else 8])
-    for tag, value in (told | lists).items():
+    for tag, value in told.items():
         directory.tagtype[tag] = TiffTags.LONG8 if tags._bigtiff else TiffTags.LONG
         directory[tag] = value
     file = io.BytesIO()
-    end = directory.save(file)  # Pillow adds this to the offsets of strips, but not of tiles
-    if layout.tiled:
-        directory[places] = tuple(place + end for place in lists[places])
-        file.seek(0)
-        directory.save(file)
+    directory.save(file)  # with its own length added to the offsets
     file.write(data)
     return file
 
 
 def _decoded(rows: Numbers, layout: _Layout, order: str) -> Numbers:
     """Return the numbers, (H, W, C), that rows of bytes, (H, N), stand for."""
-    height, channels, size = len(rows), layout.channels // layout.planes, layout.bits // 8
-    shape = height, layout.padded_width, channels
-    starts = range(0, layout.padded_width, layout.block[0])  # where differences begin anew
+    channels, size = layout.channels // layout.planes, layout.bits // 8
     if layout.predictor == 3:
-        parts = np.split(rows, len(starts), axis=1)
-        return np.concatenate([_floats(part, channels, size) for part in parts], axis=1)
-    numbers = rows.view(f"{order}u{size}").astype(f"u{size}").reshape(shape)
+        return _floats(rows, channels, size)
+    numbers = rows.view(f"{order}u{size}").astype(f"u{size}").reshape(len(rows), -1, channels)
     if layout.predictor == 2:
-        for start in starts:
-            part = numbers[:, start : start + layout.block[0]]
-            np.cumsum(part, axis=1, dtype=part.dtype, out=part)
-    return numbers.view(f"f{size}") if layout.kind == _FLOAT else numbers
+        np.cumsum(numbers, axis=1, dtype=numbers.dtype, out=numbers)
+    return numbers.view(f"f{size}") if layout.floats else numbers
 
 
 def _floats(rows: Numbers, channels: int, size: int) -> Numbers:
@@ -300,13 +262,6 @@ def _floats(rows: Numbers, channels: int, size: int) -> Numbers:
     apart = whole.reshape(height, size, -1).transpose(0, 2, 1)
     floats = np.ascontiguousarray(apart).view(f">f{size}").astype(f"f{size}")
     return floats.reshape(height, -1, channels)
-
-
-def _whole(numbers: Numbers, layout: _Layout) -> tuple[PhotoArray, str]:
-    """Convert numbers to 8 or 16 bits; return them and a remark for the user."""
-    if layout.kind == _FLOAT:
-        return _from_floats(numbers)
-    return ((numbers >> 16).astype(np.uint16) if layout.bits == 32 else numbers), ""
 
 
 def _from_floats(numbers: Numbers) -> tuple[PhotoArray, str]:
