@@ -27,9 +27,9 @@ from toonbox.parallel import available_processors, without_sigterm
 
 _logger = logging.getLogger(__name__)
 
-_STARTS = 4  # of a cluster here; files that were read are in memory the next time
+_STARTS = 4  # attempts to start a cluster here; the next one finds its files in the cache
 _TRIES = 3  # of a picture whose worker ends
-_BLOCKS = 10_000  # that Ray keeps account of at most; the pictures of one are retried together
+_BLOCKS = 10_000  # at most, for Ray's bookkeeping; the pictures of a block are retried together
 
 Row = dict[str, Any]
 
@@ -62,7 +62,7 @@ def start_ray(address: str | None = None) -> None:
 
 
 def _start_here(**options: Any) -> None:
-    """Start a cluster, again if Ray gives up: its agent has 15 seconds, which no setting changes.
+    """Start a cluster; retry if its agent does not start within Ray's fixed 15 seconds.
 
     Raises:
         RuntimeError: it gives up each time.
@@ -73,7 +73,7 @@ def _start_here(**options: Any) -> None:
         try:
             ray.init(
                 "local",
-                # One more than workers, see `_finished`: it has little to do.
+                # One more than workers, see `_finished`; it is mostly idle.
                 num_cpus=available_processors() + 1,
                 include_dashboard=False,
                 resources={"TPU": 0},  # or it asks Google's cloud about those it finds
@@ -90,7 +90,7 @@ def _start_here(**options: Any) -> None:
 
 @contextmanager
 def _within_this_machine() -> Iterator[None]:
-    """Let a cluster that starts here connect to nothing else; what the user has set stays.
+    """Keep a cluster that starts here from using the network, unless the user has set otherwise.
 
     Ray has a switch for its address, meant for systems where it cannot span machines, and none for
     the process that asks the clouds which of them this machine is in, for reports on usage.
@@ -183,7 +183,7 @@ def _outcomes(jobs: list[Job], *how: Any) -> Iterator[tuple[int, Outcome]]:
     for row in _finished(list(missing.values()), *how):
         if missing.pop(row["number"], None):
             yield row["number"], row["outcome"]
-    for number, row in missing.items():  # each alone: most waited for a worker another one ended
+    for number, row in missing.items():  # each alone: most waited for a worker that another ended
         job = jobs[number]
         reason = PictureError(f"{job.shown}: the worker that had it ended, {_TRIES} times")
         failed = Outcome(job.source, job.target, "failed", error=reason)
@@ -191,9 +191,9 @@ def _outcomes(jobs: list[Job], *how: Any) -> Iterator[tuple[int, Outcome]]:
 
 
 def _row(number: int, job: Job) -> Row:
-    """Describe a job by absolute paths, and by the name for messages that it has.
+    """Make a row of a job, with absolute paths and its name in messages.
 
-    Of two tries of one picture the second finds what the first has written: never "refuse".
+    Existing targets are never refused: a retry may find what the first attempt wrote.
     """
     assert job.target is not None
     on_existing: Any = "overwrite" if job.on_existing == "overwrite" else "skip"
@@ -214,18 +214,18 @@ def _finished(
     import ray.data
 
     folder = find_style(style).resolve()
-    # Report what is wrong now, and here.
+    # Raise errors of the style or its options here, before any work is distributed.
     load_style(folder, threads=threads).stylize(
         np.zeros((8, 8, 3), np.uint8), options or StyleOptions()
     )
     shipped = folder.parent == SHIPPED
-    # One is left for reading and writing the dataset: without it Ray would wait for ever.
+    # Ray needs one to read and write the dataset, or it waits forever.
     processors = ray.cluster_resources().get("CPU", 1) - 1  # type: ignore[no-untyped-call]
     most = max(1, int(processors // threads))
     dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
     dataset.context.enable_progress_bars = False
     with warnings.catch_warnings():
-        # Ray Data has no other place for the number of tries yet; its own is without end.
+        # Ray Data has no other option for the number of attempts yet; its default is infinite.
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         mapped = dataset.map(
             _Worker,  # type: ignore[arg-type]
@@ -260,7 +260,7 @@ class _Worker:
                 size = self.converter.convert(job, Need()).size
                 outcome = replace(outcome, status="ok", size=size)
             except ToonboxError as error:
-                if isinstance(error, UnexpectedError):  # its traceback travels as a note alone
+                if isinstance(error, UnexpectedError):  # the traceback itself cannot be pickled
                     error.add_note("".join(traceback.format_exception(error)))
                 outcome = replace(outcome, status="failed", error=error)
         seconds = time.perf_counter() - began

@@ -42,7 +42,7 @@ from toonbox.pixels import PhotoArray, Uint8Array
 FOREVER = 0  # of `Animation.plays`
 
 _WEBP_LONGEST = (1 << 24) - 1  # milliseconds
-_LEAST = 4096  # pixels that a frame counts for: the smallest take their time, too
+_LEAST = 4096  # pixels that a frame counts for at least: small ones take time, too
 
 _logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ def read_animation(
 
 @dataclass(frozen=True)
 class _Still:
-    """A frame as it lies in a GIF or APNG, and how it gets onto the canvas.
+    """A frame as stored in a GIF or APNG, and how to put it onto the canvas.
 
     Attributes:
         image: the pixels of its box, RGBA.
@@ -122,12 +122,12 @@ class _Still:
 
 
 class _Gif(GifImagePlugin.GifImageFile):
-    """A GIF as Pillow opens it, but without laying its frames over each other."""
+    """A GIF whose frames Pillow decodes without compositing them."""
 
     def _seek(self, frame: int, update_image: bool = True) -> None:
-        self.disposal_method = 0  # Pillow would keep that of the frame before
+        self.disposal_method = 0  # Pillow would keep the previous frame's if this one has none
         if frame and update_image:
-            self._mode = "RGB"  # for `load_end` to be given each frame alone
+            self._mode = "RGB"  # so that `load_end` gets each frame alone
         super()._seek(frame, update_image)
         self.dispose = None
 
@@ -148,7 +148,7 @@ class _Gif(GifImagePlugin.GifImageFile):
 
 
 class _Apng(PngImagePlugin.PngImageFile):
-    """An APNG as Pillow opens it, but without laying its frames over each other."""
+    """An APNG whose frames Pillow decodes without compositing them."""
 
     def load_end(self) -> None:
         """Finish a frame."""
@@ -160,7 +160,7 @@ class _Apng(PngImagePlugin.PngImageFile):
         for number in range(int(self.default_image), self.n_frames):
             self.seek(number)
             box, seconds = self.info["bbox"], Fraction(self.info["duration"] / 1000)
-            # In the file it is a fraction of two numbers of 16 bits.
+            # The file has a fraction of two 16-bit numbers, Pillow a float.
             duration = seconds.limit_denominator(65535) * 1000
             then: Any = ("stay", "clear", "restore")[self.info["disposal"]]
             image, over = self.crop(box).convert("RGBA"), bool(self.info["blend"])
@@ -170,7 +170,7 @@ class _Apng(PngImagePlugin.PngImageFile):
 def _composited(
     stills: Iterable[_Still], size: tuple[int, int], mode: str, base: Image.Image
 ) -> Iterator[Image.Image]:
-    """Yield the canvas at the time of each frame; it begins transparent.
+    """Yield the canvas after each frame; it begins transparent.
 
     Pillow would do this, but it clears to an opaque colour where all browsers clear to nothing, and
     blends alpha in APNG as if it were a colour (seen in 13.0). FFmpeg clears to the background,
@@ -270,7 +270,7 @@ def _looked_through(
     def frames() -> Iterator[Picture]:
         with naming_damage(name):
             for image in images():
-                if profile is None:  # that it cannot be used has been said
+                if profile is None:  # it cannot be used, and that has been logged
                     image.info.pop("icc_profile", None)
                 frame = replace(without_metadata(image, name), format=format)
                 alpha = None if opaque else frame.alpha
@@ -339,10 +339,10 @@ def encode_animation(
                 options |= {"loop": min(animation.plays, 65535), "kmin": 0, "kmax": 0, "method": 4}
                 return _saved(animation, pairs, "WEBP", (0, _WEBP_LONGEST), options)
             case _:
-                options["speed"] = 7  # Pillow's 6: 20 times as long, as large and hardly better
+                options["speed"] = 7  # Pillow's default 6 takes 20 times as long for hardly more
                 if frame.grey:
                     options["subsampling"] = "4:0:0"
-                least = 1  # which libavif makes of 0 all the same
+                least = 1  # libavif replaces 0 by this
                 saved = _saved(animation, pairs, "AVIF", (least, None), options)
                 return with_plays(saved, animation.plays)
     except (OSError, RuntimeError, ValueError) as error:
@@ -350,7 +350,7 @@ def encode_animation(
 
 
 def in_steps(durations: Sequence[Fraction], step: Fraction | int) -> list[int]:
-    """Round durations to a format's steps so that the times of the frames do not drift.
+    """Round durations to a format's steps without drift.
 
     Args:
         durations: milliseconds.
@@ -403,7 +403,7 @@ def _encode_apng(animation: Animation, drawn: Drawn, model: Picture) -> bytes:
     frames = []
     for packet, duration in zip(_apng_packets(animation, drawn), animation.durations, strict=True):
         for kind, content in png_chunks(io.BytesIO(SIGNATURE + packet)):
-            if kind == b"fcTL":  # behind the number of the chunk and four of the box
+            if kind == b"fcTL":  # the delay follows five numbers
                 content = content[:20] + struct.pack(">2H", *_delay(duration)) + content[24:]
             frames.append(chunk(kind, content))
     others = list(png_chunks(io.BytesIO(encode_one_pixel(model, "PNG"))))
@@ -446,7 +446,7 @@ class _Film(Image.Image):
         self.seek(0)
 
     def seek(self, frame: int) -> None:
-        """Go on to the next image; Pillow asks for no other, but for the first one at the end."""
+        """Advance to the next image; Pillow seeks forwards, and to the first one at the end."""
         if frame >= self.n_frames:
             raise EOFError
         if frame > self._at:
@@ -466,7 +466,7 @@ def _saved(
     limits: tuple[int, int | None],
     options: dict[str, Any],
 ) -> bytes:
-    """Write the frames by Pillow, each shown for milliseconds within limits."""
+    """Write the frames by Pillow; clip their durations to limits in milliseconds."""
     steps = np.clip(in_steps(animation.durations, 1), *limits).tolist()
     mode = "RGBA" if animation.transparent else "RGB"
     film = _Film((image_of(*pair).convert(mode) for pair in drawn), len(steps))
@@ -475,7 +475,7 @@ def _saved(
     return buffer.getvalue()
 
 
-# Pillow neither reads nor writes how often an AVIF is shown.
+# Pillow neither reads nor writes the number of repetitions of an AVIF.
 _BOXES = re.compile(rb"(mvhd|tkhd|elst)[\0\1]")
 _ENDLESS = (1 << 32) - 1, (1 << 64) - 1
 # Where the duration stands behind the name of a box, in its versions 0 and 1.

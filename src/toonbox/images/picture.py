@@ -31,10 +31,10 @@ from toonbox.pixels import (
     white,
 )
 
-# Pillow runs other programs for these, or needs them to be drawn first.
+# Vector formats: Pillow would run Ghostscript or Windows to rasterise them.
 _DRAWINGS = ("EPS", "WMF")
 
-# How the files begin that people have most of; BMP and TIFF begin with words, too short to tell.
+# Signatures of the commonest formats; those of BMP and TIFF are too short to be conclusive.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (
@@ -45,7 +45,7 @@ _pillow_limit = threading.Lock()
 
 
 def open_stream(source: bytes | Path, name: str) -> BinaryIO:
-    """Open a file, or what is in it; a pipe is read to its end.
+    """Open a file, or the bytes of one; read a pipe to its end.
 
     Raises:
         PictureError: missing, a folder, or not readable.
@@ -84,9 +84,9 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
 
 
 def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
-    """Decode what `open_image` has opened; errors as there."""
+    """Decode what `open_image` has opened; raise the same errors."""
     if image.format == "TIFF":
-        # Its reader looks at the limit once more.
+        # Pillow checks its limit again while it decodes a TIFF.
         with _limit(name, max_pixels):
             image.load()
     image.load()
@@ -95,11 +95,11 @@ def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
 
 @contextmanager
 def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
-    """Raise what Pillow raises for a damaged picture as a PictureError that says what is wrong.
+    """Turn what Pillow raises for a damaged picture into a PictureError with the reason.
 
     Args:
         name: what messages call the picture.
-        stream: its file, which is looked into for the reason.
+        stream: its file, whose header helps to find the reason.
     """
     try:
         yield
@@ -108,7 +108,7 @@ def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
 
 
 def _reason(error: BaseException, stream: BinaryIO | None = None) -> str:
-    """Return in a few words why Pillow failed."""
+    """Return a short reason why Pillow failed."""
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
     if isinstance(error, Image.DecompressionBombError):
@@ -128,7 +128,7 @@ def _reason(error: BaseException, stream: BinaryIO | None = None) -> str:
 
 @contextmanager
 def _limit(name: str, max_pixels: int) -> Iterator[None]:
-    """Replace Pillow's limit of pixels, which is the whole process's, during the block.
+    """Replace Pillow's limit of pixels, which is global, during the block.
 
     Some of its readers take memory while they open, so its limit is replaced rather than lifted.
     """
@@ -188,20 +188,20 @@ def _not_a_picture(head: bytes) -> str:
     return "is not a picture" if b"\0" in head else "is text, not a picture"
 
 
-# Arrangements of bytes, and those by which the lower ones are read. FFmpeg reads 16 bits as well,
-# but took 1.4 times as long, and loading PyAV takes longer than reading a photo.
+# Pillow decodes 16 bits to the upper 8; decoded again in these raw modes, they give the lower 8.
+# FFmpeg reads 16 bits at once, but took 1.4 times as long, and PyAV takes long to import.
 _LOW_MODES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """Name the arrangement of bytes that the reader of a file will expect; "" if unknown."""
+    """Return Pillow's raw mode of an opened file; "" if unknown."""
     tiles: Any = getattr(image, "tile", None)
     mode = tiles[0].args if tiles else ""
     return mode if isinstance(mode, str) else ""
 
 
 def _joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
-    """Put upper and lower bytes together: (H, W, 3) or (H, W, 4) of 16 bits."""
+    """Combine upper and lower bytes: (H, W, 3) or (H, W, 4), uint16."""
     if mode == "LA;16B":  # read as four bytes
         grey_high, grey_low, alpha_high, alpha_low = np.moveaxis(np.asarray(low), -1, 0)
         grey, alpha = _sixteen(grey_high, grey_low), _sixteen(alpha_high, alpha_low)
@@ -243,7 +243,7 @@ class Picture:
 
     @property
     def grey(self) -> bool:
-        """Whether all three channels are the same by nature."""
+        """Whether the picture is greyscale: its three channels are equal."""
         return isinstance(self.colours, GreyColours)
 
     @property
@@ -254,13 +254,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a file says of a picture.
+    """What the header of a file says about the picture.
 
     Attributes:
         width, height: in pixels, as in the file, before any rotation.
         format: Pillow's name.
         deep: whether it has 16 bits.
-        transparent: whether it may be.
+        transparent: whether it may have transparency.
         animated: whether it has several frames, in a format that we write with several.
     """
 
@@ -395,12 +395,12 @@ def _coloured(
     alpha: PhotoArray | None,
     profile: bytes | None,
 ) -> Picture:
-    """Find out what values mean: `values`, or those of `plain` if there are none.
+    """Interpret colours by their profile: `values`, or those of `plain` if there are none.
 
     Args:
         name, format: as in `Picture`.
         plain: the picture with 8 bits, mode L, RGB or CMYK.
-        values: (H, W, 3) or more, more exact.
+        values: the same with 16 bits, (H, W, 3) or (H, W, 4).
         alpha, profile: as in `Picture`.
     """
     opened, colours, written = read_colours(plain, profile, name)
@@ -413,7 +413,7 @@ def _coloured(
 
 
 def _sixteen_bit_grey(image: Image.Image, format: str) -> Uint16Array | None:
-    """Three equal channels, (H, W, 3), of a picture that Pillow holds with 16 bits."""
+    """Return greyscale that Pillow decodes with 16 bits as (H, W, 3); None for other modes."""
     if not image.mode.startswith("I;16") and not (image.mode == "I" and format == "PPM"):
         return None
     values = np.asarray(image).astype(np.uint16)
@@ -433,7 +433,7 @@ def _alpha(image: Image.Image, values: Uint16Array | None) -> PhotoArray | None:
 
 
 def _plain(image: Image.Image, values: Uint16Array | None, name: str) -> Image.Image:
-    """Bring any kind of pixels to L, RGB or CMYK, of 8 bits."""
+    """Convert any kind of pixels to mode L, RGB or CMYK."""
     if values is not None and image.mode.startswith("I"):
         return Image.fromarray(to_eight_bits(values[..., 0]))
     if image.mode in ("I", "F"):
@@ -446,13 +446,13 @@ def _plain(image: Image.Image, values: Uint16Array | None, name: str) -> Image.I
     if image.mode in ("1", "L", "LA"):
         return image.convert("L")
     if image.mode == "P":
-        # Pillow warns about transparency on the direct way.
+        # Converting to RGB directly makes Pillow warn about transparency.
         image = image.convert("RGBA")
     return image if image.mode in ("RGB", "CMYK") else image.convert("RGB")
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Apply the orientation; a picture that stands upright already is not copied."""
+    """Apply the orientation; return an upright picture without copying it."""
     turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
     return ImageOps.exif_transpose(image) if turned else image
 

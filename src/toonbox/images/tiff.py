@@ -1,7 +1,7 @@
-"""Decode the TIFFs of 16 and 32 bits and of floats, which Pillow reads as 8 bits, wrong or not.
+"""Decode TIFFs of 16 and 32 bits and of floats, which Pillow reduces to 8 bits or cannot read.
 
-For these Pillow is only asked to decompress: it is shown the same file with a directory by which
-its strips hold grey pixels of one byte. What the bytes mean is worked out here.
+Pillow only decompresses them: it is given the same file with a directory that declares the strips
+as 8-bit greyscale. Interpreting the bytes is done here.
 
 FFmpeg would lose: floats of 16 bits (read wrong), BigTIFF, CIE Lab, floats of 64
 bits, premultiplied alpha and inks (taken for straight alpha), LZMA and Zstandard.
@@ -30,7 +30,7 @@ _FILL_ORDER, _TILE_OFFSETS, _EXTRA, _KIND = 266, 324, 338, 339
 _UNSIGNED, _SIGNED, _FLOAT, _UNTOLD = 1, 2, 3, 4
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK, _LAB = 0, 1, 2, 5, 8
-# Photometric interpretations: channels without those that are extra, and what they become.
+# By photometric interpretation: number of colour channels, and the interpretation after decoding.
 _COLOURS = {
     _WHITE_IS_ZERO: (1, _BLACK_IS_ZERO),
     _BLACK_IS_ZERO: (1, _BLACK_IS_ZERO),
@@ -40,34 +40,34 @@ _COLOURS = {
 }
 _RAW, _LOG = "the raw values of a camera", "logarithmic values"
 _NOT_READ = {3: "a palette of more than 8 bits", 32803: _RAW, 32844: _LOG, 32845: _LOG, 34892: _RAW}
-# What gives any rows of bytes: none, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard.
+# Compressions of arbitrary bytes: none, LZW, Deflate (twice), PackBits, LZMA, Zstandard.
 _LOSSLESS = (1, 5, 8, 32946, 32773, 34925, 50000)
 _WEBP = 50001  # which Pillow knows, but few builds of libtiff read
 _ASSOCIATED, _STRAIGHT = 1, 2  # kinds of alpha
 _MOST_CHANNELS = 16
-# Where floats go on above these, the next one is white; small excesses are highlights.
+# The value of white by the largest value: small excesses over 1 are highlights.
 _FLOAT_WHITES = ((16, 1), (256, 255), (65536, 65535))
 
 Numbers = npt.NDArray[Any]
 
 
 class UnsupportedError(ValueError):
-    """A file that is whole but of a kind that cannot be read; the text says of which."""
+    """A file is intact, but of a kind that cannot be read; the message names it."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the numbers of a TIFF are stored in its file.
+    """How the pixels of a TIFF are stored.
 
     Attributes:
         width, height: in pixels, as stored.
-        bits: of each number.
-        floats: whether they are floats.
-        photometric: what they mean.
-        channels: numbers of a pixel.
+        bits: of each value.
+        floats: whether the values are floating point.
+        photometric: the photometric interpretation.
+        channels: values of a pixel, with alpha and other extra ones.
         alpha: the kind of transparency, _ASSOCIATED or _STRAIGHT; 0 for none.
-        planes: of as many channels each; one if the channels of a pixel lie together.
-        rows: of a strip.
+        planes: 1 if the channels are interleaved, else one for each channel.
+        rows: in each strip.
         predictor: 1 for none, 2 for differences, 3 for those of floats.
     """
 
@@ -84,7 +84,7 @@ class _Layout:
 
 
 class TiffFile(TiffImagePlugin.TiffImageFile):
-    """A TIFF as Pillow opens it, or one that Pillow cannot read right.
+    """A TIFF that Pillow decodes, or whose pixels are decoded here.
 
     Attributes:
         numbers: of the latter, after `load`: (H, W, 1) grey, (H, W, 3) of the image's mode, RGB or
@@ -111,11 +111,11 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             try:
                 super()._setup()
                 return
-            except (SyntaxError, LookupError):  # of a kind that Pillow has not
+            except (SyntaxError, LookupError):  # a kind that Pillow does not read
                 pass
         self._layout = layout = _layout(tags)
         self._orientation = tags.get(_ORIENTATION, 1)
-        # Opened as a picture of 8 bits that Pillow knows, of which it gets none to read.
+        # Let Pillow set itself up for 8 bits, which it is never asked to decode.
         colours, kind = _COLOURS[layout.photometric]
         extra = (_STRAIGHT,) if layout.alpha and kind != _LAB else ()
         tags[_PHOTOMETRIC], tags[_KIND], tags[_FILL_ORDER], tags[_PLANAR] = kind, (1,), 1, 1
@@ -126,7 +126,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
     @property
     def multiplied(self) -> bool:
-        """Whether the file has colours multiplied by their opacity."""
+        """Whether the alpha is premultiplied."""
         if self._layout is None:
             return tuple(self.tag_v2.get(_EXTRA, ()))[:1] == (_ASSOCIATED,)
         return self._layout.alpha == _ASSOCIATED
@@ -156,9 +156,9 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
 @cache
 def _silence() -> None:
-    """Keep Pillow's libtiff from writing to stderr what is wrong: Pillow raises, but names no file.
+    """Silence Pillow's libtiff, which writes errors to stderr that Pillow raises as well.
 
-    Where libtiff cannot be reached, as inside a Pillow that has it built in, it goes on writing.
+    This has no effect where Pillow hides the symbols of its libtiff.
     """
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
@@ -208,13 +208,13 @@ def _layout(tags: Any) -> _Layout:
 
 
 def _numbers(layout: _Layout, stream: IO[bytes], tags: Any) -> Numbers:
-    """Return the numbers as they were before compression: (H, W, C)."""
+    """Return the uncompressed values, (H, W, C)."""
     if _TILE_OFFSETS in tags:
         raise UnsupportedError("a TIFF of this kind of pixels, in tiles")
     stream.seek(0)
     data, planes, limit = stream.read(), [], Image.MAX_IMAGE_PIXELS
     try:
-        Image.MAX_IMAGE_PIXELS = None  # whoever opened this holds the lock of its limit
+        Image.MAX_IMAGE_PIXELS = None  # the caller holds the lock of this limit
         for plane in range(layout.planes):
             with Image.open(_as_bytes(layout, tags, plane, data), formats=["TIFF"]) as image:
                 planes.append(_decoded(np.asarray(image), layout, tags._endian))
@@ -224,7 +224,7 @@ def _numbers(layout: _Layout, stream: IO[bytes], tags: Any) -> Numbers:
 
 
 def _as_bytes(layout: _Layout, tags: Any, plane: int, data: bytes) -> IO[bytes]:
-    """Write a file with the same data, of which a plane is a picture of one byte a pixel."""
+    """Return a file with the same data that declares one plane as 8-bit greyscale."""
     strips = math.ceil(layout.height / layout.rows)
     if len(tags[_OFFSETS]) < layout.planes * strips:
         raise ValueError("has less than its directory says")
@@ -245,7 +245,7 @@ def _as_bytes(layout: _Layout, tags: Any, plane: int, data: bytes) -> IO[bytes]:
 
 
 def _decoded(rows: Numbers, layout: _Layout, order: str) -> Numbers:
-    """Return the numbers, (H, W, C), that rows of bytes, (H, N), stand for."""
+    """Decode rows of bytes, (H, N), to values, (H, W, C)."""
     channels, size = layout.channels // layout.planes, layout.bits // 8
     if layout.predictor == 3:
         return _floats(rows, channels, size)
@@ -256,7 +256,7 @@ def _decoded(rows: Numbers, layout: _Layout, order: str) -> Numbers:
 
 
 def _floats(rows: Numbers, channels: int, size: int) -> Numbers:
-    """Undo the predictor of floats: differences of bytes, the highest of all numbers first."""
+    """Undo the floating point predictor: differences of bytes, sorted by significance."""
     height = len(rows)
     whole = np.cumsum(rows.reshape(height, -1, channels), axis=1, dtype=np.uint8)
     apart = whole.reshape(height, size, -1).transpose(0, 2, 1)
@@ -280,7 +280,7 @@ def _from_floats(numbers: Numbers) -> tuple[PhotoArray, str]:
 
 
 def _meaning(numbers: PhotoArray, layout: _Layout) -> tuple[PhotoArray, PhotoArray | None]:
-    """Divide numbers, (H, W, C), into colours and opacity."""
+    """Split values, (H, W, C), into colours and opacity."""
     count = _COLOURS[layout.photometric][0]
     colours = numbers[..., :count]
     if layout.photometric == _WHITE_IS_ZERO:
@@ -294,7 +294,7 @@ def _meaning(numbers: PhotoArray, layout: _Layout) -> tuple[PhotoArray, PhotoArr
 
 
 def _unmultiplied(colours: PhotoArray, opacity: PhotoArray) -> PhotoArray:
-    """Return the colours that were multiplied by their opacity."""
+    """Divide premultiplied colours by their opacity."""
     result, top = np.empty_like(colours), np.uint32(white(colours))
     for part in strips_of(colours):
         by = opacity[part][..., None].astype(np.uint32)
@@ -304,7 +304,7 @@ def _unmultiplied(colours: PhotoArray, opacity: PhotoArray) -> PhotoArray:
 
 
 def _upright(array: PhotoArray, orientation: Any) -> PhotoArray:
-    """Turn rows and columns as a file says."""
+    """Apply an EXIF orientation."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):
