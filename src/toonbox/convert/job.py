@@ -74,10 +74,10 @@ class Job:
 
     @property
     def is_pipe(self) -> bool:
-        """Return whether the source can be read only once."""
+        """Return whether the source is a pipe, which can be read only once."""
         try:
             return self.data is None and self.source.is_fifo()
-        except OSError:  # reading it will say what is wrong
+        except OSError:  # reading it will give the reason
             return False
 
 
@@ -213,7 +213,7 @@ def in_words(size: int) -> str:
 
 
 class Converter:
-    """Takes jobs from their source to their target, all with one style and the same options."""
+    """Converts jobs with one style and the same options."""
 
     def __init__(
         self,
@@ -297,7 +297,7 @@ class Converter:
         return Converted(photo.size, data, format)
 
     def _read(self, job: Job, animated: bool) -> tuple[Picture | Animation, str]:
-        """Read the source, its first frame alone for a format without animations."""
+        """Read the source; only its first frame for a format without animations."""
         source, named = _contents(job), self._format(job)
         if job.is_pipe:
             with open_stream(source, job.shown) as stream:
@@ -313,7 +313,7 @@ class Converter:
     def _frames(
         self, animation: Animation, on_frame: OnFrame
     ) -> Iterator[tuple[Picture, PhotoArray]]:
-        """Draw frame by frame; one that repeats the one before is not drawn again."""
+        """Draw frame by frame; reuse the cartoon of a frame that repeats the one before."""
         before: tuple[Any, Any] = None, None
         for done, frame in enumerate(animation.frames(), 1):
             now: tuple[Any, Any] = frame.rgb, frame.alpha
@@ -360,7 +360,7 @@ def _contents(job: Job) -> bytes | Path:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a picture.
+    """The result of a job.
 
     Attributes:
         source: the picture, or a folder that could not be read.

@@ -28,7 +28,7 @@ from toonbox.pixels import PhotoArray, strips_of, to_eight_bits, white
 
 QUALITY = 95
 _XMP_TAG = 700
-_JPEG_LIMIT = 65533 - 29  # bytes in one segment, after the longest name for it
+_JPEG_LIMIT = 65533 - 29  # bytes in one segment, without its longest header
 
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class CartoonImage(Image.Image):
     text: dict[str, str]
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
-        """Save it as Pillow does; names the metadata that the format has no place for."""
+        """Save as Pillow does; warn of metadata that the format cannot hold."""
         file = getattr(fp, "name", fp)
         name = os.fsdecode(file) if isinstance(file, str | bytes | os.PathLike) else "<image>"
         written = format.upper() if format else SUFFIXES.get(Path(name).suffix.lower(), "")
@@ -96,10 +96,10 @@ def encode(
     quality: int | None = None,
     lossless: bool = False,
 ) -> bytes:
-    """Write `rgb` (H, W, 3) as a file, with the transparency and metadata of `picture`.
+    """Encode `rgb` (H, W, 3) with the transparency and metadata of `picture`.
 
     Args:
-        picture: where all but the colours comes from.
+        picture: provides everything but the colours.
         rgb: same height and width as the picture, in its colours.
         format: one that can be written, as Pillow names it.
         quality: 1..100, of JPEG, WebP and AVIF; None for 95.
@@ -157,7 +157,7 @@ def _encode_gif(picture: Picture, rgb: PhotoArray, comment: str | None) -> bytes
 
 
 def written_rgb(picture: Picture, rgb: PhotoArray, format: str) -> PhotoArray:
-    """Convert (H, W, 3) in the picture's colours to those that a format can have."""
+    """Convert (H, W, 3) to sRGB for formats without profiles."""
     if format in WITHOUT_PROFILE and picture.colours is not None:
         return picture.colours.to_srgb(rgb)
     return rgb
@@ -182,12 +182,12 @@ def encode_strips(
     quality: int | None = None,
     lossless: bool = False,
 ) -> None:
-    """Write a file as `encode` does, from values that come row by row.
+    """Encode a picture that comes in strips, otherwise as `encode` does.
 
     Args:
         stream: where to write.
-        picture: what to write but for the values; of those only their type counts, and whether
-            there is transparency.
+        picture: provides everything but the pixels; only their type and whether it has
+            transparency matter.
         size: height and width.
         parts: from top to bottom, (rows, W, 3), and (rows, W) if there is transparency.
         format: one of `strips.FORMATS`.
@@ -216,14 +216,14 @@ def encode_strips(
 def encode_one_pixel(
     picture: Picture, format: str, quality: int | None = None, lossless: bool = False
 ) -> bytes:
-    """Encode a picture of one pixel with all else of another; as `encode`."""
+    """Encode one black pixel with everything else of a picture; arguments as for `encode`."""
     pixel = None if picture.alpha is None else np.zeros((1, 1), np.uint8)
     one = replace(picture, rgb=np.zeros((1, 1, 3), np.uint8), alpha=pixel)
     return encode(one, one.rgb, format, quality, lossless)
 
 
 def _strip(strip: Picture, format: str, deep: bool) -> PhotoArray:
-    """Bring some rows to what their format holds: (rows, W, C)."""
+    """Convert a strip to the channels that its format stores: (rows, W, C)."""
     if not deep and strip.alpha is not None:
         array = np.asarray(image_of(strip, to_eight_bits(strip.rgb), format))
         return array[..., None] if array.ndim == 2 else array
@@ -233,7 +233,7 @@ def _strip(strip: Picture, format: str, deep: bool) -> PhotoArray:
 
 
 def image_of(picture: Picture, rgb: PhotoArray, format: str = "PNG") -> Image.Image:
-    """Make an image of `rgb` (H, W, 3) of 8 bits with the alpha of `picture`, nothing else.
+    """Make an image of `rgb` (H, W, 3), uint8, with the alpha of `picture` and no metadata.
 
     A format without transparency gets a white background.
     """
@@ -251,19 +251,19 @@ def image_of(picture: Picture, rgb: PhotoArray, format: str = "PNG") -> Image.Im
 def save_options(
     picture: Picture, format: str, quality: int | None, lossless: bool
 ) -> dict[str, Any]:
-    """Return Pillow's options, with metadata and profile; warn of those that are lost."""
+    """Return Pillow's options with metadata and profile; warn of what is lost."""
     options = _metadata_options(picture.metadata, format, picture.name)
     if picture.icc_profile and format not in WITHOUT_PROFILE:
         options["icc_profile"] = picture.icc_profile
     if format in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = quality or QUALITY
     if format in ("JPEG", "AVIF"):
-        # Outlines are thin and coloured: halved colour would fray them.
+        # Chroma subsampling would fray thin coloured outlines.
         options["subsampling"] = "4:4:4"
     if format == "AVIF" and picture.alpha is not None:
         options["advanced"] = {"alpha:lossless": "1"}
     if format == "WEBP":
-        # Exact: else colours under full transparency are lost.
+        # Without `exact`, colours under full transparency are lost.
         options |= {"lossless": lossless, "exact": True}
     return options
 
@@ -300,7 +300,7 @@ def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, A
 
 
 def _jpeg_options(metadata: Metadata, exif: bytes | None) -> tuple[dict[str, Any], set[str]]:
-    """Return the options, and the names of what does not fit into a segment."""
+    """Return the options, and the names of metadata too long for a segment."""
     segment = iptc.jpeg_segment(metadata.iptc) if metadata.iptc else None
     comment = metadata.comment.encode() if metadata.comment else None
     options = {"exif": exif, "xmp": metadata.xmp, "iptc": segment, "comment": comment}
@@ -311,7 +311,7 @@ def _jpeg_options(metadata: Metadata, exif: bytes | None) -> tuple[dict[str, Any
 
 
 def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
-    """Add what stands among the tags in some formats and elsewhere in others."""
+    """Return the EXIF tags to write, with what some formats store as tags."""
     exif = Image.Exif()
     if metadata.exif:
         exif.load(metadata.exif)
@@ -328,7 +328,7 @@ def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
 
 
 def _leave_folders_out(exif: Image.Exif, name: str) -> None:
-    """Take out of a compressed TIFF what Pillow cannot write there."""
+    """Leave out the folders that Pillow cannot write into a compressed TIFF."""
     folders = [folder for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if folder in exif]
     for folder in folders:
         del exif[folder]

@@ -1,4 +1,4 @@
-"""Formats and suffixes; which pictures are in a folder, and the names of their cartoons."""
+"""Formats and their suffixes; find pictures in folders, and name their cartoons."""
 
 import os.path
 import stat
@@ -85,7 +85,7 @@ def container_of(target: Path) -> Container:
         ) from None
 
 
-# The formats we write, as Pillow calls them.
+# The formats that are written, by Pillow's names.
 SUFFIXES = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -103,7 +103,7 @@ SUFFIXES = {
     ".pbm": "PPM",
     ".pnm": "PPM",
 }
-# Phones take photos in these, which we only read.
+# Photos of phones, which are only read.
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 READ_SUFFIXES = frozenset({*SUFFIXES, *HEIF_SUFFIXES})
 
@@ -117,7 +117,7 @@ _LOSSLESS = ("PNG", "TIFF", "WEBP", "BMP", "PPM")
 
 
 def format_named(name: str) -> str:
-    """Return Pillow's name of the format that a suffix means, with or without its dot.
+    """Return Pillow's name of the format of a suffix, with or without its dot.
 
     Raises:
         UsageError: no such format can be written.
@@ -194,10 +194,10 @@ def find_pictures(
     *,
     videos: bool = False,
 ) -> Found:
-    """Search a folder and all folders below it; what is hidden and our own cartoons are left out.
+    """Find the pictures in a folder and below; skip hidden ones and our own cartoons.
 
-    Links to folders are followed. No folder is searched twice, so that links which lead in a circle
-    come to an end; of several ways to a folder that without a link is taken.
+    Links to folders are followed, but each folder is searched once, by a path without links if
+    there is one.
 
     Args:
         folder: where to begin.
@@ -244,7 +244,7 @@ def is_source_video(path: Path) -> bool:
 
 
 def cartoon_name(picture: Path, format: str | None = None) -> str:
-    """Name the cartoon of a picture that stands on its own: a.toon.jpg; `format` as below."""
+    """Name the cartoon of a single picture, a.toon.jpg; `format` as in `cartoon_below`."""
     return f"{picture.stem}{_MARK}{toon_suffix(picture.suffix, format)}"
 
 

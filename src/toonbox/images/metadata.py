@@ -61,11 +61,11 @@ _JPEG_HEAD = b"Photoshop 3.0\0"
 
 
 def iptc_of(image: Image.Image) -> bytes | None:
-    """Find the records of a JPEG, TIFF or PNG; None if there are none."""
+    """Return the IPTC records of a JPEG, TIFF or PNG; None if there are none."""
     resources = image.info.get("photoshop")
     if isinstance(resources, dict) and isinstance(resources.get(_RESOURCE), bytes):
         return resources[_RESOURCE] or None
-    # As they stand in the file: many programs say that they are numbers, which Pillow believes.
+    # The raw bytes: many programs declare them as numbers, which Pillow would decode.
     raw: Any = getattr(getattr(image, "tag_v2", None), "_tagdata", {})
     if raw.get(TIFF_TAG):
         return bytes(raw[TIFF_TAG])
@@ -79,20 +79,20 @@ def resources(records: bytes | None) -> dict[int, bytes] | None:
 
 
 def jpeg_segment(records: bytes) -> bytes:
-    """Write the segment of a JPEG that holds them; its length is modulo 65536."""
+    """Return a JPEG segment of IPTC records; its length is modulo 65536."""
     body = _JPEG_HEAD + _resource(records)
     return b"\xff\xed" + struct.pack(">H", (len(body) + 2) % 65536) + body
 
 
 def png_text(records: bytes) -> str:
-    """Write the text that ImageMagick and exiftool know in PNG."""
+    """Return IPTC records as the PNG text that ImageMagick and exiftool write."""
     digits = _resource(records).hex()
     lines = "\n".join(digits[start : start + 72] for start in range(0, len(digits), 72))
     return f"\niptc\n{len(digits) // 2:8}\n{lines}\n"
 
 
 def _resource(records: bytes) -> bytes:
-    """Write a Photoshop resource without a name, padded to an even length."""
+    """Return IPTC records as a Photoshop resource, padded to an even length."""
     return _RESOURCE_HEAD + struct.pack(">I", len(records)) + records + bytes(len(records) % 2)
 
 
@@ -165,7 +165,7 @@ _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
 # Chunks of text in PNG that say what is kept elsewhere.
 _NO_TEXT = ("XML:com.adobe.xmp", "Raw profile type ", "Comment")
 
-# Everything Pillow has been seen to raise for files that were cut off or altered.
+# What Pillow has been seen to raise for files that were cut off or altered.
 DAMAGE = (
     ArithmeticError,
     AssertionError,
