@@ -202,17 +202,12 @@ def _raw_mode(image: Image.Image) -> str:
 
 def _joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
     """Combine upper and lower bytes: (H, W, 3) or (H, W, 4), uint16."""
-    if mode == "LA;16B":  # read as four bytes
-        grey_high, grey_low, alpha_high, alpha_low = np.moveaxis(np.asarray(low), -1, 0)
-        grey, alpha = _sixteen(grey_high, grey_low), _sixteen(alpha_high, alpha_low)
-        return np.stack([grey, grey, grey, alpha], axis=-1)
-    return _sixteen(np.asarray(high), np.asarray(low))
-
-
-def _sixteen(high: Any, low: Any) -> Uint16Array:
-    values: Uint16Array = high.astype(np.uint16)
+    upper, lower = np.asarray(high), np.asarray(low)
+    if mode == "LA;16B":  # of which `low` has all four bytes
+        upper, lower = lower[..., [0, 0, 0, 2]], lower[..., [1, 1, 1, 3]]
+    values: Uint16Array = upper.astype(np.uint16)
     values <<= 8
-    values |= low
+    values |= lower
     return values
 
 
@@ -364,45 +359,13 @@ def without_metadata(
     if isinstance(image, TiffFile) and image.remark:
         _logger.warning("%s: %s", name, image.remark)
     if isinstance(image, TiffFile) and image.numbers is not None:
-        return _of_tiff(image, image.numbers, name, profile)
-    image = _upright(image)
-    values = (
-        _sixteen_bit_grey(image, format) if low is None else _joined(image, _upright(low), mode)
-    )
-    alpha = _alpha(image, values)
-    plain = image.getchannel(0) if mode == "LA;16B" else _plain(image, values, name)
-    return _coloured(name, format, plain, values, alpha, profile)
-
-
-def _of_tiff(image: TiffFile, numbers: PhotoArray, name: str, profile: bytes | None) -> Picture:
-    """Build a Picture from a TIFF whose numbers Pillow does not read."""
-    height, width, channels = numbers.shape
-    mode = {1: "L", 3: image.mode[:3], 4: "CMYK"}[channels]
-    plain = Image.frombytes(mode, (width, height), to_eight_bits(numbers).tobytes(), "raw", mode)
-    if mode in ("CMYK", "LAB"):
-        if white(numbers) > 255:
-            _logger.warning("%s: its 16 bits become 8, because %s is converted", name, mode)
-        return _coloured(name, "TIFF", _plain(plain, None, name), None, image.opacity, profile)
-    values = np.repeat(numbers, 3, axis=2) if channels == 1 else numbers
-    return _coloured(name, "TIFF", plain, values, image.opacity, profile)
-
-
-def _coloured(
-    name: str,
-    format: str,
-    plain: Image.Image,
-    values: PhotoArray | None,
-    alpha: PhotoArray | None,
-    profile: bytes | None,
-) -> Picture:
-    """Interpret colours by their profile: `values`, or those of `plain` if there are none.
-
-    Args:
-        name, format: as in `Picture`.
-        plain: the picture with 8 bits, mode L, RGB or CMYK.
-        values: the same with 16 bits, (H, W, 3) or (H, W, 4).
-        alpha, profile: as in `Picture`.
-    """
+        plain, values, alpha = _of_tiff(image, image.numbers, name)
+    else:
+        image = _upright(image)
+        deep = None if low is None else _joined(image, _upright(low), mode)
+        values = _sixteen_bit_grey(image, format) if deep is None else deep
+        alpha = _alpha(image, values)
+        plain = image.getchannel(0) if mode == "LA;16B" else _plain(image, values, name)
     opened, colours, written = read_colours(plain, profile, name)
     if values is None or (written is not None and written != profile):
         rgb = _array(opened if opened.mode == "RGB" else opened.convert("RGB"))
@@ -410,6 +373,20 @@ def _coloured(
     else:
         rgb = np.ascontiguousarray(values[..., :3])
     return Picture(name, rgb, alpha, format, colours, written)
+
+
+def _of_tiff(
+    image: TiffFile, numbers: PhotoArray, name: str
+) -> tuple[Image.Image, PhotoArray | None, PhotoArray | None]:
+    """Return the pixels of a TIFF that Pillow does not decode: with 8 bits, all bits, and alpha."""
+    height, width, channels = numbers.shape
+    mode = {1: "L", 3: image.mode[:3], 4: "CMYK"}[channels]
+    plain = Image.frombytes(mode, (width, height), to_eight_bits(numbers).tobytes(), "raw", mode)
+    if mode in ("CMYK", "LAB"):
+        if white(numbers) > 255:
+            _logger.warning("%s: its 16 bits become 8, because %s is converted", name, mode)
+        return _plain(plain, None, name), None, image.opacity
+    return plain, np.repeat(numbers, 3, axis=2) if channels == 1 else numbers, image.opacity
 
 
 def _sixteen_bit_grey(image: Image.Image, format: str) -> Uint16Array | None:
