@@ -33,7 +33,7 @@ def gif(*blocks, size=(4, 1), background=0):
     return head + table + b"".join(blocks) + b";"
 
 
-def gif_image(left, colours, then=0, transparent=None, delay=5):
+def gif_image(left, colours, then=0, transparent=None, delay=5, palette=b""):
     """Make an image of one row; clear codes keep all codes at three bits."""
     flags = then << 2 | (transparent is not None)
     control = b"!\xf9\x04" + struct.pack("<BHBB", flags, delay, transparent or 0, 0)
@@ -41,7 +41,7 @@ def gif_image(left, colours, then=0, transparent=None, delay=5):
     for code in [code for colour in colours for code in (4, colour)] + [5]:
         bits, count = bits | code << count, count + 3
     packed = bits.to_bytes(-(-count // 8), "little")
-    place = struct.pack("<4HB", left, 0, len(colours), 1, 0)
+    place = struct.pack("<4HB", left, 0, len(colours), 1, 0x81 if palette else 0) + palette
     return control + b"," + place + b"\x02" + bytes([len(packed)]) + packed + b"\0"
 
 
@@ -163,6 +163,14 @@ def test_gif_without_its_last_byte_is_read_with_a_message(caplog):
     data = gif(gif_image(0, [0], delay=0), gif_image(0, [1], delay=65535))
     assert read(data[:-1], name="a.gif").durations == (0, 655350)
     assert "a.gif: has no mark at its end; perhaps frames are missing" in caplog.text
+
+
+def test_gif_with_a_palette_of_greys_for_its_first_frame():
+    greys = bytes(value for value in range(4) for _ in range(3))
+    data = gif(gif_image(0, [0, 1, 2, 3], 1, palette=greys), gif_image(1, [0]))
+    first, second = (frame.rgb[0].tolist() for frame in read(data).frames())
+    assert first == [[value] * 3 for value in range(4)]
+    assert second == [first[0], [255, 0, 0], *first[2:]]
 
 
 @pytest.mark.parametrize("transparent", [None, 1])

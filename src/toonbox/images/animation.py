@@ -130,6 +130,8 @@ class _Gif(GifImagePlugin.GifImageFile):
             self._mode = "RGB"  # so that `load_end` gets each frame alone
         super()._seek(frame, update_image)
         self.dispose = None
+        if self.mode == "L":  # by a local palette of greys; Pillow would apply the global one
+            self.palette = None
 
     def load_end(self) -> None:
         """Finish a frame."""
@@ -201,7 +203,6 @@ def _read_gif(data: bytes, max_pixels: int, name: str) -> Animation:
     except (IndexError, struct.error) as error:
         raise EOFError("truncated GIF") from error
     _check_limit(base.size, count, max_pixels, name)
-    base.load()
     if not data.rstrip(b"\0").endswith(b";"):
         _logger.warning("%s: has no mark at its end; perhaps frames are missing", name)
     again = base.info.get("loop")
