@@ -4,7 +4,7 @@ from toonbox.errors import OutputError, UsageError
 from toonbox.images.formats import (
     READ_SUFFIXES,
     USUAL_SUFFIXES,
-    check_lossless,
+    check_options,
     format_named,
     toon_suffix,
     writable_format,
@@ -64,6 +64,6 @@ def test_formats_that_are_only_read():
 
 def test_lossless():
     for format in ("PNG", "TIFF", "WEBP", "BMP", "PPM"):
-        check_lossless(format)
+        check_options(format, 1, lossless=True)
     with pytest.raises(OutputError, match="AVIF is never lossless"):
-        check_lossless("AVIF")
+        check_options("AVIF", None, lossless=True)

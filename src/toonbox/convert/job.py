@@ -26,7 +26,7 @@ from toonbox.images.encode import encode, encode_strips
 from toonbox.images.formats import (
     ANIMATED,
     SUFFIXES,
-    check_lossless,
+    check_options,
     format_named,
     writable_format,
 )
@@ -306,8 +306,7 @@ class Converter:
         read = read_animation if animated else decode
         photo = read(source, max_pixels=self.output.max_pixels, name=job.shown)
         format = self._choose_format(photo, named)
-        if self.output.lossless:
-            check_lossless(format)
+        check_options(format, self.output.quality, self.output.lossless)
         return replace(photo, metadata=photo.metadata.kept(self.output.metadata)), format
 
     def _frames(

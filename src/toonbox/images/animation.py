@@ -17,13 +17,12 @@ from PIL import GifImagePlugin, Image, PngImagePlugin
 
 from toonbox.errors import OutputError, TooLargeError
 from toonbox.images.encode import (
-    check_quality,
     encode_one_pixel,
     image_of,
     save_options,
     written_rgb,
 )
-from toonbox.images.formats import check_lossless
+from toonbox.images.formats import check_options
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.picture import (
     Picture,
@@ -322,9 +321,7 @@ def encode_animation(
         UsageError: quality out of range.
         OutputError: the format cannot hold this animation, or is never lossless.
     """
-    check_quality(quality)
-    if lossless:
-        check_lossless(format)
+    check_options(format, quality, lossless)
     pairs = iter(drawn)
     frame, cartoon = next(pairs)
     model = replace(frame, name=animation.name, metadata=animation.metadata)

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
-from toonbox.errors import OutputError, UsageError
+from toonbox.errors import OutputError
 from toonbox.images import metadata as iptc
 from toonbox.images import streaming as strips
 from toonbox.images.formats import (
@@ -20,7 +20,7 @@ from toonbox.images.formats import (
     SUFFIXES,
     WITHOUT_ALPHA,
     WITHOUT_PROFILE,
-    check_lossless,
+    check_options,
 )
 from toonbox.images.metadata import Metadata, exif_bytes, exif_folder, read_metadata
 from toonbox.images.picture import Picture
@@ -111,25 +111,13 @@ def encode(
         UsageError: quality out of range.
         OutputError: the format cannot hold this picture, or is never lossless.
     """
-    check_quality(quality)
-    if lossless:
-        check_lossless(format)
+    check_options(format, quality, lossless)
     try:
         if white(rgb) > 255 and format in SIXTEEN_BITS:
             return _encode_sixteen(picture, rgb, format)
         return _encode_eight(picture, to_eight_bits(rgb), format, quality, lossless)
     except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
         raise OutputError(f"{picture.name}: cannot be written as {format}: {error}") from error
-
-
-def check_quality(quality: int | None) -> None:
-    """Raise UsageError unless the quality is from 1 to 100.
-
-    Raises:
-        UsageError: out of range.
-    """
-    if quality is not None and not 1 <= quality <= 100:
-        raise UsageError(f"quality must be from 1 to 100, got {quality}")
 
 
 def _encode_eight(

@@ -159,13 +159,16 @@ def writable_format(format: str, *, transparent: bool = False) -> str:
     return "JPEG" if format == "HEIF" and not transparent else "PNG"
 
 
-def check_lossless(format: str) -> None:
-    """Raise OutputError unless a format is lossless.
+def check_options(format: str, quality: int | None, lossless: bool) -> None:
+    """Check how a picture is to be encoded.
 
     Raises:
+        UsageError: the quality is not from 1 to 100.
         OutputError: the format cannot keep every value.
     """
-    if format not in _LOSSLESS:
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must be from 1 to 100, got {quality}")
+    if lossless and format not in _LOSSLESS:
         names = ", ".join(name.lower() for name in _LOSSLESS)
         raise OutputError(f"{format} is never lossless; --format can be {names}")
 
