@@ -115,12 +115,10 @@ def _tiffs(image: Image.Image) -> list[bytes]:
     """Give those that Pillow does not read."""
     eight = np.asarray(image)
     deep, floats = eight.astype(np.uint16) * 257, (eight / np.float32(255)).astype(np.float32)
-    tiles: dict[str, Any] = {"tile": 32, "deflate": True}
     return [
         tiff(deep, ">", planar=True, tags={338: [1]}),
-        tiff(deep[..., :3], predictor=2, **tiles),
-        tiff(floats[..., :3], predictor=3, **tiles),
-        tiff(deep[..., :3] >> 6, bits=10, planar=True),
+        tiff(deep[..., :3], predictor=2, deflate=True),
+        tiff(floats[..., :3], predictor=3, deflate=True),
         tiff(deep[..., :3], tags={262: [8]}),
     ]
 

@@ -6,10 +6,8 @@ import zlib
 import numpy as np
 
 
-def tiff(
-    array, order="<", *, deflate=False, planar=False, tile=None, predictor=1, bits=None, tags=()
-):
-    """Write (H, W) or (H, W, C) of any type; `bits` packs unsigned numbers into as many.
+def tiff(array, order="<", *, deflate=False, planar=False, predictor=1, tags=()):
+    """Write (H, W) or (H, W, C) of any type.
 
     `tags` are more of them, tag: numbers, or other numbers for those written here.
     """
@@ -17,25 +15,17 @@ def tiff(
     height, width, channels = array.shape
     kind = {"u": 1, "i": 2, "f": 3}[array.dtype.kind]
     planes = np.split(array, channels, axis=2) if planar else [array]
-    tall, wide = (tile, tile) if tile else (7, width)
-    blocks = []
+    tall, blocks = 7, []
     for plane in planes:
         for top in range(0, height, tall):
-            for left in range(0, width, wide):
-                block = plane[top : top + tall, left : left + wide]
-                if tile:
-                    missing = [(0, tile - side) for side in block.shape[:2]]
-                    block = np.pad(block, [*missing, (0, 0)])
-                data = packed(block, order, predictor, bits)
-                blocks.append(zlib.compress(data) if deflate else data)
+            data = packed(plane[top : top + tall], order, predictor)
+            blocks.append(zlib.compress(data) if deflate else data)
     starts = np.cumsum([8, *map(len, blocks)]).tolist()
-    offsets, counts = (324, 325) if tile else (273, 279)
     told = {
-        **{256: [width], 257: [height], 258: [bits or array.itemsize * 8] * channels},
+        **{256: [width], 257: [height], 258: [array.itemsize * 8] * channels},
         **{259: [8 if deflate else 1], 262: [2 if channels > 2 else 1], 277: [channels]},
         **{284: [2 if planar else 1], 317: [predictor], 339: [kind] * channels},
-        **{offsets: starts[:-1], counts: [len(block) for block in blocks]},
-        **({322: [tile], 323: [tile]} if tile else {278: [tall]}),
+        **{273: starts[:-1], 278: [tall], 279: [len(block) for block in blocks]},
         **dict(tags),
     }
     at = starts[-1] + starts[-1] % 2
@@ -51,8 +41,8 @@ def tiff(
     return head + b"".join(blocks) + bytes(starts[-1] % 2) + directory
 
 
-def packed(block, order, predictor, bits):
-    """Write the bytes of a strip or tile, (H, W, C)."""
+def packed(block, order, predictor):
+    """Write the bytes of a strip, (H, W, C)."""
     if predictor == 2:
         block = np.diff(block, axis=1, prepend=block.dtype.type(0))
     if predictor == 3:
@@ -61,7 +51,4 @@ def packed(block, order, predictor, bits):
         apart = highest.view(np.uint8).reshape(height, -1, block.itemsize).transpose(0, 2, 1)
         apart = apart.reshape(height, -1, channels)
         return np.diff(apart, axis=1, prepend=np.uint8(0)).tobytes()
-    if bits:
-        single = (block[..., None] >> np.arange(bits - 1, -1, -1)) & 1
-        return np.packbits(single.reshape(len(block), -1).astype(np.uint8), axis=1).tobytes()
     return block.astype(block.dtype.newbyteorder(order)).tobytes()

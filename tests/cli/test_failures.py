@@ -37,10 +37,10 @@ def odd(monkeypatch):
     """Let the encoding of a.png fail as nobody foresees."""
     real = encoding.image_of
 
-    def image_of(picture, rgb):
+    def image_of(picture, rgb, *format):
         if picture.name.endswith("a.png"):
             raise OddError("odd")
-        return real(picture, rgb)
+        return real(picture, rgb, *format)
 
     monkeypatch.setattr(encoding, "image_of", image_of)
 

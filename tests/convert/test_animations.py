@@ -185,7 +185,7 @@ def test_command_line(tmp_path, monkeypatch, folder, style, capsys):
     with pytest.raises(SystemExit) as exit:
         main(["clip.gif", "--force", "--max-pixels", "6000", "--style", str(folder)])
     assert exit.value.code == 1
-    assert "has at least 2 frames of 48 x 32, together more than" in capsys.readouterr().err
+    assert "has 4 frames of 48 x 32, together more than" in capsys.readouterr().err
 
 
 def test_pipe(folder, style):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from picture_files import OddError, file_of
+from picture_files import OddError
 from ray_settings import PATIENT_RAY
 from toonbox.cli.main import main
 from toonbox.convert import ray as distributed
@@ -47,20 +48,6 @@ def style_folder(tiny_style, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_one_place_of_a_storage_into_another(cluster, style_folder, tmp_path):
-    photos(tmp_path / "in" / "x", 2)
-    (tmp_path / "in" / "bad.jpg").write_bytes(b"")
-    (tmp_path / "in" / "notes.txt").write_text("no picture")
-    places = [(tmp_path / name).as_uri() for name in ("in", "out")]
-    rows = list(distributed.cartoonize_storage(*places, style_folder))
-    told = {row["target"].removeprefix(places[1]): row["status"] for row in rows}
-    assert told == {"/bad.toon.jpg": "failed", "/x/00.toon.png": "ok", "/x/01.toon.png": "ok"}
-    assert decode(tmp_path / "out" / "x" / "01.toon.png").rgb.shape == (60, 80, 3)
-    (again,) = distributed.cartoonize_storage(*places, style_folder)
-    assert again["error"].endswith("/bad.jpg: is empty")
-
-
-@pytest.mark.slow
 def test_wrong_options_are_told_before_anything_is_done(cluster, style_folder, tmp_path):
     job = Job(*photos(tmp_path / "in", 1), tmp_path / "out.png")
     with pytest.raises(UsageError, match="no knob texture"):
@@ -71,11 +58,12 @@ class Ending(distributed._Worker):
     """01.png ends whatever worker gets it, 03.png the first one, when it has been written."""
 
     def __call__(self, row):
-        if row["source"].endswith("01.png"):
+        job = row["job"]
+        if job.source.name == "01.png":
             os.abort()
         done = super().__call__(row)
-        if row["source"].endswith("03.png"):
-            killed = Path(row["from"]).parents[1] / "killed"
+        if job.source.name == "03.png":
+            killed = job.source.parents[1] / "killed"
             if not killed.exists():
                 killed.touch()
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -136,18 +124,24 @@ def worker(style_folder):
 
 def test_what_becomes_of_files(style_folder, tmp_path):
     (path,) = photos(tmp_path / "in", 1)
-    row = distributed._row(path, tmp_path / "out.png", False)
-    work = worker(style_folder)
-    assert work({**row, "from": str(tmp_path / "gone.png")})["status"] == "failed"
-    done = work(row)
-    assert (done["status"], done["width"], done["height"], done["error"]) == ("ok", 80, 60, "")
-    assert done["seconds"] > 0
-    (tmp_path / "out.png").write_bytes(b"mine")
-    assert work(row)["status"] == "skipped"
-    assert (tmp_path / "out.png").read_bytes() == b"mine"
-    assert work({**row, "overwrite": True})["status"] == "ok"
-    expected = load_style(style_folder)(decode(path).rgb)
-    np.testing.assert_array_equal(decode(tmp_path / "out.png").rgb, expected)
+    target = tmp_path / "out.png"
+
+    def outcome(source=path, on_existing="refuse"):
+        row = distributed._row(7, Job(source, target, on_existing, name="a.png"))
+        done = worker(style_folder)(row)
+        assert done["number"] == 7
+        return done["outcome"]
+
+    gone = outcome(tmp_path / "gone.png")
+    assert (gone.status, str(gone.error)) == ("failed", "a.png: no such file")
+    done = outcome()
+    assert (done.status, done.size, done.error) == ("ok", (80, 60), None)
+    assert done.seconds > 0
+    target.write_bytes(b"mine")
+    assert outcome().status == "skipped"
+    assert target.read_bytes() == b"mine"
+    assert outcome(on_existing="overwrite").status == "ok"
+    np.testing.assert_array_equal(decode(target).rgb, load_style(style_folder)(decode(path).rgb))
 
 
 def test_an_unexpected_error_is_a_failure_with_its_traceback(style_folder, tmp_path, monkeypatch):
@@ -156,12 +150,11 @@ def test_an_unexpected_error_is_a_failure_with_its_traceback(style_folder, tmp_p
 
     monkeypatch.setattr("toonbox.convert.job.encode", odd)
     (path,) = photos(tmp_path / "in", 1)
-    done = worker(style_folder)(distributed._row(path, tmp_path / "out.png", False))
-    assert (done["status"], done["error"]) == ("failed", f"{path}: unexpected OddError: odd")
-    assert "in _convert" in done["traceback"]
-    error = distributed._error(done)
+    row = distributed._row(0, Job(path, tmp_path / "out.png"))
+    error = pickle.loads(pickle.dumps(worker(style_folder)(row)["outcome"])).error
     assert isinstance(error, UnexpectedError)
-    assert "in _convert" in error.__notes__[0]
+    assert str(error) == f"{path}: unexpected OddError: odd"
+    assert "in render" in error.__notes__[0]
 
 
 class Starts:
@@ -215,16 +208,3 @@ def test_without_the_extra_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray.data", None)
     with pytest.raises(MissingExtraError, match=r"toonbox\[ray\]"):
         distributed.start_ray()
-
-
-def test_a_storage_that_is_not_a_disk(tmp_path, monkeypatch):
-    from pyarrow import fs
-
-    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
-    monkeypatch.setattr(distributed, "_storage", lambda place: (store, place.partition("://")[2]))
-    data = file_of(Image.new("RGB", (2, 2)))
-    assert not distributed._exists("s3://a.png")
-    distributed._write("s3://a.png", data)
-    assert distributed._exists("s3://a.png")
-    assert distributed._read("s3://a.png") == (Path("s3://a.png"), data)
-    assert (tmp_path / "a.png").read_bytes() == data

@@ -33,7 +33,7 @@ def gif(*blocks, size=(4, 1), background=0):
     return head + table + b"".join(blocks) + b";"
 
 
-def gif_image(left, colours, then=0, transparent=None, delay=5):
+def gif_image(left, colours, then=0, transparent=None, delay=5, palette=b""):
     """Make an image of one row; clear codes keep all codes at three bits."""
     flags = then << 2 | (transparent is not None)
     control = b"!\xf9\x04" + struct.pack("<BHBB", flags, delay, transparent or 0, 0)
@@ -41,7 +41,7 @@ def gif_image(left, colours, then=0, transparent=None, delay=5):
     for code in [code for colour in colours for code in (4, colour)] + [5]:
         bits, count = bits | code << count, count + 3
     packed = bits.to_bytes(-(-count // 8), "little")
-    place = struct.pack("<4HB", left, 0, len(colours), 1, 0)
+    place = struct.pack("<4HB", left, 0, len(colours), 1, 0x81 if palette else 0) + palette
     return control + b"," + place + b"\x02" + bytes([len(packed)]) + packed + b"\0"
 
 
@@ -128,9 +128,9 @@ def test_gif_transparent_pixels_let_through():
     assert not read(data).transparent
 
 
-def test_gif_frames_may_reach_beyond_its_screen():
+def test_gif_screen_is_at_least_its_first_frame():
     data = gif(gif_image(0, [0, 0, 0, 0]), gif_image(3, [1, 1, 1]), size=(0, 0))
-    assert letters(read(data)) == ["rrrr..", "rrrggg"]
+    assert letters(read(data)) == ["rrrr", "rrrg"]
 
 
 def test_gif_as_ffmpeg_shows_it(tmp_path):
@@ -165,17 +165,21 @@ def test_gif_without_its_last_byte_is_read_with_a_message(caplog):
     assert "a.gif: has no mark at its end; perhaps frames are missing" in caplog.text
 
 
-def test_gif_with_another_behind_it(caplog):
-    one, other = gif(gif_image(0, [0]), gif_image(0, [1])), gif(gif_image(0, [2]))
-    assert letters(read(one[:-1] + other)) == ["r...", "g...", "b..."]  # as by Pillow and FFmpeg
-    assert not caplog.text
-    assert letters(read(one + other, name="a.gif")) == ["r...", "g..."]
-    assert "a.gif: is followed by another GIF, which is left out" in caplog.text
+def test_gif_with_a_palette_of_greys_for_its_first_frame():
+    greys = bytes(value for value in range(4) for _ in range(3))
+    data = gif(gif_image(0, [0, 1, 2, 3], 1, palette=greys), gif_image(1, [0]))
+    first, second = (frame.rgb[0].tolist() for frame in read(data).frames())
+    assert first == [[value] * 3 for value in range(4)]
+    assert second == [first[0], [255, 0, 0], *first[2:]]
 
 
-def test_gif_what_is_no_block():
-    with pytest.raises(PictureError, match=r"a.gif: is damaged: no GIF block begins with 7"):
-        read(gif(gif_image(0, [0]), gif_image(0, [1]), b"\0\x07"), name="a.gif")
+@pytest.mark.parametrize("transparent", [None, 1])
+def test_gif_in_grey(transparent):
+    """Without a palette; each frame with the one before around and under it."""
+    head = b"GIF89a" + struct.pack("<2H3B", 4, 1, 0, 0, 0)
+    data = head + gif_image(0, [0, 1, 2, 3], 1) + gif_image(1, [3, 1], 1, transparent) + b";"
+    first, second = (frame.rgb[0, :, 0].tolist() for frame in read(data).frames())
+    assert (first, second) == ([0, 1, 2, 3], [0, 3, 1 if transparent is None else 2, 3])
 
 
 def png_chunk(kind, content=b""):
@@ -257,7 +261,6 @@ def test_apng_grey_stays_grey():
     ("change", "reason"),
     [
         (lambda data: data.replace(struct.pack(">4sI", b"fcTL", 1), b"fcTL\0\0\0\7"), "checksum"),
-        (lambda _: apng([(0, RED, 1, 1, 0, 0)] * 2, count=3), "2 frames instead of 3"),
         (
             lambda _: apng([(0, RED * 4, 1, 1, 0, 0), (3, RED * 2, 1, 1, 0, 0)]),
             "contains invalid frames",
@@ -306,7 +309,7 @@ def test_altered_anywhere(format):
 def test_all_frames_count_for_the_limit(format):
     data = animation_of(frames_of(4, 64, 72), format, duration=50)
     assert len(read(data, max_pixels=4 * 64 * 72).durations) == 4
-    message = r"a: has at least 4 frames of 72 x 64, .* limit of 18,431 pixels"
+    message = r"a: has 4 frames of 72 x 64, .* limit of 18,431 pixels"
     with pytest.raises(PictureError, match=message):
         read(data, max_pixels=4 * 64 * 72 - 1, name="a")
 
@@ -315,15 +318,15 @@ def test_small_frames_count_for_the_limit_too():
     message = "frames of 4 x 1, together more than the limit of 200,000,000 pixels, at least 4,096"
     with pytest.raises(PictureError, match=message):
         read(gif(gif_image(0, [0]) * 60_000))
-    with pytest.raises(PictureError, match="has at least 1,000,000 " + message):
+    with pytest.raises(PictureError, match="has 1,000,000 " + message):
         read(apng([(0, RED, 1, 10, 0, 0), (0, GREEN, 1, 10, 0, 0)], count=1_000_000))
-    with pytest.raises(PictureError, match="is damaged: 3 frames instead of 2"):
-        read(apng([(0, RED * 4, 1, 10, 0, 0)] * 3, count=2))
+    with pytest.raises(PictureError, match="ends before the picture is complete"):
+        read(apng([(0, RED * 4, 1, 10, 0, 0)] * 2, count=3))
 
 
 def test_a_bomb_takes_no_memory():
     bomb = gif(*[gif_image(0, [0])] * 10_000, size=(10_000, 10_000))
-    with pytest.raises(PictureError, match="has at least 3 frames of 10000 x 10000"):
+    with pytest.raises(PictureError, match="has 10,000 frames of 10000 x 10000"):
         read(bomb)
 
 

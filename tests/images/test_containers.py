@@ -4,6 +4,7 @@ import pytest
 
 from toonbox.errors import UsageError
 from toonbox.images.formats import (
+    becomes_video,
     cartoon_below,
     cartoon_name,
     container_of,
@@ -20,6 +21,14 @@ from toonbox.images.formats import (
 )
 def test_videos_by_name(name, expected):
     assert is_video(Path(name)) == expected
+    assert becomes_video(Path(name), Path("a.png")) == expected
+
+
+def test_a_gif_may_become_a_video():
+    gif = Path("a.GIF")
+    assert becomes_video(gif)
+    assert becomes_video(gif, Path("a.mp4"))
+    assert not becomes_video(gif, Path("a.webp"))
 
 
 @pytest.mark.parametrize(

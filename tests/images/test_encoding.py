@@ -49,19 +49,6 @@ def test_gif_has_a_palette():
     np.testing.assert_array_equal(decode(encode(Picture("p", rgb), rgb, "GIF")).rgb, rgb)
 
 
-@pytest.mark.parametrize("format", ["PCX", "", "nonsense"])
-def test_formats_we_do_not_write_become_png(format):
-    assert decode(encode(Picture("p", RGB), RGB, format)).format == "PNG"
-
-
-def test_heic_becomes_jpeg_or_png_with_a_message(caplog):
-    assert decode(encode(Picture("a.heic", RGB), RGB, "HEIF")).format == "JPEG"
-    assert "a.heic: HEIC cannot be written; it becomes JPEG" in caplog.text
-    transparent = Picture("b.heic", RGB, np.full(RGB.shape[:2], 9, np.uint8))
-    assert decode(encode(transparent, RGB, "HEIF")).format == "PNG"
-    assert "b.heic: HEIC cannot be written; it becomes PNG" in caplog.text
-
-
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP", "BMP", "PPM"])
 def test_lossless_keeps_every_value(format):
     data = encode(Picture("p", RGB), RGB, format, lossless=True)

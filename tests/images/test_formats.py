@@ -3,9 +3,9 @@ import pytest
 from toonbox.errors import OutputError, UsageError
 from toonbox.images.formats import (
     READ_SUFFIXES,
-    check_lossless,
+    USUAL_SUFFIXES,
+    check_options,
     format_named,
-    suffix_of,
     toon_suffix,
     writable_format,
 )
@@ -28,12 +28,12 @@ from toonbox.images.formats import (
 )
 def test_names_of_formats(name, format, suffix):
     assert format_named(name) == format
-    assert suffix_of(format) == suffix
+    assert USUAL_SUFFIXES[format] == suffix
 
 
 @pytest.mark.parametrize("name", ["heic", "pcx", "", "JPEG 2000"])
 def test_names_that_are_none(name):
-    with pytest.raises(UsageError, match="only avif bmp gif jpeg jpg png pnm ppm"):
+    with pytest.raises(UsageError, match="only avif bmp gif jfif jpe jpeg jpg pbm pgm png"):
         format_named(name)
 
 
@@ -64,6 +64,6 @@ def test_formats_that_are_only_read():
 
 def test_lossless():
     for format in ("PNG", "TIFF", "WEBP", "BMP", "PPM"):
-        check_lossless(format)
+        check_options(format, 1, lossless=True)
     with pytest.raises(OutputError, match="AVIF is never lossless"):
-        check_lossless("AVIF")
+        check_options("AVIF", None, lossless=True)

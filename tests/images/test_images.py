@@ -376,32 +376,3 @@ def test_broken_image_in_memory():
     data = file_of(Image.fromarray(smooth()), "JPEG")
     with pytest.raises(PictureError, match="<image>: ends before the picture is complete"):
         read_image(Image.open(io.BytesIO(data[:-200])))
-
-
-def unreadable_heif(item):
-    """Write a HEIF with a picture of this kind inside."""
-
-    def box(kind, *parts):
-        body = b"".join(parts)
-        return struct.pack(">I4s", len(body) + 8, kind) + body
-
-    entry = box(b"infe", struct.pack(">IHH", 2 << 24, 1, 0), item, b"\0")
-    meta = box(
-        b"meta",
-        bytes(4),
-        box(b"hdlr", bytes(8), b"pict", bytes(13)),
-        box(b"pitm", bytes(4), struct.pack(">H", 1)),
-        box(b"iinf", bytes(4), struct.pack(">H", 1), entry),
-    )
-    return box(b"ftyp", b"mif1", bytes(4), b"mif1") + meta
-
-
-@pytest.mark.parametrize(
-    ("item", "what"), [(b"unci", "uncompressed"), (b"j2k1", "compressed with JPEG 2000")]
-)
-def test_kinds_of_heif_that_are_not_read_are_named(item, what):
-    pytest.importorskip("pi_heif")
-    with pytest.raises(PictureError, match=f"a.heif: is not supported: a HEIF picture {what}"):
-        decode(unreadable_heif(item), name="a.heif")
-    with pytest.raises(PictureError, match=r"a\.heif: is damaged"):
-        decode(unreadable_heif(b"hvc1"), name="a.heif")

@@ -15,17 +15,16 @@ RGB = RGBA[..., :3]
 STRAIGHT, ASSOCIATED = {338: [2]}, {338: [1]}
 
 LAYOUTS = [
-    pytest.param(order, planar, tile, id=f"{order}{'planar' if planar else ''}{tile or ''}")
+    pytest.param(order, planar, id=f"{order}{'planar' if planar else ''}")
     for order in "<>"
     for planar in (False, True)
-    for tile in (None, 16)
 ]
 
 
-@pytest.mark.parametrize(("order", "planar", "tile"), LAYOUTS)
+@pytest.mark.parametrize(("order", "planar"), LAYOUTS)
 @pytest.mark.parametrize("predictor", [0, 1, 2])
-def test_sixteen_bits_of_every_layout(order, planar, tile, predictor):
-    layout = {"planar": planar, "tile": tile, "deflate": predictor > 0}
+def test_sixteen_bits_of_every_layout(order, planar, predictor):
+    layout = {"planar": planar, "deflate": predictor > 0}
     layout["predictor"] = max(1, predictor)
     picture = decode(tiff(RGB, order, **layout))
     np.testing.assert_array_equal(picture.rgb, RGB)
@@ -39,23 +38,23 @@ def test_sixteen_bits_of_every_layout(order, planar, tile, predictor):
     np.testing.assert_array_equal(picture.alpha, RGBA[..., 3])
 
 
-@pytest.mark.parametrize(("order", "planar", "tile"), LAYOUTS)
+@pytest.mark.parametrize(("order", "planar"), LAYOUTS)
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_floats(order, planar, tile, dtype, caplog):
+def test_floats(order, planar, dtype, caplog):
     floats = np.linspace(0, 1, RGB.size).reshape(RGB.shape).astype(dtype)
     expected = np.rint(floats.astype(np.float32) * np.float32(65535))
     for predictor in (1, 3):
-        layout = {"planar": planar, "tile": tile, "deflate": True, "predictor": predictor}
+        layout = {"planar": planar, "deflate": True, "predictor": predictor}
         np.testing.assert_array_equal(decode(tiff(floats, order, **layout)).rgb, expected)
     assert decode(tiff(floats[..., 0], order)).grey
     assert not caplog.text
 
 
-@pytest.mark.parametrize(("order", "planar", "tile"), LAYOUTS)
-def test_colours_multiplied_by_their_opacity(order, planar, tile):
+@pytest.mark.parametrize(("order", "planar"), LAYOUTS)
+def test_colours_multiplied_by_their_opacity(order, planar):
     alpha = RGBA[..., 3:] | 0x8000
     multiplied = np.rint(RGB * (alpha / 65535)).astype(np.uint16)
-    data = tiff(np.dstack([multiplied, alpha]), order, planar=planar, tile=tile, tags=ASSOCIATED)
+    data = tiff(np.dstack([multiplied, alpha]), order, planar=planar, tags=ASSOCIATED)
     picture = decode(data)
     assert np.abs(picture.rgb.astype(int) - RGB).max() <= 2
     np.testing.assert_array_equal(picture.alpha, alpha[..., 0])
@@ -68,27 +67,8 @@ def test_hidden_colours_are_left_alone():
     )
 
 
-@pytest.mark.parametrize("bits", [2, 4, 6, 10, 12, 14])
-@pytest.mark.parametrize("planar", [False, True])
-def test_numbers_of_some_bits(bits, planar):
-    most = (1 << bits) - 1
-    numbers = RGB & most
-    picture = decode(tiff(numbers, planar=planar, bits=bits))
-    white = 255 if bits < 8 else 65535
-    assert picture.rgb.dtype == (np.uint8 if bits < 8 else np.uint16)
-    np.testing.assert_array_equal(picture.rgb, np.rint(numbers * (white / most)))
-
-
-def test_numbers_of_many_bits():
-    for dtype in (np.uint32, np.uint64):
-        numbers = RGB.astype(dtype) << (np.iinfo(dtype).bits - 16)
-        np.testing.assert_array_equal(decode(tiff(numbers, ">")).rgb, RGB)
-    for order in "<>":  # 24 bits, each number as three channels of the file
-        three = RGB.astype(np.uint32)[..., None] << 8 >> np.arange(16, -1, -8) & 0xFF
-        three = three if order == ">" else three[..., ::-1]
-        tags = {256: [37], 258: [24] * 3, 262: [2], 277: [3], 339: [1] * 3}
-        data = tiff(three.reshape(20, -1).astype(np.uint8), order, tags=tags)
-        np.testing.assert_array_equal(decode(data).rgb, RGB)
+def test_numbers_of_32_bits():
+    np.testing.assert_array_equal(decode(tiff(RGB.astype(np.uint32) << 16, ">")).rgb, RGB)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -118,22 +98,22 @@ def test_bits_that_cmyk_loses_are_named(caplog):
     assert caplog.messages == ["a.tif: its 16 bits become 8, because CMYK is converted"]
 
 
-@pytest.mark.parametrize("photometric", [8, 9])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_cie_lab(photometric, dtype):
+def test_cie_lab(dtype, caplog):
     colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255), (119, 119, 119)]
     lab = np.array(
         [(0, 0, 0), (100, 0, 0), (54.29, 80.81, 69.89), (29.57, 68.3, -112.03), (50, 0, 0)]
     )
-    size = np.iinfo(dtype).max // 255
-    light = 0xFF00 if photometric == 9 and size > 1 else 255 * size
-    unit = 1 if size == 1 else 256
-    numbers = lab * (light / 100, unit, unit) + (0, *[128 * unit * (photometric == 9)] * 2)
-    stored = np.rint(numbers).astype(np.int64).astype(dtype)[None]
-    picture = decode(tiff(stored, tags={262: [photometric]}))
-    assert picture.rgb.dtype == dtype
-    assert np.abs(picture.rgb[0] / size - colours).max() < 4
+    most = np.iinfo(dtype).max
+    unit = (most + 1) // 256
+    numbers = np.rint(lab * (most / 100, unit, unit)).astype(np.int64).astype(dtype)
+    picture = decode(tiff(numbers[None], tags={262: [8]}), name="a.tif")
+    assert picture.rgb.dtype == np.uint8
+    off = 4 if dtype == np.uint8 else 8  # by one step of a* or b*
+    assert np.abs(picture.rgb[0].astype(int) - colours).max() < off
     assert picture.icc_profile is None
+    told = ["a.tif: its 16 bits become 8, because LAB is converted"]
+    assert caplog.messages == told * (dtype == np.uint16)
 
 
 @pytest.mark.parametrize(("white", "most"), [(1, 1.5), (255, 200), (65535, 65535)])
@@ -154,10 +134,12 @@ def test_floats_beyond_one_are_told(white, most, caplog):
         (np.full((2, 2), 1e9, np.float32), {}, "a TIFF of floats up to 1e.09, without a known"),
         (RGB, {262: [32844]}, "a TIFF with logarithmic values"),
         (RGB, {262: [77]}, "a TIFF with photometric interpretation 77"),
-        (RGB, {259: [34887]}, "a TIFF of this kind of pixels, compressed with LERC"),
+        (RGB, {259: [34887]}, "a TIFF of this kind of pixels, compressed with method 34887"),
         (RGB, {258: [16, 8, 8]}, "a TIFF whose channels differ in their kind of numbers"),
         (RGB, {277: [2]}, "a TIFF with 2 channels where 3 are expected"),
-        (RGB, {262: [8], 258: [12] * 3}, "a TIFF with CIE Lab of 12 bits"),
+        (RGB, {262: [8], 258: [32] * 3}, "a TIFF with CIE Lab of 32 bits"),
+        (RGB, {324: [8]}, "a TIFF of this kind of pixels, in tiles"),
+        (RGB, {258: [12] * 3}, "a TIFF with unusual numbers of 12 bits"),
     ],
 )
 def test_what_is_not_read_is_called_so(array, tags, reason):
@@ -171,7 +153,6 @@ def test_what_is_not_read_is_called_so(array, tags, reason):
         {273: [8]},
         {257: [2**31]},
         {256: [0]},
-        {322: [2**30], 323: [16], 324: [8]},
         {256: [2**32 - 1]},
     ],
 )
@@ -180,8 +161,11 @@ def test_damaged_directories(tags):
         decode(tiff(RGB, tags=tags), name="a.tif")
 
 
-def test_a_damaged_strip_is_told_with_the_name_and_nothing_else(capfd):
-    data = bytearray(file_of(Image.fromarray(smooth()), "TIFF", compression="tiff_lzw"))
+@pytest.mark.parametrize(
+    ("pixels", "method"), [(smooth(), "tiff_lzw"), (RGB.astype(np.uint8), "tiff_adobe_deflate")]
+)
+def test_a_damaged_strip_is_told_with_the_name_and_nothing_else(pixels, method, capfd):
+    data = bytearray(file_of(Image.fromarray(pixels), "TIFF", compression=method))
     whole = Image.open(io.BytesIO(bytes(data)))
     start, count = whole.tag_v2[273][0], whole.tag_v2[279][0]
     data[start + count // 2 : start + count // 2 + 40] = bytes(40)
@@ -190,10 +174,10 @@ def test_a_damaged_strip_is_told_with_the_name_and_nothing_else(capfd):
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("method", "name"), [(50001, "webp"), (50002, "jpeg xl"), (34887, "lerc")])
+@pytest.mark.parametrize(("method", "name"), [(50001, "webp"), (34887, "method 34887")])
 def test_methods_of_compression_that_nothing_here_reads_are_named(method, name):
     for dtype in (np.uint8, np.uint16):
-        with pytest.raises(PictureError, match=rf"(?i)a\.tif: is not supported: .*\b{name}\b"):
+        with pytest.raises(PictureError, match=rf"a\.tif: is not supported: .* {name}"):
             decode(tiff(RGB.astype(dtype), tags={259: [method]}), name="a.tif")
 
 

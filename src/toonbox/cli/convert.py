@@ -32,7 +32,6 @@ from toonbox.images.formats import (
     CONTAINERS,
     SUFFIXES,
     becomes_video,
-    can_be_video,
     cartoon_below,
     cartoon_name,
     find_pictures,
@@ -136,7 +135,7 @@ def cartoonize(
         raise UsageError("pipes and previews cannot be combined with --engine ray")
     several = len(photos) > 1 or photos[0].is_dir()
     resized = style_options.resolution is not None
-    single = preview is not None or not (several or resized or can_be_video(photos[0]))
+    single = preview is not None or not (several or resized or becomes_video(photos[0]))
     load = partial(
         load_style,
         style,
@@ -303,7 +302,7 @@ def choose_target(
         _check_folder(output)
     if several or is_folder(output):
         return path / cartoon_name(photo, format)
-    known = [*CONTAINERS] if is_video(photo) else [*SUFFIXES]
+    known = [] if is_video(photo) else [*SUFFIXES]
     if becomes_video(photo, path):
         known += CONTAINERS
     if (path.suffix or is_video(photo)) and path.suffix.lower() not in known:
@@ -311,7 +310,7 @@ def choose_target(
             f"cannot write {path.suffix or path.name}, only {' '.join(known)}.",
             param_hint="'--output'",
         )
-    if is_video(photo) or becomes_video(photo, path):
+    if becomes_video(photo, path):
         return path
     if format and path.suffix and SUFFIXES[path.suffix.lower()] != format_named(format):
         raise typer.BadParameter(f"{output} is not called like {format}.", param_hint="'--format'")
@@ -405,7 +404,7 @@ def _is_for_video(job: "Job | Outcome", named: Collection[Path], options: VideoO
     if is_video(source) or (job.target is not None and becomes_video(source, job.target)):
         return True
     asked = any(getattr(options, name) not in (None, "off") for name in _SHAPING)
-    return asked and can_be_video(source) and source in named
+    return asked and becomes_video(source) and source in named
 
 
 def _check_options(total: int, videos: int, output: OutputOptions, video: VideoOptions) -> None:
@@ -461,7 +460,7 @@ def _write_preview(
 
     style_options, output_options, video_options = options
     video = videos[0]
-    if len(videos) > 1 or not can_be_video(video):
+    if len(videos) > 1 or not becomes_video(video):
         raise UsageError("--preview takes one video")
     name = cartoon_name(video.with_suffix(".png"))
     target = video.with_name(name) if output is None else Path(output)

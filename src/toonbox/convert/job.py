@@ -8,7 +8,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from heapq import nlargest
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -26,8 +26,7 @@ from toonbox.images.encode import encode, encode_strips
 from toonbox.images.formats import (
     ANIMATED,
     SUFFIXES,
-    becomes,
-    check_lossless,
+    check_options,
     format_named,
     writable_format,
 )
@@ -75,10 +74,10 @@ class Job:
 
     @property
     def is_pipe(self) -> bool:
-        """Return whether the source can be read only once."""
+        """Return whether the source is a pipe, which can be read only once."""
         try:
             return self.data is None and self.source.is_fifo()
-        except OSError:  # reading it will say what is wrong
+        except OSError:  # reading it will give the reason
             return False
 
 
@@ -168,21 +167,17 @@ class Memory:
         each = max(each, _DEEP_PIXEL) if header.deep else each
         each += _ALPHA * header.transparent * (1 + header.deep)
         whole = Need(each * pixels, network, animated=header.animated)
-        if self.fits([whole]):
+        if fit([whole], self.limit):
             return whole
         streamed = Need(_STREAM[0] + _STREAM[1] * header.width, network, True)
         needed = in_words(_PROCESS + whole.own + whole.network)
         text = f"{name}: needs about {needed} of memory, {self._allowed()}"
         if not can_stream():
             raise MissingExtraError(f"{text}; {ADVICE}")
-        if not self.fits([streamed]):
+        if not fit([streamed], self.limit):
             less = in_words(_PROCESS + streamed.own + streamed.network)
             raise TooLargeError(f"{text}, and streamed still {less}")
         return streamed
-
-    def fits(self, needs: Collection[Need], jobs: int = 1) -> bool:
-        """Return whether these pictures fit into memory, `jobs` of them drawn at a time."""
-        return fit(needs, self.limit, jobs)
 
     def _network(self, pixels: int) -> int:
         side = self.style.tile + 2 * self.style.card.reach
@@ -218,7 +213,7 @@ def in_words(size: int) -> str:
 
 
 class Converter:
-    """Takes jobs from their source to their target, all with one style and the same options."""
+    """Converts jobs with one style and the same options."""
 
     def __init__(
         self,
@@ -294,10 +289,15 @@ class Converter:
         Unless it may be `animated`, other frames than the first are not looked for.
         """
         photo, format = self._read(job, animated)
-        return Converted(photo.size, self._encode(photo, format, on_frame), format)
+        how = format, self.output.quality, self.output.lossless
+        if isinstance(photo, Animation):
+            data = encode_animation(photo, self._frames(photo, on_frame), *how)
+        else:
+            data = encode(photo, self.style.draw(photo, self.options, in_place=True), *how)
+        return Converted(photo.size, data, format)
 
     def _read(self, job: Job, animated: bool) -> tuple[Picture | Animation, str]:
-        """Read the source, its first frame alone for a format without animations."""
+        """Read the source; only its first frame for a format without animations."""
         source, named = _contents(job), self._format(job)
         if job.is_pipe:
             with open_stream(source, job.shown) as stream:
@@ -306,28 +306,21 @@ class Converter:
         read = read_animation if animated else decode
         photo = read(source, max_pixels=self.output.max_pixels, name=job.shown)
         format = self._choose_format(photo, named)
-        if self.output.lossless:
-            check_lossless(format)
+        check_options(format, self.output.quality, self.output.lossless)
         return replace(photo, metadata=photo.metadata.kept(self.output.metadata)), format
-
-    def _encode(self, photo: Picture | Animation, format: str, on_frame: OnFrame) -> bytes:
-        quality, lossless = self.output.quality, self.output.lossless
-        if isinstance(photo, Animation):
-            return encode_animation(photo, self._frames(photo, on_frame), format, quality, lossless)
-        cartoon = self.style.draw(photo, self.options, in_place=True)
-        return encode(photo, cartoon, format, quality, lossless)
 
     def _frames(
         self, animation: Animation, on_frame: OnFrame
     ) -> Iterator[tuple[Picture, PhotoArray]]:
-        """Draw frame by frame; one that repeats the one before is not drawn again."""
-        before: Picture | None = None
+        """Draw frame by frame; reuse the cartoon of a frame that repeats the one before."""
+        before: tuple[Any, Any] = None, None
         for done, frame in enumerate(animation.frames(), 1):
-            if before is None or not _same(frame, before):
+            now: tuple[Any, Any] = frame.rgb, frame.alpha
+            if not all(map(np.array_equal, now, before)):
                 cartoon = self.style.draw(frame, self.options)
             on_frame(animation.name, done, len(animation.durations))
             yield frame, cartoon
-            before = frame
+            before = now
 
     def _stream(self, job: Job) -> Converted:
         """Convert a few rows at a time; the result is the same."""
@@ -355,7 +348,8 @@ class Converter:
         own, transparent = photo.format, isinstance(photo, Picture) and photo.alpha is not None
         format = named or writable_format(own, transparent=transparent)
         if own and writable_format(own) != own and not self.format:
-            _logger.warning("%s: %s", photo.name, becomes(own, format))
+            called = own.replace("HEIF", "HEIC")
+            _logger.warning("%s: %s cannot be written; it becomes %s", photo.name, called, format)
         return format
 
 
@@ -363,15 +357,9 @@ def _contents(job: Job) -> bytes | Path:
     return job.source if job.data is None else job.data
 
 
-def _same(one: Picture, other: Picture) -> bool:
-    if one.alpha is not None and other.alpha is not None:
-        return np.array_equal(one.rgb, other.rgb) and np.array_equal(one.alpha, other.alpha)
-    return np.array_equal(one.rgb, other.rgb)
-
-
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a picture.
+    """The result of a job.
 
     Attributes:
         source: the picture, or a folder that could not be read.
@@ -435,7 +423,8 @@ def convert_all(
         return Outcome(job.source, job.target, "ok", time.perf_counter() - began, done.size)
 
     def fit_together(planned: list[tuple[Job, Need | Outcome]]) -> bool:
-        return memory.fits([need for _, need in planned if isinstance(need, Need)], parallel)
+        needs = [need for _, need in planned if isinstance(need, Need)]
+        return fit(needs, memory.limit, parallel)
 
     return ordered_parallel_map(map(plan, jobs), work, parallel, stop, fit_together)
 

@@ -12,27 +12,24 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from toonbox.atomic import exists, refuse_existing, write_file
-from toonbox.convert.job import Converter, Job, Outcome
+from toonbox.atomic import exists, refuse_existing
+from toonbox.convert.job import Converter, Job, Need, Outcome
 from toonbox.engine.style import SHIPPED, find_style, load_style
 from toonbox.errors import MissingExtraError, PictureError, ToonboxError, UnexpectedError
-from toonbox.images.formats import cartoon_below, is_picture
-from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions, split_options
-from toonbox.parallel import available_processors, failing_alone, without_sigterm
-
-if TYPE_CHECKING:
-    from ray.data import Dataset
+from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions
+from toonbox.parallel import available_processors, without_sigterm
 
 _logger = logging.getLogger(__name__)
 
-_STARTS = 4  # of a cluster here; files that were read are in memory the next time
+_STARTS = 4  # attempts to start a cluster here; the next one finds its files in the cache
 _TRIES = 3  # of a picture whose worker ends
-_BLOCKS = 10_000  # that Ray keeps account of at most; the pictures of one are retried together
+_BLOCKS = 10_000  # at most, for Ray's bookkeeping; the pictures of a block are retried together
 
 Row = dict[str, Any]
 
@@ -65,7 +62,7 @@ def start_ray(address: str | None = None) -> None:
 
 
 def _start_here(**options: Any) -> None:
-    """Start a cluster, again if Ray gives up: its agent has 15 seconds, which no setting changes.
+    """Start a cluster; retry if its agent does not start within Ray's fixed 15 seconds.
 
     Raises:
         RuntimeError: it gives up each time.
@@ -76,7 +73,7 @@ def _start_here(**options: Any) -> None:
         try:
             ray.init(
                 "local",
-                # One more than workers, see `_mapped`: it has little to do.
+                # One more than workers, see `_finished`; it is mostly idle.
                 num_cpus=available_processors() + 1,
                 include_dashboard=False,
                 resources={"TPU": 0},  # or it asks Google's cloud about those it finds
@@ -93,7 +90,7 @@ def _start_here(**options: Any) -> None:
 
 @contextmanager
 def _within_this_machine() -> Iterator[None]:
-    """Let a cluster that starts here connect to nothing else; what the user has set stays.
+    """Keep a cluster that starts here from using the network, unless the user has set otherwise.
 
     Ray has a switch for its address, meant for systems where it cannot span machines, and none for
     the process that asks the clouds which of them this machine is in, for reports on usage.
@@ -162,7 +159,7 @@ def convert_on_ray(
     Yields:
         The outcome of each picture, in the order in which they are done.
     """
-    rows = []
+    given: list[Job] = []
     for job in jobs:
         assert job.target is not None
         try:
@@ -171,126 +168,68 @@ def convert_on_ray(
         except ToonboxError as exists_already:
             yield Outcome(job.source, job.target, "failed", error=exists_already)
         else:
-            rows.append(_row(job.source, job.target, job.on_existing == "overwrite"))
-    for row in _rows(rows, style, workers, threads, options, output):
-        error = _error(row) if row["error"] else None
-        size = (row["width"], row["height"]) if row["width"] else None
-        source, target = Path(row["source"]), Path(row["target"])
-        yield Outcome(source, target, row["status"], row["seconds"], size, error)
+            given.append(job)
+    for number, outcome in _outcomes(given, style, workers, threads, options, output):
+        yield replace(outcome, source=given[number].source, target=given[number].target)
         if stop():
             break
 
 
-def _error(row: Row) -> ToonboxError:
-    """Make an error of what a worker tells; its traceback cannot travel but as a note."""
-    if not row["traceback"]:
-        return PictureError(row["error"])
-    error = UnexpectedError(row["error"])
-    error.add_note(row["traceback"])
-    return error
-
-
-def _row(source: Path, target: Path, overwrite: bool) -> Row:
-    """Describe a job by absolute paths too; `source` and `target` are for messages.
-
-    Of two tries of one picture the second finds what the first has written: never "refuse".
-    """
-    return {
-        "source": str(source),
-        "target": str(target),
-        "from": str(source.absolute()),
-        "to": str(target.absolute()),
-        "overwrite": overwrite,
-    }
-
-
-def cartoonize_storage(
-    source: str,
-    output: str,
-    style: str | Path = DEFAULT_STYLE,
-    *,
-    overwrite: bool = False,
-    workers: int | None = None,
-    threads: int = 1,
-    **options: Any,
-) -> Iterator[Row]:
-    """Convert all pictures below one place of a storage, as the same tree below another.
-
-    Args:
-        source, output: URIs that pyarrow knows, such as s3://bucket/photos.
-        overwrite: convert those again whose cartoons exist.
-        style, workers, threads: as in `convert_on_ray`.
-        options: the fields of `StyleOptions` and `OutputOptions`.
-    Yields:
-        For each picture whose cartoon did not exist: source, target, status (ok, skipped or
-        failed), seconds, width, height, error, and the traceback of an unexpected one, in the order
-        in which they are done.
-    """
-    style_options, writing = split_options(options, StyleOptions, OutputOptions)
-    there = set() if overwrite else set(_listed(output))
-    rows = []
-    for name in _listed(source):
-        below = Path(name)
-        hidden = any(part.startswith(".") for part in below.parts)
-        target = cartoon_below(below, Path(), Path(), writing.format).as_posix()
-        if is_picture(below) and not hidden and target not in there:
-            ends = f"{source.rstrip('/')}/{name}", f"{output.rstrip('/')}/{target}"
-            names = dict(zip(("source", "target", "from", "to"), ends * 2, strict=True))
-            rows.append({**names, "overwrite": overwrite})
-    yield from _rows(rows, style, workers, threads, style_options, writing)
-
-
-def _rows(rows: list[Row], *how: Any) -> Iterator[Row]:
-    """Map the workers over rows; those that no worker could finish fail."""
-    if not rows:
+def _outcomes(jobs: list[Job], *how: Any) -> Iterator[tuple[int, Outcome]]:
+    """Map workers over jobs, `how` as in `_finished`; yield each outcome with its job's number."""
+    if not jobs:
         return
-    start_ray()
-    import ray.data
-
-    def finished(rows: list[Row]) -> Iterator[Row]:
-        dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
-        style, workers, *rest = how
-        mapped = _mapped(dataset, style, min(workers or len(rows), len(rows)), *rest)
-        mapped.context.max_errored_blocks = -1
-        yield from mapped.iter_rows()
-
-    missing = {row["to"]: row for row in rows}
-    for row in finished(rows):
-        if missing.pop(row["to"], None):
-            yield row
-    for row in missing.values():  # each alone: most only waited for a worker that another one ended
-        reason = f"{row['source']}: the worker that had it ended, {_TRIES} times"
-        failed = {**row, **_NOTHING, "status": "failed", "error": reason}
-        yield next(finished([row]), failed)
+    missing = {number: _row(number, job) for number, job in enumerate(jobs)}
+    for row in _finished(list(missing.values()), *how):
+        if missing.pop(row["number"], None):
+            yield row["number"], row["outcome"]
+    for number, row in missing.items():  # each alone: most waited for a worker that another ended
+        job = jobs[number]
+        reason = PictureError(f"{job.shown}: the worker that had it ended, {_TRIES} times")
+        failed = Outcome(job.source, job.target, "failed", error=reason)
+        yield number, next(_finished([row], *how), {"outcome": failed})["outcome"]
 
 
-def _mapped(
-    dataset: "Dataset",
+def _row(number: int, job: Job) -> Row:
+    """Make a row of a job, with absolute paths and its name in messages.
+
+    Existing targets are never refused: a retry may find what the first attempt wrote.
+    """
+    assert job.target is not None
+    on_existing: Any = "overwrite" if job.on_existing == "overwrite" else "skip"
+    paths = job.source.absolute(), job.target.absolute()
+    return {"number": number, "job": Job(*paths, on_existing, name=job.shown)}
+
+
+def _finished(
+    rows: list[Row],
     style: str | Path,
-    workers: int,
+    workers: int | None,
     threads: int,
     options: StyleOptions | None,
     output: OutputOptions | None,
-) -> "Dataset":
+) -> Iterator[Row]:
+    """Map workers over rows; those whose workers end each time are missing from the result."""
     start_ray()
-    import ray
+    import ray.data
 
     folder = find_style(style).resolve()
-    # Report what is wrong now, and here.
+    # Raise errors of the style or its options here, before any work is distributed.
     load_style(folder, threads=threads).stylize(
         np.zeros((8, 8, 3), np.uint8), options or StyleOptions()
     )
     shipped = folder.parent == SHIPPED
-    # One is left for reading and writing the dataset: without it Ray would wait for ever.
+    # Ray needs one to read and write the dataset, or it waits forever.
     processors = ray.cluster_resources().get("CPU", 1) - 1  # type: ignore[no-untyped-call]
     most = max(1, int(processors // threads))
+    dataset = ray.data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS))
     dataset.context.enable_progress_bars = False
     with warnings.catch_warnings():
-        # Ray Data has no other place for the number of tries yet; its own is without end.
+        # Ray Data has no other option for the number of attempts yet; its default is infinite.
         warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-        return dataset.map(
+        mapped = dataset.map(
             _Worker,  # type: ignore[arg-type]
-            compute=ray.data.ActorPoolStrategy(size=min(workers, most)),
+            compute=ray.data.ActorPoolStrategy(size=min(workers or most, len(rows), most)),
             num_cpus=min(threads, max(0.5, processors)),
             max_restarts=-1,
             max_task_retries=_TRIES - 1,
@@ -301,12 +240,8 @@ def _mapped(
                 "output": output,
             },
         )
-
-
-_NOTHING: Row = {
-    **{"status": "ok", "seconds": 0.0, "width": 0, "height": 0},
-    **{"error": "", "traceback": ""},
-}
+    mapped.context.max_errored_blocks = -1
+    yield from mapped.iter_rows()
 
 
 class _Worker:
@@ -318,85 +253,15 @@ class _Worker:
         self.converter = Converter(load_style(style, threads=threads), options, output)
 
     def __call__(self, row: Row) -> Row:
-        done, began = {**row, **_NOTHING}, time.perf_counter()
-        try:
-            with failing_alone(row["source"]), _errors_of_storage(row["source"]):
-                done |= self._convert(row)
-        except ToonboxError as error:
-            done |= {"status": "failed", "error": str(error)}
-            if isinstance(error, UnexpectedError):
-                done["traceback"] = "".join(traceback.format_exception(error))
-        return {**done, "seconds": time.perf_counter() - began}
-
-    def _convert(self, row: Row) -> Row:
-        if not row["overwrite"] and _exists(row["to"]):
-            return {"status": "skipped"}
-        here, data = _read(row["from"])
-        job = Job(here, Path(row["to"]), data=data, name=row["source"])
-        rendered = self.converter.render(job)
-        _write(row["to"], rendered.data)
-        width, height = rendered.size
-        return {"width": width, "height": height}
-
-
-def _storage(place: str) -> tuple[Any, str]:
-    from pyarrow import fs
-
-    found: tuple[Any, str] = fs.FileSystem.from_uri(place)
-    return found
-
-
-@contextmanager
-def _errors_of_storage(name: str) -> Iterator[None]:
-    """Turn errors of disks and networks into ours: they say enough as they are."""
-    try:
-        yield
-    except OSError as error:
-        raise ToonboxError(f"{name}: {error}") from error
-
-
-def _is_remote(place: str) -> bool:
-    return "://" in place and not place.startswith("file://")
-
-
-def _local(place: str) -> Path:
-    return Path(_storage(place)[1] if "://" in place else place)
-
-
-def _listed(place: str) -> list[str]:
-    """List the files below a place, by their names below it."""
-    from pyarrow import fs
-
-    storage, path = _storage(place)
-    found = storage.get_file_info(fs.FileSelector(path, allow_not_found=True, recursive=True))
-    files = [one.path for one in found if one.type == fs.FileType.File]
-    return sorted(Path(file).relative_to(path).as_posix() for file in files)
-
-
-def _exists(place: str) -> bool:
-    if not _is_remote(place):
-        return exists(_local(place))
-    from pyarrow import fs
-
-    storage, path = _storage(place)
-    return bool(storage.get_file_info(path).type != fs.FileType.NotFound)
-
-
-def _read(place: str) -> tuple[Path, bytes | None]:
-    """Return a local file's path, or the contents of one elsewhere."""
-    if not _is_remote(place):
-        return _local(place), None
-    storage, path = _storage(place)
-    with storage.open_input_stream(path) as stream:
-        data: bytes = stream.read()
-    return Path(place), data
-
-
-def _write(place: str, data: bytes) -> None:
-    """Write a file whole or not at all; stores of objects show them when they are complete."""
-    if not _is_remote(place):
-        write_file(_local(place), data)
-        return
-    storage, path = _storage(place)
-    with storage.open_output_stream(path) as stream:
-        stream.write(data)
+        job, began = row["job"], time.perf_counter()
+        outcome = Outcome(job.source, job.target, "skipped")
+        if job.on_existing == "overwrite" or not exists(job.target):
+            try:
+                size = self.converter.convert(job, Need()).size
+                outcome = replace(outcome, status="ok", size=size)
+            except ToonboxError as error:
+                if isinstance(error, UnexpectedError):  # the traceback itself cannot be pickled
+                    error.add_note("".join(traceback.format_exception(error)))
+                outcome = replace(outcome, status="failed", error=error)
+        seconds = time.perf_counter() - began
+        return {"number": row["number"], "outcome": replace(outcome, seconds=seconds)}

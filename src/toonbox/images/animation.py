@@ -2,28 +2,27 @@
 
 import io
 import logging
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image, PngImagePlugin
+from PIL import GifImagePlugin, Image, PngImagePlugin
 
 from toonbox.errors import OutputError, TooLargeError
 from toonbox.images.encode import (
-    QUALITY,
-    check_quality,
     encode_one_pixel,
     image_of,
     save_options,
     written_rgb,
 )
-from toonbox.images.formats import check_lossless
+from toonbox.images.formats import check_options
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.picture import (
     Picture,
@@ -35,13 +34,14 @@ from toonbox.images.picture import (
     open_stream,
     without_metadata,
 )
-from toonbox.images.streaming import SIGNATURE, chunk, png_chunks
+from toonbox.images.streaming import SIGNATURE, chunk, png_chunks, without_pixels
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import PhotoArray, Uint8Array
 
 FOREVER = 0  # of `Animation.plays`
 
-_LEAST = 4096  # pixels that a frame counts for: the smallest take their time, too
+_WEBP_LONGEST = (1 << 24) - 1  # milliseconds
+_LEAST = 4096  # pixels that a frame counts for at least: small ones take time, too
 
 _logger = logging.getLogger(__name__)
 
@@ -102,165 +102,54 @@ def read_animation(
 
 @dataclass(frozen=True)
 class _Still:
-    """A frame as it lies in a GIF or APNG, and how it gets onto the canvas.
+    """A frame as stored in a GIF or APNG, and how to put it onto the canvas.
 
     Attributes:
-        load: decodes it, RGBA.
-        place: left and top, in pixels.
-        duration: milliseconds until the next one.
-        over: it is laid over what is there by its alpha; otherwise it takes the place of that.
-        then: what becomes of its place before the next one: it stays, becomes transparent, or
-            what was there before comes back.
+        image: the pixels of its box, RGBA.
+        box: left, top, right and bottom on the canvas, in pixels.
+        duration: milliseconds until the next frame.
+        over: blend it onto the canvas by its alpha; otherwise it replaces what is there.
+        then: what becomes of its box before the next frame: it stays, becomes transparent, or
+            is restored to what it was before.
     """
 
-    load: Callable[[], Image.Image]
-    place: tuple[int, int]
+    image: Image.Image
+    box: tuple[int, int, int, int]
     duration: Fraction
     over: bool
     then: Literal["stay", "clear", "restore"]
 
 
-def _composited(
-    stills: Iterable[_Still], size: tuple[int, int], mode: str, base: Image.Image
-) -> Iterator[Image.Image]:
-    """Yield the canvas at the time of each frame; it begins transparent.
+class _Gif(GifImagePlugin.GifImageFile):
+    """A GIF whose frames Pillow decodes without compositing them."""
 
-    Pillow would do this, but it takes a GIF's disposal of 0 for the one before, clears to an opaque
-    colour where all browsers clear to nothing, and blends alpha in APNG as if it were a colour
-    (seen in 13.0). FFmpeg clears to the background, too, and rounds the times of an APNG.
-    """
-    canvas, start = Image.new("RGBA", size), Fraction(0)
-    info = {key: value for key, value in base.info.items() if key != "transparency"}
-    for still in stills:
-        picture = still.load()
-        before = canvas.copy() if still.then == "restore" else None
-        if still.over:
-            canvas.alpha_composite(picture, still.place)
-        else:
-            canvas.paste(picture, still.place)
-        frame = canvas.convert(mode)
-        frame.info = info | {"timestamp": start, "duration": still.duration}
-        yield frame
-        start += still.duration
-        if before is not None:
-            canvas = before
-        elif still.then == "clear":
-            left, top = still.place
-            canvas.paste((0, 0, 0, 0), (left, top, left + picture.width, top + picture.height))
+    def _seek(self, frame: int, update_image: bool = True) -> None:
+        self.disposal_method = 0  # Pillow would keep the previous frame's if this one has none
+        if frame and update_image:
+            self._mode = "RGB"  # so that `load_end` gets each frame alone
+        super()._seek(frame, update_image)
+        self.dispose = None
+        if self.mode == "L":  # by a local palette of greys; Pillow would apply the global one
+            self.palette = None
 
+    def load_end(self) -> None:
+        """Finish a frame."""
+        if self._prev_im:
+            self._prev_im = Image.new("RGBA", self.size).im
+        super().load_end()
 
-_GIF_STARTS = (b"GIF87a", b"GIF89a")
-_GIF_LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
-_GIF_THEN: dict[int, Literal["stay", "clear", "restore"]] = {2: "clear", 3: "restore"}
-
-
-@dataclass
-class _Gif:
-    """The blocks of a GIF; Pillow unpacks what is in them.
-
-    Attributes:
-        data: the file.
-        size: of the canvas; some files say too little, or nothing.
-        stills: of the frames that have been found.
-        plays: how often it is shown.
-        remark: what a person should know about the file; "" for nothing.
-    """
-
-    data: bytes
-    size: tuple[int, int] = (0, 0)
-    stills: list[_Still] = field(default_factory=list)
-    plays: int = 1
-    remark: str = "has no mark at its end; perhaps frames are missing"
-    _at: int = 0
-
-    def read(self, check: Callable[[int], None]) -> None:
-        """Find all frames; `check` is called with their number so far.
-
-        Raises:
-            EOFError: the file is cut off.
-            ValueError: what is there is no block.
-        """
-        common, control = b"", (0, 0, 0)
-        self.size = struct.unpack_from("<2H", self.data, 6)
-        while self._at < len(self.data):
-            match self._take(1):
-                case b";":
-                    followed = self.data.startswith(_GIF_STARTS, self._at)
-                    self.remark = "is followed by another GIF, which is left out" * followed
-                    return
-                case b"G" if self.data.startswith(_GIF_STARTS, self._at - 1):
-                    common, control = self._palette(self._take(12)[9]), (0, 0, 0)
-                case b",":
-                    self.stills.append(self._still(common, *control))
-                    control = (0, 0, 0)
-                    check(len(self.stills))
-                case b"!":
-                    control = self._extension() or control
-                case b"\0":  # some writers leave such between blocks
-                    pass
-                case other:
-                    raise ValueError(f"no GIF block begins with {other[0]}")
-
-    def _take(self, count: int) -> bytes:
-        taken = self.data[self._at : self._at + count]
-        if len(taken) < count:
-            raise EOFError("truncated GIF")
-        self._at += count
-        return taken
-
-    def _sub_blocks(self) -> list[bytes]:
-        return list(iter(lambda: self._take(self._take(1)[0]), b""))
-
-    def _palette(self, flags: int) -> bytes:
-        return self._take(6 << (flags & 7)) if flags & 0x80 else b""
-
-    def _still(self, common: bytes, flags: int, delay: int, transparent: int) -> _Still:
-        left, top, width, height, how = struct.unpack("<4HB", self._take(9))
-        palette = self._palette(how) or common
-        (bits,), start = self._take(1), self._at
-        self._sub_blocks()
-        packed, interlaced = memoryview(self.data)[start : self._at], how >> 6 & 1
-
-        def unpacked() -> Image.Image:
-            kind, size = "P" if palette else "L", (width, height)
-            image = Image.frombytes(kind, size, bytes(packed), "gif", bits, interlaced)
-            if palette:
-                image.putpalette(palette)
-            if flags & 1:
-                image.info["transparency"] = transparent
-            return image.convert("RGBA")
-
-        self.size = max(self.size[0], left + width), max(self.size[1], top + height)
-        then = _GIF_THEN.get(flags >> 2 & 7, "stay")
-        return _Still(unpacked, (left, top), Fraction(delay * 10), True, then)
-
-    def _extension(self) -> tuple[int, int, int] | None:
-        label, blocks = self._take(1), self._sub_blocks()
-        if label == b"\xf9" and blocks and len(blocks[0]) >= 4:
-            flags, delay, transparent = struct.unpack("<BHB", blocks[0][:4])
-            return flags, delay, transparent
-        loops = label == b"\xff" and len(blocks) > 1 and blocks[0] in _GIF_LOOPS
-        if loops and blocks[1][0] & 7 == 1 and len(blocks[1]) >= 3:
-            again = int.from_bytes(blocks[1][1:3], "little")
-            self.plays = again + 1 if again else FOREVER
-        return None
-
-
-def _read_gif(data: bytes, max_pixels: int, name: str) -> Animation:
-    gif = _Gif(data)
-    gif.read(lambda count: _check_limit(gif.size, count, max_pixels, name))
-    if gif.remark:
-        _logger.warning("%s: %s", name, gif.remark)
-    base = _opened(data, name, max_pixels)
-
-    def images() -> Iterator[Image.Image]:
-        return _composited(gif.stills, gif.size, "RGBA", base)
-
-    return _looked_through(base, "GIF", gif.plays, name, images)
+    def stills(self) -> Iterator[_Still]:
+        """Decode all frames, one after the other."""
+        for number in range(self.n_frames):
+            self.seek(number)
+            box: Any = self.dispose_extent
+            then: Any = {2: "clear", 3: "restore"}.get(self.disposal_method, "stay")
+            duration = Fraction(self.info.get("duration", 0))
+            yield _Still(self.crop(box).convert("RGBA"), box, duration, True, then)
 
 
 class _Apng(PngImagePlugin.PngImageFile):
-    """An APNG as Pillow opens it, but for laying its frames over each other."""
+    """An APNG whose frames Pillow decodes without compositing them."""
 
     def load_end(self) -> None:
         """Finish a frame."""
@@ -268,42 +157,78 @@ class _Apng(PngImagePlugin.PngImageFile):
         super().load_end()
 
     def stills(self) -> Iterator[_Still]:
-        """Go through all frames; each must be loaded before the next."""
+        """Decode all frames, one after the other."""
         for number in range(int(self.default_image), self.n_frames):
             self.seek(number)
             box, seconds = self.info["bbox"], Fraction(self.info["duration"] / 1000)
-            # In the file it is a fraction of two numbers of 16 bits.
+            # The file has a fraction of two 16-bit numbers, Pillow a float.
             duration = seconds.limit_denominator(65535) * 1000
             then: Any = ("stay", "clear", "restore")[self.info["disposal"]]
-            yield _Still(self._still, box[:2], duration, bool(self.info["blend"]), then)
+            image, over = self.crop(box).convert("RGBA"), bool(self.info["blend"])
+            yield _Still(image, box, duration, over, then)
 
-    def _still(self) -> Image.Image:
-        return self.crop(self.info["bbox"]).convert("RGBA")
+
+def _composited(
+    stills: Iterable[_Still], size: tuple[int, int], mode: str, base: Image.Image
+) -> Iterator[Image.Image]:
+    """Yield the canvas after each frame; it begins transparent.
+
+    Pillow would do this, but it clears to an opaque colour where all browsers clear to nothing, and
+    blends alpha in APNG as if it were a colour (seen in 13.0). FFmpeg clears to the background,
+    too, and rounds the times of an APNG.
+    """
+    canvas, start = Image.new("RGBA", size), Fraction(0)
+    info = {key: value for key, value in base.info.items() if key != "transparency"}
+    for still in stills:
+        before = canvas.copy() if still.then == "restore" else None
+        if still.over:
+            canvas.alpha_composite(still.image, still.box[:2])
+        else:
+            canvas.paste(still.image, still.box)
+        frame = canvas.convert(mode)
+        frame.info = info | {"timestamp": start, "duration": still.duration}
+        yield frame
+        start += still.duration
+        if before is not None:
+            canvas = before
+        elif still.then == "clear":
+            canvas.paste((0, 0, 0, 0), still.box)
+
+
+def _read_gif(data: bytes, max_pixels: int, name: str) -> Animation:
+    base: Any = open_image(io.BytesIO(data), name, max_pixels)
+    try:
+        count = base.n_frames
+    except (IndexError, struct.error) as error:
+        raise EOFError("truncated GIF") from error
+    _check_limit(base.size, count, max_pixels, name)
+    if not data.rstrip(b"\0").endswith(b";"):
+        _logger.warning("%s: has no mark at its end; perhaps frames are missing", name)
+    again = base.info.get("loop")
+    plays = 1 if again is None else again + 1 if again else FOREVER
+
+    def images() -> Iterator[Image.Image]:
+        return _composited(_Gif(io.BytesIO(data)).stills(), base.size, "RGBA", base)
+
+    return _looked_through(base, "GIF", plays, name, images)
 
 
 def _read_apng(data: bytes, max_pixels: int, name: str) -> Animation:
-    image = _Apng(io.BytesIO(data))
-    count = image.n_frames - image.default_image
-    _check_limit(image.size, count, max_pixels, name)
-    if image.default_image:
+    if b"IEND\xaeB`\x82" not in data:
+        raise EOFError("truncated PNG")
+    first = _Apng(io.BytesIO(data))
+    _check_limit(first.size, first.n_frames - first.default_image, max_pixels, name)
+    if first.default_image:
         text = "its picture for viewers that show no animations is left out"
         _logger.warning("%s: %s; they see the first frame", name, text)
-    kinds, kept = list[bytes](), list[bytes]()
-    for kind, content in png_chunks(io.BytesIO(data)):
-        kinds.append(kind)
-        if kind not in (b"acTL", b"fcTL", b"fdAT"):
-            kept.append(chunk(kind, content))
-    if kinds[-1] != b"IEND":
-        raise EOFError("truncated PNG")
-    if kinds.count(b"fcTL") != count:
-        raise ValueError(f"{kinds.count(b'fcTL')} frames instead of {count}")
-    base = _opened(SIGNATURE + b"".join(kept), name, max_pixels)
+    base = Image.open(io.BytesIO(without_pixels(io.BytesIO(data))))
+    base.load()
     mode = "LA" if base.mode in ("1", "L", "LA", "I;16", "I") else "RGBA"
 
     def images() -> Iterator[Image.Image]:
-        return _composited(_Apng(io.BytesIO(data)).stills(), image.size, mode, base)
+        return _composited(_Apng(io.BytesIO(data)).stills(), first.size, mode, base)
 
-    return _looked_through(base, "PNG", image.info["loop"], name, images)
+    return _looked_through(base, "PNG", first.info["loop"], name, images)
 
 
 def _read_webp_or_avif(data: bytes, max_pixels: int, name: str) -> Animation:
@@ -345,7 +270,7 @@ def _looked_through(
     def frames() -> Iterator[Picture]:
         with naming_damage(name):
             for image in images():
-                if profile is None:  # that it cannot be used has been said
+                if profile is None:  # it cannot be used, and that has been logged
                     image.info.pop("icc_profile", None)
                 frame = replace(without_metadata(image, name), format=format)
                 alpha = None if opaque else frame.alpha
@@ -366,7 +291,7 @@ def _check_limit(size: tuple[int, int], count: int, max_pixels: int, name: str) 
     pixels = size[0] * size[1]
     if pixels > max_pixels or (count > 1 and max(pixels, _LEAST) * count > max_pixels):
         raise TooLargeError(
-            f"{name}: has at least {count:,} frames of {size[0]} x {size[1]}, together more than "
+            f"{name}: has {count:,} frames of {size[0]} x {size[1]}, together more than "
             f"the limit of {max_pixels:,} pixels, at least {_LEAST:,} for each frame "
             "(max_pixels, on the command line --max-pixels, raises it)"
         )
@@ -396,13 +321,11 @@ def encode_animation(
         UsageError: quality out of range.
         OutputError: the format cannot hold this animation, or is never lossless.
     """
-    check_quality(quality)
-    if lossless:
-        check_lossless(format)
+    check_options(format, quality, lossless)
     pairs = iter(drawn)
     frame, cartoon = next(pairs)
     model = replace(frame, name=animation.name, metadata=animation.metadata)
-    options = save_options(model, format, quality or QUALITY, lossless)
+    options = save_options(model, format, quality, lossless)
     pairs = chain([(frame, cartoon)], pairs)
     try:
         match format:
@@ -410,16 +333,22 @@ def encode_animation(
                 return _encode_gif(animation, pairs, options.get("comment"))
             case "PNG":
                 return _encode_apng(animation, pairs, model)
-            case "WEBP":
-                return _encode_webp(animation, pairs, options)
+            case "WEBP":  # equal frames that follow each other become one
+                options |= {"loop": min(animation.plays, 65535), "kmin": 0, "kmax": 0, "method": 4}
+                return _saved(animation, pairs, "WEBP", (0, _WEBP_LONGEST), options)
             case _:
-                return _encode_avif(animation, pairs, options, frame.grey)
+                options["speed"] = 7  # Pillow's default 6 takes 20 times as long for hardly more
+                if frame.grey:
+                    options["subsampling"] = "4:0:0"
+                least = 1  # libavif replaces 0 by this
+                saved = _saved(animation, pairs, "AVIF", (least, None), options)
+                return with_plays(saved, animation.plays)
     except (OSError, RuntimeError, ValueError) as error:
         raise OutputError(f"{animation.name}: cannot be written as {format}: {error}") from error
 
 
 def in_steps(durations: Sequence[Fraction], step: Fraction | int) -> list[int]:
-    """Round durations to a format's steps so that the times of the frames do not drift.
+    """Round durations to a format's steps without drift.
 
     Args:
         durations: milliseconds.
@@ -472,7 +401,7 @@ def _encode_apng(animation: Animation, drawn: Drawn, model: Picture) -> bytes:
     frames = []
     for packet, duration in zip(_apng_packets(animation, drawn), animation.durations, strict=True):
         for kind, content in png_chunks(io.BytesIO(SIGNATURE + packet)):
-            if kind == b"fcTL":  # behind the number of the chunk and four of the box
+            if kind == b"fcTL":  # the delay follows five numbers
                 content = content[:20] + struct.pack(">2H", *_delay(duration)) + content[24:]
             frames.append(chunk(kind, content))
     others = list(png_chunks(io.BytesIO(encode_one_pixel(model, "PNG"))))
@@ -515,7 +444,7 @@ class _Film(Image.Image):
         self.seek(0)
 
     def seek(self, frame: int) -> None:
-        """Go on to the next image; Pillow asks for no other, but for the first one at the end."""
+        """Advance to the next image; Pillow seeks forwards, and to the first one at the end."""
         if frame >= self.n_frames:
             raise EOFError
         if frame > self._at:
@@ -528,24 +457,6 @@ class _Film(Image.Image):
         return self._at
 
 
-_WEBP_LONGEST = (1 << 24) - 1  # milliseconds
-
-
-def _encode_webp(animation: Animation, drawn: Drawn, options: dict[str, Any]) -> bytes:
-    """Encode a WebP with libwebp; equal frames that follow each other become one."""
-    options |= {"loop": min(animation.plays, 65535), "kmin": 0, "kmax": 0, "method": 4}
-    return _saved(animation, drawn, "WEBP", (0, _WEBP_LONGEST), options)
-
-
-def _encode_avif(animation: Animation, drawn: Drawn, options: dict[str, Any], grey: bool) -> bytes:
-    """Encode an AVIF with libavif."""
-    options["speed"] = 7  # Pillow's 6 took 20 times as long for a file as large and hardly better
-    if grey:
-        options["subsampling"] = "4:0:0"
-    least = 1  # which libavif makes of 0 all the same
-    return with_plays(_saved(animation, drawn, "AVIF", (least, None), options), animation.plays)
-
-
 def _saved(
     animation: Animation,
     drawn: Drawn,
@@ -553,7 +464,7 @@ def _saved(
     limits: tuple[int, int | None],
     options: dict[str, Any],
 ) -> bytes:
-    """Write the frames by Pillow, each shown for milliseconds within limits."""
+    """Write the frames by Pillow; clip their durations to limits in milliseconds."""
     steps = np.clip(in_steps(animation.durations, 1), *limits).tolist()
     mode = "RGBA" if animation.transparent else "RGB"
     film = _Film((image_of(*pair).convert(mode) for pair in drawn), len(steps))
@@ -562,10 +473,10 @@ def _saved(
     return buffer.getvalue()
 
 
-# Pillow neither reads nor writes how often an AVIF is shown.
-_HOLDERS = (b"moov", b"trak", b"edts")
+# Pillow neither reads nor writes the number of repetitions of an AVIF.
+_BOXES = re.compile(rb"(mvhd|tkhd|elst)[\0\1]")
 _ENDLESS = (1 << 32) - 1, (1 << 64) - 1
-# Where the duration stands behind the head of a box, in its versions 0 and 1.
+# Where the duration stands behind the name of a box, in its versions 0 and 1.
 _DURATIONS = {b"mvhd": (16, 24), b"tkhd": (20, 28), b"elst": (8, 8)}
 
 
@@ -573,7 +484,7 @@ def avif_plays(data: bytes) -> int:
     """Return how often an AVIF plays; FOREVER if it does not say.
 
     Raises:
-        struct.error: the file is damaged.
+        ValueError, struct.error: the file is damaged.
     """
     track = 0
     for kind, at, _, duration in _durations(data):
@@ -599,23 +510,11 @@ def with_plays(data: bytes, avif_plays: int) -> bytes:
     return bytes(changed)
 
 
-def _durations(
-    data: bytes, at: int = 0, end: int | None = None
-) -> Iterator[tuple[bytes, int, int, int]]:
+def _durations(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
     """Find boxes with a duration: kind, where the content and the duration begin, the duration."""
-    end = len(data) if end is None else end
-    while at + 8 <= end:
-        length, kind = struct.unpack_from(">I4s", data, at)
-        start = at + 8
-        if length == 1:
-            (length,), start = struct.unpack_from(">Q", data, start), start + 8
-        last = end if length == 0 else min(end, at + length)
-        if last < start:
-            return
-        if kind in _DURATIONS:
-            form, version = (">Q", 1) if data[start] else (">I", 0)
-            place = start + _DURATIONS[kind][version]
-            yield kind, start, place, struct.unpack_from(form, data, place)[0]
-        if kind in _HOLDERS:
-            yield from _durations(data, start, last)
-        at = last
+    movie = data.index(b"moov")
+    for found in _BOXES.finditer(data, movie, movie + int.from_bytes(data[movie - 4 : movie])):
+        kind, start = found[1], found.end(1)
+        form, version = (">Q", 1) if data[start] else (">I", 0)
+        place = start + _DURATIONS[kind][version]
+        yield kind, start, place, struct.unpack_from(form, data, place)[0]

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
-from toonbox.errors import OutputError, UsageError
+from toonbox.errors import OutputError
 from toonbox.images import metadata as iptc
 from toonbox.images import streaming as strips
 from toonbox.images.formats import (
@@ -20,9 +20,7 @@ from toonbox.images.formats import (
     SUFFIXES,
     WITHOUT_ALPHA,
     WITHOUT_PROFILE,
-    becomes,
-    check_lossless,
-    writable_format,
+    check_options,
 )
 from toonbox.images.metadata import Metadata, exif_bytes, exif_folder, read_metadata
 from toonbox.images.picture import Picture
@@ -30,7 +28,7 @@ from toonbox.pixels import PhotoArray, strips_of, to_eight_bits, white
 
 QUALITY = 95
 _XMP_TAG = 700
-_JPEG_LIMIT = 65533 - 29  # bytes in one segment, after the longest name for it
+_JPEG_LIMIT = 65533 - 29  # bytes in one segment, without its longest header
 
 _logger = logging.getLogger(__name__)
 
@@ -48,7 +46,7 @@ class CartoonImage(Image.Image):
     text: dict[str, str]
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
-        """Save it as Pillow does; names the metadata that the format has no place for."""
+        """Save as Pillow does; warn of metadata that the format cannot hold."""
         file = getattr(fp, "name", fp)
         name = os.fsdecode(file) if isinstance(file, str | bytes | os.PathLike) else "<image>"
         written = format.upper() if format else SUFFIXES.get(Path(name).suffix.lower(), "")
@@ -98,12 +96,12 @@ def encode(
     quality: int | None = None,
     lossless: bool = False,
 ) -> bytes:
-    """Write `rgb` (H, W, 3) as a file, with the transparency and metadata of `picture`.
+    """Encode `rgb` (H, W, 3) with the transparency and metadata of `picture`.
 
     Args:
-        picture: where all but the colours comes from.
+        picture: provides everything but the colours.
         rgb: same height and width as the picture, in its colours.
-        format: Pillow's name; one that cannot be written becomes PNG, HEIC becomes JPEG.
+        format: one that can be written, as Pillow names it.
         quality: 1..100, of JPEG, WebP and AVIF; None for 95.
         lossless: keep every value, or fail.
     Returns:
@@ -113,39 +111,26 @@ def encode(
         UsageError: quality out of range.
         OutputError: the format cannot hold this picture, or is never lossless.
     """
-    check_quality(quality)
-    written = writable_format(format, transparent=picture.alpha is not None)
-    if lossless:
-        check_lossless(written)
-    if format and written != format:
-        _logger.warning("%s: %s", picture.name, becomes(format, written))
+    check_options(format, quality, lossless)
     try:
-        if white(rgb) > 255 and written in SIXTEEN_BITS:
-            return _encode_sixteen(picture, rgb, written)
-        options = save_options(picture, written, quality or QUALITY, lossless)
-        return _encode_eight(picture, to_eight_bits(rgb), written, options)
+        if white(rgb) > 255 and format in SIXTEEN_BITS:
+            return _encode_sixteen(picture, rgb, format)
+        return _encode_eight(picture, to_eight_bits(rgb), format, quality, lossless)
     except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
-        raise OutputError(f"{picture.name}: cannot be written as {written}: {error}") from error
+        raise OutputError(f"{picture.name}: cannot be written as {format}: {error}") from error
 
 
-def check_quality(quality: int | None) -> None:
-    """Raise UsageError unless the quality is from 1 to 100.
-
-    Raises:
-        UsageError: out of range.
-    """
-    if quality is not None and not 1 <= quality <= 100:
-        raise UsageError(f"quality must be from 1 to 100, got {quality}")
-
-
-def _encode_eight(picture: Picture, rgb: PhotoArray, format: str, options: dict[str, Any]) -> bytes:
+def _encode_eight(
+    picture: Picture, rgb: PhotoArray, format: str, quality: int | None, lossless: bool
+) -> bytes:
+    options = save_options(picture, format, quality, lossless)
     rgb = written_rgb(picture, rgb, format)
     if picture.alpha is not None and format in WITHOUT_ALPHA:
         _logger.warning("%s: %s has no transparency; its background is white", picture.name, format)
     if format == "GIF":
         return _encode_gif(picture, rgb, options.get("comment"))
     buffer = io.BytesIO()
-    _image_for(format, picture, rgb).save(buffer, format, **options)
+    image_of(picture, rgb, format).save(buffer, format, **options)
     return buffer.getvalue()
 
 
@@ -160,7 +145,7 @@ def _encode_gif(picture: Picture, rgb: PhotoArray, comment: str | None) -> bytes
 
 
 def written_rgb(picture: Picture, rgb: PhotoArray, format: str) -> PhotoArray:
-    """Convert (H, W, 3) in the picture's colours to those that a format can have."""
+    """Convert (H, W, 3) to sRGB for formats without profiles."""
     if format in WITHOUT_PROFILE and picture.colours is not None:
         return picture.colours.to_srgb(rgb)
     return rgb
@@ -185,12 +170,12 @@ def encode_strips(
     quality: int | None = None,
     lossless: bool = False,
 ) -> None:
-    """Write a file as `encode` does, from values that come row by row.
+    """Encode a picture that comes in strips, otherwise as `encode` does.
 
     Args:
         stream: where to write.
-        picture: what to write but for the values; of those only their type counts, and whether
-            there is transparency.
+        picture: provides everything but the pixels; only their type and whether it has
+            transparency matter.
         size: height and width.
         parts: from top to bottom, (rows, W, 3), and (rows, W) if there is transparency.
         format: one of `strips.FORMATS`.
@@ -206,8 +191,7 @@ def encode_strips(
     shape = (size[0], size[1], channels)
     match format:
         case "JPEG":
-            options = _save_options(format, quality or QUALITY, lossless, transparent=False)
-            strips.write_jpeg(stream, model, shape, values, options)
+            strips.write_jpeg(stream, model, shape, values, quality or QUALITY)
         case "PNG":
             strips.write_png(stream, model, shape, values)
         case "TIFF":
@@ -220,62 +204,56 @@ def encode_strips(
 def encode_one_pixel(
     picture: Picture, format: str, quality: int | None = None, lossless: bool = False
 ) -> bytes:
-    """Encode a picture of one pixel with all else of another; as `encode`."""
+    """Encode one black pixel with everything else of a picture; arguments as for `encode`."""
     pixel = None if picture.alpha is None else np.zeros((1, 1), np.uint8)
     one = replace(picture, rgb=np.zeros((1, 1, 3), np.uint8), alpha=pixel)
     return encode(one, one.rgb, format, quality, lossless)
 
 
 def _strip(strip: Picture, format: str, deep: bool) -> PhotoArray:
-    """Bring some rows to what their format holds: (rows, W, C)."""
+    """Convert a strip to the channels that its format stores: (rows, W, C)."""
     if not deep and strip.alpha is not None:
-        array = np.asarray(_image_for(format, strip, to_eight_bits(strip.rgb)))
+        array = np.asarray(image_of(strip, to_eight_bits(strip.rgb), format))
         return array[..., None] if array.ndim == 2 else array
     values = strip.rgb if deep else to_eight_bits(strip.rgb)
     values = values[..., :1] if strip.grey else values
     return values if strip.alpha is None else np.dstack([values, strip.alpha])
 
 
-def _image_for(format: str, picture: Picture, rgb: PhotoArray) -> Image.Image:
-    image = image_of(picture, rgb)
-    if picture.alpha is None or format not in WITHOUT_ALPHA:
-        return image
-    white_one = Image.new("RGBA", image.size, "white")
-    mode = "L" if picture.grey else "RGB"
-    return Image.alpha_composite(white_one, image.convert("RGBA")).convert(mode)
+def image_of(picture: Picture, rgb: PhotoArray, format: str = "PNG") -> Image.Image:
+    """Make an image of `rgb` (H, W, 3), uint8, with the alpha of `picture` and no metadata.
 
-
-def image_of(picture: Picture, rgb: PhotoArray) -> Image.Image:
-    """Make an image of `rgb` (H, W, 3) of 8 bits with the alpha of `picture`, nothing else."""
+    A format without transparency gets a white background.
+    """
     image = Image.fromarray(np.ascontiguousarray(rgb[..., 0]) if picture.grey else rgb)
-    if picture.alpha is not None:
-        image.putalpha(Image.fromarray(to_eight_bits(picture.alpha)))
-    return image
+    if picture.alpha is None:
+        return image
+    mode = image.mode
+    image.putalpha(Image.fromarray(to_eight_bits(picture.alpha)))
+    if format not in WITHOUT_ALPHA:
+        return image
+    background = Image.new("RGBA", image.size, "white")
+    return Image.alpha_composite(background, image.convert("RGBA")).convert(mode)
 
 
-def save_options(picture: Picture, format: str, quality: int, lossless: bool) -> dict[str, Any]:
-    """Return Pillow's options, with metadata and profile; warn of those that are lost."""
-    options = _save_options(format, quality, lossless, picture.alpha is not None)
-    options |= _metadata_options(picture.metadata, format, picture.name)
+def save_options(
+    picture: Picture, format: str, quality: int | None, lossless: bool
+) -> dict[str, Any]:
+    """Return Pillow's options with metadata and profile; warn of what is lost."""
+    options = _metadata_options(picture.metadata, format, picture.name)
     if picture.icc_profile and format not in WITHOUT_PROFILE:
         options["icc_profile"] = picture.icc_profile
+    if format in ("JPEG", "WEBP", "AVIF"):
+        options["quality"] = quality or QUALITY
+    if format in ("JPEG", "AVIF"):
+        # Chroma subsampling would fray thin coloured outlines.
+        options["subsampling"] = "4:4:4"
+    if format == "AVIF" and picture.alpha is not None:
+        options["advanced"] = {"alpha:lossless": "1"}
+    if format == "WEBP":
+        # Without `exact`, colours under full transparency are lost.
+        options |= {"lossless": lossless, "exact": True}
     return options
-
-
-def _save_options(format: str, quality: int, lossless: bool, transparent: bool) -> dict[str, Any]:
-    match format:
-        case "JPEG":
-            # Outlines are thin and coloured: halved colour would fray them.
-            return {"quality": quality, "subsampling": "4:4:4"}
-        case "AVIF":
-            options = {"quality": quality, "subsampling": "4:4:4"}
-            return options | ({"advanced": {"alpha:lossless": "1"}} if transparent else {})
-        case "WEBP":
-            # Exact: else colours under full transparency are lost.
-            return {"quality": quality, "lossless": lossless, "exact": True}
-        case _:
-            # TIFF too: Pillow fails at compressed ones that have EXIF data.
-            return {}
 
 
 def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, Any]:
@@ -310,7 +288,7 @@ def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, A
 
 
 def _jpeg_options(metadata: Metadata, exif: bytes | None) -> tuple[dict[str, Any], set[str]]:
-    """Return the options, and the names of what does not fit into a segment."""
+    """Return the options, and the names of metadata too long for a segment."""
     segment = iptc.jpeg_segment(metadata.iptc) if metadata.iptc else None
     comment = metadata.comment.encode() if metadata.comment else None
     options = {"exif": exif, "xmp": metadata.xmp, "iptc": segment, "comment": comment}
@@ -321,7 +299,7 @@ def _jpeg_options(metadata: Metadata, exif: bytes | None) -> tuple[dict[str, Any
 
 
 def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
-    """Add what stands among the tags in some formats and elsewhere in others."""
+    """Return the EXIF tags to write, with what some formats store as tags."""
     exif = Image.Exif()
     if metadata.exif:
         exif.load(metadata.exif)
@@ -338,7 +316,7 @@ def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
 
 
 def _leave_folders_out(exif: Image.Exif, name: str) -> None:
-    """Take out of a compressed TIFF what Pillow cannot write there."""
+    """Leave out the folders that Pillow cannot write into a compressed TIFF."""
     folders = [folder for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if folder in exif]
     for folder in folders:
         del exif[folder]

@@ -1,5 +1,6 @@
-"""Formats and suffixes; which pictures are in a folder, and the names of their cartoons."""
+"""Formats and their suffixes; find pictures in folders, and name their cartoons."""
 
+import os.path
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -50,14 +51,10 @@ def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def can_be_video(path: Path) -> bool:
-    """Return whether a file is a video or a GIF, which can be read as one, by its name alone."""
-    return is_video(path) or path.suffix.lower() == ".gif"
-
-
-def becomes_video(source: Path, target: Path) -> bool:
-    """Return whether a GIF becomes a video, by the names alone."""
-    return source.suffix.lower() == ".gif" and is_video(target)
+def becomes_video(source: Path, target: Path | None = None) -> bool:
+    """Return whether the source is a video, or a GIF whose target, if it is known, is a video."""
+    gif = source.suffix.lower() == ".gif"
+    return is_video(source) or (gif and (target is None or is_video(target)))
 
 
 def video_suffix(suffix: str, format: str | None = None) -> str:
@@ -88,7 +85,7 @@ def container_of(target: Path) -> Container:
         ) from None
 
 
-# The formats we write, as Pillow calls them.
+# The formats that are written, by Pillow's names.
 SUFFIXES = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -106,17 +103,11 @@ SUFFIXES = {
     ".pbm": "PPM",
     ".pnm": "PPM",
 }
-# Phones take photos in these, which we only read.
+# Photos of phones, which are only read.
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 READ_SUFFIXES = frozenset({*SUFFIXES, *HEIF_SUFFIXES})
 
-_NAMES = {
-    "jpg": "JPEG",
-    "tif": "TIFF",
-    "pnm": "PPM",
-    **{format.lower(): format for format in SUFFIXES.values()},
-}
-_USUAL_SUFFIXES = {format: suffix for suffix, format in reversed(SUFFIXES.items())}
+USUAL_SUFFIXES = {format: suffix for suffix, format in reversed(SUFFIXES.items())}
 
 WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
 WITHOUT_PROFILE = ("BMP", "GIF", "PPM")
@@ -126,23 +117,16 @@ _LOSSLESS = ("PNG", "TIFF", "WEBP", "BMP", "PPM")
 
 
 def format_named(name: str) -> str:
-    """Find a format that can be written: jpeg, png, webp, avif, tiff, bmp, gif or ppm.
+    """Return Pillow's name of the format of a suffix, with or without its dot.
 
-    Returns:
-        Pillow's name of it.
     Raises:
-        UsageError: there is none of this name.
+        UsageError: no such format can be written.
     """
     try:
-        return _NAMES[name.lower().removeprefix(".")]
+        return SUFFIXES[f".{name.lower().removeprefix('.')}"]
     except KeyError:
-        known = " ".join(sorted(set(_NAMES)))
+        known = " ".join(sorted(suffix[1:] for suffix in SUFFIXES))
         raise UsageError(f"cannot write {name}, only {known}") from None
-
-
-def suffix_of(format: str) -> str:
-    """Return the usual suffix of a format that can be written."""
-    return _USUAL_SUFFIXES[format]
 
 
 def toon_suffix(suffix: str, format: str | None = None) -> str:
@@ -159,7 +143,7 @@ def toon_suffix(suffix: str, format: str | None = None) -> str:
     if suffix.lower() in VIDEO_SUFFIXES or (suffix.lower() == ".gif" and wanted in VIDEO_SUFFIXES):
         return video_suffix(suffix, format)
     if format is not None and SUFFIXES.get(suffix.lower()) != format_named(format):
-        return suffix_of(format_named(format))
+        return USUAL_SUFFIXES[format_named(format)]
     if suffix.lower() in SUFFIXES:
         return suffix
     return ".jpg" if suffix.lower() in HEIF_SUFFIXES else ".png"
@@ -175,18 +159,16 @@ def writable_format(format: str, *, transparent: bool = False) -> str:
     return "JPEG" if format == "HEIF" and not transparent else "PNG"
 
 
-def becomes(format: str, written: str) -> str:
-    """Return the message that a format is written as another."""
-    return f"{format.replace('HEIF', 'HEIC')} cannot be written; it becomes {written}"
-
-
-def check_lossless(format: str) -> None:
-    """Raise OutputError unless a format is lossless.
+def check_options(format: str, quality: int | None, lossless: bool) -> None:
+    """Check how a picture is to be encoded.
 
     Raises:
+        UsageError: the quality is not from 1 to 100.
         OutputError: the format cannot keep every value.
     """
-    if format not in _LOSSLESS:
+    if quality is not None and not 1 <= quality <= 100:
+        raise UsageError(f"quality must be from 1 to 100, got {quality}")
+    if lossless and format not in _LOSSLESS:
         names = ", ".join(name.lower() for name in _LOSSLESS)
         raise OutputError(f"{format} is never lossless; --format can be {names}")
 
@@ -215,10 +197,10 @@ def find_pictures(
     *,
     videos: bool = False,
 ) -> Found:
-    """Search a folder and all folders below it; what is hidden and our own cartoons are left out.
+    """Find the pictures in a folder and below; skip hidden ones and our own cartoons.
 
-    Links to folders are followed. No folder is searched twice, so that links which lead in a circle
-    come to an end; of several ways to a folder that without a link is taken.
+    Links to folders are followed, but each folder is searched once, by a path without links if
+    there is one.
 
     Args:
         folder: where to begin.
@@ -231,17 +213,17 @@ def find_pictures(
     """
     pictures: list[Path] = []
     unreadable: list[tuple[Path, str]] = []
-    seen = _output_identity(folder, output)
+    seen = set() if output is None else {os.path.realpath(output)} - {os.path.realpath(folder)}
     folders, links = [folder], list[Path]()
     while folders or links:
         here = folders.pop() if folders else links.pop(0)
+        real = os.path.realpath(here)
         try:
-            identity = _identity(here)
-            entries = [] if identity in seen else sorted(here.iterdir())
+            entries = [] if real in seen else sorted(here.iterdir())
         except OSError as error:
             unreadable.append((here, error.strerror or str(error)))
             continue
-        seen.add(identity)
+        seen.add(real)
         for path in entries:
             below, mode = path.relative_to(folder), _mode(path)
             if path.name.startswith(".") or _fits(below, exclude):
@@ -265,7 +247,7 @@ def is_source_video(path: Path) -> bool:
 
 
 def cartoon_name(picture: Path, format: str | None = None) -> str:
-    """Name the cartoon of a picture that stands on its own: a.toon.jpg; `format` as below."""
+    """Name the cartoon of a single picture, a.toon.jpg; `format` as in `cartoon_below`."""
     return f"{picture.stem}{_MARK}{toon_suffix(picture.suffix, format)}"
 
 
@@ -296,18 +278,6 @@ def _fits(below: Path, globs: Collection[str]) -> bool:
     names = below.as_posix().lower(), below.name.lower()
     patterns = [glob.lower().removeprefix("**/").rstrip("/") for glob in globs]
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino
-
-
-def _output_identity(folder: Path, output: Path | None) -> set[tuple[int, int]]:
-    try:
-        return {_identity(output)} - {_identity(folder)} if output is not None else set()
-    except OSError:
-        return set()
 
 
 def _mode(path: Path) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import re
 import struct
+import zlib
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,15 +56,16 @@ def _without(names: str, packet: bytes) -> bytes:
 TIFF_TAG = 33723
 PNG_TEXT = "Raw profile type iptc"
 _RESOURCE = 0x0404  # of Photoshop's, in JPEG
+_RESOURCE_HEAD = b"8BIM" + struct.pack(">HH", _RESOURCE, 0)
 _JPEG_HEAD = b"Photoshop 3.0\0"
 
 
 def iptc_of(image: Image.Image) -> bytes | None:
-    """Find the records of a JPEG, TIFF or PNG; None if there are none."""
+    """Return the IPTC records of a JPEG, TIFF or PNG; None if there are none."""
     resources = image.info.get("photoshop")
     if isinstance(resources, dict) and isinstance(resources.get(_RESOURCE), bytes):
         return resources[_RESOURCE] or None
-    # As they stand in the file: many programs say that they are numbers, which Pillow believes.
+    # The raw bytes: many programs declare them as numbers, which Pillow would decode.
     raw: Any = getattr(getattr(image, "tag_v2", None), "_tagdata", {})
     if raw.get(TIFF_TAG):
         return bytes(raw[TIFF_TAG])
@@ -77,19 +79,21 @@ def resources(records: bytes | None) -> dict[int, bytes] | None:
 
 
 def jpeg_segment(records: bytes) -> bytes:
-    """Write the segment of a JPEG that holds them; its length is modulo 65536."""
-    padded = records + bytes(len(records) % 2)
-    resource = b"8BIM" + struct.pack(">HHI", _RESOURCE, 0, len(records)) + padded
-    body = _JPEG_HEAD + resource
+    """Return a JPEG segment of IPTC records; its length is modulo 65536."""
+    body = _JPEG_HEAD + _resource(records)
     return b"\xff\xed" + struct.pack(">H", (len(body) + 2) % 65536) + body
 
 
 def png_text(records: bytes) -> str:
-    """Write the text that ImageMagick and exiftool know in PNG."""
-    resource = b"8BIM" + struct.pack(">HHI", _RESOURCE, 0, len(records)) + records
-    digits = (resource + bytes(len(records) % 2)).hex()
+    """Return IPTC records as the PNG text that ImageMagick and exiftool write."""
+    digits = _resource(records).hex()
     lines = "\n".join(digits[start : start + 72] for start in range(0, len(digits), 72))
     return f"\niptc\n{len(digits) // 2:8}\n{lines}\n"
+
+
+def _resource(records: bytes) -> bytes:
+    """Return IPTC records as a Photoshop resource, padded to an even length."""
+    return _RESOURCE_HEAD + struct.pack(">I", len(records)) + records + bytes(len(records) % 2)
 
 
 def _from_png_text(text: str) -> bytes | None:
@@ -97,19 +101,10 @@ def _from_png_text(text: str) -> bytes | None:
         data = bytes.fromhex("".join(text.strip().splitlines()[2:]))
     except ValueError:
         return None
-    return _from_resources(data) if data.startswith(b"8BIM") else data or None
-
-
-def _from_resources(data: bytes) -> bytes | None:
-    """Find the records among Photoshop's resources: names and values are padded to even lengths."""
-    while data[:4] == b"8BIM" and len(data) >= 12:
-        start = 6 + (data[6] + 2) // 2 * 2
-        kind, length = int.from_bytes(data[4:6]), int.from_bytes(data[start : start + 4])
-        value = data[start + 4 : start + 4 + length]
-        if kind == _RESOURCE:
-            return value or None
-        data = data[start + 4 + length + length % 2 :]
-    return None
+    _, found, resource = data.partition(_RESOURCE_HEAD)
+    if found:
+        return resource[4 : 4 + int.from_bytes(resource[:4])] or None
+    return None if data.startswith(b"8BIM") else data or None
 
 
 # What to keep is listed, not what to drop: the rest may describe the old file's layout.
@@ -170,15 +165,21 @@ _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
 # Chunks of text in PNG that say what is kept elsewhere.
 _NO_TEXT = ("XML:com.adobe.xmp", "Raw profile type ", "Comment")
 
-_EXIF_DAMAGE = (
+# What Pillow has been seen to raise for files that were cut off or altered.
+DAMAGE = (
     ArithmeticError,
+    AssertionError,
+    EOFError,
     LookupError,
     MemoryError,
     OSError,
+    RuntimeError,
     SyntaxError,
     TypeError,
     ValueError,
     struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
 )
 _logger = logging.getLogger(__name__)
 
@@ -274,7 +275,7 @@ def kept_exif(image: Image.Image, name: str) -> bytes | None:
         found = image.getexif()
         tags = _KEPT_TAGS if _is_turned(image) else (*_KEPT_TAGS, *_PLACE_TAGS)
         data = _chosen_exif(found, tags, _KEPT_FOLDERS, _STALE_TAGS)
-    except _EXIF_DAMAGE:
+    except DAMAGE:
         _logger.warning("%s: its EXIF data are damaged and are left out", name)
         return None
     if lost := sorted(tag for tag in found if tag not in _LAYOUT_TAGS.union(tags)):
@@ -333,7 +334,7 @@ def _chosen_exif(
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
     """Read the resolution, from EXIF where a format has no field of its own for it."""
-    with contextlib.suppress(*_EXIF_DAMAGE, ArithmeticError):
+    with contextlib.suppress(*DAMAGE):
         if found := image.info.get("dpi"):
             return _sensible(found, 1)
         exif = image.getexif()

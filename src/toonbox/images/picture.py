@@ -4,9 +4,7 @@ import codecs
 import io
 import logging
 import re
-import struct
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,11 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import BmpImagePlugin, ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
-from toonbox.images.metadata import Metadata, read_metadata
+from toonbox.images.metadata import DAMAGE, Metadata, read_metadata
 from toonbox.images.tiff import PREFIXES, TiffFile, UnsupportedError
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import (
@@ -33,113 +31,21 @@ from toonbox.pixels import (
     white,
 )
 
-_BITS, _COMPRESSION, _MASKS = 28, 30, 54  # where they stand
-_BY_MASKS = 3
-
-
-class BmpFile(BmpImagePlugin.BmpImageFile):
-    """A BMP as Pillow opens it, or one whose bits it cannot divide.
-
-    FFmpeg would lose: ten bits a channel, alpha in 16 bits, other orders of bytes (read wrong).
-    """
-
-    _masks: tuple[int, ...] = ()
-
-    def _bitmap(self, header: int = 0, offset: int = 0) -> None:
-        try:
-            super()._bitmap(header, offset)
-        except OSError:
-            assert self.fp is not None
-            self.fp.seek(0)
-            head = self.fp.read(_MASKS + 16).ljust(_MASKS + 16, b"\0")
-            (size,) = struct.unpack_from("<I", head, 14)
-            self._bits, compression = struct.unpack_from("<HI", head, _BITS)
-            if compression != _BY_MASKS or self._bits not in (16, 24, 32):
-                raise
-            masks = struct.unpack_from("<4I", head, _MASKS)
-            self._masks = masks if size >= 56 and masks[3] else masks[:3]
-            if not all(_is_mask(mask) for mask in self._masks):
-                raise
-            self._start, self._from_top = offset, struct.unpack_from("<i", head, 22)[0] < 0
-            self._mode, self.tile = ("RGB", "RGBA")[len(self._masks) - 3], []
-
-    def load(self) -> Any:
-        """Decode the pixels."""
-        if self._masks and self.fp is not None and self._im is None:
-            width, height = self.size
-            row = (width * self._bits + 31) // 32 * 4
-            self.fp.seek(self._start)
-            data = self.fp.read(row * height)
-            if len(data) < row * height:
-                raise EOFError("truncated BMP")
-            rows = np.frombuffer(data, np.uint8).reshape(height, row)
-            array = self._channels(rows[:, : width * self._bits // 8])
-            self.im = Image.fromarray(array if self._from_top else array[::-1]).im
-        return super().load()
-
-    def _channels(self, rows: Uint8Array) -> Uint8Array:
-        """Divide rows of bytes, (H, N), into channels, (H, W, C)."""
-        height, size = len(rows), self._bits // 8
-        array = np.empty((height, rows.shape[1] // size, len(self._masks)), np.uint8)
-        for part in strips_of(array):
-            four = np.zeros((*array[part].shape[:2], 4), np.uint8)
-            four[..., :size] = rows[part].reshape(*four.shape[:2], size)
-            pixels = four.view("<u4")[..., 0]
-            for channel, mask in enumerate(self._masks):
-                most = mask // (mask & -mask)
-                values = (pixels & mask) // (mask & -mask)
-                array[part, :, channel] = np.rint(values * (255 / most))
-        return array
-
-
-def _is_mask(mask: int) -> bool:
-    """Return whether a mask is one run of bits."""
-    lowest = mask & -mask
-    return mask > 0 and (mask // lowest) & (mask // lowest + 1) == 0
-
-
-# Pillow runs other programs for these, or needs them to be drawn first.
+# Vector formats: Pillow would run Ghostscript or Windows to rasterise them.
 _DRAWINGS = ("EPS", "WMF")
 
-# How the files begin that people have most of; BMP and TIFF begin with words, too short to tell.
+# Signatures of the commonest formats; those of BMP and TIFF are too short to be conclusive.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
 _AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"miaf"),
     *(b"avci", b"j2ki", b"jpeg", b"unif", b"vvic"),
 )
-# Kinds of pictures inside that our reader of HEIF does not know.
-_HEIF_ITEM = re.compile(rb"infe[\2\3].{7,9}?(unci|avc1|j2k1|jpeg|vvc1)", re.DOTALL)
-_HEIF_KINDS = {
-    b"unci": "uncompressed",
-    b"avc1": "compressed with AVC",
-    b"j2k1": "compressed with JPEG 2000",
-    b"jpeg": "compressed with JPEG",
-    b"vvc1": "compressed with VVC",
-}
-
-# Everything Pillow has been seen to raise for files that were cut off or altered.
-DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
 _pillow_limit = threading.Lock()
 
 
 def open_stream(source: bytes | Path, name: str) -> BinaryIO:
-    """Open a file, or what is in it; a pipe is read to its end.
+    """Open a file, or the bytes of one; read a pipe to its end.
 
     Raises:
         PictureError: missing, a folder, or not readable.
@@ -178,9 +84,9 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
 
 
 def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
-    """Decode what `open_image` has opened; errors as there."""
+    """Decode what `open_image` has opened; raise the same errors."""
     if image.format == "TIFF":
-        # Its reader looks at the limit once more.
+        # Pillow checks its limit again while it decodes a TIFF.
         with _limit(name, max_pixels):
             image.load()
     image.load()
@@ -189,20 +95,20 @@ def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
 
 @contextmanager
 def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
-    """Raise what Pillow raises for a damaged picture as a PictureError that says what is wrong.
+    """Turn what Pillow raises for a damaged picture into a PictureError with the reason.
 
     Args:
         name: what messages call the picture.
-        stream: its file, which is looked into for the reason.
+        stream: its file, whose header helps to find the reason.
     """
     try:
         yield
     except DAMAGE as error:
-        raise PictureError(f"{name}: {reason(error, stream)}") from error
+        raise PictureError(f"{name}: {_reason(error, stream)}") from error
 
 
-def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
-    """Return in a few words why Pillow failed."""
+def _reason(error: BaseException, stream: BinaryIO | None = None) -> str:
+    """Return a short reason why Pillow failed."""
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
     if isinstance(error, Image.DecompressionBombError):
@@ -222,7 +128,7 @@ def reason(error: BaseException, stream: BinaryIO | None = None) -> str:
 
 @contextmanager
 def _limit(name: str, max_pixels: int) -> Iterator[None]:
-    """Replace Pillow's limit of pixels, which is the whole process's, during the block.
+    """Replace Pillow's limit of pixels, which is global, during the block.
 
     Some of its readers take memory while they open, so its limit is replaced rather than lifted.
     """
@@ -243,8 +149,6 @@ def _open(stream: BinaryIO, head: bytes, name: str) -> Image.Image:
     stream.seek(0)
     if head.startswith(PREFIXES):
         return TiffFile(stream)
-    if head.startswith(b"BM"):
-        return BmpFile(stream)
     try:
         return Image.open(stream)
     except UnidentifiedImageError:
@@ -261,12 +165,7 @@ def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
             f"{name}: is a HEIC picture; to read those: pip install 'toonbox[heic]'"
         ) from error
     stream.seek(0)
-    try:
-        image: Image.Image = HeifImageFile(stream)
-    except SyntaxError as error:
-        if found := _HEIF_ITEM.search(_head_and_size(stream)[0]):
-            raise UnsupportedError(f"a HEIF picture {_HEIF_KINDS[found[1]]}") from error
-        raise
+    image: Image.Image = HeifImageFile(stream)
     return image
 
 
@@ -289,31 +188,26 @@ def _not_a_picture(head: bytes) -> str:
     return "is not a picture" if b"\0" in head else "is text, not a picture"
 
 
-# Arrangements of bytes, and those by which the lower ones are read. FFmpeg reads 16 bits as well,
-# but took 1.4 times as long, and loading PyAV takes longer than reading a photo.
+# Pillow decodes 16 bits to the upper 8; decoded again in these raw modes, they give the lower 8.
+# FFmpeg reads 16 bits at once, but took 1.4 times as long, and PyAV takes long to import.
 _LOW_MODES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """Name the arrangement of bytes that the reader of a file will expect; "" if unknown."""
+    """Return Pillow's raw mode of an opened file; "" if unknown."""
     tiles: Any = getattr(image, "tile", None)
     mode = tiles[0].args if tiles else ""
     return mode if isinstance(mode, str) else ""
 
 
 def _joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
-    """Put upper and lower bytes together: (H, W, 3) or (H, W, 4) of 16 bits."""
-    if mode == "LA;16B":  # read as four bytes
-        grey_high, grey_low, alpha_high, alpha_low = np.moveaxis(np.asarray(low), -1, 0)
-        grey, alpha = _sixteen(grey_high, grey_low), _sixteen(alpha_high, alpha_low)
-        return np.stack([grey, grey, grey, alpha], axis=-1)
-    return _sixteen(np.asarray(high), np.asarray(low))
-
-
-def _sixteen(high: Any, low: Any) -> Uint16Array:
-    values: Uint16Array = high.astype(np.uint16)
+    """Combine upper and lower bytes: (H, W, 3) or (H, W, 4), uint16."""
+    upper, lower = np.asarray(high), np.asarray(low)
+    if mode == "LA;16B":  # of which `low` has all four bytes
+        upper, lower = lower[..., [0, 0, 0, 2]], lower[..., [1, 1, 1, 3]]
+    values: Uint16Array = upper.astype(np.uint16)
     values <<= 8
-    values |= low
+    values |= lower
     return values
 
 
@@ -344,7 +238,7 @@ class Picture:
 
     @property
     def grey(self) -> bool:
-        """Whether all three channels are the same by nature."""
+        """Whether the picture is greyscale: its three channels are equal."""
         return isinstance(self.colours, GreyColours)
 
     @property
@@ -355,13 +249,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a file says of a picture.
+    """What the header of a file says about the picture.
 
     Attributes:
         width, height: in pixels, as in the file, before any rotation.
         format: Pillow's name.
         deep: whether it has 16 bits.
-        transparent: whether it may be.
+        transparent: whether it may have transparency.
         animated: whether it has several frames, in a format that we write with several.
     """
 
@@ -461,50 +355,17 @@ def without_metadata(
         PictureError: its kind of pixels cannot be used; one of `DAMAGE` for the rest.
     """
     format = "JPEG" if image.format == "MPO" else image.format or ""
-    profile = image.info.get("icc_profile")
+    profile = None if image.mode == "LAB" else image.info.get("icc_profile")
     if isinstance(image, TiffFile) and image.remark:
         _logger.warning("%s: %s", name, image.remark)
     if isinstance(image, TiffFile) and image.numbers is not None:
-        return _of_tiff(image, image.numbers, name)
-    image = _upright(image)
-    values = (
-        _sixteen_bit_grey(image, format) if low is None else _joined(image, _upright(low), mode)
-    )
-    alpha = _alpha(image, values)
-    plain = image.getchannel(0) if mode == "LA;16B" else _plain(image, values, name)
-    return _coloured(name, format, plain, values, alpha, profile)
-
-
-def _of_tiff(image: TiffFile, numbers: PhotoArray, name: str) -> Picture:
-    """Build a Picture from a TIFF whose numbers Pillow does not read."""
-    height, width, channels = numbers.shape
-    mode = {1: "L", 3: "RGB", 4: "CMYK"}[channels]
-    plain = Image.frombytes(mode, (width, height), to_eight_bits(numbers).tobytes())
-    profile = image.info.get("icc_profile")
-    if channels == 4:
-        if white(numbers) > 255:
-            _logger.warning("%s: its 16 bits become 8, because CMYK is converted", name)
-        return _coloured(name, "TIFF", plain, None, None, profile)
-    values = np.repeat(numbers, 3, axis=2) if channels == 1 else numbers
-    return _coloured(name, "TIFF", plain, values, image.opacity, profile)
-
-
-def _coloured(
-    name: str,
-    format: str,
-    plain: Image.Image,
-    values: PhotoArray | None,
-    alpha: PhotoArray | None,
-    profile: bytes | None,
-) -> Picture:
-    """Find out what values mean: `values`, or those of `plain` if there are none.
-
-    Args:
-        name, format: as in `Picture`.
-        plain: the picture with 8 bits, mode L, RGB or CMYK.
-        values: (H, W, 3) or more, more exact.
-        alpha, profile: as in `Picture`.
-    """
+        plain, values, alpha = _of_tiff(image, image.numbers, name)
+    else:
+        image = _upright(image)
+        deep = None if low is None else _joined(image, _upright(low), mode)
+        values = _sixteen_bit_grey(image, format) if deep is None else deep
+        alpha = _alpha(image, values)
+        plain = image.getchannel(0) if mode == "LA;16B" else _plain(image, values, name)
     opened, colours, written = read_colours(plain, profile, name)
     if values is None or (written is not None and written != profile):
         rgb = _array(opened if opened.mode == "RGB" else opened.convert("RGB"))
@@ -514,8 +375,22 @@ def _coloured(
     return Picture(name, rgb, alpha, format, colours, written)
 
 
+def _of_tiff(
+    image: TiffFile, numbers: PhotoArray, name: str
+) -> tuple[Image.Image, PhotoArray | None, PhotoArray | None]:
+    """Return the pixels of a TIFF that Pillow does not decode: with 8 bits, all bits, and alpha."""
+    height, width, channels = numbers.shape
+    mode = {1: "L", 3: image.mode[:3], 4: "CMYK"}[channels]
+    plain = Image.frombytes(mode, (width, height), to_eight_bits(numbers).tobytes(), "raw", mode)
+    if mode in ("CMYK", "LAB"):
+        if white(numbers) > 255:
+            _logger.warning("%s: its 16 bits become 8, because %s is converted", name, mode)
+        return _plain(plain, None, name), None, image.opacity
+    return plain, np.repeat(numbers, 3, axis=2) if channels == 1 else numbers, image.opacity
+
+
 def _sixteen_bit_grey(image: Image.Image, format: str) -> Uint16Array | None:
-    """Three equal channels, (H, W, 3), of a picture that Pillow holds with 16 bits."""
+    """Return greyscale that Pillow decodes with 16 bits as (H, W, 3); None for other modes."""
     if not image.mode.startswith("I;16") and not (image.mode == "I" and format == "PPM"):
         return None
     values = np.asarray(image).astype(np.uint16)
@@ -535,21 +410,26 @@ def _alpha(image: Image.Image, values: Uint16Array | None) -> PhotoArray | None:
 
 
 def _plain(image: Image.Image, values: Uint16Array | None, name: str) -> Image.Image:
-    """Bring any kind of pixels to L, RGB or CMYK, of 8 bits."""
+    """Convert any kind of pixels to mode L, RGB or CMYK."""
     if values is not None and image.mode.startswith("I"):
         return Image.fromarray(to_eight_bits(values[..., 0]))
     if image.mode in ("I", "F"):
         raise PictureError(f"{name}: has 32-bit values without a known white; save it with 8 or 16")
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        exactly = ImageCms.Flags.NOOPTIMIZE
+        transform = ImageCms.buildTransform(lab, srgb, "LAB", "RGB", flags=exactly)
+        return transform.apply(image)
     if image.mode in ("1", "L", "LA"):
         return image.convert("L")
     if image.mode == "P":
-        # Pillow warns about transparency on the direct way.
+        # Converting to RGB directly makes Pillow warn about transparency.
         image = image.convert("RGBA")
     return image if image.mode in ("RGB", "CMYK") else image.convert("RGB")
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Apply the orientation; a picture that stands upright already is not copied."""
+    """Apply the orientation; return an upright picture without copying it."""
     turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
     return ImageOps.exif_transpose(image) if turned else image
 

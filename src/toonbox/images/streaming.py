@@ -1,4 +1,4 @@
-"""Pictures too large for the memory, read row by row with libvips (pip install 'toonbox[huge]')."""
+"""Stream pictures too large for memory; libvips reads them (pip install 'toonbox[huge]')."""
 
 import io
 import struct
@@ -32,19 +32,19 @@ def chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
-# Written here as FFmpeg and Pillow take whole pictures only.
+# Encoded here because FFmpeg and Pillow only take whole pictures.
 FORMATS = ("JPEG", "PNG", "TIFF")
 _JPEG_SIDE = 65500  # the most that libjpeg writes
 _RESTART_LIMIT = 65535  # blocks between two restart markers
 _PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
-_CLASSIC_TIFF = 1 << 32  # bytes that its offsets reach
+_CLASSIC_TIFF = 1 << 32  # bytes, the limit of its offsets
 _BIG_TIFF_HEAD = b"II+\0\x08\0\0\0" + bytes(8)
 
 Shape = tuple[int, int, int]  # height, width, channels
 
 
 def write_png(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray]) -> None:
-    """Write a PNG, each row as its difference from the one above: that suits smooth pictures."""
+    """Write a PNG with the filter Up, which suits smooth pictures."""
     height, width, channels = shape
     first, *rest = ((kind, data) for kind, data in png_chunks(io.BytesIO(model)))
     before = [part for part in rest if part[0] not in (b"IDAT", b"IEND")]
@@ -70,7 +70,7 @@ def write_png(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Pho
 
 
 def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tuple[bytes, bytes]]:
-    """Read the chunks of a PNG, kind and data; of the kinds in `without` only that they exist.
+    """Yield kind and data of each chunk of a PNG; no data for the kinds in `without`.
 
     Raises:
         EOFError: the file is cut off within a chunk.
@@ -92,23 +92,18 @@ def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tu
 
 
 def without_pixels(stream: BinaryIO) -> bytes:
-    """Return a PNG of one black pixel with all other chunks of another PNG."""
-    parts = io.BytesIO()
-    parts.write(SIGNATURE)
+    """Return a PNG of one black pixel with the metadata of another PNG."""
     head, *others = png_chunks(stream, without=(b"IDAT",))
-    parts.write(chunk(b"IHDR", struct.pack(">II", 1, 1) + head[1][8:12] + b"\0"))
-    written = False
-    for kind, data in others:
-        if kind != b"IDAT":
-            parts.write(chunk(kind, data))
-        elif not written:
-            written = True
-            parts.write(chunk(kind, zlib.compress(bytes(9))))
-    return parts.getvalue()
+    pixel = b"IHDR", struct.pack(">II", 1, 1) + head[1][8:12] + b"\0"
+    place = [kind for kind, _ in others].index(b"IDAT")
+    others[place] = b"IDAT", zlib.compress(bytes(9))
+    left_out = (b"acTL", b"fcTL", b"fdAT")
+    kept = [part for part in others if part[0] not in left_out and part != (b"IDAT", b"")]
+    return SIGNATURE + b"".join(chunk(*part) for part in [pixel, *kept])
 
 
 def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray]) -> None:
-    """Write a TIFF without compression, a BigTIFF if it is too large for the other one."""
+    """Write a TIFF without compression, or a BigTIFF if it would exceed 4 GB."""
     height, width, channels = shape
     strips = iter(strips)
     first = next(strips)
@@ -135,13 +130,9 @@ def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Ph
 
 
 def write_jpeg(
-    stream: BinaryIO,
-    model: bytes,
-    shape: Shape,
-    strips: Iterable[PhotoArray],
-    options: dict[str, Any],
+    stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray], quality: int
 ) -> None:
-    """Write a JPEG: strips are encoded one by one, and joined by restart markers.
+    """Write a JPEG of strips that are encoded one by one and joined by restart markers.
 
     A JPEG may begin anew after any number of blocks, for decoders to find their way after an error.
     So the scans of strips that share their tables can follow each other, and the pixels are those
@@ -149,7 +140,7 @@ def write_jpeg(
 
     Args:
         stream, model, shape, strips: as for the others, 8 bits without alpha.
-        options: for Pillow; no chroma subsampling, and tables that do not depend on the picture.
+        quality: 1..100.
     Raises:
         OutputError: a side is too long for JPEG.
     """
@@ -166,9 +157,8 @@ def write_jpeg(
             _write_segment(stream, marker, data)
     for number, values in enumerate(regrouped(strips, 8 * down)):
         buffer = io.BytesIO()
-        Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values).save(
-            buffer, "JPEG", **options
-        )
+        image = Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values)
+        image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
         segments, scan = _jpeg_segments(buffer.getvalue())
         if number == 0:
             for marker, data in segments:
@@ -204,7 +194,7 @@ def _write_segment(stream: BinaryIO, marker: int, data: bytes) -> None:
 
 
 def _jpeg_segments(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
-    """Take a JPEG of one scan apart: markers with their data up to the scan's, and the scan."""
+    """Split a JPEG of one scan into its segments, marker and data, and the scan."""
     segments, place = [], 2
     while True:
         _, marker, length = struct.unpack_from(">BBH", data, place)
@@ -215,22 +205,22 @@ def _jpeg_segments(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
 
 
 ADVICE = "pip install 'toonbox[huge]' to stream it row by row"
-_BLOCK = 128  # rows read at once: as many as the tiles of most files are high
+_BLOCK = 128  # rows read at once, the height of most tiles
 _UPRIGHT = 1
 _TYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
 
 def can_stream() -> bool:
-    """Return whether libvips is there."""
+    """Return whether libvips is installed."""
     return find_spec("pyvips") is not None
 
 
 @dataclass(frozen=True)
 class Huge:
-    """A picture that stays in its file.
+    """A picture whose pixels stay in its file.
 
     Attributes:
-        about: all that is known about it; its values are those of one pixel.
+        about: everything but the pixels, of which it has one.
         rgb: (H, W, 3).
         alpha: (H, W), None without transparency.
     """
@@ -241,7 +231,7 @@ class Huge:
 
 
 def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
-    """Open a JPEG, PNG or TIFF without reading its pixels; the rest is as `decode` does it.
+    """Open a JPEG, PNG or TIFF as `decode` does, but leave its pixels in the file.
 
     Raises:
         MissingExtraError: libvips is not installed.
@@ -259,7 +249,7 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
             raise PictureError(
                 f"{name}: its colours are multiplied by their opacity; it cannot be streamed"
             )
-        if format == "PNG":  # Pillow looks for metadata behind the pixels, too
+        if format == "PNG":  # whose metadata may follow the pixels
             image = Image.open(io.BytesIO(without_pixels(stream)))
             image.load()
         metadata, profile = read_metadata(image, name), image.info.get("icc_profile")
@@ -277,7 +267,7 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
 
 
 class FileRows:
-    """The rows of a picture file, upright; read anew from the top if asked for earlier ones.
+    """The rows of a picture file, upright; asking for earlier rows restarts from the top.
 
     Attributes:
         shape: (H, W, 3), or (H, W) of the transparency.
@@ -335,7 +325,7 @@ class FileRows:
         import pyvips
 
         with _damage(self._source):
-            # Each reader has a place of its own in the file, so none may be shared.
+            # revalidate: readers keep their position, so cached ones must not be shared.
             image: Any = pyvips.Image.new_from_file(
                 str(self._source),
                 access="sequential" if self._upright else "random",

@@ -1,10 +1,10 @@
-"""Decode TIFFs of any kind of numbers; Pillow reads few beyond 8 bits, and some of those wrong.
+"""Decode TIFFs of 16 and 32 bits and of floats, which Pillow reduces to 8 bits or cannot read.
 
-For the others Pillow is only asked to decompress: it is shown the same file with a directory by
-which its strips or tiles hold grey pixels of one byte. What the bytes mean is worked out here.
+Pillow only decompresses them: it is given the same file with a directory that declares the strips
+as 8-bit greyscale. Interpreting the bytes is done here.
 
-FFmpeg would lose: tiles and floats of 16 bits (both read wrong), BigTIFF, CIE Lab, 2 to 14 bits,
-floats of 64, multiplied alpha and inks (taken for straight alpha), LZMA and Zstandard.
+FFmpeg would lose: floats of 16 bits (read wrong), BigTIFF, CIE Lab, floats of 64
+bits, premultiplied alpha and inks (taken for straight alpha), LZMA and Zstandard.
 
 Source: TIFF 6.0, and Adobe Photoshop TIFF Technical Note 3 for floating point.
 """
@@ -26,116 +26,70 @@ from toonbox.pixels import PhotoArray, strips_of, white
 PREFIXES = tuple(TiffImagePlugin.PREFIXES)
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS = 256, 257, 258, 259, 262, 273
 _ORIENTATION, _CHANNELS, _ROWS, _COUNTS, _PLANAR, _PREDICTOR = 274, 277, 278, 279, 284, 317
-_TILE_WIDTH, _TILE_HEIGHT, _TILE_OFFSETS, _TILE_COUNTS, _EXTRA, _KIND = 322, 323, 324, 325, 338, 339
-_FILL_ORDER = 266
+_FILL_ORDER, _TILE_OFFSETS, _EXTRA, _KIND = 266, 324, 338, 339
 _UNSIGNED, _SIGNED, _FLOAT, _UNTOLD = 1, 2, 3, 4
 
-_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK, _LAB, _ICC_LAB = 0, 1, 2, 5, 8, 9
-# Photometric interpretations: channels without those that are extra, and what they become.
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _CMYK, _LAB = 0, 1, 2, 5, 8
+# By photometric interpretation: number of colour channels, and the interpretation after decoding.
 _COLOURS = {
     _WHITE_IS_ZERO: (1, _BLACK_IS_ZERO),
     _BLACK_IS_ZERO: (1, _BLACK_IS_ZERO),
     _RGB: (3, _RGB),
     _CMYK: (4, _CMYK),
-    _LAB: (3, _RGB),
-    _ICC_LAB: (3, _RGB),
+    _LAB: (3, _LAB),
 }
-_NOT_READ = {
-    3: "a palette of more than 8 bits",
-    4: "a transparency mask",
-    6: "YCbCr of this kind",
-    10: "ITU Lab",
-    32803: "the raw values of a camera",
-    32844: "logarithmic values",
-    32845: "logarithmic values",
-    34892: "the linear values of a camera",
-}
-# What gives any rows of bytes: none, LZW, Deflate (two numbers), PackBits, LZMA, Zstandard.
+_RAW, _LOG = "the raw values of a camera", "logarithmic values"
+_NOT_READ = {3: "a palette of more than 8 bits", 32803: _RAW, 32844: _LOG, 32845: _LOG, 34892: _RAW}
+# Compressions of arbitrary bytes: none, LZW, Deflate (twice), PackBits, LZMA, Zstandard.
 _LOSSLESS = (1, 5, 8, 32946, 32773, 34925, 50000)
-# What many a libtiff does not read.
-_RARE = {34712: "JPEG 2000", 34887: "LERC", 50001: "WebP", 50002: "JPEG XL", 52546: "JPEG XL"}
-_COMPRESSIONS = TiffImagePlugin.COMPRESSION_INFO | _RARE
+_WEBP = 50001  # which Pillow knows, but few builds of libtiff read
 _ASSOCIATED, _STRAIGHT = 1, 2  # kinds of alpha
 _MOST_CHANNELS = 16
-# Where floats go on above these, the next one is white; small excesses are highlights.
+# The value of white by the largest value: small excesses over 1 are highlights.
 _FLOAT_WHITES = ((16, 1), (256, 255), (65536, 65535))
-
-_D50 = np.array([0.9642, 1.0, 0.8249], np.float32)
-_XYZ_TO_SRGB = np.array(  # from D50, by Bradford's adaptation
-    [
-        [3.1338561, -1.6168667, -0.4906146],
-        [-0.9787684, 1.9161415, 0.0334540],
-        [0.0719453, -0.2289914, 1.4052427],
-    ],
-    np.float32,
-)
 
 Numbers = npt.NDArray[Any]
 
 
 class UnsupportedError(ValueError):
-    """A file that is whole but of a kind that cannot be read; the text says of which."""
+    """A file is intact, but of a kind that cannot be read; the message names it."""
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the numbers of a TIFF are stored in its file.
+    """How the pixels of a TIFF are stored.
 
     Attributes:
         width, height: in pixels, as stored.
-        bits: of each number.
-        kind: _UNSIGNED, _SIGNED or _FLOAT.
-        photometric: what they mean.
-        channels: numbers of a pixel, `extra` says of what kind those beyond its colour are.
-        planes: of as many channels each; one if the channels of a pixel lie together.
-        block: width and height of a tile, or of a strip.
-        tiled: whether they are tiles.
+        bits: of each value.
+        floats: whether the values are floating point.
+        photometric: the photometric interpretation.
+        channels: values of a pixel, with alpha and other extra ones.
+        alpha: the kind of transparency, _ASSOCIATED or _STRAIGHT; 0 for none.
+        planes: 1 if the channels are interleaved, else one for each channel.
+        rows: in each strip.
         predictor: 1 for none, 2 for differences, 3 for those of floats.
     """
 
     width: int
     height: int
     bits: int
-    kind: int
+    floats: bool
     photometric: int
     channels: int
-    extra: tuple[int, ...]
+    alpha: int
     planes: int
-    block: tuple[int, int]
-    tiled: bool
+    rows: int
     predictor: int
-
-    @property
-    def padded_width(self) -> int:
-        """Whole tiles."""
-        return math.ceil(self.width / self.block[0]) * self.block[0]
-
-    @property
-    def row(self) -> int:
-        """Bytes in a row of a plane."""
-        return math.ceil(self.padded_width * self.channels // self.planes * self.bits / 8)
-
-    @property
-    def blocks(self) -> int:
-        """Strips or tiles of a plane."""
-        return self.padded_width // self.block[0] * math.ceil(self.height / self.block[1])
-
-    @property
-    def alpha(self) -> int:
-        """The kind of transparency; 0 for none."""
-        if self.photometric == _CMYK:
-            return 0
-        if not self.extra and self.channels == _COLOURS[self.photometric][0] + 1:
-            return _STRAIGHT  # does not say, but what else could it be
-        return self.extra[0] if self.extra and self.extra[0] in (_ASSOCIATED, _STRAIGHT) else 0
 
 
 class TiffFile(TiffImagePlugin.TiffImageFile):
-    """A TIFF as Pillow opens it, or one that Pillow cannot read right.
+    """A TIFF that Pillow decodes, or whose pixels are decoded here.
 
     Attributes:
-        numbers: of the latter, after `load`: (H, W, 1), (H, W, 3), or (H, W, 4) for CMYK, uint8 or
-            uint16, upright; None if the image itself has the pixels, as with Pillow.
+        numbers: of the latter, after `load`: (H, W, 1) grey, (H, W, 3) of the image's mode, RGB or
+            LAB, or (H, W, 4) CMYK, uint8 or uint16, upright; None if the image itself has the
+            pixels, as with Pillow.
         opacity: (H, W) of the same type; None without transparency.
         deep: whether there are more than 8 bits.
         turned: whether the file says to turn or mirror the pixels, which `load` does.
@@ -153,29 +107,26 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         self._loaded = False
         tags = self.tag_v2
         self.turned = tags.get(_ORIENTATION) in range(2, 9)
-        lab = tags.get(_PHOTOMETRIC) in (_LAB, _ICC_LAB)
-        if max(tags.get(_BITS, (1,))) <= 8 and not lab:
+        if max(tags.get(_BITS, (1,))) <= 8 and tags.get(_COMPRESSION) != _WEBP:
             try:
                 super()._setup()
                 return
-            except (SyntaxError, LookupError):  # of a kind that Pillow has not
+            except (SyntaxError, LookupError):  # a kind that Pillow does not read
                 pass
         self._layout = layout = _layout(tags)
         self._orientation = tags.get(_ORIENTATION, 1)
-        # Opened as a picture of 8 bits that Pillow knows, of which it gets none to read.
+        # Let Pillow set itself up for 8 bits, which it is never asked to decode.
         colours, kind = _COLOURS[layout.photometric]
-        extra = (_STRAIGHT,) if layout.alpha else ()
+        extra = (_STRAIGHT,) if layout.alpha and kind != _LAB else ()
         tags[_PHOTOMETRIC], tags[_KIND], tags[_FILL_ORDER], tags[_PLANAR] = kind, (1,), 1, 1
         tags[_CHANNELS], tags[_EXTRA] = colours + len(extra), extra
         tags[_BITS] = (8,) * tags[_CHANNELS]
         super()._setup()
-        self.deep = layout.bits > 8 and layout.photometric != _CMYK
-        if lab:  # which becomes sRGB
-            self.info.pop("icc_profile", None)
+        self.deep = layout.bits > 8 and layout.photometric not in (_CMYK, _LAB)
 
     @property
     def multiplied(self) -> bool:
-        """Whether the file has colours multiplied by their opacity."""
+        """Whether the alpha is premultiplied."""
         if self._layout is None:
             return tuple(self.tag_v2.get(_EXTRA, ()))[:1] == (_ASSOCIATED,)
         return self._layout.alpha == _ASSOCIATED
@@ -189,17 +140,15 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         if self._layout is not None:
             self._load_numbers(self._layout)
             return None
-        try:
-            return super().load()
-        except OSError as error:
-            method = self.tag_v2.get(_COMPRESSION, 1)
-            if method not in _RARE:
-                raise
-            raise UnsupportedError(f"a TIFF compressed with {_RARE[method]}") from error
+        return super().load()
 
     def _load_numbers(self, layout: _Layout) -> None:
         assert self.fp is not None
-        numbers, self.remark = _whole(_numbers(layout, self.fp, self.tag_v2), layout)
+        numbers = _numbers(layout, self.fp, self.tag_v2)
+        if layout.floats:
+            numbers, self.remark = _from_floats(numbers)
+        elif layout.bits == 32:
+            numbers = (numbers >> 16).astype(np.uint16)
         colours, opacity = _meaning(numbers, layout)
         self.numbers = _upright(colours, self._orientation)
         self.opacity = None if opacity is None else _upright(opacity, self._orientation)
@@ -207,9 +156,9 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
 @cache
 def _silence() -> None:
-    """Keep Pillow's libtiff from writing to stderr what is wrong: Pillow raises, but names no file.
+    """Silence Pillow's libtiff, which writes errors to stderr that Pillow raises as well.
 
-    Where libtiff cannot be reached, as inside a Pillow that has it built in, it goes on writing.
+    This has no effect where Pillow hides the symbols of its libtiff.
     """
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
@@ -229,13 +178,13 @@ def _layout(tags: Any) -> _Layout:
         what = _NOT_READ.get(photometric, f"photometric interpretation {photometric}")
         raise UnsupportedError(f"a TIFF with {what}")
     if compression not in _LOSSLESS:
-        what = _COMPRESSIONS.get(compression, f"method {compression}")
+        what = TiffImagePlugin.COMPRESSION_INFO.get(compression, f"method {compression}")
         raise UnsupportedError(f"a TIFF of this kind of pixels, compressed with {what}")
     if len(bits) > 1 or len(kinds) > 1:
         raise UnsupportedError("a TIFF whose channels differ in their kind of numbers")
     depth, kind = bits.pop(), kinds.pop()
-    known = (16, 32, 64) if kind == _FLOAT else (*range(1, 17), 24, 32, 64)
-    lab = photometric in (_LAB, _ICC_LAB)
+    known = (16, 32, 64) if kind == _FLOAT else (8, 16, 32)
+    lab = photometric == _LAB
     if (kind == _SIGNED and not lab) or kind > _UNTOLD or depth not in known:
         name = {_SIGNED: "signed", _FLOAT: "floating point"}.get(kind, "unusual")
         raise UnsupportedError(f"a TIFF with {name} numbers of {depth} bits")
@@ -245,122 +194,74 @@ def _layout(tags: Any) -> _Layout:
         raise UnsupportedError(f"a TIFF with CIE Lab of {depth} bits")
     if not colours <= channels <= _MOST_CHANNELS:
         raise UnsupportedError(f"a TIFF with {channels} channels where {colours} are expected")
+    alpha = extra[0] if extra else _STRAIGHT * (channels > colours)
+    if photometric == _CMYK or alpha not in (_ASSOCIATED, _STRAIGHT):
+        alpha = 0
     width, height = tags[_WIDTH], tags[_HEIGHT]
-    tiled = _TILE_OFFSETS in tags
-    if tiled:
-        block = tags[_TILE_WIDTH], tags[_TILE_HEIGHT]
-    else:
-        block = width, min(height, tags.get(_ROWS, height))
-    if min(*block, width, height) < 1:
+    rows = min(height, tags.get(_ROWS, height))
+    if min(rows, width) < 1:
         raise ValueError("has no pixels")
     planes = channels if tags.get(_PLANAR, 1) == 2 else 1
     predictor = tags.get(_PREDICTOR, 1) if compression not in (1, 32773) else 1
-    shape = (depth, _UNSIGNED if kind == _UNTOLD else kind, photometric, channels, extra, planes)
-    return _Layout(width, height, *shape, block, tiled, predictor)
+    meaning = (depth, kind == _FLOAT, photometric, channels, alpha)
+    return _Layout(width, height, *meaning, planes, rows, predictor)
 
 
 def _numbers(layout: _Layout, stream: IO[bytes], tags: Any) -> Numbers:
-    """Return the numbers as they were before compression: (H, W, C)."""
-    limit = Image.MAX_IMAGE_PIXELS
-    padded = layout.padded_width * math.ceil(layout.height / layout.block[1]) * layout.block[1]
-    if limit is not None and padded > max(limit, 1 << 24):
-        raise Image.DecompressionBombError("its tiles are larger than the picture")
+    """Return the uncompressed values, (H, W, C)."""
+    if _TILE_OFFSETS in tags:
+        raise UnsupportedError("a TIFF of this kind of pixels, in tiles")
     stream.seek(0)
-    data, planes = stream.read(), []
+    data, planes, limit = stream.read(), [], Image.MAX_IMAGE_PIXELS
     try:
-        Image.MAX_IMAGE_PIXELS = None  # whoever opened this holds the lock of its limit
+        Image.MAX_IMAGE_PIXELS = None  # the caller holds the lock of this limit
         for plane in range(layout.planes):
             with Image.open(_as_bytes(layout, tags, plane, data), formats=["TIFF"]) as image:
                 planes.append(_decoded(np.asarray(image), layout, tags._endian))
     finally:
         Image.MAX_IMAGE_PIXELS = limit
-    numbers = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
-    return numbers[:, : layout.width]
+    return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
 
 
 def _as_bytes(layout: _Layout, tags: Any, plane: int, data: bytes) -> IO[bytes]:
-    """Write a file with the same data, of which a plane is a picture of one byte a pixel."""
-    places, sizes = (_TILE_OFFSETS, _TILE_COUNTS) if layout.tiled else (_OFFSETS, _COUNTS)
-    if len(tags[places]) < layout.planes * layout.blocks:
+    """Return a file with the same data that declares one plane as 8-bit greyscale."""
+    strips = math.ceil(layout.height / layout.rows)
+    if len(tags[_OFFSETS]) < layout.planes * strips:
         raise ValueError("has less than its directory says")
-    told = {_WIDTH: layout.row, _HEIGHT: layout.height, _BITS: 8, _PHOTOMETRIC: 1, _CHANNELS: 1}
+    row = layout.width * layout.channels // layout.planes * layout.bits // 8
+    told: dict[int, Any] = {_WIDTH: row, _HEIGHT: layout.height, _ROWS: layout.rows}
+    told |= {_BITS: 8, _PHOTOMETRIC: 1, _CHANNELS: 1}
     told |= {tag: tags[tag] for tag in (_COMPRESSION, _FILL_ORDER) if tag in tags}
-    width, height = layout.block
-    if layout.tiled:
-        told |= {_TILE_WIDTH: layout.row * width // layout.padded_width, _TILE_HEIGHT: height}
-    else:
-        told[_ROWS] = height
-    part = slice(plane * layout.blocks, (plane + 1) * layout.blocks)
-    lists: dict[int, Any] = {t: tuple(tags[t][part]) for t in (places, sizes) if t in tags}
+    part = slice(plane * strips, (plane + 1) * strips)
+    told |= {tag: tuple(tags[tag][part]) for tag in (_OFFSETS, _COUNTS) if tag in tags}
     directory = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if tags._bigtiff else 8])
-    for tag, value in (told | lists).items():
+    for tag, value in told.items():
         directory.tagtype[tag] = TiffTags.LONG8 if tags._bigtiff else TiffTags.LONG
         directory[tag] = value
     file = io.BytesIO()
-    end = directory.save(file)  # Pillow adds this to the offsets of strips, but not of tiles
-    if layout.tiled:
-        directory[places] = tuple(place + end for place in lists[places])
-        file.seek(0)
-        directory.save(file)
+    directory.save(file)  # with its own length added to the offsets
     file.write(data)
     return file
 
 
 def _decoded(rows: Numbers, layout: _Layout, order: str) -> Numbers:
-    """Return the numbers, (H, W, C), that rows of bytes, (H, N), stand for."""
-    height, channels, size = len(rows), layout.channels // layout.planes, layout.bits // 8
-    shape = height, layout.padded_width, channels
-    starts = range(0, layout.padded_width, layout.block[0])  # where differences begin anew
+    """Decode rows of bytes, (H, N), to values, (H, W, C)."""
+    channels, size = layout.channels // layout.planes, layout.bits // 8
     if layout.predictor == 3:
-        parts = np.split(rows, len(starts), axis=1)
-        return np.concatenate([_floats(part, channels, size) for part in parts], axis=1)
-    if layout.bits == 24:
-        first, second = (0, 1) if order == ">" else (2, 1)
-        three = rows.reshape(*shape, 3)
-        return three[..., first].astype(np.uint16) << 8 | three[..., second]
-    if layout.bits % 8:
-        return _unpacked(rows, shape, layout.bits)
-    numbers = rows.view(f"{order}u{size}").astype(f"u{size}").reshape(shape)
+        return _floats(rows, channels, size)
+    numbers = rows.view(f"{order}u{size}").astype(f"u{size}").reshape(len(rows), -1, channels)
     if layout.predictor == 2:
-        for start in starts:
-            part = numbers[:, start : start + layout.block[0]]
-            np.cumsum(part, axis=1, dtype=part.dtype, out=part)
-    return numbers.view(f"f{size}") if layout.kind == _FLOAT else numbers
+        np.cumsum(numbers, axis=1, dtype=numbers.dtype, out=numbers)
+    return numbers.view(f"f{size}") if layout.floats else numbers
 
 
 def _floats(rows: Numbers, channels: int, size: int) -> Numbers:
-    """Undo the predictor of floats: differences of bytes, the highest of all numbers first."""
+    """Undo the floating point predictor: differences of bytes, sorted by significance."""
     height = len(rows)
     whole = np.cumsum(rows.reshape(height, -1, channels), axis=1, dtype=np.uint8)
     apart = whole.reshape(height, size, -1).transpose(0, 2, 1)
     floats = np.ascontiguousarray(apart).view(f">f{size}").astype(f"f{size}")
     return floats.reshape(height, -1, channels)
-
-
-def _unpacked(rows: Numbers, shape: tuple[int, int, int], bits: int) -> Numbers:
-    """Take numbers of some bits, that follow each other without gaps, out of rows of bytes."""
-    numbers = np.empty(shape, np.uint16)
-    weights = 1 << np.arange(bits - 1, -1, -1, dtype=np.uint16)
-    count = shape[1] * shape[2]
-    for part in strips_of(numbers):
-        single = np.unpackbits(rows[part], axis=1, count=count * bits)
-        numbers[part] = (single.reshape(-1, *shape[1:], bits) * weights).sum(-1, dtype=np.uint16)
-    return numbers
-
-
-def _whole(numbers: Numbers, layout: _Layout) -> tuple[PhotoArray, str]:
-    """Convert numbers to 8 or 16 bits; return them and a remark for the user."""
-    if layout.kind == _FLOAT:
-        return _from_floats(numbers)
-    bits = 16 if layout.bits == 24 else layout.bits
-    if bits in (8, 16):
-        return numbers, ""
-    if bits > 16:
-        return (numbers >> (bits - 16)).astype(np.uint16), ""
-    dtype = np.uint8 if bits < 8 else np.uint16
-    top, most = int(np.iinfo(dtype).max), (1 << bits) - 1
-    scale = (np.arange(most + 1, dtype=np.uint32) * top + most // 2) // most
-    return scale.astype(dtype)[numbers], ""
 
 
 def _from_floats(numbers: Numbers) -> tuple[PhotoArray, str]:
@@ -379,13 +280,11 @@ def _from_floats(numbers: Numbers) -> tuple[PhotoArray, str]:
 
 
 def _meaning(numbers: PhotoArray, layout: _Layout) -> tuple[PhotoArray, PhotoArray | None]:
-    """Divide numbers, (H, W, C), into colours and opacity."""
+    """Split values, (H, W, C), into colours and opacity."""
     count = _COLOURS[layout.photometric][0]
     colours = numbers[..., :count]
     if layout.photometric == _WHITE_IS_ZERO:
         colours = white(colours) - colours
-    if layout.photometric in (_LAB, _ICC_LAB):
-        colours = _srgb_of_lab(colours, layout)
     if not layout.alpha:
         return colours, None
     opacity = numbers[..., count]
@@ -395,7 +294,7 @@ def _meaning(numbers: PhotoArray, layout: _Layout) -> tuple[PhotoArray, PhotoArr
 
 
 def _unmultiplied(colours: PhotoArray, opacity: PhotoArray) -> PhotoArray:
-    """Return the colours that were multiplied by their opacity."""
+    """Divide premultiplied colours by their opacity."""
     result, top = np.empty_like(colours), np.uint32(white(colours))
     for part in strips_of(colours):
         by = opacity[part][..., None].astype(np.uint32)
@@ -404,29 +303,8 @@ def _unmultiplied(colours: PhotoArray, opacity: PhotoArray) -> PhotoArray:
     return result
 
 
-def _srgb_of_lab(lab: PhotoArray, layout: _Layout) -> PhotoArray:
-    """Convert CIE Lab, (H, W, 3), as TIFF or as ICC has it, to sRGB."""
-    result, top = np.empty_like(lab), white(lab)
-    offset = layout.photometric == _ICC_LAB
-    lightest = 0xFF00 if offset and top > 255 else top
-    unit = np.float32((top + 1) / 256)  # of a* and b*
-    for part in strips_of(lab):
-        light = lab[part][..., :1] * np.float32(100 / lightest)
-        red_blue = lab[part][..., 1:]
-        numbers = red_blue if offset else red_blue.view(f"i{lab.itemsize}")
-        hue = numbers / unit - 128 * offset
-        y = (light + 16) / 116
-        x, z = y + hue[..., :1] / 500, y - hue[..., 1:] / 200
-        f = np.concatenate([x, y, z], axis=-1)
-        xyz = np.where(f > 6 / 29, f**3, (f - 4 / 29) * (108 / 841)) * _D50
-        linear = np.clip(xyz @ _XYZ_TO_SRGB.T, 0, 1)
-        curved = 1.055 * linear ** (1 / 2.4) - 0.055
-        result[part] = np.rint(np.where(linear <= 0.0031308, 12.92 * linear, curved) * top)
-    return result
-
-
 def _upright(array: PhotoArray, orientation: Any) -> PhotoArray:
-    """Turn rows and columns as a file says."""
+    """Apply an EXIF orientation."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

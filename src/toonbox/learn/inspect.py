@@ -16,11 +16,10 @@ from rich.progress import Progress
 from toonbox.errors import DataError, PictureError
 from toonbox.images import formats
 from toonbox.images.picture import (
-    DAMAGE,
     load,
+    naming_damage,
     open_image,
     open_stream,
-    reason,
     without_metadata,
 )
 from toonbox.options import MAX_PIXELS
@@ -43,15 +42,12 @@ def read_picture(file: Path, short_side: int | None = None) -> Image.Image:
         PictureError: the picture cannot be read; names the file and the reason.
     """
     name = str(file)
-    with open_stream(file, name) as stream:
-        try:
-            image = open_image(stream, name, MAX_PIXELS)
-            if short_side is not None:
-                image.draft("RGB", (short_side, short_side))
-            load(image, name, MAX_PIXELS)
-            return Image.fromarray(to_eight_bits(without_metadata(image, name).rgb))
-        except DAMAGE as error:
-            raise PictureError(f"{name}: {reason(error, stream)}") from error
+    with open_stream(file, name) as stream, naming_damage(name, stream):
+        image = open_image(stream, name, MAX_PIXELS)
+        if short_side is not None:
+            image.draft("RGB", (short_side, short_side))
+        load(image, name, MAX_PIXELS)
+        return Image.fromarray(to_eight_bits(without_metadata(image, name).rgb))
 
 
 def read_scaled(photo: Path, side: int) -> Uint8Array:

@@ -22,7 +22,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from toonbox.atomic import folder_beside
 from toonbox.convert.job import Job
 from toonbox.errors import ToonboxError, UnexpectedError
-from toonbox.images.formats import suffix_of
+from toonbox.images.formats import USUAL_SUFFIXES
 from toonbox.options import (
     OutputOptions,
     StyleOptions,
@@ -275,7 +275,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         finally:
             gone.cancel()
         slot.exchange(len(converted.data))
-        suffix = suffix_of(converted.format)
+        suffix = USUAL_SUFFIXES[converted.format]
         headers = {
             "Content-Length": str(len(converted.data)),
             "Content-Disposition": _named(f"{Path(job.name).stem}.toon{suffix}"),

@@ -22,13 +22,7 @@ from toonbox.atomic import writing
 from toonbox.convert.job import Converter, Job, Need, convert_all
 from toonbox.engine.style import Style, load_style
 from toonbox.errors import ToonboxError, UsageError
-from toonbox.images.formats import (
-    becomes_video,
-    can_be_video,
-    cartoon_name,
-    container_of,
-    is_video,
-)
+from toonbox.images.formats import becomes_video, cartoon_name, container_of, is_video
 from toonbox.options import Options, OutputOptions, StyleOptions, changed
 from toonbox.serve.metrics import Metrics
 from toonbox.serve.pictures import Budget
@@ -111,8 +105,8 @@ class ServedJob:
         if len(self.files) != 1:
             return False
         source = self.files[0][1]
-        asked = can_be_video(source) and bool(changed(self.options[2]))
-        return asked or is_video(source) or becomes_video(source, Path(self._name(source)))
+        asked = becomes_video(source) and bool(changed(self.options[2]))
+        return asked or becomes_video(source, Path(self._name(source)))
 
     def check(self) -> None:
         """Raise UsageError for files that do not go together with each other or the options."""
