@@ -137,6 +137,10 @@ class OutputOptions:
         check(self)
 
 
+# The fields that apply to videos, too.
+FOR_VIDEOS_TOO = frozenset({"format", "metadata", "max_pixels", "max_memory"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
     """What part of a video is converted, and how it is encoded."""

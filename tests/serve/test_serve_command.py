@@ -158,7 +158,7 @@ def started(monkeypatch, style_folder):
         calls.app, calls.options = app, options
 
     monkeypatch.setattr(toonbox.serve.server, "serve", run)
-    monkeypatch.setattr(command.webbrowser, "open", calls.opened.append)
+    monkeypatch.setattr(command.typer, "launch", calls.opened.append)
     monkeypatch.setattr(command.threading, "Thread", Now)
 
     def start(*options):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toonbox.cli.options import KEYS, METAVAR, Force, parse_style, style_names, takes
-from toonbox.cli.terminal import Debug, message_of, progress, report
+from toonbox.cli.terminal import Debug, Outcomes, Steps
 from toonbox.errors import StyleError, ToonboxError, UsageError
 from toonbox.options import OutputOptions, StyleOptions, split_options
 from toonbox.parallel import failing_alone
@@ -38,10 +38,6 @@ def compare(
             f"be repeated. {KEYS} Default: every installed style.",
             autocompletion=style_names,
         ),
-    ] = None,
-    photos: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="Same as PHOTO; may be repeated."),
     ] = None,
     out: Annotated[
         Path,
@@ -96,19 +92,18 @@ def compare(
       toonbox compare a.jpg b.jpg
       toonbox compare holiday/ --style comic --style ./my-style --out album
       toonbox compare a.jpg --style comic:texture=0 --style comic:texture=2,surface=0.5
-      toonbox compare --blind comic ./my-style --photos holiday/ -o pairs
+      toonbox compare --blind comic ./my-style holiday/ -o pairs
       toonbox compare --tally answers.json --key pairs.key.json
 
     Settings behind a style's name take precedence over --strength and --resolution.
     """
     style_options, output_options = split_options(options, StyleOptions, OutputOptions)
-    given = [*(paths or []), *(photos or [])]
     if tally:
-        if not given or key is None or blind:
+        if not paths or key is None or blind:
             raise UsageError("--tally takes files of answers, and their pairs' --key")
-        _tally(given, key, list_)
+        _tally(paths, key, list_)
         return
-    if not given:
+    if not paths:
         raise UsageError("which photos? Give files or folders")
     if blind and style:
         raise UsageError("--blind takes the two styles itself, without --style")
@@ -116,7 +111,7 @@ def compare(
     from toonbox.engine.style import load_style
     from toonbox.learn.evaluate.blind import Pairs, choose_photos
 
-    pictures = [picture for path in given for picture in pictures_of(path)]
+    pictures = [picture for path in paths for picture in pictures_of(path)]
     texts = blind or style or style_names()
     if not texts:
         raise StyleError("there are no styles")
@@ -128,8 +123,8 @@ def compare(
         pictures = choose_photos(pictures, columns, limit, seed)
     else:
         made = Comparison(out, columns, height or 360, overwrite=force)
-    failed: list[Path] = []
-    with progress("Cartoonizing", len(pictures) * len(columns)) as advance:
+    outcomes = Outcomes(several=len(pictures) > 1, at_once=True)
+    with outcomes, Steps("Cartoonizing", len(pictures) * len(columns)) as advance:
         for picture in pictures:
             try:
                 with failing_alone(str(picture)):
@@ -137,13 +132,12 @@ def compare(
             except UsageError:  # as wrong for all other pictures
                 raise
             except ToonboxError as error:
-                failed.append(picture)
-                report(picture, message_of(error))
-    if len(failed) < len(pictures):
-        typer.echo("\n".join(map(str, made.write())))
-    if len(pictures) > 1:
-        sum_up(len(pictures) - len(failed), failed)
-    if failed:
+                outcomes.fail(picture, error)
+            else:
+                outcomes.counts["ok"] += 1
+        if outcomes.counts["ok"]:
+            typer.echo("\n".join(map(str, made.write())))
+    if outcomes.failed:
         raise typer.Exit(1)
 
 
@@ -189,9 +183,3 @@ def pictures_of(photo: Path) -> list[Path]:
     ]
     # An empty folder stays in the list, to be named among the failures.
     return found or [photo]
-
-
-def sum_up(done: int, failed: list[Path]) -> None:
-    """Print to standard error how many pictures were drawn, and which failed."""
-    names = ": " + ", ".join(map(str, failed)) if failed else ""
-    typer.echo(f"{done} done, {len(failed)} failed{names}", err=True)

@@ -17,7 +17,7 @@ from toonbox.cli.options import (
     parse_style,
     style_names,
 )
-from toonbox.cli.terminal import complain, needs, progress
+from toonbox.cli.terminal import Steps, complain, needs
 from toonbox.errors import DataError, UsageError
 from toonbox.options import StyleOptions
 
@@ -113,7 +113,7 @@ def evaluate(
             classifier=ClassifierConfig(seed=seed) if classifier else None,
             draws=draws,
             seed=seed,
-            progress=progress,
+            progress=Steps,
         )
         typer.echo(text(evaluation))
         if out is not None:

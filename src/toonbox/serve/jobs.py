@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import os
+import re
 import secrets
 import shutil
 import threading
@@ -29,7 +29,7 @@ from toonbox.images.formats import (
     container_of,
     is_video,
 )
-from toonbox.options import Options, OutputOptions, StyleOptions, changed
+from toonbox.options import FOR_VIDEOS_TOO, Options, OutputOptions, StyleOptions, changed
 from toonbox.serve.metrics import Metrics
 from toonbox.serve.pictures import Budget
 from toonbox.serve.problems import busy
@@ -47,7 +47,6 @@ Stop = Callable[[], bool]
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
 ZIP = "cartoons.zip"
 _GRACE = 5.0  # seconds for a process to end by itself once it is told to
-_FOR_VIDEOS = {"format", "metadata", "max_pixels", "max_memory"}
 
 _logger = logging.getLogger(__name__)
 
@@ -119,7 +118,7 @@ class ServedJob:
         if not self.files:
             raise UsageError("the form has no files")
         if self.is_video:
-            if ignored := {*changed(self.options[1])} - _FOR_VIDEOS:
+            if ignored := {*changed(self.options[1])} - FOR_VIDEOS_TOO:
                 raise UsageError(f"{min(ignored)} is for pictures, not for videos")
             container_of(self.target(0))
         else:
@@ -147,10 +146,7 @@ class ServedJob:
 
     def without_folder(self, message: object) -> str:
         """Return a message without the names of folders that clients do not know."""
-        text = str(message)
-        for place in ("out", *(f"in{number + 1}" for number in range(len(self.files)))):
-            text = text.replace(f"{self.folder / place}{os.sep}", "")
-        return text.replace(f"{self.folder}{os.sep}", "")
+        return re.sub(rf"{re.escape(str(self.folder))}[\\/]((in\d+|out)[\\/])?", "", str(message))
 
     def change(self, **values: Any) -> None:
         """Set attributes, and wake those who wait for `changed`; in the event loop only."""
@@ -249,16 +245,12 @@ class Jobs:
 
     def _run(self, job: ServedJob) -> None:
         """Run a job, in the thread for jobs."""
-        until: list[float] = []
-        late = threading.Event()
+        deadline, late = float("inf"), False
 
         def stop() -> bool:
-            if until and time.monotonic() > until[0]:
-                late.set()
-            return job.stopped.is_set() or late.is_set()
-
-        def advance(told: Any) -> None:
-            soon(_advance, job, told)
+            nonlocal late
+            late = late or time.monotonic() > deadline
+            return late or job.stopped.is_set()
 
         soon = self._loop.call_soon_threadsafe
         state: State = "cancelled"
@@ -266,19 +258,18 @@ class Jobs:
         try:
             with self.budget.drawing(Need(self.budget.job_limit), stop) as worth_it:
                 if worth_it:
-                    until.append(time.monotonic() + self.options.job_deadline)
+                    deadline = time.monotonic() + self.options.job_deadline
                     soon(partial(job.change, state="running"))
-                    values = self._convert(job, stop, advance)
+                    values = self._convert(job, stop, partial(soon, _advance, job))
                     state = "done"
         except ToonboxError as error:
-            state = "failed"
-            values = {"message": job.without_folder(error)}
+            state, values = "failed", {"message": job.without_folder(error)}
         except Exception as error:  # whatever it is, it is the job's failure
             _logger.error("a job failed: %s", error, exc_info=True)
             state, values = "failed", {"message": f"unexpected {type(error).__name__}: {error}"}
         if job.stopped.is_set():
             state, values = "cancelled", {}
-        elif late.is_set():
+        elif late:
             seconds = self.options.job_deadline
             state, values = "failed", {"message": f"took longer than {seconds:g} seconds"}
         with suppress(OSError):
