@@ -7,7 +7,6 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from toonbox.cli.convert import default_stabilization
 from toonbox.cli.options import EngineName, StyleName, Threads, takes
 from toonbox.options import EngineOptions, Stabilize, StyleOptions, VideoOptions, split_options
 from toonbox.parallel import interruptible
@@ -48,6 +47,7 @@ def camera(
     opencv()  # before PyAV, see there
     from toonbox.engine.style import load_style, style_names
     from toonbox.video.camera import Camera, FrameStylizer, LatestValue, Show, Showing
+    from toonbox.video.steadying import default_stabilization
 
     style_options, video_options, computing = split_options(
         given, StyleOptions, VideoOptions, EngineOptions

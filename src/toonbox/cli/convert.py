@@ -24,7 +24,7 @@ from toonbox.cli.options import (
     parse_time,
     takes,
 )
-from toonbox.cli.terminal import Debug, Outcomes, Steps, complain, video_progress
+from toonbox.cli.terminal import Debug, Outcomes, Steps, video_progress
 from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 from toonbox.images.formats import (
     CONTAINERS,
@@ -174,7 +174,6 @@ def cartoonize(
         from toonbox.convert.ray import convert_on_ray, running
     else:
         loaded = load()
-        converter = Converter(loaded, style_options, output_options)
     outcomes = Outcomes(as_json, stream=sys.stdout if on_ray else None, several=several)
     with (
         running(address) if on_ray else nullcontext(),
@@ -183,21 +182,24 @@ def cartoonize(
     ):
         for outcome in plan.settled:
             outcomes.report(outcome)
-        with Steps("Cartoonizing", len(pictures)) as step:
-            for outcome in (
-                convert_on_ray(
-                    pictures, style, style_options, output_options,
-                    workers=jobs, threads=threads or 1, stop=stop,
-                )
-                if on_ray
-                else convert_all(
-                    pictures, converter, parallel=jobs, stop=stop, on_frame=step.frame
-                )
-            ):  # fmt: skip
-                outcomes.report(outcome)
-                step(str(outcome.source))
+        if pictures:
+            with Steps("Cartoonizing", len(pictures)) as step:
+                for outcome in (
+                    convert_on_ray(
+                        pictures, style, style_options, output_options,
+                        workers=jobs, threads=threads or 1, stop=stop,
+                    )
+                    if on_ray
+                    else convert_all(
+                        pictures, Converter(loaded, style_options, output_options),
+                        parallel=jobs, stop=stop, on_frame=step.frame,
+                    )
+                ):  # fmt: skip
+                    outcomes.report(outcome)
+                    step(str(outcome.source))
         if videos:
             from toonbox.video.pipeline import convert_videos
+            from toonbox.video.steadying import default_stabilization
 
             stabilize = video_options.stabilize or default_stabilization(video_options.bits)
             options = style_options, output_options, replace(video_options, stabilize=stabilize)
@@ -381,19 +383,6 @@ def _check_options(total: int, videos: int, output: OutputOptions, video: VideoO
         for name in changed(options):
             if name not in FOR_VIDEOS_TOO and not count and total:
                 raise UsageError(f"--{name.replace('_', '-')} is for {kind}, and there are none")
-
-
-def default_stabilization(bits: int | None = None) -> Literal["off", "on"]:
-    """Return "on" if a video of so many bits can be stabilized; otherwise say why it is not."""
-    from toonbox.video.steadying import INSTALL, can_steady
-
-    if bits == 10:
-        complain("cartoons of 10 bits are not stabilized")
-    elif not can_steady():
-        complain(f"without OpenCV, cartoons may flicker; to stabilize them: {INSTALL}")
-    else:
-        return "on"
-    return "off"
 
 
 def _write_preview(
