@@ -267,7 +267,7 @@ def on_a_terminal(*command, **options):
     )
     os.write(theirs, b"\n")  # so that there is something to read
     os.close(theirs)
-    shown = os.read(ours, 100_000).decode()
+    shown = os.read(ours, 100_000).decode(errors="replace")  # may be cut off
     os.close(ours)
     assert run.returncode == 0, shown
     return run.stdout, shown

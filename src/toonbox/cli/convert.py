@@ -150,8 +150,8 @@ def cartoonize(
         _write_preview(photos, output, parse_time(preview), load(), force, options)
         return
     if piped:
-        _check_pipe(photos, output, as_json)
-        _convert_pipe(photos[0], output, Converter(load(), style_options, output_options), force)
+        converter = Converter(load(), style_options, output_options)
+        _convert_pipe(photos, output, as_json, converter, force)
         return
     plan = Plan(output, force, include or [], exclude or [], output_options.format, videos=True)
     plan.add_all(photos, several)
@@ -326,40 +326,34 @@ def _check_folder(output: str | None) -> None:
         )
 
 
-def _check_pipe(photos: list[Path], output: str | None, as_json: bool) -> None:
-    """Refuse what cannot go through a pipe.
+def _convert_pipe(
+    photos: list[Path], output: str | None, as_json: bool, converter: "Converter", force: bool
+) -> None:
+    """Convert one picture that comes or goes through a pipe; errors as in `cartoonize_file`.
+
+    The format is that of --format, of the suffix of `output`, or the photo's own.
 
     Raises:
         UsageError: more than one picture, nothing but a terminal at its end, or more than a
             picture for standard output.
     """
-    (photo, *others) = photos
-    if others or photo.is_dir():
+    from toonbox.convert.job import Job
+
+    photo, target = photos[0], None
+    if len(photos) > 1 or photo.is_dir():
         raise UsageError("only one photo can go through -")
     if photo == Path(PIPE) and sys.stdin.isatty():
         raise UsageError("standard input is a terminal, not a picture")
     if output not in (None, PIPE):
         if is_folder(output or ""):
             raise UsageError(f"{output} is a folder; a photo from standard input needs a file name")
-        return
-    if as_json:
-        raise UsageError("--json and the picture cannot both go to standard output")
-    if sys.stdout.isatty():
-        raise UsageError("standard output is a terminal; give -o FILE, or redirect it")
-
-
-def _convert_pipe(photo: Path, output: str | None, converter: "Converter", force: bool) -> None:
-    """Convert one picture that comes or goes through a pipe; errors as in `cartoonize_file`.
-
-    The format is that of --format, of the suffix of `output`, or the photo's own.
-    """
-    from toonbox.convert.job import Job
-
-    target = None
-    if output not in (None, PIPE):
         target = choose_target(photo, output, format=converter.output.format)
         if not force:
             refuse_existing(target)
+    elif as_json:
+        raise UsageError("--json and the picture cannot both go to standard output")
+    elif sys.stdout.isatty():
+        raise UsageError("standard output is a terminal; give -o FILE, or redirect it")
     job = Job(photo, target)
     if photo == Path(PIPE):
         job = Job(Path("standard input"), target, data=sys.stdin.buffer.read())

@@ -44,7 +44,7 @@ def _parameter(kind: type[Any], option: "Field[Any]") -> inspect.Parameter:
     type_: Any = Literal[choices] if (choices := choices_of(option)) else option.type
     if kind is VideoOptions:
         settings["rich_help_panel"] = VIDEO_PANEL
-    if parser := PARSERS.get(option.name):
+    if parser := PARSERS.get(settings.get("metavar", "")):
         type_, settings["parser"] = str, parser
         settings.pop("min", None)
     if option.default is None:
@@ -67,11 +67,9 @@ class CommandWithVideoOptions(TyperCommand):
         """Write the help."""
         shown = self.params
         videos = [p for p in shown if getattr(p, "rich_help_panel", None) == VIDEO_PANEL]
-        try:
-            self.params = [p for p in shown if p not in videos]
-            super().format_options(ctx, formatter)
-        finally:
-            self.params = shown
+        self.params = [p for p in shown if p not in videos]
+        super().format_options(ctx, formatter)
+        self.params = shown
         with formatter.section(VIDEO_PANEL):
             formatter.write_dl([r for p in videos if (r := p.get_help_record(ctx)) is not None])
 
@@ -117,11 +115,11 @@ def parse_time(text: str) -> float:
     return float(sum(n * 60**place for place, n in enumerate(reversed(numbers))))
 
 
+# By what the help shows for the value.
 PARSERS: dict[str, Callable[[str], Any]] = {
-    "resolution": parse_resolution,
-    **dict.fromkeys(("max_memory", "max_body", "max_upload", "max_disk"), parse_memory),
-    "start": parse_time,
-    "end": parse_time,
+    "N|native": parse_resolution,
+    "SIZE": parse_memory,
+    "TIME": parse_time,
 }
 
 

@@ -54,8 +54,7 @@ def serve(
     (options,) = split_options(given, ServerOptions)
     with needs("serve"):
         from toonbox.serve.app import create_app
-        from toonbox.serve.server import listen
-        from toonbox.serve.server import serve as run
+        from toonbox.serve.server import Server, listen
 
     if not is_loopback(options.host) and options.token is None:
         options = replace(options, token=secrets.token_urlsafe(16))
@@ -67,7 +66,7 @@ def serve(
         sys.stdout.flush()
         if site and browser and sys.stdout.isatty():
             threading.Thread(target=typer.launch, args=(address,), daemon=True).start()
-        run(app, listening, options, stop)
+        Server(app, options, stop).run([listening])
 
 
 def _address(options: ServerOptions, port: int) -> str:

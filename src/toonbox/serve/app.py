@@ -60,7 +60,7 @@ class Service:
     def __init__(self, options: ServerOptions) -> None:
         self.options, self.metrics = options, Metrics()
         self.budget = Budget(options.max_memory, options.drawn)
-        self.styles = Styles(options.style, options.drawn, options.precision)
+        self.styles = Styles(options)
         self.pictures = Pictures(options, self.styles, self.budget, self.metrics)
         self.jobs: Jobs  # once the app runs
         self.ending = False
@@ -236,7 +236,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         style, options = service.split(query, StyleOptions, OutputOptions)
         service.styles.find(style)
         name, data = await _read_picture(request, slot, service.options)
-        job = Job(Path(name or "picture"), data=data, name=name or "picture")
+        job = Job(Path(name or "picture"), data=data)
         gone = asyncio.ensure_future(_client_gone(request))
         try:
             converted = await service.pictures.convert(slot, job, style, options, gone)
@@ -246,7 +246,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         suffix = suffix_of(converted.format)
         headers = {
             "Content-Length": str(len(converted.data)),
-            "Content-Disposition": _named(f"{Path(job.name).stem}.toon{suffix}"),
+            "Content-Disposition": _named(f"{job.source.stem}.toon{suffix}"),
         }
         return StreamingResponse(_chunks(converted.data), 200, headers, type_of(suffix))
 

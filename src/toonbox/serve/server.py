@@ -71,7 +71,7 @@ class PatientProtocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """Ends when `stop` says so, not by signals of its own."""
+    """Serves until `stop` says so, not by signals of its own; then lets running requests finish."""
 
     def __init__(self, app: FastAPI, options: ServerOptions, stop: Callable[[], bool]) -> None:
         patient = type("Protocol", (PatientProtocol,), {"patience": options.patience})
@@ -122,14 +122,3 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-
-
-def serve(
-    app: FastAPI,
-    listening: socket.socket,
-    options: ServerOptions,
-    stop: Callable[[], bool],
-) -> None:
-    """Serve until `stop` says so; then let running requests finish, and end jobs."""
-    with listening:
-        Server(app, options, stop).run([listening])
