@@ -9,6 +9,7 @@ import typer
 from toonbox.cli.options import KEYS, METAVAR, Force, parse_style, style_names, takes
 from toonbox.cli.terminal import Debug, Outcomes, Steps
 from toonbox.errors import StyleError, ToonboxError, UsageError
+from toonbox.images.formats import find_pictures
 from toonbox.options import OutputOptions, StyleOptions, split_options
 from toonbox.parallel import failing_alone
 
@@ -25,8 +26,8 @@ def compare(
         list[Path] | None,
         typer.Argument(
             metavar="PHOTO...",
-            help="Pictures, or folders: all pictures directly in them. With --tally: files of "
-            "answers.",
+            help="Pictures, or folders, for all pictures in and below them. With --tally: files "
+            "of answers.",
             show_default=False,
         ),
     ] = None,
@@ -111,7 +112,12 @@ def compare(
     from toonbox.engine.style import load_style
     from toonbox.learn.evaluate.blind import Pairs, choose_photos
 
-    pictures = [picture for path in paths for picture in pictures_of(path)]
+    # A folder without pictures stays in the list, to be named among the failures.
+    pictures = [
+        picture
+        for path in paths
+        for picture in (path.is_dir() and find_pictures(path, output=out).pictures) or [path]
+    ]
     texts = blind or style or style_names()
     if not texts:
         raise StyleError("there are no styles")
@@ -168,18 +174,3 @@ def _tally(files: list[Path], key_file: Path, listed: bool) -> None:
                 photo = key.pairs[number]["photo"]
                 typer.echo(f"{file}\t{number}\t{photo}\t{key.preferred(number, answer)}")
     typer.echo(tally(key, judges))
-
-
-def pictures_of(photo: Path) -> list[Path]:
-    """List a folder's pictures, without our own; anything else is itself."""
-    from toonbox.images.formats import is_picture
-
-    if not photo.is_dir():
-        return [photo]
-    found = [
-        path
-        for path in sorted(photo.iterdir())
-        if is_picture(path) and not path.name.startswith(".")
-    ]
-    # An empty folder stays in the list, to be named among the failures.
-    return found or [photo]

@@ -238,9 +238,12 @@ class Plan:
         Raises:
             typer.BadParameter: the output cannot be one for these photos.
         """
+        if several and self.output is not None and _is_file(self.output):
+            raise typer.BadParameter(
+                f"{self.output} is one file, but there are several photos.", param_hint="'--output'"
+            )
         for photo in photos:
             if photo.is_dir():
-                _check_folder(self.output)
                 if not self.add_folder(photo):
                     wanted = " that are asked for" if self.include or self.exclude else ""
                     self._settle(photo, None, PictureError(f"is a folder without pictures{wanted}"))
@@ -289,15 +292,13 @@ def choose_target(
         several: whether there are more photos.
         format: the name of the format that is wanted, None for the photo's own.
     Raises:
-        typer.BadParameter: the output is one file for several photos, or of a format that cannot
-            be written or is not the one that is wanted.
+        typer.BadParameter: the output is of a format that cannot be written, or is not the one
+            that is wanted.
         UsageError: there is no such format.
     """
     if output is None:
         return photo.with_name(cartoon_name(photo, format))
     path = Path(output)
-    if several:
-        _check_folder(output)
     if several or is_folder(output):
         return path / cartoon_name(photo, format)
     if is_video(photo) or becomes_video(photo, path):
@@ -316,14 +317,10 @@ def is_folder(output: str) -> bool:
     return Path(output).is_dir() or output.endswith(("/", os.sep))
 
 
-def _check_folder(output: str | None) -> None:
-    """Refuse to write several cartoons to what is or looks like one file."""
-    if output is None or is_folder(output):
-        return
-    if Path(output).suffix.lower() in {*SUFFIXES, *CONTAINERS} or Path(output).is_file():
-        raise typer.BadParameter(
-            f"{output} is one file, but there are several photos.", param_hint="'--output'"
-        )
+def _is_file(output: str) -> bool:
+    """Return whether -o is a file: there is one, or it ends like a picture or video."""
+    like_one = Path(output).suffix.lower() in {*SUFFIXES, *CONTAINERS}
+    return not is_folder(output) and (like_one or Path(output).is_file())
 
 
 def _convert_pipe(

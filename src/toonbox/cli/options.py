@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import Field, fields, replace
+from dataclasses import MISSING, Field, fields, replace
 from typing import Annotated, Any, Literal
 
 import typer
@@ -47,6 +47,7 @@ def _parameter(kind: type[Any], option: "Field[Any]") -> inspect.Parameter:
     if parser := PARSERS.get(settings.get("metavar", "")):
         type_, settings["parser"] = str, parser
         settings.pop("min", None)
+    required = option.default is MISSING
     if option.default is None:
         type_ = type_ | None
     if environment := getattr(kind, "ENVIRONMENT", ""):
@@ -55,7 +56,7 @@ def _parameter(kind: type[Any], option: "Field[Any]") -> inspect.Parameter:
     return inspect.Parameter(
         option.name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=settings.pop("typed", option.default),
+        default=inspect.Parameter.empty if required else settings.pop("typed", option.default),
         annotation=Annotated[type_, typer.Option(flag, **settings)],
     )
 

@@ -177,30 +177,6 @@ class TrainConfig:
         return hashlib.sha256(_as_toml(self).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """How a run is done; none of it changes what is learnt, up to the precision.
-
-    Attributes:
-        out: the run's folder.
-        devices: processes that share each batch.
-        precision: of the networks' arithmetic; weights are always float32.
-        workers: processes for crops, and as many for superpixels.
-        sample_every: steps between two sample grids.
-        checkpoint_minutes: between two checkpoints; 0 writes one after each step.
-        drawings: folder for the drawn targets; None for a cache.
-    """
-
-    out: Path
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = 1
-    precision: Literal["32", "bf16"] = "32"
-    workers: int = 2
-    sample_every: int = 250
-    checkpoint_minutes: float = 5.0
-    drawings: Path | None = None
-
-
 # What is trained without a file: the network of recipes/comic-drawing.toml, in fewer steps.
 DRAWN: dict[str, Any] = {
     "steps": 0,

@@ -35,7 +35,7 @@ from toonbox.serve.limits import Guard
 from toonbox.serve.metrics import Metrics
 from toonbox.serve.pictures import Budget, Pictures, Slot, Styles
 from toonbox.serve.problems import is_disk_full, problem, status_of
-from toonbox.serve.settings import ServerOptions, is_loopback
+from toonbox.serve.settings import ServerOptions
 from toonbox.serve.uploads import FIELD, FORM, is_form, pieces
 from toonbox.version import __version__
 
@@ -120,13 +120,9 @@ def create_app(options: ServerOptions, site: Mapping[str, Path | bytes] | None =
     if site:
         _add_site(app, site)
 
-    names = frozenset(filter(None, (options.names or "").lower().split(",")))
-    anybody = not names and not is_loopback(options.host)
+    errors = service.metrics.errors
     app.add_middleware(
-        Guard,
-        token=options.token,
-        names=None if anybody else names,
-        count=lambda status: service.metrics.errors.labels(str(status)).inc(),
+        Guard, options=options, count=lambda status: errors.labels(str(status)).inc()
     )
     return app
 

@@ -240,6 +240,9 @@ class Jobs:
             late = late or time.monotonic() > deadline
             return late or job.stopped.is_set()
 
+        def advance(told: Any) -> None:
+            soon(_advance, job, told)
+
         soon = self._loop.call_soon_threadsafe
         state: State = "cancelled"
         values: dict[str, Any] = {}
@@ -248,7 +251,7 @@ class Jobs:
                 if worth_it:
                     deadline = time.monotonic() + self.options.job_deadline
                     soon(partial(job.change, state="running"))
-                    values = {"result": self._convert(job, stop, partial(soon, _advance, job))}
+                    values = {"result": self._convert(job, stop, advance)}
                     state = "done"
         except ToonboxError as error:
             state, values = "failed", {"message": job.without_folder(error)}

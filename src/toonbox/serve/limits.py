@@ -10,7 +10,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from toonbox.serve.problems import problem
-from toonbox.serve.settings import is_loopback
+from toonbox.serve.settings import ServerOptions, is_loopback
 
 COOKIE = "toonbox-token"
 OPEN = ("/health",)  # to everybody
@@ -29,22 +29,17 @@ _HEADERS = {
 class Guard:
     """Refuses requests of other sites and without the token; adds the headers of every answer."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        token: str | None,
-        names: frozenset[str] | None,
-        count: Callable[[int], None] = lambda _: None,
-    ) -> None:
+    def __init__(self, app: ASGIApp, options: ServerOptions, count: Callable[[int], None]) -> None:
         """Put it around an app.
 
         Args:
             app: what is guarded.
-            token: that clients must send; None for none.
-            names: under which clients may ask, beside those of this machine; None for any.
-            count: is told the status of each answer that is an error.
+            options: the token that clients must send, and the names under which they may ask.
+            count: called with the status of each answer that is an error.
         """
-        self.app, self.token, self.names, self.count = app, token, names, count
+        self.app, self.token, self.count = app, options.token, count
+        self.names = {*filter(None, (options.names or "").lower().split(","))}
+        self.any_name = not self.names and not is_loopback(options.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or let the app answer."""
@@ -98,7 +93,7 @@ class Guard:
             name = urlsplit(f"//{host}").hostname or ""
         except ValueError:
             return False
-        return self.names is None or name in self.names or is_loopback(name)
+        return self.any_name or name in self.names or is_loopback(name)
 
 
 def _same(given: str, token: str) -> bool:
