@@ -90,15 +90,12 @@ def train(
         raise UsageError("with cartoons, --face-photos and --face-cartoons belong together")
     if settings.target == "teacher" and start is None:
         raise UsageError('pretrain.kind = "teacher" needs --start STYLE')
-    for option, given, wanted in (
-        ("--features", features, settings.needs_features),
-        ("--vgg", vgg, settings.needs_vgg),
-    ):
-        if given and not wanted:
-            raise UsageError(f"{option}: nothing in this configuration uses it")
-    if settings.crops.batch_size % options.devices:
-        size = settings.crops.batch_size
-        raise UsageError(f"a batch of {size} cannot be shared by {options.devices}")
+    if features and not settings.needs_features:
+        raise UsageError("--features: nothing in this configuration uses it")
+    if vgg and not settings.needs_vgg:
+        raise UsageError("--vgg: nothing in this configuration uses it")
+    if (batch := settings.crops.batch_size) % options.devices:
+        raise UsageError(f"a batch of {batch} cannot be shared by {options.devices}")
     lists = out / "data.json"
     if lists.exists():
         data = TrainingData.load(lists)
