@@ -13,14 +13,9 @@ import typer
 from toonbox.atomic import exists, refuse_existing, writing
 from toonbox.cli.options import (
     Address,
-    AsJson,
+    CommonOptions,
     EngineOrRayName,
-    Exclude,
     Force,
-    Include,
-    Jobs,
-    StyleName,
-    Threads,
     parse_time,
     takes,
 )
@@ -59,7 +54,7 @@ PIPE = "-"
 _SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF can be asked for too
 
 
-@takes(StyleOptions, OutputOptions, VideoOptions, EngineOptions)
+@takes(CommonOptions, StyleOptions, OutputOptions, VideoOptions, EngineOptions)
 def cartoonize(
     photos: Annotated[
         list[Path],
@@ -80,15 +75,9 @@ def cartoonize(
             "Default: NAME.toon.EXT beside each.",
         ),
     ] = None,
-    style: StyleName = "comic",
     force: Force = False,
-    include: Include = None,
-    exclude: Exclude = None,
     engine: EngineOrRayName = "auto",
     address: Address = None,
-    threads: Threads = None,
-    jobs: Jobs = None,
-    as_json: AsJson = False,
     debug: Debug = False,
     preview: Annotated[
         str | None,
@@ -119,8 +108,8 @@ def cartoonize(
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
-    *drawing, computing = split_options(
-        given, StyleOptions, OutputOptions, VideoOptions, EngineOptions
+    common, computing, *drawing = split_options(
+        given, CommonOptions, EngineOptions, StyleOptions, OutputOptions, VideoOptions
     )
     options: Options = tuple(drawing)
     style_options, output_options, video_options = options
@@ -140,9 +129,9 @@ def cartoonize(
     resized = style_options.resolution is not None
     load = partial(
         load_style,
-        style,
+        common.style,
         engine=engine,
-        threads=threads,
+        threads=common.threads,
         precision=computing.precision,
         single=preview is not None or not (several or resized or can_be_video(photos[0])),
     )
@@ -151,9 +140,9 @@ def cartoonize(
         return
     if piped:
         converter = Converter(load(), style_options, output_options)
-        _convert_pipe(photos, output, as_json, converter, force)
+        _convert_pipe(photos, output, common.json, converter, force)
         return
-    plan = Plan(output, force, include or [], exclude or [], output_options.format, videos=True)
+    plan = Plan(output, force, common, output_options.format, videos=True)
     plan.add_all(photos, several)
     shaping = any(getattr(video_options, name) not in (None, "off") for name in _SHAPING)
 
@@ -174,7 +163,7 @@ def cartoonize(
         from toonbox.convert.ray import convert_on_ray, running
     else:
         loaded = load()
-    outcomes = Outcomes(as_json, stream=sys.stdout if on_ray else None, several=several)
+    outcomes = Outcomes(common.json, stream=sys.stdout if on_ray else None, several=several)
     with (
         running(address) if on_ray else nullcontext(),
         outcomes,
@@ -186,13 +175,13 @@ def cartoonize(
             with Steps("Cartoonizing", len(pictures)) as step:
                 for outcome in (
                     convert_on_ray(
-                        pictures, style, style_options, output_options,
-                        workers=jobs, threads=threads or 1, stop=stop,
+                        pictures, common.style, style_options, output_options,
+                        workers=common.jobs, threads=common.threads or 1, stop=stop,
                     )
                     if on_ray
                     else convert_all(
                         pictures, Converter(loaded, style_options, output_options),
-                        parallel=jobs, stop=stop, on_frame=step.frame,
+                        parallel=common.jobs, stop=stop, on_frame=step.frame,
                     )
                 ):  # fmt: skip
                     outcomes.report(outcome)
@@ -204,7 +193,7 @@ def cartoonize(
             stabilize = video_options.stabilize or default_stabilization(video_options.bits)
             options = style_options, output_options, replace(video_options, stabilize=stabilize)
             for outcome in convert_videos(
-                videos, loaded, options, frames=jobs, stop=stop, showing=video_progress,
+                videos, loaded, options, frames=common.jobs, stop=stop, showing=video_progress,
                 load=load if several else None,
             ):  # fmt: skip
                 outcomes.report(outcome)
@@ -214,7 +203,7 @@ def cartoonize(
 
 @dataclass
 class Plan:
-    """What to do with photos and folders of them, as typed; fields as in `find_pictures`.
+    """What to do with photos and folders of them, as typed.
 
     Attributes:
         jobs: what to convert; a photo that was named on its own fails if its target exists.
@@ -224,8 +213,7 @@ class Plan:
 
     output: str | None = None
     force: bool = False
-    include: list[str] = field(default_factory=list)
-    exclude: list[str] = field(default_factory=list)
+    common: CommonOptions = CommonOptions()
     format: str | None = None
     videos: bool = False
     jobs: "list[Job]" = field(default_factory=list)
@@ -236,16 +224,15 @@ class Plan:
         """Add photos and folders.
 
         Raises:
-            typer.BadParameter: the output cannot be one for these photos.
+            UsageError: the output cannot be one for these photos.
         """
         if several and self.output is not None and _is_file(self.output):
-            raise typer.BadParameter(
-                f"{self.output} is one file, but there are several photos.", param_hint="'--output'"
-            )
+            raise UsageError(f"{self.output} is one file, but there are several photos")
         for photo in photos:
             if photo.is_dir():
                 if not self.add_folder(photo):
-                    wanted = " that are asked for" if self.include or self.exclude else ""
+                    chosen = self.common.include or self.common.exclude
+                    wanted = " that are asked for" if chosen else ""
                     self._settle(photo, None, PictureError(f"is a folder without pictures{wanted}"))
             else:
                 target = choose_target(photo, self.output, several, self.format)
@@ -254,7 +241,8 @@ class Plan:
     def add_folder(self, folder: Path) -> bool:
         """Add the pictures below a folder, if there is anything; their cartoons mirror its tree."""
         output = Path(self.output) if self.output is not None else None
-        found = find_pictures(folder, self.include, self.exclude, output, videos=self.videos)
+        include, exclude = self.common.include or (), self.common.exclude or ()
+        found = find_pictures(folder, include, exclude, output, videos=self.videos)
         for unreadable, reason in found.unreadable:
             self._settle(unreadable, None, PictureError(f"cannot be read: {reason}"))
         for picture in found.pictures:
@@ -292,9 +280,8 @@ def choose_target(
         several: whether there are more photos.
         format: the name of the format that is wanted, None for the photo's own.
     Raises:
-        typer.BadParameter: the output is of a format that cannot be written, or is not the one
-            that is wanted.
-        UsageError: there is no such format.
+        UsageError: the output is of a format that cannot be written, or is not the one that is
+            wanted.
     """
     if output is None:
         return photo.with_name(cartoon_name(photo, format))
@@ -304,11 +291,9 @@ def choose_target(
     if is_video(photo) or becomes_video(photo, path):
         container_of(path)
     elif path.suffix and path.suffix.lower() not in SUFFIXES:
-        raise typer.BadParameter(
-            f"cannot write {path.suffix}, only {' '.join(SUFFIXES)}.", param_hint="'--output'"
-        )
+        raise UsageError(f"cannot write {path.suffix}, only {' '.join(SUFFIXES)}")
     elif format and path.suffix and SUFFIXES[path.suffix.lower()] != format_named(format):
-        raise typer.BadParameter(f"{output} is not called like {format}.", param_hint="'--format'")
+        raise UsageError(f"{output} is not called like {format}")
     return path
 
 

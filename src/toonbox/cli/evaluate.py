@@ -143,10 +143,7 @@ def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
         style = load(name)
         pixels = options.resolution or style.card.working_resolution
         if pixels == "native" or pixels < LEAST_RESOLUTION:
-            raise typer.BadParameter(
-                f"{text}: resolution should be at least {LEAST_RESOLUTION} pixels.",
-                param_hint="'--style'",
-            )
+            raise UsageError(f"{text}: resolution should be at least {LEAST_RESOLUTION} pixels")
         # Photos are reduced before.
         cartoonize = partial(style.stylize, options=replace(options, resolution="native"))
         cartoonize(np.zeros((LEAST_RESOLUTION, LEAST_RESOLUTION, 3), np.uint8))

@@ -202,7 +202,7 @@ class Steps:
 
 @contextmanager
 def video_progress(video: Path) -> "Iterator[Callable[[Progress], None]]":
-    """Show a bar, frames and frames a second on standard error, if it is a terminal."""
+    """Show a bar, frames a second, speed and time left on standard error, if it is a terminal."""
     if not sys.stderr.isatty():
         yield lambda progress: None
         return
@@ -215,7 +215,8 @@ def video_progress(video: Path) -> "Iterator[Callable[[Progress], None]]":
             if progress.drawn:
                 text += ", writing"
             elif passed := bars.tasks[0].elapsed:
-                text += f", {(progress.new - 1) / passed:.1f} fps"
+                rate, speed = (progress.new - 1) / passed, bars.tasks[0].speed or 0
+                text += f", {rate:.1f} fps, {speed:.2f}x"
             bars.update(task, total=progress.total, completed=progress.seconds, text=text)
 
         yield show

@@ -10,16 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toonbox.cli.convert import Plan
-from toonbox.cli.options import (
-    AsJson,
-    EngineName,
-    Exclude,
-    Include,
-    Jobs,
-    StyleName,
-    Threads,
-    takes,
-)
+from toonbox.cli.options import CommonOptions, EngineName, takes
 from toonbox.cli.terminal import Debug, Outcomes
 from toonbox.options import EngineOptions, OutputOptions, StyleOptions, split_options
 from toonbox.parallel import interruptible
@@ -32,7 +23,7 @@ Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 _NO_FILE: Stamp = (-1, 0)  # of no file
 
 
-@takes(StyleOptions, OutputOptions, EngineOptions)
+@takes(CommonOptions, StyleOptions, OutputOptions, EngineOptions)
 def watch(
     folder: Annotated[
         Path,
@@ -50,7 +41,6 @@ def watch(
             "--output", "-o", metavar="DIR", help="Folder for the cartoons.", file_okay=False
         ),
     ],
-    style: StyleName = "comic",
     interval: Annotated[
         float, typer.Option(min=0.01, metavar="SECONDS", help="Seconds between scans.")
     ] = 1.0,
@@ -62,12 +52,7 @@ def watch(
             help="Time without changes after which a picture counts as complete.",
         ),
     ] = 2.0,
-    include: Include = None,
-    exclude: Exclude = None,
     engine: EngineName = "auto",
-    threads: Threads = None,
-    jobs: Jobs = None,
-    as_json: AsJson = False,
     debug: Debug = False,
     **given: Any,
 ) -> None:
@@ -86,17 +71,19 @@ def watch(
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
-    style_options, output_options, computing = split_options(
-        given, StyleOptions, OutputOptions, EngineOptions
+    common, style_options, output_options, computing = split_options(
+        given, CommonOptions, StyleOptions, OutputOptions, EngineOptions
     )
-    loaded = load_style(style, engine=engine, threads=threads, precision=computing.precision)
+    loaded = load_style(
+        common.style, engine=engine, threads=common.threads, precision=computing.precision
+    )
     loaded.stylize(np.zeros((8, 8, 3), np.uint8), style_options)  # report what is wrong now
     converter = Converter(loaded, style_options, output_options)
-    arrivals, outcomes = Arrivals(settle), Outcomes(as_json, at_once=True)
+    arrivals, outcomes = Arrivals(settle), Outcomes(common.json, at_once=True)
     typer.echo(f"watching {folder}, until Ctrl-C", err=True)
     with suppress(KeyboardInterrupt), outcomes, interruptible() as stop:
         while not stop():
-            plan = Plan(str(output), False, include or [], exclude or [], output_options.format)
+            plan = Plan(str(output), False, common, output_options.format)
             plan.add_folder(folder)
             for outcome in plan.settled:  # an unreadable folder, once
                 if outcome.status == "failed" and outcome.source not in outcomes.failed:
@@ -104,7 +91,7 @@ def watch(
             jobs_now = arrivals.complete(plan, time.monotonic())
             for job in jobs_now:
                 outcomes.failed.pop(job.source, None)
-            for outcome in convert_all(jobs_now, converter, parallel=jobs, stop=stop):
+            for outcome in convert_all(jobs_now, converter, parallel=common.jobs, stop=stop):
                 outcomes.report(outcome)
                 if _is_disk_full(outcome):
                     arrivals.postpone(outcome.source, time.monotonic() + LATER)
