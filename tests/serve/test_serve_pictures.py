@@ -283,5 +283,5 @@ def test_no_room_for_more_bodies(serve, photo):
     server = serve()
     server.service.budget._bodies_limit = len(photo) - 1
     answer = server.post("/api/cartoonize", photo)
-    assert (answer.status, answer.detail) == (503, "too many bytes are on their way")
+    assert (answer.status, answer.detail) == (503, "no memory for more requests")
     wait_until(lambda: server.service.budget._bodies == 0)

@@ -293,7 +293,7 @@ def choose_target(
     elif path.suffix and path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"cannot write {path.suffix}, only {' '.join(SUFFIXES)}")
     elif format and path.suffix and SUFFIXES[path.suffix.lower()] != format_named(format):
-        raise UsageError(f"{output} is not called like {format}")
+        raise UsageError(f"{output} is not named as {format} files are")
     return path
 
 

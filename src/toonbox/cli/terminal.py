@@ -127,7 +127,7 @@ class Outcomes:
             self.fail(outcome.source, outcome.error)
         if self.as_json:
             width, height = outcome.size or (None, None)
-            told = {
+            record = {
                 "input": str(outcome.source),
                 "output": None if outcome.target is None else str(outcome.target),
                 "status": outcome.status,
@@ -136,7 +136,7 @@ class Outcomes:
                 "height": height,
                 "error": None if outcome.error is None else str(outcome.error),
             }
-            typer.echo(json.dumps(told), self.stream)
+            typer.echo(json.dumps(record), self.stream)
         elif outcome.status == "ok":
             typer.echo(f"{outcome.source} -> {outcome.target}", self.stream)
 

@@ -170,7 +170,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/health")
     async def health() -> dict[str, str]:
-        """Tell that the server runs; needs no token."""
+        """Report that the server runs; needs no token."""
         return {"status": "ok", "version": __version__}
 
     @app.get("/ready", responses=_problems(503))
@@ -182,7 +182,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics", response_class=Response, responses=_problems())
     def metrics() -> Response:
-        """Tell Prometheus how it goes."""
+        """Return the metrics, for Prometheus."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
 
     @app.get("/api/styles", responses=_problems())
@@ -326,16 +326,16 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
 
     @app.get("/api/jobs/{id}", responses=_problems(404))
     async def state(job: Found) -> dict[str, Any]:
-        """Return how far a job has come."""
+        """Return the state of a job."""
         return described(job)
 
     @app.get("/api/jobs/{id}/events", response_class=EventSourceResponse, responses=_problems(404))
     async def events(job: Found) -> AsyncIterator[ServerSentEvent]:
-        """Return how far a job has come, whenever that changes, until it ends."""
+        """Stream the state of a job whenever it changes, until the job ends."""
         while not service.ending:
-            changed, told = job.changed, described(job)
-            yield ServerSentEvent(event="job", data=told)
-            if told["state"] in ENDED:
+            changed, state = job.changed, described(job)
+            yield ServerSentEvent(event="job", data=state)
+            if state["state"] in ENDED:
                 return
             while not changed.is_set() and not service.ending:
                 with suppress(TimeoutError):
@@ -355,7 +355,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
 
     @app.delete("/api/jobs/{id}", status_code=204, responses=_problems(404))
     async def delete(job: Found) -> None:
-        """End a job that runs, and delete what there is of it."""
+        """Cancel a job, and delete it with its files."""
         await service.jobs.delete(job)
 
 

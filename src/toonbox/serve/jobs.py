@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # `toonbox.video` is imported with the first job: FFmpeg's libraries take 16 MB.
 
 State = Literal["receiving", "waiting", "running", "done", "failed", "cancelled"]
-Tell = Callable[[Any], None]
+Progressed = Callable[[Any], None]
 Stop = Callable[[], bool]
 
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
@@ -55,7 +55,7 @@ class ServedJob:
     """One job.
 
     Attributes:
-        id: long and random: who knows it may read the result.
+        id: long and random, since knowing it is enough to read the result.
         folder: with all that it has on disk.
         style: folder of the style.
         options: how to draw, write and encode.
@@ -144,7 +144,7 @@ class ServedJob:
         event.set()
 
     def described(self, url: str, keep: float) -> dict[str, Any]:
-        """Return what clients are told."""
+        """Return the description for clients."""
         expires = None if self.ended is None else max(0.0, self.ended + keep - time.monotonic())
         return {
             "id": self.id,
@@ -240,8 +240,8 @@ class Jobs:
             late = late or time.monotonic() > deadline
             return late or job.stopped.is_set()
 
-        def advance(told: Any) -> None:
-            soon(_advance, job, told)
+        def advance(reached: Any) -> None:
+            soon(_advance, job, reached)
 
         soon = self._loop.call_soon_threadsafe
         state: State = "cancelled"
@@ -255,7 +255,7 @@ class Jobs:
                     state = "done"
         except ToonboxError as error:
             state, values = "failed", {"message": job.without_folder(error)}
-        except Exception as error:  # whatever it is, it is the job's failure
+        except Exception as error:  # any error is a failure of the job alone
             _logger.error("a job failed: %s", error, exc_info=True)
             state, values = "failed", {"message": f"unexpected {type(error).__name__}: {error}"}
         if job.stopped.is_set():
@@ -267,7 +267,7 @@ class Jobs:
             job.free(values.get("result"))
         soon(partial(self._end, job, state, **values))
 
-    def _convert(self, job: ServedJob, stop: Stop, progress: Tell) -> Path:
+    def _convert(self, job: ServedJob, stop: Stop, progress: Progressed) -> Path:
         """Convert in another process; return the result."""
         from toonbox.video.isolated import run_isolated
         from toonbox.video.pipeline import convert_video_isolated
@@ -314,24 +314,24 @@ class Jobs:
             task.add_done_callback(self._expiring.discard)
 
 
-def _advance(job: ServedJob, told: "Outcome | Progress") -> None:
+def _advance(job: ServedJob, reached: "Outcome | Progress") -> None:
     """Note how far a job has come: one picture further, or so far in a video."""
     counts: dict[str, float | int | None]
-    if isinstance(told, Outcome):
+    if isinstance(reached, Outcome):
         done, total = (job.progress.get("done") or 0) + 1, len(job.files)
         counts = {"share": done / total, "done": done, "total": total}
-        if told.error:
-            message = job.without_folder(told.error)
-            job.failures.append({"name": told.source.name, "message": message})
+        if reached.error:
+            message = job.without_folder(reached.error)
+            job.failures.append({"name": reached.source.name, "message": message})
     else:
-        share = min(1.0, told.seconds / told.total) if told.total else None
-        counts = {"share": share, "frames": told.frames}
-        counts |= {"seconds": told.seconds, "total": told.total}
+        share = min(1.0, reached.seconds / reached.total) if reached.total else None
+        counts = {"share": share, "frames": reached.frames}
+        counts |= {"seconds": reached.seconds, "total": reached.total}
     job.change(progress=counts)
 
 
 def _convert_pictures(
-    tell: Tell,
+    tell: Progressed,
     stop: Stop,
     jobs: list[Job],
     load: Callable[[], Style],

@@ -1,4 +1,4 @@
-"""ASGI middleware: who may send requests."""
+"""ASGI middleware: which requests are answered."""
 
 import hmac
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class Guard:
 
         Args:
             app: what is guarded.
-            options: the token that clients must send, and the names under which they may ask.
+            options: the token that clients must send, and the host names that they may use.
             count: called with the status of each answer that is an error.
         """
         self.app, self.token, self.count = app, options.token, count
@@ -65,11 +65,11 @@ class Guard:
         """Return the answer to a request that must not reach the app."""
         hosts, path = request.headers.getlist("host"), request.scope["path"]
         if len(hosts) != 1 or not self._is_known(hosts[0]):
-            # A site whose name leads to this machine all of a sudden (DNS rebinding).
-            return problem(403, "this server is not called like that; --names adds names")
+            # DNS rebinding: another site's name that resolves to this machine.
+            return problem(403, "unknown host name; --names adds names")
         origin = request.headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != hosts[0].lower():
-            return problem(403, "pages of other sites may not ask")
+            return problem(403, "requests from pages of other sites are refused")
         if self.token is None or path in OPEN:
             return None
         kind, _, bearer = request.headers.get("authorization", "").partition(" ")

@@ -31,7 +31,7 @@ class Metrics:
             registry=registry,
         )
         self.in_progress = Gauge(
-            "toonbox_in_progress", "Pictures on their way, waiting ones too", registry=registry
+            "toonbox_in_progress", "Pictures that wait or are processed", registry=registry
         )
         self.jobs = Counter("toonbox_jobs", "Jobs that have ended", ["state"], registry=registry)
         self.errors = Counter(

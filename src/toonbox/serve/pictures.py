@@ -21,7 +21,7 @@ from toonbox.serve.metrics import Metrics
 from toonbox.serve.problems import busy
 from toonbox.serve.settings import ServerOptions
 
-_LOOK_UP = 0.2  # seconds between two questions whether to give up
+_LOOK_UP = 0.2  # seconds between two checks whether to give up
 _BODIES = 0.25  # share of the memory for what is received and sent; the rest is for drawing
 _JOB = 0.5  # share of the drawing's memory for a job
 
@@ -80,8 +80,7 @@ class Styles:
 class Budget:
     """The memory of the whole server: bodies, what is drawn, and jobs.
 
-    Bodies have a part of it for themselves, so that those who wait never keep those who draw from
-    going on.
+    Bodies have a share of their own, so that waiting requests never block those that are drawn.
     """
 
     def __init__(self, limit: int | None, runs: int) -> None:
@@ -100,7 +99,7 @@ class Budget:
             HTTPException: there is no room for them.
         """
         if self._bodies + size > self._bodies_limit:
-            raise HTTPException(503, "too many bytes are on their way", {"Retry-After": "5"})
+            raise HTTPException(503, "no memory for more requests", {"Retry-After": "5"})
         self.count_body(size)
 
     def count_body(self, size: int) -> None:

@@ -14,7 +14,7 @@ from toonbox.errors import UsageError
 from toonbox.serve.app import Service
 from toonbox.serve.settings import ServerOptions
 
-_CONNECTIONS = 700  # more are told 503; each takes a file, of which processes may open 1024
+_CONNECTIONS = 700  # further ones get 503; each takes a file, and processes may open 1024
 _BACKLOG = 1024
 _KEEP_ALIVE = 5  # seconds
 
