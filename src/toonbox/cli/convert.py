@@ -12,9 +12,8 @@ import typer
 
 from toonbox.atomic import exists, refuse_existing, writing
 from toonbox.cli.options import (
-    Address,
     CommonOptions,
-    EngineOrRayName,
+    Engine,
     Force,
     parse_time,
     takes,
@@ -76,8 +75,17 @@ def cartoonize(
         ),
     ] = None,
     force: Force = False,
-    engine: EngineOrRayName = "auto",
-    address: Address = None,
+    engine: Annotated[
+        Literal[Engine, "ray"],
+        typer.Option(help="What runs the network; ray distributes pictures to a cluster."),
+    ] = "auto",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto",
+            help="Address of the cluster, with --engine ray. Default: workers on this machine.",
+        ),
+    ] = None,
     debug: Debug = False,
     preview: Annotated[
         str | None,

@@ -142,17 +142,6 @@ def style_names() -> list[str]:
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 Engine = Literal["auto", "onnxruntime", "openvino", "cuda"]
 EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the network.")]
-EngineOrRayName = Annotated[
-    Literal[Engine, "ray"],
-    typer.Option("--engine", help="What runs the network; ray distributes pictures to a cluster."),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT|auto",
-        help="Address of the cluster, with --engine ray. Default: workers on this machine.",
-    ),
-]
 
 
 @dataclass(frozen=True, kw_only=True)

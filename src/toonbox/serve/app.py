@@ -14,6 +14,7 @@ from urllib.parse import quote
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from prometheus_client import generate_latest
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
@@ -183,7 +184,9 @@ def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/metrics", response_class=Response, responses=_problems())
     def metrics() -> Response:
         """Return the metrics, for Prometheus."""
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+        return Response(
+            generate_latest(service.metrics.registry), media_type="text/plain; version=0.0.4"
+        )
 
     @app.get("/api/styles", responses=_problems())
     def styles() -> list[dict[str, Any]]:
@@ -295,9 +298,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
     def find(id: str) -> ServedJob:
         return service.jobs.find(id)
 
-    def described(job: ServedJob) -> dict[str, Any]:
-        return job.described(f"/api/jobs/{job.id}", service.options.keep)
-
+    keep = service.options.keep
     Found = Annotated[ServedJob, Depends(find)]  # noqa: N806 (a type)
 
     @app.post(
@@ -322,18 +323,18 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
             await service.jobs.delete(job)
             raise
         service.jobs.start(job)
-        return described(job)
+        return job.described(keep)
 
     @app.get("/api/jobs/{id}", responses=_problems(404))
     async def state(job: Found) -> dict[str, Any]:
         """Return the state of a job."""
-        return described(job)
+        return job.described(keep)
 
     @app.get("/api/jobs/{id}/events", response_class=EventSourceResponse, responses=_problems(404))
     async def events(job: Found) -> AsyncIterator[ServerSentEvent]:
         """Stream the state of a job whenever it changes, until the job ends."""
         while not service.ending:
-            changed, state = job.changed, described(job)
+            changed, state = job.changed, job.described(keep)
             yield ServerSentEvent(event="job", data=state)
             if state["state"] in ENDED:
                 return

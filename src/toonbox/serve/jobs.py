@@ -143,8 +143,9 @@ class ServedJob:
         event, self.changed = self.changed, asyncio.Event()
         event.set()
 
-    def described(self, url: str, keep: float) -> dict[str, Any]:
-        """Return the description for clients."""
+    def described(self, keep: float) -> dict[str, Any]:
+        """Return the description for clients; results are kept for so many seconds."""
+        url = f"/api/jobs/{self.id}"
         expires = None if self.ended is None else max(0.0, self.ended + keep - time.monotonic())
         return {
             "id": self.id,

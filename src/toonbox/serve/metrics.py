@@ -7,7 +7,6 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
-    generate_latest,
 )
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
@@ -37,7 +36,3 @@ class Metrics:
         self.errors = Counter(
             "toonbox_errors", "Answers of status 400 and above", ["status"], registry=registry
         )
-
-    def text(self) -> bytes:
-        """Return the text format."""
-        return generate_latest(self.registry)

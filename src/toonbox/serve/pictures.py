@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -70,10 +70,8 @@ class Styles:
         """List names and cards, the default style's first; damaged ones are left out."""
         found = []
         for name in dict.fromkeys([self.default, *style_names()]):
-            try:
+            with suppress(StyleError):
                 found.append((name, read_card(self.find(name))))
-            except StyleError:
-                continue
         return found
 
 
