@@ -196,7 +196,9 @@ class RunOptions:
     precision: Literal["32", "bf16"] = option("32", "Numerical precision; weights are float32.")
     workers: int = option(2, "Processes that prepare drawings, crops and superpixels.", min=0)
     sample_every: int = option(250, "Steps between samples.", min=1)
-    checkpoint_minutes: float = option(5.0, "Minutes between checkpoints.", min=0)
+    checkpoint_minutes: float = option(
+        5.0, "Minutes between checkpoints; 0 writes one after each step.", min=0
+    )
     drawings: Path | None = option(None, "Folder for the drawn targets. Default: a cache folder.")
 
     def __post_init__(self) -> None:
