@@ -33,11 +33,11 @@ from toonbox.convert.job import in_words
 from toonbox.engine.style import load_style
 from toonbox.images.encode import encode
 from toonbox.images.picture import decode
-from toonbox.learn.config import CropConfig, PretrainConfig, RunOptions, TrainConfig
+from toonbox.learn.config import CropConfig, PretrainConfig, TrainConfig
 from toonbox.learn.generator import GeneratorConfig
 from toonbox.learn.state import channels_last, new_fabric, new_state
 from toonbox.learn.train import one_step
-from toonbox.options import DEFAULT_STYLE
+from toonbox.options import DEFAULT_STYLE, RunOptions
 from toonbox.parallel import available_processors
 from training import InSequence, new_vgg
 from video_memory import cost_of, make_film

@@ -21,7 +21,6 @@ from toonbox.learn.config import (
     CropConfig,
     DiscriminatorsConfig,
     PretrainConfig,
-    RunOptions,
     TrainConfig,
 )
 from toonbox.learn.data import Domain, TrainingData, batches
@@ -29,6 +28,7 @@ from toonbox.learn.features import EfficientNetFeatures, VggFeatures
 from toonbox.learn.state import TrainingState, channels_last, new_fabric, new_state
 from toonbox.learn.train import one_step
 from toonbox.learn.workers import worker_pool
+from toonbox.options import RunOptions
 
 PICTURES = 40
 SIDE = 512

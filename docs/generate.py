@@ -15,7 +15,7 @@ COMMANDS = (
     "",
     *("cartoonize", "watch", "camera", "serve", "styles", "styles import", "compare", "page"),
     *("look", "look list", "look show", "look preview"),
-    *("train", "weights", "weights fetch", "export", "evaluate"),
+    *("train", "weights", "export", "evaluate"),
 )
 
 

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ from toonbox.serve.app import create_app
 from toonbox.serve.server import Server, listen
 from toonbox.serve.settings import ServerOptions
 
+LOG = logging.getLogger("toonbox.serve.app")
 PATIENCE = 120  # seconds; on a busy machine anything may take long
 
 
@@ -88,7 +90,13 @@ class Running(Client):
         token = {"Authorization": f"Bearer {self.service.options.token}"}
         wait_until(lambda: self.get("/ready", **token).status == 200)
 
+    def note(self, record):
+        """Keep the error of what the server logs."""
+        self.reported.append(record.exc_info[1])
+        return True
+
     def stop(self):
+        LOG.removeFilter(self.note)
         self.stopped.set()
         self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
@@ -99,7 +107,8 @@ def start(site=None, **options):
     settings = ServerOptions(port=0, **options)
     listening = listen("127.0.0.1", 0)
     running = Running(listening.getsockname()[1])
-    running.app = create_app(settings, site, running.reported.append)
+    running.app = create_app(settings, site)
+    LOG.addFilter(running.note)
     server = Server(running.app, settings, running.stopped.is_set)
     protocol = server.config.http
     patience, protocol.patience = protocol.patience, PATIENCE  # for questions whether it is ready

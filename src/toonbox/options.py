@@ -4,7 +4,8 @@ Each field carries its help and its range; `toonbox.cli.options` makes the comma
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from toonbox.errors import UsageError
@@ -24,7 +25,7 @@ def option(default: Any, help: str, **settings: Any) -> Any:
     """Declare a field.
 
     Args:
-        default: of the field.
+        default: of the field; MISSING for none.
         help: a line for people.
         settings: `min` and `max`, the range; `metavar`, what the command line shows for the value;
             `typed`, the default as people would type it.
@@ -137,6 +138,10 @@ class OutputOptions:
         check(self)
 
 
+# The fields that apply to videos, too.
+FOR_VIDEOS_TOO = frozenset({"format", "metadata", "max_pixels", "max_memory"})
+
+
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions:
     """What part of a video is converted, and how it is encoded."""
@@ -176,6 +181,25 @@ class VideoOptions:
         False, "Preserve finished segments if interrupted; rerun the same command to resume."
     )
     keep_partial: bool = option(False, "On Ctrl-C, keep the video up to that point.")
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a training run is done; none of it changes what is learnt, up to the precision."""
+
+    out: Path = option(MISSING, "Folder of the run; an existing run is resumed.")
+    device: Literal["auto", "cpu", "cuda"] = option("auto", "Where to train.")
+    devices: int = option(1, "Processes that share each batch.", min=1)
+    precision: Literal["32", "bf16"] = option("32", "Numerical precision; weights are float32.")
+    workers: int = option(2, "Processes that prepare drawings, crops and superpixels.", min=0)
+    sample_every: int = option(250, "Steps between samples.", min=1)
+    checkpoint_minutes: float = option(
+        5.0, "Minutes between checkpoints; 0 writes one after each step.", min=0
+    )
+    drawings: Path | None = option(None, "Folder for the drawn targets. Default: a cache folder.")
 
     def __post_init__(self) -> None:
         check(self)

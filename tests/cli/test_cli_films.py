@@ -19,10 +19,8 @@ import signalling
 from picture_files import OddError
 from signalling import AT, at_sixth
 from toonbox.cli.options import parse_time
-from toonbox.cli.terminal import Rate
 from toonbox.engine.style import load_style
 from toonbox.video import pipeline
-from toonbox.video.pipeline import Progress
 from toonbox.video.write import SegmentWriter
 from video_files import REPEATABLE, Clip, pictures, times
 
@@ -171,7 +169,7 @@ def test_a_preview_shows_its_frame(toonbox, here):
         (["photo.png", "--keep-partial"], "--keep-partial is for videos"),
         (["clip.mp4", "--quality", "80"], "--quality is for pictures"),
         (["clip.mp4", "--lossless"], "--lossless is for pictures"),
-        (["clip.mp4", "-o", "a.avi"], "cannot write .avi"),
+        (["clip.mp4", "-o", "a.avi"], "cannot write a video as .avi"),
         (["clip.mp4", "clip.mp4", "-o", "a.mp4"], "is one file"),
         (["clip.mp4", "--codec", "av1", "--crf", "99"], "--crf"),
         (["clip.mp4", "--start", "2", "--end", "1"], "--end later"),
@@ -195,18 +193,6 @@ def test_times_as_typed():
     for text in ("", "x", "1:", "nan", "inf", "1:x", "-1", "1.5:00"):
         with pytest.raises(typer.BadParameter, match="is not a time"):
             parse_time(text)
-
-
-def test_the_rate():
-    now = [0.0]
-    rate = Rate(lambda: now[0])
-    now[0] = 5  # all is loaded, and the first frame drawn
-    assert rate.text(Progress(11, 0.5, 60.5, 1)) == "11 frames"
-    now[0] = 15
-    told = rate.text(Progress(111, 5.5, 60.5, 101))
-    assert told == "111 frames, 10.0 fps, 0.50x, 0:01:50 left"
-    assert rate.text(Progress(111, 5.5, None, 101)) == "111 frames, 10.0 fps, 0.50x"
-    assert rate.text(Progress(111, 5.5, 60.5, 0, drawn=True)) == "111 frames, writing"
 
 
 def test_help_lists_them_apart(toonbox):

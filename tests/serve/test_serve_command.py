@@ -154,11 +154,12 @@ def started(monkeypatch, style_folder):
     """Run the command without serving: give what it would serve, and the pages it would open."""
     calls = SimpleNamespace(opened=[], app=None, options=None)
 
-    def run(app, listening, options, stop):
+    def server(app, options, stop):
         calls.app, calls.options = app, options
+        return SimpleNamespace(run=lambda sockets: None)
 
-    monkeypatch.setattr(toonbox.serve.server, "serve", run)
-    monkeypatch.setattr(command.webbrowser, "open", calls.opened.append)
+    monkeypatch.setattr(toonbox.serve.server, "Server", server)
+    monkeypatch.setattr(command.typer, "launch", calls.opened.append)
     monkeypatch.setattr(command.threading, "Thread", Now)
 
     def start(*options):

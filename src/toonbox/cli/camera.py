@@ -7,18 +7,21 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from toonbox.cli.convert import default_stabilization
-from toonbox.cli.options import EngineName, StyleName, Threads, takes
+from toonbox.cli.options import CommonOptions, EngineName, takes
 from toonbox.options import EngineOptions, Stabilize, StyleOptions, VideoOptions, split_options
 from toonbox.parallel import interruptible
 
 
-@takes(StyleOptions, (VideoOptions, "compare", "stabilize", "max_height"), EngineOptions)
+@takes(
+    (CommonOptions, "style", "threads"),
+    StyleOptions,
+    (VideoOptions, "compare", "stabilize", "max_height"),
+    EngineOptions,
+)
 def camera(
     camera: Annotated[
         int, typer.Option(min=0, metavar="N", help="Number of the camera, from 0.")
     ] = 0,
-    style: StyleName = "comic",
     mirror: Annotated[
         bool, typer.Option("--mirror/--no-mirror", help="Swap left and right, as in a mirror.")
     ] = True,
@@ -30,7 +33,6 @@ def camera(
         typer.Option(metavar="DIR", help="Folder for saved pictures.", file_okay=False),
     ] = Path(),
     engine: EngineName = "auto",
-    threads: Threads = None,
     **given: Any,
 ) -> None:
     """Show a live camera as a cartoon, until q, Esc, Ctrl-C or the window is closed.
@@ -48,13 +50,16 @@ def camera(
     opencv()  # before PyAV, see there
     from toonbox.engine.style import load_style, style_names
     from toonbox.video.camera import Camera, FrameStylizer, LatestValue, Show, Showing
+    from toonbox.video.steadying import default_stabilization
 
-    style_options, video_options, computing = split_options(
-        given, StyleOptions, VideoOptions, EngineOptions
+    common, style_options, video_options, computing = split_options(
+        given, CommonOptions, StyleOptions, VideoOptions, EngineOptions
     )
     stabilize = cast(Stabilize, video_options.stabilize or default_stabilization())
-    load = cache(partial(load_style, engine=engine, threads=threads, precision=computing.precision))
-    stylizer = FrameStylizer(load, style, style_options, stabilize)
+    load = cache(
+        partial(load_style, engine=engine, threads=common.threads, precision=computing.precision)
+    )
+    stylizer = FrameStylizer(load, common.style, style_options, stabilize)
     showing = Showing(mirror, video_options.compare)
     with (
         suppress(KeyboardInterrupt),  # the usual end

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toonbox.cli.options import KEYS, METAVAR, Force, parse_style, style_names, takes
-from toonbox.cli.terminal import Debug, message_of, progress, report
+from toonbox.cli.terminal import Debug, Outcomes, Steps
 from toonbox.errors import StyleError, ToonboxError, UsageError
+from toonbox.images.formats import find_pictures
 from toonbox.options import OutputOptions, StyleOptions, split_options
 from toonbox.parallel import failing_alone
 
@@ -25,8 +26,8 @@ def compare(
         list[Path] | None,
         typer.Argument(
             metavar="PHOTO...",
-            help="Pictures, or folders: all pictures directly in them. With --tally: files of "
-            "answers.",
+            help="Pictures, or folders, for all pictures in and below them. With --tally: files "
+            "of answers.",
             show_default=False,
         ),
     ] = None,
@@ -102,13 +103,13 @@ def compare(
     Settings behind a style's name take precedence over --strength and --resolution.
     """
     style_options, output_options = split_options(options, StyleOptions, OutputOptions)
-    given = [*(paths or []), *(photos or [])]
+    paths = [*(paths or []), *(photos or [])]
     if tally:
-        if not given or key is None or blind:
+        if not paths or key is None or blind:
             raise UsageError("--tally takes files of answers, and their pairs' --key")
-        _tally(given, key, list_)
+        _tally(paths, key, list_)
         return
-    if not given:
+    if not paths:
         raise UsageError("which photos? Give files or folders")
     if blind and style:
         raise UsageError("--blind takes the two styles itself, without --style")
@@ -116,7 +117,12 @@ def compare(
     from toonbox.engine.style import load_style
     from toonbox.learn.evaluate.blind import Pairs, choose_photos
 
-    pictures = [picture for path in given for picture in pictures_of(path)]
+    # A folder without pictures stays in the list, to be named among the failures.
+    pictures = [
+        picture
+        for path in paths
+        for picture in (path.is_dir() and find_pictures(path, output=out).pictures) or [path]
+    ]
     texts = blind or style or style_names()
     if not texts:
         raise StyleError("there are no styles")
@@ -128,8 +134,8 @@ def compare(
         pictures = choose_photos(pictures, columns, limit, seed)
     else:
         made = Comparison(out, columns, height or 360, overwrite=force)
-    failed: list[Path] = []
-    with progress("Cartoonizing", len(pictures) * len(columns)) as advance:
+    outcomes = Outcomes(several=len(pictures) > 1, at_once=True)
+    with outcomes, Steps("Cartoonizing", len(pictures) * len(columns)) as advance:
         for picture in pictures:
             try:
                 with failing_alone(str(picture)):
@@ -137,13 +143,12 @@ def compare(
             except UsageError:  # as wrong for all other pictures
                 raise
             except ToonboxError as error:
-                failed.append(picture)
-                report(picture, message_of(error))
-    if len(failed) < len(pictures):
-        typer.echo("\n".join(map(str, made.write())))
-    if len(pictures) > 1:
-        sum_up(len(pictures) - len(failed), failed)
-    if failed:
+                outcomes.fail(picture, error)
+            else:
+                outcomes.counts["ok"] += 1
+        if outcomes.counts["ok"]:
+            typer.echo("\n".join(map(str, made.write())))
+    if outcomes.failed:
         raise typer.Exit(1)
 
 
@@ -174,24 +179,3 @@ def _tally(files: list[Path], key_file: Path, listed: bool) -> None:
                 photo = key.pairs[number]["photo"]
                 typer.echo(f"{file}\t{number}\t{photo}\t{key.preferred(number, answer)}")
     typer.echo(tally(key, judges))
-
-
-def pictures_of(photo: Path) -> list[Path]:
-    """List a folder's pictures, without our own; anything else is itself."""
-    from toonbox.images.formats import is_picture
-
-    if not photo.is_dir():
-        return [photo]
-    found = [
-        path
-        for path in sorted(photo.iterdir())
-        if is_picture(path) and not path.name.startswith(".")
-    ]
-    # An empty folder stays in the list, to be named among the failures.
-    return found or [photo]
-
-
-def sum_up(done: int, failed: list[Path]) -> None:
-    """Print to standard error how many pictures were drawn, and which failed."""
-    names = ": " + ", ".join(map(str, failed)) if failed else ""
-    typer.echo(f"{done} done, {len(failed)} failed{names}", err=True)

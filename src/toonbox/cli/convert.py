@@ -1,9 +1,7 @@
 """`toonbox PHOTO...`: photos and videos into cartoons beside them."""
 
-import io
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,33 +10,29 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from toonbox.atomic import exists, refuse_existing, write_file
+from toonbox.atomic import exists, refuse_existing, writing
 from toonbox.cli.options import (
-    Address,
-    AsJson,
-    EngineOrRayName,
-    Exclude,
+    CommonOptions,
+    Engine,
     Force,
-    Include,
-    Jobs,
-    StyleName,
-    Threads,
     parse_time,
     takes,
 )
-from toonbox.cli.terminal import Debug, Outcomes, progress, summed_up, video_progress
-from toonbox.errors import OutputError, PictureError, UsageError
+from toonbox.cli.terminal import Debug, Outcomes, Steps, video_progress
+from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 from toonbox.images.formats import (
     CONTAINERS,
     SUFFIXES,
     becomes_video,
     cartoon_below,
     cartoon_name,
+    container_of,
     find_pictures,
     format_named,
     is_video,
 )
 from toonbox.options import (
+    FOR_VIDEOS_TOO,
     EngineOptions,
     Options,
     OutputOptions,
@@ -56,10 +50,9 @@ if TYPE_CHECKING:
 PIPE = "-"
 
 _SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF can be asked for too
-_SHARED = ("format", "metadata", "max_pixels", "max_memory")  # of pictures and videos
 
 
-@takes(StyleOptions, OutputOptions, VideoOptions, EngineOptions)
+@takes(CommonOptions, StyleOptions, OutputOptions, VideoOptions, EngineOptions)
 def cartoonize(
     photos: Annotated[
         list[Path],
@@ -80,15 +73,18 @@ def cartoonize(
             "Default: NAME.toon.EXT beside each.",
         ),
     ] = None,
-    style: StyleName = "comic",
     force: Force = False,
-    include: Include = None,
-    exclude: Exclude = None,
-    engine: EngineOrRayName = "auto",
-    address: Address = None,
-    threads: Threads = None,
-    jobs: Jobs = None,
-    as_json: AsJson = False,
+    engine: Annotated[
+        Literal[Engine, "ray"],
+        typer.Option(help="What runs the network; ray distributes pictures to a cluster."),
+    ] = "auto",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT|auto",
+            help="Address of the cluster, with --engine ray. Default: workers on this machine.",
+        ),
+    ] = None,
     debug: Debug = False,
     preview: Annotated[
         str | None,
@@ -119,85 +115,92 @@ def cartoonize(
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
-    *drawing, computing = split_options(
-        given, StyleOptions, OutputOptions, VideoOptions, EngineOptions
+    common, computing, *drawing = split_options(
+        given, CommonOptions, EngineOptions, StyleOptions, OutputOptions, VideoOptions
     )
     options: Options = tuple(drawing)
     style_options, output_options, video_options = options
     on_ray, piped = engine == "ray", output == PIPE or Path(PIPE) in photos
-    if address and not on_ray:
-        raise UsageError("--address is for --engine ray")
-    if on_ray and output_options.max_memory:
-        raise UsageError("--max-memory does not apply to --engine ray")
-    if on_ray and changed(computing):
-        raise UsageError("--precision does not apply to --engine ray")
-    if on_ray and (preview is not None or piped):
-        raise UsageError("pipes and previews cannot be combined with --engine ray")
+    for wrong, reason in (
+        (address and not on_ray, "--address is for --engine ray"),
+        (on_ray and output_options.max_memory, "--max-memory does not apply to --engine ray"),
+        (on_ray and changed(computing), "--precision does not apply to --engine ray"),
+        (
+            on_ray and (preview is not None or piped),
+            "pipes and previews cannot be combined with --engine ray",
+        ),
+    ):
+        if wrong:
+            raise UsageError(reason)
     several = len(photos) > 1 or photos[0].is_dir()
     resized = style_options.resolution is not None
-    single = preview is not None or not (several or resized or becomes_video(photos[0]))
     load = partial(
         load_style,
-        style,
+        common.style,
         engine=engine,
-        threads=threads,
+        threads=common.threads,
         precision=computing.precision,
-        single=single,
+        single=preview is not None or not (several or resized or becomes_video(photos[0])),
     )
     if preview is not None:
         _write_preview(photos, output, parse_time(preview), load(), force, options)
         return
     if piped:
-        _check_pipe(photos, output, as_json)
-        _convert_pipe(photos[0], output, Converter(load(), style_options, output_options), force)
+        converter = Converter(load(), style_options, output_options)
+        _convert_pipe(photos, output, common.json, converter, force)
         return
-    plan = Plan(output, force, include or [], exclude or [], output_options.format, videos=True)
+    plan = Plan(output, force, common, output_options.format, videos=True)
     plan.add_all(photos, several)
-    for_video = partial(_is_for_video, named=photos, options=video_options)
-    pictures: list[Job] = []
-    videos: list[Job] = []
-    for job in plan.jobs:
-        (videos if for_video(job) else pictures).append(job)
+    shaping = any(getattr(video_options, name) not in (None, "off") for name in _SHAPING)
+
+    def is_for_video(job: "Job | Outcome") -> bool:
+        """Return whether a video is made: of a GIF named on its own, if an option asks for it."""
+        shaped = shaping and becomes_video(job.source) and job.source in photos
+        becomes = job.target is not None and becomes_video(job.source, job.target)
+        return shaped or becomes or is_video(job.source)
+
+    pictures = [job for job in plan.jobs if not is_for_video(job)]
+    videos = [job for job in plan.jobs if is_for_video(job)]
     total = len(plan.jobs) + len(plan.settled)
-    as_videos = len(videos) + sum(map(for_video, plan.settled))
+    as_videos = len(videos) + sum(map(is_for_video, plan.settled))
     _check_options(total, as_videos, output_options, video_options)
     if on_ray and videos:
         raise UsageError(f"{videos[0].source}: videos cannot be combined with --engine ray")
-    convert: Callable[..., Iterator[Outcome]] | None = None
     if on_ray:
         from toonbox.convert.ray import convert_on_ray, running
-
-        convert = partial(
-            convert_on_ray, pictures, style, style_options, output_options,
-            workers=jobs, threads=threads or 1,
-        )  # fmt: skip
     else:
         loaded = load()
-        if pictures or not videos:
-            converter = Converter(loaded, style_options, output_options)
-            convert = partial(convert_all, pictures, converter, parallel=jobs)
-    outcomes = Outcomes(as_json, sys.stdout if on_ray else None)
+    outcomes = Outcomes(common.json, stream=sys.stdout if on_ray else None, several=several)
     with (
         running(address) if on_ray else nullcontext(),
-        summed_up(outcomes, several),
+        outcomes,
         interruptible(several or bool(videos)) as stop,
     ):
         for outcome in plan.settled:
             outcomes.report(outcome)
-        if convert:
-            with progress("Cartoonizing", len(pictures)) as step:
-                if not on_ray:
-                    convert = partial(convert, on_frame=step.frame)
-                for outcome in convert(stop=stop):
+        if pictures:
+            with Steps("Cartoonizing", len(pictures)) as step:
+                for outcome in (
+                    convert_on_ray(
+                        pictures, common.style, style_options, output_options,
+                        workers=common.jobs, threads=common.threads or 1, stop=stop,
+                    )
+                    if on_ray
+                    else convert_all(
+                        pictures, Converter(loaded, style_options, output_options),
+                        parallel=common.jobs, stop=stop, on_frame=step.frame,
+                    )
+                ):  # fmt: skip
                     outcomes.report(outcome)
                     step(str(outcome.source))
         if videos:
             from toonbox.video.pipeline import convert_videos
+            from toonbox.video.steadying import default_stabilization
 
             stabilize = video_options.stabilize or default_stabilization(video_options.bits)
             options = style_options, output_options, replace(video_options, stabilize=stabilize)
             for outcome in convert_videos(
-                videos, loaded, options, frames=jobs, stop=stop, showing=video_progress,
+                videos, loaded, options, frames=common.jobs, stop=stop, showing=video_progress,
                 load=load if several else None,
             ):  # fmt: skip
                 outcomes.report(outcome)
@@ -210,20 +213,14 @@ class Plan:
     """What to do with photos and folders of them, as typed.
 
     Attributes:
-        output: what -o says, if anything.
-        force: overwrite what is there.
-        include, exclude: as in `find_pictures`.
-        format: as in `cartoon_below`.
-        videos: as in `find_pictures`.
-        jobs: pictures to cartoonize; one that was named on its own fails if its target is there.
-        settled: pictures of folders whose targets are there, skipped; pictures whose target is
-            another's, folders without pictures and such that cannot be read, failed.
+        jobs: what to convert; a photo that was named on its own fails if its target exists.
+        settled: what needs no conversion: skipped, because the target of a picture in a folder
+            exists, or failed.
     """
 
     output: str | None = None
     force: bool = False
-    include: list[str] = field(default_factory=list)
-    exclude: list[str] = field(default_factory=list)
+    common: CommonOptions = CommonOptions()
     format: str | None = None
     videos: bool = False
     jobs: "list[Job]" = field(default_factory=list)
@@ -233,19 +230,17 @@ class Plan:
     def add_all(self, photos: list[Path], several: bool) -> None:
         """Add photos and folders.
 
-        Args:
-            photos: as typed.
-            several: False for one photo, which may be told its file.
         Raises:
-            typer.BadParameter: the output cannot be one for these photos.
+            UsageError: the output cannot be one for these photos.
         """
+        if several and self.output is not None and _is_file(self.output):
+            raise UsageError(f"{self.output} is one file, but there are several photos")
         for photo in photos:
             if photo.is_dir():
-                _check_folder(self.output)
                 if not self.add_folder(photo):
-                    wanted = " that are asked for" if self.include or self.exclude else ""
-                    error = PictureError(f"is a folder without pictures{wanted}")
-                    self._fail(photo, None, error)
+                    chosen = self.common.include or self.common.exclude
+                    wanted = " that are asked for" if chosen else ""
+                    self._settle(photo, None, PictureError(f"is a folder without pictures{wanted}"))
             else:
                 target = choose_target(photo, self.output, several, self.format)
                 self._claim(photo, target, "refuse")
@@ -253,9 +248,10 @@ class Plan:
     def add_folder(self, folder: Path) -> bool:
         """Add the pictures below a folder, if there is anything; their cartoons mirror its tree."""
         output = Path(self.output) if self.output is not None else None
-        found = find_pictures(folder, self.include, self.exclude, output, videos=self.videos)
+        include, exclude = self.common.include or (), self.common.exclude or ()
+        found = find_pictures(folder, include, exclude, output, videos=self.videos)
         for unreadable, reason in found.unreadable:
-            self._fail(unreadable, None, PictureError(f"cannot be read: {reason}"))
+            self._settle(unreadable, None, PictureError(f"cannot be read: {reason}"))
         for picture in found.pictures:
             target = cartoon_below(picture, folder, output, self.format)
             self._claim(picture, target, "skip")
@@ -263,21 +259,22 @@ class Plan:
 
     def _claim(self, source: Path, target: Path, on_existing: Literal["refuse", "skip"]) -> None:
         """Add a picture; the second of two for one file fails."""
-        from toonbox.convert.job import Job, Outcome
+        from toonbox.convert.job import Job
 
         other = self._taken.setdefault(os.path.realpath(target), source)
         if other is not source:
             clash = f"would be written to {target}, which is taken by {other}"
-            self._fail(source, target, OutputError(clash))
+            self._settle(source, target, OutputError(clash))
         elif on_existing == "skip" and not self.force and exists(target):
-            self.settled.append(Outcome(source, target, "skipped"))
+            self._settle(source, target)
         else:
             self.jobs.append(Job(source, target, "overwrite" if self.force else on_existing))
 
-    def _fail(self, source: Path, target: Path | None, error: PictureError | OutputError) -> None:
+    def _settle(self, source: Path, target: Path | None, error: ToonboxError | None = None) -> None:
         from toonbox.convert.job import Outcome
 
-        self.settled.append(Outcome(source, target, "failed", error=error))
+        status: Literal["skipped", "failed"] = "failed" if error else "skipped"
+        self.settled.append(Outcome(source, target, status, error=error))
 
 
 def choose_target(
@@ -286,34 +283,24 @@ def choose_target(
     """Choose the file to write for a photo that was named on its own.
 
     Args:
-        photo: the photo.
         output: what -o says, if anything.
         several: whether there are more photos.
         format: the name of the format that is wanted, None for the photo's own.
     Raises:
-        typer.BadParameter: the output is one file for several photos, or of a format that cannot
-            be written or is not the one that is wanted.
-        UsageError: there is no such format.
+        UsageError: the output is of a format that cannot be written, or is not the one that is
+            wanted.
     """
     if output is None:
         return photo.with_name(cartoon_name(photo, format))
     path = Path(output)
-    if several:
-        _check_folder(output)
     if several or is_folder(output):
         return path / cartoon_name(photo, format)
-    known = [] if is_video(photo) else [*SUFFIXES]
     if becomes_video(photo, path):
-        known += CONTAINERS
-    if (path.suffix or is_video(photo)) and path.suffix.lower() not in known:
-        raise typer.BadParameter(
-            f"cannot write {path.suffix or path.name}, only {' '.join(known)}.",
-            param_hint="'--output'",
-        )
-    if becomes_video(photo, path):
-        return path
-    if format and path.suffix and SUFFIXES[path.suffix.lower()] != format_named(format):
-        raise typer.BadParameter(f"{output} is not called like {format}.", param_hint="'--format'")
+        container_of(path)
+    elif path.suffix and path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"cannot write {path.suffix}, only {' '.join(SUFFIXES)}")
+    elif format and path.suffix and SUFFIXES[path.suffix.lower()] != format_named(format):
+        raise UsageError(f"{output} is not named as {format} files are")
     return path
 
 
@@ -322,66 +309,48 @@ def is_folder(output: str) -> bool:
     return Path(output).is_dir() or output.endswith(("/", os.sep))
 
 
-def _check_folder(output: str | None) -> None:
-    """Refuse to write several cartoons to what is or looks like one file."""
-    if output is None or is_folder(output):
-        return
-    if Path(output).suffix.lower() in {*SUFFIXES, *CONTAINERS} or Path(output).is_file():
-        raise typer.BadParameter(
-            f"{output} is one file, but there are several photos.", param_hint="'--output'"
-        )
+def _is_file(output: str) -> bool:
+    """Return whether -o is a file: there is one, or it ends like a picture or video."""
+    like_one = Path(output).suffix.lower() in {*SUFFIXES, *CONTAINERS}
+    return not is_folder(output) and (like_one or Path(output).is_file())
 
 
-def _check_pipe(photos: list[Path], output: str | None, as_json: bool) -> None:
-    """Refuse what cannot go through a pipe.
+def _convert_pipe(
+    photos: list[Path], output: str | None, as_json: bool, converter: "Converter", force: bool
+) -> None:
+    """Convert one picture that comes or goes through a pipe; errors as in `cartoonize_file`.
+
+    The format is that of --format, of the suffix of `output`, or the photo's own.
 
     Raises:
         UsageError: more than one picture, nothing but a terminal at its end, or more than a
             picture for standard output.
     """
-    (photo, *others) = photos
-    if others or photo.is_dir():
+    from toonbox.convert.job import Job
+
+    photo, target = photos[0], None
+    if len(photos) > 1 or photo.is_dir():
         raise UsageError("only one photo can go through -")
     if photo == Path(PIPE) and sys.stdin.isatty():
         raise UsageError("standard input is a terminal, not a picture")
     if output not in (None, PIPE):
         if is_folder(output or ""):
             raise UsageError(f"{output} is a folder; a photo from standard input needs a file name")
-        return
-    if as_json:
-        raise UsageError("--json and the picture cannot both go to standard output")
-    if sys.stdout.isatty():
-        raise UsageError("standard output is a terminal; give -o FILE, or redirect it")
-
-
-def _convert_pipe(photo: Path, output: str | None, converter: "Converter", force: bool) -> None:
-    """Convert one picture that comes or goes through a pipe.
-
-    The format is that of --format, of the suffix of `output`, or the photo's own.
-
-    Raises:
-        PictureError, UsageError, OutputError, UnexpectedError: as in `cartoonize_file`.
-    """
-    from toonbox.convert.job import Job
-
-    target = None
-    if output not in (None, PIPE):
         target = choose_target(photo, output, format=converter.output.format)
         if not force:
             refuse_existing(target)
+    elif as_json:
+        raise UsageError("--json and the picture cannot both go to standard output")
+    elif sys.stdout.isatty():
+        raise UsageError("standard output is a terminal; give -o FILE, or redirect it")
+    job = Job(photo, target)
     if photo == Path(PIPE):
         job = Job(Path("standard input"), target, data=sys.stdin.buffer.read())
-    else:
-        job = Job(photo, target)
-    with progress("", 1) as step:
+    with Steps("", 1) as step:
         data = converter.convert(job, on_frame=step.frame).data
-    if target is None:
-        _write_out(data)
-    else:
+    if target is not None:
         typer.echo(f"{photo} -> {target}")
-
-
-def _write_out(data: bytes) -> None:
+        return
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -391,51 +360,12 @@ def _write_out(data: bytes) -> None:
         raise OutputError(f"standard output cannot be written: {error.strerror}") from error
 
 
-def _is_for_video(job: "Job | Outcome", named: Collection[Path], options: VideoOptions) -> bool:
-    """Return whether something is converted as a video: a video, or a GIF treated like one.
-
-    Args:
-        job: what there is to do, or was done before.
-        named: what was named on its own. A GIF among these is treated as a video if an option asks
-            for what only videos can do; those of folders stay animations.
-        options: for videos.
-    """
-    source = job.source
-    if is_video(source) or (job.target is not None and becomes_video(source, job.target)):
-        return True
-    asked = any(getattr(options, name) not in (None, "off") for name in _SHAPING)
-    return asked and becomes_video(source) and source in named
-
-
 def _check_options(total: int, videos: int, output: OutputOptions, video: VideoOptions) -> None:
-    """Refuse options that would have no effect.
-
-    Args:
-        total: how many inputs there are.
-        videos: how many of them are videos.
-        output: for pictures; some are for videos too.
-        video: for videos.
-    Raises:
-        UsageError: names the first.
-    """
+    """Raise UsageError for the first option that has no effect on `total` inputs."""
     for options, kind, count in ((video, "videos", videos), (output, "pictures", total - videos)):
         for name in changed(options):
-            if name not in _SHARED and not count and total:
+            if name not in FOR_VIDEOS_TOO and not count and total:
                 raise UsageError(f"--{name.replace('_', '-')} is for {kind}, and there are none")
-
-
-def default_stabilization(bits: int | None = None) -> Literal["off", "on"]:
-    """Return "on" if a video of so many bits can be stabilized; otherwise say why it is not."""
-    from toonbox.video.steadying import INSTALL, can_steady
-
-    if bits == 10:
-        reason = "cartoons of 10 bits are not stabilized"
-    elif can_steady():
-        return "on"
-    else:
-        reason = f"without OpenCV, cartoons may flicker; to stabilize them: {INSTALL}"
-    typer.echo(f"toonbox: {reason}", err=True)
-    return "off"
 
 
 def _write_preview(
@@ -462,9 +392,7 @@ def _write_preview(
     video = videos[0]
     if len(videos) > 1 or not becomes_video(video):
         raise UsageError("--preview takes one video")
-    name = cartoon_name(video.with_suffix(".png"))
-    target = video.with_name(name) if output is None else Path(output)
-    target = target / name if output is not None and is_folder(output) else target
+    target = choose_target(video.with_suffix(".png"), output)
     if target.suffix.lower() != ".png":
         raise UsageError(f"{target}: a preview is a PNG picture")
     if not force:
@@ -476,7 +404,6 @@ def _write_preview(
     image = Image.fromarray(composed(photo, cartoon, video_options.compare))
     if about.aspect != 1:
         image = image.resize((about.square_width(*image.size), image.height))
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    write_file(target, stream.getvalue())
+    with writing(target) as temporary:
+        image.save(temporary, "PNG")
     typer.echo(f"{video} -> {target}")

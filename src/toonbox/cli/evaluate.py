@@ -17,9 +17,9 @@ from toonbox.cli.options import (
     parse_style,
     style_names,
 )
-from toonbox.cli.terminal import complain, needs, progress
+from toonbox.cli.terminal import Steps, complain, needs
 from toonbox.errors import DataError, UsageError
-from toonbox.options import StyleOptions
+from toonbox.options import DEFAULT_STYLE, StyleOptions
 
 if TYPE_CHECKING:
     from toonbox.learn.evaluate.evaluate import Subject
@@ -93,6 +93,8 @@ def evaluate(
 
     A resolution behind a style's name takes precedence over --resolution.
     """
+    import numpy as np
+
     with needs("train"):
         from toonbox.learn.evaluate.classifier import ClassifierConfig
         from toonbox.learn.evaluate.evaluate import evaluate as run
@@ -101,11 +103,13 @@ def evaluate(
 
     if (features or classifier) and not cartoons:
         raise UsageError("--features and --classifier compare with --cartoons")
-    subjects = _subjects(style or ["comic"], resolution)
+    subjects = _subjects(style or [DEFAULT_STYLE], resolution)
+    found = _pictures(photos)
+    drawn = np.random.default_rng(seed).permutation(len(found))[:limit]
     with folder_beside(Path(gettempdir(), "work")) as work:
         evaluation = run(
             subjects,
-            _some(_pictures(photos), limit, seed),
+            [found[place] for place in sorted(drawn)],
             [file for folder in cartoons or [] for file in _pictures(folder)],
             [load_feature_network(file) for file in features or []],
             work=work,
@@ -113,7 +117,7 @@ def evaluate(
             classifier=ClassifierConfig(seed=seed) if classifier else None,
             draws=draws,
             seed=seed,
-            progress=progress,
+            progress=Steps,
         )
         typer.echo(text(evaluation))
         if out is not None:
@@ -139,10 +143,7 @@ def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":
         style = load(name)
         pixels = options.resolution or style.card.working_resolution
         if pixels == "native" or pixels < LEAST_RESOLUTION:
-            raise typer.BadParameter(
-                f"{text}: resolution should be at least {LEAST_RESOLUTION} pixels.",
-                param_hint="'--style'",
-            )
+            raise UsageError(f"{text}: resolution should be at least {LEAST_RESOLUTION} pixels")
         # Photos are reduced before.
         cartoonize = partial(style.stylize, options=replace(options, resolution="native"))
         cartoonize(np.zeros((LEAST_RESOLUTION, LEAST_RESOLUTION, 3), np.uint8))
@@ -157,11 +158,3 @@ def _pictures(folder: Path) -> list[Path]:
         return find_pictures(folder)
     except DataError as error:
         raise UsageError(str(error)) from error
-
-
-def _some(files: list[Path], limit: int | None, seed: int) -> list[Path]:
-    """Draw up to `limit` of the files, in their order."""
-    import numpy as np
-
-    order = np.random.default_rng(seed).permutation(len(files))[:limit]
-    return [files[place] for place in sorted(order)]

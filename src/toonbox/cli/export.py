@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from toonbox.cli.options import Force
 from toonbox.cli.terminal import needs
 
 
@@ -28,7 +29,7 @@ def export(
         str | None,
         typer.Option(help="Name of the configuration file. Default: the one recorded in the run."),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Overwrite an existing style.")] = False,
+    force: Force = False,
 ) -> None:
     """Export a trained run as a style for `toonbox --style NAME`.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from toonbox.atomic import writing
-from toonbox.cli.options import Force, existing_file
+from toonbox.cli.options import Force
 from toonbox.cli.terminal import needs
 from toonbox.errors import OutputError, UsageError
 
@@ -24,7 +24,7 @@ def about() -> None:
     Examples:
       toonbox look list
       toonbox look show comic > my.toml
-      toonbox look preview photo.jpg --config my.toml
+      toonbox look preview photo.jpg --look my.toml
       toonbox train --photos DIR --look my.toml --out runs/mine
     """
 
@@ -67,15 +67,15 @@ def _text(name: str) -> str:
 def preview(
     photo: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A photo.")],
     name: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--look",
-            metavar="NAME",
-            help="A shipped look (default comic).",
+            "--config",
+            metavar="NAME|FILE",
+            help="A shipped look, or one of your own in a TOML file.",
             autocompletion=look_names,
         ),
-    ] = None,
-    config: Annotated[Path | None, existing_file("A look of your own, as a TOML file.")] = None,
+    ] = "comic",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -92,10 +92,8 @@ def preview(
     \b
     Examples:
       toonbox look preview photo.jpg --look anime
-      toonbox look preview photo.jpg --config my.toml --texture 2 --force
+      toonbox look preview photo.jpg --look my.toml --texture 2 --force
     """
-    if name and config:
-        raise UsageError("--look NAME or --config FILE, not both")
     with needs("train"):
         from PIL import Image
 
@@ -103,8 +101,8 @@ def preview(
         from toonbox.learn.looks import load_look
         from toonbox.learn.representations.drawing import DESIGNED_SIDE, Layers
 
-    chosen = load_look(config or name or "comic")
-    target = out or photo.with_suffix(f".{config.stem if config else name or 'comic'}.png")
+    chosen = load_look(name)
+    target = out or photo.with_suffix(f".{Path(name).stem}.png")
     if target.suffix.lower() not in SUFFIXES:
         raise UsageError(f"{target}: cannot be written; choose one of {', '.join(SUFFIXES)}")
     if target.exists() and (not force or target.samefile(photo)):

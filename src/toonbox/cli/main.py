@@ -59,11 +59,11 @@ app = typer.Typer(
 )
 
 
-class _Notes(logging.Handler):
-    """What the library remarks goes to wherever standard error leads at that moment."""
+class _Messages(logging.Handler):
+    """Prints the library's warnings on what is standard error at that moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        complain(record.getMessage())
+        complain(self.format(record))
 
 
 def _show_version(wanted: bool) -> None:
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files may be anything; standard error is so already.
         sys.stdout.reconfigure(errors="backslashreplace")
-    logging.basicConfig(handlers=[_Notes()], force=True)
+    logging.basicConfig(handlers=[_Messages()], format="%(message)s", force=True)
     show_tracebacks(False)
     # Pillow warns about damaged metadata of pictures that it reads all the same.
     warnings.filterwarnings("ignore", module="PIL")

@@ -3,13 +3,21 @@
 import inspect
 import re
 from collections.abc import Callable
-from dataclasses import Field, fields, replace
+from dataclasses import MISSING, Field, dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
-from toonbox.options import Resolution, StyleOptions, VideoOptions, choices_of
+from toonbox.errors import UsageError
+from toonbox.options import (
+    DEFAULT_STYLE,
+    Resolution,
+    StyleOptions,
+    VideoOptions,
+    choices_of,
+    option,
+)
 
 VIDEO_PANEL = "Options for videos"
 
@@ -38,24 +46,25 @@ def takes(*kinds: type[Any] | tuple[Any, ...]) -> Callable[[Command], Command]:
     return decorate
 
 
-def _parameter(kind: type[Any], option: "Field[Any]") -> inspect.Parameter:
+def _parameter(kind: type[Any], declared: "Field[Any]") -> inspect.Parameter:
     """Make a command's parameter of an option's declaration."""
-    settings: dict[str, Any] = dict(option.metadata)
-    type_: Any = Literal[choices] if (choices := choices_of(option)) else option.type
+    settings: dict[str, Any] = dict(declared.metadata)
+    type_: Any = Literal[choices] if (choices := choices_of(declared)) else declared.type
     if kind is VideoOptions:
         settings["rich_help_panel"] = VIDEO_PANEL
-    if parser := PARSERS.get(option.name):
+    if parser := PARSERS.get(settings.get("metavar", "")):
         type_, settings["parser"] = str, parser
         settings.pop("min", None)
-    if option.default is None:
+    required = declared.default is MISSING
+    if declared.default is None:
         type_ = type_ | None
     if environment := getattr(kind, "ENVIRONMENT", ""):
-        settings["envvar"] = f"{environment}{option.name.upper()}"
-    flag = f"--{option.name.replace('_', '-')}"
+        settings["envvar"] = f"{environment}{declared.name.upper()}"
+    flag = f"--{declared.name.replace('_', '-')}"
     return inspect.Parameter(
-        option.name,
+        declared.name,
         inspect.Parameter.KEYWORD_ONLY,
-        default=settings.pop("typed", option.default),
+        default=inspect.Parameter.empty if required else settings.pop("typed", declared.default),
         annotation=Annotated[type_, typer.Option(flag, **settings)],
     )
 
@@ -67,11 +76,9 @@ class CommandWithVideoOptions(TyperCommand):
         """Write the help."""
         shown = self.params
         videos = [p for p in shown if getattr(p, "rich_help_panel", None) == VIDEO_PANEL]
-        try:
-            self.params = [p for p in shown if p not in videos]
-            super().format_options(ctx, formatter)
-        finally:
-            self.params = shown
+        self.params = [p for p in shown if p not in videos]
+        super().format_options(ctx, formatter)
+        self.params = shown
         with formatter.section(VIDEO_PANEL):
             formatter.write_dl([r for p in videos if (r := p.get_help_record(ctx)) is not None])
 
@@ -117,11 +124,11 @@ def parse_time(text: str) -> float:
     return float(sum(n * 60**place for place, n in enumerate(reversed(numbers))))
 
 
+# By what the help shows for the value.
 PARSERS: dict[str, Callable[[str], Any]] = {
-    "resolution": parse_resolution,
-    **dict.fromkeys(("max_memory", "max_body", "max_upload", "max_disk"), parse_memory),
-    "start": parse_time,
-    "end": parse_time,
+    "N|native": parse_resolution,
+    "SIZE": parse_memory,
+    "TIME": parse_time,
 }
 
 
@@ -132,55 +139,39 @@ def style_names() -> list[str]:
     return style.style_names()
 
 
-StyleName = Annotated[
-    str,
-    typer.Option(
-        metavar="NAME|DIR",
-        help="Name of a style (see `toonbox styles`), or its folder.",
-        autocompletion=style_names,
-    ),
-]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
-Include = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="GLOB",
-        help="In folders, only pictures that match, by name or path below the folder. Repeatable.",
-    ),
-]
-Exclude = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="GLOB", help="In folders, skip pictures and folders that match. Repeatable."
-    ),
-]
 Engine = Literal["auto", "onnxruntime", "openvino", "cuda"]
 EngineName = Annotated[Engine, typer.Option("--engine", help="What runs the network.")]
-EngineOrRayName = Annotated[
-    Literal[Engine, "ray"],
-    typer.Option("--engine", help="What runs the network; ray distributes pictures to a cluster."),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT|auto",
-        help="Address of the cluster, with --engine ray. Default: workers on this machine.",
-    ),
-]
-Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads for the network. Default: one for each core.")
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(
-        min=1,
-        help="Pictures, or frames of a video, to process at a time. "
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonOptions:
+    """What commands that draw have in common."""
+
+    style: str = option(
+        DEFAULT_STYLE,
+        "Name of a style (see `toonbox styles`), or its folder.",
+        metavar="NAME|DIR",
+        autocompletion=style_names,
+    )
+    include: list[str] | None = option(
+        None,
+        "In folders, only pictures that match, by name or path below the folder. Repeatable.",
+        metavar="GLOB",
+    )
+    exclude: list[str] | None = option(
+        None, "In folders, skip pictures and folders that match. Repeatable.", metavar="GLOB"
+    )
+    threads: int | None = option(
+        None, "Threads for the network. Default: one for each core.", min=1
+    )
+    jobs: int | None = option(
+        None,
+        "Pictures, or frames of a video, to process at a time. "
         "Default: one for each core, at most four frames.",
-    ),
-]
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Report each picture as a line of JSON on standard output.")
-]
+        min=1,
+    )
+    json: bool = option(False, "Report each picture as a line of JSON on standard output.")
 
 
 def existing_folder(help: str | None = None) -> Any:
@@ -206,17 +197,16 @@ def parse_style(text: str, defaults: StyleOptions) -> tuple[str, StyleOptions]:
     Returns:
         Name or folder, and how it draws.
     Raises:
-        typer.BadParameter: no such setting, or not a value for it; names both.
-        UsageError: a value out of range.
+        typer.BadParameter, UsageError: no such setting, or not a value for it; names both.
     """
     name, *settings = re.split(r":(?=\w+=)", text, maxsplit=1)
     values: dict[str, Any] = {}
     for setting in settings[0].split(",") if settings else []:
         key, _, value = setting.partition("=")
         if key not in (known := [each.name for each in fields(StyleOptions)]):
-            raise typer.BadParameter(f"{text}: no setting {key!r}, only {', '.join(known)}.")
+            raise UsageError(f"{text}: no setting {key!r}, only {', '.join(known)}")
         try:
             values[key] = parse_resolution(value) if key == "resolution" else float(value)
         except ValueError:
-            raise typer.BadParameter(f"{text}: {key} should be a number, not {value!r}.") from None
+            raise UsageError(f"{text}: {key} should be a number, not {value!r}") from None
     return name, replace(defaults, **values)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from toonbox.cli.options import Force
+
 
 def page(
     output: Annotated[
@@ -18,7 +20,7 @@ def page(
             "Default: those that are shipped.",
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing page.")] = False,
+    force: Force = False,
 ) -> None:
     """Write the page as a static site that draws in the browser and uploads no photo.
 

@@ -4,8 +4,6 @@ import secrets
 import socket
 import sys
 import threading
-import webbrowser
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from toonbox.cli.options import takes
-from toonbox.cli.terminal import Debug, complain, message_of, needs
+from toonbox.cli.terminal import complain, needs
 from toonbox.errors import MissingExtraError
 from toonbox.options import split_options
 from toonbox.parallel import interruptible
@@ -36,7 +34,6 @@ def serve(
             "--browser/--no-browser", help="Open the page in a browser, if started in a terminal."
         ),
     ] = True,
-    debug: Debug = False,
     **given: Any,
 ) -> None:
     """Serve the page and a JSON API, until Ctrl-C.
@@ -48,33 +45,28 @@ def serve(
       toonbox serve --host 0.0.0.0 --max-body 20M
       curl --data-binary @photo.jpg -o cartoon.jpg http://127.0.0.1:8000/api/cartoonize
 
-    Every option but --debug and --browser can be set in the environment. Ctrl-C and SIGTERM let
-    running requests finish and cancel jobs; a second signal stops at once. Exit codes: 130 after
-    Ctrl-C, 143 after SIGTERM. Requires: pip install 'toonbox[serve]'.
+    Every option but --browser can be set in the environment. Ctrl-C and SIGTERM let running
+    requests finish and cancel jobs; a second signal stops at once. Unexpected errors are printed
+    with their tracebacks. Exit codes: 130 after Ctrl-C, 143 after SIGTERM. Requires:
+    pip install 'toonbox[serve]'.
     """
     options: ServerOptions
     (options,) = split_options(given, ServerOptions)
     with needs("serve"):
         from toonbox.serve.app import create_app
-        from toonbox.serve.server import listen
-        from toonbox.serve.server import serve as run
+        from toonbox.serve.server import Server, listen
 
     if not is_loopback(options.host) and options.token is None:
         options = replace(options, token=secrets.token_urlsafe(16))
     site = _site() if page else None
-    app = create_app(options, site, lambda error: complain(message_of(error)))
+    app = create_app(options, site)
     with interruptible() as stop, listen(options.host, options.port) as listening:
         address = _address(options, listening.getsockname()[1])
         typer.echo(f"listening on {address}")
         sys.stdout.flush()
         if site and browser and sys.stdout.isatty():
-            threading.Thread(target=_open, args=(address,), daemon=True).start()
-        run(app, listening, options, stop)
-
-
-def _open(address: str) -> None:
-    with suppress(webbrowser.Error):
-        webbrowser.open(address)
+            threading.Thread(target=typer.launch, args=(address,), daemon=True).start()
+        Server(app, options, stop).run([listening])
 
 
 def _address(options: ServerOptions, port: int) -> str:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from toonbox.cli.options import Force
 from toonbox.cli.terminal import complain, needs, printable
 from toonbox.errors import StyleError
 
@@ -72,7 +73,7 @@ def import_style(
         str | None,
         typer.Option(help="Licence of the style. Default: that of the published weights."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing style.")] = False,
+    force: Force = False,
 ) -> None:
     """Import the published weights of the white-box generator as a style.
 

@@ -1,20 +1,20 @@
 """`toonbox train`: from folders of pictures to a run that can be exported."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import typer
 
 from toonbox.cli.look import look_names
-from toonbox.cli.options import existing_file, existing_folder, style_names
+from toonbox.cli.options import existing_file, existing_folder, style_names, takes
 from toonbox.cli.terminal import needs
 from toonbox.errors import UsageError, WeightsError
-from toonbox.options import DEFAULT_STYLE
+from toonbox.options import DEFAULT_STYLE, RunOptions
 
 
+@takes(RunOptions)
 def train(
     photos: Annotated[Path, existing_folder()],
-    out: Annotated[Path, typer.Option(help="Folder of the run; an existing run is resumed.")],
     look: Annotated[
         str | None,
         typer.Option(
@@ -49,27 +49,13 @@ def train(
         int | None,
         typer.Option(min=0, help="Number of steps; the adversarial ones if there are cartoons."),
     ] = None,
-    device: Annotated[
-        Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train.")
-    ] = "auto",
-    devices: Annotated[int, typer.Option(min=1, help="Processes that share each batch.")] = 1,
-    precision: Annotated[Literal["32", "bf16"], typer.Option(help="Numerical precision.")] = "32",
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes that prepare drawings, crops and superpixels.")
-    ] = 2,
     vgg: Annotated[Path | None, existing_file("VGG weights. Default: downloaded.")] = None,
     features: Annotated[
         Path | None, existing_file("EfficientNet-lite0, ONNX or PyTorch. Default: downloaded.")
     ] = None,
-    drawings: Annotated[
-        Path | None, typer.Option(help="Folder for the drawn targets. Default: a cache folder.")
-    ] = None,
     offline: Annotated[bool, typer.Option(help="Never download.")] = False,
-    sample_every: Annotated[int, typer.Option(min=1, help="Steps between samples.")] = 250,
-    checkpoint_minutes: Annotated[
-        float, typer.Option(min=0, help="Minutes between checkpoints.")
-    ] = 5.0,
     dry_run: Annotated[bool, typer.Option(help="Check the pictures and stop.")] = False,
+    **given: Any,
 ) -> None:
     """Train a style on your own pictures. Rerun the same command to resume.
 
@@ -80,7 +66,7 @@ def train(
       toonbox train --photos photos --config recipes/anime.toml --start comic --out runs/anime
     """
     with needs("train"):
-        from toonbox.learn.config import RunOptions, default_config, load_config
+        from toonbox.learn.config import default_config, load_config
         from toonbox.learn.data import TrainingData, inspect_training_data
         from toonbox.learn.features import EfficientNetFeatures, VggFeatures
         from toonbox.learn.generator import load_generator
@@ -88,6 +74,8 @@ def train(
         from toonbox.learn.state import new_fabric
         from toonbox.learn.train import train as run
 
+    options = RunOptions(**given)
+    out = options.out
     if config is None and start is None and not cartoons:
         start = DEFAULT_STYLE  # it can draw; from nothing that takes much longer to learn
     beginning = None if start is None else load_generator(find_generator(start))
@@ -102,14 +90,12 @@ def train(
         raise UsageError("with cartoons, --face-photos and --face-cartoons belong together")
     if settings.target == "teacher" and start is None:
         raise UsageError('pretrain.kind = "teacher" needs --start STYLE')
-    for option, given, wanted in (
-        ("--features", features, settings.needs_features),
-        ("--vgg", vgg, settings.needs_vgg),
-    ):
-        if given and not wanted:
-            raise UsageError(f"{option}: nothing in this configuration uses it")
-    if settings.crops.batch_size % devices:
-        raise UsageError(f"a batch of {settings.crops.batch_size} cannot be shared by {devices}")
+    if features and not settings.needs_features:
+        raise UsageError("--features: nothing in this configuration uses it")
+    if vgg and not settings.needs_vgg:
+        raise UsageError("--vgg: nothing in this configuration uses it")
+    if (batch := settings.crops.batch_size) % options.devices:
+        raise UsageError(f"a batch of {batch} cannot be shared by {options.devices}")
     lists = out / "data.json"
     if lists.exists():
         data = TrainingData.load(lists)
@@ -121,9 +107,6 @@ def train(
             typer.echo(report.text(), err=True)
     if dry_run:
         return
-    options = RunOptions(
-        out, device, devices, precision, workers, sample_every, checkpoint_minutes, drawings
-    )
     fabric = new_fabric(options)
     with fabric.rank_zero_first(local=True):  # which downloads for the others
         frozen = (

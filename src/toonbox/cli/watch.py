@@ -3,23 +3,15 @@
 import errno
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from toonbox.cli.convert import Plan
-from toonbox.cli.options import (
-    AsJson,
-    EngineName,
-    Exclude,
-    Include,
-    Jobs,
-    StyleName,
-    Threads,
-    takes,
-)
-from toonbox.cli.terminal import Debug, Outcomes, report
+from toonbox.cli.options import CommonOptions, EngineName, takes
+from toonbox.cli.terminal import Debug, Outcomes
 from toonbox.options import EngineOptions, OutputOptions, StyleOptions, split_options
 from toonbox.parallel import interruptible
 
@@ -31,7 +23,7 @@ Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 _NO_FILE: Stamp = (-1, 0)  # of no file
 
 
-@takes(StyleOptions, OutputOptions, EngineOptions)
+@takes(CommonOptions, StyleOptions, OutputOptions, EngineOptions)
 def watch(
     folder: Annotated[
         Path,
@@ -49,7 +41,6 @@ def watch(
             "--output", "-o", metavar="DIR", help="Folder for the cartoons.", file_okay=False
         ),
     ],
-    style: StyleName = "comic",
     interval: Annotated[
         float, typer.Option(min=0.01, metavar="SECONDS", help="Seconds between scans.")
     ] = 1.0,
@@ -61,12 +52,7 @@ def watch(
             help="Time without changes after which a picture counts as complete.",
         ),
     ] = 2.0,
-    include: Include = None,
-    exclude: Exclude = None,
     engine: EngineName = "auto",
-    threads: Threads = None,
-    jobs: Jobs = None,
-    as_json: AsJson = False,
     debug: Debug = False,
     **given: Any,
 ) -> None:
@@ -85,32 +71,31 @@ def watch(
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
-    style_options, output_options, computing = split_options(
-        given, StyleOptions, OutputOptions, EngineOptions
+    common, style_options, output_options, computing = split_options(
+        given, CommonOptions, StyleOptions, OutputOptions, EngineOptions
     )
-    loaded = load_style(style, engine=engine, threads=threads, precision=computing.precision)
+    loaded = load_style(
+        common.style, engine=engine, threads=common.threads, precision=computing.precision
+    )
     loaded.stylize(np.zeros((8, 8, 3), np.uint8), style_options)  # report what is wrong now
     converter = Converter(loaded, style_options, output_options)
-    arrivals, outcomes = Arrivals(settle), Outcomes(as_json)
+    arrivals, outcomes = Arrivals(settle), Outcomes(common.json, at_once=True)
     typer.echo(f"watching {folder}, until Ctrl-C", err=True)
-    try:
-        with interruptible() as stop:
-            while not stop():
-                plan = Plan(str(output), False, include or [], exclude or [], output_options.format)
-                plan.add_folder(folder)
-                _tell_new(outcomes, plan.settled)
-                jobs_now = arrivals.complete(plan, time.monotonic())
-                outcomes.forget({job.source for job in jobs_now})
-                for outcome in convert_all(jobs_now, converter, parallel=jobs, stop=stop):
-                    _tell(outcomes, outcome)
-                    if _is_disk_full(outcome):
-                        arrivals.postpone(outcome.source, time.monotonic() + LATER)
-                _pause(interval, stop)
-    except KeyboardInterrupt:
-        outcomes.sum_up()
-    except SystemExit:
-        outcomes.sum_up()
-        raise
+    with suppress(KeyboardInterrupt), outcomes, interruptible() as stop:
+        while not stop():
+            plan = Plan(str(output), False, common, output_options.format)
+            plan.add_folder(folder)
+            for outcome in plan.settled:  # an unreadable folder, once
+                if outcome.status == "failed" and outcome.source not in outcomes.failed:
+                    outcomes.report(outcome)
+            jobs_now = arrivals.complete(plan, time.monotonic())
+            for job in jobs_now:
+                outcomes.failed.pop(job.source, None)
+            for outcome in convert_all(jobs_now, converter, parallel=common.jobs, stop=stop):
+                outcomes.report(outcome)
+                if _is_disk_full(outcome):
+                    arrivals.postpone(outcome.source, time.monotonic() + LATER)
+            _pause(interval, stop)
     if outcomes.failed:
         raise typer.Exit(1)
 
@@ -135,28 +120,24 @@ class Arrivals:
         """
         from toonbox.convert.job import Job
 
-        ours = [
-            Job(outcome.source, outcome.target, "overwrite")
-            for outcome in plan.settled
-            if outcome.status == "skipped" and outcome.source in self._begun and outcome.target
-        ]
-        jobs = {job.source: job for job in [*plan.jobs, *ours]}
+        jobs = {job.source: job for job in plan.jobs}
+        for outcome in plan.settled:
+            if outcome.status == "skipped" and outcome.source in self._begun:
+                jobs[outcome.source] = Job(outcome.source, outcome.target, "overwrite")
         stamps = {source: stamp for source in jobs if (stamp := _stamp(source))}
-        # What is gone is forgotten, or this would grow for ever.
-        self._since = {
-            source: since
-            if (since := self._since.get(source)) and since[0] == stamp
-            else (stamp, now)
-            for source, stamp in stamps.items()
-        }
-        settled = {
-            source: stamp
-            for source, (stamp, since) in self._since.items()
-            if now - since >= self.settle and self._begun.get(source) != stamp
-        }
-        self._begun = {source: self._begun[source] for source in stamps if source in self._begun}
-        self._begun |= settled
-        return [jobs[source] for source in settled]
+        known, begun = self._since, self._begun
+        self._since, self._begun = {}, {}  # what is gone is forgotten
+        complete = []
+        for source, stamp in stamps.items():
+            last, since = known.get(source, (None, now))
+            since = since if last == stamp else now
+            self._since[source] = stamp, since
+            if now - since >= self.settle and begun.get(source) != stamp:
+                self._begun[source] = stamp
+                complete.append(jobs[source])
+            elif source in begun:
+                self._begun[source] = begun[source]
+        return complete
 
     def postpone(self, source: Path, until: float) -> None:
         """Offer a picture again, as if it had changed at that time."""
@@ -183,18 +164,3 @@ def _stamp(picture: Path) -> Stamp | None:
     except OSError:  # gone in the meantime
         return None
     return status.st_size, status.st_mtime_ns
-
-
-def _tell(outcomes: Outcomes, outcome: "Outcome") -> None:
-    """Report outcomes at once, failures too: the command may never end."""
-    outcomes.report(outcome)
-    if outcome.error is not None:
-        report(*outcomes.failed[-1])
-
-
-def _tell_new(outcomes: Outcomes, settled: "list[Outcome]") -> None:
-    """Report failures before conversion, such as an unreadable folder, only once."""
-    known = {source for source, _ in outcomes.failed}
-    for outcome in settled:
-        if outcome.status == "failed" and outcome.source not in known:
-            _tell(outcomes, outcome)

@@ -176,30 +176,6 @@ class TrainConfig:
         return hashlib.sha256(_as_toml(self).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """How a run is executed; apart from `precision`, nothing here changes what is learnt.
-
-    Attributes:
-        out: the run's folder.
-        devices: processes that share each batch.
-        precision: arithmetic of the networks; weights are always float32.
-        workers: processes that cut crops, and as many that compute superpixels.
-        sample_every: steps between sample grids.
-        checkpoint_minutes: minutes between checkpoints; 0 writes one after each step.
-        drawings: folder for the layers of drawn targets; None for the cache.
-    """
-
-    out: Path
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    devices: int = 1
-    precision: Literal["32", "bf16"] = "32"
-    workers: int = 2
-    sample_every: int = 250
-    checkpoint_minutes: float = 5.0
-    drawings: Path | None = None
-
-
 # Defaults without a configuration file: the network of recipes/comic-drawing.toml, fewer steps.
 DRAWN: dict[str, Any] = {
     "steps": 0,

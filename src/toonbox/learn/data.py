@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from toonbox.atomic import replacing
 from toonbox.errors import DataError
-from toonbox.learn.config import CropConfig, RunOptions, TrainConfig
+from toonbox.learn.config import CropConfig, TrainConfig
 from toonbox.learn.inspect import (
     FolderReport,
     inspect_folder,
@@ -30,6 +30,7 @@ from toonbox.learn.inspect import (
 from toonbox.learn.representations.drawing import CHANNELS, MARGIN, Layers, Look
 from toonbox.learn.weights import cache_folder
 from toonbox.learn.workers import quiet_worker, worker_pool
+from toonbox.options import RunOptions
 from toonbox.pixels import Uint8Array
 
 VALIDATION_PHOTOS = 8

@@ -22,7 +22,7 @@ from torch.utils.tensorboard import SummaryWriter
 from toonbox.atomic import replacing
 from toonbox.engine.style import GENERATOR
 from toonbox.errors import TrainingError
-from toonbox.learn.config import RunOptions, TrainConfig, load_config, save_config
+from toonbox.learn.config import TrainConfig, load_config, save_config
 from toonbox.learn.data import TrainingData
 from toonbox.learn.generator import Generator, save_generator
 from toonbox.learn.inspect import read_picture
@@ -30,6 +30,7 @@ from toonbox.learn.representations.structure import structure
 from toonbox.learn.representations.surface import surface
 from toonbox.learn.representations.texture import draw_channel_weights, texture
 from toonbox.learn.state import TrainingState
+from toonbox.options import RunOptions
 from toonbox.pixels import Uint8Array, from_signed, to_signed
 
 SAMPLE_SIDE = 256

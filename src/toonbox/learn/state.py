@@ -11,10 +11,11 @@ from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from toonbox.errors import ConfigError, TrainingError
-from toonbox.learn.config import RunOptions, TrainConfig
+from toonbox.learn.config import TrainConfig
 from toonbox.learn.discriminator import Discriminator, DiscriminatorConfig, FeatureDiscriminator
 from toonbox.learn.features import WIDTHS, EfficientNetFeatures
 from toonbox.learn.generator import Generator
+from toonbox.options import RunOptions
 
 BETAS = (0.5, 0.99)
 GRADIENT_CLIP = 0.5  # largest norm

@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from toonbox.errors import ConfigError
-from toonbox.learn.config import RunOptions, TrainConfig
+from toonbox.learn.config import TrainConfig
 from toonbox.learn.data import (
     CropBatches,
     Pictures,
@@ -47,6 +47,7 @@ from toonbox.learn.representations.texture import draw_channel_weights, texture
 from toonbox.learn.run import reporting, save
 from toonbox.learn.state import TrainingState, channels_last, new_fabric, new_state, update
 from toonbox.learn.workers import worker_pool
+from toonbox.options import RunOptions
 from toonbox.parallel import ending, interruptible
 from toonbox.pixels import Uint8Array, from_signed, to_signed
 

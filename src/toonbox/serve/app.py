@@ -4,16 +4,17 @@ import asyncio
 import logging
 import mimetypes
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.sse import EventSourceResponse, ServerSentEvent
+from prometheus_client import generate_latest
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.requests import ClientDisconnect
@@ -21,7 +22,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 
 from toonbox.atomic import folder_beside
 from toonbox.convert.job import Job
-from toonbox.errors import ToonboxError, UnexpectedError
+from toonbox.errors import ToonboxError
 from toonbox.images.formats import USUAL_SUFFIXES
 from toonbox.options import (
     OutputOptions,
@@ -31,18 +32,16 @@ from toonbox.options import (
     split_options,
 )
 from toonbox.serve.jobs import ENDED, Jobs, ServedJob
-from toonbox.serve.limits import BodyLimit, Guard
+from toonbox.serve.limits import Guard
 from toonbox.serve.metrics import Metrics
 from toonbox.serve.pictures import Budget, Pictures, Slot, Styles
 from toonbox.serve.problems import is_disk_full, problem, status_of
-from toonbox.serve.settings import ServerOptions, is_loopback
-from toonbox.serve.uploads import FIELD, is_form, pieces
+from toonbox.serve.settings import ServerOptions
+from toonbox.serve.uploads import FIELD, FORM, is_form, pieces
 from toonbox.version import __version__
 
 _CHUNK = 256 << 10  # bytes of an answer at a time
-_BLOCK = 1 << 20  # bytes of an upload to write at a time
 _PAUSE = 0.5  # seconds after which an event stream looks whether the server is ending
-_SMALL = 64 << 10  # bytes of a body where none is wanted
 _NOT_SERVED = ("resume", "keep_partial")  # options for files that stay
 _PICTURES = ("jpeg", "png", "webp", "avif", "tiff", "bmp", "gif")
 _TYPES = {
@@ -50,29 +49,19 @@ _TYPES = {
     ".m4v": "video/mp4",
     ".mjs": "text/javascript",
     ".mkv": "video/x-matroska",
-    ".onnx": "application/octet-stream",
-    ".ppm": "image/x-portable-pixmap",
-    ".wasm": "application/wasm",
-    ".webmanifest": "application/manifest+json",
     ".webp": "image/webp",
 }
 
-Report = Callable[[ToonboxError], None]
-
 _logger = logging.getLogger(__name__)
-
-
-def _log(error: ToonboxError) -> None:
-    _logger.error("%s", error, exc_info=error)
 
 
 class Service:
     """What the routes use."""
 
-    def __init__(self, options: ServerOptions, report: Report) -> None:
-        self.options, self.report, self.metrics = options, report, Metrics()
+    def __init__(self, options: ServerOptions) -> None:
+        self.options, self.metrics = options, Metrics()
         self.budget = Budget(options.max_memory, options.drawn)
-        self.styles = Styles(options.style, options.drawn, options.precision)
+        self.styles = Styles(options)
         self.pictures = Pictures(options, self.styles, self.budget, self.metrics)
         self.jobs: Jobs  # once the app runs
         self.ending = False
@@ -95,7 +84,7 @@ class Service:
         try:
             self.styles.load()
         except ToonboxError as error:
-            self.report(error)
+            _logger.error("%s", error, exc_info=error)
 
     def split(self, query: BaseModel, *kinds: type[Any]) -> tuple[str | None, tuple[Any, ...]]:
         """Return the style's name and the option objects that a request asks for."""
@@ -106,21 +95,16 @@ class Service:
         return style, split_options(given, *kinds)
 
 
-def create_app(
-    options: ServerOptions,
-    site: Mapping[str, Path | bytes] | None = None,
-    report: Report = _log,
-) -> FastAPI:
+def create_app(options: ServerOptions, site: Mapping[str, Path | bytes] | None = None) -> FastAPI:
     """Make the app.
 
     Args:
         options: its limits.
         site: the page's files by their paths, None for no page.
-        report: is told of errors that are the server's own.
     Raises:
         StyleError: the default style is missing.
     """
-    service = Service(options, report)
+    service = Service(options)
     app = FastAPI(
         title="toonbox",
         version=__version__,
@@ -133,22 +117,13 @@ def create_app(
     _add_state(app, service)
     _add_pictures(app, service)
     _add_jobs(app, service)
-    _add_errors(app, service)
+    _add_errors(app)
     if site:
         _add_site(app, site)
 
-    def most(path: str) -> int:
-        sizes = {"/api/cartoonize": options.max_body, "/api/jobs": options.max_upload}
-        return sizes.get(path, _SMALL)
-
-    names = frozenset(filter(None, (options.names or "").lower().split(",")))
-    anybody = not names and not is_loopback(options.host)
-    app.add_middleware(BodyLimit, most=most, patience=options.patience)
+    errors = service.metrics.errors
     app.add_middleware(
-        Guard,
-        token=options.token,
-        names=None if anybody else names,
-        count=lambda status: service.metrics.errors.labels(str(status)).inc(),
+        Guard, options=options, count=lambda status: errors.labels(str(status)).inc()
     )
     return app
 
@@ -158,14 +133,9 @@ def _query(name: str, service: Service, *kinds: type[Any]) -> type[BaseModel]:
     parameters: dict[str, Any] = {
         "style": (str, Field(None, description="Name of a style, see /api/styles.")),
     }
-    for each in (option for kind in kinds for option in fields(kind)):
-        if each.name in _NOT_SERVED:
-            continue
-        type_: Any = each.type
-        if choices := choices_of(each):
-            type_ = Literal[choices]
-        elif given := tuple(one for one in get_args(type_) if one is not type(None)):
-            type_ = given[0] if len(given) == 1 else int | Literal["native"]
+    served = (each for kind in kinds for each in fields(kind) if each.name not in _NOT_SERVED)
+    for each in served:
+        type_: Any = Literal[choices] if (choices := choices_of(each)) else each.type
         default = service.options.max_pixels if each.name == "max_pixels" else each.default
         low, high = each.metadata.get("min"), each.metadata.get("max")
         parameters[each.name] = (
@@ -177,36 +147,31 @@ def _query(name: str, service: Service, *kinds: type[Any]) -> type[BaseModel]:
 
 
 _BINARY = {"type": "string", "format": "binary"}
-_FORM = {
-    "schema": {"type": "object", "properties": {FIELD: _BINARY}, "required": [FIELD]},
-}
-_FORM_OF_SEVERAL = {
-    "schema": {
-        "type": "object",
-        "properties": {FIELD: {"type": "array", "items": _BINARY, "minItems": 1}},
-        "required": [FIELD],
-    },
-}
+_BINARIES = {"type": "array", "items": _BINARY, "minItems": 1}
+
+
+def _form(files: dict[str, Any]) -> dict[str, Any]:
+    """Describe a form with a file, or several."""
+    return {"schema": {"type": "object", "properties": {FIELD: files}, "required": [FIELD]}}
+
+
+class Problem(BaseModel):
+    """An error answer."""
+
+    title: str
+    status: int
+    detail: str
 
 
 def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    schema = {
-        "type": "object",
-        "properties": {
-            "title": {"type": "string"},
-            "status": {"type": "integer"},
-            "detail": {"type": "string"},
-        },
-        "required": ["title", "status", "detail"],
-    }
-    answer = {"content": {"application/problem+json": {"schema": schema}}}
+    answer = {"content": {"application/problem+json": {"schema": Problem.model_json_schema()}}}
     return {status: {"description": "Refused", **answer} for status in (401, 403, *statuses)}
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
     @app.get("/health")
     async def health() -> dict[str, str]:
-        """Tell that the server runs; needs no token."""
+        """Report that the server runs; needs no token."""
         return {"status": "ok", "version": __version__}
 
     @app.get("/ready", responses=_problems(503))
@@ -218,8 +183,10 @@ def _add_state(app: FastAPI, service: Service) -> None:
 
     @app.get("/metrics", response_class=Response, responses=_problems())
     def metrics() -> Response:
-        """Tell Prometheus how it goes."""
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")
+        """Return the metrics, for Prometheus."""
+        return Response(
+            generate_latest(service.metrics.registry), media_type="text/plain; version=0.0.4"
+        )
 
     @app.get("/api/styles", responses=_problems())
     def styles() -> list[dict[str, Any]]:
@@ -242,7 +209,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
     query_type = _query("PictureOptions", service, StyleOptions, OutputOptions)
     body = {
         "required": True,
-        "content": {"image/*": {"schema": _BINARY}, "multipart/form-data": _FORM},
+        "content": {"image/*": {"schema": _BINARY}, FORM: _form(_BINARY)},
     }
     answer = {
         "description": "The cartoon",
@@ -267,8 +234,8 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         """Turn a picture into a cartoon of the same size: bytes in, bytes out."""
         style, options = service.split(query, StyleOptions, OutputOptions)
         service.styles.find(style)
-        name, data = await _read_picture(request, slot)
-        job = Job(Path(name or "picture"), data=data, name=name or "picture")
+        name, data = await _read_picture(request, slot, service.options)
+        job = Job(Path(name or "picture"), data=data)
         gone = asyncio.ensure_future(_client_gone(request))
         try:
             converted = await service.pictures.convert(slot, job, style, options, gone)
@@ -278,17 +245,19 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
         suffix = USUAL_SUFFIXES[converted.format]
         headers = {
             "Content-Length": str(len(converted.data)),
-            "Content-Disposition": _named(f"{Path(job.name).stem}.toon{suffix}"),
+            "Content-Disposition": _named(f"{job.source.stem}.toon{suffix}"),
         }
         return StreamingResponse(_chunks(converted.data), 200, headers, type_of(suffix))
 
 
-async def _read_picture(request: Request, slot: Slot) -> tuple[str, bytes]:
+async def _read_picture(request: Request, slot: Slot, options: ServerOptions) -> tuple[str, bytes]:
     """Read the one picture of a request: its name, which may be empty, and its bytes."""
     name, data = "", bytearray()
     try:
         async with asyncio.timeout_at(slot.until):
-            async for _, given, piece in pieces(request, most=1):
+            async for _, given, piece in pieces(
+                request, files=1, size=options.max_body, patience=options.patience
+            ):
                 name = given
                 slot.add(len(piece))
                 data += piece
@@ -324,14 +293,12 @@ def type_of(name: str) -> str:
 
 def _add_jobs(app: FastAPI, service: Service) -> None:
     query_type = _query("JobOptions", service, StyleOptions, OutputOptions, VideoOptions)
-    body = {"required": True, "content": {"multipart/form-data": _FORM_OF_SEVERAL}}
+    body = {"required": True, "content": {FORM: _form(_BINARIES)}}
 
     def find(id: str) -> ServedJob:
         return service.jobs.find(id)
 
-    def described(job: ServedJob) -> dict[str, Any]:
-        return job.described(f"/api/jobs/{job.id}", service.options.keep)
-
+    keep = service.options.keep
     Found = Annotated[ServedJob, Depends(find)]  # noqa: N806 (a type)
 
     @app.post(
@@ -356,20 +323,20 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
             await service.jobs.delete(job)
             raise
         service.jobs.start(job)
-        return described(job)
+        return job.described(keep)
 
     @app.get("/api/jobs/{id}", responses=_problems(404))
     async def state(job: Found) -> dict[str, Any]:
-        """Return how far a job has come."""
-        return described(job)
+        """Return the state of a job."""
+        return job.described(keep)
 
     @app.get("/api/jobs/{id}/events", response_class=EventSourceResponse, responses=_problems(404))
     async def events(job: Found) -> AsyncIterator[ServerSentEvent]:
-        """Return how far a job has come, whenever that changes, until it ends."""
+        """Stream the state of a job whenever it changes, until the job ends."""
         while not service.ending:
-            changed, told = job.changed, described(job)
-            yield ServerSentEvent(event="job", data=told)
-            if told["state"] in ENDED:
+            changed, state = job.changed, job.described(keep)
+            yield ServerSentEvent(event="job", data=state)
+            if state["state"] in ENDED:
                 return
             while not changed.is_set() and not service.ending:
                 with suppress(TimeoutError):
@@ -389,31 +356,21 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
 
     @app.delete("/api/jobs/{id}", status_code=204, responses=_problems(404))
     async def delete(job: Found) -> None:
-        """End a job that runs, and delete what there is of it."""
+        """Cancel a job, and delete it with its files."""
         await service.jobs.delete(job)
 
 
 async def _receive(request: Request, job: ServedJob, service: Service) -> None:
     """Write a form's files into a job's folder."""
-    waiting, place = bytearray(), None
-
-    async def write() -> None:
-        nonlocal waiting
-        if place is not None:
-            data, waiting = bytes(waiting), bytearray()
-            await asyncio.to_thread(_append, place, data)
-
-    current = 0
+    limits = service.options
     try:
-        async for number, name, data in pieces(request, service.options.max_files):
-            if number != current:
-                await write()
-                current, place = number, job.add(name)
+        async for number, name, data in pieces(
+            request, files=limits.max_files, size=limits.max_upload, patience=limits.patience
+        ):
+            if number > len(job.files):
+                place = job.add(name)
             service.jobs.count(job, len(data))
-            waiting += data
-            if len(waiting) >= _BLOCK:
-                await write()
-        await write()
+            await asyncio.to_thread(_append, place, data)
     except OSError as error:
         raise HTTPException(507 if is_disk_full(error) else 500, str(error.strerror)) from error
 
@@ -423,7 +380,7 @@ def _append(place: Path, data: bytes) -> None:
         file.write(data)
 
 
-def _add_errors(app: FastAPI, service: Service) -> None:
+def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(StarletteHTTPException)
     async def refuse(_: Request, error: StarletteHTTPException) -> JSONResponse:
         return problem(error.status_code, str(error.detail), dict(error.headers or {}))
@@ -439,7 +396,7 @@ def _add_errors(app: FastAPI, service: Service) -> None:
     async def fail(_: Request, error: ToonboxError) -> JSONResponse:
         status = status_of(error)
         if status == 500:
-            service.report(error)
+            _logger.error("%s", error, exc_info=error)
         return problem(status, str(error))
 
     @app.exception_handler(ClientDisconnect)
@@ -448,9 +405,7 @@ def _add_errors(app: FastAPI, service: Service) -> None:
 
     @app.exception_handler(Exception)
     async def fail_unexpectedly(_: Request, error: Exception) -> JSONResponse:
-        unexpected = UnexpectedError(f"unexpected {type(error).__name__}: {error}")
-        unexpected.__cause__ = error
-        service.report(unexpected)
+        _logger.error("unexpected %s: %s", type(error).__name__, error, exc_info=error)
         return problem(500, "unexpected error; the server's log says more")
 
 

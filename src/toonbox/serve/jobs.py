@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-import os
+import re
 import secrets
 import shutil
 import threading
@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import HTTPException
 
 from toonbox.atomic import writing
-from toonbox.convert.job import Converter, Job, Need, convert_all
+from toonbox.convert.job import Converter, Job, Need, Outcome, convert_all
 from toonbox.engine.style import Style, load_style
 from toonbox.errors import ToonboxError, UsageError
 from toonbox.images.formats import becomes_video, cartoon_name, container_of, is_video
-from toonbox.options import Options, OutputOptions, StyleOptions, changed
+from toonbox.options import FOR_VIDEOS_TOO, Options, OutputOptions, StyleOptions, changed
 from toonbox.serve.metrics import Metrics
 from toonbox.serve.pictures import Budget
 from toonbox.serve.problems import busy
@@ -35,24 +35,13 @@ if TYPE_CHECKING:
 # `toonbox.video` is imported with the first job: FFmpeg's libraries take 16 MB.
 
 State = Literal["receiving", "waiting", "running", "done", "failed", "cancelled"]
-Tell = Callable[[Any], None]
+Progressed = Callable[[Any], None]
 Stop = Callable[[], bool]
 
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
-ZIP = "cartoons.zip"
 _GRACE = 5.0  # seconds for a process to end by itself once it is told to
-_FOR_VIDEOS = {"format", "metadata", "max_pixels", "max_memory"}
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Step:
-    """How far a batch has come: pictures done, of how many; and what failed, if the last did."""
-
-    done: int
-    total: int
-    failure: tuple[str, str] | None = None
 
 
 @dataclass(eq=False)
@@ -60,11 +49,11 @@ class ServedJob:
     """One job.
 
     Attributes:
-        id: long and random: who knows it may read the result.
+        id: long and random, since knowing it is enough to read the result.
         folder: with all that it has on disk.
         style: folder of the style.
         options: how to draw, write and encode.
-        files: names as the client gave them, and where they are.
+        files: where they are; their names are those that the client gave them.
         size: bytes on disk.
         state: receiving, waiting, running; then done, failed or cancelled.
         progress: share of the work that is done, and counts of pictures or frames.
@@ -79,7 +68,7 @@ class ServedJob:
     style: Path
     options: Options
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
-    files: list[tuple[str, Path]] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
     size: int = 0
     state: State = "receiving"
     progress: dict[str, float | int | None] = field(default_factory=lambda: {"share": 0.0})
@@ -96,7 +85,7 @@ class ServedJob:
         number = len(self.files) + 1
         place = self.folder / f"in{number}" / (name or f"picture{number}")
         place.parent.mkdir()
-        self.files.append((place.name, place))
+        self.files.append(place)
         return place
 
     @property
@@ -104,34 +93,31 @@ class ServedJob:
         """Return whether a video is made: also of a GIF, if an option asks for it."""
         if len(self.files) != 1:
             return False
-        source = self.files[0][1]
-        asked = becomes_video(source) and bool(changed(self.options[2]))
-        return asked or becomes_video(source, Path(self._name(source)))
+        source, (_, output, video) = self.files[0], self.options
+        asked = becomes_video(source) and bool(changed(video))
+        return asked or becomes_video(source, Path(cartoon_name(source, output.format)))
 
     def check(self) -> None:
         """Raise UsageError for files that do not go together with each other or the options."""
+        targets, (_, output, video) = self.targets(), self.options
+        if self.is_video:
+            if ignored := {*changed(output)} - FOR_VIDEOS_TOO:
+                raise UsageError(f"{min(ignored)} is for pictures, not for videos")
+            container_of(targets[0])
+        elif any(map(is_video, self.files)):
+            raise UsageError("a job has one video, or pictures")
+        elif unused := changed(video):
+            raise UsageError(f"{unused[0]} is for videos, and there are none")
+
+    def targets(self) -> list[Path]:
+        """Return where the cartoons should be; two of one name do not meet."""
         if not self.files:
             raise UsageError("the form has no files")
-        if self.is_video:
-            if ignored := {*changed(self.options[1])} - _FOR_VIDEOS:
-                raise UsageError(f"{min(ignored)} is for pictures, not for videos")
-            container_of(self.target(0))
-        else:
-            if any(is_video(path) for _, path in self.files):
-                raise UsageError("a job has one video, or pictures")
-            if unused := changed(self.options[2]):
-                raise UsageError(f"{unused[0]} is for videos, and there are none")
-            self.target(len(self.files) - 1)
-
-    def _name(self, source: Path) -> str:
-        return cartoon_name(source, self.options[1].format)
-
-    def target(self, number: int) -> Path:
-        """Return where a cartoon should be; two of one name must not meet."""
-        source = self.files[number][1]
-        name = self._name(source)
-        taken = [self._name(other) for _, other in self.files[:number]]
-        return self.folder / "out" / (f"{number + 1}-{name}" if name in taken else name)
+        names: list[str] = []
+        for number, file in enumerate(self.files, 1):
+            name = cartoon_name(file, self.options[1].format)
+            names.append(f"{number}-{name}" if name in names else name)
+        return [self.folder / "out" / name for name in names]
 
     def free(self, result: Path | None) -> None:
         """Delete everything but the result, also what a crash has left half done."""
@@ -141,10 +127,7 @@ class ServedJob:
 
     def without_folder(self, message: object) -> str:
         """Return a message without the names of folders that clients do not know."""
-        text = str(message)
-        for place in ("out", *(f"in{number + 1}" for number in range(len(self.files)))):
-            text = text.replace(f"{self.folder / place}{os.sep}", "")
-        return text.replace(f"{self.folder}{os.sep}", "")
+        return re.sub(rf"{re.escape(str(self.folder))}[\\/]((in\d+|out)[\\/])?", "", str(message))
 
     def change(self, **values: Any) -> None:
         """Set attributes, and wake those who wait for `changed`; in the event loop only."""
@@ -153,8 +136,9 @@ class ServedJob:
         event, self.changed = self.changed, asyncio.Event()
         event.set()
 
-    def described(self, url: str, keep: float) -> dict[str, Any]:
-        """Return what clients are told."""
+    def described(self, keep: float) -> dict[str, Any]:
+        """Return the description for clients; results are kept for so many seconds."""
+        url = f"/api/jobs/{self.id}"
         expires = None if self.ended is None else max(0.0, self.ended + keep - time.monotonic())
         return {
             "id": self.id,
@@ -243,16 +227,15 @@ class Jobs:
 
     def _run(self, job: ServedJob) -> None:
         """Run a job, in the thread for jobs."""
-        until: list[float] = []
-        late = threading.Event()
+        deadline, late = float("inf"), False
 
         def stop() -> bool:
-            if until and time.monotonic() > until[0]:
-                late.set()
-            return job.stopped.is_set() or late.is_set()
+            nonlocal late
+            late = late or time.monotonic() > deadline
+            return late or job.stopped.is_set()
 
-        def advance(told: Any) -> None:
-            soon(_advance, job, told)
+        def advance(reached: Any) -> None:
+            soon(_advance, job, reached)
 
         soon = self._loop.call_soon_threadsafe
         state: State = "cancelled"
@@ -260,54 +243,55 @@ class Jobs:
         try:
             with self.budget.drawing(Need(self.budget.job_limit), stop) as worth_it:
                 if worth_it:
-                    until.append(time.monotonic() + self.options.job_deadline)
+                    deadline = time.monotonic() + self.options.job_deadline
                     soon(partial(job.change, state="running"))
-                    values = self._convert(job, stop, advance)
+                    values = {"result": self._convert(job, stop, advance)}
                     state = "done"
         except ToonboxError as error:
-            state = "failed"
-            values = {"message": job.without_folder(error)}
-        except Exception as error:  # whatever it is, it is the job's failure
+            state, values = "failed", {"message": job.without_folder(error)}
+        except Exception as error:  # any error is a failure of the job alone
             _logger.error("a job failed: %s", error, exc_info=True)
             state, values = "failed", {"message": f"unexpected {type(error).__name__}: {error}"}
         if job.stopped.is_set():
             state, values = "cancelled", {}
-        elif late.is_set():
+        elif late:
             seconds = self.options.job_deadline
             state, values = "failed", {"message": f"took longer than {seconds:g} seconds"}
         with suppress(OSError):
             job.free(values.get("result"))
         soon(partial(self._end, job, state, **values))
 
-    def _convert(self, job: ServedJob, stop: Stop, progress: Tell) -> dict[str, Any]:
-        """Convert in another process; return what to change of the job."""
+    def _convert(self, job: ServedJob, stop: Stop, progress: Progressed) -> Path:
+        """Convert in another process; return the result."""
         from toonbox.video.isolated import run_isolated
-        from toonbox.video.steadying import can_steady
+        from toonbox.video.pipeline import convert_video_isolated
+        from toonbox.video.steadying import default_stabilization
 
         style, output, video = job.options
-        (job.folder / "out").mkdir()
+        targets = job.targets()
+        targets[0].parent.mkdir()
         load = partial(load_style, job.style, precision=self.options.precision)
-        run = partial(run_isolated, progress=progress, stop=stop, patience=_GRACE)
         if job.is_video:
-            (name, source), target = job.files[0], job.target(0)
-            steady = video.stabilize or ("on" if can_steady() and video.bits != 10 else "off")
-            options = (style, output, replace(video, stabilize=steady))
-            run(name, _convert_video, source, target, load, options)
-            return {"result": target}
+            steady = video.stabilize or default_stabilization(video.bits)
+            options = style, output, replace(video, stabilize=steady)
+            convert_video_isolated(
+                job.files[0], targets[0], load,
+                options=options, progress=progress, stop=stop, patience=_GRACE,
+            )  # fmt: skip
+            return targets[0]
         limit = min(output.max_memory or self.budget.job_limit, self.budget.job_limit)
         output = replace(output, max_memory=limit)
-        jobs = [
-            Job(source, job.target(number), name=name)
-            for number, (name, source) in enumerate(job.files)
-        ]
+        jobs = [Job(*pair, name=pair[0].name) for pair in zip(job.files, targets, strict=True)]
         single = len(jobs) == 1
-        result = jobs[0].target if single else job.folder / "zip" / ZIP
-        assert result is not None
-        what = jobs[0].shown if single else f"{len(jobs)} pictures"
-        failures = run(what, _convert_pictures, jobs, load, (style, output), result)
+        result = targets[0] if single else job.folder / "zip" / "cartoons.zip"
+        failures = run_isolated(
+            jobs[0].shown if single else f"{len(jobs)} pictures",
+            _convert_pictures, jobs, load, (style, output), result,
+            progress=progress, stop=stop, patience=_GRACE,
+        )  # fmt: skip
         if len(failures) == len(jobs):
-            raise ToonboxError(failures[0][1])
-        return {"result": result}
+            raise ToonboxError(failures[0])
+        return result
 
     def _end(self, job: ServedJob, state: State, **values: Any) -> None:
         result = values.get("result")
@@ -324,53 +308,43 @@ class Jobs:
             task.add_done_callback(self._expiring.discard)
 
 
-def _advance(job: ServedJob, told: "Step | Progress") -> None:
-    """Note how far a job has come."""
+def _advance(job: ServedJob, reached: "Outcome | Progress") -> None:
+    """Note how far a job has come: one picture further, or so far in a video."""
     counts: dict[str, float | int | None]
-    if isinstance(told, Step):
-        counts = {"share": told.done / told.total, "done": told.done, "total": told.total}
-        if told.failure:
-            name, message = told.failure
-            job.failures.append({"name": name, "message": job.without_folder(message)})
+    if isinstance(reached, Outcome):
+        done, total = (job.progress.get("done") or 0) + 1, len(job.files)
+        counts = {"share": done / total, "done": done, "total": total}
+        if reached.error:
+            message = job.without_folder(reached.error)
+            job.failures.append({"name": reached.source.name, "message": message})
     else:
-        share = min(1.0, told.seconds / told.total) if told.total else None
-        counts = {"share": share, "frames": told.frames}
-        counts |= {"seconds": told.seconds, "total": told.total}
+        share = min(1.0, reached.seconds / reached.total) if reached.total else None
+        counts = {"share": share, "frames": reached.frames}
+        counts |= {"seconds": reached.seconds, "total": reached.total}
     job.change(progress=counts)
 
 
-def _convert_video(
-    tell: Tell, stop: Stop, source: Path, target: Path, load: Callable[[], Style], options: Options
-) -> None:
-    """Convert a video, in the other process."""
-    from toonbox.video.pipeline import convert_video
-
-    convert_video(source, target, load(), options, progress=tell, stop=stop)
-
-
 def _convert_pictures(
-    tell: Tell,
+    tell: Progressed,
     stop: Stop,
     jobs: list[Job],
     load: Callable[[], Style],
     options: tuple[StyleOptions, OutputOptions],
     result: Path,
-) -> list[tuple[str, str]]:
+) -> list[str]:
     """Convert pictures, in the other process, and pack them if they are several.
 
     Returns:
-        Names of those that failed, and why.
+        Why some failed.
     """
-    failures: list[tuple[str, str]] = []
+    failures: list[str] = []
     done: list[Path] = []
-    for number, outcome in enumerate(convert_all(jobs, Converter(load(), *options), stop=stop), 1):
-        failure = None
+    for outcome in convert_all(jobs, Converter(load(), *options), stop=stop):
         if outcome.error is not None:
-            failure = jobs[number - 1].shown, str(outcome.error)
-            failures.append(failure)
+            failures.append(str(outcome.error))
         elif outcome.target is not None:
             done.append(outcome.target)
-        tell(Step(number, len(jobs), failure))
+        tell(outcome)
     if len(jobs) > 1 and done and not stop():
         with writing(result) as temporary, zipfile.ZipFile(temporary, "w") as packed:
             for target in done:

@@ -7,7 +7,6 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
-    generate_latest,
 )
 
 _SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
@@ -31,13 +30,9 @@ class Metrics:
             registry=registry,
         )
         self.in_progress = Gauge(
-            "toonbox_in_progress", "Pictures on their way, waiting ones too", registry=registry
+            "toonbox_in_progress", "Pictures that wait or are processed", registry=registry
         )
         self.jobs = Counter("toonbox_jobs", "Jobs that have ended", ["state"], registry=registry)
         self.errors = Counter(
             "toonbox_errors", "Answers of status 400 and above", ["status"], registry=registry
         )
-
-    def text(self) -> bytes:
-        """Return the text format."""
-        return generate_latest(self.registry)

@@ -4,10 +4,9 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from starlette.requests import ClientDisconnect
 from toonbox.convert.job import Converted, Converter, Job, Need, fit, machine_limit
 from toonbox.engine.style import Card, Style, find_style, load_style, read_card, style_names
 from toonbox.errors import StyleError
-from toonbox.options import OutputOptions, Precision, StyleOptions
+from toonbox.options import OutputOptions, StyleOptions
 from toonbox.serve.metrics import Metrics
 from toonbox.serve.problems import busy
 from toonbox.serve.settings import ServerOptions
 
-_LOOK_UP = 0.2  # seconds between two questions whether to give up
+_LOOK_UP = 0.2  # seconds between two checks whether to give up
 _BODIES = 0.25  # share of the memory for what is received and sent; the rest is for drawing
 _JOB = 0.5  # share of the drawing's memory for a job
 
@@ -30,18 +29,14 @@ _JOB = 0.5  # share of the drawing's memory for a job
 class Styles:
     """All styles, by name; each is loaded once."""
 
-    def __init__(self, default: str, runs: int, precision: Precision = "auto") -> None:
+    def __init__(self, options: ServerOptions) -> None:
         """Look up the default one, whose name may be a folder.
 
-        Args:
-            default: the style for requests that name none.
-            runs: pictures to draw at a time.
-            precision: as in `load_style`.
         Raises:
             StyleError: it is missing, or its card is damaged.
         """
-        self._folder, self._runs, self._precision = find_style(default), runs, precision
-        self.default = read_card(self._folder).name if Path(default).name != default else default
+        self._options, self._folder, name = options, find_style(options.style), options.style
+        self.default = name if Path(name).name == name else read_card(self._folder).name
         self._loaded: dict[str, Style] = {}
         self._lock = threading.Lock()
 
@@ -62,7 +57,8 @@ class Styles:
         folder = self.find(name)
         with self._lock:
             if (key := str(folder)) not in self._loaded:
-                self._loaded[key] = load_style(folder, precision=self._precision).shared(self._runs)
+                loaded = load_style(folder, precision=self._options.precision)
+                self._loaded[key] = loaded.shared(self._options.drawn)
             return self._loaded[key]
 
     @property
@@ -74,18 +70,15 @@ class Styles:
         """List names and cards, the default style's first; damaged ones are left out."""
         found = []
         for name in dict.fromkeys([self.default, *style_names()]):
-            try:
+            with suppress(StyleError):
                 found.append((name, read_card(self.find(name))))
-            except StyleError:
-                continue
         return found
 
 
 class Budget:
     """The memory of the whole server: bodies, what is drawn, and jobs.
 
-    Bodies have a part of it for themselves, so that those who wait never keep those who draw from
-    going on.
+    Bodies have a share of their own, so that waiting requests never block those that are drawn.
     """
 
     def __init__(self, limit: int | None, runs: int) -> None:
@@ -104,7 +97,7 @@ class Budget:
             HTTPException: there is no room for them.
         """
         if self._bodies + size > self._bodies_limit:
-            raise HTTPException(503, "too many bytes are on their way", {"Retry-After": "5"})
+            raise HTTPException(503, "no memory for more requests", {"Retry-After": "5"})
         self.count_body(size)
 
     def count_body(self, size: int) -> None:
@@ -208,9 +201,28 @@ class Pictures:
             ClientDisconnect: the client has gone.
             ToonboxError: as in `Converter.convert`.
         """
-        loop = asyncio.get_running_loop()
-        work = partial(self._work, job, style, options, slot.abandoned, time.perf_counter())
-        begun: Future[Converted | None] = self._pool.submit(work)
+        style_options, output = options
+        asked, loop = time.perf_counter(), asyncio.get_running_loop()
+
+        def work() -> Converted | None:
+            """Convert the picture; return None if nobody waits for it."""
+            limit = min(output.max_memory or 1 << 62, self.budget.drawing_limit)
+            limited = replace(output, max_memory=limit)
+            converter = Converter(self.styles.load(style), style_options, limited)
+            need = converter.estimate(job)
+            with self.budget.drawing(need, slot.abandoned.is_set) as worth_it:
+                if not worth_it:
+                    return None
+                began = time.perf_counter()
+                self.metrics.waiting.observe(began - asked)
+                try:
+                    return converter.convert(job, need)
+                finally:
+                    taken = time.perf_counter() - began
+                    self.metrics.processing.labels(style or self.styles.default).observe(taken)
+                    self._seconds += (taken - self._seconds) / 8
+
+        begun = self._pool.submit(work)
         done = asyncio.wrap_future(begun)
         either: set[asyncio.Future[Any]] = {done, gone}
         await asyncio.wait(
@@ -228,34 +240,6 @@ class Pictures:
         if gone.done():
             raise ClientDisconnect
         raise HTTPException(504, f"took longer than {self.options.deadline:g} seconds")
-
-    def _work(
-        self,
-        job: Job,
-        style: str | None,
-        options: tuple[StyleOptions, OutputOptions],
-        abandoned: threading.Event,
-        asked: float,
-    ) -> Converted | None:
-        """Do it; None if nobody waits for it."""
-        output = options[1]
-        limit = min(output.max_memory or 1 << 62, self.budget.drawing_limit)
-        name = style or self.styles.default
-        converter = Converter(
-            self.styles.load(style), options[0], replace(output, max_memory=limit)
-        )
-        need = converter.estimate(job)
-        with self.budget.drawing(need, abandoned.is_set) as worth_it:
-            if not worth_it:
-                return None
-            began = time.perf_counter()
-            self.metrics.waiting.observe(began - asked)
-            try:
-                return converter.convert(job, need)
-            finally:
-                taken = time.perf_counter() - began
-                self.metrics.processing.labels(name).observe(taken)
-                self._seconds += (taken - self._seconds) / 8
 
     def close(self) -> None:
         """Wait for those that are being drawn."""

@@ -14,7 +14,7 @@ from toonbox.errors import UsageError
 from toonbox.serve.app import Service
 from toonbox.serve.settings import ServerOptions
 
-_CONNECTIONS = 700  # more are told 503; each takes a file, of which processes may open 1024
+_CONNECTIONS = 700  # further ones get 503; each takes a file, and processes may open 1024
 _BACKLOG = 1024
 _KEEP_ALIVE = 5  # seconds
 
@@ -23,59 +23,55 @@ class PatientProtocol(H11Protocol):
     """HTTP that disconnects clients which neither send nor receive."""
 
     patience = 20.0  # seconds
-    _reading: asyncio.TimerHandle | None = None
-    _writing: asyncio.TimerHandle | None = None
+    _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the head of a request."""
         super().connection_made(transport)
-        self._expect_request()
+        self._wait()
 
     def data_received(self, data: bytes) -> None:
         """Go on waiting unless the head is complete."""
         super().data_received(data)
-        if self._in_progress:
-            self._forget_request()
+        self._cancel_if_busy()
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the rest of a body that nobody has read."""
         super().on_response_complete()
-        if not self._in_progress:
-            self._expect_request()
+        if self.cycle.response_complete:
+            self._wait()
 
     def pause_writing(self) -> None:
         """Wait for the client to take some of the answer."""
         super().pause_writing()
-        self._writing = self.loop.call_later(self.patience, self.transport.abort)
+        self._wait()
 
     def resume_writing(self) -> None:
-        """Cancel the wait."""
+        """Cancel the wait, unless it is for a request."""
         super().resume_writing()
-        if self._writing is not None:
-            self._writing.cancel()
+        self._cancel_if_busy()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel all waits."""
+        """Cancel the wait."""
         super().connection_lost(exc)
-        self._forget_request()
-        if self._writing is not None:
-            self._writing.cancel()
+        self._cancel()
 
-    @property
-    def _in_progress(self) -> bool:
-        return self.cycle is not None and not self.cycle.response_complete
+    def _wait(self) -> None:
+        self._cancel()
+        self._waiting = self.loop.call_later(self.patience, self.transport.abort)
 
-    def _expect_request(self) -> None:
-        self._forget_request()
-        self._reading = self.loop.call_later(self.patience, self.transport.abort)
+    def _cancel_if_busy(self) -> None:
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering and not self.flow.write_paused:
+            self._cancel()
 
-    def _forget_request(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
+    def _cancel(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
 
 
 class Server(uvicorn.Server):
-    """Ends when `stop` says so, not by signals of its own."""
+    """Serves until `stop` says so, not by signals of its own; then lets running requests finish."""
 
     def __init__(self, app: FastAPI, options: ServerOptions, stop: Callable[[], bool]) -> None:
         patient = type("Protocol", (PatientProtocol,), {"patience": options.patience})
@@ -126,14 +122,3 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except OSError as error:
         raise UsageError(f"cannot listen on {host}:{port}: {error.strerror}") from error
-
-
-def serve(
-    app: FastAPI,
-    listening: socket.socket,
-    options: ServerOptions,
-    stop: Callable[[], bool],
-) -> None:
-    """Serve until `stop` says so; then let running requests finish, and end jobs."""
-    with listening:
-        Server(app, options, stop).run([listening])

@@ -356,6 +356,7 @@ def convert_video_isolated(
     *,
     progress: Callable[[Progress], None],
     stop: Callable[[], bool],
+    patience: float | None = None,
     **options: Any,
 ) -> VideoResult:
     """Convert a video as `convert_video` does, in another process.
@@ -363,13 +364,15 @@ def convert_video_isolated(
     Args:
         source, target, progress, stop, options: as in `convert_video`.
         load: gives the style, in the other process: a function that can be pickled.
+        patience: as in `run_isolated`.
     Raises:
         VideoError: the other process has ended, by a crash in a decoder for example; and what
             `convert_video` raises.
     """
     result: VideoResult = run_isolated(
-        str(source), _convert_here, source, target, load, options, progress=progress, stop=stop
-    )
+        str(source), _convert_here, source, target, load, options,
+        progress=progress, stop=stop, patience=patience,
+    )  # fmt: skip
     return result
 
 

@@ -4,6 +4,7 @@ Only frames that were shown before are looked at. OpenCV is imported by nothing 
 half, and only once it is needed (pip install 'toonbox[steady]').
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -34,6 +35,8 @@ MISSING = 0.1  # is not found again is drawn
 AROUND = 32  # and so many pixels around it: the network looks at neighbours
 BOX = 64  # pixels: sides of what is drawn are multiples, as a network is slow with a new size
 CALL = 16  # squares that take the network as long as beginning and ending does
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,17 @@ class _Drawn:
 def can_steady() -> bool:
     """Return whether OpenCV is installed, without importing it."""
     return find_spec("cv2") is not None
+
+
+def default_stabilization(bits: int | None = None) -> Literal["off", "on"]:
+    """Return "on" if a video of so many bits can be stabilized; otherwise warn that it is not."""
+    if bits == 10:
+        _logger.warning("cartoons of 10 bits are not stabilized")
+    elif not can_steady():
+        _logger.warning("without OpenCV, cartoons may flicker; to stabilize them: %s", INSTALL)
+    else:
+        return "on"
+    return "off"
 
 
 class Stabilizer:
