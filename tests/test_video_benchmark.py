@@ -7,7 +7,7 @@ from test_benchmarks import run_apart as run
 
 PARTS = (
     *("reduced YUV to RGB", "network", "steadying", "carrying"),
-    *("RGB to luma", "guided upsampling", "luma and colours to YUV"),
+    *("RGB to YUV", "guided upsampling", "colours enlarged"),
 )
 
 

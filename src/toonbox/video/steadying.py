@@ -25,6 +25,7 @@ Stabilize = Literal["off"] | Strength
 
 INSTALL = "pip install 'toonbox[steady]'"
 FLOW_SIDE = 192  # pixels of the short side at which motion is estimated: quick, and less noise
+ENLARGED = 2  # at most this many times; LEAST_SIDE is always reached
 LEAST_SIDE = 48  # pixels, below which OpenCV finds no motion
 NOISE = (8.0, 24.0)  # levels of 255 that photos may differ by: without noise, with much
 EDGE = 0.5  # and by this of what they differ by anyway from pixel to pixel: motion is never exact
@@ -192,7 +193,7 @@ class Stabilizer:
     def _seen(self, photo: Uint8Array) -> _Seen:
         height, width = photo.shape[:2]
         short = min(height, width)
-        scale = max(min(short, FLOW_SIDE), LEAST_SIDE) / short
+        scale = min(FLOW_SIDE / short, max(ENLARGED, LEAST_SIDE / short))
         size = max(1, round(width * scale)), max(1, round(height * scale))
         # Down to a half, linear is as good, and much quicker.
         how = self._cv2.INTER_LINEAR if scale >= 0.5 else self._cv2.INTER_AREA
