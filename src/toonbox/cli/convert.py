@@ -121,17 +121,14 @@ def cartoonize(
     options: Options = tuple(drawing)
     style_options, output_options, video_options = options
     on_ray, piped = engine == "ray", output == PIPE or Path(PIPE) in photos
-    for wrong, reason in (
-        (address and not on_ray, "--address is for --engine ray"),
-        (on_ray and output_options.max_memory, "--max-memory does not apply to --engine ray"),
-        (on_ray and changed(computing), "--precision does not apply to --engine ray"),
-        (
-            on_ray and (preview is not None or piped),
-            "pipes and previews cannot be combined with --engine ray",
-        ),
-    ):
-        if wrong:
-            raise UsageError(reason)
+    if address and not on_ray:
+        raise UsageError("--address is for --engine ray")
+    if on_ray and output_options.max_memory:
+        raise UsageError("--max-memory does not apply to --engine ray")
+    if on_ray and changed(computing):
+        raise UsageError("--precision does not apply to --engine ray")
+    if on_ray and (preview is not None or piped):
+        raise UsageError("pipes and previews cannot be combined with --engine ray")
     several = len(photos) > 1 or photos[0].is_dir()
     resized = style_options.resolution is not None
     load = partial(
@@ -154,7 +151,7 @@ def cartoonize(
     shaping = any(getattr(video_options, name) not in (None, "off") for name in _SHAPING)
 
     def is_for_video(job: "Job | Outcome") -> bool:
-        """Return whether a video is made: of a GIF named on its own, if an option asks for it."""
+        """Return whether a video is made; an option can ask for one of a GIF named on its own."""
         shaped = shaping and becomes_video(job.source) and job.source in photos
         becomes = job.target is not None and becomes_video(job.source, job.target)
         return shaped or becomes or is_video(job.source)

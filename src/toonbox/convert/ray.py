@@ -1,7 +1,7 @@
 """Many pictures on one machine or many: a style mapped over a Ray dataset. Needs the extra `ray`.
 
-Each worker is an actor with a session of its own. Ray starts a worker anew that has ended, however
-it ended, and gives it its picture again; one that ends its worker every time becomes a failure.
+Each worker is an actor with a session of its own. Ray restarts workers that die and retries their
+pictures; a picture that kills its worker every time is reported as failed.
 """
 
 import logging
