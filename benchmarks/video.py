@@ -27,7 +27,8 @@ from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.options import StyleOptions
 from toonbox.parallel import available_processors
 from toonbox.pixels import from_signed, to_signed
-from toonbox.video.read import from_planes, planes, read_frames, read_video
+from toonbox.video.planes import to_frame, to_yuv, upsample_luma
+from toonbox.video.read import read_frames, read_video
 from toonbox.video.steadying import Stabilizer
 from toonbox.video.stylizer import EVERY, usual_jobs, video_style_options
 
@@ -110,8 +111,8 @@ def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float
     colours, frame = video.colours.written, frames[1]
     cv2.setNumThreads(1)
     steady, turns = Stabilizer("on"), itertools.cycle(range(3))
-    photo, (small, *chroma) = (planes(picture[1], colours) for picture in (photos, cartoons))
-    finished = loaded.finish(frame.luma(), photo[0], small)
+    small, cartoon = (to_yuv(picture[1], colours) for picture in (photos, cartoons))
+    luma = upsample_luma(frame.luma(), small[..., 0], cartoon[..., 0])
 
     def steadying() -> None:
         turn = next(turns)
@@ -125,13 +126,11 @@ def parts_of_a_frame(film: Path, style: str, resolution: int) -> dict[str, float
         "network": processor_seconds(lambda: loaded.sketch(photos[1], wanted)) / EVERY,
         "steadying": processor_seconds(steadying) / EVERY,
         "carrying": processor_seconds(carrying) * (1 - 1 / EVERY),
-        "RGB to YUV": processor_seconds(lambda: planes(photos[1], colours)) * 2,
+        "RGB to YUV": 2 * processor_seconds(lambda: to_yuv(photos[1], colours)),
         "guided upsampling": processor_seconds(
-            lambda: loaded.finish(frame.luma(), photo[0], small)
+            lambda: upsample_luma(frame.luma(), small[..., 0], cartoon[..., 0])
         ),
-        "colours enlarged": processor_seconds(
-            lambda: from_planes(finished, *chroma, colours=colours)
-        ),
+        "colours enlarged": processor_seconds(lambda: to_frame(luma, cartoon, colours)),
     }
 
 

@@ -14,12 +14,9 @@ from PIL import Image
 
 from toonbox.errors import VideoError
 from toonbox.video.read import (
-    from_planes,
-    planes,
     read_frames,
     read_video,
     reduced_size,
-    to_rgb,
 )
 from video_files import Clip, ffmpeg_frames, motion, needs_ffmpeg
 
@@ -244,20 +241,6 @@ def test_frames_at_another_size(tmp_path):
         small = frame.resized((24, 32))
         assert small.shape == (32, 24, 3)
         assert np.abs(small - np.asarray(expected, int)).mean() < 4
-
-
-@pytest.mark.parametrize("turned", [{}, {"degrees": 90}, {"degrees": 180}])
-def test_luma_and_colours_make_the_frame(tmp_path, turned):
-    """A picture's own luma and colours, put together again, are the picture."""
-    video = read_video(Clip(pts=[0], turned=turned).make(tmp_path / "clip.mp4"))
-    (frame,) = read_frames(video)
-    height, width = frame.photo.shape[:2]
-    assert frame.luma().shape == (height, width, 1)
-    luma, *chroma = planes(frame.photo, video.colours.written)
-    assert np.abs(luma - frame.luma().astype(int)).mean() < 0.5
-    again = from_planes(frame.luma(), *chroma, colours=video.colours.written)
-    rgb = to_rgb(again, (width, height), video.colours.written)
-    assert np.abs(rgb - frame.photo.astype(int)).mean() < 2
 
 
 def test_frames_that_repeat(tmp_path):

@@ -1,6 +1,6 @@
 """Guided upsampling: bring the network's small picture to the photo's full size."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -38,15 +38,20 @@ def box_sum(image: FloatArray, radius: int) -> FloatArray:
 
 
 def local_slope(
-    guide: FloatArray, target: FloatArray, radius: int = RADIUS, eps: float = EPS
+    guide: FloatArray,
+    target: FloatArray,
+    radius: int = RADIUS,
+    eps: float = EPS,
+    box_sum: Callable[[FloatArray, int], FloatArray] = box_sum,
 ) -> FloatArray:
     """Fit target = slope * guide + offset in the window around each pixel, channel by channel.
 
     Args:
-        guide: (H, W, C) in [0, 1].
-        target: same shape and range.
+        guide: (H, W, C).
+        target: same shape and unit.
         radius: pixels, at least 1; the window's side is 2 * radius + 1.
         eps: squared units of the guide; larger smooths more.
+        box_sum: sums over windows, as the function of this name does.
     Returns:
         The slope, (H, W, C), averaged over the windows that hold a pixel.
     Raises:

@@ -13,6 +13,7 @@ import numpy as np
 
 from toonbox.atomic import read_within
 from toonbox.errors import MissingExtraError, StyleError, UsageError
+from toonbox.memory import keep_freed_memory
 from toonbox.options import Precision
 from toonbox.parallel import available_processors
 from toonbox.pixels import FloatArray
@@ -212,7 +213,7 @@ def open_session(
     precision: Precision = "auto",
     single: bool = False,
 ) -> Session:
-    """Load a network.
+    """Load a network; from then on this process keeps some freed memory, see `keep_freed_memory`.
 
     Args:
         model: ONNX file with input `photo`, or `photo` and `knobs`, and output `cartoon`.
@@ -231,6 +232,7 @@ def open_session(
     """
     if engine not in ENGINES:
         raise UsageError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
+    keep_freed_memory()
     threads = available_processors() if threads is None else threads
     if threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")

@@ -66,8 +66,8 @@ class Orientation:
     from_right: bool = False
 
     def upright(self, photo: PhotoArray) -> PhotoArray:
-        """Turn a stored frame, (H, W, 3), as it should be shown."""
-        turned = photo.transpose(1, 0, 2) if self.transposed else photo
+        """Turn a stored frame, (H, W, 3) or (H, W), as it should be shown."""
+        turned = photo.swapaxes(0, 1) if self.transposed else photo
         turned = turned[::-1] if self.from_below else turned
         return np.ascontiguousarray(turned[:, ::-1] if self.from_right else turned)
 
@@ -212,30 +212,6 @@ def from_rgb(
     return colours.mark(frame)
 
 
-def planes(rgb: Uint8Array, colours: FrameColours) -> list[Uint8Array]:
-    """Return (H, W, 3) RGB as in frames of these colours: luma and chroma, each (H, W, 1)."""
-    frame = from_rgb(rgb, colours, format="yuv444p")
-    return [_plane(frame, index)[..., None] for index in range(3)]
-
-
-def from_planes(luma: Uint8Array, *chroma: Uint8Array, colours: FrameColours) -> VideoFrame:
-    """Make a frame in yuv420p.
-
-    Args:
-        luma: (H, W, 1), both sides even.
-        chroma: Cb and Cr, of any size.
-        colours: of the frame.
-    """
-    height, width = luma.shape[:2]
-    values = [luma.ravel()]
-    for plane in chroma:
-        large = VideoFrame.from_ndarray(np.ascontiguousarray(plane[..., 0]), "gray")
-        half = large.reformat(width=width // 2, height=height // 2, interpolation=_HOW)
-        values.append(_plane(half, 0).ravel())
-    frame = VideoFrame.from_ndarray(np.concatenate(values).reshape(-1, width), "yuv420p")
-    return colours.mark(frame)
-
-
 def _plane(frame: VideoFrame, index: int) -> Uint8Array:
     """Return a view of one plane of a frame of 8 bits: (rows, columns)."""
     plane = frame.planes[index]
@@ -323,7 +299,7 @@ class Frame:
         return self.video.orientation.upright(rgb)
 
     def luma(self) -> Uint8Array:
-        """Return the photo's luma as a written frame has it, (H, W, 1) of 8 bits, upright."""
+        """Return the photo's luma as a written frame has it, (H, W) of 8 bits, upright."""
         width, height = self._stored(self.size)
         written = self.video.colours.written
         with self.converting:
@@ -336,7 +312,7 @@ class Frame:
                 dst_color_range=written.known_range,
                 interpolation=_HOW,
             )
-            plane = _plane(frame, 0)[..., None]
+            plane = _plane(frame, 0)
         return self.video.orientation.upright(plane)
 
     def repeats(self, other: "Frame") -> bool:

@@ -87,7 +87,7 @@ class _Drawn:
     back: FloatArray
 
 
-def can_steady() -> bool:
+def has_opencv() -> bool:
     """Return whether OpenCV is installed, without importing it."""
     return find_spec("cv2") is not None
 
@@ -96,7 +96,7 @@ def default_stabilization(bits: int | None = None) -> Literal["off", "on"]:
     """Return "on" if a video of so many bits can be stabilized; otherwise warn that it is not."""
     if bits == 10:
         _logger.warning("cartoons of 10 bits are not stabilized")
-    elif not can_steady():
+    elif not has_opencv():
         _logger.warning("without OpenCV, cartoons may flicker; to stabilize them: %s", INSTALL)
     else:
         return "on"

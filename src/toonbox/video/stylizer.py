@@ -20,13 +20,11 @@ from toonbox.pixels import PhotoArray, Uint8Array, white
 from toonbox.video.read import (
     Frame,
     Video,
-    from_planes,
-    planes,
     read_frames,
     read_video,
     reduced_size,
 )
-from toonbox.video.steadying import Stabilizer
+from toonbox.video.steadying import Stabilizer, has_opencv
 
 _logger = logging.getLogger(__name__)
 
@@ -141,7 +139,7 @@ class Drawing:
         if compare is not None:
             return self._each(partial(self._compared, compare), after)
         larger = self._working != self.size
-        quick = planar and larger and not self.video.colours.hdr
+        quick = planar and larger and has_opencv() and not self.video.colours.hdr
         return self._each(self._written if quick else self._cartoon, after)
 
     def _each(
@@ -170,11 +168,14 @@ class Drawing:
 
     def _written(self, frame: Frame, sketch: _Sketch) -> VideoFrame:
         """Enlarge luma alone: of the colours, a quarter of the pixels is written."""
+        from toonbox.video import planes
+
         colours, strength = self.video.colours.written, self.options.strength
-        photo, cartoon = (planes(picture, colours) for picture in sketch)
-        luma = self.style.finish(frame.luma(), photo[0], cartoon[0], strength)
-        chroma = (blended(photo[i], cartoon[i], strength) for i in (1, 2))
-        return from_planes(luma, *chroma, colours=colours)
+        photo, cartoon = (planes.to_yuv(picture, colours) for picture in sketch)
+        large = frame.luma()
+        luma = planes.upsample_luma(large, photo[..., 0], cartoon[..., 0])
+        drawn = blended(photo, cartoon, strength)
+        return planes.to_frame(blended(large, luma, strength), drawn, colours)
 
     def _warm_up(self, after: int | None) -> int | None:
         """Return the timestamp after which to begin, for frames later than `after`."""
