@@ -539,7 +539,7 @@ def _reduced(photo: Rows, size: tuple[int, int]) -> Levels:
 
     First by whole numbers, to not less than one and a half times the size, then sideways, both
     strip by strip, then downwards: the same as Pillow's resize does with reducing_gap=1.5, without
-    a copy of the photo.
+    a copy of the photo. Hamming's filter is as sharp as the bicubic one here, and half the work.
     """
     (height, width), (small_height, small_width) = photo.shape[:2], size
     down, across = (
@@ -569,7 +569,7 @@ def _resized(
     parts = [levels] if eight else [np.ascontiguousarray(levels[..., c]) for c in range(3)]
     images = [Image.fromarray(part).reduce(factors) for part in parts]
     resized = [
-        np.asarray(image.resize(size, Image.Resampling.BICUBIC, box=(0, 0, *kept)))
+        np.asarray(image.resize(size, Image.Resampling.HAMMING, box=(0, 0, *kept)))
         for image in images
     ]
     return resized[0] if eight else np.stack(resized, axis=2)

@@ -1,4 +1,4 @@
-// Reduce a photo exactly as Pillow's `resize(size, BICUBIC, reducing_gap=1.5)`, which `_reduced` in
+// Reduce a photo exactly as Pillow's `resize(size, HAMMING, reducing_gap=1.5)`, which `_reduced` in
 // toonbox/engine/style.py uses: by an integer factor, then horizontally, then vertically. The
 // kernels are in pixels.ts.
 
@@ -82,11 +82,11 @@ export function reduce(photo, width, height) {
   return { data: bytes(places.result, 4 * width * height).slice(), width, height };
 }
 
-/** Return weights of an antialiased bicubic filter (a = -0.5), `most` for each output pixel. */
+/** Return weights of an antialiased Hamming filter, `most` for each output pixel. */
 function weightsFor(size, kept, wanted) {
   const scale = Math.fround(kept) / wanted;
   const filterScale = Math.max(1, scale);
-  const support = 2 * filterScale;
+  const support = filterScale;
   const most = 2 * Math.ceil(support) + 1;
   const first = new Int32Array(wanted), counts = new Int32Array(wanted);
   const weights = new Int32Array(wanted * most);
@@ -97,7 +97,7 @@ function weightsFor(size, kept, wanted) {
     const exact = [];
     let total = 0;
     for (let k = 0; k < counts[i]; k++) {
-      exact.push(bicubic((k + first[i] - centre + 0.5) * (1 / filterScale)));
+      exact.push(hamming((k + first[i] - centre + 0.5) * (1 / filterScale)));
       total += exact[k];
     }
     for (let k = 0; k < counts[i]; k++) {
@@ -108,9 +108,9 @@ function weightsFor(size, kept, wanted) {
   return { first, counts, weights, most };
 }
 
-function bicubic(distance) {
-  const a = -0.5, x = Math.abs(distance);
-  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
-  if (x < 2) return (((x - 5) * x + 8) * x - 4) * a;
-  return 0;
+function hamming(distance) {
+  const x = Math.PI * Math.abs(distance);
+  if (x === 0) return 1;
+  if (x >= Math.PI) return 0;
+  return (Math.sin(x) / x) * (Math.fround(0.54) + Math.fround(0.46) * Math.cos(x));
 }
