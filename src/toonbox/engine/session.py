@@ -1,8 +1,11 @@
 """What runs a network: ONNX Runtime on the CPU, OpenVINO or CUDA where they are there."""
 
+import ctypes
 import hashlib
 import platform
+import sys
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +16,6 @@ import numpy as np
 
 from toonbox.atomic import read_within
 from toonbox.errors import MissingExtraError, StyleError, UsageError
-from toonbox.memory import keep_freed_memory
 from toonbox.options import Precision
 from toonbox.parallel import available_processors
 from toonbox.pixels import FloatArray
@@ -23,6 +25,9 @@ INT8_WEIGHT = 63  # largest quantised weight: AVX2 adds two products with 8-bit 
 Ranges = dict[str, tuple[float, float]]
 MAX_BYTES = 256 << 20
 MAX_FIELDS = 1_000_000  # the shipped styles have about two thousand
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
+_KEPT_ARRAY, _KEPT = 32 << 20, 64 << 20  # bytes: the largest array that is kept, and all together
 
 _MODEL, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR = range(5)
 _WITHIN = {
@@ -213,7 +218,7 @@ def open_session(
     precision: Precision = "auto",
     single: bool = False,
 ) -> Session:
-    """Load a network; from then on this process keeps some freed memory, see `keep_freed_memory`.
+    """Load a network; from then on, glibc keeps up to 64 MB of this process's freed memory.
 
     Args:
         model: ONNX file with input `photo`, or `photo` and `knobs`, and output `cartoon`.
@@ -232,7 +237,7 @@ def open_session(
     """
     if engine not in ENGINES:
         raise UsageError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
-    keep_freed_memory()
+    _keep_freed_memory()
     threads = available_processors() if threads is None else threads
     if threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
@@ -248,6 +253,20 @@ def open_session(
     if engine == "cuda" and session.name != "cuda":
         raise MissingExtraError("CUDA does not load: pip install 'onnxruntime-gpu[cuda,cudnn]'")
     return session
+
+
+@cache
+def _keep_freed_memory() -> None:
+    """Let glibc keep some freed memory for the arrays to come; elsewhere, do nothing.
+
+    Otherwise each array of a picture gets new pages from the system, which take longer to come than
+    the array takes to be filled.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):  # not glibc
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(_M_MMAP_THRESHOLD, _KEPT_ARRAY)
+            mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 def _best_engine(single: bool = False) -> str:
