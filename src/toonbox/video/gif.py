@@ -1,7 +1,7 @@
 """A video as an animated GIF, with one palette for all of it.
 
-The video is read twice, from segments on the disk: for the palette, and for the frames, one after
-the other. So memory does not grow with the video.
+The segments are read twice, for the palette and for the frames, one frame at a time. So memory does
+not grow with the video.
 """
 
 import logging
@@ -20,11 +20,11 @@ from toonbox.video.read import Video, opened
 _logger = logging.getLogger(__name__)
 
 SHORTEST = 2  # steps: browsers show what asks for less for a tenth of a second
-_SOUNDS = {"audio": "sound", "subtitle": "subtitles", "attachment": "attachments"}
+_NAMES = {"audio": "sound", "subtitle": "subtitles", "attachment": "attachments"}
 
 
 def write_gif(target: Path, segments: Sequence[Path], video: Video, end: Fraction) -> None:
-    """Write a video that is shown for ever; say what is left out.
+    """Write a video that is shown for ever; warn of what is left out.
 
     Each frame begins at the hundredth of a second next to its time, so that times do not drift. Of
     those that would be shown for less than two, some are left out.
@@ -41,29 +41,29 @@ def write_gif(target: Path, segments: Sequence[Path], video: Video, end: Fractio
     frames = _Frames(segments, video, end)
     palette = choose_palette(frames)
     delays = [later - earlier for earlier, later in pairwise([*frames.starts, frames.total])]
-    _tell_what_is_lost(video, frames.left_out, max(delays))
+    with opened(video.path, max_pixels=video.max_pixels) as source:
+        kinds = {stream.type for stream in source.streams}
+    if lost := [name for kind, name in _NAMES.items() if kind in kinds]:
+        _logger.warning("%s: left out, as a GIF has none: %s", video.path, ", ".join(lost))
+    if frames.left_out:
+        message = "%s: %d frames are left out; browsers show no more than 50 a second in a GIF"
+        _logger.warning(message, video.path, frames.left_out)
+    if max(delays) > LONGEST:
+        limit = float(LONGEST * STEP)
+        _logger.warning("%s: GIF shows no frame longer than %g s", video.path, limit)
     with target.open("wb") as file:
         file.writelines(gif_blocks(frames, palette, delays))
 
 
 @dataclass
 class _Frames:
-    """The frames of a video at the times that a GIF can tell; can be gone through again.
-
-    Attributes:
-        segments: where they come from.
-        video: the source, whose pixels need not be square as a GIF's are.
-        end: of the last, in seconds.
-        starts: when those that were given begin, in steps.
-        total: how long all last, in steps.
-        left_out: how many were shown too briefly.
-    """
+    """The frames of a video at the times that a GIF can tell; can be gone through again."""
 
     segments: Sequence[Path]
-    video: Video
-    end: Fraction
-    starts: list[int] = field(default_factory=list)
-    total: int = 0
+    video: Video  # the source, whose pixels need not be square as a GIF's are
+    end: Fraction  # of the last, in seconds
+    starts: list[int] = field(default_factory=list)  # of those that were given, in steps
+    total: int = 0  # how long all last, in steps
     left_out: int = 0
 
     def __iter__(self) -> Iterator[VideoFrame]:
@@ -86,16 +86,3 @@ def _decoded(segments: Sequence[Path]) -> Iterator[tuple[VideoFrame, Fraction]]:
         with av.open(f"file:{path}") as segment:
             for frame in segment.decode(video=0):
                 yield frame, (frame.pts or 0) * (frame.time_base or Fraction(1))
-
-
-def _tell_what_is_lost(video: Video, left_out: int, longest: int) -> None:
-    with opened(video.path, max_pixels=video.max_pixels) as source:
-        kinds = {stream.type for stream in source.streams}
-    if lost := [name for kind, name in _SOUNDS.items() if kind in kinds]:
-        _logger.warning("%s: left out, as a GIF has none: %s", video.path, ", ".join(lost))
-    if left_out:
-        message = "%s: %d frames are left out; browsers show no more than 50 a second in a GIF"
-        _logger.warning(message, video.path, left_out)
-    if longest > LONGEST:
-        limit = float(LONGEST * STEP)
-        _logger.warning("%s: GIF shows no frame longer than %g s", video.path, limit)

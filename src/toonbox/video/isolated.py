@@ -39,8 +39,7 @@ def run_isolated(
         arguments: for it.
         progress: called here with whatever the work tells.
         stop: asked here all the time; once it returns True, the work's own `stop` does too.
-        patience: seconds that the process has to end once it is told to, before it is killed;
-            None for as many as it likes.
+        patience: seconds after which the process is killed if it has been told to stop.
     Raises:
         VideoError: the other process has ended, by a crash in a decoder for example; and what the
             work raises.
@@ -71,7 +70,8 @@ def run_isolated(
                     progress(reached)
     except (EOFError, ConnectionError):
         process.join()
-        ending = _described(process.exitcode or 0)
+        code = process.exitcode or 0
+        ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise VideoError(f"{name}: the process that read it has ended: {ending}") from None
     finally:
         pipe.close()  # by which the other process stops, if it has not ended
@@ -91,7 +91,7 @@ class _Result:
 def _work(
     pipe: Connection, name: str, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
-    """Do the work and report through the pipe; anything received on it means to stop."""
+    """Do the work and report through the pipe; anything that comes from it means to stop."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     turn = threading.Lock()
@@ -120,12 +120,3 @@ class _Told(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         record.msg, record.args, record.exc_info = record.getMessage(), None, None
         self._tell(record)
-
-
-def _described(exit_code: int) -> str:
-    if exit_code >= 0:
-        return f"exit code {exit_code}"
-    try:
-        return signal.Signals(-exit_code).name
-    except ValueError:
-        return f"signal {-exit_code}"
