@@ -6,7 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
 from typing import Any
@@ -59,15 +59,15 @@ def run_isolated(
                 process.kill()
             if not pipe.poll(_LOOK_UP):
                 continue
-            match pipe.recv():
-                case logging.LogRecord() as record:
-                    logging.getLogger(record.name).handle(record)
-                case _Result(value):
-                    return value
-                case ToonboxError() as error:
-                    raise error
-                case reached:
-                    progress(reached)
+            kind, value = pipe.recv()
+            if kind == "result":
+                return value
+            if kind == "error":
+                raise value
+            if kind == "log":
+                logging.getLogger(value.name).handle(value)
+            else:
+                progress(value)
     except (EOFError, ConnectionError):
         process.join()
         code = process.exitcode or 0
@@ -81,13 +81,6 @@ def run_isolated(
             process.join()
 
 
-@dataclass(frozen=True)
-class _Result:
-    """What the work has returned."""
-
-    value: Any
-
-
 def _work(
     pipe: Connection, name: str, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
@@ -96,24 +89,22 @@ def _work(
         signal.signal(number, signal.SIG_IGN)
     turn = threading.Lock()
 
-    def tell(what: Any) -> None:
+    def tell(kind: str, what: Any) -> None:
         with turn:
-            pipe.send(what)
+            pipe.send((kind, what))
 
-    logging.basicConfig(handlers=[_Told(tell)], force=True)
-    outcome: Any
+    logging.basicConfig(handlers=[_Told(partial(tell, "log"))], force=True)
     try:
         with failing_alone(name):
-            outcome = _Result(work(tell, pipe.poll, *arguments))
+            tell("result", work(partial(tell, "progress"), pipe.poll, *arguments))
     except ToonboxError as error:
-        outcome = ExceptionWithTraceback(error, error.__traceback__)
-    tell(outcome)
+        tell("error", ExceptionWithTraceback(error, error.__traceback__))
 
 
 class _Told(logging.Handler):
     """Sends what is logged to the process that waits."""
 
-    def __init__(self, tell: Callable[[Any], None]) -> None:
+    def __init__(self, tell: Tell) -> None:
         super().__init__()
         self._tell = tell
 

@@ -22,7 +22,7 @@ from av.subtitles.stream import SubtitleStream
 
 from toonbox.images.formats import Container
 from toonbox.video.read import Video, opened
-from toonbox.video.write import kept_metadata, output, put, segment_times
+from toonbox.video.write import Segment, kept_metadata, output, put
 
 if TYPE_CHECKING:
     from av.container.core import Chapter
@@ -175,7 +175,7 @@ class Span:
 def join(
     target: Path,
     container: Container,
-    segments: Sequence[Path],
+    segments: Sequence[Segment],
     video: Video,
     span: Span,
     keep: str,
@@ -185,7 +185,7 @@ def join(
     Args:
         target: the file; what is there is overwritten.
         container: what it becomes.
-        segments: files of `writing_segment`, in order.
+        segments: its pictures, in order.
         video: the source.
         span: the part of the source that the segments show.
         keep: the policy for metadata, as in `kept_metadata`.
@@ -195,7 +195,7 @@ def join(
     """
     with (
         opened(video.path, max_pixels=video.max_pixels) as source,
-        av.open(f"file:{segments[0]}") as first,
+        av.open(f"file:{segments[0].path}") as first,
         output(target, container.muxer, _options(container, video, source)) as made,
     ):
         original: Stream = source.streams[video.index]
@@ -229,25 +229,24 @@ def _options(container: Container, video: Video, source: InputContainer) -> dict
     return {"movflags": flags, "movie_timescale": str(video.time_base.denominator)}
 
 
-def _pictures(segments: Sequence[Path], target: Stream) -> Iterator["Packet[Any]"]:
+def _pictures(segments: Sequence[Segment], target: Stream) -> Iterator["Packet[Any]"]:
     """Yield the packets of all segments, with decoding times as if they were one."""
     shown = [packet.pts or 0 for packet in _packets(segments)]
     decoded = iter(decoding_times(shown))
-    ordered, end = sorted(shown), segment_times(segments[-1]).end
-    ends = dict(pairwise(ordered))
+    ends = dict(pairwise(sorted(shown)))
     for packet in _packets(segments):
         at = packet.pts or 0
-        packet.duration = ends.get(at, round(end / packet.time_base)) - at
+        packet.duration = ends.get(at, round(segments[-1].end / packet.time_base)) - at
         packet.dts = next(decoded)
         packet.stream = target
         yield packet
 
 
-def _packets(segments: Sequence[Path]) -> Iterator["Packet[Any]"]:
+def _packets(segments: Sequence[Segment]) -> Iterator["Packet[Any]"]:
     packet: Packet[Any]
-    for path in segments:
-        with av.open(f"file:{path}") as segment:
-            for packet in segment.demux(video=0):
+    for segment in segments:
+        with av.open(f"file:{segment.path}") as container:
+            for packet in container.demux(video=0):
                 if packet.size:
                     yield packet
 

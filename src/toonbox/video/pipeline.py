@@ -38,10 +38,10 @@ from toonbox.video.steadying import Stabilizer
 from toonbox.video.stylizer import Drawing, drawing_of
 from toonbox.video.write import (
     Encoding,
-    SegmentTimes,
+    Segment,
     Track,
+    read_segment,
     refuse_tiny,
-    segment_times,
     writing_segment,
 )
 
@@ -59,36 +59,17 @@ class Segments:
 
     folder: Path
     length: int  # frames of each, but for the last
-    paths: list[Path] = field(default_factory=list)
-    times: list[SegmentTimes] = field(default_factory=list)  # what each shows
+    done: list[Segment] = field(default_factory=list)
 
     @property
     def frames(self) -> int:
         """Count the frames of all."""
-        return sum(times.frames for times in self.times)
+        return sum(segment.frames for segment in self.done)
 
-    @contextmanager
-    def adding(self) -> Iterator[Path]:
-        """Yield the name for the next segment, which is kept if the block succeeds."""
-        path = self._next_path()
-        with replacing(path) as temporary:
-            yield temporary
-        self._add(path)
-
-    def find(self) -> None:
-        """Find existing segments, up to the first that is missing or damaged."""
-        while (path := self._next_path()).exists():
-            try:
-                self._add(path)
-            except OutputError:
-                path.unlink()
-
-    def _next_path(self) -> Path:
-        return self.folder / f"{len(self.paths):06d}.mp4"
-
-    def _add(self, path: Path) -> None:
-        self.times.append(segment_times(path))
-        self.paths.append(path)
+    @property
+    def next_path(self) -> Path:
+        """Return the name of the next file."""
+        return self.folder / f"{len(self.done):06d}.mp4"
 
 
 @contextmanager
@@ -116,7 +97,11 @@ def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segmen
     with replacing(file) as unfinished:
         unfinished.write_bytes(told)
     segments = Segments(folder, KEPT_LENGTH)
-    segments.find()
+    while (path := segments.next_path).exists():
+        try:
+            segments.done.append(read_segment(path))
+        except OutputError:
+            path.unlink()
     yield segments
 
 
@@ -244,18 +229,20 @@ def convert_video(
                     drawing, segments, track, encoding, video_options.compare, progress, stop
                 )
                 partial_wanted = video_options.keep_partial and not video_options.resume
-                written = bool(segments.paths) and (complete or partial_wanted)
+                written = bool(segments.done) and (complete or partial_wanted)
                 if written:
                     seconds = drawing.part.seconds(video)
                     progress(Progress(segments.frames, seconds or 0, seconds, 0, drawn=True))
-                    first, end = segments.times[0].first, segments.times[-1].end
-                    cut = video_options.end is not None or not complete
-                    span = Span(first if video_options.start else -inf, end if cut else inf)
+                    done, cut = segments.done, video_options.end is not None or not complete
+                    span = Span(
+                        done[0].first if video_options.start else -inf,
+                        done[-1].end if cut else inf,
+                    )
                     with replacing(target) as temporary:
                         if container is GIF:
-                            write_gif(temporary, segments.paths, video, end)
+                            write_gif(temporary, done, video)
                         else:
-                            join(temporary, container, segments.paths, video, span, output.metadata)
+                            join(temporary, container, done, video, span, output.metadata)
                     shutil.rmtree(segments.folder, ignore_errors=True)
         except OSError as error:
             raise OutputError(f"{target} cannot be written: {error.strerror}") from error
@@ -358,12 +345,13 @@ def _draw(
     """Draw and encode what the segments do not have yet; return whether all is done."""
     video, total = drawing.video, drawing.part.seconds(drawing.video)
     start = video.start + round((drawing.part.start or 0) / video.time_base)
-    after = round(segments.times[-1].last / video.time_base) if segments.times else None
+    after = round(segments.done[-1].last / video.time_base) if segments.done else None
     before, new = segments.frames, 0
     drawn = drawing.pictures(after, compare, planar=encoding.takes_planes(track.size))
     stopped = stop()
     for begun in () if stopped else drawn:
-        with segments.adding() as path, writing_segment(path, track, encoding) as writer:
+        path = segments.next_path
+        with replacing(path) as temporary, writing_segment(temporary, track, encoding) as writer:
             for frame, picture in chain([begun], islice(drawn, segments.length - 1)):
                 writer.write(picture, frame.pts, frame.duration)
                 new += 1
@@ -371,9 +359,10 @@ def _draw(
                 progress(Progress(before + new, seconds, total, new))
                 if stopped := stop():
                     break
+        segments.done.append(read_segment(path))
         if stopped:
             break
-    if not segments.paths and not stopped:
+    if not segments.done and not stopped:
         raise VideoError(f"{video.path}: has no frames in the part that is wanted")
     return not stopped
 

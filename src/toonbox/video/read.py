@@ -147,11 +147,6 @@ def colours_of(frame: VideoFrame) -> FrameColours:
     )
 
 
-def is_transparent(frame: VideoFrame) -> bool:
-    """Return whether a frame of a GIF has transparent pixels; FFmpeg makes those white."""
-    return frame.format.name == "bgra" and bool(frame.to_ndarray()[..., 3].min() < 255)
-
-
 def to_rgb(
     frame: VideoFrame, size: tuple[int, int], colours: FrameColours, *, deep: bool = False
 ) -> PhotoArray:
@@ -298,23 +293,26 @@ class Frame:
 
 @contextmanager
 def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
-    """Open a video file.
-
-    FFmpeg takes no memory for frames of more than `max_pixels`.
+    """Open a video file; FFmpeg takes no memory for frames of more than `max_pixels`.
 
     Raises:
         VideoError: it cannot be read, now or before the block ends.
     """
+    limit = {"max_pixels": str(min(max_pixels, (1 << 31) - 1))}  # FFmpeg's number has 32 bits
     try:
         # A name may look like an address: a:b.mp4.
         with av.open(
             f"file:{path}",
             "r",
-            options=_limit(max_pixels),
+            options=limit,
             container_options=_READING,
             metadata_errors="replace",
             timeout=_PATIENCE,
         ) as container:
+            for stream in container.streams.video:
+                if stream.codec_context is not None:
+                    stream.codec_context.options |= limit
+                    stream.thread_type = "AUTO"
             yield container
     except av.FFmpegError as error:
         raise VideoError(f"{path}: {_reason(error)}") from error
@@ -398,7 +396,8 @@ def read_frames(
         counts["shown"] += 1
         counts["corrupt"] += frame.is_corrupt
         counts["of another size"] += (frame.width, frame.height) != stored
-        if not counts["transparent"] and is_transparent(frame):
+        gif = frame.format.name == "bgra" and not counts["transparent"]
+        if gif and frame.to_ndarray()[..., 3].min() < 255:  # FFmpeg makes it white
             counts["transparent"] = 1
             _logger.warning("%s: what is transparent becomes white", video.path)
         yield Frame(frame, video, size, pts, frame.duration or 0, deep)
@@ -457,8 +456,6 @@ def _decode(
     container: InputContainer, stream: VideoStream, counts: Counter[str], max_pixels: int
 ) -> Iterator[VideoFrame]:
     """Decode all frames, and give them the times at which they are shown."""
-    stream.thread_type = "AUTO"
-    stream.codec_context.options |= _limit(max_pixels)
     frames = _decoded(container, stream, counts, max_pixels)
     if container.format.name == "gif":
         frames = _as_browsers_show(frames)
@@ -541,11 +538,6 @@ def _deinterlaced(frames: Iterable[VideoFrame], unit: Fraction) -> Iterator[Vide
     if graph is not None:
         graph.vpush(None)
         yield from pulled(graph)
-
-
-def _limit(max_pixels: int) -> dict[str, str]:
-    """Return FFmpeg's option that limits pixels, a number of 32 bits."""
-    return {"max_pixels": str(min(max_pixels, (1 << 31) - 1))}
 
 
 def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:

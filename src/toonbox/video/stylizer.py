@@ -90,27 +90,16 @@ def part_of(start: float | None, end: float | None) -> Part:
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a video is drawn.
-
-    Attributes:
-        video: the video.
-        style: loaded, and shared by `jobs` threads.
-        options: how the style draws.
-        part: what is wanted of the video.
-        max_height: pixels; higher videos are reduced to it.
-        jobs: frames to draw at a time.
-        steady: see `Steady`. Beside a `Stabilizer` not every frame is drawn.
-        deep: whether photos and cartoons have 16 bits; without `steady`.
-    """
+    """How a video is drawn."""
 
     video: Video
-    style: Style
+    style: Style  # shared by `jobs` threads
     options: StyleOptions
     part: Part = Part()
-    max_height: int | None = None
-    jobs: int = 1
-    steady: Steady | None = None
-    deep: bool = False
+    max_height: int | None = None  # pixels; higher videos are reduced to it
+    jobs: int = 1  # frames to draw at a time
+    steady: Steady | None = None  # with a `Stabilizer`, not every frame is drawn
+    deep: bool = False  # whether photos and cartoons have 16 bits; without `steady`
 
     @property
     def size(self) -> tuple[int, int]:
@@ -214,12 +203,8 @@ class Drawing:
         frame, role = marked
         if role is _Role.REPEATED:
             return frame, None
-        photo = self._photo(frame)
+        photo = frame.photo if self._working == frame.size else frame.resized(self._working)
         return frame, photo if role is _Role.CARRIED else self._sketch(photo)
-
-    def _photo(self, frame: Frame) -> PhotoArray:
-        """Return the photo at which the network looks."""
-        return frame.photo if self._working == frame.size else frame.resized(self._working)
 
     def _sketch(self, photo: PhotoArray) -> _Sketch:
         """Draw a photo, or a part of one, at the size it has."""

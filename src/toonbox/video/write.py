@@ -278,32 +278,30 @@ def writing_segment(path: Path, track: Track, encoding: Encoding) -> Iterator[Se
 
 
 @dataclass(frozen=True)
-class SegmentTimes:
-    """What a segment shows; times are in seconds of the video."""
+class Segment:
+    """A file of pictures, and what it shows; times are in seconds of the video."""
 
+    path: Path
     frames: int
     first: Fraction  # when the first frame begins
     last: Fraction  # when the last one begins
     end: Fraction  # when the last one ends
 
 
-def segment_times(path: Path) -> SegmentTimes:
+def read_segment(path: Path) -> Segment:
     """Read the times of a segment.
 
     Raises:
         OutputError: it is damaged.
     """
     try:
-        with av.open(f"file:{path}") as segment:
-            stream = segment.streams.video[0]
+        with av.open(f"file:{path}") as container:
+            stream = container.streams.video[0]
             unit = stream.time_base or Fraction(1)
             # What packets tell of VP9 is a guess.
             end = ((stream.start_time or 0) + (stream.duration or 0)) * unit
-            shown = sorted(
-                packet.pts * unit for packet in segment.demux(video=0) if packet.pts is not None
-            )
-    except (av.FFmpegError, IndexError) as error:
+            packets = container.demux(video=0)
+            shown = [packet.pts * unit for packet in packets if packet.pts is not None]
+            return Segment(path, len(shown), min(shown), max(shown), end)
+    except (av.FFmpegError, IndexError, ValueError) as error:
         raise OutputError(f"{path}: is damaged: {error}") from error
-    if not shown:
-        raise OutputError(f"{path}: is empty")
-    return SegmentTimes(len(shown), shown[0], shown[-1], end)
