@@ -233,6 +233,7 @@ class Show:
             elif (frame := frames.take(_WAIT)) is not None:
                 self._show(frame)
             self._obey(self.screen.key())
+            self._update_title()
             self._over |= not self.screen.is_open
 
     def _show(self, photo: Uint8Array) -> None:
@@ -243,7 +244,6 @@ class Show:
         self.screen.show(self._picture)
         self.shown += 1
         self._times.append(self.clock())
-        self._update_title()
 
     def _obey(self, key: str) -> None:
         if key == "q":
@@ -251,11 +251,14 @@ class Show:
         elif key == " ":
             self._paused = not self._paused
             self._times.clear()
-            self._update_title()
         elif key == "s":
             self._save()
         elif key in set("123456789") and int(key) <= len(self.styles):
-            self._change(self.styles[int(key) - 1])
+            try:
+                self.stylizer.change(self.styles[int(key) - 1])
+            except ToonboxError as error:
+                _logger.warning("%s", error)
+            self._times.clear()
 
     def _save(self) -> None:
         if self._picture is None:
@@ -270,14 +273,6 @@ class Show:
             _logger.warning("%s", error)
         else:
             self.report(str(target))
-
-    def _change(self, name: str) -> None:
-        try:
-            self.stylizer.change(name)
-        except ToonboxError as error:
-            _logger.warning("%s", error)
-        self._times.clear()
-        self._update_title()
 
     def _update_title(self) -> None:
         title = f"toonbox: {self.stylizer.name}"

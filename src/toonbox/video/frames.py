@@ -77,7 +77,7 @@ def frame_at(
         UsageError: the time is negative.
     """
     video = read_video(Path(source), max_pixels=max_pixels)
-    wanted = part_of(seconds, None).start or Fraction(0)
+    wanted = part_of(seconds).start
     # Frames last; this one is hardly older than a second.
     after = Part(max(Fraction(0), wanted - 1)).after(video)
     shown, end = None, Fraction(0)

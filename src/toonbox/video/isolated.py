@@ -9,26 +9,27 @@ from collections.abc import Callable
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
-from typing import Any
+from typing import Any, TypeVar
 
 from toonbox.errors import ToonboxError, VideoError
 from toonbox.parallel import failing_alone
 
 _LOOK_UP = 0.1  # seconds between two questions whether to stop
 
+Result = TypeVar("Result")
 Tell = Callable[[Any], None]
 Stop = Callable[[], bool]
 
 
 def run_isolated(
     name: str,
-    work: Callable[..., Any],
+    work: Callable[..., Result],
     *arguments: Any,
     progress: Tell,
     stop: Stop,
     patience: float | None = None,
-) -> Any:
-    """Call `work(tell, stop, *arguments)` in another process; return what it returns.
+) -> Result:
+    """Call `work(*arguments, progress=..., stop=...)` in another process; return what it returns.
 
     Ctrl-C and SIGTERM are for this process: the other one stops when `stop` says so here, or when
     this process has ended.
@@ -37,8 +38,8 @@ def run_isolated(
         name: what messages call the work.
         work: a function that can be pickled, as can its arguments and its result.
         arguments: for it.
-        progress: called here with whatever the work tells.
-        stop: asked here all the time; once it returns True, the work's own `stop` does too.
+        progress: called here with whatever the work calls its own with.
+        stop: asked here all the time; once it returns True, the work's own does too.
         patience: seconds after which the process is killed if it has been told to stop.
     Raises:
         VideoError: the other process has ended, by a crash in a decoder for example; and what the
@@ -61,7 +62,8 @@ def run_isolated(
                 continue
             kind, value = pipe.recv()
             if kind == "result":
-                return value
+                result: Result = value
+                return result
             if kind == "error":
                 raise value
             if kind == "log":
@@ -96,7 +98,8 @@ def _work(
     logging.basicConfig(handlers=[_Told(partial(tell, "log"))], force=True)
     try:
         with failing_alone(name):
-            tell("result", work(partial(tell, "progress"), pipe.poll, *arguments))
+            result = work(*arguments, progress=partial(tell, "progress"), stop=pipe.poll)
+            tell("result", result)
     except ToonboxError as error:
         tell("error", ExceptionWithTraceback(error, error.__traceback__))
 

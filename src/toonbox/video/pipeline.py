@@ -21,7 +21,6 @@ from toonbox.errors import MissingExtraError, OutputError, ToonboxError, UsageEr
 from toonbox.images.formats import GIF, container_of
 from toonbox.options import (
     DEFAULT_STYLE,
-    Compare,
     Options,
     OutputOptions,
     StyleOptions,
@@ -32,7 +31,7 @@ from toonbox.options import (
 from toonbox.parallel import failing_alone
 from toonbox.version import __version__
 from toonbox.video.gif import write_gif
-from toonbox.video.isolated import run_isolated
+from toonbox.video.isolated import Stop, run_isolated
 from toonbox.video.passthrough import Span, join
 from toonbox.video.steadying import Stabilizer
 from toonbox.video.stylizer import Drawing, drawing_of
@@ -125,6 +124,10 @@ class Progress:
     drawn: bool = False
 
 
+Report = Callable[[Progress], None]
+Load = Callable[[], Style]
+
+
 @dataclass(frozen=True)
 class VideoResult:
     """The outcome of a video.
@@ -149,8 +152,8 @@ def cartoonize_video(
     style: str | Path | Style = DEFAULT_STYLE,
     overwrite: bool = False,
     jobs: int | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report = lambda _: None,
+    stop: Stop = lambda: False,
     **options: Any,
 ) -> VideoResult:
     """Turn a video into a cartoon with the same times and the same sound.
@@ -189,15 +192,15 @@ def cartoonize_video(
 def convert_video(
     source: Path,
     target: Path,
-    style: Style,
+    style: Style | Load,
     options: Options,
     *,
     overwrite: bool = False,
     jobs: int | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report = lambda _: None,
+    stop: Stop = lambda: False,
 ) -> VideoResult:
-    """Do what `cartoonize_video` does, with checked options and a loaded style."""
+    """Do what `cartoonize_video` does, with checked options and a style, or what loads it."""
     style_options, output, video_options = options
     if not overwrite:
         refuse_existing(target)
@@ -212,12 +215,12 @@ def convert_video(
     bits = 8 if video_options.bits is None else video_options.bits
     encoding = Encoding(codec, crf, preset, bits)
     with failing_alone(str(source)):
+        style = style if isinstance(style, Style) else style()
         drawing = drawing_of(
             source, style, style_options, video_options, jobs,
             deep=bits > 8, max_pixels=output.max_pixels,
         )  # fmt: skip
-        video, (width, height) = drawing.video, drawing.size
-        size = (2 * width if video_options.compare == "side" else width), height
+        video, size = drawing.video, drawing.picture_size
         refuse_tiny(target, encoding, size)
         if container is GIF:  # what is too large should be told now
             video.square_width(*size)
@@ -225,19 +228,15 @@ def convert_video(
         job = _job(drawing, video_options) if video_options.resume else None
         try:
             with segments_beside(target, job) as segments:
-                complete = _draw(
-                    drawing, segments, track, encoding, video_options.compare, progress, stop
-                )
-                partial_wanted = video_options.keep_partial and not video_options.resume
-                written = bool(segments.done) and (complete or partial_wanted)
+                complete = _draw(drawing, segments, track, encoding, progress, stop)
+                keep = complete or (video_options.keep_partial and not video_options.resume)
+                written = keep and bool(segments.done)
                 if written:
                     seconds = drawing.part.seconds(video)
                     progress(Progress(segments.frames, seconds or 0, seconds, 0, drawn=True))
-                    done, cut = segments.done, video_options.end is not None or not complete
-                    span = Span(
-                        done[0].first if video_options.start else -inf,
-                        done[-1].end if cut else inf,
-                    )
+                    done, whole = segments.done, complete and video_options.end is None
+                    start = done[0].first if video_options.start else -inf
+                    span = Span(start, inf if whole else done[-1].end)
                     with replacing(target) as temporary:
                         if container is GIF:
                             write_gif(temporary, done, video)
@@ -255,9 +254,9 @@ def convert_videos(
     options: Options,
     *,
     frames: int | None,
-    stop: Callable[[], bool],
-    showing: Callable[[Path], AbstractContextManager[Callable[[Progress], None]]],
-    load: Callable[[], Style] | None = None,
+    stop: Stop,
+    showing: Callable[[Path], AbstractContextManager[Report]],
+    load: Load | None = None,
 ) -> Iterator[Outcome]:
     """Convert videos one after the other, and report each but one that is stopped.
 
@@ -273,20 +272,21 @@ def convert_videos(
     """
     if (stabilize := options[2].stabilize) in ("on", "strong"):
         Stabilizer(stabilize)  # reports what is missing once, and now
-    convert: Callable[..., VideoResult] = partial(convert_video, style=style)
-    if load is not None:
-        convert = partial(convert_video_isolated, load=load)
     for job in jobs:
         if stop():
             return
         source, target, began = job.source, job.target, time.perf_counter()
-        overwrite = job.on_existing == "overwrite"
+        assert target is not None  # only pictures are converted to bytes
+        convert = partial(
+            convert_video, source, target, load or style, options,
+            overwrite=job.on_existing == "overwrite", jobs=frames,
+        )  # fmt: skip
         try:
             with showing(source) as progress:
-                result = convert(
-                    source, target, options=options,
-                    overwrite=overwrite, jobs=frames, progress=progress, stop=stop,
-                )  # fmt: skip
+                if load is None:
+                    result = convert(progress=progress, stop=stop)
+                else:
+                    result = run_isolated(str(source), convert, progress=progress, stop=stop)
         except (UsageError, MissingExtraError):
             raise
         except ToonboxError as error:
@@ -296,58 +296,20 @@ def convert_videos(
                 yield Outcome(source, target, "ok", time.perf_counter() - began, result.size)
 
 
-def convert_video_isolated(
-    source: Path,
-    target: Path,
-    load: Callable[[], Style],
-    *,
-    progress: Callable[[Progress], None],
-    stop: Callable[[], bool],
-    patience: float | None = None,
-    **options: Any,
-) -> VideoResult:
-    """Convert a video as `convert_video` does, in another process.
-
-    Args:
-        load: gives the style there: a function that can be pickled.
-        patience: as in `run_isolated`; all others as in `convert_video`.
-    Raises:
-        VideoError: the other process has ended, by a crash in a decoder for example; and what
-            `convert_video` raises.
-    """
-    result: VideoResult = run_isolated(
-        str(source), _convert_here, source, target, load, options,
-        progress=progress, stop=stop, patience=patience,
-    )  # fmt: skip
-    return result
-
-
-def _convert_here(
-    tell: Callable[[Any], None],
-    stop: Callable[[], bool],
-    source: Path,
-    target: Path,
-    load: Callable[[], Style],
-    options: dict[str, Any],
-) -> VideoResult:
-    return convert_video(source, target, style=load(), progress=tell, stop=stop, **options)
-
-
 def _draw(
     drawing: Drawing,
     segments: Segments,
     track: Track,
     encoding: Encoding,
-    compare: Compare | None,
-    progress: Callable[[Progress], None],
-    stop: Callable[[], bool],
+    progress: Report,
+    stop: Stop,
 ) -> bool:
     """Draw and encode what the segments do not have yet; return whether all is done."""
     video, total = drawing.video, drawing.part.seconds(drawing.video)
-    start = video.start + round((drawing.part.start or 0) / video.time_base)
+    start = video.start + round(drawing.part.start / video.time_base)
     after = round(segments.done[-1].last / video.time_base) if segments.done else None
     before, new = segments.frames, 0
-    drawn = drawing.pictures(after, compare, planar=encoding.takes_planes(track.size))
+    drawn = drawing.pictures(after, planar=encoding.takes_planes(track.size))
     stopped = stop()
     for begun in () if stopped else drawn:
         path = segments.next_path

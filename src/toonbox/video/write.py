@@ -195,14 +195,10 @@ class SegmentWriter:
 
     def __init__(self, container: OutputContainer, track: Track, encoding: Encoding) -> None:
         self._container, self._track, self._encoding = container, track, encoding
-        self._size = encoding.even_size(track.size)
-        self._stream = self._add_stream()
+        self._size, encoder = encoding.even_size(track.size), encoding.encoder
         self._last: Packet[Any] | None = None
         self._frames = self._end = 0
-
-    def _add_stream(self) -> VideoStream:
         os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 would tell its settings, listens to this
-        encoding, encoder, track = self._encoding, self._encoding.encoder, self._track
         options = {
             **encoder.options,
             "crf": str(encoder.crf if encoding.crf is None else encoding.crf),
@@ -210,8 +206,9 @@ class SegmentWriter:
         }
         if encoding.codec == "hevc" and self._size[0] <= _X265_NARROW:
             options["x265-params"] += ":cutree=0"
-        stream = self._container.add_stream(encoder.name, track.rate, options=options)
+        stream = container.add_stream(encoder.name, track.rate, options=options)
         assert isinstance(stream, VideoStream)
+        self._stream = stream
         context = stream.codec_context
         context.width, context.height = self._size
         context.pix_fmt = encoding.format
@@ -220,16 +217,11 @@ class SegmentWriter:
         if encoding.format != "rgb24":
             track.colours.mark(context)
         context.flags |= Flags.frame_duration
-        return stream
 
     def write(self, picture: PhotoArray | VideoFrame, pts: int, duration: int) -> None:
         """Encode a frame, to be shown at `pts` for `duration`, in the time base.
 
-        Args:
-            picture: (H, W, 3) RGB of 8 bits, or of 16 where 10 are written; or a frame as it is
-                written.
-            pts: its timestamp.
-            duration: until the next.
+        It is RGB, (H, W, 3), of 8 bits, or of 16 where 10 are written; or a frame as written.
         """
         frame = picture if isinstance(picture, VideoFrame) else self._frame(picture)
         frame.pts, frame.duration, frame.time_base = pts, duration, self._track.time_base
