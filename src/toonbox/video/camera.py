@@ -171,9 +171,7 @@ class FrameStylizer:
         """Draw in another style from now on; after an error, still in the old one.
 
         Raises:
-            StyleError: there is no such style, or it is damaged.
-            UsageError: it does not have a knob.
-            MissingExtraError: OpenCV is needed and not installed.
+            StyleError, UsageError, MissingExtraError: it cannot be used so.
         """
         style = self._load(name)
         options = video_style_options(style, self._options)

@@ -30,7 +30,7 @@ def write_gif(target: Path, segments: Sequence[Segment], video: Video) -> None:
     those that would be shown for less than two, some are left out.
 
     Args:
-        target: the file; what is there is overwritten.
+        target: the file.
         segments: the video's pictures, in order; one frame at least.
         video: the source, whose pixels need not be square as a GIF's are.
     Raises:

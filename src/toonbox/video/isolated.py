@@ -36,10 +36,8 @@ def run_isolated(
 
     Args:
         name: what messages call the work.
-        work: a function that can be pickled, as can its arguments and its result.
-        arguments: for it.
-        progress: called here with whatever the work calls its own with.
-        stop: asked here all the time; once it returns True, the work's own does too.
+        work, arguments: can be pickled, as can the result.
+        progress, stop: called here when the work calls its own.
         patience: seconds after which the process is killed if it has been told to stop.
     Raises:
         VideoError: the other process has ended, by a crash in a decoder for example; and what the

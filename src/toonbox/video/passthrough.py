@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import pairwise
 from math import inf
 from pathlib import Path, PureWindowsPath
@@ -47,56 +48,40 @@ _TEXT_CODECS = ("mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text")
 Convert = Callable[["Packet[Any]"], Iterable["Packet[Any]"]]
 
 
-def _copy(target: Stream) -> Convert:
-    def convert(packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
-        if packet.size:
-            packet.stream = target
-            yield packet
-
-    return convert
+def _copied(target: Stream, packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
+    if packet.size:
+        packet.stream = target
+        yield packet
 
 
-def _encode_sound(source: AudioStream, target: AudioStream) -> Convert:
-    encoder: AudioCodecContext = target.codec_context
-    encoder.open()
-    resampler = AudioResampler(
-        encoder.format, encoder.layout, encoder.sample_rate, encoder.frame_size
-    )
-
-    def convert(packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
-        try:
-            frames: list[Any] = source.codec_context.decode(packet if packet.size else None)
-        except av.FFmpegError:  # a gap, that later packets do not move into: they know their time
-            return
-        for frame in frames if packet.size else [*frames, None]:
-            for part in resampler.resample(frame):
-                yield from target.encode(part)
-        if not packet.size:
-            yield from target.encode(None)
-
-    return convert
+def _encoded_sound(
+    decoder: AudioCodecContext,
+    resampler: AudioResampler,
+    target: AudioStream,
+    packet: "Packet[Any]",
+) -> Iterator["Packet[Any]"]:
+    try:
+        frames: list[Any] = decoder.decode(packet if packet.size else None)
+    except av.FFmpegError:  # a gap, that later packets do not move into: they know their time
+        return
+    for frame in frames if packet.size else [*frames, None]:
+        for part in resampler.resample(frame):
+            yield from target.encode(part)
+    if not packet.size:
+        yield from target.encode(None)
 
 
-def _encode_text(source: SubtitleStream, target: SubtitleStream) -> Convert:
-    decoder: SubtitleCodecContext = source.codec_context
-    encoder: SubtitleCodecContext = target.codec_context
-    decoder.open(strict=False)
-    encoder.subtitle_header = (decoder.subtitle_header or b"") + b"\0"  # it is read to this end
-    if source.time_base:
-        target.time_base = encoder.time_base = source.time_base
-    encoder.open(strict=False)
-
-    def convert(packet: "Packet[Any]") -> Iterator["Packet[Any]"]:
-        text = decoder.decode2(packet) if packet.size else None
-        if text is not None and len(text):
-            encoded = encoder.encode_subtitle(text)
-            encoded.time_base = packet.time_base
-            encoded.pts = encoded.dts = packet.pts
-            encoded.duration = packet.duration
-            encoded.stream = target
-            yield encoded
-
-    return convert
+def _encoded_text(
+    decoder: SubtitleCodecContext, target: SubtitleStream, packet: "Packet[Any]"
+) -> Iterator["Packet[Any]"]:
+    text = decoder.decode2(packet) if packet.size else None
+    if text is not None and len(text):
+        encoded = target.codec_context.encode_subtitle(text)
+        encoded.time_base = packet.time_base
+        encoded.pts = encoded.dts = packet.pts
+        encoded.duration = packet.duration
+        encoded.stream = target
+        yield encoded
 
 
 def _add_side_streams(
@@ -115,8 +100,7 @@ def _add_side_streams(
         if added is None:
             if stream.type == "data" and (source.chapters() or "timecode" in stream.metadata):
                 continue  # MP4 keeps these in such a stream too, and they are written anew
-            context = stream.codec_context
-            name = f", {context.name}" if context is not None else ""
+            name = f", {stream.codec_context.name}" if stream.codec_context is not None else ""
             what = f"stream {stream.index} ({stream.type}{name})"
             _logger.warning("%s: left out: %s", path, what)
             continue
@@ -133,29 +117,37 @@ def _add_side_streams(
 
 def _added(stream: Stream, target: OutputContainer, path: Path) -> tuple[Stream, Convert] | None:
     """Add a stream like another, if the container can hold it, or hold what it becomes."""
-    muxer, context = target.format.name, stream.codec_context
+    muxer = target.format.name
     if stream.type in ("audio", "subtitle") or (stream.type, muxer) == ("attachment", "matroska"):
         try:
             copied = target.add_stream_from_template(stream)
-            return copied, _copy(copied)
+            return copied, partial(_copied, copied)
         except ValueError:  # the container cannot hold it
             pass
-    if context is None:
-        return None
-    if isinstance(stream, AudioStream):
-        codec, rate = _SOUND.get(muxer, ("aac", stream.codec_context.sample_rate))
-        sound = target.add_stream(codec, rate)
+    if isinstance(stream, AudioStream) and (decoder := stream.codec_context) is not None:
+        sound = target.add_stream(*_SOUND.get(muxer, ("aac", decoder.sample_rate)))
         assert isinstance(sound, AudioStream)
-        sound.codec_context.layout = stream.codec_context.layout
+        encoder = sound.codec_context
+        encoder.layout = decoder.layout
+        encoder.open()
         message = "%s: the sound becomes %s: %s cannot hold %s"
-        _logger.warning(
-            message, path, sound.codec_context.codec.canonical_name, muxer, context.name
+        _logger.warning(message, path, encoder.codec.canonical_name, muxer, decoder.name)
+        resampler = AudioResampler(
+            encoder.format, encoder.layout, encoder.sample_rate, encoder.frame_size
         )
-        return sound, _encode_sound(stream, sound)
-    if isinstance(stream, SubtitleStream) and context.name in _TEXT_CODECS:
+        return sound, partial(_encoded_sound, decoder, resampler, sound)
+    if isinstance(stream, SubtitleStream) and (reader := stream.codec_context) is not None:
+        if reader.name not in _TEXT_CODECS:
+            return None
         text = target.add_stream(_TEXT[muxer])
         assert isinstance(text, SubtitleStream)
-        return text, _encode_text(stream, text)
+        reader.open(strict=False)
+        writer = text.codec_context
+        writer.subtitle_header = (reader.subtitle_header or b"") + b"\0"  # it is read to this end
+        if stream.time_base:
+            text.time_base = writer.time_base = stream.time_base
+        writer.open(strict=False)
+        return text, partial(_encoded_text, reader, text)
     return None
 
 
@@ -183,11 +175,9 @@ def join(
     """Write a video: its pictures from segments, everything else from its source.
 
     Args:
-        target: the file; what is there is overwritten.
-        container: what it becomes.
-        segments: its pictures, in order.
+        target, container: the file, and what it becomes.
+        segments, span: its pictures, in order, and the part of the source that they show.
         video: the source.
-        span: the part of the source that the segments show.
         keep: the policy for metadata, as in `kept_metadata`.
     Raises:
         OSError: the file cannot be written.
@@ -252,12 +242,9 @@ def _packets(segments: Sequence[Segment]) -> Iterator["Packet[Any]"]:
 
 
 def decoding_times(shown: list[int]) -> list[int]:
-    """Return decoding times: in order, never after the display time, in even steps.
+    """Return decoding times for display times, all different, in the order of decoding.
 
-    Args:
-        shown: when each is shown, all different, in the order in which they are decoded.
-    Returns:
-        The times at which frames are shown, in order, moved back by as many as needed.
+    They are the sorted display times, moved back by as many as needed: none is after its display.
     """
     ordered = sorted(shown)
     rank = {time: place for place, time in enumerate(ordered)}

@@ -73,12 +73,11 @@ class Segments:
 
 @contextmanager
 def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segments]:
-    """Yield the segments for a video, which are kept until it is complete.
+    """Yield the segments of a target, those found of the same job included; make missing folders.
 
-    Args:
-        target: the video that they will become; missing folders are made.
-        job: what decides how they look; those of the same job are found again. None for a single
-            segment, which is gone after the block.
+    The job is all that decides how they look. Without one there is a single segment, and it is gone
+    after the block.
+
     Raises:
         OSError: they cannot be kept there.
     """
@@ -261,9 +260,8 @@ def convert_videos(
     """Convert videos one after the other, and report each but one that is stopped.
 
     Args:
-        jobs, style, options: what is converted, and how.
+        jobs, style, options, stop: as in `convert_video`.
         frames: to draw at a time.
-        stop: tells whether to stop.
         showing: gives what to tell of a video's progress while the block lasts.
         load: loads the style where each video has a process of its own, so that a crash of a
             decoder ends only that one; None converts them in this process.

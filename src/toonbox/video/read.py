@@ -499,7 +499,7 @@ def _decoded(
 
 
 def _as_browsers_show(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-    """Show frames of a GIF for a tenth of a second whose time is too short, as browsers do.
+    """Show frames of a GIF whose time is too short for a tenth of a second, as browsers do.
 
     FFmpeg does so where the time is 0.
     """
@@ -513,10 +513,9 @@ def _as_browsers_show(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
 
 
 def _deinterlaced(frames: Iterable[VideoFrame], unit: Fraction) -> Iterator[VideoFrame]:
-    """Make frames of two half pictures whole, each at its own time; leave others as they are.
+    """Make interlaced frames whole, each at its own time; leave others as they are.
 
-    The filter, bwdif, looks at the frames before and after, so that it begins with the first
-    interlaced frame; from then on all go through it.
+    From the first interlaced frame on all go through the filter, which looks at the ones around.
     """
     graph = None
     for frame in frames:
