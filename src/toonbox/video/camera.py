@@ -3,14 +3,16 @@
 import logging
 import os
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import cycle
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -40,35 +42,26 @@ class LatestValue(Generic[Item]):
 
     def __init__(self, items: Iterator[Item]) -> None:
         """Start the thread, which uses the items, and closes them if they are a generator."""
-        self._items = items
-        self._changed = threading.Condition()
-        self._latest: list[Item] = []  # one, or none
-        self._error: Exception | None = None
-        self._over = self._closed = False
+        self.ended = False  # all has been taken, and nothing more will come
+        self._items, self._closed = items, False
+        self._waiting: Queue[Item | Exception | None] = Queue()  # an item; at last, the end
         # Nobody waits for a camera that hangs as the process ends.
-        self._thread = threading.Thread(target=self._run, name="toonbox-latest", daemon=True)
+        self._thread = Thread(target=self._run, name="toonbox-latest", daemon=True)
         self._thread.start()
-
-    @property
-    def ended(self) -> bool:
-        """Return whether all has been taken, and nothing more will come."""
-        with self._changed:
-            return self._over and not self._latest and self._error is None
 
     def take(self, seconds: float) -> Item | None:
         """Return the latest item that has not been taken; None if none came in so many seconds.
 
-        Raises:
-            What `items` has raised, once what came before is taken.
+        In the end, raise what `items` has raised.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._latest or self._over, seconds)
-            if self._latest:
-                return self._latest.pop()
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
+        try:
+            taken = self._waiting.get(timeout=seconds)
+        except Empty:
             return None
+        self.ended = taken is None or isinstance(taken, Exception)
+        if isinstance(taken, Exception):
+            raise taken
+        return taken
 
     def close(self) -> None:
         """Take no more."""
@@ -76,22 +69,20 @@ class LatestValue(Generic[Item]):
         self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
-        error = None
+        end = None
         try:
             for item in self._items:
-                with self._changed:
-                    self._latest[:] = [item]
-                    self._changed.notify_all()
+                with suppress(Empty):
+                    self._waiting.get_nowait()
+                self._waiting.put(item)
                 if self._closed:
                     break
-        except Exception as raised:  # noqa: BLE001 (it is raised where the items are taken)
-            error = raised
+        except Exception as error:  # noqa: BLE001 (it is raised where the items are taken)
+            end = error
         finally:
             if isinstance(self._items, Generator):
                 self._items.close()
-            with self._changed:
-                self._error, self._over = error, True
-                self._changed.notify_all()
+            self._waiting.put(end)
 
 
 class Camera:
@@ -122,11 +113,7 @@ class Camera:
         self.size = reduced_size((first.shape[1], first.shape[0]), max_height)  # width and height
 
     def frames(self) -> Iterator[Uint8Array]:
-        """Yield its pictures as they come, (H, W, 3) RGB.
-
-        Raises:
-            VideoError: it gives no more.
-        """
+        """Yield its pictures as they come, (H, W, 3) RGB; raise VideoError if it gives no more."""
         cv2 = self._cv2
         while True:
             found, picture = self._capture.read()
@@ -219,11 +206,7 @@ class Show:
     def run(
         self, frames: LatestValue[Uint8Array], stop: Callable[[], bool] = lambda: False
     ) -> None:
-        """Show frames until there are no more, or the user ends it.
-
-        Raises:
-            VideoError: the frames end.
-        """
+        """Show frames until there are no more, or the user ends it."""
         self._update_title()
         while not (self._over or frames.ended or stop()):
             if self._paused:
@@ -249,8 +232,8 @@ class Show:
         elif key == " ":
             self._paused = not self._paused
             self._times.clear()
-        elif key == "s":
-            self._save()
+        elif key == "s" and self._picture is not None:
+            self._save(self._picture)
         elif key in set("123456789") and int(key) <= len(self.styles):
             try:
                 self.stylizer.change(self.styles[int(key) - 1])
@@ -258,15 +241,13 @@ class Show:
                 _logger.warning("%s", error)
             self._times.clear()
 
-    def _save(self) -> None:
-        if self._picture is None:
-            return
+    def _save(self, picture: Uint8Array) -> None:
         now = f"{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
         target = self.snapshots / f"toon-{now}.png"
         try:
             refuse_existing(target)
             with writing(target) as temporary:
-                Image.fromarray(self._picture).save(temporary, "PNG")
+                Image.fromarray(picture).save(temporary, "PNG")
         except ToonboxError as error:  # the show goes on
             _logger.warning("%s", error)
         else:

@@ -65,10 +65,7 @@ def video_frames(
 
 
 def frame_at(
-    source: str | Path,
-    seconds: float,
-    max_height: int | None = None,
-    max_pixels: int = MAX_PIXELS,
+    source: str | Path, seconds: float, max_height: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> tuple[Uint8Array, Video]:
     """Return the frame, (H, W, 3) RGB, that a video shows after so many seconds; and the video.
 

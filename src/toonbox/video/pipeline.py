@@ -35,14 +35,7 @@ from toonbox.video.isolated import Stop, run_isolated
 from toonbox.video.passthrough import Span, join
 from toonbox.video.steadying import Stabilizer
 from toonbox.video.stylizer import Drawing, drawing_of
-from toonbox.video.write import (
-    Encoding,
-    Segment,
-    Track,
-    read_segment,
-    refuse_tiny,
-    writing_segment,
-)
+from toonbox.video.write import Encoding, Segment, Track, read_segment, refuse_tiny, writing_segment
 
 _logger = logging.getLogger(__name__)
 
@@ -77,9 +70,6 @@ def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segmen
 
     The job is all that decides how they look. Without one there is a single segment, and it is gone
     after the block.
-
-    Raises:
-        OSError: they cannot be kept there.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if job is None:

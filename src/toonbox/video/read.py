@@ -4,7 +4,7 @@ import logging
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
@@ -39,7 +39,7 @@ _PATIENCE = 60  # seconds in which a decoder gives nothing until it is given up
 _GIF_SHORTEST, _GIF_USUAL = 2, 10  # hundredths of a second: less than the one becomes the other
 
 # Numbers of ITU-T H.273, as FFmpeg has them.
-UNSPECIFIED = 2
+_UNSPECIFIED = 2
 _HDR = (ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value)
 _BT709, _RGB = 1, 0
 TEN_BITS = "yuv420p10le"
@@ -130,9 +130,9 @@ class FrameColours:
         """Return what the cartoon's frames mean: the same, but SDR for HDR and YUV for RGB."""
         if self.hdr:
             return FrameColours(ColorRange.MPEG.value, _BT709, _BT709, _BT709, self.tall)
-        matrix = UNSPECIFIED if self.matrix == _RGB else self.matrix
-        range = ColorRange.MPEG.value if self.matrix == _RGB else self.range
-        return FrameColours(range, matrix, self.primaries, self.transfer, self.tall)
+        if self.matrix == _RGB:
+            return replace(self, range=ColorRange.MPEG.value, matrix=_UNSPECIFIED)
+        return self
 
 
 def colours_of(frame: VideoFrame) -> FrameColours:
@@ -229,11 +229,7 @@ class Video:
         return size[::-1] if self.orientation.transposed else size
 
     def square_width(self, width: int, height: int) -> int:
-        """Return how wide a picture of this video is once its pixels are square, at least 1.
-
-        Raises:
-            VideoError: it would have more than `max_pixels`.
-        """
+        """Return a picture's width with square pixels; raise VideoError if it is too large."""
         square = max(1, round(width * self.aspect))
         _check_size(self.path, square, height, self.max_pixels)
         return square
@@ -366,16 +362,12 @@ def _pictures_stream(container: InputContainer, path: Path) -> VideoStream:
 
 
 def read_frames(
-    video: Video,
-    *,
-    after: int | None = None,
-    max_height: int | None = None,
-    deep: bool = False,
+    video: Video, *, after: int | None = None, max_height: int | None = None, deep: bool = False
 ) -> Iterator[Frame]:
     """Read the frames of a video in the order they are shown; what is damaged is skipped.
 
     Args:
-        video: what `read_video` found.
+        video: from `read_video`.
         after: only frames later than this timestamp; exactly those, whatever the file's index says.
         max_height: larger ones are reduced to it.
         deep: give photos of 16 bits.
@@ -562,6 +554,4 @@ def _reason(error: av.FFmpegError) -> str:
             return "is a folder, not a video"
         case av.InvalidDataError() | EOFError():
             return "is no video, or damaged, or ends before its index"
-        case OSError() if error.strerror:
-            return f"cannot be read: {error.strerror}"
-    return f"cannot be read as a video: {error.strerror}"
+    return f"cannot be read: {error.strerror}"

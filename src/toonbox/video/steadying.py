@@ -60,16 +60,11 @@ class _Drawn:
     back: FloatArray  # (h, w, 2), from each pixel of the last to its place in this, small pixels
 
 
-def can_steady() -> bool:
-    """Return whether OpenCV is installed, without importing it."""
-    return find_spec("cv2") is not None
-
-
 def default_stabilization(bits: int | None = None) -> Literal["off", "on"]:
     """Return "on" if a video of so many bits can be stabilized; otherwise warn that it is not."""
     if bits == 10:
         _logger.warning("cartoons of 10 bits are not stabilized")
-    elif not can_steady():
+    elif find_spec("cv2") is None:
         _logger.warning("without OpenCV, cartoons may flicker; to stabilize them: %s", INSTALL)
     else:
         return "on"
@@ -90,11 +85,7 @@ class Stabilizer:
     """
 
     def __init__(self, strength: Literal["on", "strong"] = "on") -> None:
-        """Begin a video; "strong" is steadier and follows changes later.
-
-        Raises:
-            MissingExtraError: OpenCV is not installed.
-        """
+        """Begin a video; raise MissingExtraError without OpenCV."""
         try:
             import cv2
         except ModuleNotFoundError as error:

@@ -24,11 +24,7 @@ _ESCAPE, _NOTHING = 27, 255
 
 
 def opencv() -> Any:
-    """Import OpenCV.
-
-    Raises:
-        MissingExtraError: it is not installed, or misses a library of the system.
-    """
+    """Import OpenCV; raise MissingExtraError without it, or without what it needs itself."""
     try:
         import cv2
     except ImportError as error:

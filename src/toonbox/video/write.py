@@ -30,11 +30,9 @@ _PLACES = ("location", "gps", "xyz")
 
 
 def kept_metadata(metadata: dict[str, str], keep: str) -> dict[str, str]:
-    """Choose what is kept of the metadata of a file or a stream.
+    """Return the metadata of a file or a stream that a policy keeps.
 
-    Args:
-        metadata: by name.
-        keep: "keep", "strip" for all but languages and the names of attachments, or "no-gps".
+    "strip" keeps languages, and the names and types of attachments.
     """
     kept = {}
     for key, value in metadata.items():
@@ -49,11 +47,7 @@ def kept_metadata(metadata: dict[str, str], keep: str) -> dict[str, str]:
 
 @contextmanager
 def output(path: Path, muxer: str, options: dict[str, str]) -> Iterator[OutputContainer]:
-    """Open a video file for writing; it is complete when the block has ended without an error.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Open a video file, complete when the block ends; raise OSError if it cannot be written."""
     with ffmpeg_errors():
         container = av.open(f"file:{path}", "w", format=muxer, container_options=options)
     try:
@@ -67,11 +61,7 @@ def output(path: Path, muxer: str, options: dict[str, str]) -> Iterator[OutputCo
 
 
 def put(container: OutputContainer, packets: "Iterable[Packet[Any]]") -> None:
-    """Write packets, which may be encoded lazily.
-
-    Raises:
-        OSError: they cannot be written.
-    """
+    """Write packets, which may be encoded lazily; raise OSError if that fails."""
     with ffmpeg_errors():
         for packet in packets:
             container.mux(packet)
@@ -256,11 +246,7 @@ class SegmentWriter:
 
 @contextmanager
 def writing_segment(path: Path, track: Track, encoding: Encoding) -> Iterator[SegmentWriter]:
-    """Write pictures to an MP4 file, which is complete when the block has ended without an error.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write pictures to an MP4 file, complete when the block ends; raise OSError if it fails."""
     # Where a video does not begin at 0, the beginning is told in this unit.
     options = {"movie_timescale": str(track.time_base.denominator)}
     with output(path, "mp4", options) as container:
@@ -281,11 +267,7 @@ class Segment:
 
 
 def read_segment(path: Path) -> Segment:
-    """Read the times of a segment.
-
-    Raises:
-        OutputError: it is damaged.
-    """
+    """Read the times of a segment; raise OutputError if it is damaged."""
     try:
         with av.open(f"file:{path}") as container:
             stream = container.streams.video[0]
