@@ -305,7 +305,7 @@ def test_a_crash_is_one_videos_failure(toonbox, here, monkeypatch):
     assert "1 done, 1 failed" in errors
 
 
-def convert_and_interrupt(tell, stop, *arguments):
+def convert_and_interrupt(*arguments, stop, **options):
     """In the process of a video, press Ctrl-C in the first one, and wait for what it says."""
 
     def interrupt():
@@ -314,11 +314,11 @@ def convert_and_interrupt(tell, stop, *arguments):
             time.sleep(0.01)
 
     SegmentWriter.write = at_sixth(SegmentWriter.write, interrupt)
-    return pipeline._convert_here(tell, stop, *arguments)
+    return pipeline.convert_video(*arguments, stop=stop, **options)
 
 
 def test_ctrl_c_in_a_folder(toonbox, here, monkeypatch):
-    monkeypatch.setattr(pipeline, "_convert_here", convert_and_interrupt)
+    monkeypatch.setattr(pipeline, "convert_video", convert_and_interrupt)
     for name in ("a.mp4", "b.mp4"):
         Clip().make(here / name)
     code, output, errors = toonbox("a.mp4", "b.mp4")

@@ -85,7 +85,9 @@ def test_pictures(load, photo, tmp_path):
         jobs.append(Job(tmp_path / name, tmp_path / "out" / name, name=name))
     told, result = [], tmp_path / "zip" / "all.zip"
     options = StyleOptions(), OutputOptions()
-    failures = _convert_pictures(told.append, lambda: False, jobs, load, options, result)
+    failures = _convert_pictures(
+        jobs, load, options, result, progress=told.append, stop=lambda: False
+    )
     assert failures == ["b.jpg: is text, not a picture"]
     assert [outcome.status for outcome in told] == ["ok", "failed", "ok"]
     assert zipfile.ZipFile(result).namelist() == ["a.jpg", "c.jpg"]

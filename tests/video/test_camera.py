@@ -9,7 +9,7 @@ from PIL import Image
 from toonbox.engine.style import load_style
 from toonbox.errors import StyleError, UsageError
 from toonbox.options import StyleOptions
-from toonbox.video.camera import FrameStylizer, LatestValue, Show, Showing
+from toonbox.video.camera import FrameStylizer, LatestValue, Show
 from video_files import motion
 
 PHOTO = next(motion(1))
@@ -77,7 +77,7 @@ def frames(count):
 
 def test_what_is_shown(stylizer, load):
     screen = Screen([])
-    Show(stylizer, Showing(), screen).run(Frames([None, *frames(3), None]))
+    Show(stylizer, screen).run(Frames([None, *frames(3), None]))
     assert len(screen.shown) == 3
     style = load("a")
     for shown, frame in zip(screen.shown, frames(3), strict=True):
@@ -85,38 +85,42 @@ def test_what_is_shown(stylizer, load):
 
 
 def test_mirrored_and_compared(stylizer):
-    (plain,) = (Showing().picture(PHOTO, stylizer(PHOTO)),)
-    np.testing.assert_array_equal(Showing(mirror=True).picture(PHOTO, plain), plain[:, ::-1])
-    both = Showing(mirror=True, compare="side").picture(PHOTO, plain)
-    np.testing.assert_array_equal(both, np.hstack([PHOTO[:, ::-1], plain[:, ::-1]]))
+    plain = stylizer(PHOTO)
+    for compare, expected in (
+        (None, plain[:, ::-1]),
+        ("side", np.hstack([PHOTO[:, ::-1], plain[:, ::-1]])),
+    ):
+        screen = Screen([])
+        Show(stylizer, screen, mirror=True, compare=compare).run(Frames([PHOTO]))
+        np.testing.assert_array_equal(screen.shown[0], expected)
 
 
 def test_rate_in_the_title(stylizer):
     now = iter(range(100))
     screen = Screen([])
-    Show(stylizer, Showing(), screen, clock=lambda: next(now) / 4).run(Frames(frames(3)))
+    Show(stylizer, screen, clock=lambda: next(now) / 4).run(Frames(frames(3)))
     assert screen.titles == ["toonbox: a", "toonbox: a, 4.0 fps"]
     screen = Screen([])
-    Show(stylizer, Showing(), screen, rate=False).run(Frames(frames(3)))
+    Show(stylizer, screen, rate=False).run(Frames(frames(3)))
     assert screen.titles == ["toonbox: a"]
 
 
 @pytest.mark.parametrize("screen", [Screen(["", "q"]), Screen([""], stays_open=False)])
 def test_an_end(stylizer, screen):
-    show = Show(stylizer, Showing(), screen)
+    show = Show(stylizer, screen)
     show.run(Frames(frames(9)))
     assert show.shown == 2
 
 
 def test_stop(stylizer):
-    show = Show(stylizer, Showing(), Screen([]))
+    show = Show(stylizer, Screen([]))
     show.run(Frames(frames(9)), stop=lambda: show.shown == 4)
     assert show.shown == 4
 
 
 def test_pause(stylizer):
     screen = Screen(["", " ", "", "", " ", ""])
-    show = Show(stylizer, Showing(), screen, rate=False)
+    show = Show(stylizer, screen, rate=False)
     show.run(Frames(frames(4)))
     # Two before the pause, which three looks at the keys last; the others after it.
     assert show.shown == 4
@@ -126,14 +130,14 @@ def test_pause(stylizer):
 def test_snapshots(stylizer, tmp_path, caplog):
     told = []
     screen = Screen(["s", "", "s"])
-    show = Show(stylizer, Showing(), screen, snapshots=tmp_path / "new", report=told.append)
+    show = Show(stylizer, screen, snapshots=tmp_path / "new", report=told.append)
     show.run(Frames([None, *frames(2)]))
     (saved,) = (tmp_path / "new").iterdir()
     assert told == [str(saved)]
     assert saved.name.startswith("toon-")
     np.testing.assert_array_equal(np.asarray(Image.open(saved)), screen.shown[-1])
     (tmp_path / "file").write_text("")
-    show = Show(stylizer, Showing(), Screen(["s"]), snapshots=tmp_path / "file")
+    show = Show(stylizer, Screen(["s"]), snapshots=tmp_path / "file")
     show.run(Frames(frames(2)))
     assert show.shown == 2
     assert "cannot be written" in caplog.text
@@ -141,7 +145,7 @@ def test_snapshots(stylizer, tmp_path, caplog):
 
 def test_digits_change_the_style(stylizer, load, caplog):
     screen = Screen(["2", "3", "9", "1"])
-    show = Show(stylizer, Showing(), screen, styles=["a", "b", "gone"], rate=False)
+    show = Show(stylizer, screen, styles=["a", "b", "gone"], rate=False)
     show.run(Frames(frames(5)))
     names = ["a", "b", "b", "b", "a"]
     for shown, frame, name in zip(screen.shown, frames(5), names, strict=True):
@@ -163,7 +167,7 @@ def test_what_comes_too_late_is_dropped(stylizer):
     """All come while the first is drawn."""
     latest = LatestValue(iter(frames(9)))
     latest._thread.join(10)
-    show = Show(stylizer, Showing(), Screen([]))
+    show = Show(stylizer, Screen([]))
     show.run(latest)
     assert show.shown == 1
     np.testing.assert_array_equal(show.screen.shown[0], stylizer(frames(9)[-1]))

@@ -169,16 +169,21 @@ import av
 import numpy as np
 from toonbox.video import gif as gif_film
 from toonbox.video.read import read_video
+from toonbox.video.write import Segment
+
+count = int(sys.argv[2])
 
 def decoded(segments):
     rgb = np.zeros((480, 640, 3), np.uint8)
-    for number in range(int(sys.argv[2])):
+    for number in range(count):
         rgb[number] = 255
         yield av.VideoFrame.from_ndarray(rgb, "rgb24"), Fraction(number, 25)
 
 gif_film._decoded = decoded
 video = read_video(Path(sys.argv[1]))
-gif_film.write_gif(Path(sys.argv[1]).with_suffix(".gif"), [], video, Fraction(int(sys.argv[2]), 25))
+times = (Fraction(number, 25) for number in (0, count - 1, count))
+segments = [Segment(Path(), count, *times)]
+gif_film.write_gif(Path(sys.argv[1]).with_suffix(".gif"), segments, video)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

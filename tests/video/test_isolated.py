@@ -8,10 +8,15 @@ import pytest
 from toonbox.engine.style import load_style
 from toonbox.errors import VideoError
 from toonbox.options import OutputOptions, StyleOptions, VideoOptions
-from toonbox.video.pipeline import cartoonize_video, convert_video_isolated
+from toonbox.video.isolated import run_isolated
+from toonbox.video.pipeline import cartoonize_video, convert_video
 from video_files import REPEATABLE, Clip, pictures
 
 DEFAULTS = StyleOptions(), OutputOptions(), VideoOptions()
+
+
+def convert_apart(clip, target, load, options=DEFAULTS, **asked):
+    return run_isolated(str(clip), convert_video, clip, target, load, options, **asked)
 
 
 def never():
@@ -35,9 +40,7 @@ def test_it_does_the_same(tmp_path, load, caplog):
     result = cartoonize_video(clip, here, style=load(), progress=told.append, strength=0.5)
     messages = [*caplog.messages]
     caplog.clear()
-    other = convert_video_isolated(
-        clip, apart, load, options=options, progress=told_apart.append, stop=never
-    )
+    other = convert_apart(clip, apart, load, options, progress=told_apart.append, stop=never)
     assert other == result
     assert told_apart == told
     assert caplog.messages == messages != []
@@ -47,14 +50,8 @@ def test_it_does_the_same(tmp_path, load, caplog):
 def test_stopped(tmp_path, load):
     clip = Clip(pts=list(range(240))).make(tmp_path / "clip.mp4")
     told = []
-    result = convert_video_isolated(
-        clip,
-        tmp_path / "toon.mp4",
-        load,
-        options=DEFAULTS,
-        progress=told.append,
-        stop=lambda: bool(told),
-    )
+    target = tmp_path / "toon.mp4"
+    result = convert_apart(clip, target, load, progress=told.append, stop=lambda: bool(told))
     assert (result.complete, result.written) == (False, False)
     assert [*tmp_path.iterdir()] == [clip]
 
@@ -66,13 +63,13 @@ def crash():
 def test_a_crash_names_the_video(tmp_path):
     clip, target = tmp_path / "clip.mp4", tmp_path / "toon.mp4"
     with pytest.raises(VideoError, match=r"clip\.mp4: the process .* has ended: SIGSEGV"):
-        convert_video_isolated(clip, target, crash, options=DEFAULTS, progress=nothing, stop=never)
+        convert_apart(clip, target, crash, progress=nothing, stop=never)
 
 
 def test_errors_come_through(tmp_path, load):
     clip, target = tmp_path / "gone.mp4", tmp_path / "toon.mp4"
     with pytest.raises(VideoError, match=r"gone\.mp4: no such file"):
-        convert_video_isolated(clip, target, load, options=DEFAULTS, progress=nothing, stop=never)
+        convert_apart(clip, target, load, progress=nothing, stop=never)
 
 
 def test_an_error_here_stops_the_other_process(tmp_path, load):
@@ -82,7 +79,5 @@ def test_an_error_here_stops_the_other_process(tmp_path, load):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        convert_video_isolated(
-            clip, tmp_path / "toon.mp4", load, options=DEFAULTS, progress=bad, stop=never
-        )
+        convert_apart(clip, tmp_path / "toon.mp4", load, progress=bad, stop=never)
     assert [*tmp_path.iterdir()] == [clip]

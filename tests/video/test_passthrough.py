@@ -7,10 +7,10 @@ from toonbox.video.passthrough import decoding_times
 from toonbox.video.read import FrameColours
 from toonbox.video.write import (
     Encoding,
-    SegmentTimes,
+    Segment,
     Track,
     kept_metadata,
-    segment_times,
+    read_segment,
     writing_segment,
 )
 from video_files import motion
@@ -71,6 +71,6 @@ def test_a_segment_ends_when_its_last_frame_does(tmp_path, codec, late):
     with writing_segment(tmp_path / "a.mp4", track, Encoding(codec)) as writer:
         for rgb, (pts, duration) in zip(motion(5), shown, strict=True):
             writer.write(rgb, pts + late, duration)
-    told = segment_times(tmp_path / "a.mp4")
+    path = tmp_path / "a.mp4"
     first, last, end = (Fraction(at + late, 100) for at in (0, 37, 62))
-    assert told == SegmentTimes(5, first, last, end)
+    assert read_segment(path) == Segment(path, 5, first, last, end)

@@ -49,7 +49,7 @@ def camera(
 
     opencv()  # before PyAV, see there
     from toonbox.engine.style import load_style, style_names
-    from toonbox.video.camera import Camera, FrameStylizer, LatestValue, Show, Showing
+    from toonbox.video.camera import Camera, FrameStylizer, LatestValue, Show
     from toonbox.video.steadying import default_stabilization
 
     common, style_options, video_options, computing = split_options(
@@ -60,7 +60,6 @@ def camera(
         partial(load_style, engine=engine, threads=common.threads, precision=computing.precision)
     )
     stylizer = FrameStylizer(load, common.style, style_options, stabilize)
-    showing = Showing(mirror, video_options.compare)
     with (
         suppress(KeyboardInterrupt),  # the usual end
         interruptible() as stop,
@@ -68,5 +67,7 @@ def camera(
         closing(Window("toonbox")) as screen,
         closing(LatestValue(device.frames())) as frames,
     ):
-        show = Show(stylizer, showing, screen, style_names(), snapshots, fps, typer.echo)
-        show.run(frames, stop)
+        Show(
+            stylizer, screen, mirror, video_options.compare, style_names(), snapshots, fps,
+            report=typer.echo,
+        ).run(frames, stop)  # fmt: skip

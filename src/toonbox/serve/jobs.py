@@ -264,7 +264,7 @@ class Jobs:
     def _convert(self, job: ServedJob, stop: Stop, progress: Progressed) -> Path:
         """Convert in another process; return the result."""
         from toonbox.video.isolated import run_isolated
-        from toonbox.video.pipeline import convert_video_isolated
+        from toonbox.video.pipeline import convert_video
         from toonbox.video.steadying import default_stabilization
 
         style, output, video = job.options
@@ -274,9 +274,9 @@ class Jobs:
         if job.is_video:
             steady = video.stabilize or default_stabilization(video.bits)
             options = style, output, replace(video, stabilize=steady)
-            convert_video_isolated(
-                job.files[0], targets[0], load,
-                options=options, progress=progress, stop=stop, patience=_GRACE,
+            run_isolated(
+                str(job.files[0]), convert_video, job.files[0], targets[0], load, options,
+                progress=progress, stop=stop, patience=_GRACE,
             )  # fmt: skip
             return targets[0]
         limit = min(output.max_memory or self.budget.job_limit, self.budget.job_limit)
@@ -325,12 +325,13 @@ def _advance(job: ServedJob, reached: "Outcome | Progress") -> None:
 
 
 def _convert_pictures(
-    tell: Progressed,
-    stop: Stop,
     jobs: list[Job],
     load: Callable[[], Style],
     options: tuple[StyleOptions, OutputOptions],
     result: Path,
+    *,
+    progress: Progressed,
+    stop: Stop,
 ) -> list[str]:
     """Convert pictures, in the other process, and pack them if they are several.
 
@@ -344,7 +345,7 @@ def _convert_pictures(
             failures.append(str(outcome.error))
         elif outcome.target is not None:
             done.append(outcome.target)
-        tell(outcome)
+        progress(outcome)
     if len(jobs) > 1 and done and not stop():
         with writing(result) as temporary, zipfile.ZipFile(temporary, "w") as packed:
             for target in done:

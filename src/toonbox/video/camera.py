@@ -1,23 +1,24 @@
 """A live camera as a cartoon, in a window."""
 
-import io
 import logging
 import os
 import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import cycle
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from queue import Empty, Queue
+from threading import Thread
+from typing import Generic, TypeVar
 
 import numpy as np
 from PIL import Image
 
-from toonbox.atomic import refuse_existing, write_file
+from toonbox.atomic import refuse_existing, writing
 from toonbox.engine.style import Style
 from toonbox.errors import ToonboxError, VideoError
 from toonbox.options import Compare, Stabilize, StyleOptions
@@ -25,7 +26,7 @@ from toonbox.pixels import Uint8Array
 from toonbox.video.read import reduced_size
 from toonbox.video.steadying import Stabilizer
 from toonbox.video.stylizer import EVERY, composed, video_style_options
-from toonbox.video.window import opencv
+from toonbox.video.window import Window, opencv
 
 Item = TypeVar("Item")
 
@@ -40,40 +41,27 @@ class LatestValue(Generic[Item]):
     """Takes items in a thread of its own, as fast as they come, and keeps only the latest."""
 
     def __init__(self, items: Iterator[Item]) -> None:
-        """Start the thread.
-
-        Args:
-            items: used, and closed if it is a generator, in the other thread only.
-        """
-        self._items = items
-        self._changed = threading.Condition()
-        self._latest: list[Item] = []  # one, or none
-        self._error: Exception | None = None
-        self._over = self._closed = False
+        """Start the thread, which uses the items, and closes them if they are a generator."""
+        self.ended = False  # all has been taken, and nothing more will come
+        self._items, self._closed = items, False
+        self._waiting: Queue[Item | Exception | None] = Queue()  # an item; at last, the end
         # Nobody waits for a camera that hangs as the process ends.
-        self._thread = threading.Thread(target=self._run, name="toonbox-latest", daemon=True)
+        self._thread = Thread(target=self._run, name="toonbox-latest", daemon=True)
         self._thread.start()
-
-    @property
-    def ended(self) -> bool:
-        """Return whether all has been taken, and nothing more will come."""
-        with self._changed:
-            return self._over and not self._latest and self._error is None
 
     def take(self, seconds: float) -> Item | None:
         """Return the latest item that has not been taken; None if none came in so many seconds.
 
-        Raises:
-            What `items` has raised, once what came before is taken.
+        In the end, raise what `items` has raised.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._latest or self._over, seconds)
-            if self._latest:
-                return self._latest.pop()
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
+        try:
+            taken = self._waiting.get(timeout=seconds)
+        except Empty:
             return None
+        self.ended = taken is None or isinstance(taken, Exception)
+        if isinstance(taken, Exception):
+            raise taken
+        return taken
 
     def close(self) -> None:
         """Take no more."""
@@ -81,30 +69,24 @@ class LatestValue(Generic[Item]):
         self._thread.join(_PATIENCE)
 
     def _run(self) -> None:
-        error = None
+        end = None
         try:
             for item in self._items:
-                with self._changed:
-                    self._latest[:] = [item]
-                    self._changed.notify_all()
+                with suppress(Empty):
+                    self._waiting.get_nowait()
+                self._waiting.put(item)
                 if self._closed:
                     break
-        except Exception as raised:  # noqa: BLE001 (it is raised where the items are taken)
-            error = raised
+        except Exception as error:  # noqa: BLE001 (it is raised where the items are taken)
+            end = error
         finally:
             if isinstance(self._items, Generator):
                 self._items.close()
-            with self._changed:
-                self._error, self._over = error, True
-                self._changed.notify_all()
+            self._waiting.put(end)
 
 
 class Camera:
-    """A camera, from when it is opened until it is closed.
-
-    Attributes:
-        size: width and height of its pictures in pixels.
-    """
+    """A camera, open until it is closed."""
 
     def __init__(self, index: int, max_height: int | None = None) -> None:
         """Open it, and take a first picture.
@@ -126,16 +108,12 @@ class Camera:
         finally:
             logging.setLogLevel(level)
         if not found:
-            self._capture.release()
+            self.close()
             raise VideoError(f"camera {index}: {_why_not(index)}")
-        self.size = reduced_size((first.shape[1], first.shape[0]), max_height)
+        self.size = reduced_size((first.shape[1], first.shape[0]), max_height)  # width and height
 
     def frames(self) -> Iterator[Uint8Array]:
-        """Yield its pictures as they come, (H, W, 3) RGB.
-
-        Raises:
-            VideoError: it gives no more.
-        """
+        """Yield its pictures as they come, (H, W, 3) RGB; raise VideoError if it gives no more."""
         cv2 = self._cv2
         while True:
             found, picture = self._capture.read()
@@ -152,63 +130,18 @@ class Camera:
 
 def _why_not(index: int) -> str:
     """Say why a camera cannot be opened; where nothing is known, what is most likely."""
-    if sys.platform == "linux":
-        device = Path(f"/dev/video{index}")
+    device = Path(f"/dev/video{index}")
+    if sys.platform == "linux" and not device.exists():
         there = sorted(path.name.removeprefix("video") for path in device.parent.glob("video*"))
-        if not device.exists():
-            others = f"; there are {', '.join(there)}" if there else "; this machine has none"
-            return f"there is none{others} (in /dev)"
-        if not os.access(device, os.R_OK | os.W_OK):
-            return f"{device} may not be read: add yourself to the group that owns it, often video"
+        others = f"there are {', '.join(there)}" if there else "this machine has none"
+        return f"there is none; {others} (in /dev)"
+    if sys.platform == "linux" and not os.access(device, os.R_OK | os.W_OK):
+        return f"{device} may not be read: add yourself to the group that owns it, often video"
     return "gives no pictures: there is none, another program has it, or it may not be used"
 
 
-class Screen(Protocol):
-    """Where cartoons are shown; `window.Window` is one."""
-
-    @property
-    def is_open(self) -> bool:
-        """Return whether nobody has closed it."""
-        ...
-
-    def show(self, rgb: Uint8Array) -> None:
-        """Show a picture, (H, W, 3)."""
-        ...
-
-    def key(self) -> str:
-        """Return the key that was pressed, or nothing."""
-        ...
-
-    def tell(self, title: str) -> None:
-        """Change its title."""
-        ...
-
-
-@dataclass(frozen=True)
-class Showing:
-    """How a frame is shown.
-
-    Attributes:
-        mirror: left and right change places.
-        compare: as in `cartoonize_video`.
-    """
-
-    mirror: bool = False
-    compare: Compare | None = None
-
-    def picture(self, photo: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
-        """Make one picture of a photo and its cartoon, both (H, W, 3)."""
-        if self.mirror:
-            photo, cartoon = photo[:, ::-1], cartoon[:, ::-1]
-        return np.ascontiguousarray(composed(photo, cartoon, self.compare))
-
-
 class FrameStylizer:
-    """Draws one frame after the other, in a style that can be changed in between.
-
-    Attributes:
-        name: of the style.
-    """
+    """Draws one frame after the other, in a style that can be changed in between."""
 
     def __init__(
         self,
@@ -217,18 +150,7 @@ class FrameStylizer:
         options: StyleOptions,
         stabilize: Stabilize = "off",
     ) -> None:
-        """Load the first style.
-
-        Args:
-            load: gives the style of a name.
-            name: of the first.
-            options: how to draw; the resolution as in `cartoonize_video`.
-            stabilize: as in `cartoonize_video`.
-        Raises:
-            StyleError: there is no such style, or it is damaged.
-            UsageError: it does not have a knob.
-            MissingExtraError: OpenCV is needed and not installed.
-        """
+        """Load the first style, by its name; options and stabilize as in `cartoonize_video`."""
         self._load, self._options, self._stabilize = load, options, stabilize
         self.change(name)
 
@@ -236,7 +158,7 @@ class FrameStylizer:
         """Draw in another style from now on; after an error, still in the old one.
 
         Raises:
-            As `FrameStylizer`.
+            StyleError, UsageError, MissingExtraError: it cannot be used so.
         """
         style = self._load(name)
         options = video_style_options(style, self._options)
@@ -262,26 +184,17 @@ class Show:
     """Draws the latest picture again and again, and obeys keys.
 
     q ends it, the space bar pauses and resumes, s saves what is shown, digits change the style.
-
-    Attributes:
-        stylizer: draws.
-        showing: how.
-        screen: shows.
-        styles: for the digits 1 to 9.
-        snapshots: folder of saved pictures.
-        rate: show frames a second in the title.
-        report: gets the name of each saved picture.
-        clock: seconds.
     """
 
     stylizer: FrameStylizer
-    showing: Showing
-    screen: Screen
-    styles: Sequence[str] = ()
-    snapshots: Path = Path()
-    rate: bool = True
-    report: Callable[[str], None] = lambda _: None
-    clock: Callable[[], float] = time.monotonic
+    screen: Window
+    mirror: bool = False
+    compare: Compare | None = None  # as in `cartoonize_video`
+    styles: Sequence[str] = ()  # for the digits 1 to 9
+    snapshots: Path = Path()  # folder of saved pictures
+    rate: bool = True  # show frames a second in the title
+    report: Callable[[str], None] = lambda _: None  # gets the name of each saved picture
+    clock: Callable[[], float] = time.monotonic  # seconds
 
     def __post_init__(self) -> None:
         self.shown = 0
@@ -293,11 +206,7 @@ class Show:
     def run(
         self, frames: LatestValue[Uint8Array], stop: Callable[[], bool] = lambda: False
     ) -> None:
-        """Show frames until there are no more, or the user ends it.
-
-        Raises:
-            VideoError: the frames end.
-        """
+        """Show frames until there are no more, or the user ends it."""
         self._update_title()
         while not (self._over or frames.ended or stop()):
             if self._paused:
@@ -305,15 +214,17 @@ class Show:
             elif (frame := frames.take(_WAIT)) is not None:
                 self._show(frame)
             self._obey(self.screen.key())
+            self._update_title()
             self._over |= not self.screen.is_open
 
     def _show(self, photo: Uint8Array) -> None:
-        picture = self.showing.picture(photo, self.stylizer(photo))
-        self.screen.show(picture)
-        self._picture = picture
+        cartoon = self.stylizer(photo)
+        if self.mirror:
+            photo, cartoon = photo[:, ::-1], cartoon[:, ::-1]
+        self._picture = np.ascontiguousarray(composed(photo, cartoon, self.compare))
+        self.screen.show(self._picture)
         self.shown += 1
         self._times.append(self.clock())
-        self._update_title()
 
     def _obey(self, key: str) -> None:
         if key == "q":
@@ -321,34 +232,26 @@ class Show:
         elif key == " ":
             self._paused = not self._paused
             self._times.clear()
-            self._update_title()
-        elif key == "s":
-            self._save()
+        elif key == "s" and self._picture is not None:
+            self._save(self._picture)
         elif key in set("123456789") and int(key) <= len(self.styles):
-            self._change(self.styles[int(key) - 1])
+            try:
+                self.stylizer.change(self.styles[int(key) - 1])
+            except ToonboxError as error:
+                _logger.warning("%s", error)
+            self._times.clear()
 
-    def _save(self) -> None:
-        if self._picture is None:
-            return
+    def _save(self, picture: Uint8Array) -> None:
         now = f"{datetime.now():%Y%m%d-%H%M%S-%f}"[:-3]
         target = self.snapshots / f"toon-{now}.png"
-        stream = io.BytesIO()
-        Image.fromarray(self._picture).save(stream, "PNG")
         try:
             refuse_existing(target)
-            write_file(target, stream.getvalue())
+            with writing(target) as temporary:
+                Image.fromarray(picture).save(temporary, "PNG")
         except ToonboxError as error:  # the show goes on
             _logger.warning("%s", error)
         else:
             self.report(str(target))
-
-    def _change(self, name: str) -> None:
-        try:
-            self.stylizer.change(name)
-        except ToonboxError as error:
-            _logger.warning("%s", error)
-        self._times.clear()
-        self._update_title()
 
     def _update_title(self) -> None:
         title = f"toonbox: {self.stylizer.name}"

@@ -25,13 +25,7 @@ from toonbox.video.stylizer import Part, drawing_of, part_of
 
 @dataclass(frozen=True)
 class CartoonFrame:
-    """A frame of a video.
-
-    Attributes:
-        seconds: when it is shown, exactly, in the video's own time.
-        photo: (H, W, 3) RGB.
-        cartoon: the same shape.
-    """
+    """A frame: when it is shown, exactly, in the video's own time, and (H, W, 3) RGB."""
 
     seconds: Fraction
     photo: Uint8Array
@@ -71,33 +65,27 @@ def video_frames(
 
 
 def frame_at(
-    source: str | Path,
-    seconds: float,
-    max_height: int | None = None,
-    max_pixels: int = MAX_PIXELS,
+    source: str | Path, seconds: float, max_height: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> tuple[Uint8Array, Video]:
-    """Read the frame of a video that is shown `seconds` after its beginning.
+    """Return the frame, (H, W, 3) RGB, that a video shows after so many seconds; and the video.
 
-    Returns:
-        (H, W, 3) RGB, and the video.
     Raises:
         VideoError: the video cannot be read, or ends before.
         UsageError: the time is negative.
     """
     video = read_video(Path(source), max_pixels=max_pixels)
-    wanted = part_of(seconds, None).start or Fraction(0)
+    wanted = part_of(seconds).start
     # Frames last; this one is hardly older than a second.
     after = Part(max(Fraction(0), wanted - 1)).after(video)
-    shown = None
+    shown, end = None, Fraction(0)
     for frame in read_frames(video, after=after, max_height=max_height):
         begins = (frame.pts - video.start) * video.time_base
-        if begins > wanted and shown is not None:
-            break
-        shown = frame
+        if shown is None or begins <= wanted:
+            shown, end = frame, begins + frame.duration * video.time_base
         if begins >= wanted:
             break
     else:
-        end = (shown.pts + shown.duration - video.start) * video.time_base if shown else 0
-        if shown is None or (video.seconds is not None and wanted > max(video.seconds, end)):
+        over = video.seconds is not None and wanted > video.seconds and wanted > end
+        if shown is None or over:
             raise VideoError(f"{source}: has no frame at {seconds:g} seconds")
     return shown.photo, video

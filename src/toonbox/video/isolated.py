@@ -6,41 +6,39 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
-from typing import Any
+from typing import Any, TypeVar
 
 from toonbox.errors import ToonboxError, VideoError
 from toonbox.parallel import failing_alone
 
 _LOOK_UP = 0.1  # seconds between two questions whether to stop
 
+Result = TypeVar("Result")
 Tell = Callable[[Any], None]
 Stop = Callable[[], bool]
 
 
 def run_isolated(
     name: str,
-    work: Callable[..., Any],
+    work: Callable[..., Result],
     *arguments: Any,
     progress: Tell,
     stop: Stop,
     patience: float | None = None,
-) -> Any:
-    """Call `work(tell, stop, *arguments)` in another process; return what it returns.
+) -> Result:
+    """Call `work(*arguments, progress=..., stop=...)` in another process; return what it returns.
 
     Ctrl-C and SIGTERM are for this process: the other one stops when `stop` says so here, or when
     this process has ended.
 
     Args:
         name: what messages call the work.
-        work: a function that can be pickled, as can its arguments and its result.
-        arguments: for it.
-        progress: called here with whatever the work tells.
-        stop: asked here all the time; once it returns True, the work's own `stop` does too.
-        patience: seconds that the process has to end once it is told to, before it is killed;
-            None for as many as it likes.
+        work, arguments: can be pickled, as can the result.
+        progress, stop: called here when the work calls its own.
+        patience: seconds after which the process is killed if it has been told to stop.
     Raises:
         VideoError: the other process has ended, by a crash in a decoder for example; and what the
             work raises.
@@ -60,18 +58,20 @@ def run_isolated(
                 process.kill()
             if not pipe.poll(_LOOK_UP):
                 continue
-            match pipe.recv():
-                case logging.LogRecord() as record:
-                    logging.getLogger(record.name).handle(record)
-                case _Result(value):
-                    return value
-                case ToonboxError() as error:
-                    raise error
-                case reached:
-                    progress(reached)
+            kind, value = pipe.recv()
+            if kind == "result":
+                result: Result = value
+                return result
+            if kind == "error":
+                raise value
+            if kind == "log":
+                logging.getLogger(value.name).handle(value)
+            else:
+                progress(value)
     except (EOFError, ConnectionError):
         process.join()
-        ending = _described(process.exitcode or 0)
+        code = process.exitcode or 0
+        ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         raise VideoError(f"{name}: the process that read it has ended: {ending}") from None
     finally:
         pipe.close()  # by which the other process stops, if it has not ended
@@ -81,51 +81,34 @@ def run_isolated(
             process.join()
 
 
-@dataclass(frozen=True)
-class _Result:
-    """What the work has returned."""
-
-    value: Any
-
-
 def _work(
     pipe: Connection, name: str, work: Callable[..., Any], arguments: tuple[Any, ...]
 ) -> None:
-    """Do the work and report through the pipe; anything received on it means to stop."""
+    """Do the work and report through the pipe; anything that comes from it means to stop."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     turn = threading.Lock()
 
-    def tell(what: Any) -> None:
+    def tell(kind: str, what: Any) -> None:
         with turn:
-            pipe.send(what)
+            pipe.send((kind, what))
 
-    logging.basicConfig(handlers=[_Told(tell)], force=True)
-    outcome: Any
+    logging.basicConfig(handlers=[_Told(partial(tell, "log"))], force=True)
     try:
         with failing_alone(name):
-            outcome = _Result(work(tell, pipe.poll, *arguments))
+            result = work(*arguments, progress=partial(tell, "progress"), stop=pipe.poll)
+            tell("result", result)
     except ToonboxError as error:
-        outcome = ExceptionWithTraceback(error, error.__traceback__)
-    tell(outcome)
+        tell("error", ExceptionWithTraceback(error, error.__traceback__))
 
 
 class _Told(logging.Handler):
     """Sends what is logged to the process that waits."""
 
-    def __init__(self, tell: Callable[[Any], None]) -> None:
+    def __init__(self, tell: Tell) -> None:
         super().__init__()
         self._tell = tell
 
     def emit(self, record: logging.LogRecord) -> None:
         record.msg, record.args, record.exc_info = record.getMessage(), None, None
         self._tell(record)
-
-
-def _described(exit_code: int) -> str:
-    if exit_code >= 0:
-        return f"exit code {exit_code}"
-    try:
-        return signal.Signals(-exit_code).name
-    except ValueError:
-        return f"signal {-exit_code}"

@@ -5,11 +5,11 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
-from fractions import Fraction
 from functools import partial
 from itertools import chain, islice
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from toonbox.errors import MissingExtraError, OutputError, ToonboxError, UsageEr
 from toonbox.images.formats import GIF, container_of
 from toonbox.options import (
     DEFAULT_STYLE,
-    Compare,
     Options,
     OutputOptions,
     StyleOptions,
@@ -32,19 +31,11 @@ from toonbox.options import (
 from toonbox.parallel import failing_alone
 from toonbox.version import __version__
 from toonbox.video.gif import write_gif
-from toonbox.video.isolated import run_isolated
+from toonbox.video.isolated import Stop, run_isolated
 from toonbox.video.passthrough import Span, join
-from toonbox.video.read import Video
 from toonbox.video.steadying import Stabilizer
 from toonbox.video.stylizer import Drawing, drawing_of
-from toonbox.video.write import (
-    Encoding,
-    SegmentTimes,
-    Track,
-    refuse_tiny,
-    segment_times,
-    writing_segment,
-)
+from toonbox.video.write import Encoding, Segment, Track, read_segment, refuse_tiny, writing_segment
 
 _logger = logging.getLogger(__name__)
 
@@ -56,78 +47,29 @@ _JOB = "job.json"
 
 @dataclass
 class Segments:
-    """Files of pictures in a folder, in order; each complete.
-
-    Attributes:
-        folder: where they are.
-        length: frames of each, but for the last.
-        paths: the files.
-        times: what each shows.
-    """
+    """Files of pictures in a folder, in order; each complete."""
 
     folder: Path
-    length: int
-    paths: list[Path] = field(default_factory=list)
-    times: list[SegmentTimes] = field(default_factory=list)
+    length: int  # frames of each, but for the last
+    done: list[Segment] = field(default_factory=list)
 
     @property
     def frames(self) -> int:
         """Count the frames of all."""
-        return sum(times.frames for times in self.times)
+        return sum(segment.frames for segment in self.done)
 
-    def last_pts(self, time_base: Fraction) -> int | None:
-        """Return the timestamp of the last frame there is."""
-        return round(self.times[-1].last / time_base) if self.times else None
-
-    def span(self, *, moved: bool, cut: bool) -> Span:
-        """Return which part of the video they show.
-
-        Args:
-            moved: whether it should begin at 0.
-            cut: whether what comes later is to be left out.
-        """
-        start, end = self.times[0].first, self.times[-1].end
-        return Span(start if moved else None, end if cut else None)
-
-    @contextmanager
-    def adding(self) -> Iterator[Path]:
-        """Yield the name for the next segment, which is kept if the block succeeds."""
-        path = self._path(len(self.paths))
-        with replacing(path) as temporary:
-            yield temporary
-        self._add(path)
-
-    def find(self) -> None:
-        """Find existing segments, up to the first that is missing or damaged."""
-        while (path := self._path(len(self.paths))).exists():
-            try:
-                self._add(path)
-            except OutputError:
-                path.unlink()
-                return
-
-    def discard(self) -> None:
-        """Remove them."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.mp4"
-
-    def _add(self, path: Path) -> None:
-        self.times.append(segment_times(path))
-        self.paths.append(path)
+    @property
+    def next_path(self) -> Path:
+        """Return the name of the next file."""
+        return self.folder / f"{len(self.done):06d}.mp4"
 
 
 @contextmanager
 def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segments]:
-    """Yield the segments for a video.
+    """Yield the segments of a target, those found of the same job included; make missing folders.
 
-    Args:
-        target: the video that they will become; missing folders are made.
-        job: what decides how they look; they are kept until they are discarded, and those of the
-            same job are found again. None for a single one, which is gone after the block.
-    Raises:
-        OSError: they cannot be kept there.
+    The job is all that decides how they look. Without one there is a single segment, and it is gone
+    after the block.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if job is None:
@@ -135,22 +77,20 @@ def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segmen
             yield Segments(temporary, _WHOLE_VIDEO)
         return
     folder = target.with_name(f".{target.name}.segments")
-    text = json.dumps(job, indent=2)
-    if folder.exists() and not _is_of(folder, text):
+    file, told = folder / _JOB, json.dumps(job, indent=2).encode()
+    if folder.exists() and not (file.exists() and file.read_bytes() == told):
         _logger.warning("%s: other options or another video; what was done is done anew", target)
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
-    with replacing(folder / _JOB) as unfinished:
-        unfinished.write_text(text, encoding="utf-8")
+    with replacing(file) as unfinished:
+        unfinished.write_bytes(told)
     segments = Segments(folder, KEPT_LENGTH)
-    segments.find()
+    while (path := segments.next_path).exists():
+        try:
+            segments.done.append(read_segment(path))
+        except OutputError:
+            path.unlink()
     yield segments
-
-
-def _is_of(folder: Path, job: str) -> bool:
-    with suppress(OSError, UnicodeDecodeError):
-        return (folder / _JOB).read_text(encoding="utf-8") == job
-    return False
 
 
 @dataclass(frozen=True)
@@ -171,6 +111,10 @@ class Progress:
     total: float | None
     new: int
     drawn: bool = False
+
+
+Report = Callable[[Progress], None]
+Load = Callable[[], Style]
 
 
 @dataclass(frozen=True)
@@ -197,8 +141,8 @@ def cartoonize_video(
     style: str | Path | Style = DEFAULT_STYLE,
     overwrite: bool = False,
     jobs: int | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report = lambda _: None,
+    stop: Stop = lambda: False,
     **options: Any,
 ) -> VideoResult:
     """Turn a video into a cartoon with the same times and the same sound.
@@ -237,17 +181,16 @@ def cartoonize_video(
 def convert_video(
     source: Path,
     target: Path,
-    style: Style,
+    style: Style | Load,
     options: Options,
     *,
     overwrite: bool = False,
     jobs: int | None = None,
-    progress: Callable[[Progress], None] = lambda _: None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report = lambda _: None,
+    stop: Stop = lambda: False,
 ) -> VideoResult:
-    """Do what `cartoonize_video` does, with checked options and a loaded style."""
+    """Do what `cartoonize_video` does, with checked options and a style, or what loads it."""
     style_options, output, video_options = options
-    compare, stabilize = video_options.compare, video_options.stabilize
     if not overwrite:
         refuse_existing(target)
     container = container_of(target)
@@ -255,48 +198,43 @@ def convert_video(
     if codec not in container.codecs:
         names = ", ".join(container.codecs)
         raise UsageError(f"{target.suffix} cannot hold {codec}, only {names}")
-    crf, encoder_preset = video_options.crf, video_options.encoder_preset
-    if container is GIF and (crf is not None or encoder_preset is not None):
+    crf, preset = video_options.crf, video_options.encoder_preset
+    if container is GIF and (crf is not None or preset is not None):
         raise UsageError("a GIF has neither crf nor encoder preset")
     bits = 8 if video_options.bits is None else video_options.bits
-    encoding = Encoding(codec, crf, encoder_preset, bits)
+    encoding = Encoding(codec, crf, preset, bits)
     with failing_alone(str(source)):
+        style = style if isinstance(style, Style) else style()
         drawing = drawing_of(
             source, style, style_options, video_options, jobs,
-            deep=encoding.bits > 8, max_pixels=output.max_pixels,
+            deep=bits > 8, max_pixels=output.max_pixels,
         )  # fmt: skip
-        refuse_tiny(target, encoding, _size(drawing, compare))
+        video, size = drawing.video, drawing.picture_size
+        refuse_tiny(target, encoding, size)
         if container is GIF:  # what is too large should be told now
-            drawing.video.square_width(*_size(drawing, compare))
-        steadied = "own" if callable(stabilize) else stabilize or "off"
-        settings = (
-            video_options.start, video_options.end, compare, asdict(encoding),
-            video_options.max_height, steadied,
-        )  # fmt: skip
-        job = _job(drawing, settings) if video_options.resume else None
-        keep_partial = video_options.keep_partial and not video_options.resume
+            video.square_width(*size)
+        track = Track(size, video.time_base, video.rate, video.aspect, video.colours.written)
+        job = _job(drawing, video_options) if video_options.resume else None
         try:
             with segments_beside(target, job) as segments:
-                complete = _draw(drawing, segments, encoding, compare, progress, stop)
-                written = bool(segments.paths) and (complete or keep_partial)
+                complete = _draw(drawing, segments, track, encoding, progress, stop)
+                keep = complete or (video_options.keep_partial and not video_options.resume)
+                written = keep and bool(segments.done)
                 if written:
-                    seconds = drawing.part.seconds(drawing.video)
+                    seconds = drawing.part.seconds(video)
                     progress(Progress(segments.frames, seconds or 0, seconds, 0, drawn=True))
-                    cut = video_options.end is not None or not complete
-                    span = segments.span(moved=bool(video_options.start), cut=cut)
+                    done, whole = segments.done, complete and video_options.end is None
+                    start = done[0].first if video_options.start else -inf
+                    span = Span(start, inf if whole else done[-1].end)
                     with replacing(target) as temporary:
                         if container is GIF:
-                            end = segments.times[-1].end
-                            write_gif(temporary, segments.paths, drawing.video, end)
+                            write_gif(temporary, done, video)
                         else:
-                            join(
-                                temporary, container, segments.paths, drawing.video,
-                                span=span, keep=output.metadata,
-                            )  # fmt: skip
-                    segments.discard()
+                            join(temporary, container, done, video, span, output.metadata)
+                    shutil.rmtree(segments.folder, ignore_errors=True)
         except OSError as error:
             raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-        return VideoResult(segments.frames, _size(drawing, compare), complete, written)
+        return VideoResult(segments.frames, size, complete, written)
 
 
 def convert_videos(
@@ -305,41 +243,38 @@ def convert_videos(
     options: Options,
     *,
     frames: int | None,
-    stop: Callable[[], bool],
-    showing: Callable[[Path], AbstractContextManager[Callable[[Progress], None]]],
-    load: Callable[[], Style] | None = None,
+    stop: Stop,
+    showing: Callable[[Path], AbstractContextManager[Report]],
+    load: Load | None = None,
 ) -> Iterator[Outcome]:
     """Convert videos one after the other, and report each but one that is stopped.
 
     Args:
-        jobs: what there is to do.
-        style: loaded.
-        options: how to draw, write and encode.
+        jobs, style, options, stop: as in `convert_video`.
         frames: to draw at a time.
-        stop: tells whether to stop.
         showing: gives what to tell of a video's progress while the block lasts.
         load: loads the style where each video has a process of its own, so that a crash of a
             decoder ends only that one; None converts them in this process.
     Raises:
-        UsageError: an option that is as wrong for all other videos.
-        MissingExtraError: they are to be stabilized, and OpenCV is not installed.
+        UsageError, MissingExtraError: as wrong for all other videos.
     """
     if (stabilize := options[2].stabilize) in ("on", "strong"):
         Stabilizer(stabilize)  # reports what is missing once, and now
-    convert: Callable[..., VideoResult] = partial(convert_video, style=style)
-    if load is not None:
-        convert = partial(convert_video_isolated, load=load)
     for job in jobs:
         if stop():
             return
         source, target, began = job.source, job.target, time.perf_counter()
-        overwrite = job.on_existing == "overwrite"
+        assert target is not None  # only pictures are converted to bytes
+        convert = partial(
+            convert_video, source, target, load or style, options,
+            overwrite=job.on_existing == "overwrite", jobs=frames,
+        )  # fmt: skip
         try:
             with showing(source) as progress:
-                result = convert(
-                    source, target, options=options,
-                    overwrite=overwrite, jobs=frames, progress=progress, stop=stop,
-                )  # fmt: skip
+                if load is None:
+                    result = convert(progress=progress, stop=stop)
+                else:
+                    result = run_isolated(str(source), convert, progress=progress, stop=stop)
         except (UsageError, MissingExtraError):
             raise
         except ToonboxError as error:
@@ -349,94 +284,48 @@ def convert_videos(
                 yield Outcome(source, target, "ok", time.perf_counter() - began, result.size)
 
 
-def convert_video_isolated(
-    source: Path,
-    target: Path,
-    load: Callable[[], Style],
-    *,
-    progress: Callable[[Progress], None],
-    stop: Callable[[], bool],
-    patience: float | None = None,
-    **options: Any,
-) -> VideoResult:
-    """Convert a video as `convert_video` does, in another process.
-
-    Args:
-        source, target, progress, stop, options: as in `convert_video`.
-        load: gives the style, in the other process: a function that can be pickled.
-        patience: as in `run_isolated`.
-    Raises:
-        VideoError: the other process has ended, by a crash in a decoder for example; and what
-            `convert_video` raises.
-    """
-    result: VideoResult = run_isolated(
-        str(source), _convert_here, source, target, load, options,
-        progress=progress, stop=stop, patience=patience,
-    )  # fmt: skip
-    return result
-
-
-def _convert_here(
-    tell: Callable[[Any], None],
-    stop: Callable[[], bool],
-    source: Path,
-    target: Path,
-    load: Callable[[], Style],
-    options: dict[str, Any],
-) -> VideoResult:
-    return convert_video(source, target, style=load(), progress=tell, stop=stop, **options)
-
-
-def track_of(video: Video, size: tuple[int, int]) -> Track:
-    """Return the track of a video's cartoon, of (width, height)."""
-    return Track(size, video.time_base, video.rate, video.aspect, video.colours.written)
-
-
 def _draw(
     drawing: Drawing,
     segments: Segments,
+    track: Track,
     encoding: Encoding,
-    compare: Compare | None,
-    progress: Callable[[Progress], None],
-    stop: Callable[[], bool],
+    progress: Report,
+    stop: Stop,
 ) -> bool:
     """Draw and encode what the segments do not have yet; return whether all is done."""
-    video = drawing.video
-    track = track_of(video, _size(drawing, compare))
-    total, before, new = drawing.part.seconds(video), segments.frames, 0
-    drawn = drawing.pictures(
-        segments.last_pts(video.time_base), compare, planar=encoding.takes_planes(track.size)
-    )
+    video, total = drawing.video, drawing.part.seconds(drawing.video)
+    start = video.start + round(drawing.part.start / video.time_base)
+    after = round(segments.done[-1].last / video.time_base) if segments.done else None
+    before, new = segments.frames, 0
+    drawn = drawing.pictures(after, planar=encoding.takes_planes(track.size))
     stopped = stop()
     for begun in () if stopped else drawn:
-        with segments.adding() as path, writing_segment(path, track, encoding) as writer:
+        path = segments.next_path
+        with replacing(path) as temporary, writing_segment(temporary, track, encoding) as writer:
             for frame, picture in chain([begun], islice(drawn, segments.length - 1)):
                 writer.write(picture, frame.pts, frame.duration)
                 new += 1
-                first = video.start + round((drawing.part.start or 0) / video.time_base)
-                seconds = float((frame.pts + frame.duration - first) * video.time_base)
+                seconds = float((frame.pts + frame.duration - start) * video.time_base)
                 progress(Progress(before + new, seconds, total, new))
                 if stopped := stop():
                     break
+        segments.done.append(read_segment(path))
         if stopped:
             break
-    if not segments.paths and not stopped:
+    if not segments.done and not stopped:
         raise VideoError(f"{video.path}: has no frames in the part that is wanted")
     return not stopped
 
 
-def _size(drawing: Drawing, compare: Compare | None) -> tuple[int, int]:
-    width, height = drawing.size
-    return (2 * width if compare == "side" else width), height
-
-
-def _job(drawing: Drawing, settings: tuple[Any, ...]) -> dict[str, Any]:
+def _job(drawing: Drawing, options: VideoOptions) -> dict[str, Any]:
     """Return everything that determines the content of the segments."""
     status = drawing.video.path.stat()
+    stabilize = "own" if callable(options.stabilize) else options.stabilize or "off"
+    settings = {**vars(options), "stabilize": stabilize, "keep_partial": None}
     return {
         "toonbox": __version__,
         "video": [str(drawing.video.path.resolve()), status.st_size, status.st_mtime_ns],
         "style": drawing.style.card.onnx_sha256,
         "look": asdict(drawing.options),
-        "settings": list(settings),
+        "settings": settings,
     }

@@ -60,7 +60,9 @@ def to_frame(luma: Uint8Array, yuv: Uint8Array, colours: FrameColours) -> VideoF
     height, width = luma.shape
     _, blue, red = cv2.split(cv2.resize(yuv, (width // 2, height // 2)))
     values = np.concatenate([plane.ravel() for plane in (luma, blue, red)])
-    return colours.mark(VideoFrame.from_ndarray(values.reshape(-1, width), "yuv420p"))
+    frame = VideoFrame.from_ndarray(values.reshape(-1, width), "yuv420p")
+    colours.mark(frame)
+    return frame
 
 
 def _box_sum(image: FloatArray, radius: int) -> FloatArray:

@@ -1,11 +1,10 @@
 """Read videos: what is in a file, and its frames upright, in RGB, with exact times."""
 
 import logging
-import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from av.container import InputContainer
 from av.filter import Graph
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
 from av.video.stream import VideoStream
@@ -39,12 +39,12 @@ _PATIENCE = 60  # seconds in which a decoder gives nothing until it is given up
 _GIF_SHORTEST, _GIF_USUAL = 2, 10  # hundredths of a second: less than the one becomes the other
 
 # Numbers of ITU-T H.273, as FFmpeg has them.
-UNSPECIFIED = 2
+_UNSPECIFIED = 2
 _HDR = (ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value)
 _BT709, _RGB = 1, 0
 TEN_BITS = "yuv420p10le"
 _PLANES_OF_BYTES = {"yuv420p", "yuvj420p"}  # most videos
-_RGB48 = "rgb48le" if sys.byteorder == "little" else "rgb48be"
+_RGB48 = "rgb48le"
 _MATRICES = {
     1: Colorspace.ITU709,
     4: Colorspace.FCC,
@@ -89,19 +89,13 @@ def orientation_of(frame: VideoFrame) -> Orientation:
 
 @dataclass(frozen=True)
 class FrameColours:
-    """The colour space of frames.
+    """The colour space of frames; matrix, primaries and transfer are numbers of H.273."""
 
-    Attributes:
-        range: FFmpeg's number: 1 limited, 2 full, 0 not told.
-        matrix, primaries, transfer: numbers of H.273; 2 if not told.
-        tall: whether they are larger than standard definition, which decides what is not told.
-    """
-
-    range: int
+    range: int  # FFmpeg's number: 1 limited, 2 full, 0 unspecified
     matrix: int
     primaries: int
     transfer: int
-    tall: bool = False
+    tall: bool = False  # larger than standard definition: another matrix is assumed
 
     @property
     def hdr(self) -> bool:
@@ -121,25 +115,24 @@ class FrameColours:
 
     @property
     def as_source(self) -> dict[str, Any]:
-        """Return the arguments of `reformat` that say how to read frames of these colours."""
+        """Return the arguments of `reformat` for frames of these colours."""
         if self.matrix == _RGB:
             return {}
         return {"src_colorspace": self.known_matrix, "src_color_range": self.known_range}
 
-    def mark(self, frame: VideoFrame) -> VideoFrame:
-        """Write into a frame what its values mean; give it back."""
-        frame.color_range, frame.colorspace = self.range, self.matrix
-        frame.color_primaries, frame.color_trc = self.primaries, self.transfer
-        return frame
+    def mark(self, marked: VideoFrame | VideoCodecContext) -> None:
+        """Write into a frame, or an encoder, what its values mean."""
+        marked.color_range, marked.colorspace = self.range, self.matrix
+        marked.color_primaries, marked.color_trc = self.primaries, self.transfer
 
     @property
     def written(self) -> "FrameColours":
         """Return what the cartoon's frames mean: the same, but SDR for HDR and YUV for RGB."""
         if self.hdr:
             return FrameColours(ColorRange.MPEG.value, _BT709, _BT709, _BT709, self.tall)
-        matrix = UNSPECIFIED if self.matrix == _RGB else self.matrix
-        range = ColorRange.MPEG.value if self.matrix == _RGB else self.range
-        return FrameColours(range, matrix, self.primaries, self.transfer, self.tall)
+        if self.matrix == _RGB:
+            return replace(self, range=ColorRange.MPEG.value, matrix=_UNSPECIFIED)
+        return self
 
 
 def colours_of(frame: VideoFrame) -> FrameColours:
@@ -154,22 +147,12 @@ def colours_of(frame: VideoFrame) -> FrameColours:
     )
 
 
-def is_transparent(frame: VideoFrame) -> bool:
-    """Return whether a frame of a GIF has transparent pixels; FFmpeg makes those white."""
-    return frame.format.name == "bgra" and bool(frame.to_ndarray()[..., 3].min() < 255)
-
-
 def to_rgb(
     frame: VideoFrame, size: tuple[int, int], colours: FrameColours, *, deep: bool = False
 ) -> PhotoArray:
-    """Convert a frame, of 8 bits or more, to (H, W, 3) RGB of 8, or of 16 if it is to be deep.
+    """Convert a frame to RGB of a (width, height): (H, W, 3) of 8 bits, or of 16 if `deep`.
 
-    HDR becomes SDR: what is brighter than white there becomes white.
-
-    Args:
-        frame: of any format.
-        size: (width, height) to bring it to.
-        colours: as `colours_of` the video's first frame.
+    HDR becomes SDR; anything brighter than white becomes white.
     """
     rgb = frame.reformat(
         width=size[0],
@@ -184,32 +167,18 @@ def to_rgb(
     return np.ascontiguousarray(rgb.to_ndarray())
 
 
-def from_rgb(
-    rgb: PhotoArray,
-    colours: FrameColours,
-    size: tuple[int, int] | None = None,
-    format: str = "yuv420p",
-) -> VideoFrame:
-    """Convert (H, W, 3) RGB to a frame with these colours.
-
-    Args:
-        rgb: of 8 bits, or of 16 for a frame in yuv420p10le.
-        colours: of the frame.
-        size: (width, height) of the frame; even for yuv420p.
-        format: of the frame, if there are 8 bits.
-    """
+def from_rgb(rgb: PhotoArray, colours: FrameColours, format: str = "yuv420p") -> VideoFrame:
+    """Convert RGB, (H, W, 3), to a frame with these colours; 16 bits become yuv420p10le."""
     deep = rgb.dtype == np.uint16
-    width, height = size or (None, None)
     frame = VideoFrame.from_ndarray(rgb, _RGB48 if deep else "rgb24").reformat(
-        width=width,
-        height=height,
         format=TEN_BITS if deep else format,
         dst_colorspace=colours.known_matrix,
         src_color_range=ColorRange.JPEG,
         dst_color_range=colours.known_range,
         interpolation=_HOW,
     )
-    return colours.mark(frame)
+    colours.mark(frame)
+    return frame
 
 
 def _plane(frame: VideoFrame, index: int) -> Uint8Array:
@@ -221,44 +190,27 @@ def _plane(frame: VideoFrame, index: int) -> Uint8Array:
 
 @dataclass(frozen=True)
 class Video:
-    """The properties of a video that are known before its frames are read.
-
-    Attributes:
-        path: the file.
-        index: of the stream of pictures.
-        size: width and height in pixels, as it should be shown, but for `aspect`.
-        coded_size: the same, as the frames are stored.
-        orientation: how stored frames are turned.
-        time_base: seconds; the unit of its timestamps.
-        rate: frames a second on average, if the file knows.
-        start: the first frame's timestamp, in `time_base`.
-        seconds: how long it is, if the file knows.
-        frames: how many there are, 0 if the file does not know.
-        aspect: width of a pixel divided by its height.
-        colours: what the values of its frames mean.
-        max_pixels: the limit of its frames, each, as stored and as shown with square pixels.
-    """
+    """The properties of a video that are known before its frames are read."""
 
     path: Path
-    index: int
-    size: tuple[int, int]
-    coded_size: tuple[int, int]
+    index: int  # of its stream of pictures
+    size: tuple[int, int]  # width and height, upright, in pixels that need not be square
     orientation: Orientation
-    time_base: Fraction
-    rate: Fraction | None
-    start: int
-    seconds: float | None
-    frames: int
-    aspect: Fraction
+    time_base: Fraction  # seconds; the unit of its timestamps
+    rate: Fraction | None  # frames a second on average, if known
+    start: int  # timestamp of the first frame
+    seconds: float | None  # duration, if known
+    frames: int  # 0 if unknown
+    aspect: Fraction  # width of a pixel divided by its height
     colours: FrameColours
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int = MAX_PIXELS  # of each frame, as stored and with square pixels
+
+    def stored(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Return the size of frames before they are turned upright to `size`, or after it."""
+        return size[::-1] if self.orientation.transposed else size
 
     def square_width(self, width: int, height: int) -> int:
-        """Return how wide a picture of this video is once its pixels are square, at least 1.
-
-        Raises:
-            VideoError: it would have more than `max_pixels`.
-        """
+        """Return a picture's width with square pixels; raise VideoError if it is too large."""
         square = max(1, round(width * self.aspect))
         _check_size(self.path, square, height, self.max_pixels)
         return square
@@ -266,24 +218,15 @@ class Video:
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame of a video, converted to RGB lazily, in the thread that asks for it.
+    """A frame of a video, converted to RGB lazily, in the thread that asks for it."""
 
-    Attributes:
-        stored: as it is decoded.
-        video: which it is of.
-        size: width and height in pixels, as it should be shown.
-        pts: its timestamp, in the video's `time_base`.
-        duration: as the file tells it, in the same unit; 0 if it does not.
-        deep: whether the photo has 16 bits.
-        converting: held while FFmpeg converts the frame, which two threads must not do at once.
-    """
-
-    stored: VideoFrame
+    stored: VideoFrame  # as decoded
     video: Video
-    size: tuple[int, int]
-    pts: int
-    duration: int
-    deep: bool = False
+    size: tuple[int, int]  # width and height, upright
+    pts: int  # timestamp in the video's `time_base`
+    duration: int  # in the same unit; 0 if unknown
+    deep: bool = False  # whether the photo has 16 bits
+    # Two threads must not convert a frame at once.
     converting: Lock = field(default_factory=Lock, repr=False, compare=False)
 
     @cached_property
@@ -293,79 +236,63 @@ class Frame:
 
     def resized(self, size: tuple[int, int]) -> PhotoArray:
         """Return the photo at another width and height."""
-        stored, colours = self._stored(size), self.video.colours
+        video = self.video
         with self.converting:
-            rgb = to_rgb(self.stored, stored, colours, deep=self.deep)
-        return self.video.orientation.upright(rgb)
+            rgb = to_rgb(self.stored, video.stored(size), video.colours, deep=self.deep)
+        return video.orientation.upright(rgb)
 
     def luma(self) -> Uint8Array:
-        """Return the photo's luma as a written frame has it, (H, W) of 8 bits, upright."""
-        width, height = self._stored(self.size)
-        written = self.video.colours.written
+        """Return the photo's luma as written, (H, W) of 8 bits, upright."""
+        video, written = self.video, self.video.colours.written
+        width, height = video.stored(self.size)
         with self.converting:
             frame = self.stored.reformat(
                 width=width,
                 height=height,
                 format="yuv420p",
-                **self.video.colours.as_source,
+                **video.colours.as_source,
                 dst_colorspace=written.known_matrix,
                 dst_color_range=written.known_range,
                 interpolation=_HOW,
             )
             plane = _plane(frame, 0)
-        return self.video.orientation.upright(plane)
+        return video.orientation.upright(plane)
 
     def repeats(self, other: "Frame") -> bool:
         """Return whether two frames are equal, value by value."""
-        formats = {self.stored.format.name, other.stored.format.name}
-        if formats <= _PLANES_OF_BYTES:
+        if {self.stored.format.name, other.stored.format.name} <= _PLANES_OF_BYTES:
             return all(
                 np.array_equal(_plane(self.stored, index), _plane(other.stored, index))
                 for index in range(3)
             )
         return np.array_equal(self.photo, other.photo)
 
-    def _stored(self, size: tuple[int, int]) -> tuple[int, int]:
-        return size[::-1] if self.video.orientation.transposed else size
-
 
 @contextmanager
 def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
-    """Open a video file.
-
-    FFmpeg takes no memory for frames of more than `max_pixels`.
+    """Open a video file; FFmpeg takes no memory for frames of more than `max_pixels`.
 
     Raises:
         VideoError: it cannot be read, now or before the block ends.
     """
+    limit = {"max_pixels": str(min(max_pixels, (1 << 31) - 1))}  # FFmpeg's number has 32 bits
     try:
         # A name may look like an address: a:b.mp4.
         with av.open(
             f"file:{path}",
             "r",
-            options=_limit(max_pixels),
+            options=limit,
             container_options=_READING,
             metadata_errors="replace",
             timeout=_PATIENCE,
         ) as container:
+            for stream in container.streams.video:
+                if stream.codec_context is not None:
+                    stream.codec_context.options |= limit
+                    stream.thread_type = "AUTO"
             yield container
     except av.FFmpegError as error:
         raise VideoError(f"{path}: {_reason(error)}") from error
-
-
-def pictures_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Find the stream of pictures; a cover is none.
-
-    Raises:
-        VideoError: there is none, or nothing can decode it.
-    """
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise VideoError(f"{path}: nothing here decodes its pictures")
-            return stream
-    others = {stream.type for stream in container.streams if stream.type != "video"}
-    raise VideoError(f"{path}: has no pictures, only {', '.join(sorted(others)) or 'a cover'}")
 
 
 def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
@@ -378,70 +305,94 @@ def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
         VideoError: it cannot be read, has no frames, or too large ones.
     """
     with opened(path, max_pixels) as container:
-        stream = pictures_stream(container, path)
+        stream = _pictures_stream(container, path)
         _check_size(path, stream.width, stream.height, max_pixels)
-        first = next(_decode(container, stream, _Problems(), max_pixels), None)
+        first = next(_decode(container, stream, Counter(), max_pixels), None)
         if first is None:
             raise VideoError(f"{path}: has no frame that can be read")
-        orientation = orientation_of(first)
+        seconds = container.duration / av.time_base if container.duration is not None else None
+        if stream.duration is not None and stream.time_base is not None:
+            seconds = float(stream.duration * stream.time_base)
+        orientation, size = orientation_of(first), (first.width, first.height)
         aspect = stream.sample_aspect_ratio or Fraction(1)
-        size = first.width, first.height
-        if orientation.transposed:
-            size, aspect = (size[1], size[0]), 1 / aspect
         return Video(
             path=path,
             index=stream.index,
-            size=size,
-            coded_size=(first.width, first.height),
+            size=size[::-1] if orientation.transposed else size,
             orientation=orientation,
             time_base=stream.time_base or Fraction(1),
             rate=stream.average_rate or stream.guessed_rate,
-            start=_timestamp(first) or 0,
-            seconds=_seconds(container, stream),
+            start=first.pts or 0,
+            seconds=seconds,
             frames=stream.frames,
-            aspect=aspect,
+            aspect=1 / aspect if orientation.transposed else aspect,
             colours=colours_of(first),
             max_pixels=max_pixels,
         )
 
 
+def _pictures_stream(container: InputContainer, path: Path) -> VideoStream:
+    """Find the stream of pictures; a cover is none."""
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise VideoError(f"{path}: nothing here decodes its pictures")
+            return stream
+    others = {stream.type for stream in container.streams if stream.type != "video"}
+    raise VideoError(f"{path}: has no pictures, only {', '.join(sorted(others)) or 'a cover'}")
+
+
 def read_frames(
-    video: Video,
-    *,
-    after: int | None = None,
-    max_height: int | None = None,
-    deep: bool = False,
+    video: Video, *, after: int | None = None, max_height: int | None = None, deep: bool = False
 ) -> Iterator[Frame]:
     """Read the frames of a video in the order they are shown; what is damaged is skipped.
 
     Args:
-        video: what `read_video` found.
+        video: from `read_video`.
         after: only frames later than this timestamp; exactly those, whatever the file's index says.
         max_height: larger ones are reduced to it.
         deep: give photos of 16 bits.
     Raises:
         VideoError: the file cannot be opened any more, or frames become too large.
     """
-
-    size = reduced_size(video.size, max_height)
-    problems = _Problems()
+    size, stored = reduced_size(video.size, max_height), video.stored(video.size)
+    step = max(1, round(1 / video.rate / video.time_base)) if video.rate else 1
+    counts: Counter[str] = Counter()
     last = after
-    for frame in _frames_from(video, after, problems):
-        pts = _timestamp(frame)
+    for frame in _frames_from(video, after, counts):
+        pts = frame.pts
         if pts is None:
-            pts = video.start if last is None else last + max(1, _step(video))
+            pts = video.start if last is None else last + step
         if last is not None and pts <= last:
-            problems.out_of_order += last != after
+            counts["out of order"] += last != after
             continue
-        problems.frames += 1
-        problems.corrupt += frame.is_corrupt
-        if not problems.transparent and is_transparent(frame):
-            problems.transparent = True
+        counts["shown"] += 1
+        counts["corrupt"] += frame.is_corrupt
+        counts["of another size"] += (frame.width, frame.height) != stored
+        gif = frame.format.name == "bgra" and not counts["transparent"]
+        if gif and frame.to_ndarray()[..., 3].min() < 255:  # FFmpeg makes it white
+            counts["transparent"] = 1
             _logger.warning("%s: what is transparent becomes white", video.path)
-        problems.other_sizes += (frame.width, frame.height) != video.coded_size
         yield Frame(frame, video, size, pts, frame.duration or 0, deep)
         last = pts
-    problems.report(video, whole=after is None)
+    _report(video, counts, whole=after is None)
+
+
+def _report(video: Video, counts: Counter[str], *, whole: bool) -> None:
+    """Warn of all problems, and of missing frames if the whole video was read."""
+    width, height = video.stored(video.size)
+    for kind, what in (
+        ("damaged", "damaged packets were skipped"),
+        ("corrupt", "frames are damaged, but shown"),
+        ("out of order", "frames out of order were skipped"),
+        ("of another size", f"frames of another size were brought to {width}x{height}"),
+    ):
+        if counts[kind]:
+            _logger.warning("%s: %d %s", video.path, counts[kind], what)
+    missing = video.frames - counts["shown"] - counts["out of order"] - counts["cut away"]
+    if whole and missing > counts["damaged"]:
+        message = "%s: ends early or is damaged: %d of its %d frames could not be read"
+        _logger.warning(message, video.path, missing, video.frames)
 
 
 def reduced_size(size: tuple[int, int], max_height: int | None) -> tuple[int, int]:
@@ -452,56 +403,22 @@ def reduced_size(size: tuple[int, int], max_height: int | None) -> tuple[int, in
     return max(2, round(width * max_height / height / 2) * 2), max(2, max_height // 2 * 2)
 
 
-@dataclass
-class _Problems:
-    """What was wrong with the frames of a video; `damaged` and `hidden` count packets without one.
-
-    Hidden are those that the file itself cuts away.
-    """
-
-    frames: int = 0
-    out_of_order: int = 0
-    other_sizes: int = 0
-    corrupt: int = 0
-    transparent: bool = False
-    damaged: int = 0
-    hidden: int = 0
-
-    def report(self, video: Video, whole: bool) -> None:
-        """Warn of all problems, and of missing frames if the whole video was read."""
-        size = "x".join(map(str, video.coded_size))
-        for count, what in (
-            (self.damaged, "damaged packets were skipped"),
-            (self.corrupt, "frames are damaged, but shown"),
-            (self.out_of_order, "frames out of order were skipped"),
-            (self.other_sizes, f"frames of another size were brought to {size}"),
-        ):
-            if count:
-                _logger.warning("%s: %d %s", video.path, count, what)
-        missing = video.frames - self.frames - self.out_of_order - self.hidden
-        if whole and missing > self.damaged:
-            message = "%s: ends early or is damaged: %d of its %d frames could not be read"
-            _logger.warning(message, video.path, missing, video.frames)
-
-
-def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterator[VideoFrame]:
+def _frames_from(video: Video, after: int | None, counts: Counter[str]) -> Iterator[VideoFrame]:
     """Decode from the key frame before a timestamp, or from the start if seeking fails."""
-    for sought in (True, False) if after is not None else (False,):
+    for position in (after, None) if after is not None else (None,):
         with opened(video.path, video.max_pixels) as container:
             stream = container.streams[video.index]
             assert isinstance(stream, VideoStream)
-            if sought:
+            frames = _decode(container, stream, counts, video.max_pixels)
+            if position is not None:
                 if container.format.name in _UNSEEKABLE:
                     continue
                 try:
-                    container.seek(after or 0, stream=stream)
+                    container.seek(position, stream=stream)
                 except av.FFmpegError:  # this file has no index
                     continue
-            frames = _decode(container, stream, problems, video.max_pixels)
-            if sought:
                 first = next(frames, None)
-                pts = None if first is None else _timestamp(first)
-                if first is None or pts is None or after is None or pts > after:
+                if first is None or first.pts is None or first.pts > position:
                     continue
                 yield first
             yield from frames
@@ -509,59 +426,53 @@ def _frames_from(video: Video, after: int | None, problems: _Problems) -> Iterat
 
 
 def _decode(
-    container: InputContainer, stream: VideoStream, problems: _Problems, max_pixels: int
+    container: InputContainer, stream: VideoStream, counts: Counter[str], max_pixels: int
 ) -> Iterator[VideoFrame]:
     """Decode all frames, and give them the times at which they are shown."""
-    stream.thread_type = "AUTO"
-    stream.codec_context.options |= _limit(max_pixels)
-    frames = _decoded(container, stream, problems, max_pixels)
+    frames = _decoded(container, stream, counts, max_pixels)
     if container.format.name == "gif":
         frames = _as_browsers_show(frames)
     return _deinterlaced(frames, stream.time_base or Fraction(1))
 
 
 def _decoded(
-    container: InputContainer, stream: VideoStream, problems: _Problems, max_pixels: int
+    container: InputContainer, stream: VideoStream, counts: Counter[str], max_pixels: int
 ) -> Iterator[VideoFrame]:
     """Decode all frames; count the packets that gave none."""
     path = Path(container.name.removeprefix("file:"))
-    hangs = VideoError(f"{path}: its decoder has given nothing for {_PATIENCE} seconds")
     # FFmpeg guesses the times of frames wrong where a file says only in which order to decode them.
     # They come in the order they are shown: the first has the first time.
     waiting: deque[int | None] | None = deque() if container.format.name == "avi" else None
     packets = container.demux(stream)
     while True:
         try:
-            packet = next(packets, None)
-        except av.ExitError:  # what FFmpeg calls it when it is out of time
-            raise hangs from None
-        except av.FFmpegError:  # what follows cannot be found any more
-            problems.damaged += 1
-            return
-        if packet is None:
-            return
-        problems.hidden += packet.is_discard
-        try:
+            packet = next(packets, None)  # None after an error, too
+            if packet is None:
+                return
+            counts["cut away"] += packet.is_discard  # by the file itself
             frames = in_time(partial(stream.decode, packet), _PATIENCE)
-        except TimeoutError:
-            raise hangs from None
+        except (TimeoutError, av.ExitError):  # what FFmpeg calls it when it is out of time
+            hangs = f"{path}: its decoder has given nothing for {_PATIENCE} seconds"
+            raise VideoError(hangs) from None
         except av.FFmpegError as error:
             context = stream.codec_context
             _check_size(path, context.width, context.height, max_pixels)
             if isinstance(error, av.ArgumentError) and not context.width:  # how it says so, mostly
                 raise _too_large(path, "frames", max_pixels) from None
-            problems.damaged += 1
+            counts["damaged"] += 1
             continue
         if waiting is not None and packet.size:
             waiting.append(packet.dts)
         for frame in frames:
             if waiting:
                 frame.pts = waiting.popleft()
+            elif frame.pts is None:
+                frame.pts = frame.dts
             yield frame
 
 
 def _as_browsers_show(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-    """Show frames of a GIF for a tenth of a second whose time is too short, as browsers do.
+    """Show frames of a GIF whose time is too short for a tenth of a second, as browsers do.
 
     FFmpeg does so where the time is 0.
     """
@@ -575,49 +486,30 @@ def _as_browsers_show(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
 
 
 def _deinterlaced(frames: Iterable[VideoFrame], unit: Fraction) -> Iterator[VideoFrame]:
-    """Make frames of two half pictures whole, each at its own time; leave others as they are.
+    """Make interlaced frames whole, each at its own time; leave others as they are.
 
-    The filter, bwdif, looks at the frames before and after, so that it begins with the first
-    interlaced frame; from then on all go through it.
+    From the first interlaced frame on all go through the filter, which looks at the ones around.
     """
     graph = None
     for frame in frames:
+        if graph is None and frame.interlaced_frame:
+            graph = Graph()
+            graph.link_nodes(
+                graph.add_buffer(
+                    width=frame.width, height=frame.height, format=frame.format, time_base=unit
+                ),
+                graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+                graph.add("settb", str(unit)),  # bwdif counts in halves of it
+                graph.add("buffersink"),
+            ).configure()
         if graph is None:
-            if not frame.interlaced_frame:
-                yield frame
-                continue
-            graph = _bwdif(frame, unit)
-        graph.vpush(frame)
-        yield from _rebased(graph, unit)
+            yield frame
+        else:
+            graph.vpush(frame)
+            yield from pulled(graph)
     if graph is not None:
         graph.vpush(None)
-        yield from _rebased(graph, unit)
-
-
-def _bwdif(frame: VideoFrame, unit: Fraction) -> Graph:
-    graph = Graph()
-    source = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=unit
-    )
-    bwdif = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
-    graph.link_nodes(source, bwdif, graph.add("buffersink")).configure()
-    return graph
-
-
-def _rebased(graph: Graph, unit: Fraction) -> Iterator[VideoFrame]:
-    """Count in the video's unit: bwdif counts in halves of it, which never occur here."""
-    for frame in pulled(graph):
-        scale = (frame.time_base or unit) / unit
-        if frame.pts is not None:
-            frame.pts = round(frame.pts * scale)
-        frame.duration = round((frame.duration or 0) * scale)
-        frame.time_base = unit
-        yield frame
-
-
-def _limit(max_pixels: int) -> dict[str, str]:
-    """Return FFmpeg's option that limits pixels, a number of 32 bits."""
-    return {"max_pixels": str(min(max_pixels, (1 << 31) - 1))}
+        yield from pulled(graph)
 
 
 def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
@@ -632,20 +524,6 @@ def _too_large(path: Path, frames: str, max_pixels: int) -> VideoError:
     )
 
 
-def _timestamp(frame: VideoFrame) -> int | None:
-    return frame.pts if frame.pts is not None else frame.dts
-
-
-def _step(video: Video) -> int:
-    return round(1 / (video.rate * video.time_base)) if video.rate else 1
-
-
-def _seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
-    return container.duration / av.time_base if container.duration is not None else None
-
-
 def _reason(error: av.FFmpegError) -> str:
     """Return in a few words why FFmpeg failed."""
     match error:
@@ -657,6 +535,4 @@ def _reason(error: av.FFmpegError) -> str:
             return "is a folder, not a video"
         case av.InvalidDataError() | EOFError():
             return "is no video, or damaged, or ends before its index"
-        case OSError() if error.strerror:
-            return f"cannot be read: {error.strerror}"
-    return f"cannot be read as a video: {error.strerror}"
+    return f"cannot be read: {error.strerror}"

@@ -14,14 +14,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from toonbox.errors import MissingExtraError, UsageError
+from toonbox.errors import MissingExtraError
 from toonbox.pixels import FloatArray, Uint8Array
 
 Box = tuple[slice, slice]  # rows and columns
 IntArray = npt.NDArray[np.int64]
-
-Strength = Literal["on", "strong"]
-Stabilize = Literal["off"] | Strength
 
 INSTALL = "pip install 'toonbox[steady]'"
 FLOW_SIDE = 192  # pixels of the short side at which motion is estimated: quick, and less noise
@@ -40,31 +37,14 @@ CALL = 16  # squares that take the network as long as beginning and ending does
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Mixing:
-    """The strength with which the last cartoon is mixed in.
-
-    Attributes:
-        kept: its largest share.
-        margin: levels by which it may leave the range of colours drawn around a pixel now; what
-            is beyond is a ghost, and is cut off.
-    """
-
-    kept: float
-    margin: int
-
-
-_MIXINGS: dict[Strength, _Mixing] = {"on": _Mixing(0.85, 20), "strong": _Mixing(0.93, 28)}
+# How strongly the last cartoon is mixed in: its largest share, and the levels by which it may leave
+# the range of colours drawn around a pixel now; what is beyond is a ghost, and is cut off.
+_MIXINGS: dict[str, tuple[float, int]] = {"on": (0.85, 20), "strong": (0.93, 28)}
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """A photo as motion is looked for in it.
-
-    Attributes:
-        small: (h, w, 3), reduced.
-        grey: (h, w), of the same.
-    """
+    """A photo as motion is looked for in it: reduced, (h, w, 3), and the same in grey, (h, w)."""
 
     small: Uint8Array
     grey: Uint8Array
@@ -72,31 +52,19 @@ class _Seen:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """A frame that was drawn, and how later ones have moved.
-
-    Attributes:
-        seen: its photo.
-        cartoon: (H, W, 3), steadied.
-        last: the photo of the last frame.
-        back: (h, w, 2), from each pixel of the last to its place in this, in small pixels.
-    """
+    """A frame that was drawn, and how later ones have moved."""
 
     seen: _Seen
-    cartoon: Uint8Array
-    last: _Seen
-    back: FloatArray
-
-
-def has_opencv() -> bool:
-    """Return whether OpenCV is installed, without importing it."""
-    return find_spec("cv2") is not None
+    cartoon: Uint8Array  # (H, W, 3), steadied
+    last: _Seen  # the last frame
+    back: FloatArray  # (h, w, 2), from each pixel of the last to its place in this, small pixels
 
 
 def default_stabilization(bits: int | None = None) -> Literal["off", "on"]:
     """Return "on" if a video of so many bits can be stabilized; otherwise warn that it is not."""
     if bits == 10:
         _logger.warning("cartoons of 10 bits are not stabilized")
-    elif not has_opencv():
+    elif find_spec("cv2") is None:
         _logger.warning("without OpenCV, cartoons may flicker; to stabilize them: %s", INSTALL)
     else:
         return "on"
@@ -116,23 +84,14 @@ class Stabilizer:
         2014, temporal antialiasing.
     """
 
-    def __init__(self, strength: Strength = "on") -> None:
-        """Begin a video.
-
-        Args:
-            strength: "on", or "strong", which is steadier and follows changes later.
-        Raises:
-            UsageError: no such strength.
-            MissingExtraError: OpenCV is not installed.
-        """
-        if strength not in _MIXINGS:
-            raise UsageError(f"stabilize must be off, on or strong, got {strength!r}")
+    def __init__(self, strength: Literal["on", "strong"] = "on") -> None:
+        """Begin a video; raise MissingExtraError without OpenCV."""
         try:
             import cv2
         except ModuleNotFoundError as error:
             raise MissingExtraError(f"steady pictures need OpenCV: {INSTALL}") from error
         self._cv2: Any = cv2
-        self._mixing = _MIXINGS[strength]
+        self._most, self._margin = _MIXINGS[strength]
         # Quick, but down to single pixels: lines must not tremble.
         preset = self._cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST
         self._motion = self._cv2.DISOpticalFlow_create(preset)
@@ -143,14 +102,7 @@ class Stabilizer:
         self._drawn: _Drawn | None = None
 
     def __call__(self, photo: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
-        """Return the cartoon to show of a frame that is drawn.
-
-        Args:
-            photo: (H, W, 3) RGB.
-            cartoon: the same shape.
-        Returns:
-            The same shape; `cartoon` itself where nothing can be mixed in.
-        """
+        """Return the cartoon to show of a frame that is drawn; all are (H, W, 3) RGB."""
         now, steadied = self._seen(photo), cartoon
         if followed := self._followed(now, cartoon.shape):
             drawn, agreement = followed
@@ -160,14 +112,7 @@ class Stabilizer:
         return steadied
 
     def carry(self, photo: Uint8Array, draw: Callable[[Uint8Array], Uint8Array]) -> Uint8Array:
-        """Return the cartoon to show of a frame that is not drawn, but for what is new in it.
-
-        Args:
-            photo: (H, W, 3) RGB.
-            draw: makes a cartoon of a part of the photo, of any size.
-        Returns:
-            The same shape.
-        """
+        """Return the cartoon to show of a photo, (H, W, 3); `draw` makes that of a new part."""
         now = self._seen(photo)
         followed = self._followed(now, photo.shape)
         if followed is None:
@@ -201,11 +146,9 @@ class Stabilizer:
         return _Seen(small, self._cv2.cvtColor(small, self._cv2.COLOR_RGB2GRAY))
 
     def _followed(self, now: _Seen, shape: tuple[int, ...]) -> tuple[_Drawn, FloatArray] | None:
-        """Follow the motion from the drawn frame, by the last one, to now.
+        """Follow the motion from the drawn frame, by the last one, to now: it, and `_agreement`.
 
-        Returns:
-            The drawn frame, and `_agreement` of it and now; None if there is none of this shape, or
-            it is of another scene.
+        None if there is none of this shape, or it is of another scene.
         """
         drawn = self._drawn
         if drawn is None or drawn.cartoon.shape != shape:
@@ -223,10 +166,9 @@ class Stabilizer:
         )
 
     def _agreement(self, before: _Seen, now: _Seen, back: FloatArray) -> FloatArray | None:
-        """Return where two photos agree, once the earlier one is moved by the motion.
+        """Return where two photos agree once the earlier one is moved: (h, w), 0 to 1.
 
-        Returns:
-            (h, w), 0 to 1; None if it is another scene.
+        None if it is another scene.
         """
         cv2 = self._cv2
         height, width = now.grey.shape
@@ -267,10 +209,10 @@ class Stabilizer:
     def _mixed(self, moved: Uint8Array, now: Uint8Array, agreement: FloatArray) -> Uint8Array:
         """Mix two cartoons, (H, W, 3), the one before at the places of now."""
         cv2 = self._cv2
-        around, margin = np.ones((3, 3), np.uint8), (self._mixing.margin,) * 4
+        around, margin = np.ones((3, 3), np.uint8), (self._margin,) * 4
         moved = cv2.max(moved, cv2.subtract(cv2.erode(now, around), margin))
         moved = cv2.min(moved, cv2.add(cv2.dilate(now, around), margin))
-        share = cv2.resize(agreement * np.float32(self._mixing.kept), now.shape[1::-1])
+        share = cv2.resize(agreement * np.float32(self._most), now.shape[1::-1])
         mixed: Uint8Array = cv2.blendLinear(moved, now, share, 1 - share)
         return mixed
 

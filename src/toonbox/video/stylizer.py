@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
-from functools import partial
+from importlib.util import find_spec
+from math import ceil
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,7 +25,7 @@ from toonbox.video.read import (
     read_video,
     reduced_size,
 )
-from toonbox.video.steadying import Stabilizer, has_opencv
+from toonbox.video.steadying import Stabilizer
 
 _logger = logging.getLogger(__name__)
 
@@ -51,69 +52,62 @@ class _Role(Enum):
 
 @dataclass(frozen=True)
 class Part:
-    """The part of a video that is wanted, in seconds after its beginning; None for all.
+    """The part of a video that is wanted, in seconds after its beginning.
 
     Raises:
         UsageError: it begins before the video, or ends before it begins.
     """
 
-    start: Fraction | None = None
-    end: Fraction | None = None
+    start: Fraction = Fraction(0)
+    end: Fraction | None = None  # None for the video's
 
     def __post_init__(self) -> None:
-        begin = self.start or 0
-        if begin < 0 or (self.end is not None and self.end <= begin):
+        if self.start < 0 or (self.end is not None and self.end <= self.start):
             raise UsageError("--start must be at least 0, and --end later than --start")
 
     def after(self, video: Video) -> int | None:
         """Return the timestamp after which it begins; None for the video's beginning."""
-        if not self.start:
-            return None
-        return video.start + -(-self.start // video.time_base) - 1
+        return video.start + ceil(self.start / video.time_base) - 1 if self.start else None
 
     def until(self, video: Video) -> int | None:
         """Return the timestamp before which it ends; None for the video's end."""
-        return None if self.end is None else video.start + -(-self.end // video.time_base)
+        return None if self.end is None else video.start + ceil(self.end / video.time_base)
 
     def seconds(self, video: Video) -> float | None:
         """Return how long it is, if the video knows its own length."""
         ends = [float(end) for end in (video.seconds, self.end) if end is not None]
-        return max(0.0, min(ends) - float(self.start or 0)) if ends else None
+        return max(0.0, min(ends) - float(self.start)) if ends else None
 
 
-def part_of(start: float | None, end: float | None) -> Part:
+def part_of(start: float | None, end: float | None = None) -> Part:
     """Make a part of numbers; 0.1 is a tenth, not its nearest binary fraction."""
-    return Part(*(None if time is None else Fraction(str(time)) for time in (start, end)))
+    return Part(Fraction(str(start or 0)), None if end is None else Fraction(str(end)))
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """How a video is drawn.
-
-    Attributes:
-        video: the video.
-        style: loaded, and shared by `jobs` threads.
-        options: how the style draws.
-        part: what is wanted of the video.
-        max_height: pixels; higher videos are reduced to it.
-        jobs: frames to draw at a time.
-        steady: see `Steady`. Beside a `Stabilizer` not every frame is drawn.
-        deep: whether photos and cartoons have 16 bits; without `steady`.
-    """
+    """How a video is drawn."""
 
     video: Video
-    style: Style
+    style: Style  # shared by `jobs` threads
     options: StyleOptions
     part: Part = Part()
-    max_height: int | None = None
-    jobs: int = 1
-    steady: Steady | None = None
-    deep: bool = False
+    max_height: int | None = None  # pixels; higher videos are reduced to it
+    compare: Compare | None = None  # see `composed`
+    jobs: int = 1  # frames to draw at a time
+    steady: Steady | None = None  # with a `Stabilizer`, not every frame is drawn
+    deep: bool = False  # whether photos and cartoons have 16 bits; without `steady`
 
     @property
     def size(self) -> tuple[int, int]:
         """Return the width and height of what is drawn."""
         return reduced_size(self.video.size, self.max_height)
+
+    @property
+    def picture_size(self) -> tuple[int, int]:
+        """Return the width and height of what `pictures` gives."""
+        width, height = self.size
+        return (2 * width if self.compare == "side" else width), height
 
     @property
     def _working(self) -> tuple[int, int]:
@@ -126,21 +120,18 @@ class Drawing:
         return self._each(self._cartoon, None)
 
     def pictures(
-        self, after: int | None, compare: Compare | None, *, planar: bool
+        self, after: int | None, *, planar: bool
     ) -> Iterator[tuple[Frame, PhotoArray | VideoFrame]]:
         """Return what `frames` gives, but the pictures as they are to be written.
 
         Args:
             after: only those later than this timestamp. Some before it are drawn as well if they
                 are steadied, so that it goes on as if it had never ended.
-            compare: see `composed`.
             planar: give frames in YUV where that is quicker and loses nothing.
         """
-        if compare is not None:
-            return self._each(partial(self._compared, compare), after)
-        larger = self._working != self.size
-        quick = planar and larger and has_opencv() and not self.video.colours.hdr
-        return self._each(self._written if quick else self._cartoon, after)
+        enlarged = self._working != self.size and not self.video.colours.hdr
+        quick = planar and enlarged and self.compare is None and find_spec("cv2") is not None
+        return self._each(self._written if quick else self._composed, after)
 
     def _each(
         self, finish: Callable[[Frame, _Sketch], Finished], after: int | None
@@ -163,8 +154,8 @@ class Drawing:
     def _cartoon(self, frame: Frame, sketch: _Sketch) -> PhotoArray:
         return self.style.finish(frame.photo, *sketch, self.options.strength)
 
-    def _compared(self, compare: Compare, frame: Frame, sketch: _Sketch) -> PhotoArray:
-        return composed(frame.photo, self._cartoon(frame, sketch), compare)
+    def _composed(self, frame: Frame, sketch: _Sketch) -> PhotoArray:
+        return composed(frame.photo, self._cartoon(frame, sketch), self.compare)
 
     def _written(self, frame: Frame, sketch: _Sketch) -> VideoFrame:
         """Enlarge luma alone: of the colours, a quarter of the pixels is written."""
@@ -187,11 +178,14 @@ class Drawing:
         return earlier if begin is None else max(earlier, begin)
 
     def _marked(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, _Role]]:
-        """Decide for each frame what is done with it."""
-        last: Frame | None = None
-        drawn: int | None = None
+        """Decide for each frame what is done with it: the first of each turn is drawn.
+
+        Turns depend on nothing but the time, so that a resumed video draws the same frames.
+        """
+        video, last, drawn = self.video, None, None
         for frame in frames:
-            turn = self._turn(frame)
+            number = round((frame.pts - video.start) * video.time_base * (video.rate or 25))
+            turn = number // EVERY
             if last is not None and frame.repeats(last):
                 yield frame, _Role.REPEATED
             elif turn == drawn and isinstance(self.steady, Stabilizer):
@@ -201,26 +195,13 @@ class Drawing:
                 yield frame, _Role.DRAWN
             last = frame
 
-    def _turn(self, frame: Frame) -> int:
-        """Return the number of a frame's turn: the first frame of each turn is drawn.
-
-        It depends on nothing but the time, so that a resumed video draws the same frames.
-        """
-        video = self.video
-        number = round((frame.pts - video.start) * video.time_base * (video.rate or 25))
-        return number // EVERY
-
     def _sketched(self, marked: tuple[Frame, _Role]) -> tuple[Frame, PhotoArray | _Sketch | None]:
         """Draw a frame's photo at the network's size; give that alone if it is to be carried."""
         frame, role = marked
         if role is _Role.REPEATED:
             return frame, None
-        photo = self._photo(frame)
+        photo = frame.photo if self._working == frame.size else frame.resized(self._working)
         return frame, photo if role is _Role.CARRIED else self._sketch(photo)
-
-    def _photo(self, frame: Frame) -> PhotoArray:
-        """Return the photo at which the network looks."""
-        return frame.photo if self._working == frame.size else frame.resized(self._working)
 
     def _sketch(self, photo: PhotoArray) -> _Sketch:
         """Draw a photo, or a part of one, at the size it has."""
@@ -280,10 +261,10 @@ def drawing_of(
     if video.colours.hdr:
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
     jobs = usual_jobs() if jobs is None else jobs
-    style_options = video_style_options(style, style_options)
     return Drawing(
-        video, style.shared(jobs), style_options, part, options.max_height, jobs, steady, deep
-    )
+        video, style.shared(jobs), video_style_options(style, style_options), part,
+        options.max_height, options.compare, jobs, steady, deep,
+    )  # fmt: skip
 
 
 def video_style_options(style: Style, options: StyleOptions) -> StyleOptions:

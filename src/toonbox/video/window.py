@@ -14,8 +14,8 @@ import numpy as np
 from toonbox.errors import MissingExtraError, OutputError
 from toonbox.pixels import Uint8Array
 
-INSTALL = "pip install 'toonbox[camera]'"
-REPAIR = (
+_INSTALL = "pip install 'toonbox[camera]'"
+_REPAIR = (
     "the OpenCV here shows no windows: pip uninstall opencv-python-headless "
     "opencv-contrib-python-headless, then pip install --force-reinstall opencv-contrib-python"
 )
@@ -24,17 +24,13 @@ _ESCAPE, _NOTHING = 27, 255
 
 
 def opencv() -> Any:
-    """Import OpenCV.
-
-    Raises:
-        MissingExtraError: it is not installed, or misses a library of the system.
-    """
+    """Import OpenCV; raise MissingExtraError without it, or without what it needs itself."""
     try:
         import cv2
     except ImportError as error:
         missing = isinstance(error, ModuleNotFoundError) and error.name == "cv2"
         reason = "" if missing else f" (the one that is installed does not load: {error})"
-        raise MissingExtraError(f"this needs OpenCV: {INSTALL}{reason}") from error
+        raise MissingExtraError(f"this needs OpenCV: {_INSTALL}{reason}") from error
     return cv2
 
 
@@ -49,9 +45,10 @@ class Window:
             OutputError: there is no display.
         """
         self._cv2, self._name = opencv(), title
-        if not self._cv2.currentUIFramework():
-            raise MissingExtraError(REPAIR)
-        if self._cv2.currentUIFramework().startswith("QT"):
+        framework = self._cv2.currentUIFramework()
+        if not framework:
+            raise MissingExtraError(_REPAIR)
+        if framework.startswith("QT"):
             _check_display()
         flags = ("WINDOW_NORMAL", "WINDOW_KEEPRATIO", "WINDOW_GUI_NORMAL")
         try:
@@ -95,11 +92,7 @@ class Window:
 
 
 def _check_display() -> None:
-    """Open a window in another process first: without a display, Qt ends the process it is in.
-
-    Raises:
-        OutputError: there is no display; gives Qt's words.
-    """
+    """Open a window in another process first: without a display, Qt ends the process it is in."""
     code = "import cv2; cv2.namedWindow('toonbox')"
     tried = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if tried.returncode:

@@ -30,12 +30,9 @@ _PLACES = ("location", "gps", "xyz")
 
 
 def kept_metadata(metadata: dict[str, str], keep: str) -> dict[str, str]:
-    """Choose what is kept.
+    """Return the metadata of a file or a stream that a policy keeps.
 
-    Args:
-        metadata: of a file, a stream or a chapter.
-        keep: "keep", "strip" for all but languages and titles of chapters and streams, "no-gps"
-            for all but places.
+    "strip" keeps languages, and the names and types of attachments.
     """
     kept = {}
     for key, value in metadata.items():
@@ -50,11 +47,7 @@ def kept_metadata(metadata: dict[str, str], keep: str) -> dict[str, str]:
 
 @contextmanager
 def output(path: Path, muxer: str, options: dict[str, str]) -> Iterator[OutputContainer]:
-    """Open a video file for writing; it is complete when the block has ended without an error.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Open a video file, complete when the block ends; raise OSError if it cannot be written."""
     with ffmpeg_errors():
         container = av.open(f"file:{path}", "w", format=muxer, container_options=options)
     try:
@@ -68,11 +61,7 @@ def output(path: Path, muxer: str, options: dict[str, str]) -> Iterator[OutputCo
 
 
 def put(container: OutputContainer, packets: "Iterable[Packet[Any]]") -> None:
-    """Write packets, which may be encoded lazily.
-
-    Raises:
-        OSError: they cannot be written.
-    """
+    """Write packets, which may be encoded lazily; raise OSError if that fails."""
     with ffmpeg_errors():
         for packet in packets:
             container.mux(packet)
@@ -80,29 +69,17 @@ def put(container: OutputContainer, packets: "Iterable[Packet[Any]]") -> None:
 
 @dataclass(frozen=True)
 class _Encoder:
-    """An encoder of FFmpeg, and how we use it.
-
-    Attributes:
-        name: FFmpeg's.
-        crf: quality unless told; lower values give better quality and larger files.
-        worst: the largest crf.
-        preset: how fast, unless told.
-        preset_option: what the encoder calls its preset.
-        presets: what it can be.
-        even: whether both sides must be even.
-        options: what else it is told.
-        format: FFmpeg's name of the pixels it is given.
-    """
+    """An encoder of FFmpeg, and how we use it."""
 
     name: str
-    crf: int
-    worst: int
-    preset: str
-    preset_option: str
+    crf: int  # quality unless told; lower values give better quality and larger files
+    worst: int  # the largest crf
+    preset: str  # how fast, unless told
+    preset_option: str  # what the encoder calls its preset
     presets: tuple[str, ...]
-    even: bool
+    even: bool  # whether both sides must be even
     options: dict[str, str]
-    format: str = "yuv420p"
+    format: str = "yuv420p"  # FFmpeg's name of the pixels it is given
 
 
 _X264_PRESETS = (
@@ -134,26 +111,23 @@ _X265_LATE = 2  # frames by which it decodes later; a video of no more gets rand
 
 @dataclass(frozen=True)
 class Encoding:
-    """How pictures are encoded: h264, hevc, vp9, av1 or, for a GIF to be made of them, gif.
+    """How pictures are encoded; with 10 bits only by hevc and av1.
 
-    Attributes:
-        codec: one of these.
-        crf, preset: None is what is usual for the codec.
-        bits: 8, or 10 for hevc and av1: few players know h264 of 10, and PyAV's libvpx makes none.
+    Few players know h264 of 10 bits, and PyAV's libvpx makes none.
 
     Raises:
-        UsageError: the codec has no such crf or preset.
+        UsageError: the codec has no such crf, preset or bits.
     """
 
-    codec: str
-    crf: int | None = None
-    preset: str | None = None
+    codec: str  # h264, hevc, vp9, av1 or, for a GIF to be made of them, gif
+    crf: int | None = None  # None is what is usual for the codec
+    preset: str | None = None  # alike
     bits: int = 8
 
     def __post_init__(self) -> None:
-        encoder = _ENCODERS.get(self.codec)
-        if encoder is None:
+        if self.codec not in _ENCODERS:
             raise UsageError(f"cannot encode {self.codec}, only {', '.join(_ENCODERS)}")
+        encoder = self.encoder
         if self.crf is not None and not 0 <= self.crf <= encoder.worst:
             raise UsageError(
                 f"crf must be from 0 to {encoder.worst} for {self.codec}, got {self.crf}"
@@ -165,60 +139,40 @@ class Encoding:
                 f"no preset {self.preset} for {self.codec}; there are {', '.join(encoder.presets)}"
             )
 
-    def options(self, width: int) -> dict[str, str]:
-        """Return FFmpeg's options for pictures of a width in pixels."""
-        encoder = _ENCODERS[self.codec]
-        options = {
-            **encoder.options,
-            "crf": str(encoder.crf if self.crf is None else self.crf),
-            encoder.preset_option: self.preset or encoder.preset,
-        }
-        if self.codec == "hevc" and width <= _X265_NARROW:
-            options["x265-params"] += ":cutree=0"
-        return options
+    @property
+    def encoder(self) -> _Encoder:
+        """Return the encoder of the codec."""
+        return _ENCODERS[self.codec]
+
+    @property
+    def format(self) -> str:
+        """Return FFmpeg's name of the pixels that are encoded."""
+        return TEN_BITS if self.bits == 10 else self.encoder.format
+
+    def even_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Enlarge an odd side by one where the codec knows only even ones."""
+        width, height = size
+        return (width + width % 2, height + height % 2) if self.encoder.even else size
 
     def takes_planes(self, size: tuple[int, int]) -> bool:
         """Return whether frames in yuv420p, of a width and height, can be written as they are."""
-        usual = _ENCODERS[self.codec].format == "yuv420p" and self.bits == 8
-        return usual and size[0] % 2 == size[1] % 2 == 0
-
-    @property
-    def encoder(self) -> str:
-        """Return FFmpeg's name of the encoder."""
-        return _ENCODERS[self.codec].name
+        return self.format == "yuv420p" and size[0] % 2 == size[1] % 2 == 0
 
 
 @dataclass(frozen=True)
 class Track:
-    """What the pictures of a video have in common.
+    """What the pictures of a video have in common; all but the size as in `Video`."""
 
-    Attributes:
-        size: width and height in pixels.
-        time_base, rate, aspect, colours: as in `Video`.
-    """
-
-    size: tuple[int, int]
+    size: tuple[int, int]  # width and height in pixels
     time_base: Fraction
     rate: Fraction | None
     aspect: Fraction
     colours: FrameColours
 
 
-def even_size(encoding: Encoding, size: tuple[int, int]) -> tuple[int, int]:
-    """Enlarge an odd side by one where the codec knows only even ones."""
-    if not _ENCODERS[encoding.codec].even:
-        return size
-    width, height = size
-    return width + width % 2, height + height % 2
-
-
 def refuse_tiny(target: Path, encoding: Encoding, size: tuple[int, int]) -> None:
-    """Refuse frames, (width, height), over which an encoder crashes or never ends.
-
-    Raises:
-        OutputError: names the target.
-    """
-    if encoding.encoder == "libsvtav1" and min(even_size(encoding, size)) < _LEAST_AV1:
+    """Raise OutputError for frames, (width, height), over which an encoder crashes or hangs."""
+    if encoding.codec == "av1" and min(encoding.even_size(size)) < _LEAST_AV1:
         width, height = size
         raise OutputError(
             f"{target} cannot be written: AV1 needs at least {_LEAST_AV1} pixels on each side, "
@@ -230,21 +184,34 @@ class SegmentWriter:
     """Encodes frames into a file of pictures only."""
 
     def __init__(self, container: OutputContainer, track: Track, encoding: Encoding) -> None:
-        self._container, self._track = container, track
-        self._stream = _stream(container, track, encoding)
-        self._size = self._stream.width, self._stream.height
-        self._x265 = encoding.encoder == "libx265"
+        self._container, self._track, self._encoding = container, track, encoding
+        self._size, encoder = encoding.even_size(track.size), encoding.encoder
         self._last: Packet[Any] | None = None
         self._frames = self._end = 0
+        os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 would tell its settings, listens to this
+        options = {
+            **encoder.options,
+            "crf": str(encoder.crf if encoding.crf is None else encoding.crf),
+            encoder.preset_option: encoding.preset or encoder.preset,
+        }
+        if encoding.codec == "hevc" and self._size[0] <= _X265_NARROW:
+            options["x265-params"] += ":cutree=0"
+        stream = container.add_stream(encoder.name, track.rate, options=options)
+        assert isinstance(stream, VideoStream)
+        self._stream = stream
+        context = stream.codec_context
+        context.width, context.height = self._size
+        context.pix_fmt = encoding.format
+        context.time_base = stream.time_base = track.time_base
+        context.sample_aspect_ratio = track.aspect
+        if encoding.format != "rgb24":
+            track.colours.mark(context)
+        context.flags |= Flags.frame_duration
 
     def write(self, picture: PhotoArray | VideoFrame, pts: int, duration: int) -> None:
         """Encode a frame, to be shown at `pts` for `duration`, in the time base.
 
-        Args:
-            picture: (H, W, 3) RGB of 8 bits, or of 16 where 10 are written; or a frame as it is
-                written.
-            pts: its timestamp.
-            duration: until the next.
+        It is RGB, (H, W, 3), of 8 bits, or of 16 where 10 are written; or a frame as written.
         """
         frame = picture if isinstance(picture, VideoFrame) else self._frame(picture)
         frame.pts, frame.duration, frame.time_base = pts, duration, self._track.time_base
@@ -253,10 +220,10 @@ class SegmentWriter:
 
     def _frame(self, rgb: PhotoArray) -> VideoFrame:
         width, height = self._size
-        missing = height - rgb.shape[0], width - rgb.shape[1]
-        if any(missing):
-            rgb = np.pad(rgb, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
-        if self._stream.pix_fmt == "rgb24":
+        below, right = height - rgb.shape[0], width - rgb.shape[1]
+        if below or right:
+            rgb = np.pad(rgb, ((0, below), (0, right), (0, 0)), mode="edge")
+        if self._encoding.format == "rgb24":
             return VideoFrame.from_ndarray(rgb, "rgb24")
         return from_rgb(rgb, self._track.colours)
 
@@ -270,7 +237,7 @@ class SegmentWriter:
 
     def _but_the_last(self, packets: "Iterable[Packet[Any]]") -> Iterator["Packet[Any]"]:
         for packet in packets:
-            if self._x265 and self._frames <= _X265_LATE:
+            if self._encoding.codec == "hevc" and self._frames <= _X265_LATE:
                 packet.dts = packet.pts
             if self._last is not None:
                 yield self._last
@@ -279,14 +246,7 @@ class SegmentWriter:
 
 @contextmanager
 def writing_segment(path: Path, track: Track, encoding: Encoding) -> Iterator[SegmentWriter]:
-    """Write pictures to an MP4 file, which is complete when the block has ended without an error.
-
-    Args:
-        path: the file.
-        track, encoding: what it holds.
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write pictures to an MP4 file, complete when the block ends; raise OSError if it fails."""
     # Where a video does not begin at 0, the beginning is told in this unit.
     options = {"movie_timescale": str(track.time_base.denominator)}
     with output(path, "mp4", options) as container:
@@ -295,60 +255,27 @@ def writing_segment(path: Path, track: Track, encoding: Encoding) -> Iterator[Se
         writer.finish()
 
 
-def _stream(container: OutputContainer, track: Track, encoding: Encoding) -> VideoStream:
-    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 would tell its settings, and listens to this
-    width, height = even_size(encoding, track.size)
-    options = encoding.options(width)
-    stream = container.add_stream(encoding.encoder, track.rate, options=options)
-    assert isinstance(stream, VideoStream)
-    context = stream.codec_context
-    context.width, context.height = width, height
-    usual = _ENCODERS[encoding.codec].format
-    context.pix_fmt = TEN_BITS if encoding.bits == 10 else usual
-    context.time_base = stream.time_base = track.time_base
-    context.sample_aspect_ratio = track.aspect
-    if usual != "rgb24":
-        colours = track.colours
-        context.color_range, context.colorspace = colours.range, colours.matrix
-        context.color_primaries, context.color_trc = colours.primaries, colours.transfer
-    context.flags |= Flags.frame_duration
-    return stream
-
-
 @dataclass(frozen=True)
-class SegmentTimes:
-    """What a segment shows, in seconds of the video.
+class Segment:
+    """A file of pictures, and what it shows; times are in seconds of the video."""
 
-    Attributes:
-        frames: how many.
-        first: when the first begins.
-        last: when the last begins.
-        end: when the last ends.
-    """
-
+    path: Path
     frames: int
-    first: Fraction
-    last: Fraction
-    end: Fraction
+    first: Fraction  # when the first frame begins
+    last: Fraction  # when the last one begins
+    end: Fraction  # when the last one ends
 
 
-def segment_times(path: Path) -> SegmentTimes:
-    """Read the times of a segment.
-
-    Raises:
-        OutputError: it is damaged.
-    """
+def read_segment(path: Path) -> Segment:
+    """Read the times of a segment; raise OutputError if it is damaged."""
     try:
-        with av.open(f"file:{path}") as segment:
-            stream = segment.streams.video[0]
+        with av.open(f"file:{path}") as container:
+            stream = container.streams.video[0]
             unit = stream.time_base or Fraction(1)
             # What packets tell of VP9 is a guess.
             end = ((stream.start_time or 0) + (stream.duration or 0)) * unit
-            shown = sorted(
-                packet.pts * unit for packet in segment.demux(video=0) if packet.pts is not None
-            )
-    except (av.FFmpegError, IndexError) as error:
+            packets = container.demux(video=0)
+            shown = [packet.pts * unit for packet in packets if packet.pts is not None]
+            return Segment(path, len(shown), min(shown), max(shown), end)
+    except (av.FFmpegError, IndexError, ValueError) as error:
         raise OutputError(f"{path}: is damaged: {error}") from error
-    if not shown:
-        raise OutputError(f"{path}: is empty")
-    return SegmentTimes(len(shown), shown[0], shown[-1], end)
