@@ -140,8 +140,7 @@ def test_bootstrap_wants_features_by_picture() -> None:
         kernel_estimate(normal(1, 8, 3), normal(4, 8, 3))
 
 
-def test_kernel_estimate_agrees_with_the_plain_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distances, "BLOCK", 5)
+def test_kernel_estimate_agrees_with_the_plain_bootstrap() -> None:
     one = normal(20, 1, 6) + 0.2 * normal(20, 3, 6, seed=1)
     other = normal(20, 1, 6, seed=2, mean=0.4) + 0.2 * normal(20, 3, 6, seed=3)
     plain = bootstrap(partial(kernel_distance, subsets=1), one, other, draws=500)

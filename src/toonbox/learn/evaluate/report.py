@@ -33,19 +33,12 @@ class Output:
 
 @dataclass(frozen=True)
 class Distances:
-    """The distances of a style's outputs in one feature network.
+    """The distances of a style's outputs in one feature network."""
 
-    Attributes:
-        to_cartoons: Frechet distance to the cartoons.
-        to_photos: Frechet distance to the photos.
-        kernel: kernel distance (KID) to the cartoons.
-        called_cartoon: share of crops that a linear probe classifies as cartoon.
-    """
-
-    to_cartoons: Estimate
-    to_photos: float
-    kernel: Estimate
-    called_cartoon: float
+    to_cartoons: Estimate  # Frechet distance
+    to_photos: float  # Frechet distance
+    kernel: Estimate  # kernel distance (KID) to the cartoons
+    called_cartoon: float  # share of crops that a linear probe classifies as cartoon
 
 
 @dataclass(frozen=True)
@@ -61,31 +54,22 @@ class Result:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of an evaluation.
-
-    Attributes:
-        photos, cartoons, train_photos: numbers of pictures used.
-        rules: crop rules, by feature network.
-        draws: bootstrap draws per Frechet distance.
-        results: of the photos themselves, then of each style.
-        classification: result of the classifier, if one was trained.
-        unreadable: messages that name a file and the reason.
-    """
+    """The results of an evaluation; the first three are numbers of pictures used."""
 
     photos: int
     cartoons: int
     train_photos: int
-    rules: dict[str, CropRule]
-    draws: int
+    rules: dict[str, CropRule]  # by feature network
+    draws: int  # bootstrap draws per Frechet distance
     seed: int
-    results: tuple[Result, ...]
+    results: tuple[Result, ...]  # of the photos themselves, then of each style
     classification: Classification | None
-    unreadable: tuple[str, ...]
+    unreadable: tuple[str, ...]  # messages that name a file and the reason
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: title, explanatory note, column titles, and rows of cells."""
+    """A table with an explanatory note."""
 
     title: str
     note: str
@@ -235,13 +219,8 @@ def results_csv(evaluation: Evaluation) -> str:
 
 def per_photo_csv(evaluation: Evaluation) -> str:
     """Format one row per photo and style as CSV."""
-    return _csv(
-        [
-            {"photo": str(output.photo), "name": result.name, **output.measures}
-            for result in evaluation.results
-            for output in result.outputs
-        ]
-    )
+    rows = [(result.name, output) for result in evaluation.results for output in result.outputs]
+    return _csv([{"photo": str(row.photo), "name": name, **row.measures} for name, row in rows])
 
 
 def _csv(lines: Sequence[dict[str, object]]) -> str:

@@ -28,10 +28,9 @@ def box_mean(image: Tensor, radius: int) -> Tensor:
 
 
 def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tensor:
-    """Smooth `image` but preserve the edges of `guide`, channel by channel.
+    """Smooth `image` but preserve the edges of `guide`, channel by channel; both (B, C, H, W).
 
     Args:
-        guide, image: (B, C, H, W) in [-1, 1].
         radius: in pixels; the window's side is 2 * radius + 1.
         eps: in squared image units; larger values smooth more.
     Returns:
@@ -74,13 +73,10 @@ def surface(image: Tensor, radius: int = SURFACE_RADIUS, eps: float = SURFACE_EP
 def random_palette(
     count: int, random: torch.Generator, mine: slice = slice(None)
 ) -> Callable[[Tensor], Tensor]:
-    """Draw a channel permutation, a gain and a lift for each picture.
+    """Draw a channel permutation, a gain and a lift for each of `count` pictures.
 
-    Args:
-        count: number of pictures in the joint batch of all processes.
-        mine: this process's share of them.
     Returns:
-        A function that recolours (B, 3, H, W), without clipping.
+        A function that recolours (B, 3, H, W), this process's share `mine`, without clipping.
     """
     order = torch.stack([torch.randperm(3, generator=random) for _ in range(count)])[mine]
     gain, lift = (2 * torch.rand(count, 1, 1, 1, generator=random)[mine] - 1 for _ in range(2))
