@@ -18,8 +18,7 @@ class Discriminator(nn.Module):
     Each of three levels has a 3x3 convolution of stride 2 and one of stride 1, with leaky ReLU and
     32, 64 and 128 channels. All layers are spectrally normalised: the network is about 1-Lipschitz.
 
-    Source:
-        Wang & Yu 2020; the `linear` head of the paper, the `patch` head of the authors' code.
+    Source: Wang & Yu 2020; the `linear` head of the paper, the `patch` head of the authors' code.
     """
 
     def __init__(self, channels: int = 3, base_channels: int = 32, head: Head = "patch") -> None:
@@ -58,8 +57,7 @@ class FeatureDiscriminator(nn.Module):
 
     They learn in tens of steps what a discriminator from scratch learns in thousands.
 
-    Source:
-        Sauer et al. 2021 (Projected GANs), section 3, without the random mixing.
+    Source: Sauer et al. 2021 (Projected GANs), section 3, without the random mixing.
     """
 
     def __init__(

@@ -35,8 +35,7 @@ TORCHVISION = (
 class VggFeatures(nn.Module):
     """Frozen VGG16 up to conv4_3, or VGG19 up to conv4_4, without the last ReLU.
 
-    Source:
-        Simonyan & Zisserman 2015, configurations D and E; layer of Wang & Yu's code.
+    Source: Simonyan & Zisserman 2015, configurations D and E; layer of Wang & Yu's code.
     """
 
     def __init__(self, kind: VggKind) -> None:
@@ -174,8 +173,7 @@ class InvertedResidual(nn.Module):
 class EfficientNetFeatures(nn.Module):
     """Frozen features of EfficientNet-lite0 at strides 2, 4, 8 and 16.
 
-    Source:
-        Tan & Le 2019; the lite variant, without squeeze-and-excitation.
+    Source: Tan & Le 2019; the lite variant, without squeeze-and-excitation.
     """
 
     def __init__(self) -> None:

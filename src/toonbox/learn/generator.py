@@ -87,8 +87,7 @@ def _activated(*layers: nn.Module) -> nn.Sequential:
 class Knobs(nn.Module):
     """Map knobs to scales and shifts of features; the identity before training.
 
-    Source:
-        Dosovitskiy & Djolonga 2020 (loss-conditional training); Perez et al. 2018 (modulation).
+    Source: Dosovitskiy & Djolonga 2020 (loss-conditional training); Perez et al. 2018 (modulation).
     """
 
     def __init__(self, widths: Sequence[int], hidden: int = 64) -> None:

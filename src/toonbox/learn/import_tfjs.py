@@ -50,8 +50,7 @@ class HalvingConvolution(nn.Conv2d):
 class AuthorsGenerator(nn.Module):
     """The authors' generator in RGB: 1,467,075 parameters, no output activation.
 
-    Source:
-        Wang & Yu 2020 and the authors' inference code.
+    Source: Wang & Yu 2020 and the authors' inference code.
     """
 
     size_multiple = 4
@@ -122,8 +121,7 @@ NAME = re.compile(
 class AuthorsPipeline(nn.Module):
     """The generator, then a guided filter with the photo.
 
-    Source:
-        Wang & Yu 2020; radius 1 and eps 5e-3 as in the authors' inference code.
+    Source: Wang & Yu 2020; radius 1 and eps 5e-3 as in the authors' inference code.
     """
 
     def __init__(self, generator: AuthorsGenerator) -> None:

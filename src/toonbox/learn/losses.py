@@ -58,8 +58,7 @@ def structure_loss(features_of_output: Tensor, features_of_structure: Tensor) ->
 def perceptual_loss(output: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
     """Return the mean `content_loss` of features at several scales, no gradient to the target.
 
-    Source:
-        Johnson et al. 2016.
+    Source: Johnson et al. 2016.
     """
     terms = [content_loss(a, b.detach()) for a, b in zip(output, target, strict=True)]
     return torch.stack(terms).mean()

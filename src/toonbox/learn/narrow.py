@@ -29,8 +29,7 @@ def narrowed(large: Generator, config: GeneratorConfig, photos: Tensor) -> Gener
         photos: (N, 3, H, W) in [-1, 1], H and W multiples of both `size_multiple`s.
     Raises:
         ConfigError: the new network is wider or deeper, or of another kind.
-    Source:
-        He et al. 2017 (channel pruning; its reconstruction step).
+    Source: He et al. 2017 (channel pruning; its reconstruction step).
     """
     net: Any = large
     old = large.config

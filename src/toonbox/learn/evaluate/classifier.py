@@ -57,8 +57,7 @@ def train_classifier(
     Their crops are kept in memory, by default 0.2 MB per picture; half of every batch are cartoons.
     Scores of the returned network above 0 mean cartoon.
 
-    Source:
-        Wang & Yu 2020 for the experiment; the paper does not give its settings.
+    Source: Wang & Yu 2020 for the experiment; the paper does not give its settings.
     """
     kinds = [np.concatenate(list(_crops_of(each, config.rule))) for each in (photos, cartoons)]
     with torch.random.fork_rng(devices=[]):

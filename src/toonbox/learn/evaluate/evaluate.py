@@ -1,7 +1,7 @@
 """Evaluate styles on photos: draw, measure, compare features, test a classifier."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from toonbox.learn.evaluate.distances import (
     bootstrap,
     crops_of,
     frechet_distance,
-    kernel_estimate,
+    kernel_distance,
     linear_probe,
 )
 from toonbox.learn.evaluate.feature_networks import CropRule, FeatureNetwork, features_of
@@ -46,12 +46,6 @@ class Subject:
     cartoonize: Callable[[Uint8Array], Uint8Array]
 
 
-@contextmanager
-def no_progress(description: str, total: int) -> Iterator[Advance]:
-    """Show no progress."""
-    yield lambda: None
-
-
 def evaluate(
     subjects: Sequence[Subject],
     photos: Sequence[Path],
@@ -63,7 +57,7 @@ def evaluate(
     classifier: ClassifierConfig | None = None,
     draws: int = 20,
     seed: int = 0,
-    progress: Progress = no_progress,
+    progress: Progress = lambda *_: nullcontext(lambda: None),
 ) -> Evaluation:
     """Evaluate styles on photos that were held out from training, of which four must be readable.
 
@@ -73,7 +67,7 @@ def evaluate(
         train_photos: photos for the linear probe and the classifier. Without them, they learn
             from one half of `photos` and judge the other, the probe both ways.
         classifier: its configuration (it trains on three quarters of the cartoons); None for none.
-        draws: bootstrap draws per Frechet distance, at least 2.
+        draws: bootstrap draws per distance, at least 2.
         seed: seed of crops, draws and splits.
         progress: called with a description and a number of steps.
     Raises:
@@ -222,7 +216,7 @@ def _add_distances(
             result.distances[network.name] = Distances(
                 to_cartoons=bootstrap(frechet_distance, each, drawn, draws, rule.seed, advance),
                 to_photos=frechet_distance(crops_of(each), crops_of(photos)),
-                kernel=kernel_estimate(each, drawn, seed=rule.seed),
+                kernel=bootstrap(kernel_distance, each, drawn, draws, rule.seed),
                 called_cartoon=float(called / len(each)),
             )
 

@@ -60,7 +60,7 @@ class Evaluation:
     cartoons: int
     train_photos: int
     rules: dict[str, CropRule]  # by feature network
-    draws: int  # bootstrap draws per Frechet distance
+    draws: int  # bootstrap draws per distance
     seed: int
     results: tuple[Result, ...]  # of the photos themselves, then of each style
     classification: Classification | None
@@ -113,16 +113,12 @@ def tables(evaluation: Evaluation) -> list[Table]:
 
 
 def _distance_table(network: str, results: Sequence[Result]) -> Table:
-    rows = [
-        (
-            result.name,
-            _interval(found.to_cartoons),
-            "-" if result.name == BASELINE else f"{found.to_photos:.1f}",
-            _interval(found.kernel, 1000),
-            f"{100 * found.called_cartoon:.0f}",
-        )
-        for result, found in ((result, result.distances[network]) for result in results)
-    ]
+    rows = []
+    for result in results:
+        found = result.distances[network]
+        to_photos = "-" if result.name == BASELINE else f"{found.to_photos:.1f}"
+        intervals = _interval(found.to_cartoons), to_photos, _interval(found.kernel, 1000)
+        rows.append((result.name, *intervals, f"{100 * found.called_cartoon:.0f}"))
     return Table(
         f"Features of {network}",
         "Frechet and KID: lower is closer; compare only figures of equal picture counts "
@@ -141,10 +137,7 @@ def _classifier_table(found: Classification) -> Table:
     """Build the paper's table of accuracies by representation, then by style."""
     shares = {f"cartoons, {name}": share for name, share in found.representations.items()}
     shares |= {f"outputs of {name}": share for name, share in found.styles.items()}
-    rows = [
-        (name, f"{100 * share:.0f}", f"{100 * found.accuracy(share):.0f}")
-        for name, share in shares.items()
-    ]
+    rows = [(n, f"{100 * s:.0f}", f"{100 * found.accuracy(s):.0f}") for n, s in shares.items()]
     return Table(
         "Classifier",
         "Share of crops of held-out pictures that a classifier of photos and cartoons calls "
@@ -170,25 +163,17 @@ def text(evaluation: Evaluation) -> str:
 
 def page(evaluation: Evaluation, addresses: dict[Path, str]) -> str:
     """Render the HTML page; `addresses` are the pictures' URLs by output file."""
-    names = ", ".join(result.name for result in evaluation.results[1:])
-    photos = []
-    for outputs in zip(*(result.outputs for result in evaluation.results), strict=True):
-        shown = [
-            (
-                result.name,
-                addresses[output.file],
-                [(measure, output.measures[name]) for name, measure in MEASURES.items()],
-            )
-            for result, output in zip(evaluation.results, outputs, strict=True)
-        ]
-        photos.append((outputs[0].photo.name, shown))
+    names = [result.name for result in evaluation.results]
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = files("toonbox.learn.evaluate").joinpath("report.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(
-        title=f"Evaluation of {names}",
+        title=f"Evaluation of {', '.join(names[1:])}",
+        names=names,
         notes=notes(evaluation),
         tables=tables(evaluation),
-        photos=photos,
+        photos=zip(*(result.outputs for result in evaluation.results), strict=True),
+        addresses=addresses,
+        measures=MEASURES,
     )
 
 

@@ -136,8 +136,7 @@ def quantise(image: Float, levels: float, hardness: float, gradual: float) -> Fl
         hardness: hardness of the steps; 1 leaves the image unchanged.
         gradual: gradient of CIE lightness per pixel, in [0, 100], below which steps are soft, to
             avoid banding in skies and walls; 0 makes all steps hard.
-    Source:
-        Winnemoeller et al. 2006, section 3.3 (soft luminance quantisation).
+    Source: Winnemoeller et al. 2006, section 3.3 (soft luminance quantisation).
     """
     lab = cv2.cvtColor(np.clip(image, 0, 1), cv2.COLOR_RGB2LAB)
     lightness = lab[..., 0]
@@ -165,8 +164,7 @@ def line_response(image: Float, pen: float, length: float, step: Float) -> Float
         pen: standard deviation of the finer Gaussian, half the line width, in steps.
         length: standard deviation of the smoothing along the line, in steps.
         step: (H, W), pixels.
-    Source:
-        Kang et al. 2007, eq. 6 to 9 (flow-based difference of Gaussians).
+    Source: Kang et al. 2007, eq. 6 to 9 (flow-based difference of Gaussians).
     """
     flow = Flow.of(image, 1.6)
     root = np.sqrt(np.clip(image @ LUMINANCE, 0, 1))

@@ -77,8 +77,7 @@ def shock(image: Float, flow: Flow, step: Float) -> Float:
 
     The second derivative of luminance across the flow is negative on the light side of an edge.
 
-    Source:
-        Osher & Rudin 1990; Weickert 2003 (coherence-enhancing shock filter).
+    Source: Osher & Rudin 1990; Weickert 2003 (coherence-enhancing shock filter).
     """
     luminance = image @ LUMINANCE
     sides = np.arange(1, int(np.ceil(3 * SHOCK_SIGMA)) + 1)
@@ -143,8 +142,7 @@ def along(
 def across(image: Float, flow: Flow, sigma: float, step: Float, tolerance: float) -> Float:
     """Smooth across the flow by a bilateral filter; arguments as in `along`.
 
-    Source:
-        Kang & Lee 2008; Kyprianidis & Doellner 2008 (orientation-aligned bilateral filter).
+    Source: Kang & Lee 2008; Kyprianidis & Doellner 2008 (orientation-aligned bilateral filter).
     """
     samples = (
         (np.exp(-0.5 * (k / sigma) ** 2), sample)

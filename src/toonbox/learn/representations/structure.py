@@ -27,8 +27,7 @@ def segment(
         sigma: Gaussian smoothing beforehand, in pixels.
         scale: the paper's k; larger values give larger segments.
         minimum_size: in pixels; smaller segments are merged with a neighbour.
-    Source:
-        Felzenszwalb & Huttenlocher 2004, through OpenCV.
+    Source: Felzenszwalb & Huttenlocher 2004, through OpenCV.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ShapeError(f"expected (H, W, 3), got {rgb.shape}")
@@ -43,8 +42,7 @@ def merge_segments(rgb: Uint8Array, labels: Labels, target: int = SEGMENTS) -> L
     Similarity is the intersection of the colour histograms, plus the share of the picture outside
     both segments, which merges small segments first.
 
-    Source:
-        Uijlings et al. 2013 (selective search), section 3.2, colour and size terms.
+    Source: Uijlings et al. 2013 (selective search), section 3.2, colour and size terms.
     """
     count = int(labels.max()) + 1
     if count <= target:
@@ -119,8 +117,7 @@ def adaptive_colouring(rgb: Uint8Array, labels: Labels, gamma: float = 1.0) -> U
     mean for s < 20, the average for 20 <= s < 40, the median for s >= 40. The exponent `gamma` on
     colours in [0, 1] darkens if above 1.
 
-    Source:
-        Wang & Yu 2020, eq. 2; the thresholds are on the 8-bit scale.
+    Source: Wang & Yu 2020, eq. 2; the thresholds are on the 8-bit scale.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or labels.shape != rgb.shape[:2]:
         raise ShapeError(f"expected (H, W, 3) and (H, W), got {rgb.shape} and {labels.shape}")

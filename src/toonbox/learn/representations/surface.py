@@ -37,8 +37,7 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tens
         (B, C, H, W), not clamped; at least float32, also under autocast.
     Raises:
         ShapeError: the shapes differ or are not (B, C, H, W).
-    Source:
-        He et al. 2013, eq. 5-8; one guide channel per image channel as in Wang & Yu's code.
+    Source: He et al. 2013, eq. 5-8; one guide channel per image channel as in Wang & Yu's code.
     """
     if guide.shape != image.shape or guide.dim() != 4:
         raise ShapeError(
@@ -64,8 +63,7 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tens
 def surface(image: Tensor, radius: int = SURFACE_RADIUS, eps: float = SURFACE_EPS) -> Tensor:
     """Return (B, C, H, W) filtered with itself as the guide, not clamped.
 
-    Source:
-        Wang & Yu 2020, section 3.1; radius and eps of the authors' training code.
+    Source: Wang & Yu 2020, section 3.1; radius and eps of the authors' training code.
     """
     return guided_filter(image, image, radius, eps)
 
