@@ -1,7 +1,7 @@
 """The configuration of a training run: frozen dataclasses that round-trip through TOML."""
 
 import hashlib
-from dataclasses import asdict, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -160,26 +160,25 @@ class TrainConfig:
 
 
 # Defaults without a configuration file: the network of recipes/comic-drawing.toml, fewer steps.
-DRAWN: dict[str, Any] = {
-    "steps": 0,
-    "final_learning_rate": 0.06,
-    "knobs_at_default": 0.5,
-    "ema_decay": 0.998,
-    "generator": {"base_channels": 8, "residual_blocks": 3, "kernel": 5, "knobs": True},
-    "crops": {"size": 128},
-    "pretrain": {"steps": 3000, "learning_rate": 4e-4, "feature_weight": 3.0},
-}
+DRAWN = TrainConfig(
+    steps=0,
+    final_learning_rate=0.06,
+    knobs_at_default=0.5,
+    ema_decay=0.998,
+    generator=GeneratorConfig(base_channels=8, residual_blocks=3, kernel=5, knobs=True),
+    crops=CropConfig(size=128),
+    pretrain=PretrainConfig(steps=3000, learning_rate=4e-4, feature_weight=3.0),
+)
 # Defaults with cartoons: keep to the target; no loss needs the large download of VGG.
-ADVERSARIAL: dict[str, Any] = {
-    "steps": 3000,
-    "learning_rate": 1.5e-4,
-    "discriminators": {"kind": "features", "learning_rate": 1e-3},
-    "weights": asdict(
-        LossWeights(
-            surface=0.3, structure=0.0, content=0.0, tv=0.02, colour=1.0, reconstruction=2.0
-        )
+ADVERSARIAL = replace(
+    DRAWN,
+    steps=3000,
+    learning_rate=1.5e-4,
+    discriminators=DiscriminatorsConfig(kind="features", learning_rate=1e-3),
+    weights=LossWeights(
+        surface=0.3, structure=0.0, content=0.0, tv=0.02, colour=1.0, reconstruction=2.0
     ),
-}
+)
 
 
 def load_config(
@@ -211,7 +210,7 @@ def default_config(
         start: configuration of the generator to start from. An adversarial run then skips
             pre-training; its target is the output of that generator, or the look if one is given.
     """
-    config = parse_config(DRAWN | ADVERSARIAL if adversarial else DRAWN, "options")
+    config = ADVERSARIAL if adversarial else DRAWN
     if start is not None:
         config = replace(config, generator=start)
         if adversarial:

@@ -38,6 +38,9 @@ class VggFeatures(nn.Module):
     Source: Simonyan & Zisserman 2015, configurations D and E; layer of Wang & Yu's code.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(self, kind: VggKind) -> None:
         """Build the layers without trained weights; see `load`."""
         super().__init__()
@@ -137,8 +140,10 @@ WIDTHS = tuple(STAGES[tap][3] for tap in TAPS)
 class SameConv(nn.Conv2d):
     """A convolution with TensorFlow's SAME padding, and ReLU6 if `activate`."""
 
-    def __init__(self, *shape: int, groups: int = 1, activate: bool = True) -> None:
-        super().__init__(*shape, groups=groups)
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, activate: bool
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups=groups)
         self.activate = activate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,9 +163,9 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
         hidden = inputs * expansion
-        expand = [SameConv(inputs, hidden, 1)] if expansion > 1 else []
-        depthwise = SameConv(hidden, hidden, kernel, stride, groups=hidden)
-        project = SameConv(hidden, outputs, 1, activate=False)
+        expand = [SameConv(inputs, hidden, 1, 1, 1, True)] if expansion > 1 else []
+        depthwise = SameConv(hidden, hidden, kernel, stride, hidden, True)
+        project = SameConv(hidden, outputs, 1, 1, 1, False)
         self.layers = nn.Sequential(*expand, depthwise, project)
         self.shortcut = stride == 1 and inputs == outputs
 
@@ -178,7 +183,7 @@ class EfficientNetFeatures(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = SameConv(3, 32, 3, 2)
+        self.stem = SameConv(3, 32, 3, 2, 1, True)
         self.stages = nn.ModuleList()
         inputs = 32
         for expansion, kernel, stride, outputs, repeats in STAGES:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -227,9 +228,8 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     for dim in (-1, -2):
         size = image.shape[dim]
         if missing := -size % multiple:
-            period = [*range(size), *range(size - 2, 0, -1)]
-            index = [period[place % len(period)] for place in range(size + missing)]
-            image = image.index_select(dim, torch.tensor(index, device=image.device))
+            index = torch.from_numpy(np.pad(np.arange(size), (0, missing), mode="reflect"))
+            image = image.index_select(dim, index.to(image.device))
     return image
 
 

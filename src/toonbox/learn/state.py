@@ -137,11 +137,10 @@ def update(
     parameters = [p for p in network.parameters() if p.grad is not None]
     if state.fabric.world_size > 1:
         gradients = [p.grad for p in parameters if p.grad is not None]
-        joint: Any = torch.cat([gradient.flatten() for gradient in gradients])
-        means = state.fabric.all_reduce(joint, reduce_op="mean").split(
-            [g.numel() for g in gradients]
-        )
-        for gradient, mean in zip(gradients, means, strict=True):
+        joint = torch.cat([gradient.flatten() for gradient in gradients])
+        averaged: Any = state.fabric.all_reduce(joint, reduce_op="mean")
+        parts = averaged.split([gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, parts, strict=True):
             gradient.copy_(mean.view_as(gradient))
     norm = nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
     if not torch.isfinite(norm):

@@ -158,14 +158,12 @@ def read_key(file: Path) -> Key:
     try:
         values = json.loads(_read(file))
         key = Key(values["id"], [*values["contenders"]], {**values["pairs"]})
-        wanted = {"photo": str, "left": str, "right": str}
-        if all({name: type(pair[name]) for name in wanted} == wanted
-               and {pair["left"], pair["right"]} == set(key.contenders)
-               for pair in key.pairs.values()):  # fmt: skip
-            return key
+        for pair in key.pairs.values():
+            if {pair["left"], pair["right"]} != {*key.contenders} or type(pair["photo"]) is not str:
+                raise ValueError
     except (ValueError, KeyError, TypeError):
-        pass
-    raise AnswersError(f"{file}: is not a key written by `toonbox compare --blind`")
+        raise AnswersError(f"{file}: is not a key written by `toonbox compare --blind`") from None
+    return key
 
 
 def read_answers(file: Path, key: Key) -> dict[str, str]:

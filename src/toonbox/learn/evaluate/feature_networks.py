@@ -23,7 +23,7 @@ ONNX_FAILURES = tuple(  # which have no common base class
     for each in vars(onnxruntime_pybind11_state).values()
     if isinstance(each, type) and issubclass(each, Exception)
 )
-FAILURES = *ONNX_FAILURES, RuntimeError, ValueError
+FAILURES: tuple[type[Exception], ...] = *ONNX_FAILURES, RuntimeError, ValueError
 
 Run = Callable[[FloatArray], FloatArray]
 

@@ -187,8 +187,9 @@ def _spectrum(levels: FloatArray) -> npt.NDArray[np.float64]:
     patches = np.lib.stride_tricks.sliding_window_view(levels, (size, size))
     patches = patches[:: size // 2, :: size // 2]
     centred = patches - patches.mean((2, 3), np.float64, keepdims=True)
-    power: npt.NDArray[np.float64] = np.abs(np.fft.fft2(centred * window)) ** 2
-    return power.mean((0, 1)) / (size**2 * (window**2).sum())
+    power = (np.abs(np.fft.fft2(centred * window)) ** 2).mean((0, 1))
+    average: npt.NDArray[np.float64] = power / (size**2 * (window**2).sum())
+    return average
 
 
 def clipped_share(photo: Uint8Array, output: Uint8Array) -> float:
