@@ -121,7 +121,7 @@ def along(
     Source:
         Kang et al. 2007, section 2.2 (flow-based smoothing); Kang & Lee 2008 (its bilateral form).
     """
-    y0, x0 = np.indices(image.shape[:2], dtype=np.float32)
+    x0, y0 = _grid(image)
     field = np.dstack([flow.x, flow.y])
     stride = STRIDE * step
 
@@ -154,7 +154,7 @@ def across(image: Float, flow: Flow, sigma: float, step: Float, tolerance: float
 
 def beside(image: Float, flow: Flow, distance: Float | float) -> tuple[Float, Float]:
     """Sample an image `distance` pixels to either side of each pixel, across the flow."""
-    y, x = np.indices(image.shape[:2], dtype=np.float32)
+    x, y = _grid(image)
     dx, dy = distance * flow.y, distance * flow.x
     return sampled(image, x - dx, y + dy), sampled(image, x + dx, y - dy)
 
@@ -187,3 +187,9 @@ def _gradient(image: Float) -> tuple[Float, Float]:
 
 def _channel_sum(values: Float) -> Float:
     return values if values.ndim == 2 else values[..., 0] + values[..., 1] + values[..., 2]
+
+
+def _grid(image: Float) -> tuple[Float, Float]:
+    height, width = image.shape[:2]
+    rows, columns = np.indices((height, width), dtype=np.float32)
+    return columns, rows
