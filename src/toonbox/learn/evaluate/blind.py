@@ -226,12 +226,12 @@ def tally(key: Key, judges: Sequence[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the Wilson score interval of a share.
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
     """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf(0.975)
     share, weight = successes / trials, z * z / trials
     middle = share + weight / 2
     half = z * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))

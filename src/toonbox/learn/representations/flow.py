@@ -56,19 +56,16 @@ class Flow:
         return cls(*(np.asarray(a, np.float32) for a in (x / length, y / length, coherence)))
 
 
-def abstract(image: Float, step: Float, brush: float = 3.5, tolerance: float = 0.1) -> Float:
+def abstract(image: Float, step: Float) -> Float:
     """Abstract (H, W, 3) by one round; more rounds give larger and simpler shapes.
 
-    Args:
-        brush: standard deviation of the smoothing along edges, in steps.
-        tolerance: difference up to which colours are smoothed together, in [0, 1].
     Source:
         Kyprianidis & Kang 2011 (alternating smoothing along the flow and shock filtering);
         Kang & Lee 2008 (shape-simplifying abstraction).
     """
     flow = Flow.of(image, 1.3)
-    image = across(image, flow, 2.0, step, 0.6 * tolerance)
-    image = along(image, flow, brush, step, 2 * tolerance)
+    image = across(image, flow, 2.0, step, 0.06)
+    image = along(image, flow, 3.5, step, 0.2)
     return shock(image, Flow.of(image, 1.0), step)
 
 

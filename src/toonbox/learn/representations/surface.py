@@ -8,8 +8,6 @@ from torch.nn import functional
 
 from toonbox.errors import ShapeError
 
-SURFACE_RADIUS = 5
-SURFACE_EPS = 0.2
 GAIN = LIFT = 0.25
 
 
@@ -60,12 +58,12 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tens
     return box_mean(slope, radius) * guide + box_mean(offset, radius)
 
 
-def surface(image: Tensor, radius: int = SURFACE_RADIUS, eps: float = SURFACE_EPS) -> Tensor:
+def surface(image: Tensor) -> Tensor:
     """Return (B, C, H, W) filtered with itself as the guide, not clamped.
 
     Source: Wang & Yu 2020, section 3.1; radius and eps of the authors' training code.
     """
-    return guided_filter(image, image, radius, eps)
+    return guided_filter(image, image, radius=5, eps=0.2)
 
 
 def random_palette(
