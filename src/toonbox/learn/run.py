@@ -115,8 +115,8 @@ def reporting(
     config, console = state.config, Console(stderr=True)
     samples = load_samples(validation).to(state.fabric.device)
     writer = SummaryWriter(str(options.out / "tensorboard"), purge_step=state.step + 1)
-    columns = *Progress.get_default_columns(), MofNCompleteColumn()
-    columns += (TextColumn("{task.fields[losses]}"),)
+    loss_column = TextColumn("{task.fields[losses]}")
+    columns = *Progress.get_default_columns(), MofNCompleteColumn(), loss_column
     bar = Progress(*columns, console=console, disable=not console.is_terminal)
     task = bar.add_task("training", total=config.total_steps, completed=state.step, losses="")
 
