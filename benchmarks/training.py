@@ -214,7 +214,7 @@ def time_steps(
     sums: dict[str, Seconds] = {name: defaultdict(float) for name in (OVERLAPPED, IN_SEQUENCE)}
     with worker_pool(options.workers) as pool:
         ways = {OVERLAPPED: Followed(clock, pool), IN_SEQUENCE: Followed(clock, InSequence())}
-        stream = batches(config, data, options)
+        stream = batches(config, data, options, {})
         for round_number in range(rounds):
             for name, workers in ways.items():
                 seconds = one_timed_step(clock, state, stream, vgg, workers)

@@ -3,18 +3,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from numpy.testing import assert_allclose
 from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import poly_mmd
 
 from toonbox.errors import ShapeError
 from toonbox.learn.evaluate import distances
 from toonbox.learn.evaluate.distances import (
-    Estimate,
     bootstrap,
     frechet_distance,
     kernel_distance,
-    kernel_estimate,
     linear_probe,
 )
 from toonbox.pixels import FloatArray
@@ -137,36 +133,14 @@ def test_bootstrap_wants_features_by_picture() -> None:
     with pytest.raises(ShapeError, match="pictures >= 2, crops, D"):
         bootstrap(frechet_distance, normal(4, 3), normal(4, 3))
     with pytest.raises(ShapeError, match="pictures >= 2, crops, D"):
-        kernel_estimate(normal(1, 8, 3), normal(4, 8, 3))
+        bootstrap(kernel_distance, normal(1, 8, 3), normal(4, 8, 3))
 
 
-def test_kernel_estimate_agrees_with_the_plain_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distances, "BLOCK", 5)
-    one = normal(20, 1, 6) + 0.2 * normal(20, 3, 6, seed=1)
-    other = normal(20, 1, 6, seed=2, mean=0.4) + 0.2 * normal(20, 3, 6, seed=3)
-    plain = bootstrap(partial(kernel_distance, subsets=1), one, other, draws=500)
-    quick = kernel_estimate(one, other)
-    assert quick.value == pytest.approx(kernel_distance(one.reshape(-1, 6), other.reshape(-1, 6)))
-    assert_allclose(quick.high - quick.low, plain.high - plain.low, rtol=0.1)
-
-
-def test_resampled_kernel_distances_are_those_of_the_repeated_pictures(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    one, other = normal(5, 2, 4), normal(5, 2, 4, seed=1, mean=1)
-    weighed: list[FloatArray] = []
-    monkeypatch.setattr(
-        Estimate, "around", classmethod(lambda cls, value, resampled: weighed.append(resampled))
-    )
-    kernel_estimate(one, other, draws=3, seed=7)
-    random = np.random.default_rng(7)
-    counts = [random.multinomial(5, [0.2] * 5, 3) for _ in range(2)]
-    for draw in range(3):
-        sets = [
-            torch.from_numpy(np.repeat(s, c[draw], axis=0).reshape(10, 4))
-            for s, c in zip((one, other), counts, strict=True)
-        ]
-        assert weighed[0][draw] == pytest.approx(float(poly_mmd(*sets)), rel=1e-4)
+def test_kernel_distances_are_resampled_too() -> None:
+    one, other = normal(20, 3, 6), normal(20, 3, 6, seed=2, mean=0.4)
+    found = bootstrap(kernel_distance, one, other)
+    assert found.value == pytest.approx(kernel_distance(one.reshape(-1, 6), other.reshape(-1, 6)))
+    assert 0 < found.low < found.value < found.high
 
 
 def test_probe_separates_what_can_be_separated() -> None:

@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -102,10 +103,14 @@ TINY = {"base_channels": 4, "stages": 2, "residual_blocks": 1}
 def tiny_run(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Arguments of a run of the smallest networks without a download."""
     config = import_module("toonbox.learn.config")
-    tiny = {"generator": TINY, "crops": {"size": 64, "batch_size": 2, "photo_side": [64, 64]}}
-    drawn = {**config.DRAWN, **tiny, "pretrain": {"steps": 2}}
-    monkeypatch.setattr(config, "DRAWN", drawn)
-    scratch = {**config.ADVERSARIAL, "steps": 2, "discriminators": {"kind": "scratch"}}
+    tiny = {
+        "generator": config.GeneratorConfig(**TINY),
+        "crops": config.CropConfig(size=64, batch_size=2, photo_side=(64, 64)),
+        "pretrain": config.PretrainConfig(steps=2),
+    }
+    monkeypatch.setattr(config, "DRAWN", replace(config.DRAWN, **tiny))
+    from_scratch = config.DiscriminatorsConfig(kind="scratch")
+    scratch = replace(config.ADVERSARIAL, **tiny, steps=2, discriminators=from_scratch)
     monkeypatch.setattr(config, "ADVERSARIAL", scratch)
     monkeypatch.setenv("TOONBOX_CACHE", str(tmp_path / "cache"))
     more = ["--drawings", str(tmp_path / "drawings"), "--device", "cpu", "--workers", "0"]

@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from toonbox.errors import ShapeError
-from toonbox.learn.discriminator import Discriminator, DiscriminatorConfig, FeatureDiscriminator
+from toonbox.learn.discriminator import Discriminator, FeatureDiscriminator
 
 
 def network(**values: object) -> Discriminator:
     torch.manual_seed(0)
-    return Discriminator(DiscriminatorConfig(**values))
+    return Discriminator(**values)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -388,7 +388,7 @@ def test_cartoons_are_drawn_in_the_look_of_the_discriminators(
     assert list(drawn) == ["cartoon"]
     assert len(drawn["cartoon"].files.files) == 2
     (batch,) = batches(config, data, run, drawn)
-    (plain,) = batches(config, data, run)
+    (plain,) = batches(config, data, run, {})
     assert batch["cartoon"].shape == plain["cartoon"].shape
     assert batch["cartoon"].min() >= 250  # paper shines through everything
     assert plain["cartoon"].min() < 250

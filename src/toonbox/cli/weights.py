@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from toonbox.cli.terminal import needs
+from toonbox.errors import UsageError
 
 
 def weight_names() -> list[str]:
@@ -35,10 +36,12 @@ def weights(
       toonbox weights efficientnet-lite0
     """
     with needs("train"):
-        from toonbox.learn.weights import WEIGHTS, fetch, find_weights
+        from toonbox.learn.weights import WEIGHTS, fetch
 
-    for found in [find_weights(name) for name in names or []]:
-        typer.echo(fetch(found))
+    if unknown := [name for name in names or [] if name not in WEIGHTS]:
+        raise UsageError(f"no weights {unknown[0]!r}; there are {', '.join(WEIGHTS)}")
+    for name in names or []:
+        typer.echo(fetch(WEIGHTS[name]))
     for each in [] if names else WEIGHTS.values():
         typer.echo(f"{each.name}  {each.megabytes} MB, {each.licence}, by {each.source}")
         typer.echo(f"  for {each.purpose}")

@@ -1,7 +1,7 @@
 """The configuration of a training run: frozen dataclasses that round-trip through TOML."""
 
 import hashlib
-from dataclasses import asdict, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -43,8 +43,8 @@ def _named_look(value: Any) -> Any:
 class CropConfig:
     """How crops are taken; lengths in pixels.
 
-    Each picture is first reduced to a short side drawn from `photo_side` or `cartoon_side`, which
-    sets the scale of strokes. Pictures are enlarged only if they are smaller than `size`.
+    Pictures are first reduced to a short side drawn from `photo_side` or `cartoon_side`, which
+    sets the scale of strokes, and enlarged only if they are smaller than `size`.
     """
 
     size: int = 192
@@ -55,53 +55,36 @@ class CropConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class PretrainConfig:
-    """Pre-training, the first phase: reconstruction only.
+    """Pre-training, the first phase: reconstruction only."""
 
-    Attributes:
-        kind: target: `identity` is the photo, as in the paper; `drawing` a drawing of the photo;
-            `teacher` the output of the generator that the run starts from.
-        gradient_weight: weight of the L1 distance of pixel gradients in the reconstruction loss.
-        feature_weight: weight of the perceptual loss between output and target.
-        noise: largest standard deviation of the noise added to the generator's input in both
-            phases, in [0, 255]. The target stays clean, which reduces flicker in videos.
-        look: look of the drawing; a name or a table of numbers.
-    """
-
+    # The target: the photo, as in the paper; a drawing of it; what the start generator makes of it.
     kind: Literal["identity", "drawing", "teacher"] = "drawing"
     steps: int = Field(default=1500, ge=0)
     learning_rate: float = Field(default=5e-4, gt=0)
-    gradient_weight: float = Field(default=0.1, ge=0)
-    feature_weight: float = Field(default=0.0, ge=0)
+    gradient_weight: float = Field(default=0.1, ge=0)  # of gradients in the reconstruction loss
+    feature_weight: float = Field(default=0.0, ge=0)  # of the perceptual loss
+    # Largest standard deviation of the noise in the generator's input, in [0, 255], in both phases;
+    # the target stays clean, which reduces flicker in videos.
     noise: float = Field(default=0.0, ge=0)
     look: Annotated[Look, BeforeValidator(_named_look)] = field(default_factory=Look)
 
 
 @dataclass(frozen=True, config=STRICT)
 class DiscriminatorsConfig:
-    """The discriminators.
-
-    Attributes:
-        kind: `scratch` trains the paper's pair; `features` trains small heads on frozen pretrained
-            features, which learn much faster.
-        head: head of `scratch` discriminators.
-        palette_blind: randomly shuffle the channels and change gain and lift of what the surface
-            discriminator sees, so that it cannot judge by the cartoons' palette.
-        head_start: adversarial steps that train the discriminators alone.
-        look: look in which cartoons are redrawn before the discriminators see them, to remove
-            canvas and paper grain; a name or a table of numbers, None to leave them.
-    """
+    """The discriminators: the paper's pair from `scratch`, or small heads on frozen `features`."""
 
     kind: Literal["scratch", "features"] = "scratch"
-    head: Head = "patch"
+    head: Head = "patch"  # from scratch
     learning_rate: float = Field(default=2e-4, gt=0)
-    palette_blind: bool = True
-    head_start: int = Field(default=0, ge=0)
+    palette_blind: bool = True  # the surface discriminator sees random recolourings
+    head_start: int = Field(default=0, ge=0)  # adversarial steps of the discriminators alone
+    # Redraws cartoons for the discriminators, to remove canvas and paper grain.
     look: Annotated[Look | None, BeforeValidator(_named_look)] = None
 
 
 @dataclass(frozen=True, config=STRICT)
 class StructureConfig:
-    """Parameters of the structure representation; see `representations.structure`."""
+    """Arguments of `representations.structure.structure`."""
 
     segments: int = Field(default=60, gt=0)
     gamma: float = Field(default=1.0, gt=0)
@@ -111,9 +94,9 @@ class StructureConfig:
 class TrainConfig:
     """Everything that affects what a run learns.
 
-    In each phase the learning rate decays linearly to `final_learning_rate` times its initial
-    value. If the generator has knobs, they are 1 in a share `knobs_at_default` of the steps and
-    uniform in [0, 2] in the others; the loss weights and the drawn target follow them.
+    The learning rate decays linearly in each phase, to `final_learning_rate` times its start.
+    A generator's knobs, which the loss weights and the drawn target follow, are 1 in a share
+    `knobs_at_default` of the steps and uniform in [0, 2] in the others.
     """
 
     seed: int = Field(default=0, ge=0)
@@ -177,26 +160,25 @@ class TrainConfig:
 
 
 # Defaults without a configuration file: the network of recipes/comic-drawing.toml, fewer steps.
-DRAWN: dict[str, Any] = {
-    "steps": 0,
-    "final_learning_rate": 0.06,
-    "knobs_at_default": 0.5,
-    "ema_decay": 0.998,
-    "generator": {"base_channels": 8, "residual_blocks": 3, "kernel": 5, "knobs": True},
-    "crops": {"size": 128},
-    "pretrain": {"steps": 3000, "learning_rate": 4e-4, "feature_weight": 3.0},
-}
+DRAWN = TrainConfig(
+    steps=0,
+    final_learning_rate=0.06,
+    knobs_at_default=0.5,
+    ema_decay=0.998,
+    generator=GeneratorConfig(base_channels=8, residual_blocks=3, kernel=5, knobs=True),
+    crops=CropConfig(size=128),
+    pretrain=PretrainConfig(steps=3000, learning_rate=4e-4, feature_weight=3.0),
+)
 # Defaults with cartoons: keep to the target; no loss needs the large download of VGG.
-ADVERSARIAL: dict[str, Any] = {
-    "steps": 3000,
-    "learning_rate": 1.5e-4,
-    "discriminators": {"kind": "features", "learning_rate": 1e-3},
-    "weights": asdict(
-        LossWeights(
-            surface=0.3, structure=0.0, content=0.0, tv=0.02, colour=1.0, reconstruction=2.0
-        )
+ADVERSARIAL = replace(
+    DRAWN,
+    steps=3000,
+    learning_rate=1.5e-4,
+    discriminators=DiscriminatorsConfig(kind="features", learning_rate=1e-3),
+    weights=LossWeights(
+        surface=0.3, structure=0.0, content=0.0, tv=0.02, colour=1.0, reconstruction=2.0
     ),
-}
+)
 
 
 def load_config(
@@ -209,7 +191,7 @@ def load_config(
     Raises:
         ConfigError: the file is unreadable, or has unknown names or invalid values; lists them.
     """
-    return _configure(read_toml(file), str(file), preset, steps, look)
+    return _overridden(parse_config(read_toml(file), str(file)), preset, steps, look)
 
 
 def default_config(
@@ -228,22 +210,22 @@ def default_config(
         start: configuration of the generator to start from. An adversarial run then skips
             pre-training; its target is the output of that generator, or the look if one is given.
     """
-    values = DRAWN | ADVERSARIAL if adversarial else DRAWN
+    config = ADVERSARIAL if adversarial else DRAWN
     if start is not None:
-        values = values | {"generator": asdict(start)}
+        config = replace(config, generator=start)
         if adversarial:
-            values = values | {"pretrain": {"kind": "teacher", "steps": 0}}
+            config = replace(config, pretrain=PretrainConfig(kind="teacher", steps=0))
     if steps is not None and not adversarial:
-        values = values | {"pretrain": values["pretrain"] | {"steps": steps}}
+        config = replace(config, pretrain=replace(config.pretrain, steps=steps))
         steps = None
-    return _configure(values, "options", preset, steps, look)
+    return _overridden(config, preset, steps, look)
 
 
-def _configure(
-    values: dict[str, Any], source: str, preset: str | None, steps: int | None, look: str | None
+def _overridden(
+    config: TrainConfig, preset: str | None, steps: int | None, look: str | None
 ) -> TrainConfig:
-    """Validate values, then override loss weights, adversarial steps and target."""
-    config = parse_config(values if steps is None else values | {"steps": steps}, source)
+    if steps is not None:
+        config = replace(config, steps=steps)
     if preset is not None:
         if preset not in PRESETS:
             raise ConfigError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
@@ -275,12 +257,4 @@ def save_config(config: TrainConfig, file: Path) -> None:
 
 def _as_toml(config: TrainConfig) -> str:
     """Format a configuration as TOML, without None, which TOML cannot express."""
-
-    def without_none(values: dict[str, Any]) -> dict[str, Any]:
-        return {
-            name: without_none(value) if isinstance(value, dict) else value
-            for name, value in values.items()
-            if value is not None
-        }
-
-    return tomli_w.dumps(without_none(asdict(config)))
+    return tomli_w.dumps(_ADAPTER.dump_python(config, exclude_none=True))

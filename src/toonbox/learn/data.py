@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -20,13 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from toonbox.atomic import replacing
 from toonbox.errors import DataError
 from toonbox.learn.config import CropConfig, TrainConfig
-from toonbox.learn.inspect import (
-    FolderReport,
-    inspect_folder,
-    is_blank,
-    read_picture,
-    read_scaled,
-)
+from toonbox.learn.inspect import FolderReport, inspect_folder, is_blank, read_picture, read_scaled
 from toonbox.learn.representations.drawing import CHANNELS, MARGIN, Layers, Look
 from toonbox.learn.weights import cache_folder
 from toonbox.learn.workers import quiet_worker, worker_pool
@@ -76,18 +69,14 @@ class TrainingData:
         Raises:
             DataError: a listed file no longer exists.
         """
-        lists = {
-            name: [Path(f) for f in files]
-            for name, files in json.loads(file.read_text(encoding="utf-8")).items()
-        }
+        values = json.loads(file.read_text(encoding="utf-8"))
+        lists = {name: [Path(f) for f in files] for name, files in values.items()}
         gone = [path for files in lists.values() for path in files if not path.exists()]
         if gone:
             raise DataError(f"{gone[0]}: no longer exists, nor do {len(gone) - 1} others")
-        return cls(
-            Domain(lists["photos"], lists["face_photos"]),
-            Domain(lists["cartoons"], lists["face_cartoons"]),
-            lists["validation"],
-        )
+        photos = Domain(lists["photos"], lists["face_photos"])
+        cartoons = Domain(lists["cartoons"], lists["face_cartoons"])
+        return cls(photos, cartoons, lists["validation"])
 
 
 def inspect_training_data(
@@ -97,19 +86,13 @@ def inspect_training_data(
     face_photos: Path | None = None,
     face_cartoons: Path | None = None,
 ) -> tuple[TrainingData, list[FolderReport]]:
-    """Inspect every picture; return the usable ones and a report per folder.
-
-    Black-and-white photos are left out, as are pictures with a short side below `minimum_side`
-    pixels.
+    """Inspect every picture; return the usable ones, without grey photos, and a report per folder.
 
     Raises:
         DataError: a folder is missing or has too few usable pictures.
     """
-    reports = {
-        folder: inspect_folder(folder, minimum_side=minimum_side)
-        for folder in (photos, *cartoons, face_photos, face_cartoons)
-        if folder is not None
-    }
+    folders = [f for f in (photos, *cartoons, face_photos, face_cartoons) if f is not None]
+    reports = {folder: inspect_folder(folder, minimum_side=minimum_side) for folder in folders}
     grey = set(reports[photos].black_and_white)
     coloured = [file for file in reports[photos].usable if file not in grey]
     if len(coloured) < 2:
@@ -117,16 +100,12 @@ def inspect_training_data(
     # Ordered by a hash of the name, so that adding pictures hardly changes the split.
     ordered = sorted(coloured, key=lambda f: hashlib.sha256(f.name.encode()).hexdigest())
     held_out = min(VALIDATION_PHOTOS, len(coloured) // 2)
-
-    def faces(folder: Path | None) -> list[Path]:
-        return [] if folder is None else reports[folder].usable
-
-    data = TrainingData(
-        Domain(sorted(ordered[held_out:]), faces(face_photos)),
-        Domain([file for f in cartoons for file in reports[f].usable], faces(face_cartoons)),
-        ordered[:held_out],
+    faces, drawn_faces = (
+        [] if folder is None else reports[folder].usable for folder in (face_photos, face_cartoons)
     )
-    return data, list(reports.values())
+    drawn = [file for folder in cartoons for file in reports[folder].usable]
+    domains = Domain(sorted(ordered[held_out:]), faces), Domain(drawn, drawn_faces)
+    return TrainingData(*domains, ordered[:held_out]), list(reports.values())
 
 
 @dataclass(frozen=True)
@@ -138,12 +117,8 @@ class Pictures:
 
     def crop(
         self, file: Path, size: int, random: np.random.Generator, step: int
-    ) -> tuple[Uint8Array, ...]:
-        """Return a random crop, (size, size, 3), mirrored half of the time; retry blank crops.
-
-        Raises:
-            PictureError: the picture cannot be read.
-        """
+    ) -> list[Uint8Array]:
+        """Return a random crop, (size, size, 3); retry blank crops."""
         image = read_picture(file, self.sides[1])
         short = min(image.size)
         for _ in range(TRIES):
@@ -155,7 +130,7 @@ class Pictures:
             crop = np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box=box))
             if not is_blank(crop):
                 break
-        return (_mirrored(crop, random),)
+        return [crop]
 
 
 @dataclass(frozen=True)
@@ -168,7 +143,7 @@ class Drawings:
 
     def crop(
         self, file: Path, size: int, random: np.random.Generator, step: int
-    ) -> tuple[Uint8Array, ...]:
+    ) -> list[Uint8Array]:
         """Return a random crop of a picture and the same crop of its drawing, (size, size, 3)."""
         packed = np.load(file, mmap_mode="r")
         height, width = packed.shape[:2]
@@ -178,28 +153,19 @@ class Drawings:
         part = packed[top - above : top + size + MARGIN, left - before : left + size + MARGIN]
         part = np.ascontiguousarray(part)
         both = np.dstack([part[..., :3], Layers(part).draw(self.look, *self.knobs(step))])
-        crop = _mirrored(both[above : above + size, before : before + size], random)
-        return crop[..., :3], crop[..., 3:]
+        crop = both[above : above + size, before : before + size]
+        return [crop[..., :3], crop[..., 3:]]
 
 
-def _mirrored(crop: Uint8Array, random: np.random.Generator) -> Uint8Array:
-    return crop[:, ::-1] if random.random() < 0.5 else crop
-
-
+@dataclass(frozen=True)
 class CropBatches(Dataset[dict[str, Tensor]]):
     """Batches by step, with keys `photo`, `cartoon` and, for photos with drawings, `target`."""
 
-    def __init__(
-        self,
-        photos: Pictures | Drawings,
-        cartoons: Pictures | Drawings | None,
-        config: CropConfig,
-        seed: int,
-        share: tuple[int, int] = (0, 1),
-    ) -> None:
-        """Set the sources of crops; `share` is this process's rank and the number of processes."""
-        self.photos, self.cartoons = photos, cartoons
-        self.config, self.seed, self.share = config, seed, share
+    photos: Pictures | Drawings
+    cartoons: Pictures | Drawings | None
+    config: CropConfig
+    seed: int
+    share: tuple[int, int] = (0, 1)  # this process's rank and the number of processes
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         """Return the batch of a step: uint8 (B, 3, size, size) by name."""
@@ -214,7 +180,7 @@ class CropBatches(Dataset[dict[str, Tensor]]):
     def _crops(
         self, source: Pictures | Drawings, kind: int, step: int
     ) -> list[tuple[Uint8Array, ...]]:
-        """Cut this process's share of the joint batch from one source."""
+        """Cut this process's share of the joint batch; mirror half of the crops."""
         files = source.files.files
         if source.files.faces and step % FACES_EVERY == FACES_EVERY - 1:
             files = source.files.faces
@@ -223,7 +189,8 @@ class CropBatches(Dataset[dict[str, Tensor]]):
         for position in range(step * size + rank, (step + 1) * size, processes):
             random = np.random.default_rng((self.seed, kind, 1, position))
             file = pick(files, self.seed, kind, position)
-            crops.append(source.crop(file, self.config.size, random, step))
+            crop = source.crop(file, self.config.size, random, step)
+            crops.append([c[:, ::-1] for c in crop] if random.random() < 0.5 else crop)
         return list(zip(*crops, strict=True))
 
 
@@ -235,11 +202,9 @@ def pick(files: Sequence[Path], seed: int, kind: int, position: int) -> Path:
 
 
 def add_noise(photo: Tensor, levels: float, seed: int, step: int) -> Tensor:
-    """Add noise like a video's: per pixel as from a sensor, and coarser as from compression.
+    """Add noise to (B, 3, H, W) in [-1, 1]: per pixel and, as from compression, coarser.
 
-    Args:
-        photo: (B, 3, H, W) in [-1, 1].
-        levels: upper bound of the standard deviations drawn for each photo, in [0, 255].
+    `levels` bounds the standard deviations drawn for each photo, in [0, 255].
     """
     seeds = np.random.SeedSequence((seed, NOISE, step))
     random = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
@@ -259,8 +224,7 @@ def prepare_layers(
     """Compute the missing layers of photos; return the layer file of each photo.
 
     Args:
-        sides: range of the working short side, in pixels. Half of the photos use the largest, the
-            others a size that depends on their content.
+        sides: range of the working short side, in pixels. Half of the photos use the largest.
         folder: where to store layers, 13 bytes per pixel; None for drawings in `cache_folder()`.
     Raises:
         PictureError, DataError: a photo cannot be read; names it.
@@ -312,19 +276,19 @@ def prepare_drawings(
     config: TrainConfig, data: TrainingData, options: RunOptions
 ) -> dict[str, Drawings]:
     """Compute the missing layers of photos and cartoons that the configuration wants drawn."""
-    looks = {}
-    if config.target == "drawing":
-        looks["photo"] = data.photos, config.crops.photo_side, config.pretrain.look
-    if config.discriminated and config.discriminators.look:
-        look = config.discriminators.look
-        looks["cartoon"] = data.cartoons, config.crops.cartoon_side, look
-    drawn = {}
-    for name, (domain, sides, look) in looks.items():
+
+    def prepare(domain: Domain, sides: tuple[int, int], look: Look) -> Drawings:
         low, high = (max(side, config.crops.size) for side in sides)
         pictures = [*domain.files, *domain.faces]
         layers = prepare_layers(pictures, (low, high), options.drawings, options.workers)
         count = len(domain.files)
-        drawn[name] = Drawings(Domain(layers[:count], layers[count:]), look, config.knobs_at)
+        return Drawings(Domain(layers[:count], layers[count:]), look, config.knobs_at)
+
+    drawn = {}
+    if config.target == "drawing":
+        drawn["photo"] = prepare(data.photos, config.crops.photo_side, config.pretrain.look)
+    if config.discriminated and (look := config.discriminators.look):
+        drawn["cartoon"] = prepare(data.cartoons, config.crops.cartoon_side, look)
     return drawn
 
 
@@ -332,15 +296,11 @@ def batches(
     config: TrainConfig,
     data: TrainingData,
     options: RunOptions,
-    drawn: Mapping[str, Drawings] = MappingProxyType({}),
+    drawn: Mapping[str, Drawings],
     step: int = 0,
     share: tuple[int, int] = (0, 1),
 ) -> Iterator[dict[str, Tensor]]:
-    """Yield the batches from a step to the end of training; see `CropBatches`.
-
-    Args:
-        drawn: the result of `prepare_drawings`.
-    """
+    """Yield the batches of `CropBatches`, `drawn` by `prepare_drawings`, from a step to the end."""
     crops, weights = config.crops, config.weights
     photos = Pictures(data.photos, crops.photo_side)
     cartoons = Pictures(data.cartoons, crops.cartoon_side) if config.discriminated else None

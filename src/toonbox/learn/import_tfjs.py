@@ -1,21 +1,14 @@
-"""Import the authors' weights: convert a TensorFlow.js graph model to a style folder.
+"""Import the authors' weights: convert a TensorFlow.js graph model to a style folder."""
 
-`read_tensors` reads and dequantises the shards, `fill` maps TensorFlow's names and layout to
-`AuthorsGenerator`, and `import_tfjs` adds the guided filter and writes the style folder.
-"""
-
-import json
 import math
 import re
-import reprlib
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, Field, ValidationError
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -55,13 +48,9 @@ class HalvingConvolution(nn.Conv2d):
 
 
 class AuthorsGenerator(nn.Module):
-    """The authors' generator: 1,467,075 parameters, no output activation.
+    """The authors' generator in RGB: 1,467,075 parameters, no output activation.
 
-    Input and output are RGB. The authors' weights are for BGR; `fill` reverses the input channels
-    of the stem and the output channels of the head, which is equivalent.
-
-    Source:
-        Wang & Yu 2020 and the authors' inference code.
+    Source: Wang & Yu 2020 and the authors' inference code.
     """
 
     size_multiple = 4
@@ -111,9 +100,7 @@ LICENCE = "CC BY-NC-SA 4.0 (as published by the weights' authors); non-commercia
 MAX_MODEL = 4 << 20
 MAX_WEIGHTS = 64 << 20
 
-# Types that the converter writes, little-endian.
-STORED_NAMES = ("float32", "float16", "int32", "uint16", "uint8", "bool")
-STORED_TYPES = {name: np.dtype(name).newbyteorder("<") for name in STORED_NAMES}
+Stored = Literal["float32", "float16", "int32", "uint16", "uint8", "bool"]
 
 # The unnamed convolutions in the order of the authors' network, which slim names Conv, Conv_1 ...
 UNNAMED = ("stem", "down1", "widen1", "down2", "widen2", "narrow", "up1", "narrow1", "up2", "head")
@@ -132,10 +119,9 @@ NAME = re.compile(
 
 
 class AuthorsPipeline(nn.Module):
-    """The authors' inference pipeline: the generator, then a guided filter with the photo.
+    """The generator, then a guided filter with the photo.
 
-    Source:
-        Wang & Yu 2020; radius 1 and eps 5e-3 as in the authors' inference code.
+    Source: Wang & Yu 2020; radius 1 and eps 5e-3 as in the authors' inference code.
     """
 
     def __init__(self, generator: AuthorsGenerator) -> None:
@@ -152,14 +138,11 @@ def import_tfjs(
 ) -> Path:
     """Convert the authors' generator, a TensorFlow.js graph model, to a style folder.
 
-    Only the weights are read. The graph is our port of the authors' inference code, so any
-    pre- or post-processing that a conversion added is ignored.
+    Only the weights are read; the graph is our port of the authors' inference code.
 
     Args:
         source: folder of model.json and its shards, or model.json itself.
-        name: name of the style.
-        to: style folder to write; by default `name` in the user's styles folder.
-        licence: licence for the card.
+        to: style folder to write; None for `name` in the user's styles folder.
         force: replace an existing style folder.
     Raises:
         StyleError: the model is missing, damaged, or not the authors' network.
@@ -192,8 +175,7 @@ def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Pa
         tensors: arrays by name, kernels as (height, width, in, out); others are ignored.
         source: path for error messages.
     Raises:
-        StyleError: a tensor of the generator is missing, duplicated, superfluous, not finite, or
-            has the wrong shape.
+        StyleError: a tensor is missing, duplicated, superfluous, not finite or of another shape.
     """
     found: dict[str, FloatArray] = {}
     for name, array in tensors.items():
@@ -222,56 +204,25 @@ def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Pa
     generator.load_state_dict(state)
 
 
-def read_tensors(source: Path) -> dict[str, FloatArray]:
-    """Read all tensors of a TensorFlow.js graph model by name, dequantised to float32.
-
-    Raises:
-        StyleError: a file is missing or damaged, has the wrong length, or is not a graph model;
-            or the tensors exceed MAX_WEIGHTS bytes.
-    """
-    file = source / "model.json" if source.is_dir() else source
-    tensors: dict[str, FloatArray] = {}
-    total = 0
-    for entries, shards in _groups(file):
-        expected = sum(entry.size for entry in entries)
-        total += expected
-        if total > MAX_WEIGHTS:
-            raise StyleError(f"{file}: its tensors claim more than {MAX_WEIGHTS >> 20} MiB")
-        data = bytearray()
-        for shard in shards:
-            data += _read(shard, MAX_WEIGHTS)
-            if len(data) > expected:
-                break
-        if len(data) != expected:
-            names = shorten(", ".join(shard.name for shard in shards), 200)
-            raise StyleError(f"{file.parent}: {names}: {len(data)} bytes, expected {expected}")
-        for entry in entries:
-            if entry.name in tensors:
-                raise StyleError(f"{file}: {entry.name} is duplicated")
-            tensors[entry.name] = entry.decode(data[: entry.size])
-            del data[: entry.size]
-    return tensors
+class _Quantization(BaseModel):
+    dtype: Stored
+    scale: float = 1
+    min: float = 0
 
 
-@dataclass(frozen=True)
-class _Entry:
+class _Entry(BaseModel):
     """A tensor in the manifest."""
 
     name: str
-    shape: tuple[int, ...]
-    stored: np.dtype[Any]
-    scale: float
-    minimum: float
+    shape: Annotated[list[Annotated[int, Field(ge=0, le=MAX_WEIGHTS)]], Field(max_length=8)]
+    dtype: Stored
+    quantization: _Quantization | None = None
 
-    @classmethod
-    def parse(cls, entry: Any) -> "_Entry":
-        quantization = entry.get("quantization", {})
-        stored = STORED_TYPES[quantization.get("dtype", entry["dtype"])]
-        shape = tuple(int(side) for side in entry["shape"])
-        if len(shape) > 8 or not all(0 <= side <= MAX_WEIGHTS for side in shape):
-            raise ValueError(f"{entry['name']} has the shape {reprlib.repr(shape)}")
-        scale, minimum = float(quantization.get("scale", 1)), float(quantization.get("min", 0))
-        return cls(str(entry["name"]), shape, stored, scale, minimum)
+    @property
+    def stored(self) -> np.dtype[Any]:
+        """Return the type of the stored values, which the converter writes little-endian."""
+        name = self.quantization.dtype if self.quantization else self.dtype
+        return np.dtype(name).newbyteorder("<")
 
     @property
     def size(self) -> int:
@@ -281,30 +232,64 @@ class _Entry:
     def decode(self, data: bytearray) -> FloatArray:
         values = np.frombuffer(bytes(data), self.stored).reshape(self.shape)
         with np.errstate(all="ignore"):  # `fill` rejects non-finite values
-            if self.stored.kind != "f":  # in double precision, as in JavaScript
-                values = values * self.scale + self.minimum
+            if self.quantization and self.stored.kind != "f":  # in double precision, as JavaScript
+                values = values * self.quantization.scale + self.quantization.min
             return values.astype(np.float32)
 
 
-def _groups(file: Path) -> Iterator[tuple[list[_Entry], list[Path]]]:
-    """Yield each group of the manifest: its tensors, and the shards that store them in order."""
+class _Group(BaseModel):
+    """Tensors, and the shards that store them in order."""
+
+    paths: list[str]
+    weights: list[_Entry]
+
+
+class _Model(BaseModel):
+    """The parts of model.json that matter; a graph has nodes, which are not read."""
+
+    format: Literal["graph-model"] = "graph-model"
+    topology: dict[str, Any] = Field(alias="modelTopology")
+    manifest: list[_Group] = Field(alias="weightsManifest")
+
+
+def read_tensors(source: Path) -> dict[str, FloatArray]:
+    """Read all tensors of a TensorFlow.js graph model by name, dequantised to float32.
+
+    Raises:
+        StyleError: a file is missing, damaged, too long or short, or not of a graph model.
+    """
+    file = source / "model.json" if source.is_dir() else source
     try:
-        model = json.loads(_read(file, MAX_MODEL))
-    except (ValueError, RecursionError) as error:
-        raise StyleError(f"{file}: not JSON: {error}") from error
-    try:
-        kind = model.get("format", "graph-model")
-        if kind != "graph-model" or "node" not in model["modelTopology"]:
-            raise StyleError(f"{file}: not a TensorFlow.js graph model but {reprlib.repr(kind)}")
-        for group in model["weightsManifest"]:
-            entries = [_Entry.parse(entry) for entry in group["weights"]]
-            shards = [Path(path) for path in group["paths"]]
-            if any(p.anchor or ".." in p.parts or "\0" in str(p) for p in shards):
-                raise ValueError("a shard is outside of the model's folder")
-            yield entries, [file.parent / shard for shard in shards]
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        reason = shorten(f"{type(error).__name__}: {error}", 300)
+        model = _Model.model_validate_json(_read(file, MAX_MODEL))
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = shorten(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 300)
         raise StyleError(f"{file}: not a TensorFlow.js graph model: {reason}") from error
+    if "node" not in model.topology:
+        raise StyleError(f"{file}: not a TensorFlow.js graph model")
+    tensors: dict[str, FloatArray] = {}
+    total = 0
+    for group in model.manifest:
+        expected = sum(entry.size for entry in group.weights)
+        total += expected
+        if total > MAX_WEIGHTS:
+            raise StyleError(f"{file}: its tensors claim more than {MAX_WEIGHTS >> 20} MiB")
+        data = bytearray()
+        for shard in group.paths:
+            if Path(shard).anchor or ".." in Path(shard).parts or "\0" in shard:
+                raise StyleError(f"{file}: {shard!r:.200} is outside of the model's folder")
+            data += _read(file.parent / shard, MAX_WEIGHTS)
+            if len(data) > expected:
+                break
+        if len(data) != expected:
+            names = shorten(", ".join(group.paths), 200)
+            raise StyleError(f"{file.parent}: {names}: {len(data)} bytes, expected {expected}")
+        for entry in group.weights:
+            if entry.name in tensors:
+                raise StyleError(f"{file}: {entry.name} is duplicated")
+            tensors[entry.name] = entry.decode(data[: entry.size])
+            del data[: entry.size]
+    return tensors
 
 
 def _read(file: Path, limit: int) -> bytes:

@@ -2,7 +2,6 @@
 
 import os
 import statistics
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,7 @@ from rich.progress import Progress
 
 from toonbox.errors import DataError, PictureError
 from toonbox.images import formats
-from toonbox.images.picture import (
-    load,
-    naming_damage,
-    open_image,
-    open_stream,
-    without_metadata,
-)
+from toonbox.images.picture import load, naming_damage, open_image, open_stream, without_metadata
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import Uint8Array, to_eight_bits
 
@@ -35,9 +28,8 @@ TINT_LEVELS = 6.0  # of 255: variation of colour differences below which a pictu
 def read_picture(file: Path, short_side: int | None = None) -> Image.Image:
     """Read a picture upright as RGB, without converting its colour profile.
 
-    Args:
-        short_side: sufficient short side in pixels; lets larger JPEG files be decoded faster at
-            reduced size.
+    Larger JPEG files decode faster to a sufficient `short_side`, in pixels.
+
     Raises:
         PictureError: the picture cannot be read; names the file and the reason.
     """
@@ -76,28 +68,18 @@ def find_pictures(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class FolderReport:
-    """The result of inspecting a folder and its subfolders.
-
-    Attributes:
-        minimum_side: required short side, in pixels.
-        usable: files that are readable, large enough, not blank and not repeated.
-        sizes: (width, height) of each usable picture, in pixels, upright.
-        unreadable: (file, reason) of each file that cannot be decoded completely.
-        blank: files of which more than 90 % are one colour.
-        near_duplicates: groups of files that show the same; the first of each is usable.
-        black_and_white: usable files without colour; the caller decides about them.
-    """
+    """The result of inspecting a folder and its subfolders."""
 
     folder: Path
-    minimum_side: int
+    minimum_side: int  # required short side, pixels
     files: list[Path]
-    usable: list[Path]
-    sizes: list[tuple[int, int]]
-    unreadable: list[tuple[Path, str]]
+    usable: list[Path]  # readable, large enough, not blank and not repeated
+    sizes: list[tuple[int, int]]  # width and height of the usable ones, pixels, upright
+    unreadable: list[tuple[Path, str]]  # with the reasons
     too_small: list[Path]
     blank: list[Path]
-    near_duplicates: list[list[Path]]
-    black_and_white: list[Path]
+    near_duplicates: list[list[Path]]  # groups that show the same; the first of each is usable
+    black_and_white: list[Path]  # usable ones; the caller decides about them
 
     def text(self, limit: int = 10) -> str:
         """Summarise the report, with up to `limit` files per kind of problem."""
@@ -134,8 +116,20 @@ class _Picture:
     path: Path
     size: tuple[int, int]
     blank: bool
-    gradients: Uint8Array  # (64,) of 0 and 1: the bits of the difference hash
+    gradients: int  # the 64 bits of the difference hash
     thumbnail: Uint8Array  # (32, 32, 3)
+
+    def shows_same(self, other: "_Picture") -> bool:
+        """Compare hashes, then thumbnails, as the hash of a flat page is mostly noise."""
+        if (self.gradients ^ other.gradients).bit_count() > HASH_BITS:
+            return False
+        difference = np.abs(self.thumbnail.astype(np.int16) - other.thumbnail)
+        return bool(difference.mean() <= COPY_LEVELS)
+
+    def is_black_and_white(self) -> bool:
+        """Return whether only lightness varies; a uniform tint counts as black and white."""
+        red, green, blue = self.thumbnail.reshape(-1, 3).astype(np.float32).T
+        return float(np.std(red - green) + np.std(blue - green)) < TINT_LEVELS
 
 
 def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
@@ -155,7 +149,14 @@ def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
         results = list(zip(files, inspected, strict=True))
     readable = [found for _, found in results if isinstance(found, _Picture)]
     large = [picture for picture in readable if min(picture.size) >= minimum_side]
-    groups = _near_duplicates([picture for picture in large if not picture.blank])
+    groups: list[list[_Picture]] = []
+    for picture in large:
+        if not picture.blank:
+            copies = next((group for group in groups if group[0].shows_same(picture)), None)
+            if copies is None:
+                groups.append([picture])
+            else:
+                copies.append(picture)
     usable = [group[0] for group in groups]
     report = FolderReport(
         folder=folder,
@@ -167,7 +168,7 @@ def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
         too_small=[picture.path for picture in readable if min(picture.size) < minimum_side],
         blank=[picture.path for picture in large if picture.blank],
         near_duplicates=[[picture.path for picture in group] for group in groups if group[1:]],
-        black_and_white=[p.path for p in usable if _is_black_and_white(p.thumbnail)],
+        black_and_white=[picture.path for picture in usable if picture.is_black_and_white()],
     )
     if not usable:
         raise DataError(f"no usable picture\n{report.text()}")
@@ -175,11 +176,7 @@ def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
 
 
 def is_blank(rgb: Uint8Array, share: float = 0.85) -> bool:
-    """Return whether one colour covers more than `share` of (H, W, 3).
-
-    The colour is the median of each channel, which is right if it covers more than half of the
-    picture: `share` must be at least 0.5.
-    """
+    """Return whether the median colour covers more than `share`, >= 0.5, of (H, W, 3)."""
     pixels = rgb.shape[0] * rgb.shape[1]
     histograms = (cv2.calcHist([rgb], [channel], None, [256], [0, 256]) for channel in range(3))
     median = [int(np.searchsorted(counts.cumsum(), pixels / 2)) for counts in histograms]
@@ -194,45 +191,13 @@ def _inspect(path: Path) -> _Picture | str:
         rgb = read_picture(path)
     except PictureError as error:
         return str(error).removeprefix(f"{path}: ")
-    small = rgb.resize((9, 8), Image.Resampling.BILINEAR, reducing_gap=3).convert("L")
-    grey = np.asarray(small)
+    grey = np.asarray(rgb.resize((9, 8), Image.Resampling.BILINEAR, reducing_gap=3).convert("L"))
     # Every n-th pixel suffices for a large picture and, unlike averaging, preserves colours.
     step = max(1, min(rgb.size) // 256)
     return _Picture(
         path=path,
         size=rgb.size,
         blank=is_blank(np.ascontiguousarray(np.asarray(rgb)[::step, ::step]), BLANK_SHARE),
-        gradients=(grey[:, 1:] > grey[:, :-1]).reshape(64).astype(np.uint8),
+        gradients=int.from_bytes(np.packbits(grey[:, 1:] > grey[:, :-1]).tobytes(), "big"),
         thumbnail=np.asarray(rgb.resize((32, 32), Image.Resampling.BILINEAR, reducing_gap=3)),
     )
-
-
-def _near_duplicates(pictures: Sequence[_Picture]) -> list[list[_Picture]]:
-    """Group the pictures that show the same; unique ones form groups of one.
-
-    The hash finds candidates and thumbnails decide, as the hash of a flat page is mostly noise.
-    """
-    if not pictures:
-        return []
-    # With bits as -1 and 1, the inner product of two hashes is 64 minus twice the differing bits.
-    signs = np.stack([picture.gradients for picture in pictures]).astype(np.float32) * 2 - 1
-    thumbnails = np.stack([picture.thumbnail for picture in pictures]).astype(np.int16)
-    taken = np.zeros(len(pictures), dtype=bool)
-    groups = []
-    for first in range(len(pictures)):
-        if taken[first]:
-            continue
-        alike = ~taken & (signs @ signs[first] >= 64 - 2 * HASH_BITS)
-        alike[: first + 1] = False
-        candidates = np.flatnonzero(alike)
-        differences = np.abs(thumbnails[candidates] - thumbnails[first]).mean(axis=(1, 2, 3))
-        copies = candidates[differences <= COPY_LEVELS]
-        taken[copies] = True
-        groups.append([pictures[index] for index in (first, *copies)])
-    return groups
-
-
-def _is_black_and_white(thumbnail: Uint8Array) -> bool:
-    """Return whether only lightness varies; a uniform tint counts as black and white."""
-    red, green, blue = thumbnail.reshape(-1, 3).astype(np.float32).T
-    return float(np.std(red - green) + np.std(blue - green)) < TINT_LEVELS

@@ -10,16 +10,13 @@ from torch.nn import functional
 from toonbox.errors import ShapeError
 from toonbox.learn.generator import KnobSettings
 
-Scores = Tensor | Sequence[Tensor]
+Scores = Tensor | Sequence[Tensor]  # of any shape; a list has one tensor per scale
 
 SQUARE_WEIGHT = 6.0
 
 
 def generator_loss(scores_of_output: Scores) -> Tensor:
-    """Return mean (D(output) - 1)^2, the generator's least-squares loss (Mao et al. 2017).
-
-    Scores are a tensor of any shape, or a list with one tensor per scale.
-    """
+    """Return mean (D(output) - 1)^2, the generator's least-squares loss (Mao et al. 2017)."""
     return _mean_square(scores_of_output, 1.0)
 
 
@@ -30,12 +27,12 @@ def discriminator_loss(scores_of_cartoon: Scores, scores_of_output: Scores) -> T
 
 def _mean_square(scores: Scores, target: float) -> Tensor:
     """Return mean (scores - target)^2, averaged over scales with equal weights."""
-    maps = [scores] if isinstance(scores, Tensor) else list(scores)
+    maps = [scores] if isinstance(scores, Tensor) else scores
     return torch.stack([((each.float() - target) ** 2).mean() for each in maps]).mean()
 
 
 def content_loss(features_of_output: Tensor, features_of_photo: Tensor) -> Tensor:
-    """Return the mean L1 distance of features, (B, C, h, w), which preserves the content.
+    """Return |F(G(p)) - F(p)|, the mean L1 distance of features, (B, C, h, w).
 
     Returns:
         Scalar, relative to the mean magnitude of each photo's features: 0 for equal features,
@@ -44,38 +41,31 @@ def content_loss(features_of_output: Tensor, features_of_photo: Tensor) -> Tenso
     Raises:
         ShapeError: the shapes differ.
     """
-    if features_of_output.shape != features_of_photo.shape:
-        raise ShapeError(
-            f"features differ in shape: {tuple(features_of_output.shape)} and "
-            f"{tuple(features_of_photo.shape)}"
-        )
-    target = features_of_photo.float()
+    output, photo = features_of_output.float(), features_of_photo.float()
+    if output.shape != photo.shape:
+        raise ShapeError(f"features differ in shape: {tuple(output.shape)}, {tuple(photo.shape)}")
     # Per picture, so that a batch split over processes gives the same gradients.
-    distance = (features_of_output.float() - target).abs().mean(dim=(1, 2, 3))
-    scale = target.detach().abs().mean(dim=(1, 2, 3)).clamp_min(1e-6)
+    distance = (output - photo).abs().mean(dim=(1, 2, 3))
+    scale = photo.detach().abs().mean(dim=(1, 2, 3)).clamp_min(1e-6)
     return (distance / scale).mean()
 
 
 def structure_loss(features_of_output: Tensor, features_of_structure: Tensor) -> Tensor:
-    """Return `content_loss` of the output and its structure; no gradient flows to the latter."""
+    """Return |F(G(p)) - F(structure(G(p)))| as in `content_loss`; no gradient to the latter."""
     return content_loss(features_of_output, features_of_structure.detach())
 
 
 def perceptual_loss(output: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
-    """Return the mean `content_loss` of features at several scales (Johnson et al. 2016).
+    """Return the mean `content_loss` of features at several scales, no gradient to the target.
 
-    No gradient flows to the target.
+    Source: Johnson et al. 2016.
     """
     terms = [content_loss(a, b.detach()) for a, b in zip(output, target, strict=True)]
     return torch.stack(terms).mean()
 
 
 def total_variation(image: Tensor) -> Tensor:
-    """Return the mean squared difference of adjacent pixels, summed over both directions.
-
-    Args:
-        image: (B, C, H, W).
-    """
+    """Return mean (vertical differences)^2 + mean (horizontal ones)^2 of (B, C, H, W)."""
     return sum(step.square().mean() for step in _differences(image))  # type: ignore[return-value]
 
 
@@ -142,5 +132,5 @@ PRESETS: Mapping[str, LossWeights] = {
 
 def weighted_sum(losses: Mapping[str, Tensor], weights: LossWeights) -> Tensor:
     """Return the weighted sum of scalar losses, by name."""
-    by_name: dict[str, float] = asdict(weights)
+    by_name = asdict(weights)
     return torch.stack([by_name[name] * loss for name, loss in losses.items()]).sum()

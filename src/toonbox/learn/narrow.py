@@ -11,13 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toonbox.errors import ConfigError
-from toonbox.learn.generator import (
-    SLOPE,
-    Generator,
-    GeneratorConfig,
-    ResidualBlock,
-    modulate,
-)
+from toonbox.learn.generator import SLOPE, Generator, GeneratorConfig, ResidualBlock, modulate
 
 RIDGE = 1e-3  # of the mean square of a layer's inputs
 PIXELS = 2400  # of each photo used to fit a layer, at most
@@ -27,18 +21,15 @@ PIXELS = 2400  # of each photo used to fit a layer, at most
 def narrowed(large: Generator, config: GeneratorConfig, photos: Tensor) -> Generator:
     """Fit a smaller generator to a trained one, layer by layer, by least squares.
 
-    Each layer is fitted to the pre-activations of the corresponding layer of the large network,
-    reduced to the channels that vary most, given the new network's own earlier layers. Each
-    residual block also compensates for the omitted ones before it.
+    Each layer is fitted to the large network's pre-activations, reduced to the channels that vary
+    most, given the new network's own earlier layers. Each residual block also compensates for the
+    omitted ones before it.
 
     Args:
-        config: configuration of the new network, no wider and no deeper than the large one.
-        photos: (N, 3, H, W) in [-1, 1], H and W multiples of both `size_multiple`s; about forty
-            crops.
+        photos: (N, 3, H, W) in [-1, 1], H and W multiples of both `size_multiple`s.
     Raises:
-        ConfigError: the configurations do not match.
-    Source:
-        He et al. 2017 (channel pruning; its reconstruction step).
+        ConfigError: the new network is wider or deeper, or of another kind.
+    Source: He et al. 2017 (channel pruning; its reconstruction step).
     """
     net: Any = large
     old = large.config

@@ -6,6 +6,7 @@
 import argparse
 import hashlib
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,37 +31,33 @@ Feed = dict[str, FloatArray]
 
 
 def find_ranges(model: onnx.ModelProto, photos: Sequence[FloatArray]) -> Ranges:
-    """Choose convolutions to compute in int8 and find the ranges of their inputs.
+    """Choose convolutions to compute in int8; return the lowest and highest value of their inputs.
 
-    The output error of each convolution is measured separately; the errors are nearly independent,
-    so their squares add up. Convolutions are taken in order of error until BUDGET is used up.
-    Convolutions of the photo itself stay in float32.
+    The output errors of convolutions are nearly independent, so their squares add up: they are
+    taken in order of error until BUDGET is used up, except those of the photo itself.
 
     Args:
-        model: a style's network.
         photos: (1, 3, H, W) in [-1, 1] each, H and W multiples of the style's `size_multiple`.
-    Returns:
-        The lowest and highest value of each chosen input, by tensor name.
     """
     feeds = _feeds(model, photos)
     names = {n.input[0] for n in model.graph.node if n.op_type == "Conv"} - {"photo"}
     ranges = _best_ranges(model, feeds, sorted(names))
     expected = _outputs(model, feeds, ["cartoon"])
-    errors: dict[str, float] = {}
-    for name, range_ in ranges.items():
-        outputs = _outputs(_rounded(model, {name: range_}), feeds, ["cartoon"])
-        errors[name] = float(
-            np.mean([np.square(a[0] - b[0]).mean() for a, b in zip(expected, outputs, strict=True)])
-        )
-    order = sorted(errors, key=lambda name: errors[name])
-    sums = np.cumsum([errors[name] for name in order])
-    return {name: ranges[name] for name, total in zip(order, sums, strict=True) if total < BUDGET}
+    errors = []
+    for name in ranges:
+        outputs = _outputs(_rounded(model, {name: ranges[name]}), feeds, ["cartoon"])
+        squares = [np.square(a[0] - b[0]).mean() for a, b in zip(expected, outputs, strict=True)]
+        errors.append((float(np.mean(squares)), name))
+    chosen, total = {}, 0.0
+    for error, name in sorted(errors):
+        if (total := total + error) < BUDGET:
+            chosen[name] = ranges[name]
+    return chosen
 
 
 def with_ranges(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
     """Return a copy of a model with ranges in its metadata; its graph stays float32."""
-    noted = onnx.ModelProto()
-    noted.CopyFrom(model)
+    noted = deepcopy(model)
     kept = {each.key: each.value for each in noted.metadata_props if each.key != INT8_RANGES}
     lines = [f"{name} {low:.6g} {high:.6g}" for name, (low, high) in sorted(ranges.items())]
     helper.set_model_props(noted, {**kept, INT8_RANGES: "\n".join(lines)})
@@ -81,14 +78,13 @@ def photo_squares(files: Sequence[Path], side: int = SIDE) -> list[FloatArray]:
 
 def _feeds(model: onnx.ModelProto, photos: Sequence[FloatArray]) -> list[Feed]:
     """Combine photos with knobs: the default and random values, alternately."""
-    knobs = [each.type.tensor_type.shape.dim[1].dim_value for each in model.graph.input[1:]]
-    random, feeds = np.random.default_rng(0), []
-    for index, photo in enumerate(photos):
-        feed = {"photo": photo}
-        for count in knobs:
-            turned = random.uniform(0, 2, (1, count)) if index % 2 else np.ones((1, count))
+    feeds: list[Feed] = [{"photo": photo} for photo in photos]
+    random = np.random.default_rng(0)
+    for knobs in model.graph.input[1:]:
+        shape = 1, knobs.type.tensor_type.shape.dim[1].dim_value
+        for index, feed in enumerate(feeds):
+            turned = random.uniform(0, 2, shape) if index % 2 else np.ones(shape)
             feed["knobs"] = turned.astype(np.float32)
-        feeds.append(feed)
     return feeds
 
 
@@ -96,8 +92,7 @@ def _outputs(
     model: onnx.ModelProto, feeds: Sequence[Feed], names: Sequence[str]
 ) -> list[list[FloatArray]]:
     """Run a network on each feed; return the named tensors, which may be internal."""
-    opened = onnx.ModelProto()
-    opened.CopyFrom(model)
+    opened = deepcopy(model)
     known = {each.name for each in opened.graph.output}
     opened.graph.output.extend(
         helper.make_empty_tensor_value_info(name) for name in names if name not in known
@@ -111,8 +106,7 @@ def _outputs(
 def _best_ranges(model: onnx.ModelProto, feeds: Sequence[Feed], names: Sequence[str]) -> Ranges:
     """Return for each tensor the range whose rounding to 256 steps has the least squared error.
 
-    A wider range has larger steps, a narrower one clips more. Zero is one of the steps, because
-    convolutions pad with it.
+    Zero is one of the steps, because convolutions pad with it.
     """
     random = np.random.default_rng(0)
     samples: dict[str, list[FloatArray]] = {name: [] for name in names}
@@ -136,38 +130,31 @@ def _best_ranges(model: onnx.ModelProto, feeds: Sequence[Feed], names: Sequence[
 
 
 def _rounded(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
-    """Simulate int8 in float32: quantise and dequantise inputs and weights of convolutions."""
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    """Simulate int8 in float32: round the inputs and weights of convolutions."""
+    made = deepcopy(model)
     graph = made.graph
     halves = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
     stored = {tensor.name: tensor for tensor in graph.initializer}
     nodes = []
     for node in graph.node:
         if node.op_type == "Conv" and node.input[0] in ranges:
-            low, high = ranges[node.input[0]]
-            weight = node.input[1]
-            weights = numpy_helper.to_array(stored[halves.get(weight, weight)])
-            highest = np.abs(weights.astype(np.float32)).max((1, 2, 3))
-            step, zero = (high - low) / 255, round(-low / (high - low) * 255)
-            for place, steps, zeros in (
-                (0, np.float32(step), np.uint8(zero)),
-                (1, np.maximum(highest, 1e-6) / INT8_WEIGHT, np.zeros(len(highest), np.int8)),
+            name, weight, (low, high) = node.output[0], node.input[1], ranges[node.input[0]]
+            weights = numpy_helper.to_array(stored[halves.get(weight, weight)]).astype(np.float32)
+            steps = np.maximum(np.abs(weights).max((1, 2, 3), keepdims=True), 1e-6) / INT8_WEIGHT
+            for suffix, values in (
+                ("weights", np.rint(weights / steps) * steps),
+                ("step", np.float32((high - low) / 255)),
+                ("zero", np.uint8(round(-low / (high - low) * 255))),
             ):
-                name = f"{node.output[0]}_{place}"
-                for end, values in (("steps", steps), ("zeros", zeros)):
-                    tensor = numpy_helper.from_array(np.asarray(values), f"{name}_{end}")
-                    graph.initializer.append(tensor)
-                how = [f"{name}_steps", f"{name}_zeros"]
-                nodes.append(
-                    helper.make_node(
-                        "QuantizeLinear", [node.input[place], *how], [f"{name}_q"], axis=0
-                    )
-                )
-                nodes.append(
-                    helper.make_node("DequantizeLinear", [f"{name}_q", *how], [name], axis=0)
-                )
-                node.input[place] = name
+                tensor = numpy_helper.from_array(np.asarray(values), f"{name}_{suffix}")
+                graph.initializer.append(tensor)
+            how = [f"{name}_step", f"{name}_zero"]
+            for operator, given, result in (
+                ("QuantizeLinear", node.input[0], f"{name}_quantised"),
+                ("DequantizeLinear", f"{name}_quantised", f"{name}_input"),
+            ):
+                nodes.append(helper.make_node(operator, [given, *how], [result]))
+            node.input[0], node.input[1] = f"{name}_input", f"{name}_weights"
         nodes.append(node)
     del graph.node[:]
     graph.node.extend(nodes)

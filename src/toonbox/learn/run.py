@@ -9,13 +9,12 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -40,11 +39,8 @@ GAP = 4
 def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str = "") -> None:
     """Create the run's folder with the resolved configuration, data and environment.
 
-    Args:
-        config: may differ from an existing run's in `steps` only.
-        recipe: file name of the configuration, for the style's card.
     Raises:
-        TrainingError: the folder holds a run of another configuration.
+        TrainingError: the folder holds a run whose configuration differs in more than `steps`.
     """
     out.mkdir(parents=True, exist_ok=True)
     file = out / "config.toml"
@@ -55,21 +51,18 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str 
         )
     save_config(config, file)
     data.save(out / "data.json")
-    with replacing(out / "environment.json") as temporary:
-        temporary.write_text(json.dumps(environment() | {"recipe": recipe}, indent=2))
-
-
-def environment() -> dict[str, Any]:
-    """Return versions, platform, hardware and command line of this process."""
     names = ("toonbox", "torch", "numpy", "opencv-contrib-python-headless", "lightning-fabric")
-    return {
+    environment = {
         **{name: version(name) for name in names},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "command": " ".join(sys.argv),
+        "recipe": recipe,
     }
+    with replacing(out / "environment.json") as temporary:
+        temporary.write_text(json.dumps(environment, indent=2))
 
 
 def save(state: TrainingState, out: Path) -> None:
@@ -122,16 +115,9 @@ def reporting(
     config, console = state.config, Console(stderr=True)
     samples = load_samples(validation).to(state.fabric.device)
     writer = SummaryWriter(str(options.out / "tensorboard"), purge_step=state.step + 1)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[losses]}"),
-        console=console,
-        disable=not console.is_terminal,
-    )
+    loss_column = TextColumn("{task.fields[losses]}")
+    columns = *Progress.get_default_columns(), MofNCompleteColumn(), loss_column
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
     task = bar.add_task("training", total=config.total_steps, completed=state.step, losses="")
 
     def report(losses: dict[str, Tensor]) -> None:

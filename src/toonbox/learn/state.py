@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from toonbox.errors import ConfigError, TrainingError
 from toonbox.learn.config import TrainConfig
-from toonbox.learn.discriminator import Discriminator, DiscriminatorConfig, FeatureDiscriminator
+from toonbox.learn.discriminator import Discriminator, FeatureDiscriminator
 from toonbox.learn.features import WIDTHS, EfficientNetFeatures
 from toonbox.learn.generator import Generator
 from toonbox.options import RunOptions
@@ -33,10 +33,7 @@ class Adversary:
 
 @dataclass
 class TrainingState:
-    """Everything in a checkpoint, and the frozen features, which are not saved.
-
-    `adversaries` has one for each representation in `TrainConfig.discriminated`, by name.
-    """
+    """Everything in a checkpoint, and the frozen features; adversaries by representation."""
 
     config: TrainConfig
     fabric: Fabric
@@ -111,7 +108,7 @@ def new_state(
         if options.kind == "features" and features is not None:
             network = FeatureDiscriminator(features, WIDTHS)
         else:
-            network = Discriminator(DiscriminatorConfig(CHANNELS[name], head=options.head))
+            network = Discriminator(CHANNELS[name], head=options.head)
         network.to(fabric.device)
         adam = Adam(network.parameters(), options.learning_rate, BETAS)
         state.adversaries[name] = Adversary(network, adam)
@@ -119,7 +116,7 @@ def new_state(
 
 
 def channels_last(network: Network) -> Network:
-    """Convert the weights to channels-last layout, the fastest on most devices."""
+    """Convert the weights, in place, to channels-last layout, the fastest on most devices."""
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -139,7 +136,12 @@ def update(
     state.fabric.backward(loss)
     parameters = [p for p in network.parameters() if p.grad is not None]
     if state.fabric.world_size > 1:
-        average_gradients(state.fabric, [p.grad for p in parameters if p.grad is not None])
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        joint = torch.cat([gradient.flatten() for gradient in gradients])
+        averaged: Any = state.fabric.all_reduce(joint, reduce_op="mean")
+        parts = averaged.split([gradient.numel() for gradient in gradients])
+        for gradient, mean in zip(gradients, parts, strict=True):
+            gradient.copy_(mean.view_as(gradient))
     norm = nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
     if not torch.isfinite(norm):
         raise TrainingError(
@@ -149,12 +151,3 @@ def update(
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     optimizer.step()
-
-
-def average_gradients(fabric: Fabric, gradients: list[Tensor]) -> None:
-    """Replace gradients with their mean over all processes, in one all-reduce."""
-    joint = fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
-    assert isinstance(joint, Tensor)
-    parts = torch.split(joint, [g.numel() for g in gradients])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))

@@ -9,7 +9,7 @@ photo, or a teacher's output for it.
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -67,16 +67,14 @@ def train(
     """Train a generator, or resume the run in `options.out`.
 
     Args:
-        vgg: frozen features for the content and structure losses; None if their weights are 0.
-        features: frozen EfficientNet features; None if the configuration does not need them.
+        vgg, features: frozen VGG and EfficientNet features; None if the configuration needs none.
         fabric: a launched Fabric; None makes one from `options`.
-        start: generator whose weights a new run starts from, and the teacher if the target is
-            `teacher`. A larger one is fitted to the configured size.
+        start: generator that a new run starts from (a larger one is fitted to the configured
+            size), and the teacher if the target is `teacher`.
     Raises:
         TrainingError: a loss or gradient is not finite; the last checkpoint is valid.
         ConfigError: `start` does not fit the configuration, or something it needs is missing.
-        KeyboardInterrupt, SystemExit: after Ctrl-C or SIGTERM, once the step is finished and a
-            checkpoint is written.
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the step and a checkpoint.
     """
     for needed, given, name in (
         (config.needs_vgg, vgg, "VGG features"),
@@ -86,15 +84,16 @@ def train(
         if needed and not given:
             raise ConfigError(f"this configuration needs {name}")
     fabric = fabric or new_fabric(options)
-    state = new_state(config, fabric, features and channels_last(features.to(fabric.device)))
-    vgg = vgg and channels_last(vgg.to(fabric.device))
+    state = new_state(config, fabric, features)
     checkpoint = options.out / "checkpoint.pt"
     if checkpoint.exists():
         state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
     elif start is not None:
         begin_with(state, start, data)
     teacher = start if config.target == "teacher" else None
-    teacher = teacher and channels_last(teacher.to(fabric.device))
+    for frozen in (vgg, features, teacher):
+        if frozen is not None:
+            channels_last(frozen.to(fabric.device))  # in place
     # Before Ctrl-C is deferred: many photos take hours and are resumed anyway.
     with fabric.rank_zero_first(local=True):
         drawn = prepare_drawings(config, data, options)
@@ -141,11 +140,7 @@ def one_step(
 
 
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """Update the generator by the reconstruction loss and, if weighted, the perceptual loss.
-
-    Args:
-        photo, target: (B, 3, H, W) in [-1, 1].
-    """
+    """Update the generator on (B, 3, H, W) in [-1, 1] to reconstruct the target."""
     config = state.config.pretrain
     output = generate(state, photo)
     losses = {"reconstruction": reconstruction_loss(output, target, config.gradient_weight)}
@@ -170,10 +165,10 @@ def adversarial_step(
 
     Args:
         photo: p, (B, 3, H, W) in [-1, 1], this process's share of the joint batch.
-        cartoon: c, same shape and range, unpaired; None if there are no discriminators.
+        cartoon: c, the same shape, unpaired; None if there are no discriminators.
         vgg: F, (B, 3, H, W) to (B, C, h, w); None if structure and content have weight 0.
-        workers: processes that compute superpixels in the background.
-        target: t, (B, 3, H, W) in [-1, 1]; None for no target.
+        workers: processes that compute superpixels.
+        target: t, the same shape as p; None for no target.
     Source:
         Wang & Yu 2020, section 3.4; as in the authors' code, the discriminators are updated
         before the generator.
@@ -185,8 +180,10 @@ def adversarial_step(
     if config.photo_guided_filter:
         output = guided_filter(photo, output, radius=1, eps=1e-2)
     segmented: list[Future[Uint8Array]] = []
-    if weights.structure and not head_start:
-        segmented = submit_structure(output, config, workers)
+    if weights.structure and not head_start:  # structure(G(p)), by worker processes meanwhile
+        pictures = from_signed(output.detach().float().permute(0, 2, 3, 1).cpu().numpy())
+        represent = partial(structure, **asdict(config.structure))
+        segmented = [workers.submit(represent, picture) for picture in pictures]
 
     # surface(x) and texture(x); both domains share the channel weights.
     random = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
@@ -230,8 +227,9 @@ def adversarial_step(
             if weights.content:  # |F(G(p)) - F(p)|
                 losses["content"] = content_loss(features_of_output, vgg(photo))
             if weights.structure:  # |F(G(p)) - F(structure(G(p)))|
-                flat = collect_structure(segmented, state.fabric)
-                losses["structure"] = structure_loss(features_of_output, vgg(flat))
+                flat = torch.from_numpy(np.stack([future.result() for future in segmented]))
+                of_structure = vgg(to_device(flat.permute(0, 3, 1, 2), state.fabric))
+                losses["structure"] = structure_loss(features_of_output, of_structure)
         losses["tv"] = total_variation(output)  # |grad G(p)|^2
         # Not in the paper: keep the photo's palette and stay close to the target.
         losses["colour"] = colour_loss(output, photo)
@@ -260,22 +258,6 @@ def update_generator(state: TrainingState, loss: Tensor) -> None:
     state.average.update_parameters(state.generator)
 
 
-def submit_structure(
-    output: Tensor, config: TrainConfig, workers: Executor
-) -> list[Future[Uint8Array]]:
-    """Submit the structure representations of (B, 3, H, W) to worker processes."""
-    pictures = from_signed(output.detach().float().permute(0, 2, 3, 1).cpu().numpy())
-    options = config.structure
-    represent = partial(structure, segments=options.segments, gamma=options.gamma)
-    return [workers.submit(represent, picture) for picture in pictures]
-
-
-def collect_structure(segmented: list[Future[Uint8Array]], fabric: Fabric) -> Tensor:
-    """Wait for the structure representations; return (B, 3, H, W) in [-1, 1]."""
-    pictures = np.stack([future.result() for future in segmented])
-    return to_device(torch.from_numpy(pictures).permute(0, 3, 1, 2), fabric)
-
-
 def to_device(pictures: Tensor, fabric: Fabric) -> Tensor:
     """Convert uint8 (B, 3, H, W) to [-1, 1], channels last, on the run's device."""
     signed = torch.from_numpy(to_signed(pictures.numpy())).to(fabric.device)
@@ -283,23 +265,20 @@ def to_device(pictures: Tensor, fabric: Fabric) -> Tensor:
 
 
 def begin_with(state: TrainingState, start: Generator, data: TrainingData) -> None:
-    """Load another generator's weights into the generator and its average.
-
-    A larger generator is fitted to the configured size on crops of the photos.
+    """Load another generator's weights; fit a larger one to the configured size on photos.
 
     Raises:
         ConfigError: it cannot be fitted to the configured size.
     """
-    config = state.config
-    if replace(start.config, monochrome=config.generator.monochrome) != config.generator:
-        crops = CropBatches(
-            Pictures(data.photos, config.crops.photo_side), None, config.crops, config.seed
-        )
+    config, wanted = state.config, state.config.generator
+    if replace(start.config, monochrome=wanted.monochrome) != wanted:
+        photos = Pictures(data.photos, config.crops.photo_side)
+        crops = CropBatches(photos, None, config.crops, config.seed)
         count = -(-CROPS_TO_FIT // config.crops.batch_size)
-        photos = torch.cat([crops[step]["photo"] for step in range(count)])
-        multiple = max(start.config.size_multiple, config.generator.size_multiple)
+        fitted_on = torch.cat([crops[step]["photo"] for step in range(count)])
+        multiple = max(start.config.size_multiple, wanted.size_multiple)
         side = max(1, config.crops.size // multiple) * multiple
-        signed = torch.from_numpy(to_signed(photos.numpy()))
-        start = narrowed(start, config.generator, signed[..., :side, :side])
+        signed = torch.from_numpy(to_signed(fitted_on.numpy()))
+        start = narrowed(start, wanted, signed[..., :side, :side])
     for network in (state.generator, state.average.module):
         network.load_state_dict(start.state_dict())

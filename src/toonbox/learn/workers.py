@@ -9,13 +9,13 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 
+import cv2
+
 from toonbox.errors import TrainingError
 
 
 def quiet_worker(_: int = 0) -> None:
     """Initialise a worker: ignore signals, exit with the main process, use one thread."""
-    import cv2
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

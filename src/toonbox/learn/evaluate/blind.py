@@ -38,9 +38,7 @@ _logger = logging.getLogger(__name__)
 def choose_photos(
     photos: Sequence[Path], contenders: Sequence[Column], limit: int | None, seed: int
 ) -> list[Path]:
-    """Draw photos in random order from those of which every folder of pictures has a cartoon.
-
-    The order depends on the seed only, not on the contenders.
+    """Draw photos, in an order of the seed only, of which every folder of pictures has a cartoon.
 
     Raises:
         StyleError: there are no such photos.
@@ -57,10 +55,7 @@ def choose_photos(
 
 
 class Pairs:
-    """A folder of pairs with a page for judges, and a key beside it.
-
-    The key, which records the contender on each side, is outside the folder that judges get.
-    """
+    """A folder of pairs with a page for judges, and a key, which they do not get, beside it."""
 
     def __init__(
         self,
@@ -74,7 +69,6 @@ class Pairs:
 
         Args:
             height: largest height of a picture in the sheets, in pixels.
-            seed: seed of the random sides.
             overwrite: accept a folder that is not empty, and replace its key.
         Raises:
             UsageError: both contenders have the same label.
@@ -99,10 +93,7 @@ class Pairs:
         max_pixels: int = MAX_PIXELS,
         advance: Callable[[], None] = lambda: None,
     ) -> None:
-        """Add a pair; if the photo fails, nothing is written.
-
-        Arguments and errors are those of `Comparison.add`.
-        """
+        """Add a pair; arguments and errors as in `Comparison.add`."""
         photo, *cartoons = draw_row(source, self.contenders, max_pixels, advance)
         order = self.random.sample((0, 1), 2)
         pictures = _alike([photo, *(cartoons[place] for place in order)])
@@ -167,23 +158,19 @@ def read_key(file: Path) -> Key:
     try:
         values = json.loads(_read(file))
         key = Key(values["id"], [*values["contenders"]], {**values["pairs"]})
-        wanted = {"photo": str, "left": str, "right": str}
-        if all({name: type(pair[name]) for name in wanted} == wanted
-               and {pair["left"], pair["right"]} == set(key.contenders)
-               for pair in key.pairs.values()):  # fmt: skip
-            return key
+        for pair in key.pairs.values():
+            if {pair["left"], pair["right"]} != {*key.contenders} or type(pair["photo"]) is not str:
+                raise ValueError
     except (ValueError, KeyError, TypeError):
-        pass
-    raise AnswersError(f"{file}: is not a key written by `toonbox compare --blind`")
+        raise AnswersError(f"{file}: is not a key written by `toonbox compare --blind`") from None
+    return key
 
 
 def read_answers(file: Path, key: Key) -> dict[str, str]:
     """Read a judge's answers: JSON exported by the page, or lines `NN left|right|same`.
 
-    Comments may follow the answer on a line; empty lines and lines starting with # are skipped.
+    Remarks may follow on a line; empty lines and lines starting with # are skipped.
 
-    Returns:
-        "left", "right" or "same" by number of the pair.
     Raises:
         AnswersError: the file cannot be read, is about other pairs, or has an invalid answer.
     """
@@ -239,12 +226,12 @@ def tally(key: Key, judges: Sequence[dict[str, str]]) -> str:
     return "\n".join(lines)
 
 
-def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the Wilson score interval of a share.
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % Wilson score interval of a share.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
     """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf(0.975)
     share, weight = successes / trials, z * z / trials
     middle = share + weight / 2
     half = z * math.sqrt(share * (1 - share) / trials + weight / (4 * trials))

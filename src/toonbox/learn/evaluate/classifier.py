@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from toonbox.learn.discriminator import Discriminator, DiscriminatorConfig
+from toonbox.learn.discriminator import Discriminator
 from toonbox.learn.evaluate.feature_networks import CropRule, take_crops
 from toonbox.learn.representations.structure import SEGMENTS, structure
 from toonbox.learn.representations.surface import surface
@@ -22,12 +22,10 @@ SHARPNESS = 30.0  # scores of a 1-Lipschitz network are too close to 0 for cross
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """Training settings of the classifier.
+    """Training settings of the classifier."""
 
-    Its crops cover most of a reduced picture, which is easier to classify than patches.
-    """
-
-    rule: CropRule = field(default_factory=lambda: CropRule(short_side=192, size=128, crops=4))
+    # Crops cover most of a reduced picture, which is easier to classify than patches.
+    rule: CropRule = CropRule(short_side=192, size=128, crops=4)
     steps: int = 900
     batch_size: int = 16
     learning_rate: float = 1e-2
@@ -37,17 +35,11 @@ class ClassifierConfig:
 
 @dataclass(frozen=True)
 class Classification:
-    """Shares of crops, in [0, 1], classified as cartoon.
+    """Shares of crops, in [0, 1], classified as cartoon."""
 
-    Attributes:
-        photos: of held-out photos (false positives).
-        representations: of held-out cartoons: `original`, `surface`, `structure`, `texture`.
-        styles: of outputs, by name of the style.
-    """
-
-    photos: float
-    representations: dict[str, float]
-    styles: dict[str, float]
+    photos: float  # of held-out photos (false positives)
+    representations: dict[str, float]  # of held-out cartoons: original, surface, structure, texture
+    styles: dict[str, float]  # of outputs
 
     def accuracy(self, share: float) -> float:
         """Return the balanced accuracy on photos and a set of this share; 0.5 is chance."""
@@ -60,23 +52,17 @@ def train_classifier(
     config: ClassifierConfig,
     advance: Callable[[], None] = lambda: None,
 ) -> Discriminator:
-    """Train a discriminator with a linear head to classify photos and cartoons.
+    """Train a discriminator with a linear head to classify photos and cartoons, (H, W, 3).
 
-    Args:
-        photos, cartoons: (H, W, 3), at least one each. Their crops are kept in memory, by default
-            0.2 MB per picture. Half of every batch are cartoons.
-        advance: called after each step.
-    Returns:
-        The network in evaluation mode; scores above 0 mean cartoon.
-    Source:
-        Wang & Yu 2020 for the experiment; the paper does not give its settings.
+    Their crops are kept in memory, by default 0.2 MB per picture; half of every batch are cartoons.
+    Scores of the returned network above 0 mean cartoon.
+
+    Source: Wang & Yu 2020 for the experiment; the paper does not give its settings.
     """
-    kinds = [
-        np.concatenate(list(_crops_of(pictures, config.rule))) for pictures in (photos, cartoons)
-    ]
+    kinds = [np.concatenate(list(_crops_of(each, config.rule))) for each in (photos, cartoons)]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = Discriminator(DiscriminatorConfig(3, config.base_channels, head="linear"))
+        network = Discriminator(3, config.base_channels, head="linear")
     optimizer = torch.optim.Adam(network.parameters(), config.learning_rate)
     # Decay to zero, otherwise the decision threshold oscillates.
     decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, config.steps)
@@ -84,11 +70,8 @@ def train_classifier(
     half = config.batch_size // 2
     is_cartoon = torch.arange(2 * half).ge(half).float().unsqueeze(1)
     for _ in range(config.steps):
-        batch = _signed(
-            np.concatenate(
-                [kind[torch.randint(len(kind), (half,), generator=random)] for kind in kinds]
-            )
-        )
+        chosen = [kind[torch.randint(len(kind), (half,), generator=random)] for kind in kinds]
+        batch = _signed(np.concatenate(chosen))
         mirrored = torch.rand(len(batch), 1, 1, 1, generator=random) < 0.5
         scores = network(torch.where(mirrored, batch.flip(3), batch))
         loss = functional.binary_cross_entropy_with_logits(SHARPNESS * scores, is_cartoon)
@@ -108,16 +91,7 @@ def classify(
     rule: CropRule,
     advance: Callable[[], None] = lambda: None,
 ) -> Classification:
-    """Test a classifier on pictures, (H, W, 3), that it was not trained on.
-
-    A representation of cartoons that is classified as cartoon less often than the originals has
-    lost what distinguishes them from photos: it bridges the domains.
-
-    Args:
-        styles: outputs of each style, by name.
-        rule: the crop rule used in training.
-        advance: called after each picture.
-    """
+    """Test a classifier on pictures, (H, W, 3), and styles' outputs that it was not trained on."""
 
     def shares(
         pictures: Iterable[Uint8Array],
@@ -143,14 +117,9 @@ def _representations(crops: Uint8Array) -> dict[str, Tensor]:
     original = _signed(crops)
     # The same number of segments per area as in training.
     segments = max(2, SEGMENTS * crops.shape[1] * crops.shape[2] // STRUCTURE_SIDE**2)
-    flat = np.stack([structure(crop, segments=segments) for crop in crops])
+    flat = _signed(np.stack([structure(crop, segments=segments) for crop in crops]))
     grey = texture(original, draw_channel_weights("grayscale")).expand(-1, 3, -1, -1)
-    return {
-        "original": original,
-        "surface": surface(original),
-        "structure": _signed(flat),
-        "texture": grey,
-    }
+    return {"original": original, "surface": surface(original), "structure": flat, "texture": grey}
 
 
 def _crops_of(pictures: Iterable[Uint8Array], rule: CropRule) -> Iterator[Uint8Array]:

@@ -4,21 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchmetrics.image.kid import poly_kernel, poly_mmd
+from torchmetrics.image.kid import poly_mmd
 
 from toonbox.errors import ShapeError
 from toonbox.pixels import FloatArray
 
 NORMAL_95 = 1.96  # standard errors on each side of a 95 % interval
-BLOCK = 512  # crops per block of the kernel matrix
 PROBE_DECAY = 0.01
 
-Numbers = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
 Statistic = Callable[[FloatArray, FloatArray], float]
 Probe = Callable[[FloatArray], float]
 
@@ -31,32 +27,19 @@ class Estimate:
     low: float
     high: float
 
-    @classmethod
-    def around(cls, value: float, resampled: Numbers) -> "Estimate":
-        """Return a value with an interval of 1.96 standard deviations of its resampled values."""
-        margin = NORMAL_95 * float(np.std(resampled, ddof=1))
-        return cls(value, value - margin, value + margin)
-
 
 def frechet_distance(one: FloatArray, other: FloatArray) -> float:
-    """Return the Frechet distance between Gaussians fitted to two sets of features.
+    """Return the Frechet distance of Gaussians fitted to features, (N, D) and (M, D), N, M >= 2.
 
-    It is biased upwards for few samples: compare only values for equal counts.
+    |mean difference|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), biased upwards for few samples: compare
+    only values for equal counts.
 
-    Args:
-        one, other: (N, D) and (M, D), N and M at least 2.
-    Returns:
-        |mean difference|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) in float64; not negative, up to
-        rounding.
-        Source:
-        Heusel et al. 2017, eq. 6. torchmetrics takes the eigenvalues of S1 S2. With S1 = R' R,
-        R S2 R' has the same eigenvalues and is symmetric, which is several times faster, as the
-        bootstrap needs.
+    Source:
+        Heusel et al. 2017, eq. 6. With S1 = R' R, R S2 R' has the eigenvalues of S1 S2 and is
+        symmetric, several times faster than in torchmetrics, as the bootstrap needs.
     """
     _check(one, other, dimensions=2)
-    fewer, more = sorted(
-        (torch.from_numpy(one).double(), torch.from_numpy(other).double()), key=len
-    )
+    fewer, more = sorted((torch.from_numpy(s).double() for s in (one, other)), key=len)
     rows = (fewer - fewer.mean(dim=0)) / (len(fewer) - 1) ** 0.5
     root: Tensor = torch.linalg.qr(rows, mode="r").R
     covariance = torch.cov(more.T)
@@ -66,15 +49,13 @@ def frechet_distance(one: FloatArray, other: FloatArray) -> float:
 
 
 def kernel_distance(
-    one: FloatArray, other: FloatArray, subsets: int = 50, subset_size: int = 1000, seed: int = 0
+    one: FloatArray, other: FloatArray, subsets: int = 10, subset_size: int = 1000, seed: int = 0
 ) -> float:
     """Return the kernel distance (KID, not times 1000) of two sets, (N, D) and (M, D).
 
-    It is unbiased: about 0 for two samples of one distribution, and possibly negative. The result
-    is the mean over random subsets of at most `subset_size` crops.
+    It is unbiased, so possibly negative: the mean over subsets of at most `subset_size` crops.
 
-    Source:
-        Binkowski et al. 2018: degree 3, gamma 1 / D, coefficient 1; through torchmetrics.
+    Source: Binkowski et al. 2018: degree 3, gamma 1 / D, coefficient 1; through torchmetrics.
     """
     _check(one, other, dimensions=2)
     random = np.random.default_rng(seed)
@@ -94,18 +75,11 @@ def bootstrap(
     seed: int = 0,
     advance: Callable[[], None] = lambda: None,
 ) -> Estimate:
-    """Estimate a statistic's confidence interval by the bootstrap over pictures.
+    """Estimate a statistic of crops, of sets (P, K, D) and (Q, L, D), by the bootstrap.
 
     Pictures are resampled, not crops, since crops of one picture are correlated. The interval is
-    symmetric, 1.96 standard errors to each side: percentiles would be shifted, since repeated
-    pictures make the sets look further apart.
-
-    Args:
-        statistic: function of two arrays (N, D) of crops.
-        one, other: (P, K, D) and (Q, L, D), features by picture and crop.
-        draws: at least 2. A Frechet distance of 1280 features takes about a second per draw; with
-            20 draws the margin is accurate to about a sixth.
-        advance: called after each draw.
+    1.96 standard errors to each side: percentiles would be shifted, since repeated pictures make
+    the sets look further apart. With 20 `draws` the margin is accurate to about a sixth.
     """
     _check(one, other, dimensions=3)
     random = np.random.default_rng(seed)
@@ -114,71 +88,16 @@ def bootstrap(
         samples = (s[random.integers(0, len(s), len(s))] for s in (one, other))
         resampled.append(statistic(*map(crops_of, samples)))
         advance()
-    return Estimate.around(statistic(crops_of(one), crops_of(other)), np.array(resampled))
-
-
-def kernel_estimate(
-    one: FloatArray, other: FloatArray, draws: int = 1000, seed: int = 0
-) -> Estimate:
-    """Estimate the kernel distance's confidence interval by the bootstrap over pictures.
-
-    All draws share one kernel matrix, whose cost is the square of the number of crops. Resampled
-    distances are over all crops instead of subsets.
-
-    Args:
-        one, other: (P, K, D) and (Q, L, D), features by picture and crop.
-    """
-    _check(one, other, dimensions=3)
-    random = np.random.default_rng(seed)
-    counts_one, counts_other = (
-        random.multinomial(len(s), [1 / len(s)] * len(s), draws) for s in (one, other)
-    )
-    within = _mean_within(one, counts_one) + _mean_within(other, counts_other)
-    pairs = len(crops_of(one)) * len(crops_of(other))
-    across = _weighted(_kernel_sums(one, other), counts_one, counts_other) / pairs
-    value = kernel_distance(crops_of(one), crops_of(other), seed=seed)
-    return Estimate.around(value, within - 2 * across)
-
-
-def _kernel_sums(one: FloatArray, other: FloatArray) -> Numbers:
-    """Sum the kernel over the crops of each pair of pictures; return (P, Q)."""
-    crops = torch.from_numpy(crops_of(other))
-    rows = []
-    step = max(1, BLOCK // one.shape[1])
-    for start in range(0, len(one), step):
-        block = one[start : start + step]
-        values = poly_kernel(torch.from_numpy(crops_of(block)), crops).numpy()
-        rows.append(values.reshape(*block.shape[:2], *other.shape[:2]).sum((1, 3), np.float64))
-    return np.concatenate(rows)
-
-
-def _weighted(sums: Numbers, rows: Counts, columns: Counts) -> Numbers:
-    """Sum (P, Q) with weights (draws, P) and (draws, Q); return (draws,)."""
-    total: Numbers = ((rows @ sums) * columns).sum(axis=1)
-    return total
-
-
-def _mean_within(features: FloatArray, counts: Counts) -> Numbers:
-    """Return the mean kernel of pairs of different crops of resampled pictures, (draws,).
-
-    `counts`, (draws, P), is how often each picture was drawn.
-    """
-    pictures, crops, size = features.shape
-    number = pictures * crops
-    itself = ((features.astype(np.float64) ** 2).sum(axis=2) / size + 1) ** 3
-    sums = _weighted(_kernel_sums(features, features), counts, counts)
-    mean: Numbers = (sums - counts @ itself.sum(axis=1)) / (number * (number - 1))
-    return mean
+    value, margin = statistic(crops_of(one), crops_of(other)), NORMAL_95 * np.std(resampled, ddof=1)
+    return Estimate(value, float(value - margin), float(value + margin))
 
 
 def linear_probe(photos: FloatArray, cartoons: FloatArray, seed: int = 0) -> Probe:
-    """Train a linear probe, logistic regression with weight decay, to detect cartoons.
+    """Train a logistic regression with weight decay to detect cartoons; sets as in `bootstrap`.
 
     It must not judge outputs of the photos it was trained on, which it would recognise by their
     content. Crops of the larger set are dropped at random to balance the classes.
 
-    Args:
-        photos, cartoons: (P, K, D) and (Q, L, D).
     Returns:
         A function that returns the share of crops, (N, K, D), classified as cartoon.
     """
@@ -190,14 +109,7 @@ def linear_probe(photos: FloatArray, cartoons: FloatArray, seed: int = 0) -> Pro
     mean, deviation = chosen.mean(axis=0), chosen.std(axis=0)
     deviation[deviation == 0] = 1
     features = torch.from_numpy((chosen - mean) / deviation)
-    weight, bias = _logistic_regression(features, torch.arange(2 * fewer) >= fewer)
-    return lambda outputs: float(
-        np.mean(((crops_of(outputs) - mean) / deviation) @ weight + bias > 0)
-    )
-
-
-def _logistic_regression(features: Tensor, positive: Tensor) -> tuple[FloatArray, float]:
-    """Fit labels, (N,) bool, to features, (N, D); return weights, (D,), and bias."""
+    labels = (torch.arange(2 * fewer) >= fewer).float()
     weight = torch.zeros(features.shape[1], requires_grad=True)
     bias = torch.zeros(1, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight, bias], max_iter=200, line_search_fn="strong_wolfe")
@@ -205,13 +117,16 @@ def _logistic_regression(features: Tensor, positive: Tensor) -> tuple[FloatArray
     def loss() -> Tensor:
         optimizer.zero_grad()
         scores = features @ weight + bias
-        error = functional.binary_cross_entropy_with_logits(scores, positive.float())
+        error = functional.binary_cross_entropy_with_logits(scores, labels)
         total = error + PROBE_DECAY / 2 * weight.square().sum()
         total.backward()  # type: ignore[no-untyped-call]
         return total
 
     optimizer.step(loss)  # type: ignore[no-untyped-call]
-    return weight.detach().numpy(), float(bias.detach())
+    direction, threshold = weight.detach().numpy(), -bias.item()
+    return lambda outputs: float(
+        np.mean(((crops_of(outputs) - mean) / deviation) @ direction > threshold)
+    )
 
 
 def crops_of(features: FloatArray) -> FloatArray:

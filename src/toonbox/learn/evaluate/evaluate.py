@@ -1,11 +1,7 @@
-"""Evaluate styles on photos, as `toonbox evaluate` does.
-
-Each style draws each photo, and each output is measured against its photo. Then feature networks
-compare all outputs with cartoons and photos, and a classifier is tested on them.
-"""
+"""Evaluate styles on photos: draw, measure, compare features, test a classifier."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +21,7 @@ from toonbox.learn.evaluate.distances import (
     bootstrap,
     crops_of,
     frechet_distance,
-    kernel_estimate,
+    kernel_distance,
     linear_probe,
 )
 from toonbox.learn.evaluate.feature_networks import CropRule, FeatureNetwork, features_of
@@ -50,12 +46,6 @@ class Subject:
     cartoonize: Callable[[Uint8Array], Uint8Array]
 
 
-@contextmanager
-def no_progress(description: str, total: int) -> Iterator[Advance]:
-    """Show no progress."""
-    yield lambda: None
-
-
 def evaluate(
     subjects: Sequence[Subject],
     photos: Sequence[Path],
@@ -67,22 +57,17 @@ def evaluate(
     classifier: ClassifierConfig | None = None,
     draws: int = 20,
     seed: int = 0,
-    progress: Progress = no_progress,
+    progress: Progress = lambda *_: nullcontext(lambda: None),
 ) -> Evaluation:
-    """Evaluate styles on photos.
+    """Evaluate styles on photos that were held out from training, of which four must be readable.
 
     Args:
-        photos: held out from training; at least four must be readable.
-        cartoons: targets of the distances and the classifier, which need at least two readable
-            ones.
-        networks: feature networks for the distances; empty for none.
+        cartoons: targets of the distances and the classifier, which need at least two.
         work: empty folder for the outputs.
-        train_photos: photos for the linear probe and the classifier. Without them, two probes
-            learn from one half of `photos` each and judge the other, and the classifier learns
-            from one half and judges the other.
-        classifier: configuration of the classifier, which also trains on three quarters of the
-            cartoons; None for no classifier.
-        draws: bootstrap draws per Frechet distance, at least 2.
+        train_photos: photos for the linear probe and the classifier. Without them, they learn
+            from one half of `photos` and judge the other, the probe both ways.
+        classifier: its configuration (it trains on three quarters of the cartoons); None for none.
+        draws: bootstrap draws per distance, at least 2.
         seed: seed of crops, draws and splits.
         progress: called with a description and a number of steps.
     Raises:
@@ -90,8 +75,12 @@ def evaluate(
         DataError: too few pictures are readable.
     """
     everything = [Subject(BASELINE, subjects[0].resolution, lambda photo: photo), *subjects]
-    _refuse_repeated_names("style", [subject.name for subject in everything])
-    _refuse_repeated_names("feature network", [network.name for network in networks])
+    for kind, names in (
+        ("style", [subject.name for subject in everything]),
+        ("feature network", [network.name for network in networks]),
+    ):
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise UsageError(f"{repeated[0]!r} names more than one {kind}")
     read = Reader()
     results = []
     for number, subject in enumerate(everything):
@@ -99,13 +88,11 @@ def evaluate(
             outputs = _draw(subject, read(photos, LEAST_PHOTOS), work / str(number), advance)
         average = means([output.measures for output in outputs])
         results.append(Result(subject.name, subject.resolution, average, outputs, {}))
-    against = _Against(cartoons, train_photos, read, progress, seed)
+    against = results, cartoons, train_photos, read, progress
     rules = {network.name: CropRule(size=network.size, seed=seed) for network in networks}
     for network in networks:
-        found = _distances(results, network, rules[network.name], against, draws)
-        for result, distances in zip(results, found, strict=True):
-            result.distances[network.name] = distances
-    classification = _classification(results, classifier, against) if classifier else None
+        _add_distances(network, rules[network.name], draws, *against)
+    classification = _classification(classifier, seed, *against) if classifier else None
     return Evaluation(
         photos=len(results[0].outputs),
         cartoons=sum(file not in read.failures for file in cartoons),
@@ -119,17 +106,15 @@ def evaluate(
     )
 
 
-def _refuse_repeated_names(kind: str, names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(f"{name!r} names more than one {kind}")
-
-
 class Reader:
     """Read lists of pictures, skip unreadable ones, and collect the reasons in `failures`."""
 
     def __init__(self) -> None:
         self.failures: dict[Path, str] = {}
+
+    def pictures(self, files: Sequence[Path], least: int = 1) -> Iterator[Uint8Array]:
+        """Yield the readable pictures; errors as in `__call__`."""
+        return (rgb for _, rgb in self(files, least))
 
     def __call__(self, files: Sequence[Path], least: int = 1) -> Iterator[tuple[Path, Uint8Array]]:
         """Yield each readable file with its picture.
@@ -151,9 +136,8 @@ class Reader:
             yield file, rgb
         if count < least:
             reasons = [self.failures[file] for file in files if file in self.failures]
-            raise DataError(
-                "\n".join([f"too few usable pictures: {count} of {len(files)}", *reasons])
-            )
+            lines = [f"too few usable pictures: {count} of {len(files)}", *reasons]
+            raise DataError("\n".join(lines))
 
 
 def read_srgb(file: Path) -> Uint8Array:
@@ -181,10 +165,7 @@ def shrunk(rgb: Uint8Array, short_side: int) -> Uint8Array:
 
 
 def _draw(
-    subject: Subject,
-    photos: Iterable[tuple[Path, Uint8Array]],
-    folder: Path,
-    advance: Advance,
+    subject: Subject, photos: Iterable[tuple[Path, Uint8Array]], folder: Path, advance: Advance
 ) -> tuple[Output, ...]:
     """Draw and measure every photo; write the outputs losslessly to a new folder."""
     folder.mkdir(parents=True)
@@ -200,41 +181,28 @@ def _draw(
     return tuple(outputs)
 
 
-@dataclass(frozen=True)
-class _Against:
-    """The pictures that outputs are compared with, and how they are read."""
-
-    cartoons: Sequence[Path]
-    train_photos: Sequence[Path]
-    read: Reader
-    progress: Progress
-    seed: int
-
-    def pictures(self, files: Sequence[Path], least: int = 1) -> Iterator[Uint8Array]:
-        """Yield the readable pictures."""
-        return (rgb for _, rgb in self.read(files, least))
-
-
-def _distances(
-    results: Sequence[Result],
+def _add_distances(
     network: FeatureNetwork,
     rule: CropRule,
-    against: _Against,
     draws: int,
-) -> list[Distances]:
+    results: Sequence[Result],
+    cartoons: Sequence[Path],
+    train_photos: Sequence[Path],
+    read: Reader,
+    progress: Progress,
+) -> None:
     """Compare the features of each result with those of cartoons and photos."""
 
     def describe(what: str, files: Sequence[Path]) -> FloatArray:
-        with against.progress(f"{network.name}: {what}", len(files)) as advance:
-            pictures = against.pictures(files, LEAST_PICTURES)
-            return features_of(pictures, network, rule, advance=advance)
+        with progress(f"{network.name}: {what}", len(files)) as advance:
+            return features_of(read.pictures(files, LEAST_PICTURES), network, rule, advance)
 
-    drawn = describe("cartoons", against.cartoons)
+    drawn = describe("cartoons", cartoons)
     features = [describe(r.name, [output.file for output in r.outputs]) for r in results]
     photos = features[0]
     # Each probe with the indices of the photos it judges, which it was not trained on.
-    if against.train_photos:
-        trained = describe("training photos", against.train_photos)
+    if train_photos:
+        trained = describe("training photos", train_photos)
         probes = [(linear_probe(trained, drawn, rule.seed), np.arange(len(photos)))]
     else:
         halves = np.array_split(np.random.default_rng(rule.seed).permutation(len(photos)), 2)
@@ -242,41 +210,39 @@ def _distances(
             (linear_probe(photos[learned], drawn, rule.seed), judged)
             for learned, judged in (halves, reversed(halves))
         ]
-    distances = []
-    with against.progress(f"{network.name}: intervals", draws * len(results)) as advance:
-        for each in features:
+    with progress(f"{network.name}: intervals", draws * len(results)) as advance:
+        for result, each in zip(results, features, strict=True):
             called = sum(probe(each[judged]) * len(judged) for probe, judged in probes)
-            distances.append(
-                Distances(
-                    to_cartoons=bootstrap(frechet_distance, each, drawn, draws, rule.seed, advance),
-                    to_photos=frechet_distance(crops_of(each), crops_of(photos)),
-                    kernel=kernel_estimate(each, drawn, seed=rule.seed),
-                    called_cartoon=float(called / len(each)),
-                )
+            result.distances[network.name] = Distances(
+                to_cartoons=bootstrap(frechet_distance, each, drawn, draws, rule.seed, advance),
+                to_photos=frechet_distance(crops_of(each), crops_of(photos)),
+                kernel=bootstrap(kernel_distance, each, drawn, draws, rule.seed),
+                called_cartoon=float(called / len(each)),
             )
-    return distances
 
 
 def _classification(
-    results: Sequence[Result], config: ClassifierConfig, against: _Against
+    config: ClassifierConfig,
+    seed: int,
+    results: Sequence[Result],
+    cartoons: Sequence[Path],
+    train_photos: Sequence[Path],
+    read: Reader,
+    progress: Progress,
 ) -> Classification:
     """Train a classifier and test it on other pictures."""
     order, mixed = (
-        np.random.default_rng(against.seed).permutation(len(files))
-        for files in (results[0].outputs, against.cartoons)
+        np.random.default_rng(seed).permutation(len(files))
+        for files in (results[0].outputs, cartoons)
     )
     half, quarter = len(order) // 2, max(1, len(mixed) // 4)
-    judged = order if against.train_photos else order[:half]
-    learned = against.train_photos or [results[0].outputs[i].file for i in order[half:]]
-    held_out, drawn = ([against.cartoons[i] for i in p] for p in (mixed[:quarter], mixed[quarter:]))
-    baseline, *styled = (
-        against.pictures([result.outputs[i].file for i in judged]) for result in results
-    )
-    names = [result.name for result in results[1:]]
-    with against.progress("classifier: training", config.steps) as advance:
-        pictures = against.pictures(learned), against.pictures(drawn)
+    judged = order if train_photos else order[:half]
+    learned = train_photos or [results[0].outputs[i].file for i in order[half:]]
+    held_out, drawn = ([cartoons[i] for i in part] for part in (mixed[:quarter], mixed[quarter:]))
+    with progress("classifier: training", config.steps) as advance:
+        pictures = read.pictures(learned), read.pictures(drawn)
         network = train_classifier(*pictures, config, advance)
-    with against.progress("classifier: test", len(judged) * len(results) + quarter) as advance:
-        outputs = dict(zip(names, styled, strict=True))
-        cartoons = against.pictures(held_out)
-        return classify(network, baseline, cartoons, outputs, config.rule, advance)
+    baseline, *styled = (read.pictures([r.outputs[i].file for i in judged]) for r in results)
+    outputs = dict(zip([result.name for result in results[1:]], styled, strict=True))
+    with progress("classifier: test", len(judged) * len(results) + quarter) as advance:
+        return classify(network, baseline, read.pictures(held_out), outputs, config.rule, advance)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from onnxruntime.capi import onnxruntime_pybind11_state as onnxruntime_errors
+from onnxruntime.capi import onnxruntime_pybind11_state
 from PIL import Image
 from torch import Tensor
 
@@ -18,6 +18,14 @@ from toonbox.pixels import FloatArray, Uint8Array
 TRIES = 8  # per crop, before a blank one is accepted
 FREE_SIZE = 224  # crop side for networks of any input size
 TORCHSCRIPT_SUFFIXES = (".pt", ".ts", ".torchscript")
+ONNX_FAILURES = tuple(  # which have no common base class
+    each
+    for each in vars(onnxruntime_pybind11_state).values()
+    if isinstance(each, type) and issubclass(each, Exception)
+)
+FAILURES: tuple[type[Exception], ...] = *ONNX_FAILURES, RuntimeError, ValueError
+
+Run = Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,10 @@ class CropRule:
 
 
 def take_crops(rgb: Uint8Array, rule: CropRule, index: int) -> Uint8Array:
-    """Cut seeded crops from (H, W, 3); retry blank ones.
+    """Cut seeded crops from (H, W, 3), (crops, size, size, 3); retry blank ones.
 
-    Relative positions depend only on the rule's seed and `index`, so that a photo and its output
-    are cut at the same positions.
-
-    Returns:
-        (crops, size, size, 3).
+    Relative positions depend on the rule's seed and `index` only: a photo and its output are cut
+    at the same positions.
     """
     height, width = rgb.shape[:2]
     scale = rule.short_side / min(height, width)
@@ -72,17 +77,14 @@ def take_crops(rgb: Uint8Array, rule: CropRule, index: int) -> Uint8Array:
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A frozen network that maps crops to features.
+    """A frozen network, the side of its input in pixels, and its name in tables.
 
-    Attributes:
-        name: label of its figures.
-        size: side of its input, in pixels.
-        run: (N, 3, size, size) RGB in [0, 1] -> (N, D), or (N, D, h, w), which is averaged.
+    `run` maps (N, 3, size, size) RGB in [0, 1] to (N, D), or (N, D, h, w), which is averaged.
     """
 
     name: str
     size: int
-    run: Callable[[FloatArray], FloatArray]
+    run: Run
 
     def __call__(self, crops: Uint8Array) -> FloatArray:
         """Compute features: (N, size, size, 3) -> (N, D)."""
@@ -99,38 +101,41 @@ def load_feature_network(file: Path) -> FeatureNetwork:
     Raises:
         WeightsError: the file is missing or damaged, or has another suffix, input or output.
     """
-    suffix = file.suffix.lower()
     loaders = {".onnx": _load_onnx, **dict.fromkeys(TORCHSCRIPT_SUFFIXES, _load_torchscript)}
     if not file.is_file():
         raise WeightsError(f"{file}: no such feature network")
-    if suffix not in loaders:
+    if (suffix := file.suffix.lower()) not in loaders:
         raise WeightsError(f"{file}: its name does not end in {', '.join(loaders)}")
-    network = loaders[suffix](file)
-    features = network.run(np.zeros((2, 3, network.size, network.size), np.float32))
-    if features.ndim not in (2, 4) or len(features) != 2:
+    try:
+        size, compute = loaders[suffix](file)
+    except FAILURES as error:
+        reason = str(error).split("\n", 1)[0]
+        raise WeightsError(f"{file}: cannot be read as a network: {reason}") from error
+
+    def run(unit: FloatArray) -> FloatArray:
+        try:
+            return compute(unit)
+        except FAILURES as error:
+            reason = " ".join(str(error).split())
+            raise WeightsError(f"{file}: fails on crops {unit.shape}: {reason}") from error
+
+    found = run(np.zeros((2, 3, size, size), np.float32))
+    if found.ndim not in (2, 4) or len(found) != 2:
         raise WeightsError(
             f"{file}: its output for two crops should be (2, D) or (2, D, h, w), "
-            f"found {features.shape}"
+            f"found {found.shape}"
         )
-    return network
+    return FeatureNetwork(file.stem, size, run)
 
 
-def _load_onnx(file: Path) -> FeatureNetwork:
-    failures = (
-        onnxruntime_errors.Fail, onnxruntime_errors.InvalidArgument,
-        onnxruntime_errors.InvalidGraph, onnxruntime_errors.InvalidProtobuf,
-        onnxruntime_errors.NotImplemented, onnxruntime_errors.RuntimeException,
-    )  # fmt: skip
+def _load_onnx(file: Path) -> tuple[int, Run]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     # Spinning threads would slow down a training on the same machine.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = onnxruntime.InferenceSession(
-            file.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
-    except failures as error:
-        raise WeightsError(f"{file}: ONNX Runtime cannot read it: {error}") from error
+    session = onnxruntime.InferenceSession(
+        file.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
     (first, *others), output = session.get_inputs(), session.get_outputs()[0].name
     shape = first.shape
     if others or len(shape) != 4 or shape[1] != 3 or first.type != "tensor(float)":
@@ -139,61 +144,31 @@ def _load_onnx(file: Path) -> FeatureNetwork:
             + f" and {len(others)} more" * bool(others)
         )
     size = next((side for side in shape[2:] if isinstance(side, int)), FREE_SIZE)
+    return size, lambda unit: session.run([output], {first.name: unit})[0]
 
+
+def _load_torchscript(file: Path) -> tuple[int, Run]:
+    module = torch.jit.load(str(file), "cpu").eval()  # type: ignore[no-untyped-call]
+
+    @torch.inference_mode()
     def run(unit: FloatArray) -> FloatArray:
-        try:
-            features: FloatArray = session.run([output], {first.name: unit})[0]
-        except failures as error:
-            raise WeightsError(f"{file}: fails on crops {unit.shape}: {error}") from error
-        return features
-
-    return FeatureNetwork(file.stem, size, run)
-
-
-def _load_torchscript(file: Path) -> FeatureNetwork:
-    try:
-        module = torch.jit.load(str(file), "cpu").eval()  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise WeightsError(f"{file}: not readable as TorchScript: {reason}") from error
-
-    def run(unit: FloatArray) -> FloatArray:
-        try:
-            with torch.inference_mode():
-                features = module(torch.from_numpy(unit))
-        except RuntimeError as error:
-            reason = str(error).strip().rsplit("\n", 1)[-1]
-            raise WeightsError(f"{file}: fails on crops {unit.shape}: {reason}") from error
+        features = module(torch.from_numpy(unit))
         if not isinstance(features, Tensor):
             raise WeightsError(f"{file}: should return a tensor, not {type(features).__name__}")
         return features.float().numpy()
 
-    return FeatureNetwork(file.stem, FREE_SIZE, run)
+    return FREE_SIZE, run
 
 
 def features_of(
     pictures: Iterable[Uint8Array],
     network: FeatureNetwork,
     rule: CropRule,
-    batch: int = 32,
     advance: Callable[[], None] = lambda: None,
 ) -> FloatArray:
-    """Compute features of the crops of pictures, (H, W, 3) of any size: (pictures, crops, D).
-
-    Args:
-        pictures: at least one; one is in memory at a time.
-        network: must have the rule's crop side.
-        batch: crops per run of the network.
-        advance: called after each picture.
-    """
-    features: list[FloatArray] = []
-    waiting: list[Uint8Array] = []
+    """Compute features of the crops of pictures, (H, W, 3) of any size: (pictures, crops, D)."""
+    features = []
     for index, rgb in enumerate(pictures):
-        waiting.extend(take_crops(rgb, rule, index))
-        while len(waiting) >= batch:
-            features.append(network(np.stack(waiting[:batch])))
-            del waiting[:batch]
+        features.append(network(take_crops(rgb, rule, index)))
         advance()
-    if waiting:
-        features.append(network(np.stack(waiting)))
-    return np.concatenate(features).reshape(-1, rule.crops, features[0].shape[1])
+    return np.stack(features)

@@ -57,8 +57,7 @@ def steepness(levels: FloatArray) -> FloatArray:
 def edge_similarity(photo: Uint8Array, output: Uint8Array) -> float:
     """Return the SSIM of the luminance edge maps, in [-1, 1]; 1 for identical edges.
 
-    The maps are Sobel magnitudes, scaled so that a step from black to white is 255, the data
-    range. The window is an 11x11 Gaussian of sigma 1.5.
+    The maps are Sobel magnitudes, in which a step from black to white is 255, the data range.
 
     Source: Wang et al. 2004, eq. 13, K1 = 0.01, K2 = 0.03.
     """
@@ -71,8 +70,7 @@ def edge_similarity(photo: Uint8Array, output: Uint8Array) -> float:
 def colour_drift(photo: Uint8Array, output: Uint8Array) -> float:
     """Return the median CIE76 colour difference (delta E) of two blurred sRGB pictures.
 
-    About 2.3 is just noticeable. The blur, a Gaussian of sigma 8 pixels, excludes lines and
-    texture.
+    About 2.3 is just noticeable. The blur, sigma 8 pixels, excludes lines and texture.
     """
     one, other = (
         cv2.cvtColor(cv2.GaussianBlur(rgb.astype(np.float32) / 255, (0, 0), 8.0), cv2.COLOR_RGB2LAB)
@@ -82,12 +80,9 @@ def colour_drift(photo: Uint8Array, output: Uint8Array) -> float:
 
 
 def colour_segments(rgb: Uint8Array) -> float:
-    """Return the number of colour segments of (H, W, 3) per megapixel.
+    """Return the number of colour segments of (H, W, 3) per megapixel, at least 5 pixels wide.
 
-    Graph-based segmentation with sigma 0.5, k = 300 and at least 100 pixels per segment. Segments
-    narrower than 5 pixels are not counted: they are outlines, or strips between two colours.
-
-    Source: Felzenszwalb & Huttenlocher 2004.
+    Narrower ones are outlines, or strips between two colours.
     """
     # OpenCV's erosion has no 32-bit integers; floats are exact up to 2^24 segments.
     labels = segment(rgb, sigma=0.5, scale=300.0, minimum_size=100).astype(np.float32)
@@ -102,11 +97,10 @@ def flat_share(rgb: Uint8Array) -> float:
 
 
 def interior_energy(photo: Uint8Array, output: Uint8Array) -> float:
-    """Return the energy of an output's fine detail away from the photo's edges, squared levels.
+    """Return the energy of an output's detail more than 3 pixels from any edge, in squared levels.
 
-    The mean squared difference of the output's luminance and its Gaussian blur (sigma 2), over
-    pixels more than 3 pixels from any edge; 0 if there are none. Edges are the steepest fifth of
-    the photo's pixels after a Gaussian of sigma 1.
+    The mean squared difference of luminance and its Gaussian blur (sigma 2). Edges are the steepest
+    fifth of the photo's pixels after a Gaussian of sigma 1.
     """
     steep = steepness(cv2.GaussianBlur(luminance(photo), (0, 0), 1.0))
     edges = (steep >= np.quantile(steep, 0.8)) & (steep > 0)
@@ -119,9 +113,8 @@ def interior_energy(photo: Uint8Array, output: Uint8Array) -> float:
 def outline_contrast(photo: Uint8Array, output: Uint8Array) -> float:
     """Return the mean depth of dark lines along the photo's strongest edges, in levels.
 
-    Depth is how much darker a line narrower than 7 pixels is than the darker of its two sides;
-    the largest within 3 pixels counts at each of `strongest_edges`. A step without a line has
-    depth 0; a photo without edges gives 0.
+    Depth is how much darker a line narrower than 7 pixels is than the darker of its sides; the
+    largest within 3 pixels counts. A step without a line has depth 0.
 
     Source: the black top-hat, Serra 1982, chapter XII.
     """
@@ -133,28 +126,18 @@ def outline_contrast(photo: Uint8Array, output: Uint8Array) -> float:
     return float(cv2.dilate(depth, disc)[edges].mean())
 
 
-# Offsets (down, right) of the next pixel along gradients at 0, 45, 90 and 135 degrees clockwise.
-AHEAD = ((0, 1), (1, 1), (1, 0), (1, -1))
-
-
 def strongest_edges(photo: Uint8Array) -> npt.NDArray[np.bool_]:
     """Mark the strongest edges of a photo: (H, W, 3) -> (H, W).
 
     Edges are pixels where the magnitude of the luminance gradient, after a Gaussian of sigma 2,
-    is at least its 95th percentile and maximal along its direction (non-maximum suppression,
-    directions rounded to eighths of a turn).
+    is above its 95th percentile and maximal along its direction.
+
+    Source: Canny 1986 (non-maximum suppression), through OpenCV.
     """
-    across, down = gradient(cv2.GaussianBlur(luminance(photo), (0, 0), 2.0))
-    steep = np.hypot(across, down)
-    direction = np.rint(np.arctan2(down, across) / (np.pi / 4)).astype(int) % 4
-    ridge = np.zeros(steep.shape, dtype=bool)
-    padded = np.pad(steep, 1)
-    height, width = steep.shape
-    for index, (y, x) in enumerate(AHEAD):
-        ahead = padded[1 + y : 1 + y + height, 1 + x : 1 + x + width]
-        behind = padded[1 - y : 1 - y + height, 1 - x : 1 - x + width]
-        ridge |= (direction == index) & (steep >= ahead) & (steep >= behind)
-    marked: npt.NDArray[np.bool_] = ridge & (steep > 0) & (steep >= np.quantile(steep, 0.95))
+    levels = cv2.GaussianBlur(luminance(photo), (0, 0), 2.0)
+    across, down = (np.rint(128 * part).astype(np.int16) for part in gradient(levels))
+    strong = np.quantile(np.hypot(across.astype(np.float32), down), 0.95)
+    marked: npt.NDArray[np.bool_] = cv2.Canny(across, down, strong, strong, L2gradient=True) > 0
     return marked
 
 
@@ -169,8 +152,7 @@ def checkerboard_energy(photo: Uint8Array, output: Uint8Array) -> float:
 
     In squared levels: the luminance energy at all frequencies (i/8, j/8) per pixel except 0, in
     excess of neighbouring frequencies, minus the same of the photo. A checkerboard of plus and
-    minus one level gives 1. Spectra are averaged over half-overlapping patches of 128 pixels
-    (fewer in smaller pictures) with Hann windows.
+    minus one level gives 1.
 
     Source: Odena et al. 2016 for the artefact; Welch 1967 for the averaged spectrum.
     """
@@ -196,17 +178,17 @@ def _stride_energy(levels: FloatArray) -> float:
 
 
 def _spectrum(levels: FloatArray) -> npt.NDArray[np.float64]:
-    """Return the mean power spectrum of patches; each sums to the patch's windowed variance."""
+    """Return the mean power spectrum of half-overlapping patches with Hann windows.
+
+    Each sums to the patch's windowed variance.
+    """
     size = min(PATCH, min(levels.shape) // PERIOD * PERIOD)
     window = np.outer(*[np.hanning(size + 1)[:-1]] * 2)
     patches = np.lib.stride_tricks.sliding_window_view(levels, (size, size))
     patches = patches[:: size // 2, :: size // 2]
-    total = np.zeros((size, size))
-    for place in np.ndindex(patches.shape[:2]):
-        patch = patches[place].astype(np.float64)
-        total += np.abs(np.fft.fft2((patch - patch.mean()) * window)) ** 2
-    count = patches.shape[0] * patches.shape[1]
-    average: npt.NDArray[np.float64] = total / (count * size**2 * (window**2).sum())
+    centred = patches - patches.mean((2, 3), np.float64, keepdims=True)
+    power = (np.abs(np.fft.fft2(centred * window)) ** 2).mean((0, 1))
+    average: npt.NDArray[np.float64] = power / (size**2 * (window**2).sum())
     return average
 
 

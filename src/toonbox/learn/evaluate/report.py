@@ -33,19 +33,12 @@ class Output:
 
 @dataclass(frozen=True)
 class Distances:
-    """The distances of a style's outputs in one feature network.
+    """The distances of a style's outputs in one feature network."""
 
-    Attributes:
-        to_cartoons: Frechet distance to the cartoons.
-        to_photos: Frechet distance to the photos.
-        kernel: kernel distance (KID) to the cartoons.
-        called_cartoon: share of crops that a linear probe classifies as cartoon.
-    """
-
-    to_cartoons: Estimate
-    to_photos: float
-    kernel: Estimate
-    called_cartoon: float
+    to_cartoons: Estimate  # Frechet distance
+    to_photos: float  # Frechet distance
+    kernel: Estimate  # kernel distance (KID) to the cartoons
+    called_cartoon: float  # share of crops that a linear probe classifies as cartoon
 
 
 @dataclass(frozen=True)
@@ -61,31 +54,22 @@ class Result:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The results of an evaluation.
-
-    Attributes:
-        photos, cartoons, train_photos: numbers of pictures used.
-        rules: crop rules, by feature network.
-        draws: bootstrap draws per Frechet distance.
-        results: of the photos themselves, then of each style.
-        classification: result of the classifier, if one was trained.
-        unreadable: messages that name a file and the reason.
-    """
+    """The results of an evaluation; the first three are numbers of pictures used."""
 
     photos: int
     cartoons: int
     train_photos: int
-    rules: dict[str, CropRule]
-    draws: int
+    rules: dict[str, CropRule]  # by feature network
+    draws: int  # bootstrap draws per distance
     seed: int
-    results: tuple[Result, ...]
+    results: tuple[Result, ...]  # of the photos themselves, then of each style
     classification: Classification | None
-    unreadable: tuple[str, ...]
+    unreadable: tuple[str, ...]  # messages that name a file and the reason
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: title, explanatory note, column titles, and rows of cells."""
+    """A table with an explanatory note."""
 
     title: str
     note: str
@@ -129,16 +113,12 @@ def tables(evaluation: Evaluation) -> list[Table]:
 
 
 def _distance_table(network: str, results: Sequence[Result]) -> Table:
-    rows = [
-        (
-            result.name,
-            _interval(found.to_cartoons),
-            "-" if result.name == BASELINE else f"{found.to_photos:.1f}",
-            _interval(found.kernel, 1000),
-            f"{100 * found.called_cartoon:.0f}",
-        )
-        for result, found in ((result, result.distances[network]) for result in results)
-    ]
+    rows = []
+    for result in results:
+        found = result.distances[network]
+        to_photos = "-" if result.name == BASELINE else f"{found.to_photos:.1f}"
+        intervals = _interval(found.to_cartoons), to_photos, _interval(found.kernel, 1000)
+        rows.append((result.name, *intervals, f"{100 * found.called_cartoon:.0f}"))
     return Table(
         f"Features of {network}",
         "Frechet and KID: lower is closer; compare only figures of equal picture counts "
@@ -157,10 +137,7 @@ def _classifier_table(found: Classification) -> Table:
     """Build the paper's table of accuracies by representation, then by style."""
     shares = {f"cartoons, {name}": share for name, share in found.representations.items()}
     shares |= {f"outputs of {name}": share for name, share in found.styles.items()}
-    rows = [
-        (name, f"{100 * share:.0f}", f"{100 * found.accuracy(share):.0f}")
-        for name, share in shares.items()
-    ]
+    rows = [(n, f"{100 * s:.0f}", f"{100 * found.accuracy(s):.0f}") for n, s in shares.items()]
     return Table(
         "Classifier",
         "Share of crops of held-out pictures that a classifier of photos and cartoons calls "
@@ -186,25 +163,17 @@ def text(evaluation: Evaluation) -> str:
 
 def page(evaluation: Evaluation, addresses: dict[Path, str]) -> str:
     """Render the HTML page; `addresses` are the pictures' URLs by output file."""
-    names = ", ".join(result.name for result in evaluation.results[1:])
-    photos = []
-    for outputs in zip(*(result.outputs for result in evaluation.results), strict=True):
-        shown = [
-            (
-                result.name,
-                addresses[output.file],
-                [(measure, output.measures[name]) for name, measure in MEASURES.items()],
-            )
-            for result, output in zip(evaluation.results, outputs, strict=True)
-        ]
-        photos.append((outputs[0].photo.name, shown))
+    names = [result.name for result in evaluation.results]
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = files("toonbox.learn.evaluate").joinpath("report.html").read_text(encoding="utf-8")
     return environment.from_string(template).render(
-        title=f"Evaluation of {names}",
+        title=f"Evaluation of {', '.join(names[1:])}",
+        names=names,
         notes=notes(evaluation),
         tables=tables(evaluation),
-        photos=photos,
+        photos=zip(*(result.outputs for result in evaluation.results), strict=True),
+        addresses=addresses,
+        measures=MEASURES,
     )
 
 
@@ -235,13 +204,8 @@ def results_csv(evaluation: Evaluation) -> str:
 
 def per_photo_csv(evaluation: Evaluation) -> str:
     """Format one row per photo and style as CSV."""
-    return _csv(
-        [
-            {"photo": str(output.photo), "name": result.name, **output.measures}
-            for result in evaluation.results
-            for output in result.outputs
-        ]
-    )
+    rows = [(result.name, output) for result in evaluation.results for output in result.outputs]
+    return _csv([{"photo": str(row.photo), "name": name, **row.measures} for name, row in rows])
 
 
 def _csv(lines: Sequence[dict[str, object]]) -> str:

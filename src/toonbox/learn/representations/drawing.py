@@ -1,7 +1,6 @@
 """The drawn target: a drawing of a photo in a look, made without a network.
 
-A photo's layers take seconds to compute and do not depend on the look or the knobs. Drawing a crop
-from them takes milliseconds.
+A photo's layers take seconds and do not depend on look or knobs; drawing from them takes little.
 """
 
 from dataclasses import dataclass, replace
@@ -35,7 +34,6 @@ RATIO = 1.6  # of the two Gaussians, to approximate a Laplacian (Marr & Hildreth
 INCOHERENT, COHERENT = 0.12, 0.47  # coherence at which lines vanish and are full
 MARGIN = 24  # pixels around a crop that affect `Layers.draw`
 
-
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 NotNegative = Annotated[Number, Field(ge=0)]
 Positive = Annotated[Number, Field(gt=0)]
@@ -45,10 +43,7 @@ Colour = tuple[Share, Share, Share]
 
 @dataclass(frozen=True)
 class Look:
-    """Parameters of a drawing, explained in looks/comic.toml.
-
-    The defaults are the look `comic`. `looks.load_look` validates the ranges.
-    """
+    """Parameters of a drawing, explained in looks/comic.toml; the defaults are the look `comic`."""
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
@@ -85,8 +80,7 @@ class Look:
 class Layers:
     """The layers of a drawing, (H, W, CHANNELS) uint8.
 
-    In order: the photo, the photo abstracted for surface 1 and for surface 2 (RGB each), the line
-    responses for the three PENS, and the coherence of the flow.
+    The photo, abstracted for surface 1 and 2 (RGB each), line responses for PENS, and coherence.
     """
 
     packed: Uint8Array
@@ -113,10 +107,9 @@ class Layers:
     def draw(
         self, look: Look, surface: float = 1.0, structure: float = 1.0, texture: float = 1.0
     ) -> Uint8Array:
-        """Draw the photo; return (H, W, 3).
+        """Draw the photo, (H, W, 3), at knobs in [0, 2].
 
-        The knobs are in [0, 2]: `surface` simplifies shapes (0 keeps the photo's detail),
-        `structure` flattens tones, and `texture` strengthens lines.
+        `surface` simplifies shapes, `structure` flattens tones, and `texture` strengthens lines.
         """
         look = look.turned(structure, texture)
         plain = _between(self.packed[..., :9], 3, surface)
@@ -139,16 +132,11 @@ class Layers:
 def quantise(image: Float, levels: float, hardness: float, gradual: float) -> Float:
     """Move the lightness of (H, W, 3) in [0, 1] towards `levels` equally spaced tones.
 
-    Steps between tones are hard where lightness changes and soft where it is nearly constant,
-    which avoids banding in skies and walls.
-
     Args:
         hardness: hardness of the steps; 1 leaves the image unchanged.
-        gradual: gradient of CIE lightness per pixel, in [0, 100], below which steps are soft;
-            0 makes all steps hard.
-    Source:
-        Winnemoeller et al. 2006, section 3.3 (soft luminance quantisation, sharpened by the
-        gradient).
+        gradual: gradient of CIE lightness per pixel, in [0, 100], below which steps are soft, to
+            avoid banding in skies and walls; 0 makes all steps hard.
+    Source: Winnemoeller et al. 2006, section 3.3 (soft luminance quantisation).
     """
     lab = cv2.cvtColor(np.clip(image, 0, 1), cv2.COLOR_RGB2LAB)
     lightness = lab[..., 0]
@@ -167,18 +155,16 @@ def quantise(image: Float, levels: float, hardness: float, gradual: float) -> Fl
 
 
 def line_response(image: Float, pen: float, length: float, step: Float) -> Float:
-    """Return how much darker each pixel is than its neighbours across the flow.
+    """Return how much darker each pixel is than its neighbours across the flow, (H, W).
+
+    In units of the square root of luminance, which gives dark and light edges similar weight.
 
     Args:
         image: (H, W, 3) in [0, 1].
         pen: standard deviation of the finer Gaussian, half the line width, in steps.
         length: standard deviation of the smoothing along the line, in steps.
         step: (H, W), pixels.
-    Returns:
-        (H, W), positive on lines, in units of the square root of luminance, which gives dark and
-        light edges similar weight.
-    Source:
-        Kang et al. 2007, eq. 6 to 9 (flow-based difference of Gaussians).
+    Source: Kang et al. 2007, eq. 6 to 9 (flow-based difference of Gaussians).
     """
     flow = Flow.of(image, 1.6)
     root = np.sqrt(np.clip(image @ LUMINANCE, 0, 1))
@@ -222,12 +208,9 @@ def _guarded(plain: Float, photo: Float, tolerated: float) -> Float:
 
 def _between(layers: Uint8Array, channels: int, place: float) -> Float:
     """Interpolate between layers, (H, W, n * channels), at a fractional index; in [0, 1]."""
-    last = layers.shape[2] // channels - 2
-    first = min(int(place), last)
-    below, above = (
-        layers[..., channels * i : channels * (i + 1)].astype(np.float32) / np.float32(255)
-        for i in (first, first + 1)
-    )
+    first = min(int(place), layers.shape[2] // channels - 2)
+    pair = layers[..., channels * first : channels * (first + 2)].astype(np.float32)
+    below, above = np.split(pair / np.float32(255), 2, axis=2)
     return np.asarray(below + np.float32(place - first) * (above - below), np.float32)
 
 

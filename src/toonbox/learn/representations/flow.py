@@ -1,11 +1,10 @@
 """The edge tangent flow of a picture, and filters along and across it.
 
-`abstract` combines them to turn a photo into smooth shapes with hard edges.
-
 Arrays are float32: images (H, W, 3) or (H, W) in [0, 1], fields (H, W). Lengths are in steps; the
-field `step` is the length of a step in pixels, which is shorter where filters should be finer.
+field `step` is the length of a step in pixels, shorter where filters should be finer.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -24,7 +23,7 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 @dataclass(frozen=True)
 class Flow:
-    """Unit tangents of edges, x and y (H, W) each, and their coherence, (H, W) in [0, 1].
+    """Unit tangents of edges, x and y, and their coherence in [0, 1], (H, W) each.
 
     Coherence is 1 where nearby edges are parallel, and 0 where they cross or there are none.
     """
@@ -57,31 +56,25 @@ class Flow:
         return cls(*(np.asarray(a, np.float32) for a in (x / length, y / length, coherence)))
 
 
-def abstract(image: Float, step: Float, brush: float = 3.5, tolerance: float = 0.1) -> Float:
+def abstract(image: Float, step: Float) -> Float:
     """Abstract (H, W, 3) by one round; more rounds give larger and simpler shapes.
 
-    Args:
-        step: (H, W), length of a step in pixels; 1 by default.
-        brush: standard deviation of the smoothing along edges, in steps.
-        tolerance: difference up to which colours are smoothed together, in [0, 1].
     Source:
         Kyprianidis & Kang 2011 (alternating smoothing along the flow and shock filtering);
         Kang & Lee 2008 (shape-simplifying abstraction).
     """
     flow = Flow.of(image, 1.3)
-    image = across(image, flow, 2.0, step, 0.6 * tolerance)
-    image = along(image, flow, brush, step, 2 * tolerance)
+    image = across(image, flow, 2.0, step, 0.06)
+    image = along(image, flow, 3.5, step, 0.2)
     return shock(image, Flow.of(image, 1.0), step)
 
 
 def shock(image: Float, flow: Flow, step: Float) -> Float:
     """Sharpen edges of (H, W, 3): take the lightest or darkest neighbour across the flow.
 
-    The sign of the second derivative of luminance across the flow, smoothed along it, selects
-    which: it is negative on the light side of an edge.
+    The second derivative of luminance across the flow is negative on the light side of an edge.
 
-    Source:
-        Osher & Rudin 1990; Weickert 2003 (coherence-enhancing shock filter).
+    Source: Osher & Rudin 1990; Weickert 2003 (coherence-enhancing shock filter).
     """
     luminance = image @ LUMINANCE
     sides = np.arange(1, int(np.ceil(3 * SHOCK_SIGMA)) + 1)
@@ -107,10 +100,7 @@ def shock(image: Float, flow: Flow, step: Float) -> Float:
 
 
 def detail_step(image: Float, finest: float = 0.5) -> Float:
-    """Return the length of a step at each pixel, (H, W): 1, or down to `finest` in fine detail.
-
-    Fine detail is where edges are dense: small faces, lettering, windows, crowds.
-    """
+    """Return the length of a step, (H, W): 1, or down to `finest` where edges are dense."""
     luminance = cv2.GaussianBlur(np.sqrt(image @ LUMINANCE), (0, 0), 0.8)
     edges = (np.hypot(*_gradient(luminance)) > EDGE).astype(np.float32)
     density = cv2.GaussianBlur(edges, (0, 0), NEIGHBOURHOOD)
@@ -121,52 +111,49 @@ def detail_step(image: Float, finest: float = 0.5) -> Float:
 def along(
     image: Float, flow: Flow, sigma: float, step: Float, tolerance: float | None = None
 ) -> Float:
-    """Smooth along the flow by a Gaussian line integral in both directions.
+    """Smooth along the flow by a Gaussian line integral of `sigma` steps in both directions.
 
-    Args:
-        image: (H, W, 3) or (H, W).
-        sigma: standard deviation of the Gaussian, in steps.
-        tolerance: standard deviation of the range weights of a bilateral integral; None for
-            Gaussian weights only.
+    `tolerance` is the standard deviation of the range weights of a bilateral integral.
+
     Source:
         Kang et al. 2007, section 2.2 (flow-based smoothing); Kang & Lee 2008 (its bilateral form).
     """
-    grid_x, grid_y = _grid(image)
-    total, weights = image.copy(), np.ones(image.shape[:2], np.float32)
+    x0, y0 = _grid(image)
     field = np.dstack([flow.x, flow.y])
     stride = STRIDE * step
-    for sign in (1, -1):
-        x, y = grid_x, grid_y
-        vx, vy = sign * flow.x, sign * flow.y
-        for k in range(1, int(np.ceil(2 * sigma / STRIDE)) + 1):
-            x, y = x + stride * vx, y + stride * vy
-            weight = np.exp(-0.5 * (STRIDE * k / sigma) ** 2)
-            _gather(total, weights, image, sampled(image, x, y), weight, tolerance)
-            nx, ny = cv2.split(sampled(field, x, y))
-            # The sign of a tangent is arbitrary: keep the direction.
-            same = np.copysign(np.float32(1), nx * vx + ny * vy)
-            vx, vy = nx * same, ny * same
-    return total / _wide(weights, image)
+
+    def samples() -> Iterator[tuple[float, Float]]:
+        for sign in (1, -1):
+            x, y, vx, vy = x0, y0, sign * flow.x, sign * flow.y
+            for k in range(1, int(np.ceil(2 * sigma / STRIDE)) + 1):
+                x, y = x + stride * vx, y + stride * vy
+                yield np.exp(-0.5 * (STRIDE * k / sigma) ** 2), sampled(image, x, y)
+                nx, ny = cv2.split(sampled(field, x, y))
+                # The sign of a tangent is arbitrary: keep the direction.
+                same = np.copysign(np.float32(1), nx * vx + ny * vy)
+                vx, vy = nx * same, ny * same
+
+    return _mean(image, samples(), tolerance)
 
 
 def across(image: Float, flow: Flow, sigma: float, step: Float, tolerance: float) -> Float:
     """Smooth across the flow by a bilateral filter; arguments as in `along`.
 
-    Source:
-        Kang & Lee 2008; Kyprianidis & Doellner 2008 (orientation-aligned bilateral filter).
+    Source: Kang & Lee 2008; Kyprianidis & Doellner 2008 (orientation-aligned bilateral filter).
     """
-    total, weights = image.copy(), np.ones(image.shape[:2], np.float32)
-    for k in range(1, int(np.ceil(2 * sigma)) + 1):
-        for sample in beside(image, flow, step * k):
-            _gather(total, weights, image, sample, np.exp(-0.5 * (k / sigma) ** 2), tolerance)
-    return total / _wide(weights, image)
+    samples = (
+        (np.exp(-0.5 * (k / sigma) ** 2), sample)
+        for k in range(1, int(np.ceil(2 * sigma)) + 1)
+        for sample in beside(image, flow, step * k)
+    )
+    return _mean(image, samples, tolerance)
 
 
 def beside(image: Float, flow: Flow, distance: Float | float) -> tuple[Float, Float]:
     """Sample an image `distance` pixels to either side of each pixel, across the flow."""
-    grid_x, grid_y = _grid(image)
+    x, y = _grid(image)
     dx, dy = distance * flow.y, distance * flow.x
-    return sampled(image, grid_x - dx, grid_y + dy), sampled(image, grid_x + dx, grid_y - dy)
+    return sampled(image, x - dx, y + dy), sampled(image, x + dx, y - dy)
 
 
 def sampled(image: Float, x: Float, y: Float) -> Float:
@@ -175,22 +162,18 @@ def sampled(image: Float, x: Float, y: Float) -> Float:
     return values
 
 
-def _gather(
-    total: Float,
-    weights: Float,
-    image: Float,
-    sample: Float,
-    weight: float,
-    tolerance: float | None,
-) -> None:
-    """Add a weighted sample to running sums, in place; a tolerance adds range weights."""
-    field = np.full(weights.shape, weight, np.float32)
-    if tolerance is not None:
-        difference = _channel_sum((sample - image) ** 2)
-        cv2.exp(difference * np.float32(-0.5 / tolerance**2), difference)
-        field *= difference
-    total += sample * _wide(field, image)
-    weights += field
+def _mean(image: Float, samples: Iterable[tuple[float, Float]], tolerance: float | None) -> Float:
+    """Average an image and weighted samples of it; a tolerance adds range weights."""
+    wide = (...,) if image.ndim == 2 else (..., None)
+    total, weights = image.copy(), np.ones(image.shape[:2], np.float32)
+    for weight, sample in samples:
+        field = np.full(weights.shape, weight, np.float32)
+        if tolerance is not None:
+            difference = _channel_sum((sample - image) ** 2)
+            field *= cv2.exp(difference * np.float32(-0.5 / tolerance**2))
+        total += sample * field[wide]
+        weights += field
+    return np.asarray(total / weights[wide], np.float32)
 
 
 def _gradient(image: Float) -> tuple[Float, Float]:
@@ -201,10 +184,6 @@ def _gradient(image: Float) -> tuple[Float, Float]:
 
 def _channel_sum(values: Float) -> Float:
     return values if values.ndim == 2 else values[..., 0] + values[..., 1] + values[..., 2]
-
-
-def _wide(field: Float, image: Float) -> Float:
-    return field if image.ndim == 2 else field[..., None]
 
 
 def _grid(image: Float) -> tuple[Float, Float]:

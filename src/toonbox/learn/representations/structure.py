@@ -21,16 +21,13 @@ MEDIAN_FROM = 40.0
 def segment(
     rgb: Uint8Array, *, sigma: float = 0.5, scale: float = 40.0, minimum_size: int = 12
 ) -> Labels:
-    """Segment (H, W, 3) by graph-based segmentation.
+    """Segment (H, W, 3) into labels (H, W), 0 ... n - 1.
 
     Args:
         sigma: Gaussian smoothing beforehand, in pixels.
         scale: the paper's k; larger values give larger segments.
         minimum_size: in pixels; smaller segments are merged with a neighbour.
-    Returns:
-        (H, W) labels 0 ... n - 1.
-    Source:
-        Felzenszwalb & Huttenlocher 2004, through OpenCV.
+    Source: Felzenszwalb & Huttenlocher 2004, through OpenCV.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ShapeError(f"expected (H, W, 3), got {rgb.shape}")
@@ -40,13 +37,12 @@ def segment(
 
 
 def merge_segments(rgb: Uint8Array, labels: Labels, target: int = SEGMENTS) -> Labels:
-    """Merge the most similar adjacent segments of (H, W) labels 0 ... n - 1 until `target` remain.
+    """Merge the most similar adjacent segments of labels (H, W) until `target` remain.
 
     Similarity is the intersection of the colour histograms, plus the share of the picture outside
     both segments, which merges small segments first.
 
-    Source:
-        Uijlings et al. 2013 (selective search), section 3.2, colour and size terms.
+    Source: Uijlings et al. 2013 (selective search), section 3.2, colour and size terms.
     """
     count = int(labels.max()) + 1
     if count <= target:
@@ -115,30 +111,29 @@ def _relabel(labels: Labels, merged_into: npt.NDArray[np.int64]) -> Labels:
 
 
 def adaptive_colouring(rgb: Uint8Array, labels: Labels, gamma: float = 1.0) -> Uint8Array:
-    """Fill each segment with its mean colour, its median, or the average of both.
+    """Fill each segment of (H, W, 3), by labels (H, W), with its mean, its median, or half of each.
 
-    Args:
-        rgb: (H, W, 3).
-        labels: (H, W), 0 ... n - 1.
-        gamma: exponent on colours in [0, 1]; above 1 darkens.
-    Returns:
-        (H, W, 3). With s the standard deviation of the segment's 8-bit values from the mean of
-        their channel: the mean for s < 20, the average for 20 <= s < 40, the median for s >= 40.
-    Source:
-        Wang & Yu 2020, eq. 2; the thresholds are on the 8-bit scale.
+    With s the standard deviation of the segment's 8-bit values from the mean of their channel: the
+    mean for s < 20, the average for 20 <= s < 40, the median for s >= 40. The exponent `gamma` on
+    colours in [0, 1] darkens if above 1.
+
+    Source: Wang & Yu 2020, eq. 2; the thresholds are on the 8-bit scale.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3 or labels.shape != rgb.shape[:2]:
         raise ShapeError(f"expected (H, W, 3) and (H, W), got {rgb.shape} and {labels.shape}")
-    flat = labels.ravel()
-    count = int(flat.max()) + 1
-    sizes = np.bincount(flat, minlength=count)
-    values = rgb.reshape(-1, 3).astype(np.int64)
-    safe = np.maximum(sizes, 1)[:, None]
-    sums = np.stack([np.bincount(flat, values[:, c], count) for c in range(3)], axis=1)
-    squares = np.stack([np.bincount(flat, values[:, c] ** 2, count) for c in range(3)], axis=1)
-    mean = sums / safe
-    deviation = np.sqrt(np.maximum(squares / safe - mean**2, 0).mean(axis=1, keepdims=True))
-    median = _medians(values, flat, sizes)
+    flat = labels.ravel().astype(np.int64)
+    sizes = np.bincount(flat)
+    starts = np.cumsum(sizes) - sizes
+    low, high = (np.clip(starts + n // 2, 0, len(flat) - 1) for n in (sizes - 1, sizes))
+    safe = np.maximum(sizes, 1)
+    means, variances, medians = [], [], []
+    for values in rgb.reshape(-1, 3).T.astype(np.int64):
+        means.append(np.bincount(flat, values) / safe)
+        variances.append(np.bincount(flat, values**2) / safe - means[-1] ** 2)
+        ordered = np.sort(flat * 256 + values) % 256  # by segment, then by value
+        medians.append((ordered[low] + ordered[high]) / 2)
+    mean, median = np.stack(means, axis=1), np.stack(medians, axis=1)
+    deviation = np.sqrt(np.maximum(variances, 0).mean(axis=0))[:, None]
     half = (mean + median) / 2
     colours = np.where(
         deviation < MEAN_BELOW, mean, np.where(deviation < MEDIAN_FROM, half, median)
@@ -147,21 +142,6 @@ def adaptive_colouring(rgb: Uint8Array, labels: Labels, gamma: float = 1.0) -> U
         colours = 255 * (colours / 255) ** gamma
     filled: Uint8Array = np.rint(colours).astype(np.uint8)[labels]
     return filled
-
-
-def _medians(
-    values: npt.NDArray[np.int64], flat: npt.NDArray[np.int32], sizes: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float64]:
-    """Return the medians of each segment, (n, 3), by one sort per channel."""
-    starts = np.cumsum(sizes) - sizes
-    last = len(flat) - 1
-    low = np.clip(starts + (sizes - 1) // 2, 0, last)
-    high = np.clip(starts + sizes // 2, 0, last)
-    medians = np.empty((len(sizes), 3))
-    for channel in range(3):
-        ordered = np.sort(flat.astype(np.int64) * 256 + values[:, channel]) % 256
-        medians[:, channel] = (ordered[low] + ordered[high]) / 2
-    return medians
 
 
 def structure(rgb: Uint8Array, *, segments: int = SEGMENTS, gamma: float = 1.0) -> Uint8Array:

@@ -8,8 +8,6 @@ from torch.nn import functional
 
 from toonbox.errors import ShapeError
 
-SURFACE_RADIUS = 5
-SURFACE_EPS = 0.2
 GAIN = LIFT = 0.25
 
 
@@ -28,18 +26,16 @@ def box_mean(image: Tensor, radius: int) -> Tensor:
 
 
 def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tensor:
-    """Smooth `image` but preserve the edges of `guide`, channel by channel.
+    """Smooth `image` but preserve the edges of `guide`, channel by channel; both (B, C, H, W).
 
     Args:
-        guide, image: (B, C, H, W) in [-1, 1].
         radius: in pixels; the window's side is 2 * radius + 1.
         eps: in squared image units; larger values smooth more.
     Returns:
         (B, C, H, W), not clamped; at least float32, also under autocast.
     Raises:
         ShapeError: the shapes differ or are not (B, C, H, W).
-    Source:
-        He et al. 2013, eq. 5-8; one guide channel per image channel as in Wang & Yu's code.
+    Source: He et al. 2013, eq. 5-8; one guide channel per image channel as in Wang & Yu's code.
     """
     if guide.shape != image.shape or guide.dim() != 4:
         raise ShapeError(
@@ -62,25 +58,21 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tens
     return box_mean(slope, radius) * guide + box_mean(offset, radius)
 
 
-def surface(image: Tensor, radius: int = SURFACE_RADIUS, eps: float = SURFACE_EPS) -> Tensor:
+def surface(image: Tensor) -> Tensor:
     """Return (B, C, H, W) filtered with itself as the guide, not clamped.
 
-    Source:
-        Wang & Yu 2020, section 3.1; radius and eps of the authors' training code.
+    Source: Wang & Yu 2020, section 3.1; radius and eps of the authors' training code.
     """
-    return guided_filter(image, image, radius, eps)
+    return guided_filter(image, image, radius=5, eps=0.2)
 
 
 def random_palette(
     count: int, random: torch.Generator, mine: slice = slice(None)
 ) -> Callable[[Tensor], Tensor]:
-    """Draw a channel permutation, a gain and a lift for each picture.
+    """Draw a channel permutation, a gain and a lift for each of `count` pictures.
 
-    Args:
-        count: number of pictures in the joint batch of all processes.
-        mine: this process's share of them.
     Returns:
-        A function that recolours (B, 3, H, W), without clipping.
+        A function that recolours (B, 3, H, W), this process's share `mine`, without clipping.
     """
     order = torch.stack([torch.randperm(3, generator=random) for _ in range(count)])[mine]
     gain, lift = (2 * torch.rand(count, 1, 1, 1, generator=random)[mine] - 1 for _ in range(2))

@@ -20,8 +20,7 @@ def draw_channel_weights(kind: TextureKind, generator: torch.Generator | None = 
     `grayscale` is luminance; `random_colour_shift` changes each of its weights by up to 0.1 and
     normalises; `paper` is (1 - a)(b1 R + b2 G + b3 B) + a Y with a = 0.8 and b ~ U(-1, 1).
 
-    Source:
-        Wang & Yu 2020, eq. 5 (`paper`) and the authors' code (`random_colour_shift`).
+    Source: Wang & Yu 2020, eq. 5 (`paper`) and the authors' code (`random_colour_shift`).
     """
     luminance = torch.from_numpy(LUMINANCE.copy())
     if kind == "grayscale":
