@@ -29,6 +29,7 @@ from toonbox.images.picture import (
     decode,
     is_animated,
     load,
+    name_of,
     naming_damage,
     open_image,
     open_stream,
@@ -84,7 +85,7 @@ def read_animation(
     Raises:
         PictureError: as in `decode`; of an animation, because of any of its frames.
     """
-    name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    name = name or name_of(source)
     with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
         if not is_animated(image):

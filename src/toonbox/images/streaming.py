@@ -18,7 +18,7 @@ from PIL.TiffTags import LONG, LONG8, TAGS_V2_GROUPS
 
 from toonbox.errors import MissingExtraError, OutputError, PictureError
 from toonbox.images.metadata import exif_folder, read_metadata
-from toonbox.images.picture import Picture, naming_damage, open_image, open_stream
+from toonbox.images.picture import Picture, format_of, naming_damage, open_image, open_stream
 from toonbox.images.tiff import TiffFile
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import STRIP_PIXELS, PhotoArray, read_colours
@@ -242,7 +242,7 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
     name = str(source)
     with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
-        format = "JPEG" if image.format == "MPO" else image.format or ""
+        format = format_of(image)
         if format not in FORMATS:
             raise PictureError(f"{name}: only {', '.join(FORMATS)} can be streamed")
         if isinstance(image, TiffFile) and image.multiplied:
