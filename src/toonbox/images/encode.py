@@ -36,8 +36,7 @@ _logger = logging.getLogger(__name__)
 class CartoonImage(Image.Image):
     """A Pillow image whose `save` writes the profile and the metadata in its `info`.
 
-    Pillow's own leaves out most of it unless it is given once more. An option of `save` takes the
-    place of what `info` has. What is made of this image, such as a copy, does the same.
+    An option of `save` takes the place of what `info` has. Copies do the same.
 
     Attributes:
         text: named texts, where Pillow has those of a PNG.
@@ -67,12 +66,7 @@ class CartoonImage(Image.Image):
 
 
 def to_image(picture: Picture, rgb: PhotoArray) -> CartoonImage:
-    """Make a Pillow image of `rgb` (H, W, 3) with all else from `picture`.
-
-    Returns:
-        Mode RGB or L, with alpha RGBA or LA, of 8 bits, which is all that Pillow has. Its
-        `info` carries the picture's profile, EXIF, XMP, IPTC, resolution and comment.
-    """
+    """Make a Pillow image of `rgb` (H, W, 3), of 8 bits, with all else from `picture`."""
     image = CartoonImage()._new(image_of(picture, to_eight_bits(rgb)).im)
     assert isinstance(image, CartoonImage)
     metadata = picture.metadata
@@ -80,7 +74,7 @@ def to_image(picture: Picture, rgb: PhotoArray) -> CartoonImage:
         "icc_profile": picture.icc_profile,
         "exif": metadata.exif,
         "xmp": metadata.xmp,
-        "photoshop": iptc.resources(metadata.iptc),
+        "photoshop": {iptc.RESOURCE: metadata.iptc} if metadata.iptc else None,
         "dpi": metadata.dpi,
         "comment": metadata.comment,
     }
@@ -113,25 +107,24 @@ def encode(
     """
     check_options(format, quality, lossless)
     try:
+        buffer = io.BytesIO()
         if white(rgb) > 255 and format in SIXTEEN_BITS:
-            return _encode_sixteen(picture, rgb, format)
-        return _encode_eight(picture, to_eight_bits(rgb), format, quality, lossless)
+            alpha = picture.alpha
+            parts = ((rgb[rows], None if alpha is None else alpha[rows]) for rows in strips_of(rgb))
+            encode_strips(buffer, picture, rgb.shape, parts, format)
+            return buffer.getvalue()
+        options = save_options(picture, format, quality, lossless)
+        values = written_rgb(picture, to_eight_bits(rgb), format)
+        if picture.alpha is not None and format in WITHOUT_ALPHA:
+            _logger.warning(
+                "%s: %s has no transparency; its background is white", picture.name, format
+            )
+        if format == "GIF":
+            return _encode_gif(picture, values, options.get("comment"))
+        image_of(picture, values, format).save(buffer, format, **options)
+        return buffer.getvalue()
     except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
         raise OutputError(f"{picture.name}: cannot be written as {format}: {error}") from error
-
-
-def _encode_eight(
-    picture: Picture, rgb: PhotoArray, format: str, quality: int | None, lossless: bool
-) -> bytes:
-    options = save_options(picture, format, quality, lossless)
-    rgb = written_rgb(picture, rgb, format)
-    if picture.alpha is not None and format in WITHOUT_ALPHA:
-        _logger.warning("%s: %s has no transparency; its background is white", picture.name, format)
-    if format == "GIF":
-        return _encode_gif(picture, rgb, options.get("comment"))
-    buffer = io.BytesIO()
-    image_of(picture, rgb, format).save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def _encode_gif(picture: Picture, rgb: PhotoArray, comment: str | None) -> bytes:
@@ -151,16 +144,6 @@ def written_rgb(picture: Picture, rgb: PhotoArray, format: str) -> PhotoArray:
     return rgb
 
 
-def _encode_sixteen(picture: Picture, rgb: PhotoArray, format: str) -> bytes:
-    buffer = io.BytesIO()
-    parts = (
-        (rgb[rows], None if picture.alpha is None else picture.alpha[rows])
-        for rows in strips_of(rgb)
-    )
-    encode_strips(buffer, picture, rgb.shape[:2], parts, format)
-    return buffer.getvalue()
-
-
 def encode_strips(
     stream: BinaryIO,
     picture: Picture,
@@ -174,8 +157,7 @@ def encode_strips(
 
     Args:
         stream: where to write.
-        picture: provides everything but the pixels; only their type and whether it has
-            transparency matter.
+        picture: provides everything but the pixels, of which only the type matters.
         size: height and width.
         parts: from top to bottom, (rows, W, 3), and (rows, W) if there is transparency.
         format: one of `strips.FORMATS`.
@@ -316,13 +298,12 @@ def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
 
 
 def _leave_folders_out(exif: Image.Exif, name: str) -> None:
-    """Leave out the folders that Pillow cannot write into a compressed TIFF."""
-    folders = [folder for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if folder in exif]
-    for folder in folders:
-        del exif[folder]
-    if folders:
-        names = ", ".join(folder.name for folder in folders)
-        _logger.warning("%s: left out, as Pillow compresses no TIFF that has it: %s", name, names)
+    """Leave out the folders, for Pillow cannot write them into a compressed TIFF."""
+    for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if folder in exif:
+            del exif[folder]
+            text = "%s: left out, as Pillow compresses no TIFF that has it: %s"
+            _logger.warning(text, name, folder.name)
 
 
 def _png_texts(metadata: Metadata) -> PngImagePlugin.PngInfo:

@@ -22,12 +22,7 @@ _PLACE = r"[\w.-]+:GPS\w*"
 
 
 def kept_xmp(packet: bytes) -> bytes | None:
-    """Reset the orientation, and leave out the old picture's size.
-
-    Returns:
-        The packet, None if it is empty. One that is not UTF-8, the only encoding that files may
-        have, is left out.
-    """
+    """Reset the orientation, and leave out the old size; None if empty or not UTF-8."""
     packet = packet.strip(b"\0")
     try:
         packet.decode()
@@ -55,27 +50,22 @@ def _without(names: str, packet: bytes) -> bytes:
 
 TIFF_TAG = 33723
 PNG_TEXT = "Raw profile type iptc"
-_RESOURCE = 0x0404  # of Photoshop's, in JPEG
-_RESOURCE_HEAD = b"8BIM" + struct.pack(">HH", _RESOURCE, 0)
+RESOURCE = 0x0404  # of Photoshop's, in JPEG
+_RESOURCE_HEAD = b"8BIM" + struct.pack(">HH", RESOURCE, 0)
 _JPEG_HEAD = b"Photoshop 3.0\0"
 
 
 def iptc_of(image: Image.Image) -> bytes | None:
     """Return the IPTC records of a JPEG, TIFF or PNG; None if there are none."""
     resources = image.info.get("photoshop")
-    if isinstance(resources, dict) and isinstance(resources.get(_RESOURCE), bytes):
-        return resources[_RESOURCE] or None
+    if isinstance(resources, dict) and isinstance(resources.get(RESOURCE), bytes):
+        return resources[RESOURCE] or None
     # The raw bytes: many programs declare them as numbers, which Pillow would decode.
     raw: Any = getattr(getattr(image, "tag_v2", None), "_tagdata", {})
     if raw.get(TIFF_TAG):
         return bytes(raw[TIFF_TAG])
     text = image.info.get(PNG_TEXT)
     return _from_png_text(text) if isinstance(text, str) else None
-
-
-def resources(records: bytes | None) -> dict[int, bytes] | None:
-    """Return the records as `iptc_of` finds them in the info of a Pillow image."""
-    return {_RESOURCE: records} if records else None
 
 
 def jpeg_segment(records: bytes) -> bytes:
@@ -108,47 +98,22 @@ def _from_png_text(text: str) -> bytes | None:
 
 
 # What to keep is listed, not what to drop: the rest may describe the old file's layout.
-_KEPT_TAGS = (
-    ExifTags.Base.ProcessingSoftware,
-    ExifTags.Base.DocumentName,
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.PageName,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.HostComputer,
-    ExifTags.Base.WhitePoint,
-    ExifTags.Base.PrimaryChromaticities,
-    ExifTags.Base.Rating,
-    ExifTags.Base.RatingPercent,
-    ExifTags.Base.Copyright,
-    ExifTags.Base.XPTitle,
-    ExifTags.Base.XPComment,
-    ExifTags.Base.XPAuthor,
-    ExifTags.Base.XPKeywords,
-    ExifTags.Base.XPSubject,
-    ExifTags.Base.UniqueCameraModel,
-    ExifTags.Base.LocalizedCameraModel,
-    ExifTags.Base.CameraSerialNumber,
-    ExifTags.Base.LensInfo,
-    # These belong into the Exif folder, but some writers, and TIFF/EP, put them beside the others.
-    ExifTags.Base.ExposureTime,
-    ExifTags.Base.FNumber,
-    ExifTags.Base.ExposureProgram,
-    ExifTags.Base.ISOSpeedRatings,
-    ExifTags.Base.TimeZoneOffset,
-    *range(ExifTags.Base.SensitivityType, ExifTags.Base.ISOSpeedLatitudezzz + 1),
-    ExifTags.Base.DateTimeOriginal,
-    ExifTags.Base.DateTimeDigitized,
-    *range(ExifTags.Base.OffsetTime, ExifTags.Base.OffsetTimeDigitized + 1),
-    *range(ExifTags.Base.ShutterSpeedValue, ExifTags.Base.FocalLength + 1),
-    ExifTags.Base.ImageNumber,
-    ExifTags.Base.SecurityClassification,
-    ExifTags.Base.ImageHistory,
-    *range(ExifTags.Base.ImageUniqueID, ExifTags.Base.LensSerialNumber + 1),
-)
+_KEPT_NAMES = """
+    ProcessingSoftware DocumentName ImageDescription Make Model PageName Software DateTime Artist
+    HostComputer WhitePoint PrimaryChromaticities Rating RatingPercent Copyright XPTitle XPComment
+    XPAuthor XPKeywords XPSubject UniqueCameraModel LocalizedCameraModel CameraSerialNumber LensInfo
+"""
+# These belong into the Exif folder, but some writers, and TIFF/EP, put them beside the others.
+_MISPLACED_NAMES = """
+    ExposureTime FNumber ExposureProgram ISOSpeedRatings TimeZoneOffset SensitivityType
+    StandardOutputSensitivity RecommendedExposureIndex ISOSpeed ISOSpeedLatitudeyyy
+    ISOSpeedLatitudezzz DateTimeOriginal DateTimeDigitized OffsetTime OffsetTimeOriginal
+    OffsetTimeDigitized ShutterSpeedValue ApertureValue BrightnessValue ExposureBiasValue
+    MaxApertureValue SubjectDistance MeteringMode LightSource Flash FocalLength ImageNumber
+    SecurityClassification ImageHistory ImageUniqueID CameraOwnerName BodySerialNumber
+    LensSpecification LensMake LensModel LensSerialNumber
+"""
+_KEPT_TAGS = [ExifTags.Base[name] for name in (_KEPT_NAMES + _MISPLACED_NAMES).split()]
 # GeoTIFF: which place on the earth each pixel shows.
 _PLACE_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
 # Tags that say how the old file is laid out, or what is read and kept by other ways: nothing is
@@ -207,9 +172,8 @@ class Metadata:
     def kept(self, keep: Keep) -> "Metadata":
         """Choose what to write: all, nothing, or all but where the photo was taken.
 
-        "no-gps" leaves out the GPS folder of EXIF, GeoTIFF and every GPS property of XMP, and also
-        the maker's note, because nobody can tell what is in there. Names of places that somebody
-        wrote into captions or IPTC records stay.
+        "no-gps" leaves out the GPS folder of EXIF, GeoTIFF, GPS properties of XMP, and the maker's
+        note, because nobody can tell what is in there. Captions and IPTC records stay.
 
         Raises:
             UsageError: none of the three.
@@ -226,26 +190,29 @@ class Metadata:
 
 
 def read_metadata(image: Image.Image, name: str) -> Metadata:
-    """Collect what is also true of a cartoon of the picture.
-
-    Args:
-        image: as opened and loaded.
-        name: what messages call it.
-    """
+    """Collect what is also true of a cartoon of the loaded picture, which messages call `name`."""
     if lost := _lost_segments(image):
         _logger.warning("%s: left out of its metadata: %s", name, ", ".join(lost))
-    comment = image.info.get("comment") or image.info.get("Comment")
-    if isinstance(comment, bytes):
-        comment = _decoded(comment)
     xmp = image.info.get("xmp")
     return Metadata(
         exif=kept_exif(image, name),
         xmp=kept_xmp(xmp) if isinstance(xmp, bytes) else None,
         iptc=iptc_of(image),
         dpi=_dpi(image),
-        comment=comment if isinstance(comment, str) else None,
+        comment=_comment(image),
         texts=_texts(image),
     )
+
+
+def _comment(image: Image.Image) -> str | None:
+    comment = image.info.get("comment") or image.info.get("Comment")
+    if isinstance(comment, bytes):
+        comment = comment.rstrip(b"\0")
+        try:
+            return str(comment, "utf-8")
+        except UnicodeDecodeError:
+            return str(comment, "latin-1")
+    return comment if isinstance(comment, str) else None
 
 
 def _lost_segments(image: Image.Image) -> list[str]:
@@ -262,14 +229,9 @@ def _lost_segments(image: Image.Image) -> list[str]:
 
 
 def kept_exif(image: Image.Image, name: str) -> bytes | None:
-    """Collect the tags that are also true of a cartoon of the picture.
+    """Return the EXIF data that are also true of a cartoon; None if there are none.
 
-    Args:
-        image: as opened; its orientation is left out, because it gets applied to the pixels.
-        name: what messages call it.
-    Returns:
-        EXIF data as Pillow writes them, None if there is nothing to keep. Data too damaged to be
-        written again are left out, which is logged.
+    Damaged data are left out, which is logged. The orientation gets applied to the pixels.
     """
     try:
         found = image.getexif()
@@ -353,10 +315,3 @@ def _sensible(resolution: Any, unit: float) -> tuple[float, float] | None:
 def _texts(image: Image.Image) -> tuple[tuple[str, str], ...]:
     texts: dict[str, Any] = getattr(image, "text", None) or {}
     return tuple((k, str(v)) for k, v in texts.items() if not k.startswith(_NO_TEXT))
-
-
-def _decoded(comment: bytes) -> str:
-    try:
-        return comment.rstrip(b"\0").decode()
-    except UnicodeDecodeError:
-        return comment.rstrip(b"\0").decode("latin-1")

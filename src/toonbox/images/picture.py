@@ -35,7 +35,6 @@ _DRAWINGS = ("EPS", "WMF")
 
 # Signatures of the commonest formats; those of BMP and TIFF are too short to be conclusive.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
-_AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"miaf"),
     *(b"avci", b"j2ki", b"jpeg", b"unif", b"vvic"),
@@ -74,10 +73,17 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     """
     stream.seek(0)
     head = stream.read(12)
+    stream.seek(0)
     if not head:
         raise PictureError(f"{name}: is empty")
     with _limit(name, max_pixels):
-        image = _open(stream, head, name)
+        image: Image.Image
+        try:
+            image = TiffFile(stream) if head.startswith(PREFIXES) else Image.open(stream)
+        except UnidentifiedImageError:
+            if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
+                raise
+            image = _open_heif(stream, name)
         if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError
     if image.format in _DRAWINGS:
@@ -100,9 +106,7 @@ def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
 def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
     """Turn what Pillow raises for a damaged picture into a PictureError with the reason.
 
-    Args:
-        name: what messages call the picture.
-        stream: its file, whose header helps to find the reason.
+    The header of the file, if there is one, helps to find the reason.
     """
     try:
         yield
@@ -110,22 +114,23 @@ def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
         raise PictureError(f"{name}: {_reason(error, stream)}") from error
 
 
-def _reason(error: BaseException, stream: BinaryIO | None = None) -> str:
+def _reason(error: BaseException, stream: BinaryIO | None) -> str:
     """Return a short reason why Pillow failed."""
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
     if isinstance(error, Image.DecompressionBombError):
         return f"is too large: {error}"
-    if isinstance(error, UnsupportedError):
-        return f"is not supported: {error}"
-    head, size = _head_and_size(stream) if stream is not None else (b"", 0)
+    head, size = b"", 0
+    if stream is not None:
+        stream.seek(0)
+        head, size = stream.read(4096), stream.seek(0, io.SEEK_END)
     if isinstance(error, UnidentifiedImageError):
         return _not_a_picture(head)
+    if isinstance(error, UnsupportedError) or _UNSUPPORTED.search(str(error)):
+        return f"is not supported: {error}"
     webp_cut_off = head[8:12] == b"WEBP" and int.from_bytes(head[4:8], "little") + 8 > size
     if "truncat" in str(error).lower() or isinstance(error, EOFError) or webp_cut_off:
         return "ends before the picture is complete"
-    if _UNSUPPORTED.search(str(error)):
-        return f"is not supported: {error}"
     return f"is damaged: {error}" if str(error) else "is damaged"
 
 
@@ -148,18 +153,6 @@ def _limit(name: str, max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _open(stream: BinaryIO, head: bytes, name: str) -> Image.Image:
-    stream.seek(0)
-    if head.startswith(PREFIXES):
-        return TiffFile(stream)
-    try:
-        return Image.open(stream)
-    except UnidentifiedImageError:
-        if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
-            raise
-        return _open_heif(stream, name)
-
-
 def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
     try:
         from pi_heif import HeifImageFile
@@ -172,16 +165,9 @@ def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
     return image
 
 
-def _head_and_size(stream: BinaryIO) -> tuple[bytes, int]:
-    stream.seek(0)
-    head = stream.read(4096)
-    return head, stream.seek(0, io.SEEK_END)
-
-
 def _not_a_picture(head: bytes) -> str:
-    brands = (*_AVIF_BRANDS, *_HEIF_BRANDS)
-    known = head.startswith(_SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in brands)
-    if known:
+    brands = (b"avif", b"avis", *_HEIF_BRANDS)
+    if head.startswith(_SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in brands):
         return "begins like a picture, but its header is damaged or cut off"
     try:
         # Incremental, because the last character may be cut in two.

@@ -5,7 +5,6 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -153,25 +152,29 @@ def write_jpeg(
     down = max(1, min(_RESTART_LIMIT // across, STRIP_PIXELS // width // 8))
     stream.write(b"\xff\xd8")
     for marker, data in _jpeg_segments(model)[0]:
-        if 0xE0 <= marker <= 0xEF or marker == 0xFE:
+        if _is_metadata(marker):
             _write_segment(stream, marker, data)
     for number, values in enumerate(regrouped(strips, 8 * down)):
         buffer = io.BytesIO()
         image = Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values)
         image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
         segments, scan = _jpeg_segments(buffer.getvalue())
-        if number == 0:
-            for marker, data in segments:
-                if marker == 0xC0:
-                    data = data[:1] + struct.pack(">HH", height, width) + data[5:]
-                if marker == 0xDA:
-                    _write_segment(stream, 0xDD, struct.pack(">H", across * down))
-                if not 0xE0 <= marker <= 0xEF:
-                    _write_segment(stream, marker, data)
-        else:
+        if number > 0:
             stream.write(bytes([0xFF, 0xD0 + (number - 1) % 8]))
+            segments = []
+        for marker, data in segments:
+            if marker == 0xC0:
+                data = data[:1] + struct.pack(">HH", height, width) + data[5:]
+            if marker == 0xDA:
+                _write_segment(stream, 0xDD, struct.pack(">H", across * down))
+            if not _is_metadata(marker):
+                _write_segment(stream, marker, data)
         stream.write(scan)
     stream.write(b"\xff\xd9")
+
+
+def _is_metadata(marker: int) -> bool:
+    return 0xE0 <= marker <= 0xEF or marker == 0xFE
 
 
 def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
@@ -206,7 +209,6 @@ def _jpeg_segments(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
 
 ADVICE = "pip install 'toonbox[huge]' to stream it row by row"
 _BLOCK = 128  # rows read at once, the height of most tiles
-_UPRIGHT = 1
 _TYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
 
@@ -215,24 +217,11 @@ def can_stream() -> bool:
     return find_spec("pyvips") is not None
 
 
-@dataclass(frozen=True)
-class Huge:
-    """A picture whose pixels stay in its file.
-
-    Attributes:
-        about: everything but the pixels, of which it has one.
-        rgb: (H, W, 3).
-        alpha: (H, W), None without transparency.
-    """
-
-    about: Picture
-    rgb: "FileRows"
-    alpha: "FileRows | None"
-
-
-def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
+def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Open a JPEG, PNG or TIFF as `decode` does, but leave its pixels in the file.
 
+    Returns:
+        A picture whose `rgb` and `alpha` are `FileRows`.
     Raises:
         MissingExtraError: libvips is not installed.
         PictureError: as in `decode`, or of a kind that cannot be streamed.
@@ -253,17 +242,14 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
             image = Image.open(io.BytesIO(without_pixels(stream)))
             image.load()
         metadata, profile = read_metadata(image, name), image.info.get("icc_profile")
-        upright = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) == _UPRIGHT
-    rgb = FileRows(source, upright, alpha=False)
-    alpha = FileRows(source, upright, alpha=True) if rgb.bands in (2, 4) else None
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    rgb: Any = FileRows(source, upright, alpha=False)
+    alpha: Any = FileRows(source, upright, alpha=True) if rgb.bands in (2, 4) else None
     mode = "L" if rgb.bands < 3 else "RGB"
     _, colours, written = read_colours(Image.new(mode, (1, 1)), profile, name)
     if written is not None and written != profile:
         raise PictureError(f"{name}: its colours cannot be converted row by row")
-    pixel = np.zeros((1, 1, 3), rgb.dtype)
-    transparent = None if alpha is None else pixel[..., 0]
-    about = Picture(name, pixel, transparent, format, colours, written, metadata)
-    return Huge(about, rgb, alpha)
+    return Picture(name, rgb, alpha, format, colours, written, metadata)
 
 
 class FileRows:
@@ -277,15 +263,15 @@ class FileRows:
 
     def __init__(self, source: Path, upright: bool, alpha: bool) -> None:
         self._source, self._upright, self._alpha = source, upright, alpha
-        self._start: int = 0
-        self._block: PhotoArray = np.empty(0, np.uint8)
+        self._start = 0
         image = self._restart()
-        kind, self.bands = image.format, image.bands
-        if kind not in _TYPES or image.interpretation == "cmyk" or self.bands > 4:
-            what = f"{image.interpretation}, {kind}"
+        self.bands: int = image.bands
+        if image.format not in _TYPES or image.interpretation == "cmyk" or self.bands > 4:
+            what = f"{image.interpretation}, {image.format}"
             raise PictureError(f"{source}: its kind of pixels cannot be streamed ({what})")
-        self.dtype = np.dtype(_TYPES[kind])
+        self.dtype = np.dtype(_TYPES[image.format])
         self.shape = (image.height, image.width) + (() if alpha else (3,))
+        self._block: PhotoArray = np.empty((0, *self.shape[1:]), self.dtype)
 
     def __getitem__(self, rows: slice) -> PhotoArray:
         """Return rows.
@@ -296,21 +282,16 @@ class FileRows:
         start, stop, _ = rows.indices(self.shape[0])
         if start < self._start:
             self._restart()
-        if stop > self._start + len(self._block):
-            self._read_on(start, stop)
-        return self._block[start - self._start : stop - self._start]
-
-    def _read_on(self, start: int, stop: int) -> None:
-        """Extend the block to the rows from `start` to `stop`."""
-        parts = [self._block[start - self._start :]]
+            self._block = self._block[:0].copy()
         place = self._start + len(self._block)
-        stop = max(stop, min(place + _BLOCK, self.shape[0]))
-        while place < stop:
-            count = min(_BLOCK, stop - place)
-            part = self._fetch(place, count)
-            parts.append(part[max(0, start - place) :])
-            place += count
-        self._block, self._start = np.concatenate(parts), max(start, self._start)
+        if stop > place:
+            parts = [self._block[start - self._start :]]
+            while place < stop:
+                part = self._fetch(place, min(_BLOCK, self.shape[0] - place))
+                parts.append(part[max(0, start - place) :])
+                place += len(part)
+            self._block, self._start = np.concatenate(parts), start
+        return self._block[start - self._start : stop - self._start]
 
     def _fetch(self, top: int, count: int) -> PhotoArray:
         width = self.shape[1]
@@ -322,6 +303,7 @@ class FileRows:
         return np.repeat(values[..., :1], 3, axis=2) if self.bands < 3 else values[..., :3]
 
     def _restart(self) -> Any:
+        """Open the file at its top; return the image."""
         import pyvips
 
         with _damage(self._source):
@@ -335,8 +317,6 @@ class FileRows:
             image = image if self._upright else image.autorot()
             self._region = pyvips.Region.new(image)
         self._start = 0
-        shape = (0, image.width) if self._alpha else (0, image.width, 3)
-        self._block = np.empty(shape, _TYPES.get(image.format, np.uint8))
         return image
 
 
