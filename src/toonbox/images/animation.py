@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import re
 import struct
 import zlib
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -29,7 +30,6 @@ from toonbox.images.picture import (
     Picture,
     decode,
     is_animated,
-    load,
     name_of,
     naming_damage,
     open_image,
@@ -51,7 +51,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Animation:
-    """An animation whose frames have all been decoded once, and are known to be readable.
+    """An animation whose frames have all been decoded once: they are known to be readable.
 
     Attributes:
         name: what messages call it.
@@ -94,35 +94,24 @@ def read_animation(
             return decode(source, max_pixels=max_pixels, name=name)
         stream.seek(0)
         data = stream.read()
-        match image.format:
-            case "GIF":
-                return _read_gif(data, image, max_pixels, name)
-            case "PNG":
-                return _read_apng(data, image.size, max_pixels, name)
-            case _:
-                return _read_webp_or_avif(data, max_pixels, name)
+        if image.format == "GIF":
+            return _read_gif(data, image, max_pixels, name)
+        if image.format == "PNG":
+            return _read_apng(data, image, max_pixels, name)
+        return _read_webp_or_avif(data, image, max_pixels, name)
 
 
 # What decodes the frames: each as it is seen, and for how many milliseconds.
 Images = Callable[[], Iterator[tuple[Image.Image, Fraction]]]
 
 
-@dataclass(frozen=True)
-class _GifFrame:
-    """A frame as stored in a GIF.
-
-    Attributes:
-        file: a GIF of the frame alone.
-        box: left, top, right and bottom on the canvas, in pixels.
-        disposal: what becomes of its box before the next frame: 2 for nothing, 3 for what it was
-            before; otherwise it stays.
-        duration: in milliseconds.
-    """
+class _GifFrame(NamedTuple):
+    """A frame as stored in a GIF: a GIF of its own, and how to put it onto the canvas."""
 
     file: bytes
-    box: tuple[int, int, int, int]
-    disposal: int
-    duration: Fraction
+    box: tuple[int, int, int, int]  # left, top, right and bottom, in pixels
+    disposal: int  # of its box before the next frame: 2 clears, 3 restores what was there before
+    duration: Fraction  # milliseconds
 
 
 def _gif_frames(data: bytes) -> Iterator[_GifFrame]:
@@ -145,16 +134,21 @@ def _gif_frames(data: bytes) -> Iterator[_GifFrame]:
         if data[start : start + 2] == b"!\xf9":
             control = data[start:at]
         elif kind == ord(","):
-            left, top, width, height, flags = struct.unpack_from("<4HB", data, start + 1)
-            own = data[start + 10 : start + 10 + _table_size(flags)]
-            coloured = (flags if own else data[10]) & 0x87
-            file = data[:6] + struct.pack("<2H3B", width, height, coloured, 0, 0) + (own or table)
-            file += control + b"," + struct.pack("<4HB", 0, 0, width, height, flags & 0x40)
-            file += data[start + 10 + len(own) : at] + b";"
-            packed, hundredths = struct.unpack_from("<BH", control, 3)
-            box = (left, top, left + width, top + height)
-            yield _GifFrame(file, box, packed >> 2 & 7, Fraction(hundredths * 10))
+            yield _gif_frame(data[:11], table, control, data[start:at])
             control = no_control
+
+
+def _gif_frame(head: bytes, table: bytes, control: bytes, block: bytes) -> _GifFrame:
+    """Make a frame of the file's head and table of colours, and of a control and an image block."""
+    left, top, width, height, flags = struct.unpack_from("<4HB", block, 1)
+    own = block[10 : 10 + _table_size(flags)]
+    coloured = (flags if own else head[10]) & 0x87
+    screen = head[:6] + struct.pack("<2H3B", width, height, coloured, 0, 0) + (own or table)
+    place = b"," + struct.pack("<4HB", 0, 0, width, height, flags & 0x40)
+    file = screen + control + place + block[10 + len(own) :] + b";"
+    packed, hundredths = struct.unpack_from("<BH", control, 3)
+    box = (left, top, left + width, top + height)
+    return _GifFrame(file, box, packed >> 2 & 7, Fraction(hundredths * 10))
 
 
 def _table_size(flags: int) -> int:
@@ -164,10 +158,11 @@ def _table_size(flags: int) -> int:
 
 def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Animation:
     try:
-        count = sum(1 for _ in _gif_frames(data))
+        boxes = [frame.box for frame in _gif_frames(data)]
     except (IndexError, struct.error) as error:
         raise EOFError("truncated GIF") from error
-    _check_limit(base.size, count, max_pixels, name)
+    sizes = [(right - left, bottom - top) for left, top, right, bottom in boxes]
+    _check_limit(max(base.size, *sizes, key=math.prod), len(boxes), max_pixels, name)
     if not data.rstrip(b"\0").endswith(b";"):
         _logger.warning("%s: has no mark at its end; perhaps frames are missing", name)
     again = base.info.get("loop")
@@ -188,7 +183,7 @@ def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Ani
     return _looked_through(base, "GIF", plays, name, images)
 
 
-def _read_apng(data: bytes, size: tuple[int, int], max_pixels: int, name: str) -> Animation:
+def _read_apng(data: bytes, still: Image.Image, max_pixels: int, name: str) -> Animation:
     if b"IEND\xaeB`\x82" not in data:
         raise EOFError("truncated PNG")
     durations, hidden = list[Fraction](), False
@@ -196,7 +191,7 @@ def _read_apng(data: bytes, size: tuple[int, int], max_pixels: int, name: str) -
         match kind:
             case b"acTL":
                 count, plays = struct.unpack(">2I", content)
-                _check_limit(size, count, max_pixels, name)
+                _check_limit(still.size, count, max_pixels, name)
             case b"fcTL":
                 delay, unit = struct.unpack_from(">2H", content, 20)
                 durations.append(Fraction(1000 * delay, unit or 100))
@@ -225,13 +220,12 @@ def _read_apng(data: bytes, size: tuple[int, int], max_pixels: int, name: str) -
     return _looked_through(base, "PNG", plays, name, images)
 
 
-def _read_webp_or_avif(data: bytes, max_pixels: int, name: str) -> Animation:
-    base: Any = _opened(data, name, max_pixels)
-    count, format = base.n_frames, base.format
+def _read_webp_or_avif(data: bytes, base: Any, max_pixels: int, name: str) -> Animation:
+    count = base.n_frames
     _check_limit(base.size, count, max_pixels, name)
 
     def images() -> Iterator[tuple[Image.Image, Fraction]]:
-        image, before = _opened(data, name, max_pixels), Fraction(0)
+        image, before = open_image(io.BytesIO(data), name, max_pixels), Fraction(0)
         for number in range(count):
             image.seek(number)
             image.load()
@@ -239,24 +233,14 @@ def _read_webp_or_avif(data: bytes, max_pixels: int, name: str) -> Animation:
             yield image, end - before
             before = end
 
-    plays = base.info["loop"] if format == "WEBP" else avif_plays(data)
-    return _looked_through(base, format, plays, name, images)
-
-
-def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:
-    return load(open_image(io.BytesIO(data), name, max_pixels), name, max_pixels)
+    plays = base.info["loop"] if base.format == "WEBP" else avif_plays(data)
+    return _looked_through(base, base.format, plays, name, images)
 
 
 def _looked_through(
     base: Image.Image, format: str, plays: int, name: str, images: Images
 ) -> Animation:
-    """Decode all images once; return an animation that can decode them again.
-
-    Args:
-        base: has the metadata.
-        format, plays, name: as in `Animation`.
-        images: decodes them.
-    """
+    """Decode all images once; return an animation with the metadata of `base`."""
     durations, opaque, first = list[Fraction](), True, None
     for image, duration in images():
         first = first or without_metadata(image, name)

@@ -170,14 +170,14 @@ def encode_strips(
     values = (_strip(replace(picture, rgb=rgb, alpha=alpha), format, deep) for rgb, alpha in parts)
     transparent = picture.alpha is not None and format not in WITHOUT_ALPHA
     channels = (1 if picture.grey else 3) + transparent
-    shape = (size[0], size[1], channels)
+    shape, bits = (size[0], size[1], channels), 16 if deep else 8
     match format:
         case "JPEG":
             strips.write_jpeg(stream, model, shape, values, quality or QUALITY)
         case "PNG":
-            strips.write_png(stream, model, shape, values)
+            strips.write_png(stream, model, shape, bits, values)
         case "TIFF":
-            strips.write_tiff(stream, model, shape, values)
+            strips.write_tiff(stream, model, shape, bits, values)
         case _:
             known = ", ".join(name.lower() for name in strips.FORMATS)
             raise OutputError(f"{picture.name}: cannot be streamed as {format}: {known}")

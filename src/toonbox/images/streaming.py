@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -42,34 +41,8 @@ _BIG_TIFF_HEAD = b"II+\0\x08\0\0\0" + bytes(8)
 Shape = tuple[int, int, int]  # height, width, channels
 
 
-def write_png(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray]) -> None:
-    """Write a PNG with the filter Up, which suits smooth pictures."""
-    height, width, channels = shape
-    first, *rest = ((kind, data) for kind, data in png_chunks(io.BytesIO(model)))
-    before = [part for part in rest if part[0] not in (b"IDAT", b"IEND")]
-    deflate = zlib.compressobj(6)
-    above: Any = None
-    stream.write(SIGNATURE)
-    for values in strips:
-        rows = values.astype(values.dtype.newbyteorder(">"), copy=False)
-        rows = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
-        if above is None:
-            bits, colour_type = 8 * values.dtype.itemsize, _PNG_COLOUR_TYPES[channels]
-            head = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
-            for kind, data in [(first[0], head), *before]:
-                stream.write(chunk(kind, data))
-            above = np.zeros((1, rows.shape[1]), np.uint8)
-        filtered = np.full((len(rows), rows.shape[1] + 1), 2, np.uint8)
-        filtered[:, 1:] = np.diff(rows, axis=0, prepend=above)
-        above = rows[-1:].copy()
-        if packed := deflate.compress(filtered.tobytes()):
-            stream.write(chunk(b"IDAT", packed))
-    stream.write(chunk(b"IDAT", deflate.flush()))
-    stream.write(chunk(b"IEND", b""))
-
-
-def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tuple[bytes, bytes]]:
-    """Yield kind and data of each chunk of a PNG; no data for the kinds in `without`.
+def png_chunks(stream: BinaryIO, *, pixels: bool = True) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and data of each chunk of a PNG, perhaps without the data of pixels.
 
     Raises:
         EOFError: the file is cut off within a chunk.
@@ -78,7 +51,7 @@ def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tu
     stream.seek(len(SIGNATURE))
     while len(head := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
-        if kind in without:
+        if kind in (b"IDAT", b"fdAT") and not pixels:
             stream.seek(length + 4, io.SEEK_CUR)
             yield kind, b""
             continue
@@ -92,21 +65,62 @@ def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tu
 
 def without_pixels(stream: BinaryIO) -> bytes:
     """Return a PNG of one black pixel with the metadata of another PNG."""
-    head, *others = png_chunks(stream, without=(b"IDAT",))
-    pixel = b"IHDR", struct.pack(">II", 1, 1) + head[1][8:12] + b"\0"
-    place = [kind for kind, _ in others].index(b"IDAT")
-    others[place] = b"IDAT", zlib.compress(bytes(9))
-    left_out = (b"acTL", b"fcTL", b"fdAT")
-    kept = [part for part in others if part[0] not in left_out and part != (b"IDAT", b"")]
-    return SIGNATURE + b"".join(chunk(*part) for part in [pixel, *kept])
+    file, pixel = [SIGNATURE], chunk(b"IDAT", zlib.compress(bytes(9)))
+    for kind, data in png_chunks(stream, pixels=False):
+        match kind:
+            case b"IHDR":
+                file.append(chunk(kind, struct.pack(">II", 1, 1) + data[8:12] + b"\0"))
+            case b"IDAT":
+                file.append(pixel)
+                pixel = b""
+            case b"acTL" | b"fcTL" | b"fdAT":
+                pass
+            case _:
+                file.append(chunk(kind, data))
+    return b"".join(file)
 
 
-def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray]) -> None:
-    """Write a TIFF without compression, or a BigTIFF if it would exceed 4 GB."""
+def write_png(
+    stream: BinaryIO, model: bytes, shape: Shape, bits: int, strips: Iterable[PhotoArray]
+) -> None:
+    """Write a PNG with the chunks of a model, but for its header and pixels."""
     height, width, channels = shape
-    strips = iter(strips)
-    first = next(strips)
-    row = width * channels * first.dtype.itemsize
+    stream.write(SIGNATURE)
+    for kind, data in png_chunks(io.BytesIO(model)):
+        match kind:
+            case b"IHDR":
+                size = struct.pack(">II", width, height)
+                kinds = struct.pack(">5B", bits, _PNG_COLOUR_TYPES[channels], 0, 0, 0)
+                stream.write(chunk(kind, size + kinds))
+            case b"IDAT":
+                deflate = zlib.compressobj(6)
+                for rows in _filtered(strips):
+                    if packed := deflate.compress(rows):
+                        stream.write(chunk(kind, packed))
+                stream.write(chunk(kind, deflate.flush()))
+            case _:
+                stream.write(chunk(kind, data))
+
+
+def _filtered(strips: Iterable[PhotoArray]) -> Iterator[bytes]:
+    """Yield the rows of a PNG with the filter Up, which suits smooth pictures."""
+    above: Any = 0
+    for values in strips:
+        rows = values.astype(values.dtype.newbyteorder(">"), copy=False)
+        rows = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
+        filtered = np.full((len(rows), rows.shape[1] + 1), 2, np.uint8)
+        filtered[0, 1:] = rows[0] - above
+        filtered[1:, 1:] = rows[1:] - rows[:-1]
+        above = rows[-1].copy()
+        yield filtered.tobytes()
+
+
+def write_tiff(
+    stream: BinaryIO, model: bytes, shape: Shape, bits: int, strips: Iterable[PhotoArray]
+) -> None:
+    """Write a TIFF with the tags of a model, uncompressed; a BigTIFF if it would exceed 4 GB."""
+    height, width, channels = shape
+    row = width * channels * bits // 8
     rows = max(1, STRIP_PIXELS // width)
     starts = range(0, height * row, rows * row)
     big = height * row + 16 * len(starts) + 2 * len(model) >= _CLASSIC_TIFF
@@ -115,7 +129,7 @@ def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Ph
         exif = opened.getexif()
         for tag in exif:
             tags[tag] = exif_folder(exif, tag) if tag in TAGS_V2_GROUPS else exif[tag]
-    tags[256], tags[257], tags[258] = width, height, (8 * first.dtype.itemsize,) * channels
+    tags[256], tags[257], tags[258] = width, height, (bits,) * channels
     tags[259], tags[262] = 1, 2 if channels > 2 else 1
     tags.tagtype[273] = tags.tagtype[279] = LONG8 if big else LONG
     tags[273] = tuple(starts)
@@ -124,22 +138,19 @@ def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Ph
     if channels in (2, 4):
         tags[338] = 2  # straight alpha
     tags.save(stream)
-    for values in chain([first], strips):
+    for values in strips:
         stream.write(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
 def write_jpeg(
     stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray], quality: int
 ) -> None:
-    """Write a JPEG of strips that are encoded one by one and joined by restart markers.
+    """Write a JPEG with the metadata of a model, of strips joined by restart markers.
 
     A JPEG may begin anew after any number of blocks, for decoders to find their way after an error.
     So the scans of strips that share their tables can follow each other, and the pixels are those
     of the picture encoded whole.
 
-    Args:
-        stream, model, shape, strips: as for the others, 8 bits without alpha.
-        quality: 1..100.
     Raises:
         OutputError: a side is too long for JPEG.
     """
@@ -179,17 +190,14 @@ def _is_metadata(marker: int) -> bool:
 
 def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
     """Yield the same rows in strips of `rows` each, the last one perhaps fewer."""
-    waiting: list[PhotoArray] = []
-    count = 0
+    waiting: PhotoArray | None = None
     for strip in strips:
-        waiting.append(strip)
-        count += len(strip)
-        while count >= rows:
-            joined = np.concatenate(waiting)
-            yield joined[:rows]
-            waiting, count = [joined[rows:]], count - rows
-    if count:
-        yield np.concatenate(waiting)
+        waiting = strip if waiting is None else np.concatenate([waiting, strip])
+        while len(waiting) >= rows:
+            yield waiting[:rows]
+            waiting = waiting[rows:]
+    if waiting is not None and len(waiting):
+        yield waiting
 
 
 def _write_segment(stream: BinaryIO, marker: int, data: bytes) -> None:
