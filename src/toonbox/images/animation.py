@@ -19,6 +19,7 @@ from PIL import Image
 from toonbox.atomic import ffmpeg_errors
 from toonbox.errors import OutputError, TooLargeError
 from toonbox.images.encode import (
+    channels_of,
     encode_one_pixel,
     image_of,
     save_options,
@@ -401,8 +402,7 @@ def _apng_packets(animation: Animation, drawn: Drawn) -> Iterator[bytes]:
     context.width, context.height = animation.size
     context.time_base = Fraction(1)
     for number, (frame, cartoon) in enumerate(drawn):
-        channels = [cartoon[..., :1] if frame.grey else cartoon]
-        values = np.dstack(channels if frame.alpha is None else [*channels, frame.alpha])
+        values = channels_of(frame, cartoon)
         if number == 0:
             context.pix_fmt = _PIXELS[values.shape[2] - 1]
         made = av.VideoFrame(*animation.size, context.pix_fmt)

@@ -13,8 +13,6 @@ import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
 from toonbox.errors import OutputError
-from toonbox.images import metadata as iptc
-from toonbox.images import streaming as strips
 from toonbox.images.formats import (
     SIXTEEN_BITS,
     SUFFIXES,
@@ -22,8 +20,18 @@ from toonbox.images.formats import (
     WITHOUT_PROFILE,
     check_options,
 )
-from toonbox.images.metadata import Metadata, exif_bytes, exif_folder, read_metadata
+from toonbox.images.metadata import (
+    IPTC_PNG_TEXT,
+    IPTC_RESOURCE,
+    IPTC_TIFF_TAG,
+    Metadata,
+    exif_bytes,
+    iptc_jpeg_segment,
+    iptc_png_text,
+    read_metadata,
+)
 from toonbox.images.picture import Picture
+from toonbox.images.streaming import FORMATS, write_jpeg, write_png, write_tiff
 from toonbox.pixels import PhotoArray, strips_of, to_eight_bits, white
 
 QUALITY = 95
@@ -74,7 +82,7 @@ def to_image(picture: Picture, rgb: PhotoArray) -> CartoonImage:
         "icc_profile": picture.icc_profile,
         "exif": metadata.exif,
         "xmp": metadata.xmp,
-        "photoshop": {iptc.RESOURCE: metadata.iptc} if metadata.iptc else None,
+        "photoshop": {IPTC_RESOURCE: metadata.iptc} if metadata.iptc else None,
         "dpi": metadata.dpi,
         "comment": metadata.comment,
     }
@@ -160,7 +168,7 @@ def encode_strips(
         picture: provides everything but the pixels, of which only the type matters.
         size: height and width.
         parts: from top to bottom, (rows, W, 3), and (rows, W) if there is transparency.
-        format: one of `strips.FORMATS`.
+        format: one of `streaming.FORMATS`.
         quality, lossless: as in `encode`.
     Raises:
         UsageError, OutputError: as in `encode`.
@@ -173,13 +181,13 @@ def encode_strips(
     shape, bits = (size[0], size[1], channels), 16 if deep else 8
     match format:
         case "JPEG":
-            strips.write_jpeg(stream, model, shape, values, quality or QUALITY)
+            write_jpeg(stream, model, shape, values, quality or QUALITY)
         case "PNG":
-            strips.write_png(stream, model, shape, bits, values)
+            write_png(stream, model, shape, bits, values)
         case "TIFF":
-            strips.write_tiff(stream, model, shape, bits, values)
+            write_tiff(stream, model, shape, bits, values)
         case _:
-            known = ", ".join(name.lower() for name in strips.FORMATS)
+            known = ", ".join(name.lower() for name in FORMATS)
             raise OutputError(f"{picture.name}: cannot be streamed as {format}: {known}")
 
 
@@ -194,12 +202,17 @@ def encode_one_pixel(
 
 def _strip(strip: Picture, format: str, deep: bool) -> PhotoArray:
     """Convert a strip to the channels that its format stores: (rows, W, C)."""
-    if not deep and strip.alpha is not None:
+    if strip.alpha is not None and format in WITHOUT_ALPHA:
         array = np.asarray(image_of(strip, to_eight_bits(strip.rgb), format))
-        return array[..., None] if array.ndim == 2 else array
-    values = strip.rgb if deep else to_eight_bits(strip.rgb)
-    values = values[..., :1] if strip.grey else values
-    return values if strip.alpha is None else np.dstack([values, strip.alpha])
+        return array.reshape(*array.shape[:2], -1)
+    values = channels_of(strip, strip.rgb)
+    return values if deep else to_eight_bits(values)
+
+
+def channels_of(picture: Picture, rgb: PhotoArray) -> PhotoArray:
+    """Return `rgb` (H, W, 3) as (H, W, C): one channel if it is grey, and the alpha."""
+    values = rgb[..., :1] if picture.grey else rgb
+    return values if picture.alpha is None else np.dstack([values, picture.alpha])
 
 
 def image_of(picture: Picture, rgb: PhotoArray, format: str = "PNG") -> Image.Image:
@@ -271,7 +284,7 @@ def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, A
 
 def _jpeg_options(metadata: Metadata, exif: bytes | None) -> tuple[dict[str, Any], set[str]]:
     """Return the options, and the names of metadata too long for a segment."""
-    segment = iptc.jpeg_segment(metadata.iptc) if metadata.iptc else None
+    segment = iptc_jpeg_segment(metadata.iptc) if metadata.iptc else None
     comment = metadata.comment.encode() if metadata.comment else None
     options = {"exif": exif, "xmp": metadata.xmp, "iptc": segment, "comment": comment}
     long = {key for key, data in options.items() if data and len(data) > _JPEG_LIMIT}
@@ -286,11 +299,11 @@ def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
     if metadata.exif:
         exif.load(metadata.exif)
     if format == "TIFF":
-        exif.get_ifd(ExifTags.IFD.Exif).update(exif_folder(exif, ExifTags.IFD.Exif))
+        exif.get_ifd(ExifTags.IFD.Exif)  # loads it
     if format == "TIFF" and metadata.xmp:
         exif[_XMP_TAG] = metadata.xmp
     if format == "TIFF" and metadata.iptc:
-        exif[iptc.TIFF_TAG] = metadata.iptc
+        exif[IPTC_TIFF_TAG] = metadata.iptc
     if format in ("WEBP", "AVIF") and metadata.dpi:
         exif[ExifTags.Base.ResolutionUnit] = 2
         exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = metadata.dpi
@@ -311,7 +324,7 @@ def _png_texts(metadata: Metadata) -> PngImagePlugin.PngInfo:
     if metadata.xmp:
         info.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode())
     if metadata.iptc:
-        info.add_text(iptc.PNG_TEXT, iptc.png_text(metadata.iptc), zip=True)
+        info.add_text(IPTC_PNG_TEXT, iptc_png_text(metadata.iptc), zip=True)
     if metadata.comment:
         info.add_text("Comment", metadata.comment)
     for key, text in metadata.texts:

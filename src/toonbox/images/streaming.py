@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from PIL.TiffTags import LONG, LONG8, TAGS_V2_GROUPS
 
 from toonbox.errors import MissingExtraError, OutputError, PictureError
-from toonbox.images.metadata import exif_folder, read_metadata
+from toonbox.images.metadata import read_metadata
 from toonbox.images.picture import Picture, format_of, naming_damage, open_image, open_stream
 from toonbox.images.tiff import TiffFile
 from toonbox.options import MAX_PIXELS
@@ -128,7 +128,7 @@ def write_tiff(
     with Image.open(io.BytesIO(model)) as opened:
         exif = opened.getexif()
         for tag in exif:
-            tags[tag] = exif_folder(exif, tag) if tag in TAGS_V2_GROUPS else exif[tag]
+            tags[tag] = exif.get_ifd(tag) if tag in TAGS_V2_GROUPS else exif[tag]
     tags[256], tags[257], tags[258] = width, height, (bits,) * channels
     tags[259], tags[262] = 1, 2 if channels > 2 else 1
     tags.tagtype[273] = tags.tagtype[279] = LONG8 if big else LONG

@@ -39,12 +39,10 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         deep: whether it has 16 bits.
         values: of those, after `load`: (H, W, C), upright, with straight alpha behind one grey,
             three RGB, or without alpha four CMYK.
-        turned: whether the file says to turn or mirror the pixels, which `load` does.
     """
 
     deep = False
     values: Uint16Array | None = None
-    turned = False
 
     @property
     def multiplied(self) -> bool:
@@ -53,7 +51,6 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
 
     def _setup(self) -> None:
         tags = self.tag_v2
-        self.turned = tags.get(_ORIENTATION) in range(2, 9)
         self.deep = max(tags.get(_BITS, (1,))) > 8
         self._extra = tuple(tags.get(_EXTRA, ()))
         _check_compression(tags.get(_COMPRESSION, 1), self.deep)
