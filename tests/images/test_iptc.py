@@ -3,8 +3,8 @@ import io
 import pytest
 from PIL import Image, PngImagePlugin
 
-from toonbox.images import metadata as iptc
 from toonbox.images.encode import encode
+from toonbox.images.metadata import IPTC_PNG_TEXT, iptc_jpeg_segment, iptc_png_text
 from toonbox.images.picture import decode
 
 RECORDS = b"\x1c\x02\x19\x00\x03sun"
@@ -18,14 +18,14 @@ def file_of(format, **options):
 
 def png_with(text):
     info = PngImagePlugin.PngInfo()
-    info.add_text(iptc.PNG_TEXT, text, zip=True)
+    info.add_text(IPTC_PNG_TEXT, text, zip=True)
     return file_of("PNG", pnginfo=info)
 
 
 @pytest.mark.parametrize("records", [RECORDS, RECORDS + b"\0", b"x" * 300])
 @pytest.mark.parametrize("format", ["JPEG", "TIFF", "PNG"])
 def test_records_travel_between_formats(records, format):
-    start = decode(file_of("JPEG", extra=iptc.jpeg_segment(records)))
+    start = decode(file_of("JPEG", extra=iptc_jpeg_segment(records)))
     assert start.metadata.iptc == records
     again = decode(encode(start, start.rgb, format)).metadata.iptc
     assert again[: len(records)] == records
@@ -52,7 +52,7 @@ def test_records_after_other_resources():
 
 
 def test_too_long_for_jpeg_is_named_and_left_out(caplog):
-    picture = decode(png_with(iptc.png_text(b"x" * 70_000)))
+    picture = decode(png_with(iptc_png_text(b"x" * 70_000)))
     assert len(picture.metadata.iptc) == 70_000
     assert decode(encode(picture, picture.rgb, "JPEG")).metadata.iptc is None
     assert "JPEG has no place for its metadata: iptc" in caplog.text

@@ -112,21 +112,16 @@ def test_what_a_format_has_no_place_for_is_named(format, caplog):
     assert f"a.jpg: {format} has no place for its metadata: exif" in caplog.text
 
 
-GEO = {33550: (1.0, 1.0, 0.0), 34735: (1, 1, 0, 1, 1024, 0, 1, 1), 34737: "WGS 84|"}
-
-
 def tags_of(data):
     exif = Image.Exif()
     exif.load(data)
     return exif
 
 
-def with_tags(format, tags, interop=None):
+def with_tags(format, tags):
     exif = Image.Exif()
     for tag, value in tags.items():
         exif[tag] = value
-    if interop:
-        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.IFD.Interop] = interop
     buffer = io.BytesIO()
     Image.fromarray(RGB).save(buffer, format, exif=exif)
     return buffer.getvalue()
@@ -141,7 +136,6 @@ def test_tags_that_describe_the_photo_are_kept_and_others_named(format, caplog):
         ExifTags.Base.ISOSpeedRatings: 400,
         ExifTags.Base.LensModel: "50mm",
         ExifTags.Base.CameraSerialNumber: "123",
-        **GEO,
     }
     lost = {ExifTags.Base.PrintImageMatching: b"PrintIM\0", 46275: b"abc"}
     picture = decode(with_tags(format, kept | lost), name="a")
@@ -156,32 +150,6 @@ def test_layout_is_lost_without_a_word(caplog):
     decode(with_tags("TIFF", {ExifTags.Base.Make: "Maker"}))
     decode(with_tags("JPEG", {ExifTags.Base.YCbCrPositioning: 1, ExifTags.Base.Orientation: 6}))
     assert not caplog.text
-
-
-@pytest.mark.parametrize("format", ["JPEG", "TIFF"])
-def test_places_of_pixels_go_with_the_places_and_when_pixels_move(format, caplog):
-    metadata = decode(with_tags(format, {ExifTags.Base.Make: "Maker", **GEO})).metadata
-    assert dict(tags_of(metadata.exif)) == {ExifTags.Base.Make: "Maker", **GEO}
-    assert dict(tags_of(metadata.kept("no-gps").exif)) == {ExifTags.Base.Make: "Maker"}
-    for orientation in (2, 3, 4, 6):
-        caplog.clear()
-        turned = decode(
-            with_tags(format, {ExifTags.Base.Orientation: orientation, **GEO}), name="a"
-        )
-        assert turned.metadata.exif is None
-        assert "a: left out of its EXIF data: " in caplog.text
-    assert "a: left out of its EXIF data: ModelPixelScaleTag" in caplog.text
-
-
-@pytest.mark.parametrize("format", ["JPEG", "TIFF", "PNG"])
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_the_folder_in_the_exif_folder_is_kept(format, dtype):
-    interop = {1: "R03", 2: b"0100"}
-    picture = decode(with_tags("JPEG", {ExifTags.Base.Make: "Maker"}, interop))
-    data = encode(picture, picture.rgb.astype(dtype), format)
-    assert Image.open(io.BytesIO(data)).getexif().get_ifd(ExifTags.IFD.Interop) == interop
-    again = decode(data)
-    assert tags_of(again.metadata.exif).get_ifd(ExifTags.IFD.Interop) == interop
 
 
 def test_segments_of_a_jpeg_that_are_lost_are_named(caplog):

@@ -60,7 +60,7 @@ def test_it_is_what_is_decoded_in_memory(suffix, data, tmp_path):
     path = written(tmp_path, data, suffix)
     expected, found = decode(path), open_huge(path)
     assert found.rgb.shape == expected.rgb.shape
-    assert found.rgb.dtype == expected.rgb.dtype == found.about.rgb.dtype
+    assert found.rgb.dtype == expected.rgb.dtype
     pairs = [(found.rgb, expected.rgb)]
     assert (found.alpha is None) == (expected.alpha is None)
     if found.alpha is not None:
@@ -73,8 +73,8 @@ def test_it_is_what_is_decoded_in_memory(suffix, data, tmp_path):
         np.testing.assert_array_equal(rows[height // 2 :], array[height // 2 :])
         np.testing.assert_array_equal(rows[:3], array[:3])
     for name in ("format", "grey", "icc_profile", "metadata"):
-        assert getattr(found.about, name) == getattr(expected, name)
-    assert type(found.about.colours) is type(expected.colours)
+        assert getattr(found, name) == getattr(expected, name)
+    assert type(found.colours) is type(expected.colours)
 
 
 def test_metadata_behind_the_pixels_of_a_png_are_found(tmp_path):
@@ -82,7 +82,7 @@ def test_metadata_behind_the_pixels_of_a_png_are_found(tmp_path):
     text = b"tEXtAuthor\0me"
     late = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
     path = written(tmp_path, data[:-12] + late + data[-12:], "png")
-    assert open_huge(path).about.metadata.texts == (("Author", "me"),)
+    assert open_huge(path).metadata.texts == (("Author", "me"),)
 
 
 @pytest.mark.parametrize(

@@ -39,18 +39,6 @@ def test_sixteen_bits_of_every_layout(order, planar, predictor):
 
 
 @pytest.mark.parametrize(("order", "planar"), LAYOUTS)
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_floats(order, planar, dtype, caplog):
-    floats = np.linspace(0, 1, RGB.size).reshape(RGB.shape).astype(dtype)
-    expected = np.rint(floats.astype(np.float32) * np.float32(65535))
-    for predictor in (1, 3):
-        layout = {"planar": planar, "deflate": True, "predictor": predictor}
-        np.testing.assert_array_equal(decode(tiff(floats, order, **layout)).rgb, expected)
-    assert decode(tiff(floats[..., 0], order)).grey
-    assert not caplog.text
-
-
-@pytest.mark.parametrize(("order", "planar"), LAYOUTS)
 def test_colours_multiplied_by_their_opacity(order, planar):
     alpha = RGBA[..., 3:] | 0x8000
     multiplied = np.rint(RGB * (alpha / 65535)).astype(np.uint16)
@@ -65,10 +53,6 @@ def test_hidden_colours_are_left_alone():
     np.testing.assert_array_equal(
         decode(tiff(pixels, tags=ASSOCIATED)).rgb, [[[5, 6, 7], [65535] * 3]]
     )
-
-
-def test_numbers_of_32_bits():
-    np.testing.assert_array_equal(decode(tiff(RGB.astype(np.uint32) << 16, ">")).rgb, RGB)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -95,51 +79,35 @@ def test_bits_that_cmyk_loses_are_named(caplog):
     picture = decode(tiff(inks, planar=True, tags={262: [5]}), name="a.tif")
     assert picture.rgb.dtype == np.uint8
     np.testing.assert_array_equal(picture.rgb[0, :2], [[255, 0, 0], [255, 255, 255]])
-    assert caplog.messages == ["a.tif: its 16 bits become 8, because CMYK is converted"]
+    assert caplog.messages == ["a.tif: its 16 bits become 8, because its colours are converted"]
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_cie_lab(dtype, caplog):
+def test_cie_lab():
     colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255), (119, 119, 119)]
     lab = np.array(
         [(0, 0, 0), (100, 0, 0), (54.29, 80.81, 69.89), (29.57, 68.3, -112.03), (50, 0, 0)]
     )
-    most = np.iinfo(dtype).max
-    unit = (most + 1) // 256
-    numbers = np.rint(lab * (most / 100, unit, unit)).astype(np.int64).astype(dtype)
-    picture = decode(tiff(numbers[None], tags={262: [8]}), name="a.tif")
-    assert picture.rgb.dtype == np.uint8
-    off = 4 if dtype == np.uint8 else 8  # by one step of a* or b*
-    assert np.abs(picture.rgb[0].astype(int) - colours).max() < off
+    numbers = np.rint(lab * (2.55, 1, 1)).astype(np.int64).astype(np.uint8)
+    picture = decode(tiff(numbers[None], tags={262: [8]}))
+    assert np.abs(picture.rgb[0].astype(int) - colours).max() < 4  # one step of a* or b*
     assert picture.icc_profile is None
-    told = ["a.tif: its 16 bits become 8, because LAB is converted"]
-    assert caplog.messages == told * (dtype == np.uint16)
-
-
-@pytest.mark.parametrize(("white", "most"), [(1, 1.5), (255, 200), (65535, 65535)])
-def test_floats_beyond_one_are_told(white, most, caplog):
-    floats = np.array([[-0.5, 0, white / 2, most, np.nan]], np.float32)
-    values = decode(tiff(floats), name="a.tif").rgb[0, :, 0]
-    expected = [0, 0, 32768, min(65535, round(most * 65535 / white)), 0]
-    assert np.abs(values.astype(int) - expected).max() <= 1
-    assert f"a.tif: has floats from -0.5 to {most:g}; 0 becomes black and {white} white" in (
-        caplog.messages
-    )
 
 
 @pytest.mark.parametrize(
     ("array", "tags", "reason"),
     [
-        (np.zeros((2, 2), np.int32), {}, "a TIFF with signed numbers of 32 bits"),
-        (np.full((2, 2), 1e9, np.float32), {}, "a TIFF of floats up to 1e.09, without a known"),
-        (RGB, {262: [32844]}, "a TIFF with logarithmic values"),
-        (RGB, {262: [77]}, "a TIFF with photometric interpretation 77"),
-        (RGB, {259: [34887]}, "a TIFF of this kind of pixels, compressed with method 34887"),
-        (RGB, {258: [16, 8, 8]}, "a TIFF whose channels differ in their kind of numbers"),
-        (RGB, {277: [2]}, "a TIFF with 2 channels where 3 are expected"),
-        (RGB, {262: [8], 258: [32] * 3}, "a TIFF with CIE Lab of 32 bits"),
-        (RGB, {324: [8]}, "a TIFF of this kind of pixels, in tiles"),
-        (RGB, {258: [12] * 3}, "a TIFF with unusual numbers of 12 bits"),
+        (
+            np.zeros((2, 2), np.int16),
+            {},
+            "a TIFF of other numbers than 8 or 16 bits without a sign",
+        ),
+        (np.zeros((2, 2), np.float32), {}, "a TIFF of other numbers"),
+        (np.zeros((2, 2, 3), np.uint32), {}, "a TIFF of other numbers"),
+        (RGB, {258: [16, 8, 8]}, "a TIFF of other numbers"),
+        (RGB, {262: [8]}, "a TIFF of 16 bits with photometric interpretation 8"),
+        (RGB, {277: [2]}, "a TIFF with 2 channels for 3 colours"),
+        (RGB, {324: [8]}, "a TIFF of 16 bits in tiles"),
+        (RGB.astype(np.uint8), {262: [77]}, "unknown pixel mode"),
     ],
 )
 def test_what_is_not_read_is_called_so(array, tags, reason):
@@ -164,14 +132,13 @@ def test_damaged_directories(tags):
 @pytest.mark.parametrize(
     ("pixels", "method"), [(smooth(), "tiff_lzw"), (RGB.astype(np.uint8), "tiff_adobe_deflate")]
 )
-def test_a_damaged_strip_is_told_with_the_name_and_nothing_else(pixels, method, capfd):
+def test_a_damaged_strip_is_told_with_the_name(pixels, method):
     data = bytearray(file_of(Image.fromarray(pixels), "TIFF", compression=method))
     whole = Image.open(io.BytesIO(bytes(data)))
     start, count = whole.tag_v2[273][0], whole.tag_v2[279][0]
     data[start + count // 2 : start + count // 2 + 40] = bytes(40)
     with pytest.raises(PictureError, match=r"a\.tif: is damaged: "):
         decode(bytes(data), name="a.tif")
-    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize(("method", "name"), [(50001, "webp"), (34887, "method 34887")])

@@ -325,19 +325,19 @@ class Converter:
     def _stream(self, job: Job) -> Converted:
         """Convert a few rows at a time; the result is the same."""
         assert job.target is not None  # see `estimate`
-        huge = open_huge(job.source, max_pixels=self.output.max_pixels)
-        photo = replace(huge.about, metadata=huge.about.metadata.kept(self.output.metadata))
+        photo = open_huge(job.source, max_pixels=self.output.max_pixels)
+        photo = replace(photo, metadata=photo.metadata.kept(self.output.metadata))
         format = self._choose_format(photo, self._format(job))
         if format not in STREAMED:
             raise OutputError(f"{job.target}: {format} cannot be streamed; JPEG, PNG and TIFF can")
-        drawn = self.style.strips(huge.rgb, self.options, colours=photo.colours, alpha=huge.alpha)
+        drawn = self.style.strips(photo.rgb, self.options, colours=photo.colours, alpha=photo.alpha)
         parts = (
-            (values, None if huge.alpha is None else huge.alpha[rows]) for rows, values in drawn
+            (values, None if photo.alpha is None else photo.alpha[rows]) for rows, values in drawn
         )
         how = format, self.output.quality, self.output.lossless
         with writing(job.target) as temporary, temporary.open("wb") as stream:
-            encode_strips(stream, photo, huge.rgb.shape, parts, *how)
-        return Converted((huge.rgb.shape[1], huge.rgb.shape[0]))
+            encode_strips(stream, photo, photo.rgb.shape, parts, *how)
+        return Converted(photo.size)
 
     def _format(self, job: Job) -> str | None:
         """Return the format that was asked for, or that the target's suffix names."""

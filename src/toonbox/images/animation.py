@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 import re
 import struct
 import zlib
@@ -10,13 +11,15 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import GifImagePlugin, Image, PngImagePlugin
+from PIL import Image
 
+from toonbox.atomic import ffmpeg_errors
 from toonbox.errors import OutputError, TooLargeError
 from toonbox.images.encode import (
+    channels_of,
     encode_one_pixel,
     image_of,
     save_options,
@@ -28,7 +31,7 @@ from toonbox.images.picture import (
     Picture,
     decode,
     is_animated,
-    load,
+    name_of,
     naming_damage,
     open_image,
     open_stream,
@@ -41,6 +44,7 @@ from toonbox.pixels import PhotoArray, Uint8Array
 FOREVER = 0  # of `Animation.plays`
 
 _WEBP_LONGEST = (1 << 24) - 1  # milliseconds
+_AVIF_SHORTEST = 1  # milliseconds, by which libavif replaces 0
 _LEAST = 4096  # pixels that a frame counts for at least: small ones take time, too
 
 _logger = logging.getLogger(__name__)
@@ -48,7 +52,7 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Animation:
-    """An animation whose frames have all been decoded once, and are known to be readable.
+    """An animation whose frames have all been decoded once: they are known to be readable.
 
     Attributes:
         name: what messages call it.
@@ -84,192 +88,173 @@ def read_animation(
     Raises:
         PictureError: as in `decode`; of an animation, because of any of its frames.
     """
-    name = name or ("<bytes>" if isinstance(source, bytes) else str(source))
+    name = name or name_of(source)
     with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
         if not is_animated(image):
             return decode(source, max_pixels=max_pixels, name=name)
         stream.seek(0)
         data = stream.read()
-        match image.format:
-            case "GIF":
-                return _read_gif(data, max_pixels, name)
-            case "PNG":
-                return _read_apng(data, max_pixels, name)
-            case _:
-                return _read_webp_or_avif(data, max_pixels, name)
+        if image.format == "GIF":
+            return _read_gif(data, image, max_pixels, name)
+        if image.format == "PNG":
+            return _read_apng(data, image, max_pixels, name)
+        return _read_webp_or_avif(data, image, max_pixels, name)
 
 
-@dataclass(frozen=True)
-class _Still:
-    """A frame as stored in a GIF or APNG, and how to put it onto the canvas.
-
-    Attributes:
-        image: the pixels of its box, RGBA.
-        box: left, top, right and bottom on the canvas, in pixels.
-        duration: milliseconds until the next frame.
-        over: blend it onto the canvas by its alpha; otherwise it replaces what is there.
-        then: what becomes of its box before the next frame: it stays, becomes transparent, or
-            is restored to what it was before.
-    """
-
-    image: Image.Image
-    box: tuple[int, int, int, int]
-    duration: Fraction
-    over: bool
-    then: Literal["stay", "clear", "restore"]
+# What decodes the frames: each as it is seen, and for how many milliseconds.
+Images = Callable[[], Iterator[tuple[Image.Image, Fraction]]]
 
 
-class _Gif(GifImagePlugin.GifImageFile):
-    """A GIF whose frames Pillow decodes without compositing them."""
+class _GifFrame(NamedTuple):
+    """A frame as stored in a GIF: a GIF of its own, and how to put it onto the canvas."""
 
-    def _seek(self, frame: int, update_image: bool = True) -> None:
-        self.disposal_method = 0  # Pillow would keep the previous frame's if this one has none
-        if frame and update_image:
-            self._mode = "RGB"  # so that `load_end` gets each frame alone
-        super()._seek(frame, update_image)
-        self.dispose = None
-        if self.mode == "L":  # by a local palette of greys; Pillow would apply the global one
-            self.palette = None
-
-    def load_end(self) -> None:
-        """Finish a frame."""
-        if self._prev_im:
-            self._prev_im = Image.new("RGBA", self.size).im
-        super().load_end()
-
-    def stills(self) -> Iterator[_Still]:
-        """Decode all frames, one after the other."""
-        for number in range(self.n_frames):
-            self.seek(number)
-            box: Any = self.dispose_extent
-            then: Any = {2: "clear", 3: "restore"}.get(self.disposal_method, "stay")
-            duration = Fraction(self.info.get("duration", 0))
-            yield _Still(self.crop(box).convert("RGBA"), box, duration, True, then)
+    file: bytes
+    box: tuple[int, int, int, int]  # left, top, right and bottom, in pixels
+    disposal: int  # of its box before the next frame: 2 clears, 3 restores what was there before
+    duration: Fraction  # milliseconds
 
 
-class _Apng(PngImagePlugin.PngImageFile):
-    """An APNG whose frames Pillow decodes without compositing them."""
-
-    def load_end(self) -> None:
-        """Finish a frame."""
-        self._prev_im = None
-        super().load_end()
-
-    def stills(self) -> Iterator[_Still]:
-        """Decode all frames, one after the other."""
-        for number in range(int(self.default_image), self.n_frames):
-            self.seek(number)
-            box, seconds = self.info["bbox"], Fraction(self.info["duration"] / 1000)
-            # The file has a fraction of two 16-bit numbers, Pillow a float.
-            duration = seconds.limit_denominator(65535) * 1000
-            then: Any = ("stay", "clear", "restore")[self.info["disposal"]]
-            image, over = self.crop(box).convert("RGBA"), bool(self.info["blend"])
-            yield _Still(image, box, duration, over, then)
-
-
-def _composited(
-    stills: Iterable[_Still], size: tuple[int, int], mode: str, base: Image.Image
-) -> Iterator[Image.Image]:
-    """Yield the canvas after each frame; it begins transparent.
-
-    Pillow would do this, but it clears to an opaque colour where all browsers clear to nothing, and
-    blends alpha in APNG as if it were a colour (seen in 13.0). FFmpeg clears to the background,
-    too, and rounds the times of an APNG.
-    """
-    canvas, start = Image.new("RGBA", size), Fraction(0)
-    info = {key: value for key, value in base.info.items() if key != "transparency"}
-    for still in stills:
-        before = canvas.copy() if still.then == "restore" else None
-        if still.over:
-            canvas.alpha_composite(still.image, still.box[:2])
-        else:
-            canvas.paste(still.image, still.box)
-        frame = canvas.convert(mode)
-        frame.info = info | {"timestamp": start, "duration": still.duration}
-        yield frame
-        start += still.duration
-        if before is not None:
-            canvas = before
-        elif still.then == "clear":
-            canvas.paste((0, 0, 0, 0), still.box)
+def _gif_frames(data: bytes) -> Iterator[_GifFrame]:
+    """Split a GIF into its frames."""
+    no_control = b"!\xf9\x04" + bytes(5)
+    at = 13 + _table_size(data[10])
+    table, control = data[13:at], no_control
+    while at < len(data) and data[at] != ord(";"):
+        kind, start = data[at], at
+        if kind == ord("!"):
+            at += 2
+        elif kind == ord(","):
+            at += 11 + _table_size(data[at + 9])
+        else:  # which other readers skip, too
+            at += 1
+            continue
+        while data[at]:
+            at += data[at] + 1
+        at += 1
+        if data[start : start + 2] == b"!\xf9":
+            control = data[start:at]
+        elif kind == ord(","):
+            yield _gif_frame(data[:11], table, control, data[start:at])
+            control = no_control
 
 
-def _read_gif(data: bytes, max_pixels: int, name: str) -> Animation:
-    base: Any = open_image(io.BytesIO(data), name, max_pixels)
+def _gif_frame(head: bytes, table: bytes, control: bytes, block: bytes) -> _GifFrame:
+    """Make a frame of the file's head and table of colours, and of a control and an image block."""
+    left, top, width, height, flags = struct.unpack_from("<4HB", block, 1)
+    own = block[10 : 10 + _table_size(flags)]
+    coloured = (flags if own else head[10]) & 0x87
+    screen = head[:6] + struct.pack("<2H3B", width, height, coloured, 0, 0) + (own or table)
+    place = b"," + struct.pack("<4HB", 0, 0, width, height, flags & 0x40)
+    file = screen + control + place + block[10 + len(own) :] + b";"
+    packed, hundredths = struct.unpack_from("<BH", control, 3)
+    box = (left, top, left + width, top + height)
+    return _GifFrame(file, box, packed >> 2 & 7, Fraction(hundredths * 10))
+
+
+def _table_size(flags: int) -> int:
+    """Return the bytes of a GIF's table of colours; 0 if there is none."""
+    return 6 << (flags & 7) if flags & 0x80 else 0
+
+
+def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Animation:
     try:
-        count = base.n_frames
+        boxes = [frame.box for frame in _gif_frames(data)]
     except (IndexError, struct.error) as error:
         raise EOFError("truncated GIF") from error
-    _check_limit(base.size, count, max_pixels, name)
+    sizes = [(right - left, bottom - top) for left, top, right, bottom in boxes]
+    _check_limit(max(base.size, *sizes, key=math.prod), len(boxes), max_pixels, name)
     if not data.rstrip(b"\0").endswith(b";"):
         _logger.warning("%s: has no mark at its end; perhaps frames are missing", name)
     again = base.info.get("loop")
     plays = 1 if again is None else again + 1 if again else FOREVER
 
-    def images() -> Iterator[Image.Image]:
-        return _composited(_Gif(io.BytesIO(data)).stills(), base.size, "RGBA", base)
+    def images() -> Iterator[tuple[Image.Image, Fraction]]:
+        # Pillow and FFmpeg clear to an opaque colour where all browsers clear to nothing.
+        canvas = Image.new("RGBA", base.size)
+        for frame in _gif_frames(data):
+            before = canvas.copy() if frame.disposal == 3 else canvas
+            alone = open_image(io.BytesIO(frame.file), name, max_pixels)
+            canvas.alpha_composite(alone.convert("RGBA"), frame.box[:2])
+            yield canvas, frame.duration
+            canvas = before
+            if frame.disposal == 2:
+                canvas.paste((0, 0, 0, 0), frame.box)
 
     return _looked_through(base, "GIF", plays, name, images)
 
 
-def _read_apng(data: bytes, max_pixels: int, name: str) -> Animation:
+def _read_apng(data: bytes, still: Image.Image, max_pixels: int, name: str) -> Animation:
     if b"IEND\xaeB`\x82" not in data:
         raise EOFError("truncated PNG")
-    first = _Apng(io.BytesIO(data))
-    _check_limit(first.size, first.n_frames - first.default_image, max_pixels, name)
-    if first.default_image:
+    durations, hidden = list[Fraction](), False
+    for kind, content in png_chunks(io.BytesIO(data)):
+        match kind:
+            case b"acTL":
+                count, plays = struct.unpack(">2I", content)
+                _check_limit(still.size, count, max_pixels, name)
+            case b"fcTL":
+                delay, unit = struct.unpack_from(">2H", content, 20)
+                durations.append(Fraction(1000 * delay, unit or 100))
+            case b"IDAT":
+                hidden |= not durations
+    if hidden:
         text = "its picture for viewers that show no animations is left out"
         _logger.warning("%s: %s; they see the first frame", name, text)
     base = Image.open(io.BytesIO(without_pixels(io.BytesIO(data))))
     base.load()
     mode = "LA" if base.mode in ("1", "L", "LA", "I;16", "I") else "RGBA"
+    info = {key: value for key, value in base.info.items() if key != "transparency"}
 
-    def images() -> Iterator[Image.Image]:
-        return _composited(_Apng(io.BytesIO(data)).stills(), first.size, mode, base)
+    def images() -> Iterator[tuple[Image.Image, Fraction]]:
+        import av  # takes long
 
-    return _looked_through(base, "PNG", first.info["loop"], name, images)
+        number = 0
+        with ffmpeg_errors(), av.open(io.BytesIO(data), "r", "apng") as opened:
+            for number, frame in enumerate(opened.decode(video=0), 1):
+                image = Image.fromarray(frame.to_ndarray(format="rgba")).convert(mode)
+                image.info = info.copy()
+                yield image, durations[number - 1]
+        if number < count:
+            raise EOFError("truncated PNG")
+
+    return _looked_through(base, "PNG", plays, name, images)
 
 
-def _read_webp_or_avif(data: bytes, max_pixels: int, name: str) -> Animation:
-    base: Any = _opened(data, name, max_pixels)
-    count, format = base.n_frames, base.format
+def _read_webp_or_avif(data: bytes, base: Any, max_pixels: int, name: str) -> Animation:
+    count = base.n_frames
     _check_limit(base.size, count, max_pixels, name)
 
-    def images() -> Iterator[Image.Image]:
-        image = _opened(data, name, max_pixels)
+    def images() -> Iterator[tuple[Image.Image, Fraction]]:
+        image, before = open_image(io.BytesIO(data), name, max_pixels), Fraction(0)
         for number in range(count):
             image.seek(number)
             image.load()
-            yield image
+            end = Fraction(image.info["timestamp"]) + image.info["duration"]
+            yield image, end - before
+            before = end
 
-    plays = base.info["loop"] if format == "WEBP" else avif_plays(data)
-    return _looked_through(base, format, plays, name, images)
+    plays = base.info["loop"] if base.format == "WEBP" else avif_plays(data)
+    return _looked_through(base, base.format, plays, name, images)
 
 
 def _looked_through(
-    base: Image.Image, format: str, plays: int, name: str, images: Callable[[], Iterator[Any]]
+    base: Image.Image, format: str, plays: int, name: str, images: Images
 ) -> Animation:
-    """Decode all images once; return an animation that can decode them again.
-
-    Args:
-        base: has the metadata.
-        format, plays, name: as in `Animation`.
-        images: decodes them, with "timestamp" and "duration" in milliseconds among their `info`.
-    """
-    times, ends, opaque, first = list[Fraction](), Fraction(0), True, None
-    for image in images():
+    """Decode all images once; return an animation with the metadata of `base`."""
+    durations, opaque, first = list[Fraction](), True, None
+    for image, duration in images():
         first = first or without_metadata(image, name)
-        times.append(Fraction(image.info["timestamp"]))
-        ends = times[-1] + image.info["duration"]
+        durations.append(duration)
         if image.has_transparency_data:
             opaque &= bool(np.asarray(image.convert("RGBA").getchannel("A")).min() == 255)
-    assert first is not None
-    profile, size = first.icc_profile, first.size
+    if first is None:
+        raise EOFError("truncated before the first frame")
+    profile = first.icc_profile
 
     def frames() -> Iterator[Picture]:
         with naming_damage(name):
-            for image in images():
+            for image, _ in images():
                 if profile is None:  # it cannot be used, and that has been logged
                     image.info.pop("icc_profile", None)
                 frame = replace(without_metadata(image, name), format=format)
@@ -278,13 +263,10 @@ def _looked_through(
                     alpha = np.full(frame.rgb.shape[:2], 255, np.uint8)
                 yield replace(frame, alpha=alpha)
 
-    durations = tuple(later - earlier for earlier, later in pairwise([*times, ends]))
     metadata = read_metadata(base, name)
-    return Animation(name, format, size, durations, plays, not opaque, metadata, frames)
-
-
-def _opened(data: bytes, name: str, max_pixels: int) -> Image.Image:
-    return load(open_image(io.BytesIO(data), name, max_pixels), name, max_pixels)
+    return Animation(
+        name, format, first.size, tuple(durations), plays, not opaque, metadata, frames
+    )
 
 
 def _check_limit(size: tuple[int, int], count: int, max_pixels: int, name: str) -> None:
@@ -307,12 +289,12 @@ def encode_animation(
     quality: int | None = None,
     lossless: bool = False,
 ) -> bytes:
-    """Write the cartoons of all frames as one file, with the metadata of the animation.
+    """Encode cartoons with the times, repetitions and metadata of the animation.
 
     Only one frame is held at a time, and what the file has so far; of a GIF all, compressed.
 
     Args:
-        animation: where times, repetitions and metadata come from.
+        animation: where they come from.
         drawn: frames, and what was made of each, (H, W, 3), taken when needed.
         format: one of `formats.ANIMATED`.
         quality: 1..100, of WebP and AVIF; None for 95.
@@ -324,9 +306,9 @@ def encode_animation(
     check_options(format, quality, lossless)
     pairs = iter(drawn)
     frame, cartoon = next(pairs)
+    pairs = chain([(frame, cartoon)], pairs)
     model = replace(frame, name=animation.name, metadata=animation.metadata)
     options = save_options(model, format, quality, lossless)
-    pairs = chain([(frame, cartoon)], pairs)
     try:
         match format:
             case "GIF":
@@ -340,20 +322,14 @@ def encode_animation(
                 options["speed"] = 7  # Pillow's default 6 takes 20 times as long for hardly more
                 if frame.grey:
                     options["subsampling"] = "4:0:0"
-                least = 1  # libavif replaces 0 by this
-                saved = _saved(animation, pairs, "AVIF", (least, None), options)
+                saved = _saved(animation, pairs, "AVIF", (_AVIF_SHORTEST, None), options)
                 return with_plays(saved, animation.plays)
     except (OSError, RuntimeError, ValueError) as error:
         raise OutputError(f"{animation.name}: cannot be written as {format}: {error}") from error
 
 
 def in_steps(durations: Sequence[Fraction], step: Fraction | int) -> list[int]:
-    """Round durations to a format's steps without drift.
-
-    Args:
-        durations: milliseconds.
-        step: milliseconds in one of the format's units.
-    """
+    """Round durations to steps, without drift; both in milliseconds."""
     times = [round(time / step) for time in accumulate(durations, initial=Fraction(0))]
     return [later - earlier for earlier, later in pairwise(times)]
 
@@ -381,12 +357,12 @@ def _encode_gif(animation: Animation, drawn: Drawn, comment: str | None) -> byte
     return b"".join(gif.gif_blocks(frames, palette, delays, animation.plays, comment))
 
 
-def _delay(duration: Fraction) -> tuple[int, int]:
-    """Return a duration in seconds, as a fraction of two numbers of 16 bits."""
+def _apng_delay(duration: Fraction) -> bytes:
+    """Return milliseconds as APNG has them: seconds, a fraction of two numbers of 16 bits."""
     seconds = min(duration / 1000, Fraction(65535))
     if max(seconds.as_integer_ratio()) > 65535:
         seconds = seconds.limit_denominator(65535 // (int(seconds) + 1))
-    return seconds.as_integer_ratio()
+    return struct.pack(">2H", *seconds.as_integer_ratio())
 
 
 # FFmpeg's names of pixels of one to four channels.
@@ -402,15 +378,20 @@ def _encode_apng(animation: Animation, drawn: Drawn, model: Picture) -> bytes:
     for packet, duration in zip(_apng_packets(animation, drawn), animation.durations, strict=True):
         for kind, content in png_chunks(io.BytesIO(SIGNATURE + packet)):
             if kind == b"fcTL":  # the delay follows five numbers
-                content = content[:20] + struct.pack(">2H", *_delay(duration)) + content[24:]
+                content = content[:20] + _apng_delay(duration) + content[24:]
             frames.append(chunk(kind, content))
-    others = list(png_chunks(io.BytesIO(encode_one_pixel(model, "PNG"))))
-    (kind, head), place = others[0], [kind for kind, _ in others].index(b"IDAT")
-    others[0] = kind, struct.pack(">2I", *animation.size) + head[8:]
-    acts = struct.pack(">2I", len(animation.durations), animation.plays)
-    others.insert(1, (b"acTL", acts))
-    around = [chunk(*other) for other in others]
-    return b"".join([SIGNATURE, *around[: place + 1], *frames, *around[place + 2 :]])
+    file = [SIGNATURE]
+    for kind, content in png_chunks(io.BytesIO(encode_one_pixel(model, "PNG"))):
+        match kind:
+            case b"IHDR":
+                file.append(chunk(kind, struct.pack(">2I", *animation.size) + content[8:]))
+                control = struct.pack(">2I", len(animation.durations), animation.plays)
+                file.append(chunk(b"acTL", control))
+            case b"IDAT":
+                file += frames
+            case _:
+                file.append(chunk(kind, content))
+    return b"".join(file)
 
 
 def _apng_packets(animation: Animation, drawn: Drawn) -> Iterator[bytes]:
@@ -421,8 +402,7 @@ def _apng_packets(animation: Animation, drawn: Drawn) -> Iterator[bytes]:
     context.width, context.height = animation.size
     context.time_base = Fraction(1)
     for number, (frame, cartoon) in enumerate(drawn):
-        channels = [cartoon[..., :1] if frame.grey else cartoon]
-        values = np.dstack(channels if frame.alpha is None else [*channels, frame.alpha])
+        values = channels_of(frame, cartoon)
         if number == 0:
             context.pix_fmt = _PIXELS[values.shape[2] - 1]
         made = av.VideoFrame(*animation.size, context.pix_fmt)

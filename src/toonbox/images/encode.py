@@ -13,8 +13,6 @@ import numpy as np
 from PIL import ExifTags, Image, PngImagePlugin
 
 from toonbox.errors import OutputError
-from toonbox.images import metadata as iptc
-from toonbox.images import streaming as strips
 from toonbox.images.formats import (
     SIXTEEN_BITS,
     SUFFIXES,
@@ -22,8 +20,18 @@ from toonbox.images.formats import (
     WITHOUT_PROFILE,
     check_options,
 )
-from toonbox.images.metadata import Metadata, exif_bytes, exif_folder, read_metadata
+from toonbox.images.metadata import (
+    IPTC_PNG_TEXT,
+    IPTC_RESOURCE,
+    IPTC_TIFF_TAG,
+    Metadata,
+    exif_bytes,
+    iptc_jpeg_segment,
+    iptc_png_text,
+    read_metadata,
+)
 from toonbox.images.picture import Picture
+from toonbox.images.streaming import FORMATS, write_jpeg, write_png, write_tiff
 from toonbox.pixels import PhotoArray, strips_of, to_eight_bits, white
 
 QUALITY = 95
@@ -36,8 +44,7 @@ _logger = logging.getLogger(__name__)
 class CartoonImage(Image.Image):
     """A Pillow image whose `save` writes the profile and the metadata in its `info`.
 
-    Pillow's own leaves out most of it unless it is given once more. An option of `save` takes the
-    place of what `info` has. What is made of this image, such as a copy, does the same.
+    An option of `save` takes the place of what `info` has. Copies do the same.
 
     Attributes:
         text: named texts, where Pillow has those of a PNG.
@@ -67,12 +74,7 @@ class CartoonImage(Image.Image):
 
 
 def to_image(picture: Picture, rgb: PhotoArray) -> CartoonImage:
-    """Make a Pillow image of `rgb` (H, W, 3) with all else from `picture`.
-
-    Returns:
-        Mode RGB or L, with alpha RGBA or LA, of 8 bits, which is all that Pillow has. Its
-        `info` carries the picture's profile, EXIF, XMP, IPTC, resolution and comment.
-    """
+    """Make a Pillow image of `rgb` (H, W, 3), of 8 bits, with all else from `picture`."""
     image = CartoonImage()._new(image_of(picture, to_eight_bits(rgb)).im)
     assert isinstance(image, CartoonImage)
     metadata = picture.metadata
@@ -80,7 +82,7 @@ def to_image(picture: Picture, rgb: PhotoArray) -> CartoonImage:
         "icc_profile": picture.icc_profile,
         "exif": metadata.exif,
         "xmp": metadata.xmp,
-        "photoshop": iptc.resources(metadata.iptc),
+        "photoshop": {IPTC_RESOURCE: metadata.iptc} if metadata.iptc else None,
         "dpi": metadata.dpi,
         "comment": metadata.comment,
     }
@@ -113,25 +115,24 @@ def encode(
     """
     check_options(format, quality, lossless)
     try:
+        buffer = io.BytesIO()
         if white(rgb) > 255 and format in SIXTEEN_BITS:
-            return _encode_sixteen(picture, rgb, format)
-        return _encode_eight(picture, to_eight_bits(rgb), format, quality, lossless)
+            alpha = picture.alpha
+            parts = ((rgb[rows], None if alpha is None else alpha[rows]) for rows in strips_of(rgb))
+            encode_strips(buffer, picture, rgb.shape, parts, format)
+            return buffer.getvalue()
+        options = save_options(picture, format, quality, lossless)
+        values = written_rgb(picture, to_eight_bits(rgb), format)
+        if picture.alpha is not None and format in WITHOUT_ALPHA:
+            _logger.warning(
+                "%s: %s has no transparency; its background is white", picture.name, format
+            )
+        if format == "GIF":
+            return _encode_gif(picture, values, options.get("comment"))
+        image_of(picture, values, format).save(buffer, format, **options)
+        return buffer.getvalue()
     except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
         raise OutputError(f"{picture.name}: cannot be written as {format}: {error}") from error
-
-
-def _encode_eight(
-    picture: Picture, rgb: PhotoArray, format: str, quality: int | None, lossless: bool
-) -> bytes:
-    options = save_options(picture, format, quality, lossless)
-    rgb = written_rgb(picture, rgb, format)
-    if picture.alpha is not None and format in WITHOUT_ALPHA:
-        _logger.warning("%s: %s has no transparency; its background is white", picture.name, format)
-    if format == "GIF":
-        return _encode_gif(picture, rgb, options.get("comment"))
-    buffer = io.BytesIO()
-    image_of(picture, rgb, format).save(buffer, format, **options)
-    return buffer.getvalue()
 
 
 def _encode_gif(picture: Picture, rgb: PhotoArray, comment: str | None) -> bytes:
@@ -151,16 +152,6 @@ def written_rgb(picture: Picture, rgb: PhotoArray, format: str) -> PhotoArray:
     return rgb
 
 
-def _encode_sixteen(picture: Picture, rgb: PhotoArray, format: str) -> bytes:
-    buffer = io.BytesIO()
-    parts = (
-        (rgb[rows], None if picture.alpha is None else picture.alpha[rows])
-        for rows in strips_of(rgb)
-    )
-    encode_strips(buffer, picture, rgb.shape[:2], parts, format)
-    return buffer.getvalue()
-
-
 def encode_strips(
     stream: BinaryIO,
     picture: Picture,
@@ -174,11 +165,10 @@ def encode_strips(
 
     Args:
         stream: where to write.
-        picture: provides everything but the pixels; only their type and whether it has
-            transparency matter.
+        picture: provides everything but the pixels, of which only the type matters.
         size: height and width.
         parts: from top to bottom, (rows, W, 3), and (rows, W) if there is transparency.
-        format: one of `strips.FORMATS`.
+        format: one of `streaming.FORMATS`.
         quality, lossless: as in `encode`.
     Raises:
         UsageError, OutputError: as in `encode`.
@@ -188,16 +178,16 @@ def encode_strips(
     values = (_strip(replace(picture, rgb=rgb, alpha=alpha), format, deep) for rgb, alpha in parts)
     transparent = picture.alpha is not None and format not in WITHOUT_ALPHA
     channels = (1 if picture.grey else 3) + transparent
-    shape = (size[0], size[1], channels)
+    shape, bits = (size[0], size[1], channels), 16 if deep else 8
     match format:
         case "JPEG":
-            strips.write_jpeg(stream, model, shape, values, quality or QUALITY)
+            write_jpeg(stream, model, shape, values, quality or QUALITY)
         case "PNG":
-            strips.write_png(stream, model, shape, values)
+            write_png(stream, model, shape, bits, values)
         case "TIFF":
-            strips.write_tiff(stream, model, shape, values)
+            write_tiff(stream, model, shape, bits, values)
         case _:
-            known = ", ".join(name.lower() for name in strips.FORMATS)
+            known = ", ".join(name.lower() for name in FORMATS)
             raise OutputError(f"{picture.name}: cannot be streamed as {format}: {known}")
 
 
@@ -212,12 +202,17 @@ def encode_one_pixel(
 
 def _strip(strip: Picture, format: str, deep: bool) -> PhotoArray:
     """Convert a strip to the channels that its format stores: (rows, W, C)."""
-    if not deep and strip.alpha is not None:
+    if strip.alpha is not None and format in WITHOUT_ALPHA:
         array = np.asarray(image_of(strip, to_eight_bits(strip.rgb), format))
-        return array[..., None] if array.ndim == 2 else array
-    values = strip.rgb if deep else to_eight_bits(strip.rgb)
-    values = values[..., :1] if strip.grey else values
-    return values if strip.alpha is None else np.dstack([values, strip.alpha])
+        return array.reshape(*array.shape[:2], -1)
+    values = channels_of(strip, strip.rgb)
+    return values if deep else to_eight_bits(values)
+
+
+def channels_of(picture: Picture, rgb: PhotoArray) -> PhotoArray:
+    """Return `rgb` (H, W, 3) as (H, W, C): one channel if it is grey, and the alpha."""
+    values = rgb[..., :1] if picture.grey else rgb
+    return values if picture.alpha is None else np.dstack([values, picture.alpha])
 
 
 def image_of(picture: Picture, rgb: PhotoArray, format: str = "PNG") -> Image.Image:
@@ -289,7 +284,7 @@ def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, A
 
 def _jpeg_options(metadata: Metadata, exif: bytes | None) -> tuple[dict[str, Any], set[str]]:
     """Return the options, and the names of metadata too long for a segment."""
-    segment = iptc.jpeg_segment(metadata.iptc) if metadata.iptc else None
+    segment = iptc_jpeg_segment(metadata.iptc) if metadata.iptc else None
     comment = metadata.comment.encode() if metadata.comment else None
     options = {"exif": exif, "xmp": metadata.xmp, "iptc": segment, "comment": comment}
     long = {key for key, data in options.items() if data and len(data) > _JPEG_LIMIT}
@@ -304,11 +299,11 @@ def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
     if metadata.exif:
         exif.load(metadata.exif)
     if format == "TIFF":
-        exif.get_ifd(ExifTags.IFD.Exif).update(exif_folder(exif, ExifTags.IFD.Exif))
+        exif.get_ifd(ExifTags.IFD.Exif)  # loads it
     if format == "TIFF" and metadata.xmp:
         exif[_XMP_TAG] = metadata.xmp
     if format == "TIFF" and metadata.iptc:
-        exif[iptc.TIFF_TAG] = metadata.iptc
+        exif[IPTC_TIFF_TAG] = metadata.iptc
     if format in ("WEBP", "AVIF") and metadata.dpi:
         exif[ExifTags.Base.ResolutionUnit] = 2
         exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = metadata.dpi
@@ -316,13 +311,12 @@ def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
 
 
 def _leave_folders_out(exif: Image.Exif, name: str) -> None:
-    """Leave out the folders that Pillow cannot write into a compressed TIFF."""
-    folders = [folder for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo) if folder in exif]
-    for folder in folders:
-        del exif[folder]
-    if folders:
-        names = ", ".join(folder.name for folder in folders)
-        _logger.warning("%s: left out, as Pillow compresses no TIFF that has it: %s", name, names)
+    """Leave out the folders, for Pillow cannot write them into a compressed TIFF."""
+    for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+        if folder in exif:
+            del exif[folder]
+            text = "%s: left out, as Pillow compresses no TIFF that has it: %s"
+            _logger.warning(text, name, folder.name)
 
 
 def _png_texts(metadata: Metadata) -> PngImagePlugin.PngInfo:
@@ -330,7 +324,7 @@ def _png_texts(metadata: Metadata) -> PngImagePlugin.PngInfo:
     if metadata.xmp:
         info.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode())
     if metadata.iptc:
-        info.add_text(iptc.PNG_TEXT, iptc.png_text(metadata.iptc), zip=True)
+        info.add_text(IPTC_PNG_TEXT, iptc_png_text(metadata.iptc), zip=True)
     if metadata.comment:
         info.add_text("Comment", metadata.comment)
     for key, text in metadata.texts:

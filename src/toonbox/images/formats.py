@@ -12,13 +12,7 @@ from toonbox.errors import OutputError, UsageError
 
 @dataclass(frozen=True)
 class Container:
-    """A kind of video file that we write.
-
-    Attributes:
-        muxer: FFmpeg's name of it.
-        codec: what its pictures are written as, unless told otherwise: what browsers play.
-        codecs: all that they can be written as.
-    """
+    """A kind of video file that we write: FFmpeg's muxer, the usual codec and all that it takes."""
 
     muxer: str
     codec: str
@@ -58,12 +52,9 @@ def becomes_video(source: Path, target: Path | None = None) -> bool:
 
 
 def video_suffix(suffix: str, format: str | None = None) -> str:
-    """Choose the suffix for the cartoon of a video.
+    """Choose the suffix for the cartoon of a video; what is not written becomes MP4.
 
-    Args:
-        suffix: the video's; what is not written becomes MP4.
-        format: mp4, mov, mkv, webm or gif; the name of a format of pictures says nothing about
-            videos.
+    `format` is mp4, mov, mkv, webm or gif; formats of pictures are ignored.
     """
     wanted = f".{format.lower().removeprefix('.')}" if format else suffix.lower()
     if wanted in CONTAINERS and wanted != suffix.lower():
@@ -72,11 +63,7 @@ def video_suffix(suffix: str, format: str | None = None) -> str:
 
 
 def container_of(target: Path) -> Container:
-    """Find the kind of a video file to write, by its name.
-
-    Raises:
-        UsageError: it cannot be written.
-    """
+    """Find the kind of a video file by its name; raise UsageError if it cannot be written."""
     try:
         return CONTAINERS[target.suffix.lower()]
     except KeyError:
@@ -85,29 +72,22 @@ def container_of(target: Path) -> Container:
         ) from None
 
 
-# The formats that are written, by Pillow's names.
-SUFFIXES = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".jpe": "JPEG",
-    ".jfif": "JPEG",
-    ".png": "PNG",
-    ".webp": "WEBP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".avif": "AVIF",
-    ".ppm": "PPM",
-    ".pgm": "PPM",
-    ".pbm": "PPM",
-    ".pnm": "PPM",
+# The suffixes of the formats that are written, by Pillow's names; the usual one first.
+_SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png",),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "AVIF": (".avif",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
+SUFFIXES = {suffix: format for format, suffixes in _SUFFIXES.items() for suffix in suffixes}
+USUAL_SUFFIXES = {format: suffixes[0] for format, suffixes in _SUFFIXES.items()}
 # Photos of phones, which are only read.
 HEIF_SUFFIXES = (".heic", ".heif", ".hif")
 READ_SUFFIXES = frozenset({*SUFFIXES, *HEIF_SUFFIXES})
-
-USUAL_SUFFIXES = {format: suffix for suffix, format in reversed(SUFFIXES.items())}
 
 WITHOUT_ALPHA = ("JPEG", "BMP", "PPM")
 WITHOUT_PROFILE = ("BMP", "GIF", "PPM")
@@ -117,11 +97,7 @@ _LOSSLESS = ("PNG", "TIFF", "WEBP", "BMP", "PPM")
 
 
 def format_named(name: str) -> str:
-    """Return Pillow's name of the format of a suffix, with or without its dot.
-
-    Raises:
-        UsageError: no such format can be written.
-    """
+    """Return Pillow's name for a suffix, with or without its dot; raise UsageError if unknown."""
     try:
         return SUFFIXES[f".{name.lower().removeprefix('.')}"]
     except KeyError:
@@ -130,42 +106,35 @@ def format_named(name: str) -> str:
 
 
 def toon_suffix(suffix: str, format: str | None = None) -> str:
-    """Choose the suffix for the cartoon of a photo or a video.
+    """Choose the suffix for the cartoon of a photo, or of a video as `video_suffix` does.
+
+    A photo whose format is not written becomes PNG, or JPEG for HEIC.
 
     Args:
-        suffix: the photo's, or the video's, for which see `video_suffix`. Without one, or with one
-            that is not written, a photo becomes PNG, or JPEG for HEIC.
+        suffix: the photo's or the video's; may be empty.
         format: the name of the format that is wanted, None for the photo's own.
     Raises:
         UsageError: there is no such format.
     """
-    wanted = f".{format.lower().removeprefix('.')}" if format else ""
-    if suffix.lower() in VIDEO_SUFFIXES or (suffix.lower() == ".gif" and wanted in VIDEO_SUFFIXES):
+    own, wanted = suffix.lower(), f".{format.lower().removeprefix('.')}" if format else ""
+    if own in VIDEO_SUFFIXES or (own == ".gif" and wanted in VIDEO_SUFFIXES):
         return video_suffix(suffix, format)
-    if format is not None and SUFFIXES.get(suffix.lower()) != format_named(format):
+    if format is not None and SUFFIXES.get(own) != format_named(format):
         return USUAL_SUFFIXES[format_named(format)]
-    if suffix.lower() in SUFFIXES:
+    if own in SUFFIXES:
         return suffix
-    return ".jpg" if suffix.lower() in HEIF_SUFFIXES else ".png"
+    return ".jpg" if own in HEIF_SUFFIXES else ".png"
 
 
 def writable_format(format: str, *, transparent: bool = False) -> str:
-    """Name the format to write for a picture that was read as `format`.
-
-    HEIC becomes JPEG, for it is a photo, or PNG if it is transparent; all others become PNG.
-    """
+    """Name the format to write for one that was read: JPEG for opaque HEIC, PNG for others."""
     if format in SUFFIXES.values():
         return format
     return "JPEG" if format == "HEIF" and not transparent else "PNG"
 
 
 def check_options(format: str, quality: int | None, lossless: bool) -> None:
-    """Check how a picture is to be encoded.
-
-    Raises:
-        UsageError: the quality is not from 1 to 100.
-        OutputError: the format cannot keep every value.
-    """
+    """Raise UsageError for a quality out of 1..100, OutputError if `lossless` is impossible."""
     if quality is not None and not 1 <= quality <= 100:
         raise UsageError(f"quality must be from 1 to 100, got {quality}")
     if lossless and format not in _LOSSLESS:
@@ -178,12 +147,7 @@ _MARK = ".toon"
 
 @dataclass(frozen=True)
 class Found:
-    """What is in a folder.
-
-    Attributes:
-        pictures: every picture below it that is wanted, sorted.
-        unreadable: (folder, reason) of each folder that cannot be listed.
-    """
+    """The pictures below a folder, sorted, and (folder, reason) of what cannot be listed."""
 
     pictures: list[Path]
     unreadable: list[tuple[Path, str]]
@@ -199,15 +163,13 @@ def find_pictures(
 ) -> Found:
     """Find the pictures in a folder and below; skip hidden ones and our own cartoons.
 
-    Links to folders are followed, but each folder is searched once, by a path without links if
-    there is one.
+    Links are followed, but each folder is searched once, without a link if possible.
 
     Args:
         folder: where to begin.
-        include: globs; if there are any, only pictures that one of them fits. They are matched
-            with the path below `folder` and with the bare name, small and capital letters alike;
-            `*` fits slashes too.
-        exclude: globs; leaves out the pictures that one of them fits, and such folders whole.
+        include: globs, of which one must fit the path below `folder` or the bare name, small and
+            capital letters alike; `*` fits slashes too. Without any, all pictures are found.
+        exclude: globs of pictures and whole folders to leave out.
         output: a folder to leave out, unless it is `folder` itself.
         videos: whether videos count as pictures.
     """
@@ -254,15 +216,13 @@ def cartoon_name(picture: Path, format: str | None = None) -> str:
 def cartoon_below(
     picture: Path, folder: Path, output: Path | None = None, format: str | None = None
 ) -> Path:
-    """Choose the file for the cartoon of a picture found in `folder`.
+    """Choose the file for the cartoon of a picture found in `folder`, from its name alone.
 
     Where the format changes the old suffix stays in the name (a.heic becomes a.heic.toon.jpg), or
-    a.heic and a.jpg would meet. The name follows from the picture's alone, never from what else is
-    in the folder: what was done before is found again, whatever has come since.
+    a.heic and a.jpg would meet.
 
     Args:
-        picture: as `find_pictures` gave it.
-        folder: where it was found.
+        picture, folder: as in `find_pictures`.
         output: the folder for the tree of cartoons; None puts each beside its picture.
         format: the name of the format that is wanted, None for the picture's own.
     Raises:

@@ -7,12 +7,12 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain, count
 from typing import Any, cast
 
 import av
 import numpy as np
 from av.filter import Graph
-from av.video.codeccontext import VideoCodecContext
 from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from PIL import Image
@@ -79,8 +79,7 @@ def choose_palette(frames: Iterable[VideoFrame], *, transparent: bool = True) ->
                 sink = graph.add("buffersink")
                 graph.link_nodes(_source(graph, size), generator, sink).configure()
             few = _few(few, frame, 256 - transparent)
-            _time(frame, number)
-            graph.push(frame)
+            graph.push(_timed(frame, number))
             found += pulled(graph)  # nothing yet, but without asking the frames would pile up
         assert graph is not None
         graph.push(None)
@@ -122,12 +121,7 @@ def gif_blocks(
     Raises:
         OSError: the frames are too large for a GIF.
     """
-    context = av.CodecContext.create("gif", "w")
-    context.width, context.height = palette.size
-    context.pix_fmt, context.time_base = "pal8", STEP
-    for number, (packet, delay) in enumerate(
-        zip(_packets(context, frames, palette), delays, strict=True)
-    ):
+    for number, (packet, delay) in enumerate(zip(_packets(frames, palette), delays, strict=True)):
         head = 13 + (6 << (packet[10] & 7)) if number == 0 else 0
         if number == 0:
             yield packet[:head]
@@ -141,19 +135,11 @@ def gif_blocks(
     yield b";"
 
 
-def _packets(
-    context: VideoCodecContext, frames: Iterable[VideoFrame], palette: Palette
-) -> Iterator[bytes]:
-    """Yield the encoded frames, the first with the header of the file."""
-    with ffmpeg_errors():
-        for frame in _drawn(frames, palette):
-            frame.time_base = STEP
-            yield from map(bytes, context.encode(frame))
-        yield from map(bytes, context.encode(None))
-
-
-def _drawn(frames: Iterable[VideoFrame], palette: Palette) -> Iterator[VideoFrame]:
-    """Draw all frames with the colours of a palette."""
+def _packets(frames: Iterable[VideoFrame], palette: Palette) -> Iterator[bytes]:
+    """Yield frames in the colours of a palette, encoded, the first with the header of the file."""
+    context = av.CodecContext.create("gif", "w")
+    context.width, context.height = palette.size
+    context.pix_fmt, context.time_base = "pal8", STEP
     graph = Graph()
     source = _source(graph, palette.size)
     colours = _source(graph, (palette.frame.width, palette.frame.height))
@@ -163,24 +149,25 @@ def _drawn(frames: Iterable[VideoFrame], palette: Palette) -> Iterator[VideoFram
     colours.link_to(use, 0, 1)
     use.link_to(sink)
     graph.configure()
-    _time(palette.frame, 0)
-    colours.push(palette.frame)
-    colours.push(None)
-    for number, frame in enumerate(frames):
-        _time(frame, number)
-        source.push(frame)
-        yield from pulled(graph)
-    source.push(None)
-    yield from pulled(graph)
+    with ffmpeg_errors():
+        colours.push(_timed(palette.frame, 0))
+        colours.push(None)
+        for frame in chain(map(_timed, frames, count()), [None]):
+            source.push(frame)
+            for drawn in pulled(graph):
+                drawn.time_base = STEP
+                yield from map(bytes, context.encode(drawn))
+        yield from map(bytes, context.encode(None))
 
 
 def _source(graph: Graph, size: tuple[int, int]) -> Any:
     return graph.add_buffer(width=size[0], height=size[1], format=_FORMAT, time_base=STEP)
 
 
-def _time(frame: VideoFrame, number: int) -> None:
+def _timed(frame: VideoFrame, number: int) -> VideoFrame:
     """Set a frame's time to its number: the filters and the encoder need increasing times."""
     frame.pts, frame.time_base = number, STEP
+    return frame
 
 
 def pulled(graph: Graph) -> Iterator[VideoFrame]:

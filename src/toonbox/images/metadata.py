@@ -22,12 +22,7 @@ _PLACE = r"[\w.-]+:GPS\w*"
 
 
 def kept_xmp(packet: bytes) -> bytes | None:
-    """Reset the orientation, and leave out the old picture's size.
-
-    Returns:
-        The packet, None if it is empty. One that is not UTF-8, the only encoding that files may
-        have, is left out.
-    """
+    """Reset the orientation, and leave out the old size; None if empty or not UTF-8."""
     packet = packet.strip(b"\0")
     try:
         packet.decode()
@@ -53,38 +48,33 @@ def _without(names: str, packet: bytes) -> bytes:
     return packet
 
 
-TIFF_TAG = 33723
-PNG_TEXT = "Raw profile type iptc"
-_RESOURCE = 0x0404  # of Photoshop's, in JPEG
-_RESOURCE_HEAD = b"8BIM" + struct.pack(">HH", _RESOURCE, 0)
+IPTC_TIFF_TAG = 33723
+IPTC_PNG_TEXT = "Raw profile type iptc"
+IPTC_RESOURCE = 0x0404  # of Photoshop's, in JPEG
+_RESOURCE_HEAD = b"8BIM" + struct.pack(">HH", IPTC_RESOURCE, 0)
 _JPEG_HEAD = b"Photoshop 3.0\0"
 
 
 def iptc_of(image: Image.Image) -> bytes | None:
     """Return the IPTC records of a JPEG, TIFF or PNG; None if there are none."""
     resources = image.info.get("photoshop")
-    if isinstance(resources, dict) and isinstance(resources.get(_RESOURCE), bytes):
-        return resources[_RESOURCE] or None
+    if isinstance(resources, dict) and isinstance(resources.get(IPTC_RESOURCE), bytes):
+        return resources[IPTC_RESOURCE] or None
     # The raw bytes: many programs declare them as numbers, which Pillow would decode.
     raw: Any = getattr(getattr(image, "tag_v2", None), "_tagdata", {})
-    if raw.get(TIFF_TAG):
-        return bytes(raw[TIFF_TAG])
-    text = image.info.get(PNG_TEXT)
+    if raw.get(IPTC_TIFF_TAG):
+        return bytes(raw[IPTC_TIFF_TAG])
+    text = image.info.get(IPTC_PNG_TEXT)
     return _from_png_text(text) if isinstance(text, str) else None
 
 
-def resources(records: bytes | None) -> dict[int, bytes] | None:
-    """Return the records as `iptc_of` finds them in the info of a Pillow image."""
-    return {_RESOURCE: records} if records else None
-
-
-def jpeg_segment(records: bytes) -> bytes:
+def iptc_jpeg_segment(records: bytes) -> bytes:
     """Return a JPEG segment of IPTC records; its length is modulo 65536."""
     body = _JPEG_HEAD + _resource(records)
     return b"\xff\xed" + struct.pack(">H", (len(body) + 2) % 65536) + body
 
 
-def png_text(records: bytes) -> str:
+def iptc_png_text(records: bytes) -> str:
     """Return IPTC records as the PNG text that ImageMagick and exiftool write."""
     digits = _resource(records).hex()
     lines = "\n".join(digits[start : start + 72] for start in range(0, len(digits), 72))
@@ -108,57 +98,30 @@ def _from_png_text(text: str) -> bytes | None:
 
 
 # What to keep is listed, not what to drop: the rest may describe the old file's layout.
-_KEPT_TAGS = (
-    ExifTags.Base.ProcessingSoftware,
-    ExifTags.Base.DocumentName,
-    ExifTags.Base.ImageDescription,
-    ExifTags.Base.Make,
-    ExifTags.Base.Model,
-    ExifTags.Base.PageName,
-    ExifTags.Base.Software,
-    ExifTags.Base.DateTime,
-    ExifTags.Base.Artist,
-    ExifTags.Base.HostComputer,
-    ExifTags.Base.WhitePoint,
-    ExifTags.Base.PrimaryChromaticities,
-    ExifTags.Base.Rating,
-    ExifTags.Base.RatingPercent,
-    ExifTags.Base.Copyright,
-    ExifTags.Base.XPTitle,
-    ExifTags.Base.XPComment,
-    ExifTags.Base.XPAuthor,
-    ExifTags.Base.XPKeywords,
-    ExifTags.Base.XPSubject,
-    ExifTags.Base.UniqueCameraModel,
-    ExifTags.Base.LocalizedCameraModel,
-    ExifTags.Base.CameraSerialNumber,
-    ExifTags.Base.LensInfo,
-    # These belong into the Exif folder, but some writers, and TIFF/EP, put them beside the others.
-    ExifTags.Base.ExposureTime,
-    ExifTags.Base.FNumber,
-    ExifTags.Base.ExposureProgram,
-    ExifTags.Base.ISOSpeedRatings,
-    ExifTags.Base.TimeZoneOffset,
-    *range(ExifTags.Base.SensitivityType, ExifTags.Base.ISOSpeedLatitudezzz + 1),
-    ExifTags.Base.DateTimeOriginal,
-    ExifTags.Base.DateTimeDigitized,
-    *range(ExifTags.Base.OffsetTime, ExifTags.Base.OffsetTimeDigitized + 1),
-    *range(ExifTags.Base.ShutterSpeedValue, ExifTags.Base.FocalLength + 1),
-    ExifTags.Base.ImageNumber,
-    ExifTags.Base.SecurityClassification,
-    ExifTags.Base.ImageHistory,
-    *range(ExifTags.Base.ImageUniqueID, ExifTags.Base.LensSerialNumber + 1),
-)
-# GeoTIFF: which place on the earth each pixel shows.
-_PLACE_TAGS = (33550, 33922, 34264, 34735, 34736, 34737)
+_KEPT_NAMES = """
+    ProcessingSoftware DocumentName ImageDescription Make Model PageName Software DateTime Artist
+    HostComputer WhitePoint PrimaryChromaticities Rating RatingPercent Copyright XPTitle XPComment
+    XPAuthor XPKeywords XPSubject UniqueCameraModel LocalizedCameraModel CameraSerialNumber LensInfo
+"""
+# These belong into the Exif folder, but some writers, and TIFF/EP, put them beside the others.
+_MISPLACED_NAMES = """
+    ExposureTime FNumber ExposureProgram ISOSpeedRatings TimeZoneOffset SensitivityType
+    StandardOutputSensitivity RecommendedExposureIndex ISOSpeed ISOSpeedLatitudeyyy
+    ISOSpeedLatitudezzz DateTimeOriginal DateTimeDigitized OffsetTime OffsetTimeOriginal
+    OffsetTimeDigitized ShutterSpeedValue ApertureValue BrightnessValue ExposureBiasValue
+    MaxApertureValue SubjectDistance MeteringMode LightSource Flash FocalLength ImageNumber
+    SecurityClassification ImageHistory ImageUniqueID CameraOwnerName BodySerialNumber
+    LensSpecification LensMake LensModel LensSerialNumber
+"""
+_KEPT_TAGS = [ExifTags.Base[name] for name in (_KEPT_NAMES + _MISPLACED_NAMES).split()]
 # Tags that say how the old file is laid out, or what is read and kept by other ways: nothing is
 # lost with them. Up to 532 those of TIFF 6.0, then XMP, IPTC, Photoshop, profile, padding.
 _LAYOUT_TAGS = frozenset(
     {*range(254, 533), 700, 33723, 34377, 34665, 34675, 34853, 37724, 40965, 59932}
 )
-_KEPT_FOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-# The orientation is applied to the pixels, which may swap these two.
-_STALE_TAGS = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight)
+# The orientation is applied to the pixels, which may swap the first two; of the last, a folder
+# inside a folder, Pillow gives only the place in the old file.
+_STALE_TAGS = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight, ExifTags.IFD.Interop)
 # Of a JPEG: JFIF, EXIF and XMP, profile and previews, comment, Photoshop, Adobe's marker.
 _KEPT_SEGMENTS = ("APP0", "APP1", "APP2", "COM", "APP13", "APP14")
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
@@ -207,9 +170,8 @@ class Metadata:
     def kept(self, keep: Keep) -> "Metadata":
         """Choose what to write: all, nothing, or all but where the photo was taken.
 
-        "no-gps" leaves out the GPS folder of EXIF, GeoTIFF and every GPS property of XMP, and also
-        the maker's note, because nobody can tell what is in there. Names of places that somebody
-        wrote into captions or IPTC records stay.
+        "no-gps" leaves out the GPS folder of EXIF, GPS properties of XMP, and the maker's note,
+        because nobody can tell what is in there. Captions and IPTC records stay.
 
         Raises:
             UsageError: none of the three.
@@ -226,26 +188,29 @@ class Metadata:
 
 
 def read_metadata(image: Image.Image, name: str) -> Metadata:
-    """Collect what is also true of a cartoon of the picture.
-
-    Args:
-        image: as opened and loaded.
-        name: what messages call it.
-    """
+    """Collect what is also true of a cartoon of the loaded picture, which messages call `name`."""
     if lost := _lost_segments(image):
         _logger.warning("%s: left out of its metadata: %s", name, ", ".join(lost))
-    comment = image.info.get("comment") or image.info.get("Comment")
-    if isinstance(comment, bytes):
-        comment = _decoded(comment)
     xmp = image.info.get("xmp")
     return Metadata(
         exif=kept_exif(image, name),
         xmp=kept_xmp(xmp) if isinstance(xmp, bytes) else None,
         iptc=iptc_of(image),
         dpi=_dpi(image),
-        comment=comment if isinstance(comment, str) else None,
+        comment=_comment(image),
         texts=_texts(image),
     )
+
+
+def _comment(image: Image.Image) -> str | None:
+    comment = image.info.get("comment") or image.info.get("Comment")
+    if isinstance(comment, bytes):
+        comment = comment.rstrip(b"\0")
+        try:
+            return str(comment, "utf-8")
+        except UnicodeDecodeError:
+            return str(comment, "latin-1")
+    return comment if isinstance(comment, str) else None
 
 
 def _lost_segments(image: Image.Image) -> list[str]:
@@ -262,31 +227,19 @@ def _lost_segments(image: Image.Image) -> list[str]:
 
 
 def kept_exif(image: Image.Image, name: str) -> bytes | None:
-    """Collect the tags that are also true of a cartoon of the picture.
+    """Return the EXIF data that are also true of a cartoon; None if there are none.
 
-    Args:
-        image: as opened; its orientation is left out, because it gets applied to the pixels.
-        name: what messages call it.
-    Returns:
-        EXIF data as Pillow writes them, None if there is nothing to keep. Data too damaged to be
-        written again are left out, which is logged.
+    Damaged data are left out, which is logged. The orientation gets applied to the pixels.
     """
     try:
         found = image.getexif()
-        tags = _KEPT_TAGS if _is_turned(image) else (*_KEPT_TAGS, *_PLACE_TAGS)
-        data = _chosen_exif(found, tags, _KEPT_FOLDERS, _STALE_TAGS)
+        data = _chosen_exif(found, (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo), _STALE_TAGS)
     except DAMAGE:
         _logger.warning("%s: its EXIF data are damaged and are left out", name)
         return None
-    if lost := sorted(tag for tag in found if tag not in _LAYOUT_TAGS.union(tags)):
+    if lost := sorted(tag for tag in found if tag not in _LAYOUT_TAGS.union(_KEPT_TAGS)):
         _logger.warning("%s: left out of its EXIF data: %s", name, _named(lost))
     return data
-
-
-def _is_turned(image: Image.Image) -> bool:
-    """Return whether the pixels are turned; those of a TIFF were when it was loaded."""
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    return turned or bool(getattr(image, "turned", False))
 
 
 def _named(tags: Collection[int]) -> str:
@@ -301,32 +254,24 @@ def exif_bytes(exif: Image.Exif) -> bytes | None:
     return data if data != Image.Exif().tobytes() else None
 
 
-def exif_folder(exif: Image.Exif, folder: int) -> dict[int, Any]:
-    """Return the tags of a folder with the one inside it, of which Pillow gives only the place."""
-    values = dict(exif.get_ifd(folder))
-    if ExifTags.IFD.Interop in values:
-        values[ExifTags.IFD.Interop] = exif.get_ifd(ExifTags.IFD.Interop)
-    return values
-
-
 def _exif_without_places(data: bytes | None) -> bytes | None:
     if data is None:
         return None
     exif = Image.Exif()
     exif.load(data)
-    return _chosen_exif(exif, _KEPT_TAGS, (ExifTags.IFD.Exif,), (ExifTags.Base.MakerNote,))
+    return _chosen_exif(exif, (ExifTags.IFD.Exif,), (ExifTags.Base.MakerNote,))
 
 
 def _chosen_exif(
-    found: Image.Exif, tags: Collection[int], folders: Collection[int], left_out: Collection[int]
+    found: Image.Exif, folders: Collection[int], left_out: Collection[int]
 ) -> bytes | None:
-    """Write these tags and folders, but for the tags to be left out of the folders."""
+    """Write the tags to keep and these folders, but for the tags to be left out of them."""
     kept = Image.Exif()
-    for tag in tags:
+    for tag in _KEPT_TAGS:
         if tag in found:
             kept[tag] = found[tag]
     for folder in folders:
-        values = {k: v for k, v in exif_folder(found, folder).items() if k not in left_out}
+        values = {k: v for k, v in found.get_ifd(folder).items() if k not in left_out}
         if values:
             kept.get_ifd(folder).update(values)
     return exif_bytes(kept)
@@ -353,10 +298,3 @@ def _sensible(resolution: Any, unit: float) -> tuple[float, float] | None:
 def _texts(image: Image.Image) -> tuple[tuple[str, str], ...]:
     texts: dict[str, Any] = getattr(image, "text", None) or {}
     return tuple((k, str(v)) for k, v in texts.items() if not k.startswith(_NO_TEXT))
-
-
-def _decoded(comment: bytes) -> str:
-    try:
-        return comment.rstrip(b"\0").decode()
-    except UnicodeDecodeError:
-        return comment.rstrip(b"\0").decode("latin-1")

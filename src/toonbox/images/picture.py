@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
 from toonbox.images.metadata import DAMAGE, Metadata, read_metadata
-from toonbox.images.tiff import PREFIXES, TiffFile, UnsupportedError
+from toonbox.images.tiff import MOST_CHANNELS, PREFIXES, TiffFile, UnsupportedError, upright
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import (
     Colours,
@@ -28,7 +28,6 @@ from toonbox.pixels import (
     read_colours,
     strips_of,
     to_eight_bits,
-    white,
 )
 
 # Vector formats: Pillow would run Ghostscript or Windows to rasterise them.
@@ -36,10 +35,12 @@ _DRAWINGS = ("EPS", "WMF")
 
 # Signatures of the commonest formats; those of BMP and TIFF are too short to be conclusive.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
-_AVIF_BRANDS = (b"avif", b"avis")
 _HEIF_BRANDS = (
     *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"mif2", b"msf1", b"miaf"),
     *(b"avci", b"j2ki", b"jpeg", b"unif", b"vvic"),
+)
+_UNSUPPORTED = re.compile(
+    r"\bunsupported|\bnot (yet )?(supported|implemented)|unknown pixel mode", re.IGNORECASE
 )
 _pillow_limit = threading.Lock()
 
@@ -72,10 +73,17 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     """
     stream.seek(0)
     head = stream.read(12)
+    stream.seek(0)
     if not head:
         raise PictureError(f"{name}: is empty")
     with _limit(name, max_pixels):
-        image = _open(stream, head, name)
+        image: Image.Image
+        try:
+            image = TiffFile(stream) if head.startswith(PREFIXES) else Image.open(stream)
+        except UnidentifiedImageError:
+            if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
+                raise
+            image = _open_heif(stream, name)
         if image.width * image.height > max_pixels:
             raise Image.DecompressionBombError
     if image.format in _DRAWINGS:
@@ -85,11 +93,12 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
 
 def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     """Decode what `open_image` has opened; raise the same errors."""
-    if image.format == "TIFF":
-        # Pillow checks its limit again while it decodes a TIFF.
-        with _limit(name, max_pixels):
-            image.load()
-    image.load()
+    if image.format != "TIFF":
+        image.load()
+        return image
+    # Pillow checks its limit again while it decodes a TIFF, and takes channels for pixels.
+    with _limit(name, MOST_CHANNELS * max_pixels):
+        image.load()
     return image
 
 
@@ -97,9 +106,7 @@ def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
 def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
     """Turn what Pillow raises for a damaged picture into a PictureError with the reason.
 
-    Args:
-        name: what messages call the picture.
-        stream: its file, whose header helps to find the reason.
+    The header of the file, if there is one, helps to find the reason.
     """
     try:
         yield
@@ -107,22 +114,23 @@ def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
         raise PictureError(f"{name}: {_reason(error, stream)}") from error
 
 
-def _reason(error: BaseException, stream: BinaryIO | None = None) -> str:
+def _reason(error: BaseException, stream: BinaryIO | None) -> str:
     """Return a short reason why Pillow failed."""
     if isinstance(error, MemoryError):
         return "needs more memory than there is"
     if isinstance(error, Image.DecompressionBombError):
         return f"is too large: {error}"
-    if isinstance(error, UnsupportedError):
-        return f"is not supported: {error}"
-    head, size = _head_and_size(stream) if stream is not None else (b"", 0)
+    head, size = b"", 0
+    if stream is not None:
+        stream.seek(0)
+        head, size = stream.read(4096), stream.seek(0, io.SEEK_END)
     if isinstance(error, UnidentifiedImageError):
         return _not_a_picture(head)
+    if isinstance(error, UnsupportedError) or _UNSUPPORTED.search(str(error)):
+        return f"is not supported: {error}"
     webp_cut_off = head[8:12] == b"WEBP" and int.from_bytes(head[4:8], "little") + 8 > size
     if "truncat" in str(error).lower() or isinstance(error, EOFError) or webp_cut_off:
         return "ends before the picture is complete"
-    if re.search(r"\bunsupported|\bnot (yet )?supported", str(error), re.IGNORECASE):
-        return f"is not supported: {error}"
     return f"is damaged: {error}" if str(error) else "is damaged"
 
 
@@ -145,18 +153,6 @@ def _limit(name: str, max_pixels: int) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _open(stream: BinaryIO, head: bytes, name: str) -> Image.Image:
-    stream.seek(0)
-    if head.startswith(PREFIXES):
-        return TiffFile(stream)
-    try:
-        return Image.open(stream)
-    except UnidentifiedImageError:
-        if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
-            raise
-        return _open_heif(stream, name)
-
-
 def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
     try:
         from pi_heif import HeifImageFile
@@ -169,16 +165,9 @@ def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
     return image
 
 
-def _head_and_size(stream: BinaryIO) -> tuple[bytes, int]:
-    stream.seek(0)
-    head = stream.read(4096)
-    return head, stream.seek(0, io.SEEK_END)
-
-
 def _not_a_picture(head: bytes) -> str:
-    brands = (*_AVIF_BRANDS, *_HEIF_BRANDS)
-    known = head.startswith(_SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in brands)
-    if known:
+    brands = (b"avif", b"avis", *_HEIF_BRANDS)
+    if head.startswith(_SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in brands):
         return "begins like a picture, but its header is damaged or cut off"
     try:
         # Incremental, because the last character may be cut in two.
@@ -188,28 +177,9 @@ def _not_a_picture(head: bytes) -> str:
     return "is not a picture" if b"\0" in head else "is text, not a picture"
 
 
-# Pillow decodes 16 bits to the upper 8; decoded again in these raw modes, they give the lower 8.
-# FFmpeg reads 16 bits at once, but took 1.4 times as long, and PyAV takes long to import.
+# Pillow decodes 16 bits to the upper 8; decoded again in these raw modes, they give the lower 8,
+# or of the last one both. FFmpeg took 1.4 times as long, and PyAV takes long to import.
 _LOW_MODES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
-
-
-def _raw_mode(image: Image.Image) -> str:
-    """Return Pillow's raw mode of an opened file; "" if unknown."""
-    tiles: Any = getattr(image, "tile", None)
-    mode = tiles[0].args if tiles else ""
-    return mode if isinstance(mode, str) else ""
-
-
-def _joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
-    """Combine upper and lower bytes: (H, W, 3) or (H, W, 4), uint16."""
-    upper, lower = np.asarray(high), np.asarray(low)
-    if mode == "LA;16B":  # of which `low` has all four bytes
-        upper, lower = lower[..., [0, 0, 0, 2]], lower[..., [1, 1, 1, 3]]
-    values: Uint16Array = upper.astype(np.uint16)
-    values <<= 8
-    values |= lower
-    return values
-
 
 _logger = logging.getLogger(__name__)
 
@@ -270,18 +240,18 @@ class Header:
 def read_header(
     source: bytes | Path, *, max_pixels: int = MAX_PIXELS, name: str | None = None
 ) -> Header:
-    """Read no more than the header; arguments as for `decode`.
-
-    Raises:
-        PictureError: as in `decode`, as far as the header tells.
-    """
-    name = name or _name(source)
+    """Read no more than the header; arguments and errors as for `decode`."""
+    name = name or name_of(source)
     with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
-        deep = _raw_mode(image) in _LOW_MODES or image.mode.startswith("I")
-        deep = image.deep if isinstance(image, TiffFile) else deep
-        format, transparent = image.format or "", image.has_transparency_data
-        return Header(image.width, image.height, format, deep, transparent, is_animated(image))
+        return Header(
+            image.width,
+            image.height,
+            image.format or "",
+            getattr(image, "deep", False) or image.mode.startswith("I") or bool(_deep_mode(image)),
+            image.has_transparency_data,
+            is_animated(image),
+        )
 
 
 def is_animated(image: Image.Image) -> bool:
@@ -309,19 +279,20 @@ def decode(
     Raises:
         PictureError: missing, empty, cut off, damaged, too large, or not a picture.
     """
-    name = name or _name(source)
+    name = name or name_of(source)
     with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
-        mode = _raw_mode(image)
+        mode = _deep_mode(image)
         load(image, name, max_pixels)
-        if image.format != "PNG" or mode not in _LOW_MODES:
+        if not mode:
             return _read(image, name)
         low: Any = open_image(stream, name, max_pixels)
         low.tile = [tile._replace(args=_LOW_MODES[mode]) for tile in low.tile]
-        return _read(image, name, load(low, name, max_pixels), mode)
+        return _read(image, name, _joined(image, load(low, name, max_pixels), mode))
 
 
-def _name(source: bytes | Path) -> str:
+def name_of(source: bytes | Path) -> str:
+    """Return what messages call a source."""
     return "<bytes>" if isinstance(source, bytes) else str(source)
 
 
@@ -336,83 +307,89 @@ def read_image(image: Image.Image, name: str = "<image>") -> Picture:
         return _read(image, name)
 
 
-def _read(image: Image.Image, name: str, low: Image.Image | None = None, mode: str = "") -> Picture:
-    """Build a Picture from a loaded image; `low` and `mode`: see `_joined`."""
+def _read(image: Image.Image, name: str, deep: Uint16Array | None = None) -> Picture:
+    """Build a Picture from a loaded image, whose 16 bits `deep` has if Pillow has only 8."""
     # Phones put previews behind the photo (MPO); they are no animation.
     if image.format != "MPO" and getattr(image, "is_animated", False):
         which = "the first" if image.tell() == 0 else "one of them"
         _logger.warning("%s: has more than one frame or page; only %s is used", name, which)
     metadata = read_metadata(image, name)
-    return replace(without_metadata(image, name, low, mode), metadata=metadata)
+    return replace(without_metadata(image, name, deep), metadata=metadata)
 
 
-def without_metadata(
-    image: Image.Image, name: str, low: Image.Image | None = None, mode: str = ""
-) -> Picture:
-    """Build a Picture without metadata from a loaded image; `low` and `mode`: see `_joined`.
+def without_metadata(image: Image.Image, name: str, deep: Uint16Array | None = None) -> Picture:
+    """Build a Picture without metadata from a loaded image; `deep` as in `_read`.
 
     Raises:
         PictureError: its kind of pixels cannot be used; one of `DAMAGE` for the rest.
     """
-    format = "JPEG" if image.format == "MPO" else image.format or ""
+    format = format_of(image)
     profile = None if image.mode == "LAB" else image.info.get("icc_profile")
-    if isinstance(image, TiffFile) and image.remark:
-        _logger.warning("%s: %s", name, image.remark)
-    if isinstance(image, TiffFile) and image.numbers is not None:
-        plain, values, alpha = _of_tiff(image, image.numbers, name)
+    deep = _sixteen_bits(image, deep)
+    if deep is not None and image.mode != "CMYK":
+        example = Image.new("RGB" if deep.shape[2] > 2 else "L", (1, 1))
+        _, colours, written = read_colours(example, profile, name)
+        if written in (None, profile):
+            return Picture(name, *_split(deep), format, colours, written)
+    if deep is not None:
+        _logger.warning("%s: its 16 bits become 8, because its colours are converted", name)
+        mode = "CMYK" if image.mode == "CMYK" else ("L", "LA", "RGB", "RGBA")[deep.shape[2] - 1]
+        image = Image.frombytes(mode, deep.shape[1::-1], to_eight_bits(deep).tobytes())
     else:
         image = _upright(image)
-        deep = None if low is None else _joined(image, _upright(low), mode)
-        values = _sixteen_bit_grey(image, format) if deep is None else deep
-        alpha = _alpha(image, values)
-        plain = image.getchannel(0) if mode == "LA;16B" else _plain(image, values, name)
-    opened, colours, written = read_colours(plain, profile, name)
-    if values is None or (written is not None and written != profile):
-        rgb = _array(opened if opened.mode == "RGB" else opened.convert("RGB"))
-        alpha = None if alpha is None else to_eight_bits(alpha)
-    else:
-        rgb = np.ascontiguousarray(values[..., :3])
+    alpha = np.array(image.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
+    opened, colours, written = read_colours(_plain(image, name), profile, name)
+    rgb = _array(opened if opened.mode == "RGB" else opened.convert("RGB"))
     return Picture(name, rgb, alpha, format, colours, written)
 
 
-def _of_tiff(
-    image: TiffFile, numbers: PhotoArray, name: str
-) -> tuple[Image.Image, PhotoArray | None, PhotoArray | None]:
-    """Return the pixels of a TIFF that Pillow does not decode: with 8 bits, all bits, and alpha."""
-    height, width, channels = numbers.shape
-    mode = {1: "L", 3: image.mode[:3], 4: "CMYK"}[channels]
-    plain = Image.frombytes(mode, (width, height), to_eight_bits(numbers).tobytes(), "raw", mode)
-    if mode in ("CMYK", "LAB"):
-        if white(numbers) > 255:
-            _logger.warning("%s: its 16 bits become 8, because %s is converted", name, mode)
-        return _plain(plain, None, name), None, image.opacity
-    return plain, np.repeat(numbers, 3, axis=2) if channels == 1 else numbers, image.opacity
+def format_of(image: Image.Image) -> str:
+    """Return Pillow's name of a format, but JPEG for the photos of phones; "" if there is none."""
+    return "JPEG" if image.format == "MPO" else image.format or ""
 
 
-def _sixteen_bit_grey(image: Image.Image, format: str) -> Uint16Array | None:
-    """Return greyscale that Pillow decodes with 16 bits as (H, W, 3); None for other modes."""
-    if not image.mode.startswith("I;16") and not (image.mode == "I" and format == "PPM"):
+def _deep_mode(image: Any) -> str:
+    """Return the raw mode of an opened PNG whose 16 bits Pillow reduces to 8; "" for others."""
+    mode = image.tile[0].args if image.format == "PNG" and image.tile else ""
+    return mode if mode in _LOW_MODES else ""
+
+
+def _joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
+    """Combine upper and lower bytes: (H, W, C)."""
+    if mode == "LA;16B":  # of which `low` has all four bytes
+        whole: Uint16Array = np.asarray(low).view(">u2").astype(np.uint16)
+        return whole
+    values = np.asarray(high).astype(np.uint16)
+    values <<= 8
+    values |= np.asarray(low)
+    return values
+
+
+def _sixteen_bits(image: Image.Image, deep: Uint16Array | None) -> Uint16Array | None:
+    """Return 16 bits upright, (H, W, 1 to 4), alpha last; None if there are 8."""
+    if isinstance(image, TiffFile):
+        return image.values
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM"):
+        deep = np.asarray(image).astype(np.uint16)[..., None]
+    if deep is None:
         return None
-    values = np.asarray(image).astype(np.uint16)
-    return np.repeat(values[..., None], 3, axis=2)
+    if (transparent := image.info.get("transparency")) is not None:
+        # One colour; Pillow would compare after clipping at 255.
+        alpha = np.where((deep == transparent).all(axis=-1), 0, 65535).astype(np.uint16)
+        deep = np.dstack([deep, alpha])
+    return upright(deep, image.getexif().get(ExifTags.Base.Orientation))
 
 
-def _alpha(image: Image.Image, values: Uint16Array | None) -> PhotoArray | None:
-    if values is not None and values.shape[2] == 4:
-        return values[..., 3].copy()
-    if not image.has_transparency_data:
-        return None
-    if values is not None:
-        # One colour is transparent. Pillow would compare after clipping at 255.
-        transparent = (values == image.info["transparency"]).all(axis=-1)
-        return np.where(transparent, 0, 65535).astype(np.uint16)
-    return np.array(image.convert("RGBA").getchannel("A"))
+def _split(deep: Uint16Array) -> tuple[Uint16Array, Uint16Array | None]:
+    """Split (H, W, 1 to 4) into colours, (H, W, 3), and alpha, (H, W)."""
+    alpha = deep[..., -1].copy() if deep.shape[2] in (2, 4) else None
+    if deep.shape[2] < 3:
+        return np.repeat(deep[..., :1], 3, axis=2), alpha
+    return np.ascontiguousarray(deep[..., :3]), alpha
 
 
-def _plain(image: Image.Image, values: Uint16Array | None, name: str) -> Image.Image:
+def _plain(image: Image.Image, name: str) -> Image.Image:
     """Convert any kind of pixels to mode L, RGB or CMYK."""
-    if values is not None and image.mode.startswith("I"):
-        return Image.fromarray(to_eight_bits(values[..., 0]))
     if image.mode in ("I", "F"):
         raise PictureError(f"{name}: has 32-bit values without a known white; save it with 8 or 16")
     if image.mode == "LAB":

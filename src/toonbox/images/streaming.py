@@ -5,9 +5,7 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.util import find_spec
-from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,8 +15,8 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from PIL.TiffTags import LONG, LONG8, TAGS_V2_GROUPS
 
 from toonbox.errors import MissingExtraError, OutputError, PictureError
-from toonbox.images.metadata import exif_folder, read_metadata
-from toonbox.images.picture import Picture, naming_damage, open_image, open_stream
+from toonbox.images.metadata import read_metadata
+from toonbox.images.picture import Picture, format_of, naming_damage, open_image, open_stream
 from toonbox.images.tiff import TiffFile
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import STRIP_PIXELS, PhotoArray, read_colours
@@ -43,34 +41,8 @@ _BIG_TIFF_HEAD = b"II+\0\x08\0\0\0" + bytes(8)
 Shape = tuple[int, int, int]  # height, width, channels
 
 
-def write_png(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray]) -> None:
-    """Write a PNG with the filter Up, which suits smooth pictures."""
-    height, width, channels = shape
-    first, *rest = ((kind, data) for kind, data in png_chunks(io.BytesIO(model)))
-    before = [part for part in rest if part[0] not in (b"IDAT", b"IEND")]
-    deflate = zlib.compressobj(6)
-    above: Any = None
-    stream.write(SIGNATURE)
-    for values in strips:
-        rows = values.astype(values.dtype.newbyteorder(">"), copy=False)
-        rows = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
-        if above is None:
-            bits, colour_type = 8 * values.dtype.itemsize, _PNG_COLOUR_TYPES[channels]
-            head = struct.pack(">IIBBBBB", width, height, bits, colour_type, 0, 0, 0)
-            for kind, data in [(first[0], head), *before]:
-                stream.write(chunk(kind, data))
-            above = np.zeros((1, rows.shape[1]), np.uint8)
-        filtered = np.full((len(rows), rows.shape[1] + 1), 2, np.uint8)
-        filtered[:, 1:] = np.diff(rows, axis=0, prepend=above)
-        above = rows[-1:].copy()
-        if packed := deflate.compress(filtered.tobytes()):
-            stream.write(chunk(b"IDAT", packed))
-    stream.write(chunk(b"IDAT", deflate.flush()))
-    stream.write(chunk(b"IEND", b""))
-
-
-def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tuple[bytes, bytes]]:
-    """Yield kind and data of each chunk of a PNG; no data for the kinds in `without`.
+def png_chunks(stream: BinaryIO, *, pixels: bool = True) -> Iterator[tuple[bytes, bytes]]:
+    """Yield kind and data of each chunk of a PNG, perhaps without the data of pixels.
 
     Raises:
         EOFError: the file is cut off within a chunk.
@@ -79,7 +51,7 @@ def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tu
     stream.seek(len(SIGNATURE))
     while len(head := stream.read(8)) == 8:
         length, kind = struct.unpack(">I4s", head)
-        if kind in without:
+        if kind in (b"IDAT", b"fdAT") and not pixels:
             stream.seek(length + 4, io.SEEK_CUR)
             yield kind, b""
             continue
@@ -93,21 +65,62 @@ def png_chunks(stream: BinaryIO, without: tuple[bytes, ...] = ()) -> Iterator[tu
 
 def without_pixels(stream: BinaryIO) -> bytes:
     """Return a PNG of one black pixel with the metadata of another PNG."""
-    head, *others = png_chunks(stream, without=(b"IDAT",))
-    pixel = b"IHDR", struct.pack(">II", 1, 1) + head[1][8:12] + b"\0"
-    place = [kind for kind, _ in others].index(b"IDAT")
-    others[place] = b"IDAT", zlib.compress(bytes(9))
-    left_out = (b"acTL", b"fcTL", b"fdAT")
-    kept = [part for part in others if part[0] not in left_out and part != (b"IDAT", b"")]
-    return SIGNATURE + b"".join(chunk(*part) for part in [pixel, *kept])
+    file, pixel = [SIGNATURE], chunk(b"IDAT", zlib.compress(bytes(9)))
+    for kind, data in png_chunks(stream, pixels=False):
+        match kind:
+            case b"IHDR":
+                file.append(chunk(kind, struct.pack(">II", 1, 1) + data[8:12] + b"\0"))
+            case b"IDAT":
+                file.append(pixel)
+                pixel = b""
+            case b"acTL" | b"fcTL" | b"fdAT":
+                pass
+            case _:
+                file.append(chunk(kind, data))
+    return b"".join(file)
 
 
-def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray]) -> None:
-    """Write a TIFF without compression, or a BigTIFF if it would exceed 4 GB."""
+def write_png(
+    stream: BinaryIO, model: bytes, shape: Shape, bits: int, strips: Iterable[PhotoArray]
+) -> None:
+    """Write a PNG with the chunks of a model, but for its header and pixels."""
     height, width, channels = shape
-    strips = iter(strips)
-    first = next(strips)
-    row = width * channels * first.dtype.itemsize
+    stream.write(SIGNATURE)
+    for kind, data in png_chunks(io.BytesIO(model)):
+        match kind:
+            case b"IHDR":
+                size = struct.pack(">II", width, height)
+                kinds = struct.pack(">5B", bits, _PNG_COLOUR_TYPES[channels], 0, 0, 0)
+                stream.write(chunk(kind, size + kinds))
+            case b"IDAT":
+                deflate = zlib.compressobj(6)
+                for rows in _filtered(strips):
+                    if packed := deflate.compress(rows):
+                        stream.write(chunk(kind, packed))
+                stream.write(chunk(kind, deflate.flush()))
+            case _:
+                stream.write(chunk(kind, data))
+
+
+def _filtered(strips: Iterable[PhotoArray]) -> Iterator[bytes]:
+    """Yield the rows of a PNG with the filter Up, which suits smooth pictures."""
+    above: Any = 0
+    for values in strips:
+        rows = values.astype(values.dtype.newbyteorder(">"), copy=False)
+        rows = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
+        filtered = np.full((len(rows), rows.shape[1] + 1), 2, np.uint8)
+        filtered[0, 1:] = rows[0] - above
+        filtered[1:, 1:] = rows[1:] - rows[:-1]
+        above = rows[-1].copy()
+        yield filtered.tobytes()
+
+
+def write_tiff(
+    stream: BinaryIO, model: bytes, shape: Shape, bits: int, strips: Iterable[PhotoArray]
+) -> None:
+    """Write a TIFF with the tags of a model, uncompressed; a BigTIFF if it would exceed 4 GB."""
+    height, width, channels = shape
+    row = width * channels * bits // 8
     rows = max(1, STRIP_PIXELS // width)
     starts = range(0, height * row, rows * row)
     big = height * row + 16 * len(starts) + 2 * len(model) >= _CLASSIC_TIFF
@@ -115,8 +128,8 @@ def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Ph
     with Image.open(io.BytesIO(model)) as opened:
         exif = opened.getexif()
         for tag in exif:
-            tags[tag] = exif_folder(exif, tag) if tag in TAGS_V2_GROUPS else exif[tag]
-    tags[256], tags[257], tags[258] = width, height, (8 * first.dtype.itemsize,) * channels
+            tags[tag] = exif.get_ifd(tag) if tag in TAGS_V2_GROUPS else exif[tag]
+    tags[256], tags[257], tags[258] = width, height, (bits,) * channels
     tags[259], tags[262] = 1, 2 if channels > 2 else 1
     tags.tagtype[273] = tags.tagtype[279] = LONG8 if big else LONG
     tags[273] = tuple(starts)
@@ -125,22 +138,19 @@ def write_tiff(stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[Ph
     if channels in (2, 4):
         tags[338] = 2  # straight alpha
     tags.save(stream)
-    for values in chain([first], strips):
+    for values in strips:
         stream.write(values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes())
 
 
 def write_jpeg(
     stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray], quality: int
 ) -> None:
-    """Write a JPEG of strips that are encoded one by one and joined by restart markers.
+    """Write a JPEG with the metadata of a model, of strips joined by restart markers.
 
     A JPEG may begin anew after any number of blocks, for decoders to find their way after an error.
     So the scans of strips that share their tables can follow each other, and the pixels are those
     of the picture encoded whole.
 
-    Args:
-        stream, model, shape, strips: as for the others, 8 bits without alpha.
-        quality: 1..100.
     Raises:
         OutputError: a side is too long for JPEG.
     """
@@ -153,40 +163,41 @@ def write_jpeg(
     down = max(1, min(_RESTART_LIMIT // across, STRIP_PIXELS // width // 8))
     stream.write(b"\xff\xd8")
     for marker, data in _jpeg_segments(model)[0]:
-        if 0xE0 <= marker <= 0xEF or marker == 0xFE:
+        if _is_metadata(marker):
             _write_segment(stream, marker, data)
     for number, values in enumerate(regrouped(strips, 8 * down)):
         buffer = io.BytesIO()
         image = Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values)
         image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
         segments, scan = _jpeg_segments(buffer.getvalue())
-        if number == 0:
-            for marker, data in segments:
-                if marker == 0xC0:
-                    data = data[:1] + struct.pack(">HH", height, width) + data[5:]
-                if marker == 0xDA:
-                    _write_segment(stream, 0xDD, struct.pack(">H", across * down))
-                if not 0xE0 <= marker <= 0xEF:
-                    _write_segment(stream, marker, data)
-        else:
+        if number > 0:
             stream.write(bytes([0xFF, 0xD0 + (number - 1) % 8]))
+            segments = []
+        for marker, data in segments:
+            if marker == 0xC0:
+                data = data[:1] + struct.pack(">HH", height, width) + data[5:]
+            if marker == 0xDA:
+                _write_segment(stream, 0xDD, struct.pack(">H", across * down))
+            if not _is_metadata(marker):
+                _write_segment(stream, marker, data)
         stream.write(scan)
     stream.write(b"\xff\xd9")
 
 
+def _is_metadata(marker: int) -> bool:
+    return 0xE0 <= marker <= 0xEF or marker == 0xFE
+
+
 def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
     """Yield the same rows in strips of `rows` each, the last one perhaps fewer."""
-    waiting: list[PhotoArray] = []
-    count = 0
+    waiting: PhotoArray | None = None
     for strip in strips:
-        waiting.append(strip)
-        count += len(strip)
-        while count >= rows:
-            joined = np.concatenate(waiting)
-            yield joined[:rows]
-            waiting, count = [joined[rows:]], count - rows
-    if count:
-        yield np.concatenate(waiting)
+        waiting = strip if waiting is None else np.concatenate([waiting, strip])
+        while len(waiting) >= rows:
+            yield waiting[:rows]
+            waiting = waiting[rows:]
+    if waiting is not None and len(waiting):
+        yield waiting
 
 
 def _write_segment(stream: BinaryIO, marker: int, data: bytes) -> None:
@@ -206,7 +217,6 @@ def _jpeg_segments(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
 
 ADVICE = "pip install 'toonbox[huge]' to stream it row by row"
 _BLOCK = 128  # rows read at once, the height of most tiles
-_UPRIGHT = 1
 _TYPES = {"uchar": np.uint8, "ushort": np.uint16}
 
 
@@ -215,24 +225,11 @@ def can_stream() -> bool:
     return find_spec("pyvips") is not None
 
 
-@dataclass(frozen=True)
-class Huge:
-    """A picture whose pixels stay in its file.
-
-    Attributes:
-        about: everything but the pixels, of which it has one.
-        rgb: (H, W, 3).
-        alpha: (H, W), None without transparency.
-    """
-
-    about: Picture
-    rgb: "FileRows"
-    alpha: "FileRows | None"
-
-
-def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
+def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     """Open a JPEG, PNG or TIFF as `decode` does, but leave its pixels in the file.
 
+    Returns:
+        A picture whose `rgb` and `alpha` are `FileRows`.
     Raises:
         MissingExtraError: libvips is not installed.
         PictureError: as in `decode`, or of a kind that cannot be streamed.
@@ -242,7 +239,7 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
     name = str(source)
     with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
-        format = "JPEG" if image.format == "MPO" else image.format or ""
+        format = format_of(image)
         if format not in FORMATS:
             raise PictureError(f"{name}: only {', '.join(FORMATS)} can be streamed")
         if isinstance(image, TiffFile) and image.multiplied:
@@ -253,17 +250,14 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Huge:
             image = Image.open(io.BytesIO(without_pixels(stream)))
             image.load()
         metadata, profile = read_metadata(image, name), image.info.get("icc_profile")
-        upright = image.getexif().get(ExifTags.Base.Orientation, _UPRIGHT) == _UPRIGHT
-    rgb = FileRows(source, upright, alpha=False)
-    alpha = FileRows(source, upright, alpha=True) if rgb.bands in (2, 4) else None
+        upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    rgb: Any = FileRows(source, upright, alpha=False)
+    alpha: Any = FileRows(source, upright, alpha=True) if rgb.bands in (2, 4) else None
     mode = "L" if rgb.bands < 3 else "RGB"
     _, colours, written = read_colours(Image.new(mode, (1, 1)), profile, name)
     if written is not None and written != profile:
         raise PictureError(f"{name}: its colours cannot be converted row by row")
-    pixel = np.zeros((1, 1, 3), rgb.dtype)
-    transparent = None if alpha is None else pixel[..., 0]
-    about = Picture(name, pixel, transparent, format, colours, written, metadata)
-    return Huge(about, rgb, alpha)
+    return Picture(name, rgb, alpha, format, colours, written, metadata)
 
 
 class FileRows:
@@ -277,15 +271,15 @@ class FileRows:
 
     def __init__(self, source: Path, upright: bool, alpha: bool) -> None:
         self._source, self._upright, self._alpha = source, upright, alpha
-        self._start: int = 0
-        self._block: PhotoArray = np.empty(0, np.uint8)
+        self._start = 0
         image = self._restart()
-        kind, self.bands = image.format, image.bands
-        if kind not in _TYPES or image.interpretation == "cmyk" or self.bands > 4:
-            what = f"{image.interpretation}, {kind}"
+        self.bands: int = image.bands
+        if image.format not in _TYPES or image.interpretation == "cmyk" or self.bands > 4:
+            what = f"{image.interpretation}, {image.format}"
             raise PictureError(f"{source}: its kind of pixels cannot be streamed ({what})")
-        self.dtype = np.dtype(_TYPES[kind])
+        self.dtype = np.dtype(_TYPES[image.format])
         self.shape = (image.height, image.width) + (() if alpha else (3,))
+        self._block: PhotoArray = np.empty((0, *self.shape[1:]), self.dtype)
 
     def __getitem__(self, rows: slice) -> PhotoArray:
         """Return rows.
@@ -296,21 +290,16 @@ class FileRows:
         start, stop, _ = rows.indices(self.shape[0])
         if start < self._start:
             self._restart()
-        if stop > self._start + len(self._block):
-            self._read_on(start, stop)
-        return self._block[start - self._start : stop - self._start]
-
-    def _read_on(self, start: int, stop: int) -> None:
-        """Extend the block to the rows from `start` to `stop`."""
-        parts = [self._block[start - self._start :]]
+            self._block = self._block[:0].copy()
         place = self._start + len(self._block)
-        stop = max(stop, min(place + _BLOCK, self.shape[0]))
-        while place < stop:
-            count = min(_BLOCK, stop - place)
-            part = self._fetch(place, count)
-            parts.append(part[max(0, start - place) :])
-            place += count
-        self._block, self._start = np.concatenate(parts), max(start, self._start)
+        if stop > place:
+            parts = [self._block[start - self._start :]]
+            while place < stop:
+                part = self._fetch(place, min(_BLOCK, self.shape[0] - place))
+                parts.append(part[max(0, start - place) :])
+                place += len(part)
+            self._block, self._start = np.concatenate(parts), start
+        return self._block[start - self._start : stop - self._start]
 
     def _fetch(self, top: int, count: int) -> PhotoArray:
         width = self.shape[1]
@@ -322,6 +311,7 @@ class FileRows:
         return np.repeat(values[..., :1], 3, axis=2) if self.bands < 3 else values[..., :3]
 
     def _restart(self) -> Any:
+        """Open the file at its top; return the image."""
         import pyvips
 
         with _damage(self._source):
@@ -335,8 +325,6 @@ class FileRows:
             image = image if self._upright else image.autorot()
             self._region = pyvips.Region.new(image)
         self._start = 0
-        shape = (0, image.width) if self._alpha else (0, image.width, 3)
-        self._block = np.empty(shape, _TYPES.get(image.format, np.uint8))
         return image
 
 
