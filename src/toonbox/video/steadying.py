@@ -39,7 +39,7 @@ _logger = logging.getLogger(__name__)
 
 # How strongly the last cartoon is mixed in: its largest share, and the levels by which it may leave
 # the range of colours drawn around a pixel now; what is beyond is a ghost, and is cut off.
-_MIXINGS: dict[str, tuple[float, int]] = {"on": (0.85, 20), "strong": (0.93, 28)}
+_MIXINGS: dict[str, tuple[float, int]] = {"on": (0.9, 24), "strong": (0.93, 28)}
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class _Drawn:
     seen: _Seen
     cartoon: Uint8Array  # (H, W, 3), steadied
     last: _Seen  # the last frame
+    shown: Uint8Array  # its cartoon
     back: FloatArray  # (h, w, 2), from each pixel of the last to its place in this, small pixels
 
 
@@ -74,10 +75,10 @@ def default_stabilization(bits: int | None = None) -> Literal["off", "on"]:
 class Stabilizer:
     """Makes the cartoons of one video steady, one frame after the other; a `stylizer.Steady`.
 
-    One that is drawn is mixed with the last one that was, moved to where its things are now. A
-    pixel takes part where the photos agree, and no more than the colours drawn around it now allow.
-    One that is not drawn is the last one that was, moved. After a scene cut, or if the size
-    changes, it begins anew.
+    One that is drawn is mixed with the last one shown, moved to where its things are now. A pixel
+    takes part where the photos agree, and no more than the colours drawn around it now allow. One
+    that is not drawn is the last one that was, moved. After a scene cut, or if the size changes, it
+    begins anew.
 
     Source:
         Motion: Kroeger et al. 2016 (DIS), by OpenCV. Clipping to the neighbourhood's colours: Karis
@@ -97,17 +98,18 @@ class Stabilizer:
         self._motion = self._cv2.DISOpticalFlow_create(preset)
         self._motion.setFinestScale(0)
         self._motion.setPatchStride(5)
-        self._motion.setGradientDescentIterations(4)
-        self._motion.setVariationalRefinementIterations(1)
+        self._motion.setGradientDescentIterations(12)
+        self._motion.setVariationalRefinementIterations(0)
         self._drawn: _Drawn | None = None
 
     def __call__(self, photo: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
         """Return the cartoon to show of a frame that is drawn; all are (H, W, 3) RGB."""
-        now, steadied = self._seen(photo), cartoon
-        if followed := self._followed(now, cartoon.shape):
-            drawn, agreement = followed
-            moved = self._moved(drawn.cartoon, drawn.back)
-            steadied = self._mixed(moved, cartoon, agreement)
+        now, steadied, drawn = self._seen(photo), cartoon, self._drawn
+        if drawn is not None and drawn.shown.shape == cartoon.shape:
+            back = self._motion.calc(now.grey, drawn.last.grey, None)
+            agreement = self._agreement(drawn.last, now, back)
+            if agreement is not None:
+                steadied = self._mixed(self._moved(drawn.shown, back), cartoon, agreement)
         self._begin(now, steadied)
         return steadied
 
@@ -120,7 +122,6 @@ class Stabilizer:
             self._begin(now, cartoon)
             return cartoon
         drawn, agreement = followed
-        self._drawn = drawn
         carried = self._moved(drawn.cartoon, drawn.back)
         if boxes := self._missing(agreement, photo.shape):
             share = np.clip(2 * agreement / FOUND - 1, 0, 1)
@@ -128,12 +129,13 @@ class Stabilizer:
             for box in boxes:
                 new, kept = draw(np.ascontiguousarray(photo[box])), share[box]
                 carried[box] = self._cv2.blendLinear(carried[box], new, kept, 1 - kept)
+        self._drawn = replace(drawn, shown=carried.copy())
         return carried
 
     def _begin(self, now: _Seen, cartoon: Uint8Array) -> None:
         # A copy: whoever gets it may draw on it.
-        still = np.zeros((*now.grey.shape, 2), np.float32)
-        self._drawn = _Drawn(now, cartoon.copy(), now, still)
+        still, kept = np.zeros((*now.grey.shape, 2), np.float32), cartoon.copy()
+        self._drawn = _Drawn(now, kept, now, kept, still)
 
     def _seen(self, photo: Uint8Array) -> _Seen:
         height, width = photo.shape[:2]
