@@ -97,8 +97,10 @@ def _outputs(
     opened.graph.output.extend(
         helper.make_empty_tensor_value_info(name) for name in names if name not in known
     )
+    quiet = onnxruntime.SessionOptions()
+    quiet.log_severity_level = 3  # not the weights that rounded ones have replaced
     session = onnxruntime.InferenceSession(
-        opened.SerializeToString(), providers=["CPUExecutionProvider"]
+        opened.SerializeToString(), quiet, providers=["CPUExecutionProvider"]
     )
     return [session.run(list(names), feed) for feed in feeds]
 
