@@ -237,7 +237,7 @@ def open_session(
     """
     if engine not in ENGINES:
         raise UsageError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
-    _keep_freed_memory()
+    keep_freed_memory()
     threads = available_processors() if threads is None else threads
     if threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
@@ -256,7 +256,7 @@ def open_session(
 
 
 @cache
-def _keep_freed_memory() -> None:
+def keep_freed_memory() -> None:
     """Let glibc keep some freed memory for the arrays to come; elsewhere, do nothing.
 
     Otherwise each array of a picture gets new pages from the system, which take longer to come than

@@ -17,6 +17,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from toonbox.engine.session import keep_freed_memory
 from toonbox.errors import ConfigError
 from toonbox.learn.config import TrainConfig
 from toonbox.learn.data import (
@@ -83,6 +84,7 @@ def train(
     ):
         if needed and not given:
             raise ConfigError(f"this configuration needs {name}")
+    keep_freed_memory()
     fabric = fabric or new_fabric(options)
     state = new_state(config, fabric, features)
     checkpoint = options.out / "checkpoint.pt"
