@@ -16,6 +16,7 @@ from PIL import Image
 from media_pages import axe_missing, violations
 from page_server import PATIENCE, Site
 from toonbox import load_style
+from toonbox.engine.style import SHIPPED
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
 expect = sync_api.expect
@@ -252,11 +253,12 @@ def test_everything_works_by_keyboard_alone(visit):
 def test_every_style_is_shown_on_the_photo(visit):
     page = visit()
     choose(page, file("a.png"))
-    expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(6, timeout=PATIENCE)
+    count = len(list(SHIPPED.glob("*/card.toml")))
+    expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(count, timeout=PATIENCE)
     pictures = page.evaluate(
         "[...document.querySelectorAll('#styles canvas')].map((canvas) => canvas.toDataURL())"
     )
-    assert len(set(pictures)) == 6
+    assert len(set(pictures)) == count
 
 
 def test_reset_and_the_buttons_of_undo_and_redo(visit):
@@ -636,5 +638,6 @@ def test_screenshots(visit, scheme, language, device):
     page.screenshot(path=f"{SCREENSHOTS}/{name}-welcome.png", full_page=device == "phone")
     laptop = file("laptop.jpg", (EXAMPLES / "laptop.jpg").read_bytes(), "image/jpeg")
     choose(page, laptop, file("broken.jpg", b"", "image/jpeg"))
-    expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(6, timeout=PATIENCE)
+    count = len(list(SHIPPED.glob("*/card.toml")))
+    expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(count, timeout=PATIENCE)
     page.screenshot(path=f"{SCREENSHOTS}/{name}-photo.png", full_page=True)
