@@ -159,11 +159,12 @@ def _table_size(flags: int) -> int:
 
 def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Animation:
     try:
-        boxes = [frame.box for frame in _gif_frames(data)]
+        frames = list(_gif_frames(data))
     except (IndexError, struct.error) as error:
         raise EOFError("truncated GIF") from error
+    boxes = (frame.box for frame in frames)
     sizes = [(right - left, bottom - top) for left, top, right, bottom in boxes]
-    _check_limit(max(base.size, *sizes, key=math.prod), len(boxes), max_pixels, name)
+    _check_limit(max(base.size, *sizes, key=math.prod), len(frames), max_pixels, name)
     if not data.rstrip(b"\0").endswith(b";"):
         _logger.warning("%s: has no mark at its end; perhaps frames are missing", name)
     again = base.info.get("loop")
@@ -172,7 +173,7 @@ def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Ani
     def images() -> Iterator[tuple[Image.Image, Fraction]]:
         # Pillow and FFmpeg clear to an opaque colour where all browsers clear to nothing.
         canvas = Image.new("RGBA", base.size)
-        for frame in _gif_frames(data):
+        for frame in frames:
             before = canvas.copy() if frame.disposal == 3 else canvas
             alone = open_image(io.BytesIO(frame.file), name, max_pixels)
             canvas.alpha_composite(alone.convert("RGBA"), frame.box[:2])
