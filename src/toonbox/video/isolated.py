@@ -71,7 +71,10 @@ def run_isolated(
     except (EOFError, ConnectionError):
         process.join()
         code = process.exitcode or 0
-        ending = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        try:
+            ending = signal.Signals(-code).name
+        except ValueError:  # none, or one without a name
+            ending = f"exit code {code}"
         raise VideoError(f"{name}: the process that read it has ended: {ending}") from None
     finally:
         pipe.close()  # by which the other process stops, if it has not ended
