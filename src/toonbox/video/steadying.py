@@ -43,20 +43,26 @@ _MIXINGS: dict[str, tuple[float, int]] = {"on": (0.9, 24), "strong": (0.93, 28)}
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A photo as motion is looked for in it: reduced, (h, w, 3), and the same in grey, (h, w)."""
+class Seen:
+    """A photo reduced, (h, w, 3), and how it has moved since the one before.
+
+    Attributes:
+        back: (h, w, 2), from each pixel to its place in the photo before, small pixels; None for
+            the first.
+    """
 
     small: Uint8Array
-    grey: Uint8Array
+    grey: Uint8Array  # (h, w)
+    back: FloatArray | None
 
 
 @dataclass(frozen=True)
 class _Drawn:
     """A frame that was drawn, and how later ones have moved."""
 
-    seen: _Seen
+    seen: Seen
     cartoon: Uint8Array  # (H, W, 3), steadied
-    last: _Seen  # the last frame
+    last: Seen  # the last frame
     shown: Uint8Array  # its cartoon
     back: FloatArray  # (h, w, 2), from each pixel of the last to its place in this, small pixels
 
@@ -100,22 +106,49 @@ class Stabilizer:
         self._motion.setPatchStride(5)
         self._motion.setGradientDescentIterations(12)
         self._motion.setVariationalRefinementIterations(0)
+        self._last: Seen | None = None
         self._drawn: _Drawn | None = None
 
-    def __call__(self, photo: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
-        """Return the cartoon to show of a frame that is drawn; all are (H, W, 3) RGB."""
-        now, steadied, drawn = self._seen(photo), cartoon, self._drawn
-        if drawn is not None and drawn.shown.shape == cartoon.shape:
-            back = self._motion.calc(now.grey, drawn.last.grey, None)
-            agreement = self._agreement(drawn.last, now, back)
+    def see(self, photo: Uint8Array) -> Seen:
+        """Estimate the motion since the photo before; another thread may be ahead with this."""
+        height, width = photo.shape[:2]
+        short = min(height, width)
+        scale = min(FLOW_SIDE / short, max(ENLARGED, LEAST_SIDE / short))
+        size = max(1, round(width * scale)), max(1, round(height * scale))
+        # Down to a half, linear is as good, and much quicker.
+        how = self._cv2.INTER_LINEAR if scale >= 0.5 else self._cv2.INTER_AREA
+        small: Uint8Array = self._cv2.resize(photo, size, interpolation=how)
+        grey, last = self._cv2.cvtColor(small, self._cv2.COLOR_RGB2GRAY), self._last
+        back: FloatArray | None = None
+        if last is not None and last.grey.shape == grey.shape:
+            back = self._motion.calc(grey, last.grey, None)
+        self._last = Seen(small, grey, back)
+        return self._last
+
+    def __call__(
+        self, photo: Uint8Array, cartoon: Uint8Array, seen: Seen | None = None
+    ) -> Uint8Array:
+        """Return the cartoon to show of a frame that is drawn; all are (H, W, 3) RGB.
+
+        Args:
+            seen: the photo's, if `see` was called for it before.
+        """
+        now, steadied, drawn = seen or self.see(photo), cartoon, self._drawn
+        if drawn is not None and now.back is not None and drawn.shown.shape == cartoon.shape:
+            agreement = self._agreement(drawn.last, now, now.back)
             if agreement is not None:
-                steadied = self._mixed(self._moved(drawn.shown, back), cartoon, agreement)
+                steadied = self._mixed(self._moved(drawn.shown, now.back), cartoon, agreement)
         self._begin(now, steadied)
         return steadied
 
-    def carry(self, photo: Uint8Array, draw: Callable[[Uint8Array], Uint8Array]) -> Uint8Array:
+    def carry(
+        self,
+        photo: Uint8Array,
+        draw: Callable[[Uint8Array], Uint8Array],
+        seen: Seen | None = None,
+    ) -> Uint8Array:
         """Return the cartoon to show of a photo, (H, W, 3); `draw` makes that of a new part."""
-        now = self._seen(photo)
+        now = seen or self.see(photo)
         followed = self._followed(now, photo.shape)
         if followed is None:
             cartoon = draw(photo)
@@ -132,32 +165,22 @@ class Stabilizer:
         self._drawn = replace(drawn, shown=carried.copy())
         return carried
 
-    def _begin(self, now: _Seen, cartoon: Uint8Array) -> None:
+    def _begin(self, now: Seen, cartoon: Uint8Array) -> None:
         # A copy: whoever gets it may draw on it.
         still, kept = np.zeros((*now.grey.shape, 2), np.float32), cartoon.copy()
         self._drawn = _Drawn(now, kept, now, kept, still)
 
-    def _seen(self, photo: Uint8Array) -> _Seen:
-        height, width = photo.shape[:2]
-        short = min(height, width)
-        scale = min(FLOW_SIDE / short, max(ENLARGED, LEAST_SIDE / short))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
-        # Down to a half, linear is as good, and much quicker.
-        how = self._cv2.INTER_LINEAR if scale >= 0.5 else self._cv2.INTER_AREA
-        small: Uint8Array = self._cv2.resize(photo, size, interpolation=how)
-        return _Seen(small, self._cv2.cvtColor(small, self._cv2.COLOR_RGB2GRAY))
-
-    def _followed(self, now: _Seen, shape: tuple[int, ...]) -> tuple[_Drawn, FloatArray] | None:
+    def _followed(self, now: Seen, shape: tuple[int, ...]) -> tuple[_Drawn, FloatArray] | None:
         """Follow the motion from the drawn frame, by the last one, to now: it, and `_agreement`.
 
         None if there is none of this shape, or it is of another scene.
         """
         drawn = self._drawn
-        if drawn is None or drawn.cartoon.shape != shape:
+        if drawn is None or now.back is None or drawn.cartoon.shape != shape:
             return None
-        back = self._motion.calc(now.grey, drawn.last.grey, None)
         # On from there: from frame to frame things move little, and are found.
-        back += self._remapped(drawn.back, back + _grid(*now.grey.shape))
+        before = self._remapped(drawn.back, now.back + _grid(*now.grey.shape))
+        back = now.back + before
         agreement = self._agreement(drawn.seen, now, back)
         return None if agreement is None else (replace(drawn, last=now, back=back), agreement)
 
@@ -167,7 +190,7 @@ class Stabilizer:
             picture, where, None, getattr(cv2, method), borderMode=cv2.BORDER_REPLICATE
         )
 
-    def _agreement(self, before: _Seen, now: _Seen, back: FloatArray) -> FloatArray | None:
+    def _agreement(self, before: Seen, now: Seen, back: FloatArray) -> FloatArray | None:
         """Return where two photos agree once the earlier one is moved: (h, w), 0 to 1.
 
         None if it is another scene.

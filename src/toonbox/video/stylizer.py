@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
 from fractions import Fraction
+from functools import partial
 from importlib.util import find_spec
 from math import ceil
 from pathlib import Path
@@ -25,7 +26,7 @@ from toonbox.video.read import (
     read_video,
     reduced_size,
 )
-from toonbox.video.steadying import Stabilizer
+from toonbox.video.steadying import Seen, Stabilizer
 
 _logger = logging.getLogger(__name__)
 
@@ -37,7 +38,8 @@ EVERY = 3  # one frame of so many is drawn where videos are steadied; the others
 
 # From a photo and its cartoon, both (h, w, 3), to the cartoon to show, all of the size at which the
 # network works; what it gives is enlarged afterwards. Called for one frame after the other, as they
-# are shown; a frame that repeats the one before is not asked about.
+# are shown, but not in the thread that takes the video; a frame that repeats the one before is not
+# asked about.
 Steady = Callable[[Uint8Array, Uint8Array], Uint8Array]
 
 _Sketch = tuple[PhotoArray, PhotoArray]  # what `Style.sketch` gives
@@ -144,8 +146,11 @@ class Drawing:
 
         frames = prefetch(self._wanted(self._warm_up(after)), READ_AHEAD)
         sketches = ordered_parallel_map(self._marked(frames), self._sketched, self.jobs)
+        # Each in a thread of its own: together they would take longer than encoding does.
+        seen = prefetch(self._seen(sketches), 2)
+        steadied = prefetch(self._steadied(seen), 2)
         last: Finished | None = None
-        for frame, new in ordered_parallel_map(self._steadied(sketches), finished, self.jobs):
+        for frame, new in ordered_parallel_map(steadied, finished, self.jobs):
             last = last if new is None else new
             assert last is not None  # the first frame repeats none
             if after is None or frame.pts > after:
@@ -207,19 +212,31 @@ class Drawing:
         """Draw a photo, or a part of one, at the size it has."""
         return self.style.sketch(photo, replace(self.options, resolution="native"))
 
-    def _steadied(
+    def _seen(
         self, sketches: Iterator[tuple[Frame, PhotoArray | _Sketch | None]]
-    ) -> Iterator[tuple[Frame, _Sketch | None]]:
+    ) -> Iterator[tuple[Frame, PhotoArray | _Sketch | None, Seen | None]]:
+        """Estimate the motion of each photo, if that is how the video is steadied."""
         for frame, sketch in sketches:
+            seen = None
+            if sketch is not None and isinstance(self.steady, Stabilizer):
+                seen = self.steady.see(sketch[0] if isinstance(sketch, tuple) else sketch)
+            yield frame, sketch, seen
+
+    def _steadied(
+        self, sketches: Iterator[tuple[Frame, PhotoArray | _Sketch | None, Seen | None]]
+    ) -> Iterator[tuple[Frame, _Sketch | None]]:
+        for frame, sketch, seen in sketches:
             if sketch is None or self.steady is None:
                 assert not isinstance(sketch, np.ndarray)  # nothing is carried then
                 yield frame, sketch
             elif isinstance(sketch, tuple):
-                photo, cartoon = sketch
-                yield frame, (photo, self.steady(photo, cartoon))
+                steady = self.steady
+                if isinstance(steady, Stabilizer):
+                    steady = partial(steady, seen=seen)
+                yield frame, (sketch[0], steady(*sketch))
             else:
                 assert isinstance(self.steady, Stabilizer)
-                carried = self.steady.carry(sketch, lambda part: self._sketch(part)[1])
+                carried = self.steady.carry(sketch, lambda part: self._sketch(part)[1], seen)
                 yield frame, (sketch, carried)
 
     def _wanted(self, after: int | None) -> Iterator[Frame]:
