@@ -218,9 +218,18 @@ def _initialise(module: nn.Module) -> None:
 
 
 def clip_through(signed: Tensor) -> Tensor:
-    """Clip to [-1, 1] with a straight-through gradient, so that clipped pixels still learn."""
+    """Clip to [-1, 1]; clipped values still learn, but only towards the range, or they run away."""
     clipped = signed.clamp(-1, 1)
-    return signed + (clipped - signed).detach() if signed.requires_grad else clipped
+    if not signed.requires_grad:
+        return clipped
+    beyond = (signed - clipped).detach()
+    through = clipped.detach() + (signed - signed.detach())
+
+    def inward(gradient: Tensor) -> Tensor:
+        return gradient.masked_fill(gradient * beyond < 0, 0)
+
+    through.register_hook(inward)  # type: ignore[no-untyped-call]
+    return through
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
