@@ -27,7 +27,7 @@ BENCHMARKS = {
     "memory": ("", "--early 100 --late 500"),
     "serve": ("", "--count 8 --requests 300"),
     "browser": ("", "--repeats 2"),
-    "video": ("", "--frames 72 --authors-frames 2"),
+    "video": ("", "--frames 160 --repeats 2 --authors-frames 2"),
     "steadiness": ("--frames 24", "--frames 8"),
     "video_memory": (
         "--resolution 180 --rate 1",

@@ -12,7 +12,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from statistics import median
 
 import av
 import cv2
@@ -148,11 +150,12 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resolution", type=int, help="default: the style's own, 540 at most")
     parser.add_argument("--size", default="1280x720", metavar="WxH")
     parser.add_argument("--frames", type=int, default=240)
+    parser.add_argument("--repeats", type=int, default=3, help="turns, of which the median counts")
     parser.add_argument("--authors-frames", type=int, default=6)
     options = parser.parse_args(arguments)
     options.size = tuple(int(side) for side in options.size.split("x"))
-    if min(options.frames - 1, options.authors_frames, *options.size) < 1:
-        parser.error("sizes and numbers of frames are at least 1, --frames 2")
+    if min(options.frames - 1, options.repeats, options.authors_frames, *options.size) < 1:
+        parser.error("sizes and numbers are at least 1, --frames 2")
     if any(side % 8 for side in options.size):
         parser.error("--size: both sides must be multiples of 8, as the authors' network wants")
     return options
@@ -168,15 +171,19 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
         film = Path(folder) / "film.mp4"
         make_film(film, options.size, options.frames)
         frames, few = options.frames, min(options.frames, options.authors_frames)
-        rates = {
-            "decode and encode alone": frames / decode_and_encode(film),
+        contenders = {
+            "decode and encode alone": partial(decode_and_encode, film),
             **{
-                f"whole command, --stabilize {how}": frames
-                / command(film, options.style, options.resolution, how)
+                f"whole command, --stabilize {how}": partial(
+                    command, film, options.style, options.resolution, how
+                )
                 for how in ("on", "off")
             },
-            "authors' network, torch eager, plain loop": few / authors_loop(film, few),
         }
+        turns = [[time() for time in contenders.values()] for _ in range(options.repeats)]
+        medians = [frames / median(seconds) for seconds in zip(*turns, strict=True)]
+        rates = dict(zip(contenders, medians, strict=True))
+        rates["authors' network, torch eager, plain loop"] = few / authors_loop(film, few)
         parts = parts_of_a_frame(film, options.style, options.resolution)
     slowest = rates["authors' network, torch eager, plain loop"]
     width, height = options.size

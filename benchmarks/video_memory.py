@@ -6,6 +6,7 @@ video is the short one.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -74,8 +75,8 @@ class Cost:
     peak: int
 
 
-def cost_of(command: list[str]) -> Cost:
-    """Run a command; raise CalledProcessError if it fails.
+def cost_of(command: list[str], **environment: str) -> Cost:
+    """Run a command, with more variables if given; raise CalledProcessError if it fails.
 
     `resource` knows the sum, and the largest, of all children that ended: so it is asked in a
     process of its own.
@@ -89,8 +90,9 @@ def cost_of(command: list[str]) -> Cost:
     )
     began = time.perf_counter()
     ended = subprocess.run(
-        [sys.executable, "-c", code, *command], stdout=subprocess.PIPE, text=True, check=True
-    )
+        [sys.executable, "-c", code, *command],
+        stdout=subprocess.PIPE, text=True, check=True, env=os.environ | environment,
+    )  # fmt: skip
     worked, peak = ended.stdout.split()
     return Cost(time.perf_counter() - began, float(worked), int(peak) * KIB)
 

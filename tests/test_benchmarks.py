@@ -168,6 +168,17 @@ def test_folder_compares_with_what_is_allowed_and_with_a_plain_loop(monkeypatch)
     assert cells(done.stdout, "folder / plain loop, rates")[0] > 0
 
 
+@pytest.mark.slow
+def test_trees_prints_what_both_take_and_the_ratios(monkeypatch):
+    monkeypatch.setattr(module("folder"), "SIZE", (400, 300))
+    done = run("trees.py", f"{BENCHMARKS.parent} --repeats 1 --photos 2 --frames 4")
+    assert done.returncode == 0, done.stderr
+    for task in ("a photo of 1280 x 720", "2 photos of 400 x 300", "a video of 4 frames"):
+        for unit in ("seconds", "seconds of the processor", "MB at most"):
+            before, after, ratio = cells(done.stdout, f"{task:28}{unit:26}")
+            assert ratio == pytest.approx(after / before, rel=0.1)
+
+
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="looks into /proc")
 @pytest.mark.slow
 def test_memory_is_looked_up_twice():
