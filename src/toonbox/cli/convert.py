@@ -6,19 +6,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import typer
+from typer import Argument, Exit, Option, echo
 
 from toonbox.atomic import exists, refuse_existing, writing
-from toonbox.cli.options import (
-    CommonOptions,
-    Engine,
-    Force,
-    parse_time,
-    takes,
-)
-from toonbox.cli.terminal import Debug, Outcomes, Steps, video_progress
+from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_time
+from toonbox.cli.terminal import Outcomes, Steps, video_progress
 from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 from toonbox.images.formats import (
     CONTAINERS,
@@ -39,7 +33,6 @@ from toonbox.options import (
     StyleOptions,
     VideoOptions,
     changed,
-    split_options,
 )
 from toonbox.parallel import failing_alone, interruptible
 
@@ -52,48 +45,42 @@ PIPE = "-"
 _SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF can be asked for too
 
 
-@takes(CommonOptions, StyleOptions, OutputOptions, VideoOptions, EngineOptions)
 def cartoonize(
-    photos: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PHOTO...",
-            help="Pictures and videos; folders, for everything in and below them; "
-            "or - for standard input.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE|DIR",
-            help="Where to write: a file; a folder for several photos; - for standard output. "
-            "Default: NAME.toon.EXT beside each.",
-        ),
-    ] = None,
-    force: Force = False,
-    engine: Annotated[
-        Literal[Engine, "ray"],
-        typer.Option(help="What runs the network; ray distributes pictures to a cluster."),
-    ] = "auto",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT|auto",
-            help="Address of the cluster, with --engine ray. Default: workers on this machine.",
-        ),
-    ] = None,
-    debug: Debug = False,
-    preview: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Write only the frame at this time of a video, as a picture: NAME.toon.png.",
-        ),
-    ] = None,
-    **given: Any,
+    common: CommonOptions,
+    style_options: StyleOptions,
+    output_options: OutputOptions,
+    video_options: VideoOptions,
+    computing: EngineOptions,
+    photos: list[Path] = Argument(
+        ...,
+        metavar="PHOTO...",
+        help="Pictures and videos; folders, for everything in and below them; "
+        "or - for standard input.",
+        show_default=False,
+    ),
+    output: str | None = Option(
+        None,
+        "--output",
+        "-o",
+        metavar="FILE|DIR",
+        help="Where to write: a file; a folder for several photos; - for standard output. "
+        "Default: NAME.toon.EXT beside each.",
+    ),
+    force: bool = FORCE,
+    engine: Literal[Engine, "ray"] = Option(
+        "auto", help="What runs the network; ray distributes pictures to a cluster."
+    ),
+    address: str | None = Option(
+        None,
+        metavar="HOST:PORT|auto",
+        help="Address of the cluster, with --engine ray. Default: workers on this machine.",
+    ),
+    debug: bool = DEBUG,
+    preview: str | None = Option(
+        None,
+        metavar="TIME",
+        help="Write only the frame at this time of a video, as a picture: NAME.toon.png.",
+    ),
 ) -> None:
     """Turn photos and videos into cartoons of the same size.
 
@@ -115,11 +102,7 @@ def cartoonize(
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
-    common, computing, *drawing = split_options(
-        given, CommonOptions, EngineOptions, StyleOptions, OutputOptions, VideoOptions
-    )
-    options: Options = tuple(drawing)
-    style_options, output_options, video_options = options
+    options = style_options, output_options, video_options
     on_ray, piped = engine == "ray", output == PIPE or Path(PIPE) in photos
     if address and not on_ray:
         raise UsageError("--address is for --engine ray")
@@ -202,7 +185,7 @@ def cartoonize(
             ):  # fmt: skip
                 outcomes.report(outcome)
     if outcomes.failed:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 @dataclass
@@ -346,7 +329,7 @@ def _convert_pipe(
     with Steps("", 1) as step:
         data = converter.convert(job, on_frame=step.frame).data
     if target is not None:
-        typer.echo(f"{photo} -> {target}")
+        echo(f"{photo} -> {target}")
         return
     try:
         sys.stdout.buffer.write(data)
@@ -403,4 +386,4 @@ def _write_preview(
         image = image.resize((about.square_width(*image.size), image.height))
     with writing(target) as temporary:
         image.save(temporary, "PNG")
-    typer.echo(f"{video} -> {target}")
+    echo(f"{video} -> {target}")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -61,14 +61,6 @@ def needs(extra: str) -> Iterator[None]:
 def show_tracebacks(wanted: bool) -> None:
     """Choose whether `message_of` prints tracebacks."""
     _logger.setLevel(logging.DEBUG if wanted else logging.NOTSET)
-
-
-Debug = Annotated[
-    bool,
-    typer.Option(
-        "--debug", callback=show_tracebacks, help="Print the tracebacks of unexpected errors."
-    ),
-]
 
 
 def message_of(error: ToonboxError) -> str:
