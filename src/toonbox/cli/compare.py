@@ -1,6 +1,6 @@
 """`toonbox compare`: photos beside their cartoons in several styles, openly or in blind pairs."""
 
-import functools
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,10 +15,9 @@ from toonbox.cli.options import (
     style_names,
 )
 from toonbox.cli.terminal import Outcomes, Steps
-from toonbox.errors import StyleError, ToonboxError, UsageError
+from toonbox.errors import StyleError, UsageError
 from toonbox.images.formats import find_pictures
 from toonbox.options import OutputOptions, StyleOptions
-from toonbox.parallel import failing_alone
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,6 +101,7 @@ def compare(
     if blind and style:
         raise UsageError("--blind takes the two styles itself, without --style")
     from toonbox.convert.compare import Comparison
+    from toonbox.convert.job import Job, done_or_failed
     from toonbox.engine.style import load_style
     from toonbox.learn.evaluate.blind import Pairs, choose_photos
 
@@ -114,7 +114,7 @@ def compare(
     texts = blind or style or style_names()
     if not texts:
         raise StyleError("there are no styles")
-    load = functools.cache(load_style)
+    load = cache(load_style)
     columns = [_column(text, drawing, load) for text in texts]
     made: Comparison | Pairs
     if blind:
@@ -125,13 +125,9 @@ def compare(
     outcomes = Outcomes(several=len(pictures) > 1, at_once=True)
     with outcomes, Steps("Cartoonizing", len(pictures) * len(columns)) as advance:
         for picture in pictures:
-            try:
-                with failing_alone(str(picture)):
-                    made.add(picture, limits.max_pixels, advance)
-            except UsageError:  # as wrong for all other pictures
-                raise
-            except ToonboxError as error:
-                outcomes.fail(picture, error)
+            add = partial(made.add, picture, limits.max_pixels, advance)
+            if failed := done_or_failed(Job(picture), add):
+                outcomes.report(failed)
             else:
                 outcomes.counts["ok"] += 1
         if outcomes.counts["ok"]:

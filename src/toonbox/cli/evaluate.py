@@ -10,8 +10,8 @@ from typer import Exit, Option, echo
 
 from toonbox.atomic import folder_beside
 from toonbox.cli.options import (
-    EXISTING_FILE,
-    EXISTING_FOLDER,
+    FILE,
+    FOLDER,
     STYLE_KEYS,
     STYLE_METAVAR,
     parse_style,
@@ -28,11 +28,11 @@ LEAST_RESOLUTION = 64  # pixels; smaller pictures cannot be measured
 
 
 def evaluate(
-    photos: Path = Option(..., help="Photos that no style was trained on.", **EXISTING_FOLDER),
+    photos: Path = Option(..., help="Photos that no style was trained on.", **FOLDER),
     cartoons: list[Path] | None = Option(
         None,
         help="Reference cartoons for --features and --classifier; may be repeated.",
-        **EXISTING_FOLDER,
+        **FOLDER,
     ),
     style: list[str] | None = Option(
         None,
@@ -47,13 +47,13 @@ def evaluate(
         None,
         help="Feature network for distances to the cartoons: ONNX or TorchScript; may be repeated. "
         "For FID see docs/evaluate.md. Default: no distances.",
-        **EXISTING_FILE,
+        **FILE,
     ),
     train_photos: Path | None = Option(
         None,
         help="Photos to train the linear probe and the classifier. Default: half of --photos; the "
         "other half is judged.",
-        **EXISTING_FOLDER,
+        **FOLDER,
     ),
     classifier: bool = Option(
         False,

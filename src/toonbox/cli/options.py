@@ -96,8 +96,8 @@ FORCE = Option(False, "--force", help="Overwrite existing files.")
 DEBUG = Option(
     False, "--debug", callback=show_tracebacks, help="Print the tracebacks of unexpected errors."
 )
-EXISTING_FOLDER: dict[str, Any] = {"metavar": "DIR", "exists": True, "file_okay": False}
-EXISTING_FILE: dict[str, Any] = {"metavar": "FILE", "exists": True, "dir_okay": False}
+FOLDER: dict[str, Any] = {"metavar": "DIR", "exists": True, "file_okay": False}
+FILE: dict[str, Any] = {"metavar": "FILE", "exists": True, "dir_okay": False}
 
 STYLE_METAVAR = "NAME|DIR[:KEY=VALUE,...]"
 STYLE_KEYS = "KEY is surface, structure, texture, strength or resolution."

@@ -5,7 +5,7 @@ from pathlib import Path
 from typer import Option, echo
 
 from toonbox.cli.look import look_names
-from toonbox.cli.options import EXISTING_FILE, EXISTING_FOLDER, style_names
+from toonbox.cli.options import FILE, FOLDER, style_names
 from toonbox.cli.terminal import needs
 from toonbox.errors import UsageError, WeightsError
 from toonbox.options import DEFAULT_STYLE, RunOptions
@@ -13,16 +13,14 @@ from toonbox.options import DEFAULT_STYLE, RunOptions
 
 def train(
     options: RunOptions,
-    photos: Path = Option(..., **EXISTING_FOLDER),
+    photos: Path = Option(..., **FOLDER),
     look: str | None = Option(
         None,
         metavar="NAME|FILE",
         help="What to draw: see `toonbox look`. Default: comic.",
         autocompletion=look_names,
     ),
-    cartoons: list[Path] | None = Option(
-        None, help="Cartoons for adversarial steps.", **EXISTING_FOLDER
-    ),
+    cartoons: list[Path] | None = Option(None, help="Cartoons for adversarial steps.", **FOLDER),
     start: str | None = Option(
         None,
         metavar="STYLE|DIR|FILE",
@@ -31,19 +29,19 @@ def train(
         autocompletion=style_names,
     ),
     face_photos: Path | None = Option(
-        None, help="Photos of faces, used for every fifth batch.", **EXISTING_FOLDER
+        None, help="Photos of faces, used for every fifth batch.", **FOLDER
     ),
     face_cartoons: Path | None = Option(
-        None, help="Drawn faces, used together with --cartoons.", **EXISTING_FOLDER
+        None, help="Drawn faces, used together with --cartoons.", **FOLDER
     ),
     preset: str | None = Option(None, help="Loss weights: balanced, smooth, flat or outlined."),
-    config: Path | None = Option(None, help="Training configuration, TOML.", **EXISTING_FILE),
+    config: Path | None = Option(None, help="Training configuration, TOML.", **FILE),
     steps: int | None = Option(
         None, min=0, help="Number of steps; the adversarial ones if there are cartoons."
     ),
-    vgg: Path | None = Option(None, help="VGG weights. Default: downloaded.", **EXISTING_FILE),
+    vgg: Path | None = Option(None, help="VGG weights. Default: downloaded.", **FILE),
     features: Path | None = Option(
-        None, help="EfficientNet-lite0, ONNX or PyTorch. Default: downloaded.", **EXISTING_FILE
+        None, help="EfficientNet-lite0, ONNX or PyTorch. Default: downloaded.", **FILE
     ),
     offline: bool = Option(False, help="Never download."),
     dry_run: bool = Option(False, help="Check the pictures and stop."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from typer import Argument, Exit, Option, echo
 
 from toonbox.cli.convert import Plan
-from toonbox.cli.options import DEBUG, ENGINE, EXISTING_FOLDER, CommonOptions, Engine
+from toonbox.cli.options import DEBUG, ENGINE, FOLDER, CommonOptions, Engine
 from toonbox.cli.terminal import Outcomes
 from toonbox.options import EngineOptions, OutputOptions, StyleOptions
 from toonbox.parallel import interruptible
@@ -32,7 +32,7 @@ def watch(
         ...,
         help="Folder to watch, with all folders below it.",
         show_default=False,
-        **EXISTING_FOLDER,
+        **FOLDER,
     ),
     output: Path = Option(
         ..., "--output", "-o", metavar="DIR", help="Folder for the cartoons.", file_okay=False
@@ -112,17 +112,17 @@ class Arrivals:
         for outcome in plan.settled:
             if outcome.status == "skipped" and outcome.source in self._begun:
                 jobs[outcome.source] = Job(outcome.source, outcome.target, "overwrite")
-        stamps = {source: stamp for source in jobs if (stamp := _stamp(source))}
         known, begun = self._since, self._begun
         self._since, self._begun = {}, {}  # what is gone is forgotten
         complete = []
-        for source, stamp in stamps.items():
+        for source, job in jobs.items():
+            if (stamp := _stamp(source)) is None:
+                continue
             last, since = known.get(source, (None, now))
-            since = since if last == stamp else now
-            self._since[source] = stamp, since
-            if now - since >= self.settle and begun.get(source) != stamp:
+            self._since[source] = stamp, since if last == stamp else now
+            if now - self._since[source][1] >= self.settle and begun.get(source) != stamp:
                 self._begun[source] = stamp
-                complete.append(jobs[source])
+                complete.append(job)
             elif source in begun:
                 self._begun[source] = begun[source]
         return complete
