@@ -167,9 +167,7 @@ class VideoOptions(_Checked):
         metavar="N",
     )
     encoder_preset: str | None = option(
-        None,
-        "Encoder speed: ultrafast to veryslow for h264 and hevc.",
-        metavar="NAME",
+        None, "Encoder speed: ultrafast to veryslow for h264 and hevc.", metavar="NAME"
     )
     bits: int | None = option(
         None,

@@ -6,14 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option, echo
 
-from toonbox.cli.options import (
-    DEBUG,
-    FORCE,
-    STYLE_KEYS,
-    STYLE_METAVAR,
-    parse_style,
-    style_names,
-)
+from toonbox.cli.options import DEBUG, FORCE, STYLE_KEYS, STYLE_METAVAR, parse_style, style_names
 from toonbox.cli.terminal import Outcomes, Steps
 from toonbox.errors import StyleError, UsageError
 from toonbox.images.formats import find_pictures

@@ -9,14 +9,7 @@ from typing import TYPE_CHECKING
 from typer import Exit, Option, echo
 
 from toonbox.atomic import folder_beside
-from toonbox.cli.options import (
-    FILE,
-    FOLDER,
-    STYLE_KEYS,
-    STYLE_METAVAR,
-    parse_style,
-    style_names,
-)
+from toonbox.cli.options import FILE, FOLDER, STYLE_KEYS, STYLE_METAVAR, parse_style, style_names
 from toonbox.cli.terminal import Steps, complain, needs
 from toonbox.errors import DataError, UsageError
 from toonbox.options import DEFAULT_STYLE, StyleOptions
@@ -30,9 +23,7 @@ LEAST_RESOLUTION = 64  # pixels; smaller pictures cannot be measured
 def evaluate(
     photos: Path = Option(..., help="Photos that no style was trained on.", **FOLDER),
     cartoons: list[Path] | None = Option(
-        None,
-        help="Reference cartoons for --features and --classifier; may be repeated.",
-        **FOLDER,
+        None, help="Reference cartoons for --features and --classifier; may be repeated.", **FOLDER
     ),
     style: list[str] | None = Option(
         None,

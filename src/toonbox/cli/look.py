@@ -46,9 +46,7 @@ def list_all() -> None:
 
 
 @look.command()
-def show(
-    name: str = Argument(..., help="Name of a look.", autocompletion=look_names),
-) -> None:
+def show(name: str = Argument(..., help="Name of a look.", autocompletion=look_names)) -> None:
     """Print a look as TOML, to adapt in a file of your own.
 
     Example: toonbox look show comic > my.toml

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields, is_dataclass
 from importlib import import_module
-from typing import Annotated, Any, Literal, NoReturn, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -120,13 +120,10 @@ def _option(kind: Any, field: "Field[Any]") -> inspect.Parameter:
         type_ = type_ | None
     if environment := getattr(kind, "ENVIRONMENT", ""):
         settings["envvar"] = f"{environment}{field.name.upper()}"
-    option = typer.Option(f"--{field.name.replace('_', '-')}", **settings)
-    return inspect.Parameter(
-        field.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if default is MISSING else default,
-        annotation=Annotated[type_, option],
-    )
+    flag = f"--{field.name.replace('_', '-')}"
+    option = typer.Option(... if default is MISSING else default, flag, **settings)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(field.name, keyword, default=option, annotation=type_)
 
 
 class _Messages(logging.Handler):

@@ -185,6 +185,9 @@ class Steps:
 @contextmanager
 def video_progress(video: Path) -> "Iterator[Callable[[Progress], None]]":
     """Show a bar, frames a second, speed and time left on standard error, if it is a terminal."""
+    if not sys.stderr.isatty():
+        yield lambda progress: None
+        return
     with progress_bars() as bars:
         task = bars.add_task(shown_name(video), total=None, start=False)
 
@@ -209,10 +212,7 @@ def shown_name(file: str | Path) -> str:
 
 
 def progress_bars() -> "Bars":
-    """Make bars on standard error, if it is a terminal.
-
-    They show a task's field `text`, or its steps and their rate.
-    """
+    """Make bars on standard error, with a task's field `text`, or its steps and their rate."""
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, Task
     from rich.text import Text
@@ -226,7 +226,6 @@ def progress_bars() -> "Bars":
         *Progress.get_default_columns(),
         Rate(),
         console=Console(stderr=True),
-        disable=not sys.stderr.isatty(),
         transient=True,
         # Lines for a file or a pipe must not go to the bars' console.
         redirect_stdout=sys.stdout.isatty(),

@@ -29,10 +29,7 @@ def watch(
     writing: OutputOptions,
     computing: EngineOptions,
     folder: Path = Argument(
-        ...,
-        help="Folder to watch, with all folders below it.",
-        show_default=False,
-        **FOLDER,
+        ..., help="Folder to watch, with all folders below it.", show_default=False, **FOLDER
     ),
     output: Path = Option(
         ..., "--output", "-o", metavar="DIR", help="Folder for the cartoons.", file_okay=False

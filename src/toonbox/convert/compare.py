@@ -134,10 +134,7 @@ class Comparison:
         self.rows: list[Row] = []
 
     def add(
-        self,
-        source: Path,
-        max_pixels: int = MAX_PIXELS,
-        advance: Callable[[], None] = lambda: None,
+        self, source: Path, max_pixels: int = MAX_PIXELS, advance: Callable[[], None] = lambda: None
     ) -> None:
         """Add a row; a photo that fails leaves nothing behind.
 

@@ -14,22 +14,10 @@ import numpy as np
 
 from toonbox.atomic import exists, refuse_existing, write_file, writing
 from toonbox.engine.style import Style
-from toonbox.errors import (
-    MissingExtraError,
-    OutputError,
-    TooLargeError,
-    ToonboxError,
-    UsageError,
-)
+from toonbox.errors import MissingExtraError, OutputError, TooLargeError, ToonboxError, UsageError
 from toonbox.images.animation import Animation, encode_animation, read_animation
 from toonbox.images.encode import encode, encode_strips
-from toonbox.images.formats import (
-    ANIMATED,
-    SUFFIXES,
-    check_options,
-    format_named,
-    writable_format,
-)
+from toonbox.images.formats import ANIMATED, SUFFIXES, check_options, format_named, writable_format
 from toonbox.images.picture import Header, Picture, decode, open_stream, read_header
 from toonbox.images.streaming import ADVICE, can_stream, open_huge
 from toonbox.images.streaming import FORMATS as STREAMED
@@ -214,10 +202,7 @@ class Converter:
     """Converts jobs with one style and the same options."""
 
     def __init__(
-        self,
-        style: Style,
-        options: StyleOptions | None = None,
-        output: OutputOptions | None = None,
+        self, style: Style, options: StyleOptions | None = None, output: OutputOptions | None = None
     ) -> None:
         """Choose tiles that fit into memory.
 
@@ -228,12 +213,6 @@ class Converter:
         self.memory = Memory(style, self.output.max_memory)
         self.style = self.memory.style
         self.format = format_named(self.output.format) if self.output.format else None
-
-    def shared(self, jobs: int) -> "Converter":
-        """Return a converter for use by so many threads at a time."""
-        other = copy(self)
-        other.style = self.style.shared(jobs)
-        return other
 
     def estimate(self, job: Job) -> Need:
         """Read the source's header: how much memory the job takes, and whether it is streamed.
@@ -388,7 +367,8 @@ def convert_all(
         UsageError: an option that is as wrong for all other pictures.
     """
     parallel = count_jobs(jobs, parallel)
-    memory, converter = converter.memory, converter.shared(parallel)
+    memory, converter = converter.memory, copy(converter)
+    converter.style = converter.style.shared(parallel)
 
     def plan(job: Job) -> tuple[Job, Need | Outcome]:
         """Read the header, to know how many pictures fit into memory."""

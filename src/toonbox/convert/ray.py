@@ -210,12 +210,7 @@ def _finished(
             num_cpus=min(threads, max(0.5, processors)),
             max_restarts=-1,
             max_task_retries=_TRIES - 1,
-            fn_constructor_kwargs={
-                "style": folder.name if shipped else str(folder),
-                "threads": threads,
-                "options": options,
-                "output": output,
-            },
+            fn_constructor_args=(folder.name if shipped else str(folder), threads, options, output),
         )
     mapped.context.max_errored_blocks = -1
     yield from mapped.iter_rows()
