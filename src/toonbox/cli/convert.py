@@ -297,10 +297,6 @@ def _convert_pipe(
     """Convert one picture that comes or goes through a pipe; errors as in `cartoonize_file`.
 
     The format is that of --format, of the suffix of `output`, or the photo's own.
-
-    Raises:
-        UsageError: more than one picture, nothing but a terminal at its end, or more than a
-            picture for standard output.
     """
     from toonbox.convert.job import Job
 
@@ -344,12 +340,7 @@ def _write_preview(
     force: bool,
     options: Options,
 ) -> None:
-    """Write one frame of a video as a PNG picture; errors as in `frame_at` and `writing`.
-
-    Raises:
-        UsageError: there is not one video, or the picture would not be PNG.
-        OutputError: the picture exists.
-    """
+    """Write one frame of a video as a PNG picture; errors as in `frame_at` and `writing`."""
     from PIL import Image
 
     from toonbox.video.frames import frame_at
