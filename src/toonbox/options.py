@@ -1,6 +1,6 @@
 """The options of a conversion: declared once, for the library, the command line and the server.
 
-Each field carries its help and its range; `toonbox.cli.options` makes the command line of them.
+Each field carries its help and its range; `toonbox.cli.main` makes command line options of them.
 """
 
 from collections.abc import Callable, Mapping
@@ -55,8 +55,13 @@ def choices_of(option: "Field[Any]") -> tuple[Any, ...]:
     return next((get_args(each) for each in types if get_origin(each) is Literal), ())
 
 
+class _Checked:
+    def __post_init__(self) -> None:
+        check(self)
+
+
 @dataclass(frozen=True, kw_only=True)
-class EngineOptions:
+class EngineOptions(_Checked):
     """How the network computes."""
 
     precision: Precision = option(
@@ -65,12 +70,9 @@ class EngineOptions:
         "gains by it.",
     )
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 @dataclass(frozen=True, kw_only=True)
-class StyleOptions:
+class StyleOptions(_Checked):
     """How a style draws."""
 
     strength: float = option(1.0, "Blend from the photo (0) to the cartoon (1).", min=0, max=1)
@@ -90,7 +92,7 @@ class StyleOptions:
     )
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         if self.resolution not in (None, "native") and (
             not isinstance(self.resolution, int) or self.resolution < 1
         ):
@@ -104,7 +106,7 @@ class StyleOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions:
+class OutputOptions(_Checked):
     """What is read, and how the result is written."""
 
     format: str | None = option(
@@ -134,16 +136,13 @@ class OutputOptions:
         min=1,
     )
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 # The fields that apply to videos, too.
 FOR_VIDEOS_TOO = frozenset({"format", "metadata", "max_pixels", "max_memory"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions:
+class VideoOptions(_Checked):
     """What part of a video is converted, and how it is encoded."""
 
     start: float | None = option(
@@ -168,9 +167,7 @@ class VideoOptions:
         metavar="N",
     )
     encoder_preset: str | None = option(
-        None,
-        "Encoder speed: ultrafast to veryslow for h264 and hevc.",
-        metavar="NAME",
+        None, "Encoder speed: ultrafast to veryslow for h264 and hevc.", metavar="NAME"
     )
     bits: int | None = option(
         None,
@@ -182,12 +179,9 @@ class VideoOptions:
     )
     keep_partial: bool = option(False, "On Ctrl-C, keep the video up to that point.")
 
-    def __post_init__(self) -> None:
-        check(self)
-
 
 @dataclass(frozen=True)
-class RunOptions:
+class RunOptions(_Checked):
     """How a training run is done; none of it changes what is learnt, up to the precision."""
 
     out: Path = option(MISSING, "Folder of the run; an existing run is resumed.")
@@ -200,9 +194,6 @@ class RunOptions:
         5.0, "Minutes between checkpoints; 0 writes one after each step.", min=0
     )
     drawings: Path | None = option(None, "Folder for the drawn targets. Default: a cache folder.")
-
-    def __post_init__(self) -> None:
-        check(self)
 
 
 # All that a picture or a video is converted with.

@@ -159,7 +159,7 @@ def started(monkeypatch, style_folder):
         return SimpleNamespace(run=lambda sockets: None)
 
     monkeypatch.setattr(toonbox.serve.server, "Server", server)
-    monkeypatch.setattr(command.typer, "launch", calls.opened.append)
+    monkeypatch.setattr(command, "launch", calls.opened.append)
     monkeypatch.setattr(command.threading, "Thread", Now)
 
     def start(*options):

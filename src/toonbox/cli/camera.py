@@ -3,37 +3,27 @@
 from contextlib import closing, suppress
 from functools import cache, partial
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
-import typer
+from typer import Option, echo
 
-from toonbox.cli.options import CommonOptions, EngineName, takes
-from toonbox.options import EngineOptions, Stabilize, StyleOptions, VideoOptions, split_options
+from toonbox.cli.options import ENGINE, CommonOptions, Engine
+from toonbox.options import EngineOptions, Stabilize, StyleOptions, VideoOptions
 from toonbox.parallel import interruptible
 
 
-@takes(
-    (CommonOptions, "style", "threads"),
-    StyleOptions,
-    (VideoOptions, "compare", "stabilize", "max_height"),
-    EngineOptions,
-)
 def camera(
-    camera: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Number of the camera, from 0.")
-    ] = 0,
-    mirror: Annotated[
-        bool, typer.Option("--mirror/--no-mirror", help="Swap left and right, as in a mirror.")
-    ] = True,
-    fps: Annotated[
-        bool, typer.Option("--fps/--no-fps", help="Show the frame rate in the window's title.")
-    ] = True,
-    snapshots: Annotated[
-        Path,
-        typer.Option(metavar="DIR", help="Folder for saved pictures.", file_okay=False),
-    ] = Path(),
-    engine: EngineName = "auto",
-    **given: Any,
+    common: Annotated[CommonOptions, "style", "threads"],
+    drawing: StyleOptions,
+    video: Annotated[VideoOptions, "compare", "stabilize", "max_height"],
+    computing: EngineOptions,
+    camera: int = Option(0, min=0, metavar="N", help="Number of the camera, from 0."),
+    mirror: bool = Option(True, help="Swap left and right, as in a mirror."),
+    fps: bool = Option(True, help="Show the frame rate in the window's title."),
+    snapshots: Path = Option(
+        Path(), metavar="DIR", help="Folder for saved pictures.", file_okay=False
+    ),
+    engine: Engine = ENGINE,
 ) -> None:
     """Show a live camera as a cartoon, until q, Esc, Ctrl-C or the window is closed.
 
@@ -52,22 +42,17 @@ def camera(
     from toonbox.video.camera import Camera, FrameStylizer, LatestValue, Show
     from toonbox.video.steadying import default_stabilization
 
-    common, style_options, video_options, computing = split_options(
-        given, CommonOptions, StyleOptions, VideoOptions, EngineOptions
-    )
-    stabilize = cast(Stabilize, video_options.stabilize or default_stabilization())
-    load = cache(
-        partial(load_style, engine=engine, threads=common.threads, precision=computing.precision)
-    )
-    stylizer = FrameStylizer(load, common.style, style_options, stabilize)
+    stabilize = cast(Stabilize, video.stabilize or default_stabilization())
+    precision = computing.precision
+    load = cache(partial(load_style, engine=engine, threads=common.threads, precision=precision))
+    stylizer = FrameStylizer(load, common.style, drawing, stabilize)
     with (
         suppress(KeyboardInterrupt),  # the usual end
         interruptible() as stop,
-        closing(Camera(camera, video_options.max_height)) as device,
+        closing(Camera(camera, video.max_height)) as device,
         closing(Window("toonbox")) as screen,
         closing(LatestValue(device.frames())) as frames,
     ):
         Show(
-            stylizer, screen, mirror, video_options.compare, style_names(), snapshots, fps,
-            report=typer.echo,
-        ).run(frames, stop)  # fmt: skip
+            stylizer, screen, mirror, video.compare, style_names(), snapshots, fps, report=echo
+        ).run(frames, stop)

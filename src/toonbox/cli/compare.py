@@ -1,17 +1,16 @@
 """`toonbox compare`: photos beside their cartoons in several styles, openly or in blind pairs."""
 
-import functools
+from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Exit, Option, echo
 
-from toonbox.cli.options import KEYS, METAVAR, Force, parse_style, style_names, takes
-from toonbox.cli.terminal import Debug, Outcomes, Steps
-from toonbox.errors import StyleError, ToonboxError, UsageError
+from toonbox.cli.options import DEBUG, FORCE, STYLE_KEYS, STYLE_METAVAR, parse_style, style_names
+from toonbox.cli.terminal import Outcomes, Steps
+from toonbox.errors import StyleError, UsageError
 from toonbox.images.formats import find_pictures
-from toonbox.options import OutputOptions, StyleOptions, split_options
-from toonbox.parallel import failing_alone
+from toonbox.options import OutputOptions, StyleOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,73 +19,55 @@ if TYPE_CHECKING:
     from toonbox.engine.style import Style
 
 
-@takes((StyleOptions, "strength", "resolution"), (OutputOptions, "max_pixels"))
 def compare(
-    paths: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="PHOTO...",
-            help="Pictures, or folders, for all pictures in and below them. With --tally: files "
-            "of answers.",
-            show_default=False,
-        ),
-    ] = None,
-    style: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar=METAVAR,
-            help="A column: a style, or a folder of finished pictures named like the photos; may "
-            f"be repeated. {KEYS} Default: every installed style.",
-            autocompletion=style_names,
-        ),
-    ] = None,
-    photos: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="DIR", help="Same as PHOTO; may be repeated."),
-    ] = None,
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="DIR",
-            help="Folder for index.html and comparison.png, or sheets.",
-        ),
-    ] = Path("comparison"),
-    height: Annotated[
-        int | None,
-        typer.Option(
-            min=16,
-            max=4096,
-            help="Height of each picture in the grid, in pixels (default 360, blind pairs 620).",
-        ),
-    ] = None,
-    force: Force = False,
-    blind: Annotated[
-        tuple[str, str] | None,
-        typer.Option(
-            metavar="A B",
-            help="Make blind pairs of two styles or folders, given as for --style: a page and "
-            "sheets for judges, and a key beside the folder.",
-            show_default=False,
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of blind pairs, sampled with the seed (default: all)."),
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Seed for the photos and sides of blind pairs.")
-    ] = 0,
-    tally: Annotated[bool, typer.Option("--tally", help="Count answers to blind pairs.")] = False,
-    key: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Key of the pairs, with --tally.")
-    ] = None,
-    list_: Annotated[
-        bool, typer.Option("--list", help="With --tally: list each pair's photo and preference.")
-    ] = False,
-    debug: Debug = False,
-    **options: Any,
+    drawing: Annotated[StyleOptions, "strength", "resolution"],
+    limits: Annotated[OutputOptions, "max_pixels"],
+    paths: list[Path] | None = Argument(
+        None,
+        metavar="PHOTO...",
+        help="Pictures, or folders, for all pictures in and below them. With --tally: files "
+        "of answers.",
+        show_default=False,
+    ),
+    style: list[str] | None = Option(
+        None,
+        metavar=STYLE_METAVAR,
+        help="A column: a style, or a folder of finished pictures named like the photos; may "
+        f"be repeated. {STYLE_KEYS} Default: every installed style.",
+        autocompletion=style_names,
+    ),
+    photos: list[Path] | None = Option(None, metavar="DIR", help="Same as PHOTO; may be repeated."),
+    out: Path = Option(
+        Path("comparison"),
+        "--out",
+        "-o",
+        metavar="DIR",
+        help="Folder for index.html and comparison.png, or sheets.",
+    ),
+    height: int | None = Option(
+        None,
+        min=16,
+        max=4096,
+        help="Height of each picture in the grid, in pixels (default 360, blind pairs 620).",
+    ),
+    force: bool = FORCE,
+    blind: tuple[str, str] | None = Option(
+        None,
+        metavar="A B",
+        help="Make blind pairs of two styles or folders, given as for --style: a page and "
+        "sheets for judges, and a key beside the folder.",
+        show_default=False,
+    ),
+    limit: int | None = Option(
+        None, min=1, help="Number of blind pairs, sampled with the seed (default: all)."
+    ),
+    seed: int = Option(0, min=0, help="Seed for the photos and sides of blind pairs."),
+    tally: bool = Option(False, "--tally", help="Count answers to blind pairs."),
+    key: Path | None = Option(None, metavar="FILE", help="Key of the pairs, with --tally."),
+    list_: bool = Option(
+        False, "--list", help="With --tally: list each pair's photo and preference."
+    ),
+    debug: bool = DEBUG,
 ) -> None:
     """Show photos beside their cartoons: one row a photo, one column a style.
 
@@ -102,7 +83,6 @@ def compare(
 
     Settings behind a style's name take precedence over --strength and --resolution.
     """
-    style_options, output_options = split_options(options, StyleOptions, OutputOptions)
     paths = [*(paths or []), *(photos or [])]
     if tally:
         if not paths or key is None or blind:
@@ -114,6 +94,7 @@ def compare(
     if blind and style:
         raise UsageError("--blind takes the two styles itself, without --style")
     from toonbox.convert.compare import Comparison
+    from toonbox.convert.job import Job, done_or_failed
     from toonbox.engine.style import load_style
     from toonbox.learn.evaluate.blind import Pairs, choose_photos
 
@@ -126,8 +107,8 @@ def compare(
     texts = blind or style or style_names()
     if not texts:
         raise StyleError("there are no styles")
-    load = functools.cache(load_style)
-    columns = [_column(text, style_options, load) for text in texts]
+    load = cache(load_style)
+    columns = [_column(text, drawing, load) for text in texts]
     made: Comparison | Pairs
     if blind:
         made = Pairs(out, columns, height or 620, seed, overwrite=force)
@@ -137,19 +118,15 @@ def compare(
     outcomes = Outcomes(several=len(pictures) > 1, at_once=True)
     with outcomes, Steps("Cartoonizing", len(pictures) * len(columns)) as advance:
         for picture in pictures:
-            try:
-                with failing_alone(str(picture)):
-                    made.add(picture, output_options.max_pixels, advance)
-            except UsageError:  # as wrong for all other pictures
-                raise
-            except ToonboxError as error:
-                outcomes.fail(picture, error)
+            add = partial(made.add, picture, limits.max_pixels, advance)
+            if failed := done_or_failed(Job(picture), add):
+                outcomes.report(failed)
             else:
                 outcomes.counts["ok"] += 1
         if outcomes.counts["ok"]:
-            typer.echo("\n".join(map(str, made.write())))
+            echo("\n".join(map(str, made.write())))
     if outcomes.failed:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _column(text: str, defaults: StyleOptions, load: "Callable[[str], Style]") -> "Column":
@@ -177,5 +154,5 @@ def _tally(files: list[Path], key_file: Path, listed: bool) -> None:
         for file, answers in zip(files, judges, strict=True):
             for number, answer in sorted(answers.items()):
                 photo = key.pairs[number]["photo"]
-                typer.echo(f"{file}\t{number}\t{photo}\t{key.preferred(number, answer)}")
-    typer.echo(tally(key, judges))
+                echo(f"{file}\t{number}\t{photo}\t{key.preferred(number, answer)}")
+    echo(tally(key, judges))

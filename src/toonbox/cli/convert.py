@@ -6,19 +6,13 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-import typer
+from typer import Argument, Exit, Option, echo
 
 from toonbox.atomic import exists, refuse_existing, writing
-from toonbox.cli.options import (
-    CommonOptions,
-    Engine,
-    Force,
-    parse_time,
-    takes,
-)
-from toonbox.cli.terminal import Debug, Outcomes, Steps, video_progress
+from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_time
+from toonbox.cli.terminal import Outcomes, Steps, video_progress
 from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 from toonbox.images.formats import (
     CONTAINERS,
@@ -29,7 +23,6 @@ from toonbox.images.formats import (
     container_of,
     find_pictures,
     format_named,
-    is_video,
 )
 from toonbox.options import (
     FOR_VIDEOS_TOO,
@@ -39,7 +32,6 @@ from toonbox.options import (
     StyleOptions,
     VideoOptions,
     changed,
-    split_options,
 )
 from toonbox.parallel import failing_alone, interruptible
 
@@ -52,48 +44,43 @@ PIPE = "-"
 _SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF can be asked for too
 
 
-@takes(CommonOptions, StyleOptions, OutputOptions, VideoOptions, EngineOptions)
 def cartoonize(
-    photos: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PHOTO...",
-            help="Pictures and videos; folders, for everything in and below them; "
-            "or - for standard input.",
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE|DIR",
-            help="Where to write: a file; a folder for several photos; - for standard output. "
-            "Default: NAME.toon.EXT beside each.",
-        ),
-    ] = None,
-    force: Force = False,
-    engine: Annotated[
-        Literal[Engine, "ray"],
-        typer.Option(help="What runs the network; ray distributes pictures to a cluster."),
-    ] = "auto",
-    address: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT|auto",
-            help="Address of the cluster, with --engine ray. Default: workers on this machine.",
-        ),
-    ] = None,
-    debug: Debug = False,
-    preview: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Write only the frame at this time of a video, as a picture: NAME.toon.png.",
-        ),
-    ] = None,
-    **given: Any,
+    common: CommonOptions,
+    style_options: StyleOptions,
+    output_options: OutputOptions,
+    video_options: VideoOptions,
+    computing: EngineOptions,
+    photos: list[Path] = Argument(
+        ...,
+        metavar="PHOTO...",
+        help="Pictures and videos; folders, for everything in and below them; "
+        "or - for standard input.",
+        show_default=False,
+    ),
+    output: str | None = Option(
+        None,
+        "--output",
+        "-o",
+        metavar="FILE|DIR",
+        help="Where to write: a file; a folder for several photos; - for standard output. "
+        "Default: NAME.toon.EXT beside each.",
+    ),
+    force: bool = FORCE,
+    engine: Literal[Engine, "ray"] = Option(
+        "auto", help="What runs the network; ray distributes pictures to a cluster."
+    ),
+    address: str | None = Option(
+        None,
+        metavar="HOST:PORT|auto",
+        help="Address of the cluster, with --engine ray. Default: workers on this machine.",
+    ),
+    debug: bool = DEBUG,
+    preview: float | None = Option(
+        None,
+        metavar="TIME",
+        parser=parse_time,
+        help="Write only the frame at this time of a video, as a picture: NAME.toon.png.",
+    ),
 ) -> None:
     """Turn photos and videos into cartoons of the same size.
 
@@ -115,20 +102,16 @@ def cartoonize(
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
-    common, computing, *drawing = split_options(
-        given, CommonOptions, EngineOptions, StyleOptions, OutputOptions, VideoOptions
-    )
-    options: Options = tuple(drawing)
-    style_options, output_options, video_options = options
+    options = style_options, output_options, video_options
     on_ray, piped = engine == "ray", output == PIPE or Path(PIPE) in photos
     if address and not on_ray:
         raise UsageError("--address is for --engine ray")
+    if on_ray and (preview is not None or piped):
+        raise UsageError("pipes and previews cannot be combined with --engine ray")
     if on_ray and output_options.max_memory:
         raise UsageError("--max-memory does not apply to --engine ray")
     if on_ray and changed(computing):
         raise UsageError("--precision does not apply to --engine ray")
-    if on_ray and (preview is not None or piped):
-        raise UsageError("pipes and previews cannot be combined with --engine ray")
     several = len(photos) > 1 or photos[0].is_dir()
     resized = style_options.resolution is not None
     load = partial(
@@ -140,7 +123,7 @@ def cartoonize(
         single=preview is not None or not (several or resized or becomes_video(photos[0])),
     )
     if preview is not None:
-        _write_preview(photos, output, parse_time(preview), load(), force, options)
+        _write_preview(photos, output, preview, load(), force, options)
         return
     if piped:
         converter = Converter(load(), style_options, output_options)
@@ -153,14 +136,12 @@ def cartoonize(
     def is_for_video(job: "Job | Outcome") -> bool:
         """Return whether a video is made; an option can ask for one of a GIF named on its own."""
         shaped = shaping and becomes_video(job.source) and job.source in photos
-        becomes = job.target is not None and becomes_video(job.source, job.target)
-        return shaped or becomes or is_video(job.source)
+        return shaped or becomes_video(job.source, job.target or job.source)
 
     pictures = [job for job in plan.jobs if not is_for_video(job)]
     videos = [job for job in plan.jobs if is_for_video(job)]
-    total = len(plan.jobs) + len(plan.settled)
-    as_videos = len(videos) + sum(map(is_for_video, plan.settled))
-    _check_options(total, as_videos, output_options, video_options)
+    for_videos = [*map(is_for_video, plan.jobs), *map(is_for_video, plan.settled)]
+    _check_options(for_videos, output_options, video_options)
     if on_ray and videos:
         raise UsageError(f"{videos[0].source}: videos cannot be combined with --engine ray")
     if on_ray:
@@ -202,7 +183,7 @@ def cartoonize(
             ):  # fmt: skip
                 outcomes.report(outcome)
     if outcomes.failed:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 @dataclass
@@ -225,22 +206,19 @@ class Plan:
     _taken: dict[str, Path] = field(default_factory=dict)
 
     def add_all(self, photos: list[Path], several: bool) -> None:
-        """Add photos and folders.
-
-        Raises:
-            UsageError: the output cannot be one for these photos.
-        """
-        if several and self.output is not None and _is_file(self.output):
-            raise UsageError(f"{self.output} is one file, but there are several photos")
+        """Add photos and folders; raise UsageError if the output cannot be one for these."""
+        if several and self.output is not None and not is_folder(self.output):
+            path = Path(self.output)
+            if path.is_file() or path.suffix.lower() in {*SUFFIXES, *CONTAINERS}:
+                raise UsageError(f"{path} is one file, but there are several photos")
         for photo in photos:
-            if photo.is_dir():
-                if not self.add_folder(photo):
-                    chosen = self.common.include or self.common.exclude
-                    wanted = " that are asked for" if chosen else ""
-                    self._settle(photo, None, PictureError(f"is a folder without pictures{wanted}"))
-            else:
+            if not photo.is_dir():
                 target = choose_target(photo, self.output, several, self.format)
                 self._claim(photo, target, "refuse")
+            elif not self.add_folder(photo):
+                chosen = self.common.include or self.common.exclude
+                wanted = " that are asked for" if chosen else ""
+                self._settle(photo, None, PictureError(f"is a folder without pictures{wanted}"))
 
     def add_folder(self, folder: Path) -> bool:
         """Add the pictures below a folder, if there is anything; their cartoons mirror its tree."""
@@ -284,8 +262,7 @@ def choose_target(
         several: whether there are more photos.
         format: the name of the format that is wanted, None for the photo's own.
     Raises:
-        UsageError: the output is of a format that cannot be written, or is not the one that is
-            wanted.
+        UsageError: the output is of a format that cannot be written, or not of the wanted one.
     """
     if output is None:
         return photo.with_name(cartoon_name(photo, format))
@@ -306,10 +283,12 @@ def is_folder(output: str) -> bool:
     return Path(output).is_dir() or output.endswith(("/", os.sep))
 
 
-def _is_file(output: str) -> bool:
-    """Return whether -o is a file: there is one, or it ends like a picture or video."""
-    like_one = Path(output).suffix.lower() in {*SUFFIXES, *CONTAINERS}
-    return not is_folder(output) and (like_one or Path(output).is_file())
+def _check_options(for_videos: list[bool], output: OutputOptions, video: VideoOptions) -> None:
+    """Raise UsageError for the first option that has no effect on these inputs."""
+    for options, kind, wanted in ((video, "videos", True), (output, "pictures", False)):
+        for name in changed(options):
+            if name not in FOR_VIDEOS_TOO and for_videos and wanted not in for_videos:
+                raise UsageError(f"--{name.replace('_', '-')} is for {kind}, and there are none")
 
 
 def _convert_pipe(
@@ -318,10 +297,6 @@ def _convert_pipe(
     """Convert one picture that comes or goes through a pipe; errors as in `cartoonize_file`.
 
     The format is that of --format, of the suffix of `output`, or the photo's own.
-
-    Raises:
-        UsageError: more than one picture, nothing but a terminal at its end, or more than a
-            picture for standard output.
     """
     from toonbox.convert.job import Job
 
@@ -330,8 +305,8 @@ def _convert_pipe(
         raise UsageError("only one photo can go through -")
     if photo == Path(PIPE) and sys.stdin.isatty():
         raise UsageError("standard input is a terminal, not a picture")
-    if output not in (None, PIPE):
-        if is_folder(output or ""):
+    if output is not None and output != PIPE:
+        if is_folder(output):
             raise UsageError(f"{output} is a folder; a photo from standard input needs a file name")
         target = choose_target(photo, output, format=converter.output.format)
         if not force:
@@ -346,7 +321,7 @@ def _convert_pipe(
     with Steps("", 1) as step:
         data = converter.convert(job, on_frame=step.frame).data
     if target is not None:
-        typer.echo(f"{photo} -> {target}")
+        echo(f"{photo} -> {target}")
         return
     try:
         sys.stdout.buffer.write(data)
@@ -357,14 +332,6 @@ def _convert_pipe(
         raise OutputError(f"standard output cannot be written: {error.strerror}") from error
 
 
-def _check_options(total: int, videos: int, output: OutputOptions, video: VideoOptions) -> None:
-    """Raise UsageError for the first option that has no effect on `total` inputs."""
-    for options, kind, count in ((video, "videos", videos), (output, "pictures", total - videos)):
-        for name in changed(options):
-            if name not in FOR_VIDEOS_TOO and not count and total:
-                raise UsageError(f"--{name.replace('_', '-')} is for {kind}, and there are none")
-
-
 def _write_preview(
     videos: list[Path],
     output: str | None,
@@ -373,13 +340,7 @@ def _write_preview(
     force: bool,
     options: Options,
 ) -> None:
-    """Write one frame of a video as a PNG picture.
-
-    Raises:
-        UsageError: there is not one video, or the picture would not be PNG.
-        VideoError: it cannot be read, ends before, or is too large with square pixels.
-        OutputError: the picture exists or cannot be written.
-    """
+    """Write one frame of a video as a PNG picture; errors as in `frame_at` and `writing`."""
     from PIL import Image
 
     from toonbox.video.frames import frame_at
@@ -403,4 +364,4 @@ def _write_preview(
         image = image.resize((about.square_width(*image.size), image.height))
     with writing(target) as temporary:
         image.save(temporary, "PNG")
-    typer.echo(f"{video} -> {target}")
+    echo(f"{video} -> {target}")

@@ -4,19 +4,12 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import gettempdir
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from typer import Exit, Option, echo
 
 from toonbox.atomic import folder_beside
-from toonbox.cli.options import (
-    KEYS,
-    METAVAR,
-    existing_file,
-    existing_folder,
-    parse_style,
-    style_names,
-)
+from toonbox.cli.options import FILE, FOLDER, STYLE_KEYS, STYLE_METAVAR, parse_style, style_names
 from toonbox.cli.terminal import Steps, complain, needs
 from toonbox.errors import DataError, UsageError
 from toonbox.options import DEFAULT_STYLE, StyleOptions
@@ -28,59 +21,44 @@ LEAST_RESOLUTION = 64  # pixels; smaller pictures cannot be measured
 
 
 def evaluate(
-    photos: Annotated[Path, existing_folder("Photos that no style was trained on.")],
-    cartoons: Annotated[
-        list[Path] | None,
-        existing_folder("Reference cartoons for --features and --classifier; may be repeated."),
-    ] = None,
-    style: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar=METAVAR,
-            help=f"May be repeated. {KEYS} Default: comic.",
-            autocompletion=style_names,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Folder for JSON, CSV and a page with the pictures."),
-    ] = None,
-    features: Annotated[
-        list[Path] | None,
-        existing_file(
-            "Feature network for distances to the cartoons: ONNX or TorchScript; may be repeated. "
-            "For FID see docs/evaluate.md. Default: no distances."
-        ),
-    ] = None,
-    train_photos: Annotated[
-        Path | None,
-        existing_folder(
-            "Photos to train the linear probe and the classifier. Default: half of --photos; the "
-            "other half is judged."
-        ),
-    ] = None,
-    classifier: Annotated[
-        bool,
-        typer.Option(
-            "--classifier/--no-classifier",
-            help="Train a classifier of photos and cartoons (minutes), and test representations "
-            "and outputs on it.",
-        ),
-    ] = False,
-    limit: Annotated[
-        int | None, typer.Option(min=4, help="Number of photos to use, sampled with the seed.")
-    ] = None,
-    resolution: Annotated[
-        int | None,
-        typer.Option(
-            min=LEAST_RESOLUTION,
-            help="Short side, in pixels, at which the network works. Default: the style's.",
-        ),
-    ] = None,
-    draws: Annotated[int, typer.Option(min=2, help="Bootstrap samples for each interval.")] = 20,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Seed for crops, bootstrap samples and halves.")
-    ] = 0,
+    photos: Path = Option(..., help="Photos that no style was trained on.", **FOLDER),
+    cartoons: list[Path] | None = Option(
+        None, help="Reference cartoons for --features and --classifier; may be repeated.", **FOLDER
+    ),
+    style: list[str] | None = Option(
+        None,
+        metavar=STYLE_METAVAR,
+        help=f"May be repeated. {STYLE_KEYS} Default: comic.",
+        autocompletion=style_names,
+    ),
+    out: Path | None = Option(
+        None, metavar="DIR", help="Folder for JSON, CSV and a page with the pictures."
+    ),
+    features: list[Path] | None = Option(
+        None,
+        help="Feature network for distances to the cartoons: ONNX or TorchScript; may be repeated. "
+        "For FID see docs/evaluate.md. Default: no distances.",
+        **FILE,
+    ),
+    train_photos: Path | None = Option(
+        None,
+        help="Photos to train the linear probe and the classifier. Default: half of --photos; the "
+        "other half is judged.",
+        **FOLDER,
+    ),
+    classifier: bool = Option(
+        False,
+        help="Train a classifier of photos and cartoons (minutes), and test representations and "
+        "outputs on it.",
+    ),
+    limit: int | None = Option(None, min=4, help="Number of photos to use, sampled with the seed."),
+    resolution: int | None = Option(
+        None,
+        min=LEAST_RESOLUTION,
+        help="Short side, in pixels, at which the network works. Default: the style's.",
+    ),
+    draws: int = Option(20, min=2, help="Bootstrap samples for each interval."),
+    seed: int = Option(0, min=0, help="Seed for crops, bootstrap samples and halves."),
 ) -> None:
     """Measure styles: content, flatness, outlines, artefacts, distances to cartoons and photos.
 
@@ -119,14 +97,14 @@ def evaluate(
             seed=seed,
             progress=Steps,
         )
-        typer.echo(text(evaluation))
+        echo(text(evaluation))
         if out is not None:
             write_report(evaluation, out)
-            typer.echo(f"-> {out / 'index.html'}", err=True)
+            echo(f"-> {out / 'index.html'}", err=True)
     for message in evaluation.unreadable:
         complain(message)
     if evaluation.unreadable:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 def _subjects(texts: list[str], resolution: int | None) -> "list[Subject]":

@@ -1,35 +1,29 @@
 """`toonbox export`: from a run to a style folder."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from typer import Argument, Option, echo
 
-from toonbox.cli.options import Force
+from toonbox.cli.options import FORCE
 from toonbox.cli.terminal import needs
 
 
 def export(
-    run: Annotated[
-        Path, typer.Argument(exists=True, file_okay=False, help="Folder of a training run.")
-    ],
-    name: Annotated[str, typer.Option(help="Name of the style.")],
-    to: Annotated[
-        Path | None, typer.Option(help="Parent folder of the style. Default: your styles.")
-    ] = None,
-    description: Annotated[str, typer.Option(help="One line about the style.")] = "",
-    licence: Annotated[str, typer.Option(help="Licence of the style.")] = "unstated",
-    data: Annotated[
-        str | None, typer.Option(help="What it was trained on. Default: the number of pictures.")
-    ] = None,
-    working_resolution: Annotated[
-        int, typer.Option(min=64, help="Short side, in pixels, at which the network works.")
-    ] = 720,
-    recipe: Annotated[
-        str | None,
-        typer.Option(help="Name of the configuration file. Default: the one recorded in the run."),
-    ] = None,
-    force: Force = False,
+    run: Path = Argument(..., exists=True, file_okay=False, help="Folder of a training run."),
+    name: str = Option(..., help="Name of the style."),
+    to: Path | None = Option(None, help="Parent folder of the style. Default: your styles."),
+    description: str = Option("", help="One line about the style."),
+    licence: str = Option("unstated", help="Licence of the style."),
+    data: str | None = Option(
+        None, help="What it was trained on. Default: the number of pictures."
+    ),
+    working_resolution: int = Option(
+        720, min=64, help="Short side, in pixels, at which the network works."
+    ),
+    recipe: str | None = Option(
+        None, help="Name of the configuration file. Default: the one recorded in the run."
+    ),
+    force: bool = FORCE,
 ) -> None:
     """Export a trained run as a style for `toonbox --style NAME`.
 
@@ -51,4 +45,4 @@ def export(
         recipe=recipe,
         force=force,
     )
-    typer.echo(str(folder))
+    echo(str(folder))

@@ -1,19 +1,18 @@
 """`toonbox look`: the drawn looks that styles learn, to list, to copy and to preview."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from typer import Argument, Option, Typer, echo
 
 from toonbox.atomic import writing
-from toonbox.cli.options import Force
+from toonbox.cli.options import FORCE
 from toonbox.cli.terminal import needs
 from toonbox.errors import OutputError, UsageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+KNOB = Option(1.0, min=0, max=2, help="Strength, 0 to 2 (default 1).")
 
-look = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-Knob = Annotated[float, typer.Option(min=0, max=2, help="Strength, 0 to 2 (default 1).")]
+look = Typer(rich_markup_mode=None, no_args_is_help=True)
 
 
 @look.callback()
@@ -43,18 +42,16 @@ def list_all() -> None:
     width = max(map(len, names))
     for name in names:
         first = _text(name).partition("\n")[0]
-        typer.echo(f"{name.ljust(width)}  {first.removeprefix('# ')}")
+        echo(f"{name.ljust(width)}  {first.removeprefix('# ')}")
 
 
 @look.command()
-def show(
-    name: Annotated[str, typer.Argument(help="Name of a look.", autocompletion=look_names)],
-) -> None:
+def show(name: str = Argument(..., help="Name of a look.", autocompletion=look_names)) -> None:
     """Print a look as TOML, to adapt in a file of your own.
 
     Example: toonbox look show comic > my.toml
     """
-    typer.echo(_text(name), nl=False)
+    echo(_text(name), nl=False)
 
 
 def _text(name: str) -> str:
@@ -65,27 +62,22 @@ def _text(name: str) -> str:
 
 @look.command()
 def preview(
-    photo: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="A photo.")],
-    name: Annotated[
-        str,
-        typer.Option(
-            "--look",
-            "--config",
-            metavar="NAME|FILE",
-            help="A shipped look, or one of your own in a TOML file.",
-            autocompletion=look_names,
-        ),
-    ] = "comic",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="Default: photo.LOOK.png beside the photo."
-        ),
-    ] = None,
-    surface: Knob = 1.0,
-    structure: Knob = 1.0,
-    texture: Knob = 1.0,
-    force: Force = False,
+    photo: Path = Argument(..., exists=True, dir_okay=False, help="A photo."),
+    name: str = Option(
+        "comic",
+        "--look",
+        "--config",
+        metavar="NAME|FILE",
+        help="A shipped look, or one of your own in a TOML file.",
+        autocompletion=look_names,
+    ),
+    out: Path | None = Option(
+        None, "--out", "-o", metavar="FILE", help="Default: photo.LOOK.png beside the photo."
+    ),
+    surface: float = KNOB,
+    structure: float = KNOB,
+    texture: float = KNOB,
+    force: bool = FORCE,
 ) -> None:
     """Preview the drawing that a network would learn from, at 512 pixels.
 
@@ -110,4 +102,4 @@ def preview(
     layers = Layers.of(read_scaled(photo, DESIGNED_SIDE))
     with writing(target) as temporary:
         Image.fromarray(layers.draw(chosen, surface, structure, texture)).save(temporary)
-    typer.echo(f"{photo} -> {target}")
+    echo(f"{photo} -> {target}")

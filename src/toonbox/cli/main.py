@@ -1,20 +1,24 @@
 """The command `toonbox`: its commands, and one place that maps errors to exit codes."""
 
+import functools
+import inspect
 import io
 import logging
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, Field, fields, is_dataclass
 from importlib import import_module
-from typing import Annotated, Any, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
-from toonbox.cli.options import CommandWithVideoOptions
+from toonbox.cli.options import PARSERS
 from toonbox.cli.terminal import complain, message_of, show_tracebacks
 from toonbox.errors import ConfigError, ToonboxError, UsageError
+from toonbox.options import VideoOptions, choices_of
 from toonbox.version import __version__
 
 # In the order of the help; the module of each is imported when the command or its help is wanted.
@@ -45,7 +49,7 @@ class _PhotosOrCommand(TyperGroup):
         if isinstance(command := getattr(module, cmd_name), typer.Typer):
             alone.add_typer(command, name=cmd_name)
         else:
-            alone.command(cls=CommandWithVideoOptions if photos else None)(command)
+            alone.command(cls=_PhotosCommand if photos else None)(_with_options(command))
         return get_group(alone).commands[cmd_name]
 
 
@@ -57,6 +61,69 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+VIDEO_PANEL = "Options for videos"
+
+
+class _PhotosCommand(TyperCommand):
+    """Lists the options for videos after the others, under their own heading."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        shown = self.params
+        videos = [p for p in shown if getattr(p, "rich_help_panel", None) == VIDEO_PANEL]
+        self.params = [p for p in shown if p not in videos]
+        super().format_options(ctx, formatter)
+        self.params = shown
+        with formatter.section(VIDEO_PANEL):
+            formatter.write_dl(filter(None, (p.get_help_record(ctx) for p in videos)))
+
+
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with an option for each field of its parameters of option classes.
+
+    Of `Annotated[StyleOptions, "strength", "resolution"]` only these fields.
+    """
+    own: list[inspect.Parameter] = []
+    taken: dict[str, tuple[Any, list[inspect.Parameter]]] = {}
+    for each in inspect.signature(command, eval_str=True).parameters.values():
+        kind, *names = get_args(each.annotation) or [each.annotation]
+        if is_dataclass(kind):
+            chosen = [f for f in fields(kind) if not names or f.name in names]
+            taken[each.name] = kind, [_option(kind, field) for field in chosen]
+        else:
+            own.append(each.replace(kind=each.KEYWORD_ONLY))
+
+    @functools.wraps(command)
+    def run(**given: Any) -> None:
+        for name, (kind, options) in taken.items():
+            given[name] = kind(**{each.name: given.pop(each.name) for each in options})
+        command(**given)
+
+    parameters = [*own, *(each for _, options in taken.values() for each in options)]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def _option(kind: Any, field: "Field[Any]") -> inspect.Parameter:
+    """Make a command's parameter of a field of an option class."""
+    settings: dict[str, Any] = dict(field.metadata)
+    type_: Any = Literal[choices] if (choices := choices_of(field)) else field.type
+    if kind is VideoOptions:
+        settings["rich_help_panel"] = VIDEO_PANEL
+    if parser := PARSERS.get(settings.get("metavar", "")):
+        type_, settings["parser"] = str, parser
+        settings.pop("min", None)
+    default = settings.pop("typed", field.default)
+    if default is None:
+        type_ = type_ | None
+    if environment := getattr(kind, "ENVIRONMENT", ""):
+        settings["envvar"] = f"{environment}{field.name.upper()}"
+    flag = f"--{field.name.replace('_', '-')}"
+    option = typer.Option(... if default is MISSING else default, flag, **settings)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(field.name, keyword, default=option, annotation=type_)
 
 
 class _Messages(logging.Handler):
@@ -74,12 +141,9 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def toonbox(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
-        ),
-    ] = False,
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
 ) -> None:
     """Turn photographs and videos into cartoons.
 

@@ -1,26 +1,21 @@
 """`toonbox page`: the page as a folder of files, for any web server."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from typer import Option, echo
 
-from toonbox.cli.options import Force
+from toonbox.cli.options import FORCE
 
 
 def page(
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the site.")
-    ],
-    style: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME|DIR",
-            help="Style to include; may be repeated. The first one is preselected. "
-            "Default: those that are shipped.",
-        ),
-    ] = None,
-    force: Force = False,
+    output: Path = Option(..., "--output", "-o", metavar="DIR", help="Folder for the site."),
+    style: list[str] | None = Option(
+        None,
+        metavar="NAME|DIR",
+        help="Style to include; may be repeated. The first one is preselected. "
+        "Default: those that are shipped.",
+    ),
+    force: bool = FORCE,
 ) -> None:
     """Write the page as a static site that draws in the browser and uploads no photo.
 
@@ -32,4 +27,4 @@ def page(
     from toonbox.page import write_site
 
     write_site(output, style, force=force)
-    typer.echo(f"{output / 'index.html'}")
+    echo(f"{output / 'index.html'}")

@@ -6,35 +6,21 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
 
-import typer
+from typer import Option, echo, launch
 
-from toonbox.cli.options import takes
 from toonbox.cli.terminal import complain, needs
 from toonbox.errors import MissingExtraError
-from toonbox.options import split_options
 from toonbox.parallel import interruptible
 from toonbox.serve.settings import ServerOptions, is_loopback
 
 
-@takes(ServerOptions)
 def serve(
-    page: Annotated[
-        bool,
-        typer.Option(
-            "--page/--no-page",
-            help="Serve the page as well as the JSON API.",
-            envvar="TOONBOX_SERVE_PAGE",
-        ),
-    ] = True,
-    browser: Annotated[
-        bool,
-        typer.Option(
-            "--browser/--no-browser", help="Open the page in a browser, if started in a terminal."
-        ),
-    ] = True,
-    **given: Any,
+    options: ServerOptions,
+    page: bool = Option(
+        True, help="Serve the page as well as the JSON API.", envvar="TOONBOX_SERVE_PAGE"
+    ),
+    browser: bool = Option(True, help="Open the page in a browser, if started in a terminal."),
 ) -> None:
     """Serve the page and a JSON API, until Ctrl-C.
 
@@ -50,8 +36,6 @@ def serve(
     with their tracebacks. Exit codes: 130 after Ctrl-C, 143 after SIGTERM. Requires:
     pip install 'toonbox[serve]'.
     """
-    options: ServerOptions
-    (options,) = split_options(given, ServerOptions)
     with needs("serve"):
         from toonbox.serve.app import create_app
         from toonbox.serve.server import Server, listen
@@ -62,10 +46,10 @@ def serve(
     app = create_app(options, site)
     with interruptible() as stop, listen(options.host, options.port) as listening:
         address = _address(options, listening.getsockname()[1])
-        typer.echo(f"listening on {address}")
+        echo(f"listening on {address}")
         sys.stdout.flush()
         if site and browser and sys.stdout.isatty():
-            threading.Thread(target=typer.launch, args=(address,), daemon=True).start()
+            threading.Thread(target=launch, args=(address,), daemon=True).start()
         Server(app, options, stop).run([listening])
 
 

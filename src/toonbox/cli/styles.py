@@ -1,19 +1,18 @@
 """`toonbox styles`: what styles there are, and more of them from published weights."""
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from typer import Argument, Context, Exit, Option, Typer, echo
 
-from toonbox.cli.options import Force
+from toonbox.cli.options import FORCE
 from toonbox.cli.terminal import complain, needs, printable
 from toonbox.errors import StyleError
 
-styles = typer.Typer(rich_markup_mode=None)
+styles = Typer(rich_markup_mode=None)
 
 
 @styles.callback(invoke_without_command=True)
-def choose(context: typer.Context) -> None:
+def choose(context: Context) -> None:
     """List styles, or import one from published weights.
 
     \b
@@ -39,41 +38,36 @@ def list_all() -> None:
             complain(str(error))
             damaged = True
     rows = [
-        tuple(map(printable, (card.name, card.version, card.licence, card.description)))
+        [*map(printable, (card.name, card.version, card.licence, card.description))]
         for card, _ in found
     ]
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(3)]
-    indent = " " * (widths[0] + 2)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row, (card, folder) in zip(rows, found, strict=True):
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        typer.echo("  ".join([*cells, row[3]]).rstrip())
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        indent = " " * (widths[0] + 2)
+        echo("  ".join(cells).rstrip())
         if card.knobs:
-            typer.echo(indent + "knobs: " + " ".join(f"--{knob}" for knob in card.knobs))
-        typer.echo(indent + printable(str(folder)))
+            echo(indent + "knobs: " + " ".join(f"--{knob}" for knob in card.knobs))
+        echo(indent + printable(str(folder)))
     if damaged:
-        raise typer.Exit(1)
+        raise Exit(1)
     if not found:
-        typer.echo("toonbox: there are no styles", err=True)
+        complain("there are no styles")
 
 
 @styles.command("import")
 def import_style(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR", help="A TensorFlow.js graph model: model.json and its shards."
-        ),
-    ],
-    name: Annotated[str, typer.Option(help="Name of the style.")],
-    to: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Parent folder of the style. Default: your styles."),
-    ] = None,
-    licence: Annotated[
-        str | None,
-        typer.Option(help="Licence of the style. Default: that of the published weights."),
-    ] = None,
-    force: Force = False,
+    source: Path = Argument(
+        ..., metavar="DIR", help="A TensorFlow.js graph model: model.json and its shards."
+    ),
+    name: str = Option(..., help="Name of the style."),
+    to: Path | None = Option(
+        None, metavar="DIR", help="Parent folder of the style. Default: your styles."
+    ),
+    licence: str | None = Option(
+        None, help="Licence of the style. Default: that of the published weights."
+    ),
+    force: bool = FORCE,
 ) -> None:
     """Import the published weights of the white-box generator as a style.
 
@@ -84,4 +78,4 @@ def import_style(
     with needs("train"):
         from toonbox.learn.import_tfjs import LICENCE, import_tfjs
     folder = import_tfjs(source, name, to and to / name, licence or LICENCE, force)
-    typer.echo(f"{source} -> {folder}")
+    echo(f"{source} -> {folder}")

@@ -9,8 +9,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -63,14 +64,6 @@ def show_tracebacks(wanted: bool) -> None:
     _logger.setLevel(logging.DEBUG if wanted else logging.NOTSET)
 
 
-Debug = Annotated[
-    bool,
-    typer.Option(
-        "--debug", callback=show_tracebacks, help="Print the tracebacks of unexpected errors."
-    ),
-]
-
-
 def message_of(error: ToonboxError) -> str:
     """Return an error's message; with --debug, print the traceback of an unexpected one."""
     if isinstance(error, UnexpectedError):
@@ -78,34 +71,26 @@ def message_of(error: ToonboxError) -> str:
     return str(error)
 
 
+@dataclass
 class Outcomes:
     """Prints outcomes as they come; as a context manager, lists failures and totals at the end.
 
     The end may be Ctrl-C or SIGTERM, but not an error.
 
     Attributes:
+        as_json: print each outcome as a line of JSON.
+        stream: where to print outcomes, None for standard output.
+        several: print totals.
+        at_once: print failures as they come.
         failed: message of each failure by its source.
     """
 
-    def __init__(
-        self,
-        as_json: bool = False,
-        *,
-        stream: TextIO | None = None,
-        several: bool = True,
-        at_once: bool = False,
-    ) -> None:
-        """Begin with no outcomes.
-
-        Args:
-            as_json: print each outcome as a line of JSON.
-            stream: where to print outcomes, None for standard output.
-            several: print totals.
-            at_once: print failures as they come.
-        """
-        self.as_json, self.stream, self.several, self.at_once = as_json, stream, several, at_once
-        self.counts: Counter[str] = Counter()
-        self.failed: dict[Path, str] = {}
+    as_json: bool = False
+    stream: TextIO | None = None
+    several: bool = True
+    at_once: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    failed: dict[Path, str] = field(default_factory=dict)
 
     def __enter__(self) -> "Outcomes":
         return self
@@ -113,9 +98,8 @@ class Outcomes:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Exception):
             return
-        if not self.at_once:
-            for message in self.failed.values():
-                complain(message)
+        for message in () if self.at_once else self.failed.values():
+            complain(message)
         if self.several:
             skipped = f"{self.counts['skipped']} skipped, " if self.counts["skipped"] else ""
             typer.echo(f"{self.counts['ok']} done, {skipped}{len(self.failed)} failed", err=True)
@@ -129,12 +113,12 @@ class Outcomes:
             width, height = outcome.size or (None, None)
             record = {
                 "input": str(outcome.source),
-                "output": None if outcome.target is None else str(outcome.target),
+                "output": outcome.target and str(outcome.target),
                 "status": outcome.status,
                 "seconds": round(outcome.seconds, 3),
                 "width": width,
                 "height": height,
-                "error": None if outcome.error is None else str(outcome.error),
+                "error": outcome.error and str(outcome.error),
             }
             typer.echo(json.dumps(record), self.stream)
         elif outcome.status == "ok":
@@ -176,23 +160,21 @@ class Steps:
         """Count a step, and remove the bar of an animation of this name."""
         with self._lock:
             self._began.pop(name, None)
-            if self._bars and name and (ended := self._tasks.pop(name, None)) is not None:
-                self._bars.remove_task(ended)
+            if self._bars and name and name in self._tasks:
+                self._bars.remove_task(self._tasks.pop(name))
             if self._bars and "" in self._tasks:
                 self._bars.advance(self._tasks[""])
 
     def frame(self, name: str, done: int, total: int) -> None:
         """Show how far an animation is; an `OnFrame`, for use by any thread."""
-        if not self._terminal:
-            return
         with self._lock:
-            passed = time.monotonic() - self._began.setdefault(name, time.monotonic())
-            if name in self._tasks or passed > LONG:
+            now = time.monotonic()
+            if self._terminal and now - self._began.setdefault(name, now) > LONG:
                 self._show(name, shown_name(name), done, total)
 
     def _show(self, name: str, description: str, done: int, total: int) -> None:
         if self._bars is None:
-            self._bars = _new_bars()
+            self._bars = progress_bars()
             self._bars.start()
         if name in self._tasks:
             self._bars.update(self._tasks[name], completed=done)
@@ -206,7 +188,7 @@ def video_progress(video: Path) -> "Iterator[Callable[[Progress], None]]":
     if not sys.stderr.isatty():
         yield lambda progress: None
         return
-    with _new_bars() as bars:
+    with progress_bars() as bars:
         task = bars.add_task(shown_name(video), total=None, start=False)
 
         def show(progress: "Progress") -> None:
@@ -229,7 +211,7 @@ def shown_name(file: str | Path) -> str:
     return escape(printable(Path(file).name))
 
 
-def _new_bars() -> "Bars":
+def progress_bars() -> "Bars":
     """Make bars on standard error, with a task's field `text`, or its steps and their rate."""
     from rich.console import Console
     from rich.progress import Progress, ProgressColumn, Task

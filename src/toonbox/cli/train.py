@@ -1,61 +1,50 @@
 """`toonbox train`: from folders of pictures to a run that can be exported."""
 
 from pathlib import Path
-from typing import Annotated, Any
 
-import typer
+from typer import Option, echo
 
 from toonbox.cli.look import look_names
-from toonbox.cli.options import existing_file, existing_folder, style_names, takes
+from toonbox.cli.options import FILE, FOLDER, style_names
 from toonbox.cli.terminal import needs
 from toonbox.errors import UsageError, WeightsError
 from toonbox.options import DEFAULT_STYLE, RunOptions
 
 
-@takes(RunOptions)
 def train(
-    photos: Annotated[Path, existing_folder()],
-    look: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="What to draw: see `toonbox look`. Default: comic.",
-            autocompletion=look_names,
-        ),
-    ] = None,
-    cartoons: Annotated[
-        list[Path] | None, existing_folder("Cartoons for adversarial steps.")
-    ] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            metavar="STYLE|DIR|FILE",
-            help="Generator to start from; a larger one is fitted to the configured size. "
-            "Default: comic, unless --config or --cartoons is given.",
-            autocompletion=style_names,
-        ),
-    ] = None,
-    face_photos: Annotated[
-        Path | None, existing_folder("Photos of faces, used for every fifth batch.")
-    ] = None,
-    face_cartoons: Annotated[
-        Path | None, existing_folder("Drawn faces, used together with --cartoons.")
-    ] = None,
-    preset: Annotated[
-        str | None, typer.Option(help="Loss weights: balanced, smooth, flat or outlined.")
-    ] = None,
-    config: Annotated[Path | None, existing_file("Training configuration, TOML.")] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=0, help="Number of steps; the adversarial ones if there are cartoons."),
-    ] = None,
-    vgg: Annotated[Path | None, existing_file("VGG weights. Default: downloaded.")] = None,
-    features: Annotated[
-        Path | None, existing_file("EfficientNet-lite0, ONNX or PyTorch. Default: downloaded.")
-    ] = None,
-    offline: Annotated[bool, typer.Option(help="Never download.")] = False,
-    dry_run: Annotated[bool, typer.Option(help="Check the pictures and stop.")] = False,
-    **given: Any,
+    options: RunOptions,
+    photos: Path = Option(..., **FOLDER),
+    look: str | None = Option(
+        None,
+        metavar="NAME|FILE",
+        help="What to draw: see `toonbox look`. Default: comic.",
+        autocompletion=look_names,
+    ),
+    cartoons: list[Path] | None = Option(None, help="Cartoons for adversarial steps.", **FOLDER),
+    start: str | None = Option(
+        None,
+        metavar="STYLE|DIR|FILE",
+        help="Generator to start from; a larger one is fitted to the configured size. "
+        "Default: comic, unless --config or --cartoons is given.",
+        autocompletion=style_names,
+    ),
+    face_photos: Path | None = Option(
+        None, help="Photos of faces, used for every fifth batch.", **FOLDER
+    ),
+    face_cartoons: Path | None = Option(
+        None, help="Drawn faces, used together with --cartoons.", **FOLDER
+    ),
+    preset: str | None = Option(None, help="Loss weights: balanced, smooth, flat or outlined."),
+    config: Path | None = Option(None, help="Training configuration, TOML.", **FILE),
+    steps: int | None = Option(
+        None, min=0, help="Number of steps; the adversarial ones if there are cartoons."
+    ),
+    vgg: Path | None = Option(None, help="VGG weights. Default: downloaded.", **FILE),
+    features: Path | None = Option(
+        None, help="EfficientNet-lite0, ONNX or PyTorch. Default: downloaded.", **FILE
+    ),
+    offline: bool = Option(False, help="Never download."),
+    dry_run: bool = Option(False, help="Check the pictures and stop."),
 ) -> None:
     """Train a style on your own pictures. Rerun the same command to resume.
 
@@ -74,7 +63,6 @@ def train(
         from toonbox.learn.state import new_fabric
         from toonbox.learn.train import train as run
 
-    options = RunOptions(**given)
     out = options.out
     if config is None and start is None and not cartoons:
         start = DEFAULT_STYLE  # it can draw; from nothing that takes much longer to learn
@@ -104,7 +92,7 @@ def train(
         faces = face_photos, face_cartoons if used else None
         data, reports = inspect_training_data(photos, used, settings.crops.size, *faces)
         for report in reports:
-            typer.echo(report.text(), err=True)
+            echo(report.text(), err=True)
     if dry_run:
         return
     fabric = new_fabric(options)
@@ -117,7 +105,7 @@ def train(
         prepare_run(settings, out, data, config.name if config else "")
     fabric.barrier()
     run(settings, data, options, *frozen, fabric, beginning)
-    typer.echo(f"{out}: {settings.total_steps} steps done; next: toonbox export {out} --name NAME")
+    echo(f"{out}: {settings.total_steps} steps done; next: toonbox export {out} --name NAME")
 
 
 def find_generator(given: str) -> Path:

@@ -5,14 +5,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
+from typer import Argument, Exit, Option, echo
 
 from toonbox.cli.convert import Plan
-from toonbox.cli.options import CommonOptions, EngineName, takes
-from toonbox.cli.terminal import Debug, Outcomes
-from toonbox.options import EngineOptions, OutputOptions, StyleOptions, split_options
+from toonbox.cli.options import DEBUG, ENGINE, FOLDER, CommonOptions, Engine
+from toonbox.cli.terminal import Outcomes
+from toonbox.options import EngineOptions, OutputOptions, StyleOptions
 from toonbox.parallel import interruptible
 
 if TYPE_CHECKING:
@@ -23,38 +23,26 @@ Stamp = tuple[int, int]  # size in bytes, time of the last change in nanoseconds
 _NO_FILE: Stamp = (-1, 0)  # of no file
 
 
-@takes(CommonOptions, StyleOptions, OutputOptions, EngineOptions)
 def watch(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR",
-            help="Folder to watch, with all folders below it.",
-            exists=True,
-            file_okay=False,
-            show_default=False,
-        ),
-    ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output", "-o", metavar="DIR", help="Folder for the cartoons.", file_okay=False
-        ),
-    ],
-    interval: Annotated[
-        float, typer.Option(min=0.01, metavar="SECONDS", help="Seconds between scans.")
-    ] = 1.0,
-    settle: Annotated[
-        float,
-        typer.Option(
-            min=0,
-            metavar="SECONDS",
-            help="Time without changes after which a picture counts as complete.",
-        ),
-    ] = 2.0,
-    engine: EngineName = "auto",
-    debug: Debug = False,
-    **given: Any,
+    common: CommonOptions,
+    drawing: StyleOptions,
+    writing: OutputOptions,
+    computing: EngineOptions,
+    folder: Path = Argument(
+        ..., help="Folder to watch, with all folders below it.", show_default=False, **FOLDER
+    ),
+    output: Path = Option(
+        ..., "--output", "-o", metavar="DIR", help="Folder for the cartoons.", file_okay=False
+    ),
+    interval: float = Option(1.0, min=0.01, metavar="SECONDS", help="Seconds between scans."),
+    settle: float = Option(
+        2.0,
+        min=0,
+        metavar="SECONDS",
+        help="Time without changes after which a picture counts as complete.",
+    ),
+    engine: Engine = ENGINE,
+    debug: bool = DEBUG,
 ) -> None:
     """Turn the pictures of a folder into cartoons as they arrive, until Ctrl-C.
 
@@ -71,19 +59,16 @@ def watch(
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
-    common, style_options, output_options, computing = split_options(
-        given, CommonOptions, StyleOptions, OutputOptions, EngineOptions
-    )
     loaded = load_style(
         common.style, engine=engine, threads=common.threads, precision=computing.precision
     )
-    loaded.stylize(np.zeros((8, 8, 3), np.uint8), style_options)  # report what is wrong now
-    converter = Converter(loaded, style_options, output_options)
+    loaded.stylize(np.zeros((8, 8, 3), np.uint8), drawing)  # report what is wrong now
+    converter = Converter(loaded, drawing, writing)
     arrivals, outcomes = Arrivals(settle), Outcomes(common.json, at_once=True)
-    typer.echo(f"watching {folder}, until Ctrl-C", err=True)
+    echo(f"watching {folder}, until Ctrl-C", err=True)
     with suppress(KeyboardInterrupt), outcomes, interruptible() as stop:
         while not stop():
-            plan = Plan(str(output), False, common, output_options.format)
+            plan = Plan(str(output), False, common, writing.format)
             plan.add_folder(folder)
             for outcome in plan.settled:  # an unreadable folder, once
                 if outcome.status == "failed" and outcome.source not in outcomes.failed:
@@ -97,7 +82,7 @@ def watch(
                     arrivals.postpone(outcome.source, time.monotonic() + LATER)
             _pause(interval, stop)
     if outcomes.failed:
-        raise typer.Exit(1)
+        raise Exit(1)
 
 
 class Arrivals:
@@ -124,17 +109,17 @@ class Arrivals:
         for outcome in plan.settled:
             if outcome.status == "skipped" and outcome.source in self._begun:
                 jobs[outcome.source] = Job(outcome.source, outcome.target, "overwrite")
-        stamps = {source: stamp for source in jobs if (stamp := _stamp(source))}
         known, begun = self._since, self._begun
         self._since, self._begun = {}, {}  # what is gone is forgotten
         complete = []
-        for source, stamp in stamps.items():
+        for source, job in jobs.items():
+            if (stamp := _stamp(source)) is None:
+                continue
             last, since = known.get(source, (None, now))
-            since = since if last == stamp else now
-            self._since[source] = stamp, since
-            if now - since >= self.settle and begun.get(source) != stamp:
+            self._since[source] = stamp, since if last == stamp else now
+            if now - self._since[source][1] >= self.settle and begun.get(source) != stamp:
                 self._begun[source] = stamp
-                complete.append(jobs[source])
+                complete.append(job)
             elif source in begun:
                 self._begun[source] = begun[source]
         return complete

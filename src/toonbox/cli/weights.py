@@ -1,8 +1,6 @@
 """`toonbox weights`: the published weight files for training and evaluation."""
 
-from typing import Annotated
-
-import typer
+from typer import Argument, echo
 
 from toonbox.cli.terminal import needs
 from toonbox.errors import UsageError
@@ -16,15 +14,13 @@ def weight_names() -> list[str]:
 
 
 def weights(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME...",
-            help="Files to fetch.",
-            autocompletion=weight_names,
-            show_default=False,
-        ),
-    ] = None,
+    names: list[str] | None = Argument(
+        None,
+        metavar="NAME...",
+        help="Files to fetch.",
+        autocompletion=weight_names,
+        show_default=False,
+    ),
 ) -> None:
     """List the weight files that training can use, or fetch some into the cache.
 
@@ -41,11 +37,10 @@ def weights(
     if unknown := [name for name in names or [] if name not in WEIGHTS]:
         raise UsageError(f"no weights {unknown[0]!r}; there are {', '.join(WEIGHTS)}")
     for name in names or []:
-        typer.echo(fetch(WEIGHTS[name]))
+        echo(fetch(WEIGHTS[name]))
     for each in [] if names else WEIGHTS.values():
-        typer.echo(f"{each.name}  {each.megabytes} MB, {each.licence}, by {each.source}")
-        typer.echo(f"  for {each.purpose}")
-        typer.echo(f"  from {each.url}")
-        typer.echo(f"  sha256 {each.sha256}")
         state = "" if each.is_present() else "damaged: " if each.path.exists() else "missing: "
-        typer.echo(f"  {state}{each.path}")
+        echo(f"{each.name}  {each.megabytes} MB, {each.licence}, by {each.source}")
+        for line in (f"for {each.purpose}", f"from {each.url}", f"sha256 {each.sha256}"):
+            echo(f"  {line}")
+        echo(f"  {state}{each.path}")

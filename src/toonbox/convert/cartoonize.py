@@ -93,11 +93,8 @@ def cartoonize_bytes(
         PictureError, UsageError, OutputError, StyleError, UnexpectedError: as in `cartoonize_file`.
     """
     style_options, output = split_options(options, StyleOptions, OutputOptions)
-    return (
-        Converter(loaded(style), style_options, output)
-        .convert(Job(Path("<bytes>"), data=data))
-        .data
-    )
+    converter = Converter(loaded(style), style_options, output)
+    return converter.convert(Job(Path("<bytes>"), data=data)).data
 
 
 def loaded(style: str | Path | Style) -> Style:

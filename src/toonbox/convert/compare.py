@@ -5,7 +5,9 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
+from importlib import resources
 from pathlib import Path
+from string import Template
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -132,10 +134,7 @@ class Comparison:
         self.rows: list[Row] = []
 
     def add(
-        self,
-        source: Path,
-        max_pixels: int = MAX_PIXELS,
-        advance: Callable[[], None] = lambda: None,
+        self, source: Path, max_pixels: int = MAX_PIXELS, advance: Callable[[], None] = lambda: None
     ) -> None:
         """Add a row; a photo that fails leaves nothing behind.
 
@@ -205,29 +204,6 @@ def sheet(labels: Sequence[str], rows: Sequence[Sequence[Image.Image]], height: 
     return buffer.getvalue()
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>Comparison</title>
-<style>
-:root {{ color-scheme: light dark; font: 15px/1.4 system-ui, sans-serif; }}
-table {{ border-spacing: 8px; table-layout: fixed; width: 100%; min-width: {width}rem; }}
-th {{ position: sticky; top: 0; background: Canvas; padding: 8px 0; text-align: left; }}
-td {{ vertical-align: top; padding: 0; }}
-img {{ display: block; max-width: 100%; height: auto; }}
-p {{ margin: 2px 0 12px; opacity: .7; }}
-</style>
-<table>
-<thead><tr>{labels}</tr></thead>
-<tbody>
-{rows}
-</tbody>
-</table>
-</html>
-"""
-
-
 def page(labels: Sequence[str], rows: Sequence[Row]) -> str:
     """Write the page that shows the rows' files; a click opens one at full size."""
     lines = []
@@ -241,4 +217,8 @@ def page(labels: Sequence[str], rows: Sequence[Row]) -> str:
         cells[0] += f"<p>{escape(row.title)}</p>"
         lines.append("<tr>" + "</td>\n".join(cells) + "</td></tr>")
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
-    return _PAGE.format(labels=heads, rows="\n".join(lines), width=MIN_COLUMN_REM * len(labels))
+    template = Template(
+        resources.files("toonbox.convert").joinpath("compare.html").read_text("utf-8")
+    )
+    width = MIN_COLUMN_REM * len(labels)
+    return template.substitute(labels=heads, rows="\n".join(lines), width=width)

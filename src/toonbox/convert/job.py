@@ -14,22 +14,10 @@ import numpy as np
 
 from toonbox.atomic import exists, refuse_existing, write_file, writing
 from toonbox.engine.style import Style
-from toonbox.errors import (
-    MissingExtraError,
-    OutputError,
-    TooLargeError,
-    ToonboxError,
-    UsageError,
-)
+from toonbox.errors import MissingExtraError, OutputError, TooLargeError, ToonboxError, UsageError
 from toonbox.images.animation import Animation, encode_animation, read_animation
 from toonbox.images.encode import encode, encode_strips
-from toonbox.images.formats import (
-    ANIMATED,
-    SUFFIXES,
-    check_options,
-    format_named,
-    writable_format,
-)
+from toonbox.images.formats import ANIMATED, SUFFIXES, check_options, format_named, writable_format
 from toonbox.images.picture import Header, Picture, decode, open_stream, read_header
 from toonbox.images.streaming import ADVICE, can_stream, open_huge
 from toonbox.images.streaming import FORMATS as STREAMED
@@ -43,10 +31,6 @@ OnFrame = Callable[[str, int, int], None]
 Done = TypeVar("Done")
 
 _logger = logging.getLogger(__name__)
-
-
-def ignore_frames(name: str, done: int, total: int) -> None:
-    """Do nothing after a frame."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +55,11 @@ class Job:
     def shown(self) -> str:
         """Return what messages call the source."""
         return self.name or str(self.source)
+
+    @property
+    def contents(self) -> bytes | Path:
+        """Return what is in the source, or the file that has it."""
+        return self.source if self.data is None else self.data
 
     @property
     def is_pipe(self) -> bool:
@@ -146,8 +135,8 @@ class Memory:
             self.style = Style(style.card, style.session, min(tile, style.tile))
         least = _PROCESS + 2 * self._network(10**9)
         if least > self.limit:
-            words = in_words(self.limit), in_words(least)
-            raise UsageError("{} of memory are too little; at least {} are needed".format(*words))
+            given = f"{in_words(self.limit)} of memory are too little"
+            raise UsageError(f"{given}; at least {in_words(least)} are needed")
 
     def need(self, name: str, header: Header, format: str, resolution: Resolution) -> Need:
         """Estimate what a picture takes, and choose how to do it.
@@ -170,8 +159,11 @@ class Memory:
         if fit([whole], self.limit):
             return whole
         streamed = Need(_STREAM[0] + _STREAM[1] * header.width, network, True)
-        needed = in_words(_PROCESS + whole.own + whole.network)
-        text = f"{name}: needs about {needed} of memory, {self._allowed()}"
+        limit, needed = in_words(self.limit), in_words(_PROCESS + whole.own + whole.network)
+        allowed = f"more than {limit}, three quarters of this machine's (--max-memory changes that)"
+        if self.told:
+            allowed = f"more than the {limit} of --max-memory (max_memory)"
+        text = f"{name}: needs about {needed} of memory, {allowed}"
         if not can_stream():
             raise MissingExtraError(f"{text}; {ADVICE}")
         if not fit([streamed], self.limit):
@@ -182,12 +174,6 @@ class Memory:
     def _network(self, pixels: int) -> int:
         side = self.style.tile + 2 * self.style.card.reach
         return _NETWORK * min(pixels, side * side)
-
-    def _allowed(self) -> str:
-        limit = in_words(self.limit)
-        if self.told:
-            return f"more than the {limit} of --max-memory (max_memory)"
-        return f"more than {limit}, three quarters of this machine's (--max-memory changes that)"
 
 
 def fit(needs: Collection[Need], limit: int, jobs: int = 1) -> bool:
@@ -216,10 +202,7 @@ class Converter:
     """Converts jobs with one style and the same options."""
 
     def __init__(
-        self,
-        style: Style,
-        options: StyleOptions | None = None,
-        output: OutputOptions | None = None,
+        self, style: Style, options: StyleOptions | None = None, output: OutputOptions | None = None
     ) -> None:
         """Choose tiles that fit into memory.
 
@@ -231,12 +214,6 @@ class Converter:
         self.style = self.memory.style
         self.format = format_named(self.output.format) if self.output.format else None
 
-    def shared(self, jobs: int) -> "Converter":
-        """Return a converter for use by so many threads at a time."""
-        other = copy(self)
-        other.style = self.style.shared(jobs)
-        return other
-
     def estimate(self, job: Job) -> Need:
         """Read the source's header: how much memory the job takes, and whether it is streamed.
 
@@ -246,7 +223,7 @@ class Converter:
         if job.is_pipe:
             return Need()
         limit, in_memory = self.output.max_pixels, job.data is not None or job.target is None
-        header = read_header(_contents(job), max_pixels=limit, name=job.shown)
+        header = read_header(job.contents, max_pixels=limit, name=job.shown)
         written = self._format(job) or (header.format if in_memory else "PNG")
         need = self.memory.need(job.shown, header, written, self.options.resolution)
         if need.streamed and in_memory:
@@ -256,7 +233,7 @@ class Converter:
         return need
 
     def convert(
-        self, job: Job, need: Need | None = None, on_frame: OnFrame = ignore_frames
+        self, job: Job, need: Need | None = None, on_frame: OnFrame = lambda *_: None
     ) -> Converted:
         """Convert one picture.
 
@@ -282,32 +259,27 @@ class Converter:
             return Converted(converted.size)
 
     def render(
-        self, job: Job, on_frame: OnFrame = ignore_frames, animated: bool = True
+        self, job: Job, on_frame: OnFrame = lambda *_: None, animated: bool = True
     ) -> Converted:
         """Return the cartoon's bytes without writing them; arguments and errors as in `convert`.
 
-        Unless it may be `animated`, other frames than the first are not looked for.
+        Frames after the first are read only if it may be `animated`, as the format to write must.
         """
-        photo, format = self._read(job, animated)
-        how = format, self.output.quality, self.output.lossless
-        if isinstance(photo, Animation):
-            data = encode_animation(photo, self._frames(photo, on_frame), *how)
-        else:
-            data = encode(photo, self.style.draw(photo, self.options, in_place=True), *how)
-        return Converted(photo.size, data, format)
-
-    def _read(self, job: Job, animated: bool) -> tuple[Picture | Animation, str]:
-        """Read the source; only its first frame for a format without animations."""
-        source, named = _contents(job), self._format(job)
+        source, named = job.contents, self._format(job)
         if job.is_pipe:
             with open_stream(source, job.shown) as stream:
                 source = stream.read()
         animated = animated and (named is None or named in ANIMATED)
         read = read_animation if animated else decode
         photo = read(source, max_pixels=self.output.max_pixels, name=job.shown)
-        format = self._choose_format(photo, named)
-        check_options(format, self.output.quality, self.output.lossless)
-        return replace(photo, metadata=photo.metadata.kept(self.output.metadata)), format
+        photo = replace(photo, metadata=photo.metadata.kept(self.output.metadata))
+        how = self._choose_format(photo, named), self.output.quality, self.output.lossless
+        check_options(*how)
+        if isinstance(photo, Animation):
+            data = encode_animation(photo, self._frames(photo, on_frame), *how)
+        else:
+            data = encode(photo, self.style.draw(photo, self.options, in_place=True), *how)
+        return Converted(photo.size, data, how[0])
 
     def _frames(
         self, animation: Animation, on_frame: OnFrame
@@ -353,10 +325,6 @@ class Converter:
         return format
 
 
-def _contents(job: Job) -> bytes | Path:
-    return job.source if job.data is None else job.data
-
-
 @dataclass(frozen=True)
 class Outcome:
     """The result of a job.
@@ -384,7 +352,7 @@ def convert_all(
     *,
     parallel: int | None = None,
     stop: Callable[[], bool] = lambda: False,
-    on_frame: OnFrame = ignore_frames,
+    on_frame: OnFrame = lambda *_: None,
 ) -> Iterator[Outcome]:
     """Convert many pictures from file to file, and report each in the order of the jobs.
 
@@ -399,7 +367,8 @@ def convert_all(
         UsageError: an option that is as wrong for all other pictures.
     """
     parallel = count_jobs(jobs, parallel)
-    memory, converter = converter.memory, converter.shared(parallel)
+    memory, converter = converter.memory, copy(converter)
+    converter.style = converter.style.shared(parallel)
 
     def plan(job: Job) -> tuple[Job, Need | Outcome]:
         """Read the header, to know how many pictures fit into memory."""
@@ -414,19 +383,25 @@ def convert_all(
         return job, done_or_failed(job, estimate)
 
     def work(planned: tuple[Job, Need | Outcome]) -> Outcome:
-        (job, need), began = planned, time.perf_counter()
-        if isinstance(need, Outcome):
-            return need
-        done = done_or_failed(job, lambda: converter.convert(job, need, on_frame))
-        if isinstance(done, Outcome):
-            return done
-        return Outcome(job.source, job.target, "ok", time.perf_counter() - began, done.size)
+        job, need = planned
+        return need if isinstance(need, Outcome) else convert_one(job, converter, need, on_frame)
 
     def fit_together(planned: list[tuple[Job, Need | Outcome]]) -> bool:
         needs = [need for _, need in planned if isinstance(need, Need)]
         return fit(needs, memory.limit, parallel)
 
     return ordered_parallel_map(map(plan, jobs), work, parallel, stop, fit_together)
+
+
+def convert_one(
+    job: Job, converter: Converter, need: Need, on_frame: OnFrame = lambda *_: None
+) -> Outcome:
+    """Convert a picture from file to file; arguments and errors as in `convert_all`."""
+    began = time.perf_counter()
+    done = done_or_failed(job, lambda: converter.convert(job, need, on_frame))
+    if isinstance(done, Outcome):
+        return done
+    return Outcome(job.source, job.target, "ok", time.perf_counter() - began, done.size)
 
 
 def done_or_failed(job: Job, work: Callable[[], Done]) -> Done | Outcome:

@@ -7,11 +7,10 @@ pictures; a picture that kills its worker every time is reported as failed.
 import logging
 import os
 import sys
-import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,11 @@ from typing import Any
 import numpy as np
 
 from toonbox.atomic import exists, refuse_existing
-from toonbox.convert.job import Converter, Job, Need, Outcome
+from toonbox.convert.job import Converter, Job, Need, Outcome, convert_one
 from toonbox.engine.style import SHIPPED, find_style, load_style
 from toonbox.errors import MissingExtraError, PictureError, ToonboxError, UnexpectedError
 from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions
 from toonbox.parallel import available_processors, without_sigterm
-
-_logger = logging.getLogger(__name__)
 
 _STARTS = 4  # attempts to start a cluster here; the next one finds its files in the cache
 _TRIES = 3  # of a picture whose worker ends
@@ -50,42 +47,24 @@ def start_ray(address: str | None = None) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     if ray.is_initialized():
         return
-    quiet: Row = {"log_to_driver": False, "logging_level": logging.ERROR}
-    try:
-        if address:
-            ray.init(address, **quiet)
-        else:
-            with _within_this_machine():
-                _start_here(**quiet)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ToonboxError(f"no Ray cluster at {address or 'this machine'}: {error}") from error
-
-
-def _start_here(**options: Any) -> None:
-    """Start a cluster; retry if its agent does not start within Ray's fixed 15 seconds.
-
-    Raises:
-        RuntimeError: it gives up each time.
-    """
-    import ray
-
-    for left in reversed(range(_STARTS)):
+    place = address or "this machine"
+    settings: Row = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not address:
+        # One more than workers, see `_finished`; it is mostly idle.
+        settings |= {"num_cpus": available_processors() + 1, "include_dashboard": False}
+        settings["resources"] = {"TPU": 0}  # or it asks Google's cloud about those it finds
+    for _ in range(_STARTS):
         try:
-            ray.init(
-                "local",
-                # One more than workers, see `_finished`; it is mostly idle.
-                num_cpus=available_processors() + 1,
-                include_dashboard=False,
-                resources={"TPU": 0},  # or it asks Google's cloud about those it finds
-                **options,
-            )
+            with nullcontext() if address else _within_this_machine():
+                ray.init(address or "local", **settings)
             return
-        except Exception as error:  # Ray raises no other kind
+        except (OSError, RuntimeError, ValueError) as error:
+            raise ToonboxError(f"no Ray cluster at {place}: {error}") from error
+        except Exception as error:  # of no other kind, if its agent takes more than 15 seconds
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
-            if not left:
-                raise RuntimeError("Ray does not start in time") from error
+    raise ToonboxError(f"no Ray cluster at {place}: Ray does not start in time")
 
 
 @contextmanager
@@ -177,10 +156,8 @@ def convert_on_ray(
 
 def _outcomes(jobs: list[Job], *how: Any) -> Iterator[tuple[int, Outcome]]:
     """Map workers over jobs, `how` as in `_finished`; yield each outcome with its job's number."""
-    if not jobs:
-        return
     missing = {number: _row(number, job) for number, job in enumerate(jobs)}
-    for row in _finished(list(missing.values()), *how):
+    for row in _finished(list(missing.values()), *how) if missing else ():
         if missing.pop(row["number"], None):
             yield row["number"], row["outcome"]
     for number, row in missing.items():  # each alone: most waited for a worker that another ended
@@ -233,12 +210,7 @@ def _finished(
             num_cpus=min(threads, max(0.5, processors)),
             max_restarts=-1,
             max_task_retries=_TRIES - 1,
-            fn_constructor_kwargs={
-                "style": folder.name if shipped else str(folder),
-                "threads": threads,
-                "options": options,
-                "output": output,
-            },
+            fn_constructor_args=(folder.name if shipped else str(folder), threads, options, output),
         )
     mapped.context.max_errored_blocks = -1
     yield from mapped.iter_rows()
@@ -253,15 +225,10 @@ class _Worker:
         self.converter = Converter(load_style(style, threads=threads), options, output)
 
     def __call__(self, row: Row) -> Row:
-        job, began = row["job"], time.perf_counter()
-        outcome = Outcome(job.source, job.target, "skipped")
-        if job.on_existing == "overwrite" or not exists(job.target):
-            try:
-                size = self.converter.convert(job, Need()).size
-                outcome = replace(outcome, status="ok", size=size)
-            except ToonboxError as error:
-                if isinstance(error, UnexpectedError):  # the traceback itself cannot be pickled
-                    error.add_note("".join(traceback.format_exception(error)))
-                outcome = replace(outcome, status="failed", error=error)
-        seconds = time.perf_counter() - began
-        return {"number": row["number"], "outcome": replace(outcome, seconds=seconds)}
+        job = row["job"]
+        if job.on_existing == "skip" and exists(job.target):
+            return row | {"outcome": Outcome(job.source, job.target, "skipped")}
+        outcome = convert_one(job, self.converter, Need())
+        if isinstance(outcome.error, UnexpectedError):  # the traceback itself cannot be pickled
+            outcome.error.add_note("".join(traceback.format_exception(outcome.error)))
+        return row | {"outcome": outcome}
