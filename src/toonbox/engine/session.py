@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import platform
 import sys
+from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from functools import cache
@@ -29,29 +30,21 @@ MAX_FIELDS = 1_000_000  # the shipped styles have about two thousand
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _KEPT_ARRAY, _KEPT = 32 << 20, 64 << 20  # bytes: the largest array that is kept, and all together
 
-_MODEL, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR = range(5)
-_WITHIN = {
-    (_MODEL, 7): _GRAPH,
-    (_GRAPH, 1): _NODE,
-    (_GRAPH, 5): _TENSOR,
-    (_NODE, 5): _ATTRIBUTE,
-    (_ATTRIBUTE, 5): _TENSOR,
-    (_ATTRIBUTE, 10): _TENSOR,
+_VERSION = b"\x08"  # how every writer of ONNX begins; other formats that engines know do not
+# What a style has no use for, by the numbers of the fields in ONNX's messages.
+_REFUSED: dict[str, dict[int, str]] = {
+    "model": {20: "steps of training", 25: "functions"},
+    "graph": {15: "sparse tensors"},
+    "input": {},
+    "node": {},
+    "attribute": {
+        **dict.fromkeys((6, 11), "graphs within its graph"),
+        **dict.fromkeys((22, 23), "sparse tensors"),
+    },
+    "tensor": dict.fromkeys((13, 14), "data outside of its file"),
 }
-_DIMS = (_TENSOR, 1)
-_REFUSED = {
-    (_TENSOR, 13): "data outside of its file",
-    (_TENSOR, 14): "data outside of its file",
-    (_ATTRIBUTE, 6): "graphs within its graph",
-    (_ATTRIBUTE, 11): "graphs within its graph",
-    (_ATTRIBUTE, 22): "sparse tensors",
-    (_ATTRIBUTE, 23): "sparse tensors",
-    (_GRAPH, 15): "sparse tensors",
-    (_MODEL, 20): "steps of training",
-    (_MODEL, 25): "functions",
-}
-_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
-_VERSION = 0x08  # how every writer of ONNX begins; other formats that engines know do not
+_VARINT, _BYTES, _SIZES = 0, 2, {1: 8, 5: 4}  # the codings of protobuf, of some the bytes
+_Fields = dict[int, list[Any]]  # of a message, by number: whole numbers, and all others as bytes
 
 
 def network_bytes(file: Path, sha256: str | None = None) -> bytes:
@@ -79,83 +72,77 @@ def read_network(file: Path, sha256: str | None = None) -> bytes:
     """
     data = network_bytes(file, sha256)
     try:
-        _look_through(data)
+        _check_model(data)
     except ValueError as error:
         raise StyleError(f"{file}: not a network for a style: {error}") from error
     return data
 
 
-def _look_through(data: bytes) -> None:
-    if data[:1] != bytes([_VERSION]):
+def _check_model(data: bytes) -> None:
+    """Raise ValueError for what `read_network` refuses."""
+    if not data.startswith(_VERSION):
         raise ValueError("not an ONNX file")
-    left, waiting = MAX_FIELDS, [(_MODEL, memoryview(data))]
-    graphs: list[memoryview] = []
-    while waiting:
-        kind, message = waiting.pop()
-        values = 1
-        if kind == _GRAPH:
-            graphs.append(message)
-        for number, value in _fields(message):
-            place, left = (kind, number), left - 1
-            if not left:
-                raise ValueError("it has too many parts")
-            if place in _REFUSED and value != 0:
-                raise ValueError(f"it has {_REFUSED[place]}")
-            if place in _WITHIN and not isinstance(value, int):
-                waiting.append((_WITHIN[place], value))
-            if place == _DIMS:
-                for side in [value] if isinstance(value, int) else _varints(value):
-                    values *= max(side, 1)
-                    # The smallest take two bits each; a negative side is one of 2**63 or more.
-                    if values > 4 * len(message):
-                        raise ValueError("a tensor claims more values than it has")
+    left = iter(range(MAX_FIELDS))
+    graphs = _fields("model", memoryview(data), left)[7]
     if len(graphs) != 1:
         raise ValueError(f"it has {len(graphs)} graphs")
-    _refuse_circles(graphs[0])
+    graph = _fields("graph", graphs[0], left)
+    known = {b""}  # the name of an optional input or output that is not there
+    for tensor in graph[5]:
+        known.update(_check_tensor(tensor, left)[8])
+    for described in graph[11]:
+        known.update(_fields("input", described, left)[1])
+    for node in (_fields("node", message, left) for message in graph[1]):
+        for message in node[5]:
+            attribute = _fields("attribute", message, left)
+            for tensor in attribute[5] + attribute[10]:
+                _check_tensor(tensor, left)
+        made = {*node[2]} - {b""}
+        # OpenVINO would never end if they went in a circle.
+        if not known.issuperset(node[1]) or made & known:
+            raise ValueError("its nodes are not in order")
+        known |= made
 
 
-def _refuse_circles(graph: memoryview) -> None:
-    """Check that nodes only use what is there before them, as ONNX demands."""
-    parts = [(number, part) for number, part in _fields(graph) if not isinstance(part, int)]
-    known = {b""}  # the name of what an optional input or output has not
-    for number, part in parts:
-        if number in (5, 11):  # tensors, inputs
-            known |= _texts(part, 8 if number == 5 else 1)
-    for number, part in parts:
-        if number == 1:
-            made = _texts(part, 2) - {b""}
-            if not _texts(part, 1) <= known or made & known:
-                raise ValueError("its nodes are not in order")
-            known |= made
+def _check_tensor(message: Any, left: Iterator[int]) -> _Fields:
+    """Return the fields of a tensor that has as many values as it claims."""
+    tensor, values = _fields("tensor", message, left), 1
+    for sides in tensor[1]:
+        for side in [sides] if isinstance(sides, int) else _varints(sides):
+            values *= max(side, 1)
+            # The smallest take two bits each; a negative side is one of 2**63 or more.
+            if values > 4 * len(message):
+                raise ValueError("a tensor claims more values than it has")
+    return tensor
 
 
-def _texts(message: memoryview, wanted: int) -> set[bytes]:
-    return {
-        bytes(text)
-        for number, text in _fields(message)
-        if number == wanted and not isinstance(text, int)
-    }
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Give the number and the value of each field; all but whole numbers as bytes."""
-    place = 0
+def _fields(kind: str, message: Any, left: Iterator[int]) -> _Fields:
+    """Read a message in the format of protobuf; each field takes one of `left`."""
+    if isinstance(message, int):
+        raise ValueError("damaged")
+    fields, place = defaultdict[int, list[Any]](list), 0
     while place < len(message):
+        if next(left, None) is None:
+            raise ValueError("it has too many parts")
         key, place = _varint(message, place)
-        number, kind = key >> 3, key & 7
+        number, coding = key >> 3, key & 7
         if number == 0 or key >= 1 << 32:
             raise ValueError("damaged")
-        if kind == _VARINT:
+        value: Any
+        if coding == _VARINT:
             value, place = _varint(message, place)
-            yield number, value
-            continue
-        size = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(kind)
-        if kind == _BYTES:
-            size, place = _varint(message, place)
-        if size is None or place + size > len(message):
-            raise ValueError("damaged")
-        yield number, message[place : place + size]
-        place += size
+        else:
+            size = _SIZES.get(coding)
+            if coding == _BYTES:
+                size, place = _varint(message, place)
+            if size is None or place + size > len(message):
+                raise ValueError("damaged")
+            value = message[place : place + size]
+            place += size
+        if value != 0 and number in _REFUSED[kind]:
+            raise ValueError(f"it has {_REFUSED[kind][number]}")
+        fields[number].append(value)
+    return fields
 
 
 def _varints(packed: memoryview) -> Iterator[int]:
