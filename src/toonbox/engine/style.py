@@ -97,41 +97,34 @@ def read_card(folder: Path) -> Card:
     """
     file = folder / CARD
     try:
-        values = tomllib.loads(read_within(file, MAX_CARD).decode())
+        return _card(tomllib.loads(read_within(file, MAX_CARD).decode()))
     except (OSError, ValueError) as error:
         raise StyleError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
     except RecursionError as error:
         raise StyleError(f"{file}: nested too deeply") from error
-    known: dict[str, Any] = {}
-    for field in fields(Card):
-        if field.name == "knobs":
-            continue
-        value = values.get(field.name, None if field.default is MISSING else field.default)
-        if type(value) is not field.type:
-            wanted = "a number" if field.type is int else "a text"
-            raise StyleError(
-                f"{file}: {field.name} should be {wanted}, found {reprlib.repr(value)}"
-            )
-        known[field.name] = value
-    card = Card(**known, knobs=_read_knobs(values.get("knobs", ""), file))
-    if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
-        raise StyleError(f"{file}: size_multiple and working_resolution do not fit together")
-    if card.reach < card.size_multiple:
-        raise StyleError(f"{file}: reach is less than size_multiple")
-    if card.size_multiple > MAX_PADDING or not 0 <= card.beyond <= MAX_PADDING:
-        raise StyleError(
-            f"{file}: size_multiple and beyond may be {MAX_PADDING} at most, and not negative"
-        )
-    return card
 
 
-def _read_knobs(value: Any, file: Path) -> tuple[str, ...]:
-    names = tuple(value.split()) if isinstance(value, str) else ("",)
+def _card(values: dict[str, Any]) -> Card:
+    """Make a card of the entries of a file; raise ValueError if one is missing or wrong."""
+    knobs = values.get("knobs", "")
+    names = tuple(knobs.split()) if isinstance(knobs, str) else ("",)
     if len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
-        raise StyleError(
-            f"{file}: knobs should be names with spaces between, found {reprlib.repr(value)}"
-        )
-    return names
+        raise ValueError(f"knobs should be names with spaces between, found {reprlib.repr(knobs)}")
+    known: dict[str, Any] = {"knobs": names}
+    for field in fields(Card):
+        value = values.get(field.name, None if field.default is MISSING else field.default)
+        if field.name not in known and type(value) is not field.type:
+            wanted = "a number" if field.type is int else "a text"
+            raise ValueError(f"{field.name} should be {wanted}, found {reprlib.repr(value)}")
+        known.setdefault(field.name, value)
+    card = Card(**known)
+    if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
+        raise ValueError("size_multiple and working_resolution do not fit together")
+    if card.reach < card.size_multiple:
+        raise ValueError("reach is less than size_multiple")
+    if card.size_multiple > MAX_PADDING or not 0 <= card.beyond <= MAX_PADDING:
+        raise ValueError(f"size_multiple and beyond may be {MAX_PADDING} at most, and not negative")
+    return card
 
 
 def write_card(card: Card, folder: Path) -> None:
