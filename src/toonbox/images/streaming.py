@@ -152,12 +152,14 @@ def write_tiff(
 def write_jpeg(
     stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray], quality: int
 ) -> None:
-    """Write a JPEG with the metadata of a model, of strips joined by restart markers.
+    """Write a JPEG with the segments of a model, of strips joined by restart markers.
 
     A JPEG may begin anew after any number of blocks, for decoders to find their way after an error.
     So the scans of strips that share their tables can follow each other, and the pixels are those
     of the picture encoded whole.
 
+    Args:
+        model: a JPEG of the same quality and mode, whose size alone is replaced.
     Raises:
         OutputError: a side is too long for JPEG.
     """
@@ -169,30 +171,20 @@ def write_jpeg(
     across = -(-width // 8)
     down = max(1, min(_RESTART_LIMIT // across, STRIP_PIXELS // width // 8))
     stream.write(b"\xff\xd8")
-    for marker, data in _jpeg_segments(model)[0]:
-        if _is_metadata(marker):
-            _write_segment(stream, marker, data)
+    for marker, data in _jpeg_parts(model)[0]:
+        if marker == 0xC0:
+            data = data[:1] + struct.pack(">HH", height, width) + data[5:]
+        if marker == 0xDA:
+            stream.write(struct.pack(">BBHH", 0xFF, 0xDD, 4, across * down))
+        stream.write(struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data)
     for number, values in enumerate(regrouped(strips, 8 * down)):
+        if number > 0:
+            stream.write(bytes([0xFF, 0xD0 + (number - 1) % 8]))
         buffer = io.BytesIO()
         image = Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values)
         image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
-        segments, scan = _jpeg_segments(buffer.getvalue())
-        if number > 0:
-            stream.write(bytes([0xFF, 0xD0 + (number - 1) % 8]))
-            segments = []
-        for marker, data in segments:
-            if marker == 0xC0:
-                data = data[:1] + struct.pack(">HH", height, width) + data[5:]
-            if marker == 0xDA:
-                _write_segment(stream, 0xDD, struct.pack(">H", across * down))
-            if not _is_metadata(marker):
-                _write_segment(stream, marker, data)
-        stream.write(scan)
+        stream.write(_jpeg_parts(buffer.getvalue())[1])
     stream.write(b"\xff\xd9")
-
-
-def _is_metadata(marker: int) -> bool:
-    return 0xE0 <= marker <= 0xEF or marker == 0xFE
 
 
 def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
@@ -207,11 +199,7 @@ def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
         yield waiting
 
 
-def _write_segment(stream: BinaryIO, marker: int, data: bytes) -> None:
-    stream.write(struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data)
-
-
-def _jpeg_segments(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+def _jpeg_parts(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
     """Split a JPEG of one scan into its segments, marker and data, and the scan."""
     segments, place = [], 2
     while True:
