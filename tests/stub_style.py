@@ -10,5 +10,5 @@ class StubStyle(Style):
         super().__init__(style.card, style.session)
         self.draw_array = draw
 
-    def stylize(self, photo, *_, **__):
-        return self.draw_array(photo)
+    def draw(self, photo, *_, **__):
+        return self.draw_array(photo.rgb)

@@ -5,22 +5,22 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from toonbox.errors import ToonboxError
+from toonbox.errors import (
+    MissingExtraError,
+    OutputError,
+    PictureError,
+    ShapeError,
+    StyleError,
+    ToonboxError,
+    UnexpectedError,
+    UsageError,
+    VideoError,
+)
 from toonbox.version import __version__
 
 if TYPE_CHECKING:
     from toonbox.convert.cartoonize import cartoonize, cartoonize_bytes, cartoonize_file
     from toonbox.engine.style import Card, Style, list_styles, load_style
-    from toonbox.errors import (
-        MissingExtraError,
-        OutputError,
-        PictureError,
-        ShapeError,
-        StyleError,
-        UnexpectedError,
-        UsageError,
-        VideoError,
-    )
     from toonbox.options import OutputOptions, StyleOptions, VideoOptions
     from toonbox.video.frames import CartoonFrame, video_frames
     from toonbox.video.pipeline import Progress, VideoResult, cartoonize_video
@@ -64,16 +64,6 @@ sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 _MODULES = {
     "convert.cartoonize": ("cartoonize", "cartoonize_bytes", "cartoonize_file"),
     "engine.style": ("Card", "Style", "list_styles", "load_style"),
-    "errors": (
-        "MissingExtraError",
-        "OutputError",
-        "PictureError",
-        "ShapeError",
-        "StyleError",
-        "UnexpectedError",
-        "UsageError",
-        "VideoError",
-    ),
     "options": ("OutputOptions", "StyleOptions", "VideoOptions"),
     "video.frames": ("CartoonFrame", "video_frames"),
     "video.pipeline": ("Progress", "VideoResult", "cartoonize_video"),

@@ -1,22 +1,4 @@
-"""Every error toonbox raises on purpose.
-
-ToonboxError
-├── UsageError          options that cannot be right together (exit code 2)
-├── ConfigError         a training configuration that cannot be right (exit code 2)
-├── PictureError        a picture that cannot be read; names the file and the reason
-│   └── TooLargeError   it has too many pixels, or takes too much memory
-├── VideoError          a video that cannot be read; names the file and the reason
-├── OutputError         a result that cannot be written, or would overwrite something
-├── AnswersError        answers about blind pairs, or their key, that cannot be counted
-├── StyleError          a style that is missing or damaged
-├── ShapeError          an array or tensor of the wrong shape
-├── WeightsError        a weights file that is missing, damaged or not the one expected
-├── DataError           training pictures that cannot be used
-├── TrainingError       training that cannot go on (NaN, a run folder of another configuration)
-├── ExportError         an exported style that does not match its network
-├── MissingExtraError   an optional part that is not installed; says what to install
-└── UnexpectedError     anything else that was raised for one picture or video
-"""
+"""Every error toonbox raises on purpose."""
 
 
 class ToonboxError(Exception):
@@ -24,11 +6,11 @@ class ToonboxError(Exception):
 
 
 class UsageError(ToonboxError):
-    """Options that cannot be right together."""
+    """Options that cannot be right together; exit code 2."""
 
 
 class ConfigError(ToonboxError):
-    """A training configuration that cannot be right."""
+    """A training configuration that cannot be right; exit code 2."""
 
 
 class PictureError(ToonboxError):
@@ -68,7 +50,7 @@ class DataError(ToonboxError):
 
 
 class TrainingError(ToonboxError):
-    """Training that cannot go on."""
+    """Training that cannot go on (NaN, a run folder of another configuration)."""
 
 
 class ExportError(ToonboxError):
@@ -76,7 +58,7 @@ class ExportError(ToonboxError):
 
 
 class MissingExtraError(ToonboxError):
-    """An optional part that is not installed."""
+    """An optional part that is not installed; says what to install."""
 
 
 class UnexpectedError(ToonboxError):

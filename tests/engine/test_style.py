@@ -8,6 +8,7 @@ from toonbox.engine import style as stylize
 from toonbox.engine.session import open_session
 from toonbox.engine.style import Style, load_style
 from toonbox.errors import ShapeError, StyleError, UsageError
+from toonbox.images.picture import Picture
 from toonbox.options import StyleOptions
 
 
@@ -119,16 +120,6 @@ def test_a_sketch_finished_is_the_cartoon(style, size, look, deep) -> None:
     assert np.abs(finished.astype(int) - style(original, **look)).max() <= (40 if deep else 0)
     inverted = style.finish(original, small, ~cartoon, options.strength)
     assert (inverted == finished).all() == (options.strength == 0)
-
-
-def test_a_photo_that_is_reduced_already_is_taken_as_it_is(style) -> None:
-    original = photo(200, 301)
-    dark = np.zeros((*style.working_size(original.shape, None), 3), np.uint8)
-    small, cartoon = style.sketch(original, reduced=dark)
-    assert small is dark
-    np.testing.assert_array_equal(cartoon, style(dark))
-    with pytest.raises(ShapeError, match="expected reduced to be"):
-        style.sketch(original, reduced=dark[1:])
 
 
 @pytest.mark.parametrize(
@@ -253,17 +244,16 @@ def test_strips_over_the_photo_and_of_a_file_are_the_whole(
     alpha = np.where(original[..., 0] > np.iinfo(kind).max // 2, 0, 9).astype(kind)
     small = Style(style.card, style.session, tile=64)
     options = StyleOptions(resolution=resolution, strength=strength)
-    expected = small.stylize(original, options, alpha=alpha)
+    expected = small.draw(Picture("a", original, alpha), options)
     assert (expected == original)[alpha == 0].all()
     assert not (expected == original)[alpha > 0].all()
     rows = Rows(original)
-    strips = list(small.strips(rows, options, alpha=alpha))
+    strips = list(small.strips(Picture("a", rows, alpha), options))
     assert rows.passes == (1 if resolution == "native" else 2)
     assert [rows.start for rows, _ in strips] == [0, *(rows.stop for rows, _ in strips[:-1])]
     np.testing.assert_array_equal(np.concatenate([values for _, values in strips]), expected)
-    over = original.copy()
-    assert small.stylize(over, options, alpha=alpha, out=over) is over
-    np.testing.assert_array_equal(over, expected)
+    assert small.draw(Picture("a", original, alpha), options, in_place=True) is original
+    np.testing.assert_array_equal(original, expected)
 
 
 def test_reducing_is_what_pillow_does() -> None:

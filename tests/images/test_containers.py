@@ -9,9 +9,8 @@ from toonbox.images.formats import (
     cartoon_name,
     container_of,
     find_pictures,
-    is_source_video,
     is_video,
-    video_suffix,
+    toon_suffix,
 )
 
 
@@ -48,7 +47,7 @@ def test_a_gif_may_become_a_video():
     ],
 )
 def test_suffix_of_the_cartoon(suffix, format, expected):
-    assert video_suffix(suffix, format) == expected
+    assert toon_suffix(suffix, format) == expected
 
 
 def test_names_of_cartoons():
@@ -56,7 +55,6 @@ def test_names_of_cartoons():
     assert cartoon_name(Path("clip.mov"), "webm") == "clip.toon.webm"
     names = [cartoon_below(Path("a", name), Path("a")).name for name in ("b.avi", "b.mp4")]
     assert names == ["b.avi.toon.mp4", "b.toon.mp4"]
-    assert not is_source_video(Path("clip.toon.mp4"))
 
 
 def test_what_is_written():

@@ -71,8 +71,8 @@ class Copy(Style):
     def __init__(self):
         self.card, self.session, self.tile = read_card(find_style(DEFAULT_STYLE)), None, 1
 
-    def stylize(self, photo, *_, **__):
-        return photo.copy()
+    def draw(self, photo, *_, **__):
+        return photo.rgb.copy()
 
 
 copy = Copy()

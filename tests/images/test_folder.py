@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from toonbox.images.formats import cartoon_below, cartoon_name, find_pictures, is_picture
+from toonbox.images.formats import cartoon_below, cartoon_name, find_pictures
 
 
 def make(folder, *names):
@@ -109,8 +109,9 @@ def test_a_folder_that_is_not_there(tmp_path):
     ("name", "expected"),
     [("a.jpg", True), ("a.b.TIFF", True), ("a.toon.jpg", False), ("a.txt", False), ("jpg", False)],
 )
-def test_pictures_by_name(name, expected):
-    assert is_picture(Path(name)) == expected
+def test_pictures_by_name(tmp_path, name, expected):
+    make(tmp_path, name)
+    assert found(tmp_path) == [name] * expected
 
 
 @pytest.mark.parametrize(

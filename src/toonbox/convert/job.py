@@ -302,7 +302,7 @@ class Converter:
         format = self._choose_format(photo, self._format(job))
         if format not in STREAMED:
             raise OutputError(f"{job.target}: {format} cannot be streamed; JPEG, PNG and TIFF can")
-        drawn = self.style.strips(photo.rgb, self.options, colours=photo.colours, alpha=photo.alpha)
+        drawn = self.style.strips(photo, self.options)
         parts = (
             (values, None if photo.alpha is None else photo.alpha[rows]) for rows, values in drawn
         )

@@ -4,18 +4,20 @@ import ctypes
 import hashlib
 import platform
 import sys
+from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any, Protocol, Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 
 from toonbox.atomic import read_within
-from toonbox.errors import MissingExtraError, StyleError, UsageError
+from toonbox.errors import MissingExtraError, StyleError, ToonboxError, UsageError
 from toonbox.options import Precision
 from toonbox.parallel import available_processors
 from toonbox.pixels import FloatArray
@@ -29,29 +31,21 @@ MAX_FIELDS = 1_000_000  # the shipped styles have about two thousand
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of mallopt(3)
 _KEPT_ARRAY, _KEPT = 32 << 20, 64 << 20  # bytes: the largest array that is kept, and all together
 
-_MODEL, _GRAPH, _NODE, _ATTRIBUTE, _TENSOR = range(5)
-_WITHIN = {
-    (_MODEL, 7): _GRAPH,
-    (_GRAPH, 1): _NODE,
-    (_GRAPH, 5): _TENSOR,
-    (_NODE, 5): _ATTRIBUTE,
-    (_ATTRIBUTE, 5): _TENSOR,
-    (_ATTRIBUTE, 10): _TENSOR,
+_VERSION = b"\x08"  # how every writer of ONNX begins; other formats that engines know do not
+# What a style has no use for, by the numbers of the fields in ONNX's messages.
+_REFUSED: dict[str, dict[int, str]] = {
+    "model": {20: "steps of training", 25: "functions"},
+    "graph": {15: "sparse tensors"},
+    "input": {},
+    "node": {},
+    "attribute": {
+        **dict.fromkeys((6, 11), "graphs within its graph"),
+        **dict.fromkeys((22, 23), "sparse tensors"),
+    },
+    "tensor": dict.fromkeys((13, 14), "data outside of its file"),
 }
-_DIMS = (_TENSOR, 1)
-_REFUSED = {
-    (_TENSOR, 13): "data outside of its file",
-    (_TENSOR, 14): "data outside of its file",
-    (_ATTRIBUTE, 6): "graphs within its graph",
-    (_ATTRIBUTE, 11): "graphs within its graph",
-    (_ATTRIBUTE, 22): "sparse tensors",
-    (_ATTRIBUTE, 23): "sparse tensors",
-    (_GRAPH, 15): "sparse tensors",
-    (_MODEL, 20): "steps of training",
-    (_MODEL, 25): "functions",
-}
-_VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
-_VERSION = 0x08  # how every writer of ONNX begins; other formats that engines know do not
+_VARINT, _BYTES, _SIZES = 0, 2, {1: 8, 5: 4}  # the codings of protobuf, of some the bytes
+_Fields = dict[int, list[Any]]  # of a message, by number: whole numbers, and all others as bytes
 
 
 def network_bytes(file: Path, sha256: str | None = None) -> bytes:
@@ -79,83 +73,77 @@ def read_network(file: Path, sha256: str | None = None) -> bytes:
     """
     data = network_bytes(file, sha256)
     try:
-        _look_through(data)
+        _check_model(data)
     except ValueError as error:
         raise StyleError(f"{file}: not a network for a style: {error}") from error
     return data
 
 
-def _look_through(data: bytes) -> None:
-    if data[:1] != bytes([_VERSION]):
+def _check_model(data: bytes) -> None:
+    """Raise ValueError for what `read_network` refuses."""
+    if not data.startswith(_VERSION):
         raise ValueError("not an ONNX file")
-    left, waiting = MAX_FIELDS, [(_MODEL, memoryview(data))]
-    graphs: list[memoryview] = []
-    while waiting:
-        kind, message = waiting.pop()
-        values = 1
-        if kind == _GRAPH:
-            graphs.append(message)
-        for number, value in _fields(message):
-            place, left = (kind, number), left - 1
-            if not left:
-                raise ValueError("it has too many parts")
-            if place in _REFUSED and value != 0:
-                raise ValueError(f"it has {_REFUSED[place]}")
-            if place in _WITHIN and not isinstance(value, int):
-                waiting.append((_WITHIN[place], value))
-            if place == _DIMS:
-                for side in [value] if isinstance(value, int) else _varints(value):
-                    values *= max(side, 1)
-                    # The smallest take two bits each; a negative side is one of 2**63 or more.
-                    if values > 4 * len(message):
-                        raise ValueError("a tensor claims more values than it has")
+    left = iter(range(MAX_FIELDS))
+    graphs = _fields("model", memoryview(data), left)[7]
     if len(graphs) != 1:
         raise ValueError(f"it has {len(graphs)} graphs")
-    _refuse_circles(graphs[0])
+    graph = _fields("graph", graphs[0], left)
+    known = {b""}  # the name of an optional input or output that is not there
+    for tensor in graph[5]:
+        known.update(_check_tensor(tensor, left)[8])
+    for described in graph[11]:
+        known.update(_fields("input", described, left)[1])
+    for node in (_fields("node", message, left) for message in graph[1]):
+        for message in node[5]:
+            attribute = _fields("attribute", message, left)
+            for tensor in attribute[5] + attribute[10]:
+                _check_tensor(tensor, left)
+        made = {*node[2]} - {b""}
+        # OpenVINO would never end if they went in a circle.
+        if not known.issuperset(node[1]) or made & known:
+            raise ValueError("its nodes are not in order")
+        known |= made
 
 
-def _refuse_circles(graph: memoryview) -> None:
-    """Check that nodes only use what is there before them, as ONNX demands."""
-    parts = [(number, part) for number, part in _fields(graph) if not isinstance(part, int)]
-    known = {b""}  # the name of what an optional input or output has not
-    for number, part in parts:
-        if number in (5, 11):  # tensors, inputs
-            known |= _texts(part, 8 if number == 5 else 1)
-    for number, part in parts:
-        if number == 1:
-            made = _texts(part, 2) - {b""}
-            if not _texts(part, 1) <= known or made & known:
-                raise ValueError("its nodes are not in order")
-            known |= made
+def _check_tensor(message: Any, left: Iterator[int]) -> _Fields:
+    """Return the fields of a tensor that has as many values as it claims."""
+    tensor, values = _fields("tensor", message, left), 1
+    for sides in tensor[1]:
+        for side in [sides] if isinstance(sides, int) else _varints(sides):
+            values *= max(side, 1)
+            # The smallest take two bits each; a negative side is one of 2**63 or more.
+            if values > 4 * len(message):
+                raise ValueError("a tensor claims more values than it has")
+    return tensor
 
 
-def _texts(message: memoryview, wanted: int) -> set[bytes]:
-    return {
-        bytes(text)
-        for number, text in _fields(message)
-        if number == wanted and not isinstance(text, int)
-    }
-
-
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Give the number and the value of each field; all but whole numbers as bytes."""
-    place = 0
+def _fields(kind: str, message: Any, left: Iterator[int]) -> _Fields:
+    """Read a message in the format of protobuf; each field takes one of `left`."""
+    if isinstance(message, int):
+        raise ValueError("damaged")
+    fields, place = defaultdict[int, list[Any]](list), 0
     while place < len(message):
+        if next(left, None) is None:
+            raise ValueError("it has too many parts")
         key, place = _varint(message, place)
-        number, kind = key >> 3, key & 7
+        number, coding = key >> 3, key & 7
         if number == 0 or key >= 1 << 32:
             raise ValueError("damaged")
-        if kind == _VARINT:
+        value: Any
+        if coding == _VARINT:
             value, place = _varint(message, place)
-            yield number, value
-            continue
-        size = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}.get(kind)
-        if kind == _BYTES:
-            size, place = _varint(message, place)
-        if size is None or place + size > len(message):
-            raise ValueError("damaged")
-        yield number, message[place : place + size]
-        place += size
+        else:
+            size = _SIZES.get(coding)
+            if coding == _BYTES:
+                size, place = _varint(message, place)
+            if size is None or place + size > len(message):
+                raise ValueError("damaged")
+            value = message[place : place + size]
+            place += size
+        if value != 0 and number in _REFUSED[kind]:
+            raise ValueError(f"it has {_REFUSED[kind][number]}")
+        fields[number].append(value)
+    return fields
 
 
 def _varints(packed: memoryview) -> Iterator[int]:
@@ -178,18 +166,50 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
 ENGINES = ("auto", "onnxruntime", "openvino", "cuda")
 
 
-class Session(Protocol):
-    """A network ready to run; safe to share between threads."""
+Ends = list[tuple[str, str]]  # names and types of inputs or outputs
 
-    @property
-    def name(self) -> str:
-        """Of the engine."""
-        ...
 
-    @property
-    def takes_knobs(self) -> bool:
-        """Say whether the network has a second input, `knobs`."""
-        ...
+class Session(ABC):
+    """A network ready to run; safe to share between threads.
+
+    Attributes:
+        name: of the engine.
+        precision: what it computes with.
+        takes_knobs: whether the network has a second input, `knobs`.
+    """
+
+    def __init__(
+        self,
+        model: Path,
+        sha256: str | None,
+        name: str,
+        threads: int,
+        precision: Precision = "float32",
+        runs: int = 1,
+    ) -> None:
+        """Load a network for so many runs at a time, which share the threads."""
+        self.name, self.precision = name, precision
+        self._path, self._sha256, self._threads, self._runs = model, sha256, threads, runs
+        self._others: dict[int, Self] = {}
+        self._lock = Lock()
+        data = read_network(model, sha256)
+        with _engine_errors(f"{model}: not a network that {name} reads"):
+            ends = self._load(data)
+        inputs, outputs = ([name for name, _ in side] for side in ends)
+        if inputs not in (["photo"], ["photo", "knobs"]) or outputs != ["cartoon"]:
+            what = "its inputs should be 'photo', or 'photo' and 'knobs', its output 'cartoon'"
+            raise StyleError(f"{model}: {what}")
+        if not {kind for side in ends for _, kind in side} <= {"tensor(float)", "f32"}:
+            raise StyleError(f"{model}: its inputs and its output should be tensors of float32")
+        self.takes_knobs = len(inputs) == 2
+
+    @abstractmethod
+    def _load(self, data: bytes) -> tuple[Ends, Ends]:
+        """Load the network; return its inputs and its outputs."""
+
+    @abstractmethod
+    def _compute(self, inputs: dict[str, FloatArray]) -> FloatArray:
+        """Return the output for inputs by name."""
 
     def run(self, photo: FloatArray, knobs: FloatArray | None = None) -> FloatArray:
         """Run the network.
@@ -202,11 +222,41 @@ class Session(Protocol):
         Raises:
             StyleError: the network fails, be it because H or W break the style's size rule.
         """
-        ...
+        if self.takes_knobs != (knobs is not None):  # OpenVINO would make up one that is missing
+            raise StyleError(f"{self._path}: takes {'knobs' if self.takes_knobs else 'no knobs'}")
+        with _engine_errors(f"{self._path}: fails on {photo.shape}"):
+            return self._compute({"photo": photo} | ({} if knobs is None else {"knobs": knobs}))
 
     def shared(self, runs: int) -> Self:
-        """Give one that does so many runs at a time, each with its share of the threads."""
-        ...
+        """Return one that does so many runs at a time, each with its share of the threads.
+
+        The network is loaded once more for each such number, when it is first wanted. A GPU does
+        runs one after the other, with all it has.
+        """
+        runs = min(runs, self._threads)
+        if runs == self._runs or self.name == "cuda":
+            return self
+        with self._lock:
+            if runs not in self._others:
+                self._others[runs] = type(self)(
+                    self._path, self._sha256, self.name, self._threads, self.precision, runs
+                )
+            return self._others[runs]
+
+
+@contextmanager
+def _engine_errors(what: str) -> Iterator[None]:
+    """Raise what an engine raises as a StyleError.
+
+    The errors of ONNX Runtime have no class of their own in common, and both engines raise
+    UnicodeDecodeError where they quote a name that is no UTF-8.
+    """
+    try:
+        yield
+    except (ToonboxError, MemoryError):
+        raise
+    except Exception as error:
+        raise StyleError(f"{what}: {error}") from error
 
 
 def open_session(
@@ -246,10 +296,14 @@ def open_session(
     low = precision in ("bfloat16", "int8")
     chosen = ("openvino" if low else _best_engine(single)) if engine == "auto" else engine
     if chosen == "openvino":
-        return OpenVinoSession(model, sha256, threads, precision=precision)
+        if find_spec("openvino") is None:
+            raise MissingExtraError("OpenVINO is not installed: pip install 'toonbox[openvino]'")
+        return OpenVinoSession(model, sha256, chosen, threads, precision)
     if low:
         raise UsageError(f"{precision} needs the engine openvino, not {chosen}")
-    session = OnnxRuntimeSession(model, sha256, threads, cuda=chosen == "cuda")
+    if chosen == "cuda" and not _cuda_offered():
+        raise MissingExtraError("CUDA needs: pip install onnxruntime-gpu")
+    session = OnnxRuntimeSession(model, sha256, chosen, threads)
     if engine == "cuda" and session.name != "cuda":
         raise MissingExtraError("CUDA does not load: pip install 'onnxruntime-gpu[cuda,cudnn]'")
     return session
@@ -281,65 +335,15 @@ def _cuda_offered() -> bool:
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
-def _takes_knobs(model: Path, inputs: list[str], outputs: list[str]) -> bool:
-    """Tell by the names of a network's ends which of the two kinds it is; refuse any other."""
-    if inputs not in (["photo"], ["photo", "knobs"]) or outputs != ["cartoon"]:
-        raise StyleError(
-            f"{model}: its inputs should be 'photo', or 'photo' and 'knobs', its output 'cartoon'"
-        )
-    return len(inputs) == 2
-
-
-def _refuse_other_types(model: Path, types: set[str], wanted: str) -> None:
-    if types != {wanted}:
-        raise StyleError(f"{model}: its inputs and its output should be tensors of float32")
-
-
-def _feed(
-    session: Session, model: Path, photo: FloatArray, knobs: FloatArray | None
-) -> dict[str, FloatArray]:
-    """Name the inputs; OpenVINO would make up one that is missing."""
-    if session.takes_knobs != (knobs is not None):
-        raise StyleError(f"{model}: takes {'knobs' if session.takes_knobs else 'no knobs'}")
-    return {"photo": photo} if knobs is None else {"photo": photo, "knobs": knobs}
-
-
-class _Sharing:
-    """Loads its network once more for each number of runs at a time, when it is first wanted."""
-
-    def __init__(
-        self, model: Path, sha256: str | None, threads: int, runs: int, **more: Any
-    ) -> None:
-        self._path, self._sha256, self._threads, self._options = model, sha256, threads, more
-        self._more: dict[int, Self] = {}
-        self._lock, self._runs = Lock(), runs
-
-    def shared(self, runs: int) -> Self:
-        """As `Session.shared`."""
-        runs = min(runs, self._threads)
-        if runs == self._runs:
-            return self
-        with self._lock:
-            if runs not in self._more:
-                self._more[runs] = type(self)(
-                    self._path, self._sha256, self._threads, runs, **self._options
-                )
-            return self._more[runs]
-
-
-class OnnxRuntimeSession(_Sharing):
+class OnnxRuntimeSession(Session):
     """A network in ONNX Runtime, on the CPU or with CUDA."""
 
-    def __init__(
-        self, model: Path, sha256: str | None, threads: int, runs: int = 1, cuda: bool = False
-    ) -> None:
+    def _load(self, data: bytes) -> tuple[Ends, Ends]:
         import onnxruntime
 
-        super().__init__(model, sha256, threads, runs)
-        if cuda and not _cuda_offered():
-            raise MissingExtraError("CUDA needs: pip install onnxruntime-gpu")
+        cuda = self.name == "cuda"
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads // runs
+        options.intra_op_num_threads = self._threads // self._runs
         options.log_severity_level = 4
         # Planned memory is kept beside what was taken before: twice as much, and no faster.
         options.enable_mem_pattern = False
@@ -347,64 +351,38 @@ class OnnxRuntimeSession(_Sharing):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Else it would take bytes for its other format, unchecked, where they look like that.
         options.add_session_config_entry("session.load_model_format", "ONNX")
-        providers = ["CUDAExecutionProvider"] if cuda else []
-        try:
-            # From bytes: a path of other than the system's encoding is no problem then.
-            self._session = onnxruntime.InferenceSession(
-                read_network(model, sha256),
-                options,
-                providers=[*providers, "CPUExecutionProvider"],
-                enable_fallback=cuda,  # it would print on standard output what it falls back from
-            )
-            ends = self._session.get_inputs(), self._session.get_outputs()
-            inputs, outputs = ([end.name for end in side] for side in ends)
-        except _onnxruntime_errors() as error:
-            raise StyleError(f"{model}: not a network that ONNX Runtime reads: {error}") from error
-        self.takes_knobs = _takes_knobs(model, inputs, outputs)
-        _refuse_other_types(model, {end.type for side in ends for end in side}, "tensor(float)")
+        self._session = onnxruntime.InferenceSession(
+            data,
+            options,
+            providers=["CUDAExecutionProvider"] * cuda + ["CPUExecutionProvider"],
+            enable_fallback=cuda,  # it would print on standard output what it falls back from
+        )
         # Without its libraries CUDA is offered all the same, and then left out silently.
         in_use = self._session.get_providers()
         self.name = "cuda" if "CUDAExecutionProvider" in in_use else "onnxruntime"
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        return [(end.name, end.type) for end in inputs], [(end.name, end.type) for end in outputs]
 
-    def run(self, photo: FloatArray, knobs: FloatArray | None = None) -> FloatArray:
-        """As `Session.run`."""
-        feed = _feed(self, self._path, photo, knobs)
-        try:
-            (cartoon,) = self._session.run(["cartoon"], feed)
-        except _onnxruntime_errors() as error:
-            raise StyleError(f"{self._path}: fails on {photo.shape}: {error}") from error
-        result: FloatArray = np.asarray(cartoon, dtype=np.float32)
-        return result
-
-    def shared(self, runs: int) -> Self:
-        """As `Session.shared`; a GPU does runs one after the other, with all it has."""
-        return self if self.name == "cuda" else super().shared(runs)
+    def _compute(self, inputs: dict[str, FloatArray]) -> FloatArray:
+        (cartoon,) = self._session.run(["cartoon"], inputs)
+        return np.asarray(cartoon, np.float32)
 
 
-def _onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """Give all of them: ONNX Runtime has no class above its own, and quotes names in any bytes."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    things = vars(state).values()
-    own = (t for t in things if isinstance(t, type) and issubclass(t, Exception))
-    return *own, UnicodeDecodeError
-
-
-# OpenVINO's first array sets up its way to NumPy; two threads at once would wait for each other for
-# ever, one with Python's lock and one for it. So the first is made here, by one thread.
 _first_use = Lock()
-_OPENVINO_ERRORS = (RuntimeError, UnicodeDecodeError)  # the second: of names that are no UTF-8
 
 
 @cache
 def _openvino_core() -> Any:
-    """Give the process's one core, which lasts as long as that.
+    """Return the process's one core, which lasts as long as that; call it with `_first_use` held.
 
     With its last network a core gives back the memory on which the thread that made it handles
     signals: if another thread lets go of that network, the next signal ends the process (2026.4).
     """
     import openvino
 
+    # The first array sets up OpenVINO's way to NumPy; two threads at once would wait for each other
+    # for ever, one with Python's lock and one for it.
+    openvino.Tensor(np.zeros(1, np.float32)).data  # noqa: B018
     return openvino.Core()
 
 
@@ -477,68 +455,41 @@ def _quantise(network: Any, ranges: Ranges) -> None:
         node.input(1).replace_source_output(rounded(weights, -highest, highest, 255))
 
 
-class OpenVinoSession(_Sharing):
-    """A network in OpenVINO, on the CPU.
+def _openvino_ends(ends: Any) -> Ends:
+    """Describe inputs or outputs; of several names of one, only ours matter."""
+    ours = {"photo", "knobs", "cartoon"}
+    return [("".join(e.names & ours), e.get_element_type().get_type_name()) for e in ends]
 
-    Attributes:
-        precision: what it computes with.
-    """
 
-    name = "openvino"
+class OpenVinoSession(Session):
+    """A network in OpenVINO, on the CPU."""
 
-    def __init__(
-        self,
-        model: Path,
-        sha256: str | None,
-        threads: int,
-        runs: int = 1,
-        precision: Precision = "auto",
-    ) -> None:
-        if find_spec("openvino") is None:
-            raise MissingExtraError("OpenVINO is not installed: pip install 'toonbox[openvino]'")
-        import openvino
-
-        settings: dict[str, Any] = {
-            "INFERENCE_NUM_THREADS": threads,
+    def _load(self, data: bytes) -> tuple[Ends, Ends]:
+        settings = {
+            "INFERENCE_NUM_THREADS": self._threads,
             "INFERENCE_PRECISION_HINT": "f32",
-            "NUM_STREAMS": runs,
+            "NUM_STREAMS": self._runs,
             # What it has compiled for a picture's size it keeps: for thousands unless told.
             "CPU_RUNTIME_CACHE_CAPACITY": 100,
         }
-        super().__init__(model, sha256, threads, runs, precision=precision)
         with _first_use:
-            openvino.Tensor(np.zeros(1, np.float32)).data  # noqa: B018
-        try:
             core = _openvino_core()
-            network = core.read_model(read_network(model, sha256))
-            ranges = _int8_ranges(model, network)
-            capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-            self.precision = choose_precision(precision, capabilities, bool(ranges))
-            if self.precision == "bfloat16":
-                settings["INFERENCE_PRECISION_HINT"] = "bf16"
-            elif self.precision == "int8":
-                _quantise(network, ranges)
-            self._model = core.compile_model(network, "CPU", settings)
-            # An end may have several names; only ours matter.
-            ours = {"photo", "knobs", "cartoon"}
-            ends = self._model.inputs, self._model.outputs
-            inputs, outputs = (["".join(end.names & ours) for end in side] for side in ends)
-        except _OPENVINO_ERRORS as error:
-            raise StyleError(f"{model}: not a network that OpenVINO reads: {error}") from error
-        self.takes_knobs = _takes_knobs(model, inputs, outputs)
-        types = {end.get_element_type().get_type_name() for side in ends for end in side}
-        _refuse_other_types(model, types, "f32")
+        network = core.read_model(data)
+        ranges = _int8_ranges(self._path, network)
+        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        self.precision = choose_precision(self.precision, capabilities, bool(ranges))
+        if self.precision == "bfloat16":
+            settings["INFERENCE_PRECISION_HINT"] = "bf16"
+        elif self.precision == "int8":
+            _quantise(network, ranges)
+        self._model = core.compile_model(network, "CPU", settings)
+        return _openvino_ends(self._model.inputs), _openvino_ends(self._model.outputs)
 
-    def run(self, photo: FloatArray, knobs: FloatArray | None = None) -> FloatArray:
-        """As `Session.run`."""
-        feed = _feed(self, self._path, photo, knobs)
+    def _compute(self, inputs: dict[str, FloatArray]) -> FloatArray:
         # A request of its own for each call: requests are not safe to share between threads.
         request = self._model.create_infer_request()
-        try:
-            request.infer(feed)
-        except _OPENVINO_ERRORS as error:
-            raise StyleError(f"{self._path}: fails on {photo.shape}: {error}") from error
-        result: FloatArray = np.array(request.get_tensor("cartoon").data, dtype=np.float32)
-        if not result.size:  # what a failure looks like with one thread
-            raise StyleError(f"{self._path}: fails on {photo.shape}")
-        return result
+        request.infer(inputs)
+        cartoon = np.array(request.get_tensor("cartoon").data, np.float32)
+        if not cartoon.size:  # what a failure looks like with one thread
+            raise RuntimeError("it gives nothing")
+        return cartoon

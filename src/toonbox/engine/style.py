@@ -97,41 +97,34 @@ def read_card(folder: Path) -> Card:
     """
     file = folder / CARD
     try:
-        values = tomllib.loads(read_within(file, MAX_CARD).decode())
+        return _card(tomllib.loads(read_within(file, MAX_CARD).decode()))
     except (OSError, ValueError) as error:
         raise StyleError(f"{file}: {getattr(error, 'strerror', None) or error}") from error
     except RecursionError as error:
         raise StyleError(f"{file}: nested too deeply") from error
-    known: dict[str, Any] = {}
-    for field in fields(Card):
-        if field.name == "knobs":
-            continue
-        value = values.get(field.name, None if field.default is MISSING else field.default)
-        if type(value) is not field.type:
-            wanted = "a number" if field.type is int else "a text"
-            raise StyleError(
-                f"{file}: {field.name} should be {wanted}, found {reprlib.repr(value)}"
-            )
-        known[field.name] = value
-    card = Card(**known, knobs=_read_knobs(values.get("knobs", ""), file))
-    if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
-        raise StyleError(f"{file}: size_multiple and working_resolution do not fit together")
-    if card.reach < card.size_multiple:
-        raise StyleError(f"{file}: reach is less than size_multiple")
-    if card.size_multiple > MAX_PADDING or not 0 <= card.beyond <= MAX_PADDING:
-        raise StyleError(
-            f"{file}: size_multiple and beyond may be {MAX_PADDING} at most, and not negative"
-        )
-    return card
 
 
-def _read_knobs(value: Any, file: Path) -> tuple[str, ...]:
-    names = tuple(value.split()) if isinstance(value, str) else ("",)
+def _card(values: dict[str, Any]) -> Card:
+    """Make a card of the entries of a file; raise ValueError if one is missing or wrong."""
+    knobs = values.get("knobs", "")
+    names = tuple(knobs.split()) if isinstance(knobs, str) else ("",)
     if len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
-        raise StyleError(
-            f"{file}: knobs should be names with spaces between, found {reprlib.repr(value)}"
-        )
-    return names
+        raise ValueError(f"knobs should be names with spaces between, found {reprlib.repr(knobs)}")
+    known: dict[str, Any] = {"knobs": names}
+    for field in fields(Card):
+        value = values.get(field.name, None if field.default is MISSING else field.default)
+        if field.name not in known and type(value) is not field.type:
+            wanted = "a number" if field.type is int else "a text"
+            raise ValueError(f"{field.name} should be {wanted}, found {reprlib.repr(value)}")
+        known.setdefault(field.name, value)
+    card = Card(**known)
+    if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
+        raise ValueError("size_multiple and working_resolution do not fit together")
+    if card.reach < card.size_multiple:
+        raise ValueError("reach is less than size_multiple")
+    if card.size_multiple > MAX_PADDING or not 0 <= card.beyond <= MAX_PADDING:
+        raise ValueError(f"size_multiple and beyond may be {MAX_PADDING} at most, and not negative")
+    return card
 
 
 def write_card(card: Card, folder: Path) -> None:
@@ -282,93 +275,57 @@ class Style:
             photo: as decoded.
             options: how to draw.
             in_place: overwrite the photo's own values, which halves the memory.
-        """
-        out = photo.rgb if in_place else None
-        return self.stylize(photo.rgb, options, colours=photo.colours, alpha=photo.alpha, out=out)
-
-    def stylize(
-        self,
-        photo: PhotoArray,
-        options: StyleOptions = DEFAULTS,
-        *,
-        colours: Colours | None = None,
-        alpha: PhotoArray | None = None,
-        out: PhotoArray | None = None,
-    ) -> PhotoArray:
-        """Stylize an array.
-
-        Args:
-            photo: (H, W, 3) RGB of 8 or 16 bits, any height and width.
-            options: how to draw.
-            colours: what the photo's values mean, if not sRGB. Only what the network sees and what
-                it makes are converted; the photo's detail is carried over in its own colours.
-            alpha: (H, W); where it is 0 the photo stays as it is.
-            out: where to write, like `photo`; `photo` itself if it is not needed any more.
-        Returns:
-            (H, W, 3) RGB, with the bits and the colours of the photo.
         Raises:
-            ShapeError: not (H, W, 3) of uint8 or uint16.
-            UsageError: a knob that this style does not have.
+            ShapeError, UsageError: as in `strips`.
         """
-        strips = self.strips(photo, options, colours=colours, alpha=alpha)
-        cartoon = np.empty_like(photo) if out is None else out
+        strips = self.strips(photo, options)
+        cartoon = photo.rgb if in_place else np.empty_like(photo.rgb)
         for rows, values in strips:
             cartoon[rows] = values
         return cartoon
 
-    def strips(
-        self,
-        photo: Rows,
-        options: StyleOptions = DEFAULTS,
-        *,
-        colours: Colours | None = None,
-        alpha: Rows | None = None,
-    ) -> Iterator[tuple[slice, PhotoArray]]:
-        """Stylize a photo that need not be in memory, from top to bottom.
+    def stylize(self, photo: PhotoArray, options: StyleOptions = DEFAULTS) -> PhotoArray:
+        """Draw an array in sRGB, (H, W, 3) of uint8 or uint16; otherwise as `draw`."""
+        return self.draw(Picture("<array>", photo), options)
 
-        The photo is read once, or twice if the network works at a smaller size. A strip of it may
-        be overwritten as soon as the cartoon's has come.
+    def strips(
+        self, photo: Picture, options: StyleOptions = DEFAULTS
+    ) -> Iterator[tuple[slice, PhotoArray]]:
+        """Draw a photo that need not be in memory, from top to bottom.
+
+        Its `rgb` and `alpha` are read once, or twice if the network works at a smaller size. A
+        strip may be overwritten as soon as the cartoon's has come. If its colours are not sRGB,
+        only what the network sees and what it makes are converted; the photo's detail is carried
+        over in its own colours.
 
         Returns:
             Rows from top to bottom, and the cartoon there, (rows, W, 3).
         Raises:
-            ShapeError, UsageError: as in `stylize`, at once.
+            ShapeError: `rgb` is not (H, W, 3) of uint8 or uint16; at once.
+            UsageError: a knob that this style does not have; at once.
         """
-        known = photo.dtype in (np.uint8, np.uint16)
-        if len(photo.shape) != 3 or photo.shape[2] != 3 or not known or 0 in photo.shape:
-            raise ShapeError(f"expected uint8 (H, W, 3) or uint16, got {photo.dtype} {photo.shape}")
+        rgb: Rows = photo.rgb
+        known = rgb.dtype in (np.uint8, np.uint16)
+        if len(rgb.shape) != 3 or rgb.shape[2] != 3 or not known or 0 in rgb.shape:
+            raise ShapeError(f"expected uint8 (H, W, 3) or uint16, got {rgb.dtype} {rgb.shape}")
         knobs = self._knobs(options)
-        size = self.working_size(photo.shape, options.resolution)
-        drawn = self._drawn(photo, size, knobs, options.strength, colours)
-        return _finished(drawn, options.strength, alpha)
+        size = self.working_size(rgb.shape, options.resolution)
+        drawn = self._drawn(rgb, size, knobs, options.strength, photo.colours)
+        return _finished(drawn, options.strength, photo.alpha)
 
     def sketch(
-        self,
-        photo: PhotoArray,
-        options: StyleOptions = DEFAULTS,
-        reduced: PhotoArray | None = None,
+        self, photo: PhotoArray, options: StyleOptions = DEFAULTS
     ) -> tuple[PhotoArray, PhotoArray]:
-        """Do the first half of a cartoon: all that happens at the network's resolution.
+        """Do the first half of `stylize`: all that happens at the network's resolution.
 
-        Args:
-            photo, options: as in `stylize`.
-            reduced: the photo at its `working_size`, if at hand: saves time.
         Returns:
-            The photo at that size, and its cartoon, both (h, w, 3), for `finish`.
-        Raises:
-            ShapeError: as `stylize`, or `reduced` has another size.
-            UsageError: as `stylize`.
+            The photo at its `working_size`, and its cartoon, both (h, w, 3), for `finish`.
         """
         size = self.working_size(photo.shape, options.resolution)
-        if size == photo.shape[:2]:
-            reduced = photo
-        elif reduced is None:
-            reduced = from_levels(_reduced(photo, size), photo.dtype)
-        if reduced.shape != (*size, 3):
-            raise ShapeError(f"expected reduced to be {(*size, 3)}, got {reduced.shape}")
+        if size != photo.shape[:2]:
+            photo = from_levels(_reduced(photo, size), photo.dtype)
         whole = float(options.strength > 0)
-        options = replace(options, resolution="native", strength=whole)
-        return reduced, self.stylize(reduced, options)
+        return photo, self.stylize(photo, replace(options, resolution="native", strength=whole))
 
     def finish(
         self, photo: PhotoArray, small: PhotoArray, cartoon: PhotoArray, strength: float = 1.0
@@ -398,10 +355,11 @@ class Style:
         strength: float,
         colours: Colours | None,
     ) -> Iterator[tuple[slice, PhotoArray, PhotoArray]]:
-        """Yield rows, the photo there, and the full cartoon there, which may be changed."""
+        """Yield rows, the photo there, and the cartoon there in full strength."""
         if strength == 0:
             for rows in strips_of(photo):
-                yield rows, photo[rows], photo[rows].copy()
+                own = photo[rows]
+                yield rows, own, own
         elif size == photo.shape[:2]:
             for rows, own, levels in self._run(photo, knobs, colours):
                 yield rows, own, from_levels(levels, photo.dtype)

@@ -37,7 +37,7 @@ from toonbox.images.picture import (
     open_stream,
     without_metadata,
 )
-from toonbox.images.streaming import SIGNATURE, chunk, png_chunks, without_pixels
+from toonbox.images.streaming import SIGNATURE, chunk, png_chunks, with_pixels, without_pixels
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import PhotoArray, Uint8Array
 
@@ -375,24 +375,14 @@ def _encode_apng(animation: Animation, drawn: Drawn, model: Picture) -> bytes:
 
     Its muxer is not used: that takes no frames without a duration, and no metadata.
     """
-    frames = []
+    chunks = [chunk(b"acTL", struct.pack(">2I", len(animation.durations), animation.plays))]
     for packet, duration in zip(_apng_packets(animation, drawn), animation.durations, strict=True):
         for kind, content in png_chunks(io.BytesIO(SIGNATURE + packet)):
             if kind == b"fcTL":  # the delay follows five numbers
                 content = content[:20] + _apng_delay(duration) + content[24:]
-            frames.append(chunk(kind, content))
-    file = [SIGNATURE]
-    for kind, content in png_chunks(io.BytesIO(encode_one_pixel(model, "PNG"))):
-        match kind:
-            case b"IHDR":
-                file.append(chunk(kind, struct.pack(">2I", *animation.size) + content[8:]))
-                control = struct.pack(">2I", len(animation.durations), animation.plays)
-                file.append(chunk(b"acTL", control))
-            case b"IDAT":
-                file += frames
-            case _:
-                file.append(chunk(kind, content))
-    return b"".join(file)
+            chunks.append(chunk(kind, content))
+    file = io.BytesIO(encode_one_pixel(model, "PNG"))
+    return b"".join(with_pixels(file, animation.size, chunks))
 
 
 def _apng_packets(animation: Animation, drawn: Drawn) -> Iterator[bytes]:

@@ -51,17 +51,6 @@ def becomes_video(source: Path, target: Path | None = None) -> bool:
     return is_video(source) or (gif and (target is None or is_video(target)))
 
 
-def video_suffix(suffix: str, format: str | None = None) -> str:
-    """Choose the suffix for the cartoon of a video; what is not written becomes MP4.
-
-    `format` is mp4, mov, mkv, webm or gif; formats of pictures are ignored.
-    """
-    wanted = f".{format.lower().removeprefix('.')}" if format else suffix.lower()
-    if wanted in CONTAINERS and wanted != suffix.lower():
-        return wanted
-    return suffix if suffix.lower() in CONTAINERS else ".mp4"
-
-
 def container_of(target: Path) -> Container:
     """Find the kind of a video file by its name; raise UsageError if it cannot be written."""
     try:
@@ -106,19 +95,22 @@ def format_named(name: str) -> str:
 
 
 def toon_suffix(suffix: str, format: str | None = None) -> str:
-    """Choose the suffix for the cartoon of a photo, or of a video as `video_suffix` does.
+    """Choose the suffix for the cartoon of a photo or a video.
 
-    A photo whose format is not written becomes PNG, or JPEG for HEIC.
+    A photo whose format is not written becomes PNG, or JPEG for HEIC; such a video becomes MP4.
 
     Args:
         suffix: the photo's or the video's; may be empty.
-        format: the name of the format that is wanted, None for the photo's own.
+        format: the name of the format that is wanted, None for its own; one of pictures is ignored
+            for videos.
     Raises:
         UsageError: there is no such format.
     """
     own, wanted = suffix.lower(), f".{format.lower().removeprefix('.')}" if format else ""
     if own in VIDEO_SUFFIXES or (own == ".gif" and wanted in VIDEO_SUFFIXES):
-        return video_suffix(suffix, format)
+        if wanted in CONTAINERS and wanted != own:
+            return wanted
+        return suffix if own in CONTAINERS else ".mp4"
     if format is not None and SUFFIXES.get(own) != format_named(format):
         return USUAL_SUFFIXES[format_named(format)]
     if own in SUFFIXES:
@@ -175,6 +167,7 @@ def find_pictures(
     """
     pictures: list[Path] = []
     unreadable: list[tuple[Path, str]] = []
+    suffixes = READ_SUFFIXES | VIDEO_SUFFIXES if videos else READ_SUFFIXES
     seen = set() if output is None else {os.path.realpath(output)} - {os.path.realpath(folder)}
     folders, links = [folder], list[Path]()
     while folders or links:
@@ -192,20 +185,14 @@ def find_pictures(
                 continue
             if stat.S_ISDIR(mode):
                 (links if path.is_symlink() else folders).append(path)
-            elif stat.S_ISREG(mode) and (is_picture(path) or (videos and is_source_video(path))):
-                wanted = not include or _fits(below, include)
-                pictures += [path] if wanted else []
+            elif (
+                stat.S_ISREG(mode)
+                and path.suffix.lower() in suffixes
+                and not path.stem.endswith(_MARK)
+                and (not include or _fits(below, include))
+            ):
+                pictures.append(path)
     return Found(sorted(pictures), sorted(unreadable))
-
-
-def is_picture(path: Path) -> bool:
-    """Return whether a file is a picture, and not one of our cartoons, by its name alone."""
-    return path.suffix.lower() in READ_SUFFIXES and not path.stem.endswith(_MARK)
-
-
-def is_source_video(path: Path) -> bool:
-    """Return whether a file is a video, and not one of our cartoons, by its name alone."""
-    return is_video(path) and not path.stem.endswith(_MARK)
 
 
 def cartoon_name(picture: Path, format: str | None = None) -> str:

@@ -69,19 +69,18 @@ def choose_palette(frames: Iterable[VideoFrame], *, transparent: bool = True) ->
         transparent: keep one more entry for what is transparent, or has not changed; without,
             there are up to 256 colours.
     """
-    graph, size, found = None, (0, 0), list[VideoFrame]()
+    frames = iter(frames)
+    first = next(frames)
+    size, graph = (first.width, first.height), Graph()
+    generator = graph.add("palettegen", f"reserve_transparent={int(transparent)}")
+    graph.link_nodes(_source(graph, size), generator, graph.add("buffersink")).configure()
+    found = list[VideoFrame]()
     few: set[Any] | None = set()
     with ffmpeg_errors():
-        for number, frame in enumerate(frames):
-            if graph is None:
-                size, graph = (frame.width, frame.height), Graph()
-                generator = graph.add("palettegen", f"reserve_transparent={int(transparent)}")
-                sink = graph.add("buffersink")
-                graph.link_nodes(_source(graph, size), generator, sink).configure()
+        for number, frame in enumerate(chain([first], frames)):
             few = _few(few, frame, 256 - transparent)
             graph.push(_timed(frame, number))
             found += pulled(graph)  # nothing yet, but without asking the frames would pile up
-        assert graph is not None
         graph.push(None)
         (palette,) = [*found, *pulled(graph)]
     if few:  # palettegen rounds them

@@ -11,7 +11,6 @@ from typing import Any
 
 from PIL import ExifTags, Image, TiffTags
 
-from toonbox.errors import UsageError
 from toonbox.options import MetadataPolicy as Keep
 
 _ORIENTATION = re.compile(
@@ -172,9 +171,6 @@ class Metadata:
 
         "no-gps" leaves out the GPS folder of EXIF, GPS properties of XMP, and the maker's note,
         because nobody can tell what is in there. Captions and IPTC records stay.
-
-        Raises:
-            UsageError: none of the three.
         """
         match keep:
             case "keep":
@@ -184,7 +180,6 @@ class Metadata:
             case "no-gps":
                 xmp = None if self.xmp is None else without_places(self.xmp)
                 return replace(self, exif=_exif_without_places(self.exif), xmp=xmp)
-        raise UsageError(f"metadata must be keep, strip or no-gps, got {keep!r}")
 
 
 def read_metadata(image: Image.Image, name: str) -> Metadata:

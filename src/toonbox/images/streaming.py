@@ -34,7 +34,6 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 FORMATS = ("JPEG", "PNG", "TIFF")
 _JPEG_SIDE = 65500  # the most that libjpeg writes
 _RESTART_LIMIT = 65535  # blocks between two restart markers
-_PNG_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _CLASSIC_TIFF = 1 << 32  # bytes, the limit of its offsets
 _BIG_TIFF_HEAD = b"II+\0\x08\0\0\0" + bytes(8)
 
@@ -63,43 +62,51 @@ def png_chunks(stream: BinaryIO, *, pixels: bool = True) -> Iterator[tuple[bytes
         yield kind, data
 
 
-def without_pixels(stream: BinaryIO) -> bytes:
-    """Return a PNG of one black pixel with the metadata of another PNG."""
-    file, pixel = [SIGNATURE], chunk(b"IDAT", zlib.compress(bytes(9)))
+def with_pixels(
+    stream: BinaryIO, size: tuple[int, ...], pixels: Iterable[bytes], bits: int | None = None
+) -> Iterator[bytes]:
+    """Yield a PNG piece by piece: that of `stream`, but for its size and its pixels.
+
+    Args:
+        stream: whose other chunks are kept, but for those of animations.
+        size: width and height.
+        pixels: chunks, not interlaced.
+        bits: of each value, if others than in `stream`.
+    """
+    yield SIGNATURE
+    pixels = iter(pixels)
     for kind, data in png_chunks(stream, pixels=False):
         match kind:
             case b"IHDR":
-                file.append(chunk(kind, struct.pack(">II", 1, 1) + data[8:12] + b"\0"))
-            case b"IDAT":
-                file.append(pixel)
-                pixel = b""
+                kinds = bytes([bits or data[8], *data[9:12], 0])
+                yield chunk(kind, struct.pack(">II", *size) + kinds)
+            case b"IDAT":  # of which there may be several
+                yield from pixels
             case b"acTL" | b"fcTL" | b"fdAT":
                 pass
             case _:
-                file.append(chunk(kind, data))
-    return b"".join(file)
+                yield chunk(kind, data)
+
+
+def without_pixels(stream: BinaryIO) -> bytes:
+    """Return a PNG of one black pixel with the metadata of another PNG."""
+    pixel = chunk(b"IDAT", zlib.compress(bytes(9)))
+    return b"".join(with_pixels(stream, (1, 1), [pixel]))
 
 
 def write_png(
     stream: BinaryIO, model: bytes, shape: Shape, bits: int, strips: Iterable[PhotoArray]
 ) -> None:
-    """Write a PNG with the chunks of a model, but for its header and pixels."""
-    height, width, channels = shape
-    stream.write(SIGNATURE)
-    for kind, data in png_chunks(io.BytesIO(model)):
-        match kind:
-            case b"IHDR":
-                size = struct.pack(">II", width, height)
-                kinds = struct.pack(">5B", bits, _PNG_COLOUR_TYPES[channels], 0, 0, 0)
-                stream.write(chunk(kind, size + kinds))
-            case b"IDAT":
-                deflate = zlib.compressobj(6)
-                for rows in _filtered(strips):
-                    if packed := deflate.compress(rows):
-                        stream.write(chunk(kind, packed))
-                stream.write(chunk(kind, deflate.flush()))
-            case _:
-                stream.write(chunk(kind, data))
+    """Write a PNG with the chunks of a model of as many channels, but for its size and pixels."""
+
+    def compressed() -> Iterator[bytes]:
+        deflate = zlib.compressobj(6)
+        for rows in _filtered(strips):
+            if packed := deflate.compress(rows):
+                yield chunk(b"IDAT", packed)
+        yield chunk(b"IDAT", deflate.flush())
+
+    stream.writelines(with_pixels(io.BytesIO(model), shape[1::-1], compressed(), bits))
 
 
 def _filtered(strips: Iterable[PhotoArray]) -> Iterator[bytes]:
@@ -145,12 +152,14 @@ def write_tiff(
 def write_jpeg(
     stream: BinaryIO, model: bytes, shape: Shape, strips: Iterable[PhotoArray], quality: int
 ) -> None:
-    """Write a JPEG with the metadata of a model, of strips joined by restart markers.
+    """Write a JPEG with the segments of a model, of strips joined by restart markers.
 
     A JPEG may begin anew after any number of blocks, for decoders to find their way after an error.
     So the scans of strips that share their tables can follow each other, and the pixels are those
     of the picture encoded whole.
 
+    Args:
+        model: a JPEG of the same quality and mode, whose size alone is replaced.
     Raises:
         OutputError: a side is too long for JPEG.
     """
@@ -162,30 +171,20 @@ def write_jpeg(
     across = -(-width // 8)
     down = max(1, min(_RESTART_LIMIT // across, STRIP_PIXELS // width // 8))
     stream.write(b"\xff\xd8")
-    for marker, data in _jpeg_segments(model)[0]:
-        if _is_metadata(marker):
-            _write_segment(stream, marker, data)
+    for marker, data in _jpeg_parts(model)[0]:
+        if marker == 0xC0:
+            data = data[:1] + struct.pack(">HH", height, width) + data[5:]
+        if marker == 0xDA:
+            stream.write(struct.pack(">BBHH", 0xFF, 0xDD, 4, across * down))
+        stream.write(struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data)
     for number, values in enumerate(regrouped(strips, 8 * down)):
+        if number > 0:
+            stream.write(bytes([0xFF, 0xD0 + (number - 1) % 8]))
         buffer = io.BytesIO()
         image = Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values)
         image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
-        segments, scan = _jpeg_segments(buffer.getvalue())
-        if number > 0:
-            stream.write(bytes([0xFF, 0xD0 + (number - 1) % 8]))
-            segments = []
-        for marker, data in segments:
-            if marker == 0xC0:
-                data = data[:1] + struct.pack(">HH", height, width) + data[5:]
-            if marker == 0xDA:
-                _write_segment(stream, 0xDD, struct.pack(">H", across * down))
-            if not _is_metadata(marker):
-                _write_segment(stream, marker, data)
-        stream.write(scan)
+        stream.write(_jpeg_parts(buffer.getvalue())[1])
     stream.write(b"\xff\xd9")
-
-
-def _is_metadata(marker: int) -> bool:
-    return 0xE0 <= marker <= 0xEF or marker == 0xFE
 
 
 def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
@@ -200,11 +199,7 @@ def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
         yield waiting
 
 
-def _write_segment(stream: BinaryIO, marker: int, data: bytes) -> None:
-    stream.write(struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data)
-
-
-def _jpeg_segments(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
+def _jpeg_parts(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
     """Split a JPEG of one scan into its segments, marker and data, and the scan."""
     segments, place = [], 2
     while True:
@@ -271,7 +266,7 @@ class FileRows:
 
     def __init__(self, source: Path, upright: bool, alpha: bool) -> None:
         self._source, self._upright, self._alpha = source, upright, alpha
-        self._start = 0
+        self._start = 0  # of the block, in rows
         image = self._restart()
         self.bands: int = image.bands
         if image.format not in _TYPES or image.interpretation == "cmyk" or self.bands > 4:
@@ -293,12 +288,9 @@ class FileRows:
             self._block = self._block[:0].copy()
         place = self._start + len(self._block)
         if stop > place:
-            parts = [self._block[start - self._start :]]
-            while place < stop:
-                part = self._fetch(place, min(_BLOCK, self.shape[0] - place))
-                parts.append(part[max(0, start - place) :])
-                place += len(part)
-            self._block, self._start = np.concatenate(parts), start
+            count = min(-(-(stop - place) // _BLOCK) * _BLOCK, self.shape[0] - place)
+            parts = self._block[start - self._start :], self._fetch(place, count)
+            self._block, self._start = np.concatenate(parts)[max(0, start - place) :], start
         return self._block[start - self._start : stop - self._start]
 
     def _fetch(self, top: int, count: int) -> PhotoArray:
