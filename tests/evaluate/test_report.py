@@ -72,7 +72,7 @@ def test_the_text_shows_every_figure_in_its_column(evaluation):
                               "150.0]", "26"]  # fmt: skip
     assert "199.0 [190.0, 210.0]" in style
     assert style[: title.index("Frechet to photos") + len("Frechet to photos")].endswith(" 12.3")
-    assert lines[-2].split()[-8:] == ["1.500", "1.6", "2", "187.5", "2.00", "2.1", "2.25", "237.50"]
+    assert lines[-2].split()[-7:] == ["1.500", "1.6", "2", "187.5", "2.00", "2.1", "225.00"]
     assert lines[-1] == "Means over photos."
 
 

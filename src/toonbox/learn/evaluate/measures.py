@@ -141,57 +141,6 @@ def strongest_edges(photo: Uint8Array) -> npt.NDArray[np.bool_]:
     return marked
 
 
-PATCH = 128
-PERIOD = 8  # pixels: three stages of stride 2
-NEARBY = (-4, -3, 3, 4)  # bins beside a frequency, beyond the spread of the window
-SPREAD = (-1, 0, 1)  # bins over which a Hann window spreads a pure tone
-
-
-def checkerboard_energy(photo: Uint8Array, output: Uint8Array) -> float:
-    """Return the energy of patterns with periods of 2, 4 or 8 pixels that the photo lacks.
-
-    In squared levels: the luminance energy at all frequencies (i/8, j/8) per pixel except 0, in
-    excess of neighbouring frequencies, minus the same of the photo. A checkerboard of plus and
-    minus one level gives 1.
-
-    Source: Odena et al. 2016 for the artefact; Welch 1967 for the averaged spectrum.
-    """
-    own, added = (_stride_energy(luminance(rgb)) for rgb in (photo, output))
-    return max(0.0, added - max(0.0, own))
-
-
-def _stride_energy(levels: FloatArray) -> float:
-    power = _spectrum(levels)
-    size = len(power)
-    peaks = np.arange(0, size, size // PERIOD)
-    energy = sum(
-        power[np.ix_((peaks + y) % size, (peaks + x) % size)] for y in SPREAD for x in SPREAD
-    )
-    # Spectra follow a power law, which is linear in logarithms, so logarithms are averaged,
-    # separately along rows and columns, as natural pictures have ridges on both axes.
-    logarithm = np.log(power + 1e-12)
-    beside = np.mean([logarithm[np.ix_(peaks, (peaks + d) % size)] for d in NEARBY], axis=0)
-    above = np.mean([logarithm[np.ix_((peaks + d) % size, peaks)] for d in NEARBY], axis=0)
-    excess = energy - len(SPREAD) ** 2 * np.exp(np.maximum(beside, above))
-    excess[0, 0] = 0
-    return float(excess.sum())
-
-
-def _spectrum(levels: FloatArray) -> npt.NDArray[np.float64]:
-    """Return the mean power spectrum of half-overlapping patches with Hann windows.
-
-    Each sums to the patch's windowed variance.
-    """
-    size = min(PATCH, min(levels.shape) // PERIOD * PERIOD)
-    window = np.outer(*[np.hanning(size + 1)[:-1]] * 2)
-    patches = np.lib.stride_tricks.sliding_window_view(levels, (size, size))
-    patches = patches[:: size // 2, :: size // 2]
-    centred = patches - patches.mean((2, 3), np.float64, keepdims=True)
-    power = (np.abs(np.fft.fft2(centred * window)) ** 2).mean((0, 1))
-    average: npt.NDArray[np.float64] = power / (size**2 * (window**2).sum())
-    return average
-
-
 def clipped_share(photo: Uint8Array, output: Uint8Array) -> float:
     """Return the share of pixels with a channel at 0 or 255 in the output but not in the photo."""
     before, after = (((rgb == 0) | (rgb == 255)).any(axis=2) for rgb in (photo, output))
@@ -215,11 +164,7 @@ class Measure:
 
 MEASURES = {
     "edge_similarity": Measure(
-        edge_similarity,
-        "edge SSIM",
-        "similarity to the photo's luminance edges; 1 if identical",
-        1,
-        3,
+        edge_similarity, "edge SSIM", "similarity to the photo's luminance edges", 1, 3
     ),
     "colour_drift": Measure(
         colour_drift, "delta E", "median colour difference from the photo, both blurred"
@@ -234,12 +179,7 @@ MEASURES = {
         interior_energy, "interior", "squared levels of detail away from the photo's edges", 1, 2
     ),
     "outline_contrast": Measure(
-        outline_contrast,
-        "outline",
-        "depth in levels of dark lines along the photo's strongest edges",
-    ),
-    "checkerboard_energy": Measure(
-        checkerboard_energy, "checker", "squared levels in periods of 2, 4 or 8 pixels", 1, 2
+        outline_contrast, "outline", "depth in levels of dark lines along the strongest edges"
     ),
     "clipped_share": Measure(clipped_share, "clipped %", "pixels clipped by the style", 100, 2),
 }
