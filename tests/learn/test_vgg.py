@@ -182,9 +182,7 @@ def test_not_a_state_dict(tmp_path: Path) -> None:
 def test_the_other_network_is_refused(tmp_path: Path) -> None:
     save_file(caffe_weights("vgg16"), tmp_path / "16.safetensors")
     save_file(caffe_weights("vgg19"), tmp_path / "19.safetensors")
-    with pytest.raises(
-        WeightsError, match=r"of vgg19: .*Missing key.*features\.16"
-    ):
+    with pytest.raises(WeightsError, match=r"of vgg19: .*Missing key.*features\.16"):
         VggFeatures.load("vgg19", tmp_path / "16.safetensors")
     with pytest.raises(WeightsError, match=r"not the weights of vgg16: .*Unexpected key.*conv3_4"):
         VggFeatures.load("vgg16", tmp_path / "19.safetensors")
