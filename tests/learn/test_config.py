@@ -148,26 +148,6 @@ def test_what_has_no_weight_is_not_needed(
     assert found == (vgg, features, discriminated, target)
 
 
-OF_0_1 = """
-steps = 0
-gradient_clip = 0.5
-[generator]
-base_channels = 8
-space_to_depth = false
-[structure]
-window = 128
-segments = 60
-similarity = "selective_search"
-"""
-
-
-def test_options_of_an_earlier_version_are_left_out(tmp_path: Path) -> None:
-    file = tmp_path / "config.toml"
-    file.write_text(OF_0_1)
-    expected = TrainConfig(steps=0, generator=GeneratorConfig(base_channels=8))
-    assert load_config(file) == expected
-
-
 def test_knobs_are_drawn_from_seed_and_step_alone(tiny_config) -> None:
     config = tiny_config(generator=KNOBBED, knobs_at_default=0.0)
     assert config.knobs_at(7) == config.knobs_at(7)

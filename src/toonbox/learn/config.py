@@ -23,13 +23,6 @@ from toonbox.settings import check, read_toml
 STRICT = ConfigDict(extra="forbid")
 KNOBS_STREAM = 3  # random number stream; the others are in data.py
 
-# Options that earlier versions wrote and that are ignored, by table; "" is the top level.
-RETIRED = {
-    "": {"gradient_clip"},
-    "generator": {"space_to_depth"},
-    "structure": {"similarity", "window"},
-}
-
 
 def _named_look(value: Any) -> Any:
     """Replace the name of a look with the look."""
@@ -241,11 +234,6 @@ _ADAPTER = TypeAdapter(TrainConfig)
 
 def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
     """Validate a configuration; raise ConfigError that names `source` and every problem."""
-    for table, names in RETIRED.items():
-        options = values.get(table) if table else values
-        if isinstance(options, dict):
-            kept = {name: value for name, value in options.items() if name not in names}
-            values = {**values, table: kept} if table else kept
     return check(_ADAPTER, values, source)
 
 

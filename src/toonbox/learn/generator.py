@@ -264,9 +264,7 @@ def load_generator(file: Path) -> Generator:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        size = json.loads(metadata[CONFIG_KEY])
-        size.pop("space_to_depth", None)  # an option of 0.1
-        generator = Generator(GeneratorConfig(**size))
+        generator = Generator(GeneratorConfig(**json.loads(metadata[CONFIG_KEY])))
         generator.load_state_dict(weights)
     except KeyError as error:
         raise WeightsError(f"{file}: has no generator configuration") from error
