@@ -135,6 +135,15 @@ def test_a_preview(toonbox, here, seconds):
     assert "exists already" in toonbox("clip.mp4", "--preview", seconds)[2]
 
 
+def test_a_preview_refuses_what_it_does_not_use_and_is_reported_as_json(toonbox, here):
+    Clip(pts=[0, 1]).make(here / "clip.mp4")
+    code, output, errors = toonbox("clip.mp4", "--preview", "0", "--encoder-preset", "fast")
+    assert (code, output) == (2, "")
+    assert "--encoder-preset does not apply to --preview" in errors
+    told = json.loads(toonbox("clip.mp4", "--preview", "0", "--json")[1])
+    assert (told["output"], told["width"], told["height"]) == ("clip.toon.png", 64, 48)
+
+
 def test_a_preview_of_extreme_pixels(toonbox, here):
     narrow = Clip(pts=[0, 1], size=(16, 48), aspect=Fraction(1, 15), sound=None)
     narrow.make(here / "narrow.mp4")

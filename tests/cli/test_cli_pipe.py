@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import pty
 import subprocess
@@ -64,6 +65,26 @@ def test_through(way, output, request, style_folder, here):
     expected = load_style(style_folder, engine="onnxruntime")(RGB)
     np.testing.assert_array_equal(picture.rgb, expected)
     assert list(here.iterdir()) == []
+
+
+def test_a_file_from_a_pipe_is_reported_as_json(toonbox):
+    run = toonbox("-", "-o", "a.png", "--json", given=data("PNG"))
+    told = json.loads(run.stdout)
+    assert (told["input"], told["output"], told["status"]) == ("-", "a.png", "ok")
+    assert (told["width"], told["height"]) == (26, 20)
+
+
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [
+        ("--crf=20", b"--crf is for videos, and there are none"),
+        ("--exclude=*", b"--include and --exclude are for folders, and there are none"),
+    ],
+)
+def test_an_option_without_effect_is_refused(option, reason, toonbox):
+    run = toonbox("-", option, given=data("PNG"))
+    assert (run.returncode, run.stdout) == (2, b"")
+    assert reason in run.stderr
 
 
 @pytest.mark.parametrize("format", ["JPEG", "WEBP", "PPM"])

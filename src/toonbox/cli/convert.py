@@ -2,13 +2,14 @@
 
 import os
 import sys
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from typer import Argument, Exit, Option, echo
+from typer import Argument, Exit, Option
 
 from toonbox.atomic import exists, refuse_existing, writing
 from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_time
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 PIPE = "-"
 
+_IN_PREVIEWS = {"max_height", "compare", "max_pixels"}
 _SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF can be asked for too
 
 
@@ -112,6 +114,8 @@ def cartoonize(
         raise UsageError("--max-memory does not apply to --engine ray")
     if on_ray and changed(computing):
         raise UsageError("--precision does not apply to --engine ray")
+    if (common.include or common.exclude) and not any(photo.is_dir() for photo in photos):
+        raise UsageError("--include and --exclude are for folders, and there are none")
     several = len(photos) > 1 or photos[0].is_dir()
     resized = style_options.resolution is not None
     load = partial(
@@ -123,9 +127,12 @@ def cartoonize(
         single=preview is not None or not (several or resized or becomes_video(photos[0])),
     )
     if preview is not None:
-        _write_preview(photos, output, preview, load(), force, options)
+        if unused := {*changed(video_options), *changed(output_options)} - _IN_PREVIEWS:
+            raise UsageError(f"{_flag(min(unused))} does not apply to --preview")
+        _write_preview(photos, output, preview, load(), force, common.json, options)
         return
     if piped:
+        _check_options([False], output_options, video_options)
         converter = Converter(load(), style_options, output_options)
         _convert_pipe(photos, output, common.json, converter, force)
         return
@@ -288,7 +295,20 @@ def _check_options(for_videos: list[bool], output: OutputOptions, video: VideoOp
     for options, kind, wanted in ((video, "videos", True), (output, "pictures", False)):
         for name in changed(options):
             if name not in FOR_VIDEOS_TOO and for_videos and wanted not in for_videos:
-                raise UsageError(f"--{name.replace('_', '-')} is for {kind}, and there are none")
+                raise UsageError(f"{_flag(name)} is for {kind}, and there are none")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _report_one(
+    as_json: bool, source: Path, target: Path, began: float, size: tuple[int, int]
+) -> None:
+    from toonbox.convert.job import Outcome
+
+    outcome = Outcome(source, target, "ok", time.perf_counter() - began, size)
+    Outcomes(as_json).report(outcome)
 
 
 def _convert_pipe(
@@ -318,13 +338,14 @@ def _convert_pipe(
     job = Job(photo, target)
     if photo == Path(PIPE):
         job = Job(Path("standard input"), target, data=sys.stdin.buffer.read())
+    began = time.perf_counter()
     with Steps("", 1) as step:
-        data = converter.convert(job, on_frame=step.frame).data
+        converted = converter.convert(job, on_frame=step.frame)
     if target is not None:
-        echo(f"{photo} -> {target}")
+        _report_one(as_json, photo, target, began, converted.size)
         return
     try:
-        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.write(converted.data)
         sys.stdout.buffer.flush()
     except OSError as error:
         # Python would try once more, and complain, as it ends.
@@ -338,6 +359,7 @@ def _write_preview(
     seconds: float,
     style: "Style",
     force: bool,
+    as_json: bool,
     options: Options,
 ) -> None:
     """Write one frame of a video as a PNG picture; errors as in `frame_at` and `writing`."""
@@ -355,6 +377,7 @@ def _write_preview(
         raise UsageError(f"{target}: a preview is a PNG picture")
     if not force:
         refuse_existing(target)
+    began = time.perf_counter()
     with failing_alone(str(video)):
         limits = video_options.max_height, output_options.max_pixels
         photo, about = frame_at(video, seconds, *limits)
@@ -364,4 +387,4 @@ def _write_preview(
         image = image.resize((about.square_width(*image.size), image.height))
     with writing(target) as temporary:
         image.save(temporary, "PNG")
-    echo(f"{video} -> {target}")
+    _report_one(as_json, video, target, began, image.size)
