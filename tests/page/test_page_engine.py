@@ -117,11 +117,8 @@ def test_transparent_pixels_stay(page):
         assert base64.b64decode(given) == rgba.tobytes()  # the caller's picture is left alone
         assert (there[..., 3] == rgba[..., 3]).all()
         assert (there[:40, :60] == rgba[:40, :60]).all()
-        rgb = np.ascontiguousarray(rgba[..., :3])
-        here = load_style("comic", engine="onnxruntime").stylize(
-            rgb, StyleOptions(resolution=resolution), alpha=rgba[..., 3]
-        )
-        assert furthest(here, there[..., :3]) <= 2
+        here = load_style("comic", engine="onnxruntime")(rgba, resolution=resolution)
+        assert furthest(here[..., :3], there[..., :3]) <= 2
 
 
 def test_threads_where_the_page_is_isolated_and_one_elsewhere(page, chromium, built_site):
