@@ -20,7 +20,7 @@ from toonbox.learn import data as drawings
 from toonbox.learn.config import CropConfig
 from toonbox.learn.data import CropBatches, Domain, Drawings, prepare_layers
 from toonbox.learn.inspect import read_scaled
-from toonbox.learn.representations.drawing import Layers, Look
+from toonbox.learn.representations.drawing import CHANNELS, Layers, Look
 
 SIDES = (48, 64)
 
@@ -106,6 +106,27 @@ def test_layers_are_those_of_the_photo_at_its_size(photos: list[Path], cached: l
         assert SIDES[0] <= min(packed.shape[:2]) <= SIDES[1]
         scaled = read_scaled(photo, min(packed.shape[:2]))
         assert (packed == Layers.of(scaled).packed).all()
+
+
+@pytest.mark.parametrize("length", [0, 60, -1])
+def test_a_truncated_file_is_computed_again(
+    photos: list[Path], here: list[Path], tmp_path: Path, length: int
+) -> None:
+    (file,) = prepare_layers(photos[:1], SIDES, tmp_path)
+    whole = file.read_bytes()
+    file.write_bytes(whole[:length])
+    assert prepare_layers(photos[:1], SIDES, tmp_path) == [file]
+    assert file.read_bytes() == whole
+    assert len(here) == 2
+
+
+def test_a_file_of_something_else_is_computed_again(
+    photos: list[Path], here: list[Path], tmp_path: Path
+) -> None:
+    (file,) = prepare_layers(photos[:1], SIDES, tmp_path)
+    np.save(file, np.zeros((4, 4, 3), np.uint8))
+    prepare_layers(photos[:1], SIDES, tmp_path)
+    assert np.load(file).shape[2] == CHANNELS
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", None])

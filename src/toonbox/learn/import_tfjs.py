@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from toonbox.atomic import read_within
 from toonbox.engine.style import Card, styles_folder
-from toonbox.errors import StyleError, UsageError
+from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.learn.export import write_style
-from toonbox.learn.generator import ResidualBlock, activated, conv
+from toonbox.learn.generator import SLOPE, ResidualBlock
 from toonbox.learn.representations.surface import guided_filter
 from toonbox.pixels import FloatArray
 
@@ -36,9 +36,15 @@ def upsample_tensorflow(image: Tensor) -> Tensor:
     return larger[..., :-1, :-1]
 
 
-def halving(channels: int) -> nn.Module:
-    """Return a 3x3 convolution of stride 2 with TensorFlow's SAME padding for even sizes."""
-    return nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(channels, channels, 3, stride=2))
+class HalvingConvolution(nn.Conv2d):
+    """3x3 convolution of stride 2 with TensorFlow's SAME padding for even sizes: right, bottom."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, 3, stride=2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W), H and W even -> (B, C, H / 2, W / 2)."""
+        return super().forward(functional.pad(image, (0, 1, 0, 1)))
 
 
 class AuthorsGenerator(nn.Module):
@@ -51,25 +57,41 @@ class AuthorsGenerator(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # In the order of the authors' code, by which `fill` finds each layer's weights.
-        self.stem = activated(conv(3, 32, 7))
-        self.down1 = activated(halving(32), conv(32, 64))
-        self.down2 = activated(halving(64), conv(64, 128))
+        self.stem = nn.Conv2d(3, 32, 7, padding=3)
+        self.down1 = HalvingConvolution(32)
+        self.widen1 = nn.Conv2d(32, 64, 3, padding=1)
+        self.down2 = HalvingConvolution(64)
+        self.widen2 = nn.Conv2d(64, 128, 3, padding=1)
         self.blocks = nn.Sequential(*(ResidualBlock(128) for _ in range(4)))
-        self.narrow = activated(conv(128, 64))
-        self.up1 = activated(conv(64, 64), conv(64, 32))
-        self.up2 = activated(conv(32, 32))
-        self.head = conv(32, 3, 7)
+        self.narrow = nn.Conv2d(128, 64, 3, padding=1)
+        self.up1 = nn.Conv2d(64, 64, 3, padding=1)
+        self.narrow1 = nn.Conv2d(64, 32, 3, padding=1)
+        self.up2 = nn.Conv2d(32, 32, 3, padding=1)
+        self.head = nn.Conv2d(32, 3, 7, padding=3)
 
     def forward(self, photo: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in [-1, 1], H and W multiples of 4 -> the same shape, unbounded."""
-        full = self.stem(photo)
-        half = self.down1(full)
-        quarter = self.narrow(self.blocks(self.down2(half)))
-        half = self.up1(upsample_tensorflow(quarter) + half)
-        full = self.up2(upsample_tensorflow(half) + full)
+        """Cartoonize (B, 3, H, W) RGB in [-1, 1]; return the same shape, unbounded.
+
+        Raises:
+            ShapeError: not three channels, or H or W is not a multiple of 4.
+        """
+        if not torch.onnx.is_in_onnx_export():  # there, sizes are symbolic
+            shape, multiple = tuple(photo.shape), self.size_multiple
+            if len(shape) != 4 or shape[1] != 3 or any(side % multiple for side in shape[2:]):
+                raise ShapeError(f"expected (B, 3, H, W) with multiples of {multiple}, got {shape}")
+        full = _activate(self.stem(photo))
+        half = _activate(self.widen1(_activate(self.down1(full))))
+        quarter = _activate(self.widen2(_activate(self.down2(half))))
+        quarter = _activate(self.narrow(self.blocks(quarter)))
+        half = _activate(self.up1(upsample_tensorflow(quarter) + half))
+        half = _activate(self.narrow1(half))
+        full = _activate(self.up2(upsample_tensorflow(half) + full))
         cartoon: Tensor = self.head(full)
         return cartoon
+
+
+def _activate(features: Tensor) -> Tensor:
+    return functional.leaky_relu(features, SLOPE)
 
 
 LICENCE = "CC BY-NC-SA 4.0 (as published by the weights' authors); non-commercial"
@@ -80,11 +102,14 @@ MAX_WEIGHTS = 64 << 20
 
 Stored = Literal["float32", "float16", "int32", "uint16", "uint8", "bool"]
 
-# Names of the convolutions in the authors' graph, in order.
-UNNAMED = ("Conv", *(f"Conv_{place}" for place in range(1, 10)))
-NAMED = tuple(f"block_{block}/conv{number}" for block in range(4) for number in (1, 2))
-
-PARTS = {"weights": "weight", "biases": "bias"}
+# The unnamed convolutions in the order of the authors' network, which slim names Conv, Conv_1 ...
+UNNAMED = ("stem", "down1", "widen1", "down2", "widen2", "narrow", "up1", "narrow1", "up2", "head")
+SCOPES = {name: f"Conv_{place}" if place else "Conv" for place, name in enumerate(UNNAMED)}
+SCOPES |= {
+    f"blocks.{block}.body.{index}": f"block_{block}/conv{number}"
+    for block in range(4)
+    for number, index in ((1, 0), (2, 2))
+}
 
 # Freezing and constant folding decorate variable names: /read, /ReadVariableOp, :0, a scope.
 NAME = re.compile(
@@ -150,26 +175,33 @@ def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Pa
         tensors: arrays by name, kernels as (height, width, in, out); others are ignored.
         source: path for error messages.
     Raises:
-        StyleError: a tensor is missing, superfluous or of another shape.
+        StyleError: a tensor is missing, duplicated, superfluous, not finite or of another shape.
     """
-    layers = [name for name, layer in generator.named_modules() if isinstance(layer, nn.Conv2d)]
-    in_blocks = [name for name in layers if name.startswith("blocks")]
-    others = [name for name in layers if name not in in_blocks]
-    places = dict(zip((*NAMED, *UNNAMED), in_blocks + others, strict=True))
-    state = {}
+    found: dict[str, FloatArray] = {}
     for name, array in tensors.items():
         if match := NAME.fullmatch(name):
-            kernel = match["part"] == "weights" and array.ndim == 4
-            key = f"{places.get(match['scope'], match['scope'])}.{PARTS[match['part']]}"
-            state[key] = torch.from_numpy(array.transpose(3, 2, 0, 1) if kernel else array)
-    try:
-        generator.load_state_dict(state)
-    except RuntimeError as error:
-        reason = shorten(str(error), 300)
-        raise StyleError(f"{source}: not the authors' generator: {reason}") from error
-    loaded = generator.state_dict()
-    for name, channels in (("stem.0.weight", 1), ("head.weight", 0), ("head.bias", 0)):
-        loaded[name].copy_(loaded[name].flip(channels))
+            place = f"generator/{match['scope']}/{match['part']}"
+            if place in found:
+                raise StyleError(f"{source}: {place}: expected one tensor, found another as {name}")
+            found[place] = array
+    state = {}
+    for key, parameter in generator.state_dict().items():
+        path, _, part = key.rpartition(".")
+        place = f"generator/{SCOPES[path]}/{'weights' if part == 'weight' else 'biases'}"
+        shape = tuple(parameter.shape)
+        wanted = (shape[2], shape[3], shape[1], shape[0]) if part == "weight" else shape
+        given = found.pop(place, None)
+        if given is None or given.shape != wanted or not np.isfinite(given).all():
+            what = "nothing" if given is None else f"{given.shape}"
+            what += " with NaN or infinity" if given is not None and given.shape == wanted else ""
+            raise StyleError(f"{source}: {place}: expected {wanted}, found {what}")
+        state[key] = torch.from_numpy(given.transpose(3, 2, 0, 1) if part == "weight" else given)
+    if found:
+        raise StyleError(f"{source}: {min(found)} does not belong to the authors' generator")
+    state["stem.weight"] = state["stem.weight"].flip(1)
+    state["head.weight"] = state["head.weight"].flip(0)
+    state["head.bias"] = state["head.bias"].flip(0)
+    generator.load_state_dict(state)
 
 
 class _Quantization(BaseModel):
@@ -199,7 +231,7 @@ class _Entry(BaseModel):
 
     def decode(self, data: bytearray) -> FloatArray:
         values = np.frombuffer(bytes(data), self.stored).reshape(self.shape)
-        with np.errstate(all="ignore"):  # the export rejects what is not finite
+        with np.errstate(all="ignore"):  # `fill` rejects non-finite values
             if self.quantization and self.stored.kind != "f":  # in double precision, as JavaScript
                 values = values * self.quantization.scale + self.quantization.min
             return values.astype(np.float32)
@@ -213,9 +245,10 @@ class _Group(BaseModel):
 
 
 class _Model(BaseModel):
-    """The parts of model.json that matter."""
+    """The parts of model.json that matter; a graph has nodes, which are not read."""
 
     format: Literal["graph-model"] = "graph-model"
+    topology: dict[str, Any] = Field(alias="modelTopology")
     manifest: list[_Group] = Field(alias="weightsManifest")
 
 
@@ -229,22 +262,31 @@ def read_tensors(source: Path) -> dict[str, FloatArray]:
     try:
         model = _Model.model_validate_json(_read(file, MAX_MODEL))
     except ValidationError as error:
-        reason = shorten(str(error), 300)
+        first = error.errors()[0]
+        reason = shorten(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 300)
         raise StyleError(f"{file}: not a TensorFlow.js graph model: {reason}") from error
+    if "node" not in model.topology:
+        raise StyleError(f"{file}: not a TensorFlow.js graph model")
     tensors: dict[str, FloatArray] = {}
-    left = MAX_WEIGHTS
+    total = 0
     for group in model.manifest:
+        expected = sum(entry.size for entry in group.weights)
+        total += expected
+        if total > MAX_WEIGHTS:
+            raise StyleError(f"{file}: its tensors claim more than {MAX_WEIGHTS >> 20} MiB")
         data = bytearray()
         for shard in group.paths:
             if Path(shard).anchor or ".." in Path(shard).parts or "\0" in shard:
                 raise StyleError(f"{file}: {shard!r:.200} is outside of the model's folder")
-            data += _read(file.parent / shard, left - len(data))
-        left -= len(data)
-        expected = sum(entry.size for entry in group.weights)
+            data += _read(file.parent / shard, MAX_WEIGHTS)
+            if len(data) > expected:
+                break
         if len(data) != expected:
             names = shorten(", ".join(group.paths), 200)
             raise StyleError(f"{file.parent}: {names}: {len(data)} bytes, expected {expected}")
         for entry in group.weights:
+            if entry.name in tensors:
+                raise StyleError(f"{file}: {entry.name} is duplicated")
             tensors[entry.name] = entry.decode(data[: entry.size])
             del data[: entry.size]
     return tensors

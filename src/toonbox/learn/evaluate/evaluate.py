@@ -89,10 +89,7 @@ def evaluate(
         average = means([output.measures for output in outputs])
         results.append(Result(subject.name, subject.resolution, average, outputs, {}))
     against = results, cartoons, train_photos, read, progress
-    rules = {
-        network.name: CropRule(max(CropRule.short_side, network.size), network.size, seed=seed)
-        for network in networks
-    }
+    rules = {network.name: CropRule(size=network.size, seed=seed) for network in networks}
     for network in networks:
         _add_distances(network, rules[network.name], draws, *against)
     classification = _classification(classifier, seed, *against) if classifier else None

@@ -7,15 +7,24 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from onnxruntime.capi import onnxruntime_pybind11_state
 from PIL import Image
+from torch import Tensor
 
-from toonbox.errors import WeightsError
+from toonbox.errors import UsageError, WeightsError
 from toonbox.learn.inspect import is_blank
 from toonbox.pixels import FloatArray, Uint8Array
 
 TRIES = 8  # per crop, before a blank one is accepted
 FREE_SIZE = 224  # crop side for networks of any input size
 TORCHSCRIPT_SUFFIXES = (".pt", ".ts", ".torchscript")
+ONNX_FAILURES = tuple(  # which have no common base class
+    each
+    for each in vars(onnxruntime_pybind11_state).values()
+    if isinstance(each, type) and issubclass(each, Exception)
+)
+FAILURES: tuple[type[Exception], ...] = *ONNX_FAILURES, RuntimeError, ValueError
+
 Run = Callable[[FloatArray], FloatArray]
 
 
@@ -27,6 +36,13 @@ class CropRule:
     size: int = FREE_SIZE
     crops: int = 8
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= self.short_side or self.crops < 1:
+            raise UsageError(
+                f"{self.crops} crops of {self.size} pixels cannot be taken from pictures with a "
+                f"short side of {self.short_side}"
+            )
 
     def text(self) -> str:
         """Describe the rule."""
@@ -78,7 +94,7 @@ class FeatureNetwork:
 
 
 def load_feature_network(file: Path) -> FeatureNetwork:
-    """Load a feature network from an ONNX or TorchScript file, and try it.
+    """Load a feature network from an ONNX or TorchScript file.
 
     Its input is (N, 3, S, S) RGB in [0, 1], its first output (N, D) or (N, D, h, w).
 
@@ -91,13 +107,24 @@ def load_feature_network(file: Path) -> FeatureNetwork:
     if (suffix := file.suffix.lower()) not in loaders:
         raise WeightsError(f"{file}: its name does not end in {', '.join(loaders)}")
     try:
-        size, run = loaders[suffix](file)
-        shape = run(np.zeros((CropRule.crops, 3, size, size), np.float32)).shape
-    except Exception as error:  # those of ONNX Runtime have no common base class
-        reason = " ".join(str(error).split())
-        raise WeightsError(f"{file}: fails as a feature network: {reason}") from error
-    if len(shape) not in (2, 4) or shape[0] != CropRule.crops:
-        raise WeightsError(f"{file}: its output should be (N, D) or (N, D, h, w), found {shape}")
+        size, compute = loaders[suffix](file)
+    except FAILURES as error:
+        reason = str(error).split("\n", 1)[0]
+        raise WeightsError(f"{file}: cannot be read as a network: {reason}") from error
+
+    def run(unit: FloatArray) -> FloatArray:
+        try:
+            return compute(unit)
+        except FAILURES as error:
+            reason = " ".join(str(error).split())
+            raise WeightsError(f"{file}: fails on crops {unit.shape}: {reason}") from error
+
+    found = run(np.zeros((2, 3, size, size), np.float32))
+    if found.ndim not in (2, 4) or len(found) != 2:
+        raise WeightsError(
+            f"{file}: its output for two crops should be (2, D) or (2, D, h, w), "
+            f"found {found.shape}"
+        )
     return FeatureNetwork(file.stem, size, run)
 
 
@@ -109,9 +136,15 @@ def _load_onnx(file: Path) -> tuple[int, Run]:
     session = onnxruntime.InferenceSession(
         file.read_bytes(), options, providers=["CPUExecutionProvider"]
     )
-    photo, output = session.get_inputs()[0], session.get_outputs()[0].name
-    size = next((side for side in photo.shape[2:] if isinstance(side, int)), FREE_SIZE)
-    return size, lambda unit: session.run([output], {photo.name: unit})[0]
+    (first, *others), output = session.get_inputs(), session.get_outputs()[0].name
+    shape = first.shape
+    if others or len(shape) != 4 or shape[1] != 3 or first.type != "tensor(float)":
+        raise WeightsError(
+            f"{file}: expected one float input (N, 3, S, S), found {first.type} {shape}"
+            + f" and {len(others)} more" * bool(others)
+        )
+    size = next((side for side in shape[2:] if isinstance(side, int)), FREE_SIZE)
+    return size, lambda unit: session.run([output], {first.name: unit})[0]
 
 
 def _load_torchscript(file: Path) -> tuple[int, Run]:
@@ -119,8 +152,10 @@ def _load_torchscript(file: Path) -> tuple[int, Run]:
 
     @torch.inference_mode()
     def run(unit: FloatArray) -> FloatArray:
-        features: FloatArray = module(torch.from_numpy(unit)).float().numpy()
-        return features
+        features = module(torch.from_numpy(unit))
+        if not isinstance(features, Tensor):
+            raise WeightsError(f"{file}: should return a tensor, not {type(features).__name__}")
+        return features.float().numpy()
 
     return FREE_SIZE, run
 
