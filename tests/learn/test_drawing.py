@@ -13,6 +13,7 @@ from toonbox.learn.representations.drawing import (
     line_response,
     lines,
     quantise,
+    strokes,
 )
 from toonbox.learn.representations.flow import (
     Float,
@@ -139,6 +140,34 @@ def test_lines_fade_where_the_flow_is_incoherent_and_where_they_crowd() -> None:
     assert lines(response, ones, 0.004, 100, 0).min() == 1
     assert lines(response, 0 * ones, 0.004, 100, 0).max() == 0
     np.testing.assert_allclose(lines(response, ones, 0.004, 100, 1.0), 0.25, atol=1e-6)
+
+
+def test_long_and_strong_lines_are_strokes_and_others_dashes() -> None:
+    response, ones = np.zeros((96, 96), np.float32), np.ones((96, 96), np.float32)
+    for row, length, strength in ((16, 80, 0.009), (48, 10, 0.009), (80, 10, 0.03)):
+        response[row : row + 2, 4 : 4 + length] = strength
+    kept = strokes(response, ones)
+    assert kept[16:18, 4:84].min() == 1
+    assert kept[48:50, 4:14].max() == 0
+    assert kept[80:82, 4:14].min() == 1
+    assert kept[64].max() == 0
+    np.testing.assert_array_equal(strokes(response, 0 * ones), 0)
+    response[:, 4:84] = np.where(np.arange(96) % 4 < 2, 0.009, 0)[:, None]
+    assert strokes(response, ones).max() < 0.6  # the same lines, crowded
+
+
+def test_dashes_of_texture_can_be_left_out() -> None:
+    photo = np.full((96, 128, 3), 0.75, np.float32)
+    for place, row in enumerate(range(8, 88, 10)):
+        start = 8 + 13 * (place % 3)
+        photo[row : row + 3, start : start + 10] = 0.55
+    photo[:, 90:94] = 0.05
+    layers = Layers.of((photo.clip(0, 1) * 255).astype(np.uint8))
+    drawn, without = (layers.draw(Look(dashes=d)).astype(int) for d in (1.0, 0.0))
+    grain = slice(8, 56)
+    assert drawn[:, grain].min() < 100
+    assert without[:, grain].min() > 150
+    np.testing.assert_array_equal(without[:, 80:104], drawn[:, 80:104])
 
 
 def test_steps_are_short_in_fine_detail_only() -> None:

@@ -260,7 +260,7 @@ def test_processes_share_the_joint_batch(cached: list[Path]) -> None:
 
 
 def test_the_target_follows_the_knobs_of_the_step(cached: list[Path]) -> None:
-    drawn = Drawings(Domain(cached), Look(), by_step)
+    drawn = Drawings(Domain(cached), Look(dashes=1.0), by_step)
     crops = [drawn.crop(cached[0], 40, np.random.default_rng(0), step) for step in range(4)]
     assert all((crop[0] == crops[0][0]).all() for crop in crops)
     assert (crops[3][1] == crops[0][1]).all()

@@ -28,7 +28,7 @@ from toonbox.pixels import Uint8Array
 
 VALIDATION_PHOTOS = 8
 FACES_EVERY = 5
-LAYERS_VERSION = 1  # increase when `Layers` changes
+LAYERS_VERSION = 2  # increase when `Layers` changes
 TRIES = 8  # crops drawn before a blank one is accepted
 PHOTO, CARTOON, NOISE = 0, 1, 4  # random number streams; 3 is for knobs
 SPOT = 4  # pixels of coarse noise, about half a block of a video codec
@@ -225,7 +225,7 @@ def prepare_layers(
 
     Args:
         sides: range of the working short side, in pixels. Half of the photos use the largest.
-        folder: where to store layers, 13 bytes per pixel; None for drawings in `cache_folder()`.
+        folder: where to store layers, 14 bytes per pixel; None for drawings in `cache_folder()`.
     Raises:
         PictureError, DataError: a photo cannot be read; names it.
         TrainingError: a worker was killed; finished layers are kept.

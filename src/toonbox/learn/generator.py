@@ -18,6 +18,7 @@ from toonbox.atomic import replacing
 from toonbox.errors import ConfigError, ShapeError, WeightsError
 
 SLOPE = 0.2  # of leaky ReLU
+BEYOND = 1.5  # up to where outputs are pushed; were it 1, noise would push black and white to grey
 Film = tuple[Tensor, Tensor]  # scale and shift of features (feature-wise linear modulation)
 
 
@@ -219,11 +220,11 @@ def _initialise(module: nn.Module) -> None:
 
 
 def clip_through(signed: Tensor) -> Tensor:
-    """Clip to [-1, 1]; clipped values still learn, but only towards the range, or they run away."""
+    """Clip to [-1, 1]; the gradient passes, but values outside of BEYOND are not pushed further."""
     clipped = signed.clamp(-1, 1)
     if not signed.requires_grad:
         return clipped
-    beyond = (signed - clipped).detach()
+    beyond = (signed - signed.clamp(-BEYOND, BEYOND)).detach()
     through = clipped.detach() + (signed - signed.detach())
 
     def inward(gradient: Tensor) -> Tensor:

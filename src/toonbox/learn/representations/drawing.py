@@ -28,7 +28,11 @@ TOLERATED = 0.1  # largest change of a colour by abstraction, grain excepted
 INKED = 0.6  # share of the abstracted photo in the input of line detection
 DARKENED = 0.4  # factor on a colour for lines tinted with it
 STRONGEST = 0.05  # line response stored as 255
-CHANNELS = 13
+STROKE = 0.3  # ink from which neighbouring pixels belong to one stroke
+SHORT, LONG = 18, 60  # pixels; extents of a stroke up to which it is a dash, and from which none
+FAINT = 0.014  # line response up to which a short stroke is a dash; from twice as much it is none
+CROWDED = 0.15, 0.35  # shares of ink around a stroke, between which these demands quadruple
+CHANNELS = 14
 DESIGNED_SIDE = 512  # pixels; short side that filter and line lengths are designed for
 RATIO = 1.6  # of the two Gaussians, to approximate a Laplacian (Marr & Hildreth 1980)
 INCOHERENT, COHERENT = 0.12, 0.47  # coherence at which lines vanish and are full
@@ -50,11 +54,12 @@ class Look:
     tones: Annotated[Number, Field(ge=2)] = 6.0
     hardness: Annotated[Number, Field(ge=1)] = 8.0
     gradual: NotNegative = 0.9
-    line: Share = 0.9
-    pen: Annotated[Number, Field(ge=0.7, le=1.5)] = 1.05
+    line: Share = 1.0
+    pen: Annotated[Number, Field(ge=0.7, le=1.5)] = 1.1
     threshold: NotNegative = 0.004
     gain: Positive = 100.0
     crowding: NotNegative = 0.7
+    dashes: Share = 0.0
     tint: Share = 0.0
     ink: Colour = (0.0, 0.0, 0.0)
     saturation: NotNegative = 1.4
@@ -80,7 +85,8 @@ class Look:
 class Layers:
     """The layers of a drawing, (H, W, CHANNELS) uint8.
 
-    The photo, abstracted for surface 1 and 2 (RGB each), line responses for PENS, and coherence.
+    The photo, abstracted for surface 1 and 2 (RGB each), line responses for PENS, coherence, and
+    `strokes`.
     """
 
     packed: Uint8Array
@@ -101,7 +107,8 @@ class Layers:
         drawn_after = without_grain + np.float32(INKED) * (surfaces[0] - without_grain)
         responses = [line_response(drawn_after, pen, LENGTH, step) for pen in PENS]
         coherence = Flow.of(without_grain, 3.0).coherence
-        layers = *surfaces, *(response / STRONGEST for response in responses), coherence
+        kept = strokes(responses[1], coherence)
+        layers = *surfaces, *(response / STRONGEST for response in responses), coherence, kept
         return cls(np.dstack([rgb, *map(_eight_bit, layers)]))
 
     def draw(
@@ -121,8 +128,9 @@ class Layers:
         colour += np.float32(look.paper) * (1 - colour)
         place = float(np.interp(look.pen, PENS, (0, 1, 2)))
         response = _between(self.packed[..., 9:12], 1, place)[..., 0] * np.float32(STRONGEST)
-        coherence = self.packed[..., 12].astype(np.float32) / np.float32(255)
+        coherence, kept = cv2.split(self.packed[..., 12:].astype(np.float32) / np.float32(255))
         pen = lines(response, coherence, look.threshold, look.gain, look.crowding)[..., None]
+        pen *= np.float32(look.dashes) + np.float32(1 - look.dashes) * kept[..., None]
         own = np.float32(DARKENED) * colour
         ink = own + np.float32(1 - look.tint) * (np.array(look.ink, np.float32) - own)
         drawn = colour + np.float32(look.line) * pen * (ink - colour)
@@ -196,6 +204,33 @@ def lines(
         density = cv2.GaussianBlur(strength, (0, 0), 7)
         strength *= np.clip(1.25 - np.float32(crowding) * density, 0.25, 1)
     return np.asarray(strength, np.float32)
+
+
+def strokes(response: Float, coherence: Float) -> Float:
+    """Return how surely each pixel's line is a stroke to draw, (H, W), from 0 (a dash) to 1.
+
+    Texture, as of grass, crumbs or masonry, gives short, faint lines. Outlines are long; eyes and
+    letters are short but strong.
+
+    Args:
+        response: line responses, (H, W), of the middle one of PENS.
+        coherence: coherence of the flow, (H, W).
+    """
+    look = Look()
+    ink = lines(response, coherence, look.threshold, look.gain, look.crowding)
+    around = lines(response, coherence, look.threshold, look.gain, 0)
+    cv2.GaussianBlur(around, (0, 0), 12, dst=around)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats((ink > STROKE).astype(np.uint8))
+    area = boxes[:, cv2.CC_STAT_AREA]
+    strength, crowd = (
+        np.bincount(labels.ravel(), values.ravel(), count) / area for values in (response, around)
+    )
+    extent = np.hypot(boxes[:, cv2.CC_STAT_WIDTH], boxes[:, cv2.CC_STAT_HEIGHT])
+    wanted = np.interp(crowd, CROWDED, (1, 4))
+    kept = np.maximum((extent / wanted - SHORT) / (LONG - SHORT), strength / wanted / FAINT - 1)
+    kept[0] = 0
+    nearest = cv2.dilate(labels.astype(np.float32), np.ones((5, 5))).astype(np.int32)
+    return np.asarray(np.clip(kept, 0, 1)[np.where(labels, labels, nearest)], np.float32)
 
 
 def _guarded(plain: Float, photo: Float, tolerated: float) -> Float:
