@@ -310,6 +310,7 @@ def lively(**values: Any) -> Generator:
     return network.eval()
 
 
+@pytest.mark.usefixtures("without_processes")
 def test_a_run_begins_with_another_ones_weights(tiny_config, folders, tmp_path: Path) -> None:
     config = tiny_config(generator=KNOBBED, steps=0, pretrain={"steps": 1, "learning_rate": 1e-9})
     data, _ = inspect_training_data(folders[0], [folders[1]], 32)
@@ -321,6 +322,7 @@ def test_a_run_begins_with_another_ones_weights(tiny_config, folders, tmp_path: 
         torch.testing.assert_close(value, start.state_dict()[name], atol=1e-6, rtol=0)
 
 
+@pytest.mark.usefixtures("without_processes")
 def test_a_smaller_run_begins_near_a_larger_start(tiny_config, folders, tmp_path: Path) -> None:
     start = lively(base_channels=6, stages=2, residual_blocks=2, knobs=True)
     pretrain = {"steps": 1, "learning_rate": 1e-9}
@@ -342,6 +344,7 @@ def test_a_start_of_another_size_is_refused(tiny_config, folders, tmp_path: Path
         train(tiny_config(), data, options(tmp_path / "run"), Vgg(), None, start=lively(**KNOBBED))
 
 
+@pytest.mark.usefixtures("without_processes")
 def test_a_run_held_to_its_start_learns_what_that_draws(
     tiny_config, folders, tmp_path: Path
 ) -> None:
@@ -369,6 +372,7 @@ def test_a_checkpoint_keeps_its_names(straight: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("without_processes")
 def test_faces_are_drawn_too(tiny_config, folders, tmp_path: Path) -> None:
     config = tiny_config(steps=0)
     data = TrainingData(
@@ -381,6 +385,7 @@ def test_faces_are_drawn_too(tiny_config, folders, tmp_path: Path) -> None:
     assert (len(layers.files), len(layers.faces)) == (2, 3)
 
 
+@pytest.mark.usefixtures("without_processes")
 def test_cartoons_are_drawn_in_the_look_of_the_discriminators(
     tiny_config, folders, tmp_path: Path
 ) -> None:
