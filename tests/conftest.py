@@ -2,8 +2,10 @@ import hashlib
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -138,6 +140,14 @@ def usual_engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setitem(sys.modules, "openvino", None)
 
 
+@pytest.fixture(scope="module")
+def unmeasured() -> Iterator[None]:
+    """Start processes without coverage, where tests in this process measure the same lines."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 @pytest.fixture
 def locked_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nobody list folders called "locked"; root, who may run the tests, could."""
@@ -151,12 +161,28 @@ def locked_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "iterdir", locked)
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file, and all of `ALONE`, together for pytest-xdist.
+def group_of(file: str) -> str:
+    """Name the group of a file's tests: one worker runs them all.
 
     What a file makes once is thus made once, and not by each worker.
     """
-    for item in items:
-        group = "alone" if item.path.stem in ALONE else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+    stem = Path(file).stem
+    return "alone" if stem in ALONE else stem
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the groups of many slow tests: at the end, others would wait for one of them."""
+    slow = Counter(group_of(item.path.name) for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[group_of(item.path.name)])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give groups to workers; those of `--dist loadgroup` come apart with pytest 9.2."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid.partition("::")[0])
+
+    return Groups(config, log)

@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from page_server import PATIENCE
+from page_server import PATIENCE, wait_for
 from toonbox.page import FOLDER
 
 STYLE = "comic-fast"
@@ -21,7 +21,7 @@ def opened(chromium, site, tab, script=None, **settings):
     page.on("pageerror", lambda error: errors.append(error))
     try:
         page.goto(f"{site.url}index.html#{tab}")
-        page.locator("html[data-ready]").wait_for()
+        wait_for(page, "html[data-ready]")
         yield page
     finally:
         context.close()

@@ -103,6 +103,25 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
+# Resolves once a selector finds something.
+FOUND = """([selector, patience]) => new Promise((resolve, reject) => {
+  const observer = new MutationObserver(() => look());
+  const look = () => {
+    if (!document.querySelector(selector)) return;
+    observer.disconnect();
+    resolve();
+  };
+  observer.observe(document, { attributes: true, childList: true, subtree: true });
+  setTimeout(() => reject(new Error(`${selector} has not come`)), patience);
+  look();
+})"""
+
+
+def wait_for(page, selector):
+    """Wait until an element is there; Playwright itself looks only every half second."""
+    page.evaluate(FOUND, [selector, PATIENCE])
+
+
 def visit(page, url):
     """Open a page, and wait until it says that it is ready; by no code, which its CSP forbids."""
     sync_api = pytest.importorskip("playwright.sync_api")

@@ -19,6 +19,7 @@ from torch import nn
 from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.page import FOLDER, RUNTIME
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 EARLY_AND_LATE = "--early 2 --late 4 --style comic-fast"
 

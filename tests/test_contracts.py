@@ -2,9 +2,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.usefixtures("unmeasured")
 def test_imports_only_go_down():
     """The contracts stand in pyproject.toml."""
     command = [

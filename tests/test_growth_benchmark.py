@@ -11,6 +11,7 @@ from test_benchmarks import module, run
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("resource")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 MANY = 1000
 
 

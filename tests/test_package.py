@@ -14,6 +14,7 @@ from toonbox.page import FOLDER, RUNTIME, site_files
 from toonbox.version import __version__
 
 build = pytest.importorskip("hatchling.build", reason="needs pip install hatchling")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 ROOT = Path(__file__).parents[1]
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from test_benchmarks import cells
-from test_benchmarks import run_apart as run
+from test_benchmarks import cells, run, run_apart
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
 PARTS = (
     *("reduced YUV to RGB", "network", "steadying", "carrying"),
     *("RGB to YUV", "guided upsampling", "colours enlarged"),
@@ -13,7 +13,7 @@ PARTS = (
 
 @pytest.mark.slow
 def test_video_prints_all_rates():
-    done = run("video.py", "--size 64x48 --frames 8 --authors-frames 2 --resolution 32")
+    done = run_apart("video.py", "--size 64x48 --frames 8 --authors-frames 2 --resolution 32")
     assert done.returncode == 0, done.stderr
     assert "64x48, 8 frames, comic-fast at 32" in done.stdout
     rate, ratio = cells(done.stdout, "authors' network, torch eager, plain loop")

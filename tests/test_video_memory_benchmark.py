@@ -5,6 +5,7 @@ import pytest
 from test_benchmarks import cells, run
 
 pytest.importorskip("resource")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 @pytest.mark.slow

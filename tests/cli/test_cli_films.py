@@ -174,6 +174,7 @@ def test_a_preview_shows_its_frame(toonbox, here):
         (["clip.mp4", "--preview", "0", "-o", "a.jpg"], "a preview is a PNG picture"),
         (["clip.mp4", "clip.mp4", "--preview", "0"], "--preview takes one video"),
         (["photo.png", "--preview", "0"], "--preview takes one video"),
+        (["photo.png", "--preview", "0", "--style", "missing"], "--preview takes one video"),
         (["photo.png", "--crf", "20"], "--crf is for videos"),
         (["photo.png", "--keep-partial"], "--keep-partial is for videos"),
         (["clip.mp4", "--quality", "80"], "--quality is for pictures"),

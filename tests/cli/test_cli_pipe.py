@@ -146,6 +146,7 @@ def test_limit_of_pixels(toonbox):
         (["-", "-o", "new/"], b"new/ is a folder"),
         (["-", "-o", "a.heic"], b"cannot write .heic"),
         (["-", "--json"], b"--json"),
+        (["-", "a.png", "--style", "missing"], b"only one photo can go through -"),
     ],
 )
 def test_wrong_usage(arguments, reason, toonbox, here):

@@ -26,6 +26,7 @@ from toonbox.images.picture import Header, decode, read_header
 from toonbox.options import OutputOptions, StyleOptions
 
 resource = pytest.importorskip("resource")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 

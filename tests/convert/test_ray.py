@@ -24,6 +24,7 @@ from toonbox.options import StyleOptions
 os.environ.update(PATIENT_RAY)  # read when it is imported
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 ray_data = pytest.importorskip("ray.data")
+pytestmark = pytest.mark.usefixtures("unmeasured")
 
 
 def photos(folder, count, size=(80, 60)):

@@ -6,8 +6,9 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,9 @@ from toonbox.learn.config import CropConfig
 from toonbox.learn.data import CropBatches, Domain, Drawings, prepare_layers
 from toonbox.learn.inspect import read_scaled
 from toonbox.learn.representations.drawing import CHANNELS, Layers, Look
+from toonbox.learn.workers import worker_pool
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
 SIDES = (48, 64)
 
 
@@ -129,13 +132,25 @@ def test_a_file_of_something_else_is_computed_again(
     assert np.load(file).shape[2] == CHANNELS
 
 
+@pytest.fixture(scope="module")
+def process() -> Iterator[ProcessPoolExecutor]:
+    """A worker process, started once."""
+    with worker_pool(1) as pool:
+        yield pool
+
+
 @pytest.mark.parametrize("content", [b"", b"no picture", None])
 def test_a_damaged_photo_is_named(
-    photos: list[Path], tmp_path: Path, content: bytes | None
+    photos: list[Path],
+    tmp_path: Path,
+    process: ProcessPoolExecutor,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes | None,
 ) -> None:
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(photos[0].read_bytes()[:200] if content is None else content)
     # In a worker process: the error must survive the way back.
+    monkeypatch.setattr(drawings, "worker_pool", lambda _: nullcontext(process))
     with pytest.raises(PictureError, match=r"damaged\.png: "):
         prepare_layers([damaged], SIDES, tmp_path / "layers", workers=1)
     assert list((tmp_path / "layers").iterdir()) == []

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from media_pages import axe_missing, violations
-from page_server import PATIENCE, Site
+from page_server import PATIENCE, Site, wait_for
 from toonbox import load_style
 from toonbox.engine.style import SHIPPED
 
@@ -67,7 +67,7 @@ def visit(chromium, site):
             page.add_init_script(init)
         page.goto(url)
         if ready:
-            page.wait_for_selector("html[data-ready]")
+            wait_for(page, "html[data-ready]")
         return page
 
     yield open_page
@@ -89,7 +89,7 @@ def choose(page, *files):
 
 def settled(page):
     """Wait until the full size is drawn with the settings as they are."""
-    expect(page.locator("#photos[data-drawn=true]")).to_be_attached(timeout=PATIENCE)
+    wait_for(page, "#photos[data-drawn=true]")
 
 
 def seen(page):
@@ -301,7 +301,7 @@ def test_a_moving_slider_draws_a_small_preview_before_the_full_size(visit):
     page.locator("#texture").evaluate(
         "(input) => { input.value = 0; input.dispatchEvent(new Event('input')); }"
     )
-    expect(page.locator("#photos[data-drawn=preview]")).to_be_attached(timeout=PATIENCE)
+    wait_for(page, "#photos[data-drawn=preview]")
     preview = seen(page)
     assert preview != before
     page.locator("#texture").evaluate("(input) => input.dispatchEvent(new Event('change'))")
@@ -608,7 +608,7 @@ def test_axe_finds_nothing_to_complain_about(visit, scheme, language):
         locale={"en": "en-GB", "zh": "zh-CN"}[language], color_scheme=scheme,
         reduced_motion="reduce",
     )  # fmt: skip
-    expect(page.locator("#demo.drawn")).to_be_attached(timeout=PATIENCE)
+    wait_for(page, "#demo.drawn")
     assert violations(page) == [], "welcome"
     choose(page, file("a.png"), file("b.png"), file("broken.png", b""))
     page.locator("summary").click()
@@ -633,7 +633,7 @@ def test_screenshots(visit, scheme, language, device):
         **(phone if device == "phone" else {"viewport": {"width": 1280, "height": 800}}),
     )
     name = f"{device}-{language}-{scheme}"
-    expect(page.locator("#demo.drawn")).to_be_attached(timeout=PATIENCE)
+    wait_for(page, "#demo.drawn")
     expect(page.locator("#demo-styles canvas.drawn")).to_have_count(6, timeout=PATIENCE)
     page.screenshot(path=f"{SCREENSHOTS}/{name}-welcome.png", full_page=device == "phone")
     laptop = file("laptop.jpg", (EXAMPLES / "laptop.jpg").read_bytes(), "image/jpeg")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("unmeasured")
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "serve.py"
 
 

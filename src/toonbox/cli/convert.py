@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -129,12 +130,14 @@ def cartoonize(
     if preview is not None:
         if unused := {*changed(video_options), *changed(output_options)} - _IN_PREVIEWS:
             raise UsageError(f"{_flag(min(unused))} does not apply to --preview")
-        _write_preview(photos, output, preview, load(), force, common.json, options)
+        _write_preview(photos, output, preview, load, force, common.json, options)
         return
     if piped:
         _check_options([False], output_options, video_options)
-        converter = Converter(load(), style_options, output_options)
-        _convert_pipe(photos, output, common.json, converter, force)
+        _convert_pipe(
+            photos, output, common.json, output_options.format, force,
+            lambda: Converter(load(), style_options, output_options),
+        )  # fmt: skip
         return
     plan = Plan(output, force, common, output_options.format, videos=True)
     plan.add_all(photos, several)
@@ -312,7 +315,12 @@ def _report_one(
 
 
 def _convert_pipe(
-    photos: list[Path], output: str | None, as_json: bool, converter: "Converter", force: bool
+    photos: list[Path],
+    output: str | None,
+    as_json: bool,
+    format: str | None,
+    force: bool,
+    load: "Callable[[], Converter]",
 ) -> None:
     """Convert one picture that comes or goes through a pipe; errors as in `cartoonize_file`.
 
@@ -328,7 +336,7 @@ def _convert_pipe(
     if output is not None and output != PIPE:
         if is_folder(output):
             raise UsageError(f"{output} is a folder; a photo from standard input needs a file name")
-        target = choose_target(photo, output, format=converter.output.format)
+        target = choose_target(photo, output, format=format)
         if not force:
             refuse_existing(target)
     elif as_json:
@@ -338,6 +346,7 @@ def _convert_pipe(
     job = Job(photo, target)
     if photo == Path(PIPE):
         job = Job(Path("standard input"), target, data=sys.stdin.buffer.read())
+    converter = load()
     began = time.perf_counter()
     with Steps("", 1) as step:
         converted = converter.convert(job, on_frame=step.frame)
@@ -357,7 +366,7 @@ def _write_preview(
     videos: list[Path],
     output: str | None,
     seconds: float,
-    style: "Style",
+    load: "Callable[[], Style]",
     force: bool,
     as_json: bool,
     options: Options,
@@ -377,6 +386,7 @@ def _write_preview(
         raise UsageError(f"{target}: a preview is a PNG picture")
     if not force:
         refuse_existing(target)
+    style = load()
     began = time.perf_counter()
     with failing_alone(str(video)):
         limits = video_options.max_height, output_options.max_pixels
