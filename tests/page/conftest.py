@@ -1,4 +1,4 @@
-"""What the tests of the page share: a browser, started once, and the site."""
+"""What the tests of the page share: a browser for each file, and the site."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from toonbox.errors import MissingExtraError
 from toonbox.page import site_files
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is open, nothing else can run an asyncio loop
 def chromium():
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
     if CHROMIUM is None:
