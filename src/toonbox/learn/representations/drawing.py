@@ -216,7 +216,7 @@ def strokes(response: Float, coherence: Float) -> Float:
         response: line responses, (H, W), of the middle one of PENS.
         coherence: coherence of the flow, (H, W).
     """
-    look = Look()
+    look = Look()  # of one pen, as layers are for all looks
     ink = lines(response, coherence, look.threshold, look.gain, look.crowding)
     around = lines(response, coherence, look.threshold, look.gain, 0)
     cv2.GaussianBlur(around, (0, 0), 12, dst=around)
