@@ -18,7 +18,7 @@ from toonbox.atomic import replacing
 from toonbox.errors import ConfigError, ShapeError, WeightsError
 
 SLOPE = 0.2  # of leaky ReLU
-BEYOND = 1.5  # up to where outputs are pushed; were it 1, noise would push black and white to grey
+BEYOND = 1.5  # limit of outputs before clipping; with 1, noise would turn black and white grey
 Film = tuple[Tensor, Tensor]  # scale and shift of features (feature-wise linear modulation)
 
 
@@ -220,7 +220,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def clip_through(signed: Tensor) -> Tensor:
-    """Clip to [-1, 1]; the gradient passes, but values outside of BEYOND are not pushed further."""
+    """Clip to [-1, 1]; the gradient passes, but values beyond BEYOND are not pushed outwards."""
     clipped = signed.clamp(-1, 1)
     if not signed.requires_grad:
         return clipped
