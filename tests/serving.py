@@ -3,11 +3,13 @@
 import http.client
 import json
 import logging
+import os
 import socket
 import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from toonbox.serve.app import create_app
 from toonbox.serve.server import Server, listen
@@ -138,6 +140,11 @@ def wait_until(look):
         assert time.monotonic() < until, "it never happened"
         time.sleep(0.02)
     return found
+
+
+def files_below(folder):
+    """List all files below a folder from which the server may remove some meanwhile."""
+    return [Path(below, name) for below, _, names in os.walk(folder) for name in names]
 
 
 def form(*files, field="file"):

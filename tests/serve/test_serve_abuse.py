@@ -10,7 +10,7 @@ import time
 import pytest
 from PIL import Image
 
-from serving import PATIENCE, answer_on, form, wait_until
+from serving import PATIENCE, answer_on, files_below, form, wait_until
 from toonbox.serve import app
 
 HEAD = "POST /api/cartoonize HTTP/1.1\r\nHost: localhost\r\n"
@@ -185,7 +185,7 @@ def test_forms_of_many_parts_or_huge_heads(serve, spool):
             assert (answer.status, "the form is damaged" in answer.detail) == (400, True)
     long_boundary = f"multipart/form-data; boundary={'x' * 5000}"
     assert server.post("/api/jobs", b"", content_type=long_boundary).status == 400
-    assert [path for path in spool.rglob("*") if path.is_file()] == []
+    assert files_below(spool) == []
 
 
 def test_huge_heads_of_requests(serve):
@@ -218,7 +218,7 @@ def test_uploads_that_are_broken_off(serve, photo, spool):
         with server.raw(head.encode() + body[: len(body) // 2]):
             wait_until(lambda: taken(server) or server.service.jobs._jobs)
         wait_until(lambda: taken(server) == 0 and not server.service.jobs._jobs)
-    wait_until(lambda: [path for path in spool.rglob("*") if path.is_file()] == [])
+    wait_until(lambda: files_below(spool) == [])
     assert server.service.budget._bodies == server.service.jobs._disk == 0
 
 
@@ -230,7 +230,7 @@ def test_a_full_disk_while_uploading(serve, photo, spool, monkeypatch):
     monkeypatch.setattr(app, "_append", full)
     answer = server.send_files("/api/jobs", ("a.jpg", photo))
     assert (answer.status, answer.detail) == (507, "No space left on device")
-    assert [path for path in spool.rglob("*") if path.is_file()] == []
+    assert files_below(spool) == []
     assert server.post("/api/cartoonize", photo).status == 200  # needs no disk
 
 

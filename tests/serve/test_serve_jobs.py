@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import toonbox
-from serving import PATIENCE, form, wait_until
+from serving import PATIENCE, files_below, form, wait_until
 from video_files import Clip, pictures
 
 
@@ -72,10 +72,10 @@ def test_pictures_become_a_zip(serve, photo, style_folder, spool):
     assert sorted(packed.namelist()) == ["2-a.toon.jpg", "a.toon.jpg", "c.toon.png"]
     expected = toonbox.cartoonize_bytes(photo, style=style_folder, quality=80)
     assert packed.read("a.toon.jpg") == packed.read("2-a.toon.jpg") == expected
-    (kept,) = (path for path in spool.rglob("*") if path.is_file())
+    (kept,) = files_below(spool)
     assert kept.name == "cartoons.zip"
     assert server.ask("DELETE", job["url"]).status == 204
-    assert [path for path in spool.rglob("*") if path.is_file()] == []
+    assert files_below(spool) == []
     for method, path in [("GET", ""), ("GET", "/result"), ("GET", "/events"), ("DELETE", "")]:
         gone = server.ask(method, job["url"] + path)
         assert (gone.status, gone.detail[:20]) == (404, "there is no such job")
@@ -133,7 +133,7 @@ def test_refused(serve, spool, query, names, detail):
     assert answer.status in (400, 422), answer.body
     if names:
         assert detail in answer.detail
-    assert [path for path in spool.rglob("*") if path.is_file()] == []
+    assert files_below(spool) == []
 
 
 def test_not_a_form(serve, clip):
@@ -170,7 +170,7 @@ def test_cancelled_while_it_runs(serve, long_clip, spool):
     assert server.ask("DELETE", waiting["url"]).status == 204  # though the first still runs
     assert server.get(job["url"]).json()["state"] == "running"
     assert server.ask("DELETE", job["url"]).status == 204
-    assert [path for path in spool.rglob("*") if path.is_file()] == []
+    assert files_below(spool) == []
     assert server.get(job["url"]).status == 404
     assert b'toonbox_jobs_total{state="cancelled"} 2.0' in server.get("/metrics").body
 
@@ -186,7 +186,7 @@ def test_a_job_outlives_who_has_asked_and_then_its_time(serve, photo, spool):
         assert b" 202 " in connection.recv(100)
     wait_until(lambda: b'toonbox_jobs_total{state="done"} 1.0' in server.get("/metrics").body)
     wait_until(lambda: not server.service.jobs._jobs)
-    wait_until(lambda: not [path for path in spool.rglob("*") if path.is_file()])
+    wait_until(lambda: not files_below(spool))
     assert server.service.jobs._disk == 0
 
 
