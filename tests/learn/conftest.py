@@ -1,5 +1,7 @@
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +37,24 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Folders of photos and of cartoons."""
     base = tmp_path_factory.mktemp("data")
     return pictures(base / "photos", 12, False), pictures(base / "cartoons", 6, True)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def unmeasured_export() -> Iterator[None]:
+    """Export without coverage, which follows each call of torch's exporter: twice the time."""
+    export = torch.onnx.export
+
+    def unmeasured(*args: Any, **options: Any) -> Any:
+        tracer = sys.gettrace()
+        sys.settrace(None)
+        try:
+            return export(*args, **options)
+        finally:
+            sys.settrace(tracer)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", unmeasured)
+        yield
 
 
 @pytest.fixture
