@@ -130,14 +130,14 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 def in_python(style: Style, jpeg: bytes, resolution: int | None) -> dict[str, float]:
     """Time the same stages here."""
-    times = {}
+    times, threads = {}, style.session.threads
     photo, times["decode"] = timed(lambda: np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")))
     size = style.working_size(photo.shape, resolution)
-    small, times["reduce"] = timed(lambda: _reduced(photo, size))
+    small, times["reduce"] = timed(lambda: _reduced(photo, size, threads))
     native = StyleOptions(resolution="native")
     drawn, times["network"] = timed(lambda: style.stylize(small, native))
-    parts, times["upsample"] = timed(lambda: list(upsample(photo, small, drawn)))
-    cartoon = Image.fromarray(np.concatenate([part for _, part in parts]))
+    parts, times["upsample"] = timed(lambda: list(upsample(photo, small, drawn, threads)))
+    cartoon = Image.fromarray(np.concatenate([part for _, _, part in parts]))
     _, times["encode"] = timed(lambda: cartoon.save(io.BytesIO(), "JPEG", quality=95))
     times["all"] = sum(times.values())
     return times

@@ -86,6 +86,16 @@ def ordered_parallel_map(
             pool.shutdown(cancel_futures=True)
 
 
+def shared_map(
+    items: Iterable[Item], work: Callable[[Item], Result], threads: int
+) -> Iterator[Result]:
+    """Apply `work` to parts of one picture: as `ordered_parallel_map`, or here with one thread.
+
+    With one, nothing is taken ahead, as files want it that are read from top to bottom.
+    """
+    return map(work, items) if threads == 1 else ordered_parallel_map(items, work, threads)
+
+
 def in_time(work: Callable[[], Result], seconds: int) -> Result:
     """Run `work` in another thread, which is abandoned if it takes too long.
 

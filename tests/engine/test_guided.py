@@ -18,7 +18,7 @@ def colours(*shape: int, seed: int = 0) -> Uint8Array:
 
 
 def whole(photo: Uint8Array, small: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
-    return np.concatenate([values for _, values in upsample(photo, small, cartoon)])
+    return np.concatenate([values for _, _, values in upsample(photo, small, cartoon)])
 
 
 def windows(image: np.ndarray, y: int, x: int, radius: int) -> np.ndarray:
@@ -110,10 +110,14 @@ def test_strips_make_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = whole(photo, small, cartoon)
     monkeypatch.setattr(guided, "STRIP_PIXELS", 57 * 7)
     monkeypatch.setattr(guided, "CACHED_PIXELS", 57 * 2)
-    strips = [rows for rows, _ in upsample(photo, small, cartoon)]
-    assert max(rows.stop - rows.start for rows in strips) == 2
-    assert [rows.start for rows in strips] == [0, *(rows.stop for rows in strips[:-1])]
-    np.testing.assert_array_equal(whole(photo, small, cartoon), expected)
+    for threads in (1, 3):
+        strips = [*upsample(photo, small, cartoon, threads)]
+        places = [rows for rows, _, _ in strips]
+        assert max(rows.stop - rows.start for rows in places) == 7
+        assert [rows.start for rows in places] == [0, *(rows.stop for rows in places[:-1])]
+        assert all((photo[rows] == own).all() for rows, own, _ in strips)
+        found = np.concatenate([values for _, _, values in strips])
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_differing_shapes_are_refused() -> None:

@@ -6,12 +6,13 @@ import numpy as np
 import numpy.typing as npt
 
 from toonbox.errors import ShapeError
-from toonbox.pixels import STRIP_PIXELS, FloatArray, Levels, PhotoArray, Rows
+from toonbox.parallel import shared_map
+from toonbox.pixels import FloatArray, Levels, PhotoArray, Rows
 
 RADIUS = 1
 EPS = 1e-3
-CACHED_PIXELS = 1 << 15  # worked on at once: small enough for the cache
-ROWS = 8  # of the photo, at most: with more, BLAS would take threads of its own
+STRIP_PIXELS = 1 << 20  # of the photo: fewer would be fitted with more rows above and below
+CACHED_PIXELS = 1 << 16  # worked on at once: few for the cache, many for threads that take turns
 
 Indices = npt.NDArray[np.intp]
 Neighbours = tuple[Indices, Indices, FloatArray]
@@ -75,7 +76,9 @@ def local_slope(
     return slope
 
 
-def upsample(photo: Rows, small: Levels, cartoon: Levels) -> Iterator[tuple[slice, PhotoArray]]:
+def upsample(
+    photo: Rows, small: Levels, cartoon: Levels, threads: int = 1
+) -> Iterator[tuple[slice, PhotoArray, PhotoArray]]:
     """Bring a cartoon to the size of its photo, with the photo's edges, strip by strip.
 
     Each pixel becomes slope * photo + offset, both fitted at the small size and enlarged
@@ -89,9 +92,10 @@ def upsample(photo: Rows, small: Levels, cartoon: Levels) -> Iterator[tuple[slic
             is 3, or 1 for brightness alone.
         small: (h, w, C), the photo reduced, h <= H and w <= W, in levels [0, 255].
         cartoon: (h, w, C), what the network made of it, in levels.
+        threads: strips at a time; with more than one, some are read ahead.
     Yields:
-        Rows from top to bottom, and the result's values there, (rows, W, C), with the bits of the
-        photo.
+        Rows from top to bottom, the photo there, and the result there, both (rows, W, C) with the
+        bits of the photo.
     Raises:
         ShapeError: `small` and `cartoon` differ.
     Source:
@@ -99,28 +103,34 @@ def upsample(photo: Rows, small: Levels, cartoon: Levels) -> Iterator[tuple[slic
     """
     height, width, channels = photo.shape
     highest = np.iinfo(photo.dtype).max
-    grey = channels > 1 and bool((cartoon == cartoon[..., :1]).all())
+    grey = channels > 1 and all((row == row[:, :1]).all() for row in cartoon)
     small = _grey(small) if grey else small
     columns = _channels(_neighbours(width, small.shape[1]), channels)
     upper, lower, below = _neighbours(height, len(small))
-    # The model is fitted in so many rows at once, and applied to fewer, as they are larger.
-    lines = max(1, min(STRIP_PIXELS // width, CACHED_PIXELS // small.shape[1]))
-    step, rows = max(1, lines * height // len(small)), max(1, min(ROWS, CACHED_PIXELS // width))
-    for top in range(0, height, step):
-        bottom = min(top + step, height)
-        start = upper[top]
-        models = _lines(small, cartoon, slice(start, lower[bottom - 1] + 1), columns, highest)
-        for first in range(top, bottom, rows):
-            strip = slice(first, min(first + rows, bottom))
-            between = upper[strip] - start, lower[strip] - start, below[strip]
+    at_once = max(1, CACHED_PIXELS // width)
+
+    def enlarge(strip: tuple[slice, PhotoArray]) -> tuple[slice, PhotoArray, PhotoArray]:
+        rows, own = strip
+        result, start = np.empty_like(own), upper[rows.start]
+        fitted = slice(start, lower[rows.stop - 1] + 1)
+        models = _lines(small, cartoon, fitted, columns, highest)
+        for top in range(0, len(own), at_once):
+            seen = own[top : top + at_once]
+            at = slice(rows.start + top, rows.start + top + len(seen))
+            between = upper[at] - start, lower[at] - start, below[at]
             slope, offset = (_between(model, between) for model in models)
-            guide = _grey(photo[strip]) if grey else photo[strip]
-            values = guide.reshape(slope.shape).astype(np.float32)
+            values = (_grey(seen) if grey else seen).reshape(slope.shape).astype(np.float32)
             values *= slope
             values += offset
             # Halves were added to the offset: what remains is to cut off.
             np.clip(values, 0, highest + 0.5, out=values)
-            yield strip, values.astype(photo.dtype).reshape(-1, width, channels)
+            result[top : top + at_once] = values.reshape(seen.shape)
+        return rows, own, result
+
+    tall = max(1, min(STRIP_PIXELS // width, -(-height // threads)))
+    places = (slice(top, min(top + tall, height)) for top in range(0, height, tall))
+    strips = ((rows, photo[rows]) for rows in places)
+    return shared_map(strips, enlarge, threads)
 
 
 def _grey(values: PhotoArray | Levels) -> FloatArray:
@@ -160,13 +170,13 @@ def _across(model: FloatArray, columns: Neighbours) -> FloatArray:
 
 
 def _between(lines: FloatArray, rows: Neighbours) -> FloatArray:
-    """Interpolate between lines, (lines, W C), as a product of matrices: (rows, W C)."""
+    """Interpolate between lines, (lines, W C): (rows, W C)."""
     upper, lower, share = rows
-    first, places = upper[0], np.arange(len(share))
-    weights = np.zeros((len(share), lower[-1] + 1 - first), np.float32)
-    weights[places, upper - first] = 1 - share
-    weights[places, lower - first] += share
-    return weights @ lines[first : lower[-1] + 1]
+    enlarged, other = lines.take(upper, 0), lines.take(lower, 0)
+    other -= enlarged
+    other *= share[:, None]
+    enlarged += other
+    return enlarged
 
 
 def _neighbours(large: int, small: int) -> Neighbours:

@@ -175,6 +175,7 @@ class Session(ABC):
     Attributes:
         name: of the engine.
         precision: what it computes with.
+        threads: for each run.
         takes_knobs: whether the network has a second input, `knobs`.
     """
 
@@ -188,7 +189,7 @@ class Session(ABC):
         runs: int = 1,
     ) -> None:
         """Load a network for so many runs at a time, which share the threads."""
-        self.name, self.precision = name, precision
+        self.name, self.precision, self.threads = name, precision, threads // runs
         self._path, self._sha256, self._threads, self._runs = model, sha256, threads, runs
         self._others: dict[int, Self] = {}
         self._lock = Lock()
@@ -343,7 +344,7 @@ class OnnxRuntimeSession(Session):
 
         cuda = self.name == "cuda"
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads // self._runs
+        options.intra_op_num_threads = self.threads
         options.log_severity_level = 4
         # Planned memory is kept beside what was taken before: twice as much, and no faster.
         options.enable_mem_pattern = False

@@ -4,6 +4,7 @@ import os
 import reprlib
 import sys
 import tomllib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from copy import copy
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -20,7 +21,7 @@ from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.images.encode import to_image
 from toonbox.images.picture import Picture, read_image
 from toonbox.options import DEFAULT_STYLE, Precision, Resolution, StyleOptions, split_options
-from toonbox.parallel import count_jobs, failing_alone, ordered_parallel_map
+from toonbox.parallel import count_jobs, failing_alone, ordered_parallel_map, shared_map
 from toonbox.pixels import (
     STRIP_PIXELS,
     Colours,
@@ -323,7 +324,7 @@ class Style:
         """
         size = self.working_size(photo.shape, options.resolution)
         if size != photo.shape[:2]:
-            photo = from_levels(_reduced(photo, size), photo.dtype)
+            photo = from_levels(_reduced(photo, size, self.session.threads), photo.dtype)
         whole = float(options.strength > 0)
         return photo, self.stylize(photo, replace(options, resolution="native", strength=whole))
 
@@ -339,12 +340,13 @@ class Style:
         Returns:
             The shape of `photo`.
         """
-        parts = iter([(slice(None), cartoon)])
+        parts = iter([(slice(None), photo, cartoon)])
         if small.shape != photo.shape:
-            parts = upsample(photo, to_levels(small), to_levels(cartoon))
+            levels = to_levels(small), to_levels(cartoon)
+            parts = upsample(photo, *levels, self.session.threads)
         finished = np.empty_like(photo)
-        for rows, values in parts:
-            finished[rows] = blended(photo[rows], values, strength)
+        for rows, own, values in parts:
+            finished[rows] = blended(own, values, strength)
         return finished
 
     def _drawn(
@@ -364,10 +366,11 @@ class Style:
             for rows, own, levels in self._run(photo, knobs, colours):
                 yield rows, own, from_levels(levels, photo.dtype)
         else:
-            small = _reduced(photo, size)
+            # A file is read by one thread, from top to bottom.
+            threads = self.session.threads if isinstance(photo, np.ndarray) else 1
+            small = _reduced(photo, size, threads)
             drawn = np.concatenate([part for _, _, part in self._run(small, knobs, colours)])
-            for rows, values in upsample(photo, small, drawn):
-                yield rows, photo[rows], values
+            yield from upsample(photo, small, drawn, threads)
 
     def _knobs(self, options: StyleOptions) -> FloatArray | None:
         """Return the network's second input, (1, K), if it has one."""
@@ -492,7 +495,7 @@ def blended(photo: PhotoArray, cartoon: PhotoArray, strength: float) -> PhotoArr
     return mixed
 
 
-def _reduced(photo: Rows, size: tuple[int, int]) -> Levels:
+def _reduced(photo: Rows, size: tuple[int, int], threads: int = 1) -> Levels:
     """Reduce a photo to `size`, (height, width); one of 16 bits in floats, for smooth levels.
 
     First by whole numbers, to not less than one and a half times the size, then sideways, both
@@ -506,12 +509,16 @@ def _reduced(photo: Rows, size: tuple[int, int]) -> Levels:
     )
     step = max(1, STRIP_PIXELS // width // down) * down
     narrow = np.empty((-(-height // down), small_width, 3), to_levels(photo[:0]).dtype)
-    for top in range(0, height, step):
-        levels = to_levels(photo[top : min(top + step, height)])
+
+    def reduce(strip: tuple[int, PhotoArray]) -> None:
+        top, levels = strip[0], to_levels(strip[1])
         first, rows = top // down, -(-len(levels) // down)
         narrow[first : first + rows] = _resized(
             levels, (small_width, rows), (width / across, rows), (across, down)
         )
+
+    strips = ((top, photo[top : min(top + step, height)]) for top in range(0, height, step))
+    deque(shared_map(strips, reduce, threads), maxlen=0)
     small = _resized(narrow, (small_width, small_height), (small_width, height / down))
     return small if small.dtype == np.uint8 else small.clip(0, 255)
 
