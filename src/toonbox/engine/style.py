@@ -44,6 +44,7 @@ MAX_CARD = 8192  # bytes; the time and memory of reading TOML may grow with the 
 MAX_PADDING = 256  # pixels: of size_multiple and beyond, which can make any photo a large one
 GENERATOR = "generator.safetensors"  # to go on training from; often there is none
 TILE = 1024  # pixels: with what they overlap by they take about 0.6 GB in the network
+MOST_THREADS = 4  # for a picture's arrays; memory would not keep up with more
 DEFAULTS = StyleOptions()
 
 InMemory = TypeVar("InMemory", Image.Image, PhotoArray)
@@ -324,7 +325,7 @@ class Style:
         """
         size = self.working_size(photo.shape, options.resolution)
         if size != photo.shape[:2]:
-            photo = from_levels(_reduced(photo, size, self.session.threads), photo.dtype)
+            photo = from_levels(_reduced(photo, size, self._threads), photo.dtype)
         whole = float(options.strength > 0)
         return photo, self.stylize(photo, replace(options, resolution="native", strength=whole))
 
@@ -343,7 +344,7 @@ class Style:
         parts = iter([(slice(None), photo, cartoon)])
         if small.shape != photo.shape:
             levels = to_levels(small), to_levels(cartoon)
-            parts = upsample(photo, *levels, self.session.threads)
+            parts = upsample(photo, *levels, self._threads)
         finished = np.empty_like(photo)
         for rows, own, values in parts:
             finished[rows] = blended(own, values, strength)
@@ -367,10 +368,15 @@ class Style:
                 yield rows, own, from_levels(levels, photo.dtype)
         else:
             # A file is read by one thread, from top to bottom.
-            threads = self.session.threads if isinstance(photo, np.ndarray) else 1
+            threads = self._threads if isinstance(photo, np.ndarray) else 1
             small = _reduced(photo, size, threads)
             drawn = np.concatenate([part for _, _, part in self._run(small, knobs, colours)])
             yield from upsample(photo, small, drawn, threads)
+
+    @property
+    def _threads(self) -> int:
+        """Return how many threads share the work on a picture beside its network."""
+        return min(self.session.threads, MOST_THREADS)
 
     def _knobs(self, options: StyleOptions) -> FloatArray | None:
         """Return the network's second input, (1, K), if it has one."""
