@@ -156,7 +156,7 @@ def test_long_and_strong_lines_are_strokes_and_others_dashes() -> None:
     assert strokes(response, ones).max() < 0.6  # the same lines, crowded
 
 
-def test_dashes_of_texture_can_be_left_out() -> None:
+def test_dashes_of_texture_can_be_finer_or_left_out() -> None:
     photo = np.full((96, 128, 3), 0.75, np.float32)
     for place, row in enumerate(range(8, 88, 10)):
         start = 8 + 13 * (place % 3)
@@ -168,6 +168,14 @@ def test_dashes_of_texture_can_be_left_out() -> None:
     assert drawn[:, grain].min() < 100
     assert without[:, grain].min() > 150
     np.testing.assert_array_equal(without[:, 80:104], drawn[:, 80:104])
+    left_out = layers.left_out(Look(dashes=0.0))
+    assert left_out[:, grain].max() > 100
+    assert left_out[:, 80:104].max() == 0
+    faint = layers.left_out(Look(dashes=0.75, line=0.8, fine=Look().pen))
+    np.testing.assert_allclose(faint, 0.25 * 0.8 * left_out, atol=1)
+    bold, fine = (layers.draw(Look(dashes=1.0, fine=f))[:, grain].astype(int) for f in (1.35, 0.7))
+    assert (fine < 100).any()
+    assert (fine < 130).sum() < 0.8 * (bold < 130).sum()
 
 
 def test_steps_are_short_in_fine_detail_only() -> None:

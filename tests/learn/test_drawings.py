@@ -233,12 +233,10 @@ def test_ctrl_c_leaves_no_half_file(photos: list[Path], tmp_path: Path) -> None:
 def test_crops_agree_with_the_whole_picture(cached: list[Path], seed: int) -> None:
     look = Look()
     layers = Layers(np.load(cached[0]))
-    whole = np.dstack([layers.packed[..., :3], layers.draw(look)]).astype(int)
-    size = 24
-    photo, target = Drawings(Domain(cached), look, at_one).crop(
-        cached[0], size, np.random.default_rng(seed), 0
-    )
-    crop = np.dstack([photo, target]).astype(int)
+    whole = np.dstack([layers.packed[..., :3], layers.draw(look), layers.left_out(look)])
+    whole, size = whole.astype(int), 24
+    drawings = Drawings(Domain(cached), look, at_one)
+    crop = np.dstack(drawings.crop(cached[0], size, np.random.default_rng(seed), 0)).astype(int)
     found = []
     for place in np.ndindex(whole.shape[0] - size + 1, whole.shape[1] - size + 1):
         window = whole[place[0] : place[0] + size, place[1] : place[1] + size]
@@ -261,7 +259,8 @@ def batches(cached: list[Path], **options: object) -> CropBatches:
 def test_a_batch_is_a_function_of_seed_and_step_alone(cached: list[Path]) -> None:
     one, again = batches(cached), batches(cached)
     for step in (5, 0, 5):
-        assert sorted(one[step]) == ["photo", "target"]
+        assert sorted(one[step]) == ["left_out", "photo", "target"]
+        assert one[step]["left_out"].shape == (4, 1, 24, 24)
         assert all(torch.equal(one[step][name], again[step][name]) for name in one[step])
     assert not torch.equal(one[0]["photo"], one[1]["photo"])
     assert not torch.equal(one[0]["photo"], batches(cached, seed=4)[0]["photo"])

@@ -9,6 +9,7 @@ from toonbox.learn.losses import (
     LossWeights,
     colour_loss,
     content_loss,
+    dashes_loss,
     discriminator_loss,
     generator_loss,
     perceptual_loss,
@@ -84,6 +85,12 @@ def test_reconstruction_of_literal_numbers() -> None:
     pixels = 0.5 + SQUARE_WEIGHT * 0.5
     assert reconstruction_loss(output, output * 0, 0.0).item() == pytest.approx(pixels)
     assert reconstruction_loss(output, output * 0, 2.0).item() == pytest.approx(pixels + 2)
+
+
+def test_only_ink_on_what_the_target_leaves_out_costs() -> None:
+    target, left_out = torch.zeros(1, 3, 1, 4), torch.tensor([1.0, 0.5, 0.0, 1.0]).view(1, 1, 1, 4)
+    output = torch.tensor([-0.4, -0.4, -0.9, 0.8]).expand(1, 3, 1, 4)  # the last is lighter
+    assert dashes_loss(output, target, left_out).item() == pytest.approx((0.4 + 0.2) / 4)
 
 
 @pytest.mark.parametrize(

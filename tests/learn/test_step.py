@@ -152,6 +152,21 @@ def test_reconstruction_holds_on_to_the_target(tiny_config) -> None:
     assert losses[-1]["reconstruction"] < 0.5 * losses[0]["reconstruction"]
 
 
+def test_dashes_are_unlearnt_where_the_target_leaves_them_out(tiny_config) -> None:
+    """With nothing else to learn, the half of the picture that is full of them gets lighter."""
+    others = dict.fromkeys(("surface", "texture", "structure", "content", "tv", "colour"), 0.0)
+    state = state_of(tiny_config(weights={**others, "dashes": 5.0}, learning_rate=3e-3))
+    photo, target = batch(), batch() + 0.5
+    left_out = torch.full((4, 1, 32, 32), -1.0)
+    left_out[..., :16] = 1.0
+    losses = []
+    for state.step in range(40):
+        step = adversarial_step(state, photo, None, None, Here(), target, left_out)
+        losses.append(step["dashes"].item())
+    assert losses[0] == pytest.approx(0.25, abs=0.01)  # 0.5 darker, in half of the picture
+    assert losses[-1] < 0.5 * losses[0]
+
+
 def test_pretraining_learns_its_target(tiny_config) -> None:
     state = state_of(tiny_config(pretrain={"learning_rate": 3e-3, "gradient_weight": 0.1}))
     photo = batch()

@@ -144,22 +144,26 @@ class Drawings:
     def crop(
         self, file: Path, size: int, random: np.random.Generator, step: int
     ) -> list[Uint8Array]:
-        """Return a random crop of a picture and the same crop of its drawing, (size, size, 3)."""
+        """Return a random crop of a picture, the same of its drawing, and of what is left out.
+
+        (size, size, 3) the first two, (size, size, 1) the `Layers.left_out`.
+        """
         packed = np.load(file, mmap_mode="r")
         height, width = packed.shape[:2]
         top = int(random.integers(0, max(height - size, 0) + 1))
         left = int(random.integers(0, max(width - size, 0) + 1))
         above, before = min(top, MARGIN), min(left, MARGIN)
         part = packed[top - above : top + size + MARGIN, left - before : left + size + MARGIN]
-        part = np.ascontiguousarray(part)
-        both = np.dstack([part[..., :3], Layers(part).draw(self.look, *self.knobs(step))])
-        crop = both[above : above + size, before : before + size]
-        return [crop[..., :3], crop[..., 3:]]
+        layers, (surface, *knobs) = Layers(np.ascontiguousarray(part)), self.knobs(step)
+        drawing = layers.draw(self.look, surface, *knobs)
+        all_three = np.dstack([part[..., :3], drawing, layers.left_out(self.look, *knobs)])
+        crop = all_three[above : above + size, before : before + size]
+        return [crop[..., :3], crop[..., 3:6], crop[..., 6:]]
 
 
 @dataclass(frozen=True)
 class CropBatches(Dataset[dict[str, Tensor]]):
-    """Batches by step, with keys `photo`, `cartoon` and, for photos with drawings, `target`."""
+    """Batches by step: `photo`, `cartoon`, and `target` and `left_out` for photos with drawings."""
 
     photos: Pictures | Drawings
     cartoons: Pictures | Drawings | None
@@ -168,10 +172,11 @@ class CropBatches(Dataset[dict[str, Tensor]]):
     share: tuple[int, int] = (0, 1)  # this process's rank and the number of processes
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
-        """Return the batch of a step: uint8 (B, 3, size, size) by name."""
-        batch = dict(zip(("photo", "target"), self._crops(self.photos, PHOTO, step), strict=False))
+        """Return the batch of a step: uint8 (B, 3, size, size) by name, `left_out` (B, 1, ...)."""
+        batch = self._crops(self.photos, PHOTO, step)
         if self.cartoons is not None:
-            batch["cartoon"] = self._crops(self.cartoons, CARTOON, step)[-1]
+            cartoons = self._crops(self.cartoons, CARTOON, step)
+            batch["cartoon"] = cartoons.get("target", cartoons["photo"])
         return {
             name: torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
             for name, crops in batch.items()
@@ -179,7 +184,7 @@ class CropBatches(Dataset[dict[str, Tensor]]):
 
     def _crops(
         self, source: Pictures | Drawings, kind: int, step: int
-    ) -> list[tuple[Uint8Array, ...]]:
+    ) -> dict[str, tuple[Uint8Array, ...]]:
         """Cut this process's share of the joint batch; mirror half of the crops."""
         files = source.files.files
         if source.files.faces and step % FACES_EVERY == FACES_EVERY - 1:
@@ -191,7 +196,7 @@ class CropBatches(Dataset[dict[str, Tensor]]):
             file = pick(files, self.seed, kind, position)
             crop = source.crop(file, self.config.size, random, step)
             crops.append([c[:, ::-1] for c in crop] if random.random() < 0.5 else crop)
-        return list(zip(*crops, strict=True))
+        return dict(zip(("photo", "target", "left_out"), zip(*crops, strict=True), strict=False))
 
 
 def pick(files: Sequence[Path], seed: int, kind: int, position: int) -> Path:

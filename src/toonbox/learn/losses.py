@@ -94,6 +94,19 @@ def reconstruction_loss(output: Tensor, target: Tensor, gradient_weight: float =
     return pixels + gradient_weight * sum(step.abs().mean() for step in _differences(error))
 
 
+def dashes_loss(output: Tensor, target: Tensor, left_out: Tensor) -> Tensor:
+    """Return the mean of how much darker the output is than the target on left-out dashes.
+
+    A network that cannot see a line's whole length is not sure whether to draw it, and draws faint
+    smears; this makes leaving it out the better answer.
+
+    Args:
+        output, target: (B, C, H, W) in [-1, 1].
+        left_out: (B, 1, H, W) in [0, 1], ink that the target leaves out.
+    """
+    return (left_out * (target - output).clamp_min(0)).mean()
+
+
 def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
     """Return the differences of adjacent pixels, vertical and horizontal."""
     return image[:, :, 1:] - image[:, :, :-1], image[:, :, :, 1:] - image[:, :, :, :-1]
@@ -104,7 +117,8 @@ class LossWeights:
     """Weights of the losses in the adversarial steps.
 
     `reconstruction` (pixels) and `features` (perceptual) keep the output close to the target of
-    pre-training; without them outlines fade in short runs. The paper has neither, nor `colour`.
+    pre-training; without them outlines fade in short runs. `dashes` is for drawn targets. The paper
+    has none of them, nor `colour`.
     """
 
     surface: float = 0.4
@@ -115,6 +129,7 @@ class LossWeights:
     colour: float = 2.0
     reconstruction: float = 2.5
     features: float = 0.0
+    dashes: float = 0.0
 
     def turned(self, knobs: KnobSettings) -> "LossWeights":
         """Return weights with surface, structure and texture multiplied by the knobs."""

@@ -33,6 +33,7 @@ from toonbox.learn.generator import Generator
 from toonbox.learn.losses import (
     colour_loss,
     content_loss,
+    dashes_loss,
     discriminator_loss,
     generator_loss,
     perceptual_loss,
@@ -138,7 +139,8 @@ def one_step(
     seen = add_noise(photo, noise, config.seed, state.step) if noise else photo
     if state.step < config.pretrain.steps:
         return pretrain_step(state, seen, photo if target is None else target)
-    return adversarial_step(state, seen, images.get("cartoon"), vgg, workers, target)
+    left_out = images.get("left_out")
+    return adversarial_step(state, seen, images.get("cartoon"), vgg, workers, target, left_out)
 
 
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -162,6 +164,7 @@ def adversarial_step(
     vgg: Features | None,
     workers: Executor,
     target: Tensor | None = None,
+    left_out: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Update the discriminators, then the generator; losses of weight 0 are not computed.
 
@@ -171,6 +174,7 @@ def adversarial_step(
         vgg: F, (B, 3, H, W) to (B, C, h, w); None if structure and content have weight 0.
         workers: processes that compute superpixels.
         target: t, the same shape as p; None for no target.
+        left_out: ink that t leaves out, (B, 1, H, W) in [-1, 1]; None for no drawn target.
     Source:
         Wang & Yu 2020, section 3.4; as in the authors' code, the discriminators are updated
         before the generator.
@@ -239,6 +243,8 @@ def adversarial_step(
             losses["reconstruction"] = reconstruction_loss(output, target)  # |G(p) - t|, see there
             if weights.features and state.features is not None:
                 losses["features"] = perceptual_loss(state.features(output), state.features(target))
+            if weights.dashes and left_out is not None:
+                losses["dashes"] = dashes_loss(output, target, (left_out + 1) / 2)
     total = weighted_sum(losses, weights.turned(config.knobs_at(state.step)))
     update_generator(state, total)
     return losses | judged
@@ -261,7 +267,7 @@ def update_generator(state: TrainingState, loss: Tensor) -> None:
 
 
 def to_device(pictures: Tensor, fabric: Fabric) -> Tensor:
-    """Convert uint8 (B, 3, H, W) to [-1, 1], channels last, on the run's device."""
+    """Convert uint8 (B, C, H, W) to [-1, 1], channels last, on the run's device."""
     signed = torch.from_numpy(to_signed(pictures.numpy())).to(fabric.device)
     return signed.contiguous(memory_format=torch.channels_last)
 

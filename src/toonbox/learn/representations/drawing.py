@@ -55,11 +55,12 @@ class Look:
     hardness: Annotated[Number, Field(ge=1)] = 8.0
     gradual: NotNegative = 0.9
     line: Share = 1.0
-    pen: Annotated[Number, Field(ge=0.7, le=1.5)] = 1.1
+    pen: Annotated[Number, Field(ge=0.7, le=1.5)] = 1.35
     threshold: NotNegative = 0.004
-    gain: Positive = 100.0
+    gain: Positive = 120.0
     crowding: NotNegative = 0.7
-    dashes: Share = 0.0
+    dashes: Share = 0.7
+    fine: Annotated[Number, Field(ge=0.7, le=1.5)] = 0.7
     tint: Share = 0.0
     ink: Colour = (0.0, 0.0, 0.0)
     saturation: NotNegative = 1.4
@@ -76,6 +77,7 @@ class Look:
             hardness=1 + (self.hardness - 1) * structure,
             line=self.line * min(texture, 1),
             pen=self.pen + 0.45 * bolder,
+            fine=self.fine + 0.45 * bolder,
             threshold=self.threshold * (1 - 0.5 * bolder),
             gain=self.gain * (1 + 0.5 * bolder),
         )
@@ -126,15 +128,29 @@ class Layers:
         lit = colour ** np.float32(look.gamma) - colour
         colour += lit * np.clip(luminance / np.float32(max(look.blacks, 1e-3)), 0, 1)
         colour += np.float32(look.paper) * (1 - colour)
-        place = float(np.interp(look.pen, PENS, (0, 1, 2)))
-        response = _between(self.packed[..., 9:12], 1, place)[..., 0] * np.float32(STRONGEST)
-        coherence, kept = cv2.split(self.packed[..., 12:].astype(np.float32) / np.float32(255))
-        pen = lines(response, coherence, look.threshold, look.gain, look.crowding)[..., None]
-        pen *= np.float32(look.dashes) + np.float32(1 - look.dashes) * kept[..., None]
+        pen = self._pen(look)[0][..., None]
         own = np.float32(DARKENED) * colour
         ink = own + np.float32(1 - look.tint) * (np.array(look.ink, np.float32) - own)
-        drawn = colour + np.float32(look.line) * pen * (ink - colour)
+        drawn = colour + pen * (ink - colour)
         return _eight_bit(np.asarray(drawn, np.float32))
+
+    def left_out(self, look: Look, structure: float = 1.0, texture: float = 1.0) -> Uint8Array:
+        """Return the ink that `draw` spares short, faint lines, (H, W); 255 is full."""
+        return _eight_bit(self._pen(look.turned(structure, texture))[1])
+
+    def _pen(self, look: Look) -> tuple[Float, Float]:
+        """Return the ink of the lines that the look draws and of those it leaves out, (H, W)."""
+        coherence, kept = cv2.split(self.packed[..., 12:].astype(np.float32) / np.float32(255))
+
+        def ink(width: float) -> Float:
+            place = float(np.interp(width, PENS, (0, 1, 2)))
+            response = _between(self.packed[..., 9:12], 1, place)[..., 0] * np.float32(STRONGEST)
+            drawn = lines(response, coherence, look.threshold, look.gain, look.crowding)
+            return np.asarray(np.float32(look.line) * drawn, np.float32)
+
+        strokes = ink(look.pen)
+        drawn = kept * strokes + np.float32(look.dashes) * (1 - kept) * ink(look.fine)
+        return drawn, np.maximum(strokes - drawn, 0)
 
 
 def quantise(image: Float, levels: float, hardness: float, gradual: float) -> Float:
@@ -216,7 +232,7 @@ def strokes(response: Float, coherence: Float) -> Float:
         response: line responses, (H, W), of the middle one of PENS.
         coherence: coherence of the flow, (H, W).
     """
-    look = Look()  # of one pen, as layers are for all looks
+    look = Look(gain=100.0)  # of one pen, as layers are for all looks
     ink = lines(response, coherence, look.threshold, look.gain, look.crowding)
     around = lines(response, coherence, look.threshold, look.gain, 0)
     cv2.GaussianBlur(around, (0, 0), 12, dst=around)
