@@ -95,14 +95,14 @@ def reconstruction_loss(output: Tensor, target: Tensor, gradient_weight: float =
 
 
 def dashes_loss(output: Tensor, target: Tensor, left_out: Tensor) -> Tensor:
-    """Return the mean of how much darker the output is than the target on left-out dashes.
+    """Return the mean of how much darker than the target the output is on short, faint lines.
 
     A network that cannot see a line's whole length is not sure whether to draw it, and draws faint
     smears; this makes leaving it out the better answer.
 
     Args:
         output, target: (B, C, H, W) in [-1, 1].
-        left_out: (B, 1, H, W) in [0, 1], ink that the target leaves out.
+        left_out: (B, 1, H, W) in [0, 1], ink that the target spares them.
     """
     return (left_out * (target - output).clamp_min(0)).mean()
 

@@ -82,6 +82,7 @@ def train(
         (config.needs_vgg, vgg, "VGG features"),
         (config.discriminated, data.cartoons.files, "cartoons"),
         (config.target == "teacher", start, "a generator to start with"),
+        (config.weights.dashes and config.steps, config.target == "drawing", "a look to draw"),
     ):
         if needed and not given:
             raise ConfigError(f"this configuration needs {name}")
@@ -174,7 +175,7 @@ def adversarial_step(
         vgg: F, (B, 3, H, W) to (B, C, h, w); None if structure and content have weight 0.
         workers: processes that compute superpixels.
         target: t, the same shape as p; None for no target.
-        left_out: ink that t leaves out, (B, 1, H, W) in [-1, 1]; None for no drawn target.
+        left_out: ink that t spares short lines, (B, 1, H, W) in [-1, 1]; None for no drawn target.
     Source:
         Wang & Yu 2020, section 3.4; as in the authors' code, the discriminators are updated
         before the generator.

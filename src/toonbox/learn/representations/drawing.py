@@ -139,7 +139,7 @@ class Layers:
         return _eight_bit(self._pen(look.turned(structure, texture))[1])
 
     def _pen(self, look: Look) -> tuple[Float, Float]:
-        """Return the ink of the lines that the look draws and of those it leaves out, (H, W)."""
+        """Return the ink that the look draws, and what short, faint lines are spared, (H, W)."""
         coherence, kept = cv2.split(self.packed[..., 12:].astype(np.float32) / np.float32(255))
 
         def ink(width: float) -> Float:
@@ -148,9 +148,9 @@ class Layers:
             drawn = lines(response, coherence, look.threshold, look.gain, look.crowding)
             return np.asarray(np.float32(look.line) * drawn, np.float32)
 
-        strokes = ink(look.pen)
-        drawn = kept * strokes + np.float32(look.dashes) * (1 - kept) * ink(look.fine)
-        return drawn, np.maximum(strokes - drawn, 0)
+        bold = ink(look.pen)
+        drawn = kept * bold + np.float32(look.dashes) * (1 - kept) * ink(look.fine)
+        return drawn, np.maximum(bold - drawn, 0)
 
 
 def quantise(image: Float, levels: float, hardness: float, gradual: float) -> Float:
