@@ -127,7 +127,8 @@ def upsample(
             result[top : top + at_once] = values.reshape(seen.shape)
         return rows, own, result
 
-    tall = max(1, min(STRIP_PIXELS // width, -(-height // threads)))
+    fitted_at_once = max(1, CACHED_PIXELS // small.shape[1]) * height // len(small)
+    tall = max(1, min(STRIP_PIXELS // width, -(-height // threads), fitted_at_once))
     places = (slice(top, min(top + tall, height)) for top in range(0, height, tall))
     strips = ((rows, photo[rows]) for rows in places)
     return shared_map(strips, enlarge, threads)
