@@ -108,7 +108,7 @@ def test_strips_make_no_seam(monkeypatch: pytest.MonkeyPatch) -> None:
     photo = colours(101, 57, 3)
     small, cartoon = colours(31, 17, 3, seed=1), colours(31, 17, 3, seed=2)
     expected = whole(photo, small, cartoon)
-    monkeypatch.setattr(guided, "STRIP_PIXELS", 57 * 7)
+    monkeypatch.setattr(guided, "JOB_PIXELS", 57 * 7)
     monkeypatch.setattr(guided, "CACHED_PIXELS", 57 * 2)
     for threads in (1, 3):
         strips = [*upsample(photo, small, cartoon, threads)]

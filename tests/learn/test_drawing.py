@@ -168,10 +168,10 @@ def test_dashes_of_texture_can_be_finer_or_left_out() -> None:
     assert drawn[:, grain].min() < 100
     assert without[:, grain].min() > 150
     np.testing.assert_array_equal(without[:, 80:104], drawn[:, 80:104])
-    left_out = layers.left_out(Look(dashes=0.0))
+    _, left_out = layers.draw_with_left_out(Look(dashes=0.0))
     assert left_out[:, grain].max() > 100
     assert left_out[:, 80:104].max() == 0
-    faint = layers.left_out(Look(dashes=0.75, line=0.8, fine=Look().pen))
+    _, faint = layers.draw_with_left_out(Look(dashes=0.75, line=0.8, fine=Look().pen))
     np.testing.assert_allclose(faint, 0.25 * 0.8 * left_out, atol=1)
     bold, fine = (layers.draw(Look(dashes=1.0, fine=f))[:, grain].astype(int) for f in (1.35, 0.7))
     assert (fine < 100).any()

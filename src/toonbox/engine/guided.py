@@ -11,7 +11,7 @@ from toonbox.pixels import FloatArray, Levels, PhotoArray, Rows
 
 RADIUS = 1
 EPS = 1e-3
-STRIP_PIXELS = 1 << 20  # of the photo: fewer would be fitted with more rows above and below
+JOB_PIXELS = 1 << 20  # of the photo: in smaller jobs, more rows would be fitted twice
 CACHED_PIXELS = 1 << 16  # worked on at once: few for the cache, many for threads that take turns
 
 Indices = npt.NDArray[np.intp]
@@ -128,7 +128,7 @@ def upsample(
         return rows, own, result
 
     fitted_at_once = max(1, CACHED_PIXELS // small.shape[1]) * height // len(small)
-    tall = max(1, min(STRIP_PIXELS // width, -(-height // threads), fitted_at_once))
+    tall = max(1, min(JOB_PIXELS // width, -(-height // threads), fitted_at_once))
     places = (slice(top, min(top + tall, height)) for top in range(0, height, tall))
     strips = ((rows, photo[rows]) for rows in places)
     return shared_map(strips, enlarge, threads)

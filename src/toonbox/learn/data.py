@@ -144,9 +144,9 @@ class Drawings:
     def crop(
         self, file: Path, size: int, random: np.random.Generator, step: int
     ) -> list[Uint8Array]:
-        """Return a random crop of a picture, the same of its drawing, and of what is left out.
+        """Return a random crop of a picture, and the same crop of `Layers.draw_with_left_out`.
 
-        (size, size, 3) the first two, (size, size, 1) the `Layers.left_out`.
+        The picture and its drawing are (size, size, 3), what is left out (size, size, 1).
         """
         packed = np.load(file, mmap_mode="r")
         height, width = packed.shape[:2]
@@ -154,9 +154,9 @@ class Drawings:
         left = int(random.integers(0, max(width - size, 0) + 1))
         above, before = min(top, MARGIN), min(left, MARGIN)
         part = packed[top - above : top + size + MARGIN, left - before : left + size + MARGIN]
-        layers, (surface, *knobs) = Layers(np.ascontiguousarray(part)), self.knobs(step)
-        drawing = layers.draw(self.look, surface, *knobs)
-        all_three = np.dstack([part[..., :3], drawing, layers.left_out(self.look, *knobs)])
+        layers = Layers(np.ascontiguousarray(part))
+        drawing, left_out = layers.draw_with_left_out(self.look, *self.knobs(step))
+        all_three = np.dstack([part[..., :3], drawing, left_out])
         crop = all_three[above : above + size, before : before + size]
         return [crop[..., :3], crop[..., 3:6], crop[..., 6:]]
 

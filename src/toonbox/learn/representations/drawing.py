@@ -120,6 +120,15 @@ class Layers:
 
         `surface` simplifies shapes, `structure` flattens tones, and `texture` strengthens lines.
         """
+        return self.draw_with_left_out(look, surface, structure, texture)[0]
+
+    def draw_with_left_out(
+        self, look: Look, surface: float = 1.0, structure: float = 1.0, texture: float = 1.0
+    ) -> tuple[Uint8Array, Uint8Array]:
+        """Return what `draw` does, and the ink that it spares short, faint lines.
+
+        The latter is (H, W); 255 is full.
+        """
         look = look.turned(structure, texture)
         plain = _between(self.packed[..., :9], 3, surface)
         flat = quantise(plain, look.tones, look.hardness, look.gradual)
@@ -128,15 +137,11 @@ class Layers:
         lit = colour ** np.float32(look.gamma) - colour
         colour += lit * np.clip(luminance / np.float32(max(look.blacks, 1e-3)), 0, 1)
         colour += np.float32(look.paper) * (1 - colour)
-        pen = self._pen(look)[0][..., None]
+        pen, left_out = self._pen(look)
         own = np.float32(DARKENED) * colour
         ink = own + np.float32(1 - look.tint) * (np.array(look.ink, np.float32) - own)
-        drawn = colour + pen * (ink - colour)
-        return _eight_bit(np.asarray(drawn, np.float32))
-
-    def left_out(self, look: Look, structure: float = 1.0, texture: float = 1.0) -> Uint8Array:
-        """Return the ink that `draw` spares short, faint lines, (H, W); 255 is full."""
-        return _eight_bit(self._pen(look.turned(structure, texture))[1])
+        drawn = colour + pen[..., None] * (ink - colour)
+        return _eight_bit(np.asarray(drawn, np.float32)), _eight_bit(left_out)
 
     def _pen(self, look: Look) -> tuple[Float, Float]:
         """Return the ink that the look draws, and what short, faint lines are spared, (H, W)."""
