@@ -66,8 +66,7 @@ class EngineOptions(_Checked):
 
     precision: Precision = option(
         "auto",
-        "Numbers that OpenVINO computes with. auto takes bfloat16 or int8 where the processor "
-        "gains by it.",
+        "Numbers that OpenVINO computes with. auto takes int8 where the style allows it.",
     )
 
 

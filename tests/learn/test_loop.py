@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,17 @@ def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
     prepare_run(tiny_config(steps=9, **values), straight, data)
     assert "steps = 9" in (straight / "config.toml").read_text()
     (straight / "config.toml").write_text(before)
+
+
+def test_a_look_matters_to_a_run_that_draws_alone(tiny_config, tmp_path: Path) -> None:
+    """So a run without one can be resumed by a version whose looks have other numbers."""
+    data = TrainingData(Domain([]), Domain([]), [])
+    for kind, refused in (("identity", False), ("drawing", True)):
+        out = tmp_path / kind
+        prepare_run(tiny_config(pretrain={"steps": 2, "kind": kind}), out, data)
+        other = tiny_config(pretrain={"steps": 2, "kind": kind, "look": "ink"})
+        with pytest.raises(TrainingError) if refused else nullcontext():
+            prepare_run(other, out, data)
 
 
 @pytest.mark.parametrize(

@@ -329,6 +329,36 @@ def test_the_divider_can_be_dragged(visit):
     assert page.locator("#compare input").input_value() == "100"
 
 
+def test_a_download_has_the_settings_of_its_click(visit):
+    page = visit()
+    original = photo(700, 500)
+    choose(page, file("a.png", original))
+    page.locator("#texture").fill("0.5")
+    with page.expect_download(timeout=PATIENCE) as downloaded:
+        page.evaluate(
+            """() => {
+              document.querySelector("#download").click();
+              const texture = document.querySelector("#texture");
+              texture.value = 2;
+              for (const type of ["input", "change"]) texture.dispatchEvent(new Event(type));
+            }"""
+        )
+    expected = load_style("comic", engine="onnxruntime")(
+        pixels(original).astype(np.uint8), texture=0.5
+    ).astype(int)
+    assert abs(pixels(Path(downloaded.value.path()).read_bytes()) - expected).max() <= 2
+
+
+def test_photos_dropped_with_a_video_are_opened_too(visit):
+    page = visit()
+    drop(page, file("v.mp4", b"video", "video/mp4"), file("a.png"), file("w.mp4", b"", "video/mp4"))
+    expect(page.get_by_role("tab", name="Video", selected=True)).to_be_visible()
+    expect(page.locator("#notices .notice")).to_contain_text("w.mp4: this is a video")
+    page.get_by_role("tab", name="Photos").click()
+    expect(page.get_by_role("heading", name="a.png")).to_be_visible(timeout=PATIENCE)
+    settled(page)
+
+
 def test_several_files_become_one_archive_and_one_that_is_broken_is_named(visit):
     page = visit()
     files = [

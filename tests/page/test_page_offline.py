@@ -89,6 +89,12 @@ def test_offline_after_one_visit(visited, site):
     assert visited.evaluate("name => fetch(name).then(() => 'kept', () => 'gone')", name) == "gone"
 
 
+def test_a_token_reaches_the_server(visited, site):
+    site.asked.clear()
+    visit(visited, f"{site.url}?token=secret")
+    assert "index.html" in site.asked  # which sets its cookie, and does not come from the cache
+
+
 def test_large_files_are_kept_once_they_are_used(visited, site):
     name = "vendor/ort-wasm-simd-threaded.jspi.wasm"
     fetch = "async (name) => (await fetch(name)).text()"

@@ -98,6 +98,18 @@ def with_thumbnail(data):
     return b"Exif\0\0" + bytes(tiff) + bytes(4) + THUMBNAIL
 
 
+def test_what_is_transparent_is_white_in_jpeg(page, site):
+    clear = Image.new("RGBA", (16, 16), (0, 0, 0, 0))
+    clear.paste((200, 30, 30, 255), (0, 0, 8, 16))
+    written = io.BytesIO()
+    clear.save(written, "PNG")
+    site.files["clear.png"] = written.getvalue()
+    copy = page.evaluate("copy('clear.png', 'image/png', { type: 'image/jpeg', quality: 1 })")
+    image = Image.open(io.BytesIO(base64.b64decode(copy))).convert("RGB")
+    assert min(image.getpixel((14, 8))) > 250
+    assert image.getpixel((2, 8))[1] < 60
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("written", FORMATS)
 @pytest.mark.parametrize("given", FORMATS)

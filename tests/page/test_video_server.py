@@ -34,6 +34,11 @@ def old(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    return Clip().make(tmp_path_factory.mktemp("videos") / "short.mp4")
+
+
+@pytest.fixture(scope="module")
 def long(tmp_path_factory):
     """Make a video that takes a while."""
     clip = Clip(size=(320, 240), pts=list(range(400)), sound=None)
@@ -46,11 +51,23 @@ def send(page, path):
     page.get_by_role("button", name="Send and convert").click()
 
 
-def test_what_the_browser_cannot_decode_is_converted_on_the_server(chromium, site, old, tmp_path):
+def test_what_the_browser_cannot_decode_is_converted_on_the_server(
+    chromium, site, old, short, tmp_path
+):
     with opened(chromium, site, "video") as page:
-        page.locator("#video input[type=file]").set_input_files(old)
+        choose = page.locator("#video input[type=file]")
+        choose.set_input_files(short)
+        page.get_by_label("From (seconds)").fill("0.2")
+        choose.set_input_files(old)
         expect(page.get_by_role("alert")).to_contain_text("This browser cannot decode")
-        send(page, old)
+        expect(page.get_by_text("The video is sent to 127.0.0.1")).to_be_visible()
+        page.get_by_label("Language").select_option("中文")
+        expect(page.get_by_text("视频会发送到 127.0.0.1")).to_be_visible()
+        page.get_by_label("语言").select_option("English")
+        with page.expect_request(lambda request: request.method == "POST") as asked:
+            page.get_by_role("button", name="Send and convert").click()
+        assert "start=" not in asked.value.url  # which belonged to the other video
+        assert "stabilize=" not in asked.value.url
         link = page.get_by_role("link", name="Download old.toon.mp4")
         expect(link).to_be_visible(timeout=PATIENCE)
         with page.expect_download() as download:

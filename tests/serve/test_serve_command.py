@@ -198,12 +198,21 @@ def test_the_address_of_every_host():
 
     assert address("127.0.0.1") == "http://127.0.0.1:80/"
     assert address("::1", "abc") == "http://[::1]:80/?token=abc"
+    assert address("127.0.0.1", "a+b&c") == "http://127.0.0.1:80/?token=a%2Bb%26c"
     assert "0.0.0.0" not in address("0.0.0.0")
 
 
 def test_the_browser(started, monkeypatch, capsys):
-    monkeypatch.setattr(toonbox.page, "site_files", lambda: {"index.html": b"<!doctype html>"})
-    assert started().opened == []  # no terminal
+    shown = []
+
+    def site_files(styles):
+        shown[:] = [style.name for style in styles]
+        return {"index.html": b"<!doctype html>"}
+
+    monkeypatch.setattr(toonbox.page, "site_files", site_files)
+    assert started("--style", "ink").opened == []  # no terminal
+    assert shown[0] == "ink"
+    assert sorted(shown) == sorted(folder.name for folder in toonbox.page.shipped_styles())
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     assert started("--no-browser").opened == []
     assert started("--no-page").opened == []
@@ -213,7 +222,7 @@ def test_the_browser(started, monkeypatch, capsys):
 
 
 def test_without_the_pages_files(started, monkeypatch, capsys):
-    def missing():
+    def missing(styles):
         raise toonbox.MissingExtraError(
             "the page's files are missing: pip install 'toonbox[serve]'"
         )

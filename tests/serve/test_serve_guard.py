@@ -22,6 +22,13 @@ def test_every_answer_has_the_headers(serve, photo):
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_head_answers_as_get_does(serve):
+    server = serve()
+    answer = server.ask("HEAD", "/health")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["Content-Length"] == server.get("/health").headers["Content-Length"]
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [

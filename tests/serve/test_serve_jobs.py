@@ -61,15 +61,17 @@ def test_a_video(serve, clip, tmp_path, style_folder):
 
 def test_pictures_become_a_zip(serve, photo, style_folder, spool):
     server = serve()
-    files = [("a.jpg", photo), ("x/a.jpg", photo), ("b.txt", b"text"), ("c.png", photo)]
+    names = ["a.jpg", "x/a.jpg", "b.txt", "c.png", "6-a.jpg", "A.jpg"]
+    files = [(name, b"text" if name == "b.txt" else photo) for name in names]
     job = started(server, "/api/jobs?quality=80", *files)
     told = server.wait_for_job(job["id"])
     assert told["state"] == "done", told
     assert (told["kind"], told["name"]) == ("pictures", "cartoons.zip")
     assert told["failures"] == [{"name": "b.txt", "message": "b.txt: is text, not a picture"}]
-    assert told["progress"] == {"share": 1, "done": 4, "total": 4}
+    assert told["progress"] == {"share": 1, "done": 6, "total": 6}
     packed = zipfile.ZipFile(io.BytesIO(server.get(told["result"]).body))
-    assert sorted(packed.namelist()) == ["2-a.toon.jpg", "a.toon.jpg", "c.toon.png"]
+    written = ["2-a.toon.jpg", "6-6-A.toon.jpg", "6-a.toon.jpg", "a.toon.jpg", "c.toon.png"]
+    assert sorted(packed.namelist()) == written
     expected = toonbox.cartoonize_bytes(photo, style=style_folder, quality=80)
     assert packed.read("a.toon.jpg") == packed.read("2-a.toon.jpg") == expected
     (kept,) = files_below(spool)

@@ -6,10 +6,12 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 from typer import Option, echo, launch
 
 from toonbox.cli.terminal import complain, needs
+from toonbox.engine.style import find_style, read_card
 from toonbox.errors import MissingExtraError
 from toonbox.parallel import interruptible
 from toonbox.serve.settings import ServerOptions, is_loopback
@@ -42,7 +44,7 @@ def serve(
 
     if not is_loopback(options.host) and options.token is None:
         options = replace(options, token=secrets.token_urlsafe(16))
-    site = _site() if page else None
+    site = _site(options.style) if page else None
     app = create_app(options, site)
     with interruptible() as stop, listen(options.host, options.port) as listening:
         address = _address(options, listening.getsockname()[1])
@@ -59,15 +61,19 @@ def _address(options: ServerOptions, port: int) -> str:
     if host in ("0.0.0.0", "::"):
         host = socket.gethostname()
     host = f"[{host}]" if ":" in host else host
-    return f"http://{host}:{port}/" + (f"?token={options.token}" if options.token else "")
+    token = f"?token={quote(options.token, safe='')}" if options.token else ""
+    return f"http://{host}:{port}/{token}"
 
 
-def _site() -> dict[str, Path | bytes] | None:
-    """Return the page's files; say why if there are none."""
+def _site(style: str) -> dict[str, Path | bytes] | None:
+    """Return the page's files, with the default style first; say why if there are none."""
     from toonbox import page
 
+    folder = find_style(style)
+    name = read_card(folder).name
+    others = [each for each in page.shipped_styles() if each.name != name]
     try:
-        return page.site_files()
+        return page.site_files([folder, *others])
     except MissingExtraError as error:
         complain(f"without the page: {error}")
         return None

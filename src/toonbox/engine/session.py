@@ -391,8 +391,8 @@ def choose_precision(wanted: Precision, capabilities: Collection[str], ranges: b
     """Choose what OpenVINO computes with.
 
     Args:
-        wanted: `auto` takes bfloat16 where the processor multiplies in it, else int8 where the
-            network is made for it, else float32.
+        wanted: `auto` takes int8 where the network is made for it, else float32. It never takes
+            bfloat16, in which small networks are slower than in float32.
         capabilities: what OpenVINO says of the processor.
         ranges: whether the network knows its `INT8_RANGES`.
     Raises:
@@ -408,10 +408,6 @@ def choose_precision(wanted: Precision, capabilities: Collection[str], ranges: b
         raise UsageError("this style was not exported for int8")
     if wanted != "auto":
         return wanted
-    # WINOGRAD means AVX-512. With BF16 alone, as in AVX2's, a processor converts bfloat16, but
-    # multiplies in float32.
-    if {"BF16", "WINOGRAD"} <= set(capabilities):
-        return "bfloat16"
     return "int8" if int8 and ranges else "float32"
 
 

@@ -140,6 +140,12 @@ class TrainConfig:
         heads = self.discriminators.kind == "features" and bool(self.discriminated)
         return pretraining or adversarial or heads
 
+    def without_unused_look(self) -> "TrainConfig":
+        """Return the configuration with the default look, unless it draws in the one it has."""
+        if self.target == "drawing":
+            return self
+        return replace(self, pretrain=replace(self.pretrain, look=Look()))
+
     def knobs_at(self, step: int) -> KnobSettings:
         """Return the knobs of a step, a function of seed and step, so that all processes agree."""
         random = np.random.default_rng((self.seed, KNOBS_STREAM, step))

@@ -40,15 +40,18 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str 
     """Create the run's folder with the resolved configuration, data and environment.
 
     Raises:
-        TrainingError: the folder holds a run whose configuration differs in more than `steps`.
+        TrainingError: the folder holds a run whose configuration differs in more than `steps` and
+            a look that it does not use.
     """
     out.mkdir(parents=True, exist_ok=True)
     file = out / "config.toml"
-    if file.exists() and replace(load_config(file), steps=config.steps) != config:
-        raise TrainingError(
-            f"{out}: holds a run of another configuration; choose another --out, or the same "
-            "options to resume"
-        )
+    if file.exists():
+        before = replace(load_config(file), steps=config.steps)
+        if before.without_unused_look() != config.without_unused_look():
+            raise TrainingError(
+                f"{out}: holds a run of another configuration; choose another --out, or the same "
+                "options to resume"
+            )
     save_config(config, file)
     data.save(out / "data.json")
     names = ("toonbox", "torch", "numpy", "opencv-contrib-python-headless", "lightning-fabric")

@@ -59,7 +59,7 @@ def site_files(styles: Sequence[str | Path] | None = None) -> Files:
         notices = Path(engine.origin).with_name(NOTICES)
         if notices.is_file():
             files[f"vendor/onnxruntime.{NOTICES}"] = notices
-    files |= _models(_shipped() if styles is None else styles)
+    files |= _models(shipped_styles() if styles is None else styles)
     worker = FOLDER / "sw.js"
     files[worker.name] = _with_hashes(worker.read_bytes(), files)
     return files
@@ -112,7 +112,7 @@ def _may_be_replaced(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _shipped() -> list[Path]:
+def shipped_styles() -> list[Path]:
     """Return the folders of the shipped styles, the default first."""
     folders = sorted(card.parent for card in SHIPPED.glob("*/card.toml"))
     return sorted(folders, key=lambda folder: folder.name != DEFAULT_STYLE)

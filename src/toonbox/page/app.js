@@ -3,6 +3,7 @@
 import { Engine, listStyles } from "./engine.js";
 import { currentLanguage, preferredLanguage, setLanguage, t } from "./i18n.js";
 import { Photos } from "./photos.js";
+import { findServer } from "./server.js";
 
 const TABS = ["photos", "video", "camera"];
 const $ = (id) => document.getElementById(id);
@@ -198,14 +199,14 @@ async function start() {
     const video = files.find(({ type }) => type.startsWith("video/"));
     tabs.open(video ? "video" : "photos");
     if (video) tabs.views.get("video")?.then((view) => view.open(video));
-    else photos.add(files);
+    const others = files.filter((file) => file !== video);
+    if (others.length) photos.add(others);
   });
   takeShortcuts(photos.panel);
   showEngine(starting);
   document.addEventListener("language", () => showEngine(starting));
 
-  const served = await fetch(new URL("api/styles", import.meta.url)).catch(() => null);
-  $("served").hidden = !served?.ok;
+  $("served").hidden = !(await findServer());
   document.documentElement.dataset.ready = currentLanguage();
 }
 

@@ -356,11 +356,18 @@ export class Photos {
     return { name: cartoonName(name, blob.type), blob }; // some browsers cannot write WebP
   }
 
-  /** Download the open picture once it is drawn. */
+  /** Download the open picture once it is drawn, with the settings as they are now. */
   async download() {
-    const { picture } = this;
+    const { current, picture } = this;
+    const options = this.panel.options();
     try {
-      const { name, blob } = await this.encode(await this.draw(), picture);
+      const { name, blob } = await this.draw().then(
+        (image) => this.encode(image, picture),
+        (error) => { // other settings or another picture ended it
+          if (error.name !== "AbortError") throw error;
+          return this.drawOne(current, options, new AbortController().signal, () => {});
+        },
+      );
       download(blob, name);
       this.announce(t("save.saved", { name }));
     } catch (error) {
@@ -405,7 +412,7 @@ export class Photos {
     if (hadFocus) $("download-all").focus();
   }
 
-  /** Draw one picture of a batch. @returns {Promise<{name: string, blob: Blob}>} */
+  /** Draw a picture that need not be open. @returns {Promise<{name: string, blob: Blob}>} */
   async drawOne(entry, options, signal, onProgress) {
     const before = entry.state;
     const picture = await this.read(entry);
@@ -413,9 +420,7 @@ export class Photos {
     this.gallery.set(entry, "drawing");
     try {
       const engine = await this.engine;
-      const image = await engine.cartoonize(picture.bitmap, options, {
-        lane: "batch", signal, onProgress,
-      });
+      const image = await engine.cartoonize(picture.bitmap, options, { signal, onProgress });
       const file = await this.encode(image, picture);
       this.gallery.set(entry, "done");
       return file;

@@ -64,7 +64,12 @@ export async function writePicture(
   let blob;
   try {
     const canvas = new OffscreenCanvas(width, height);
-    canvas.getContext("2d", { willReadFrequently: true }).putImageData(imageData, 0, 0);
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.putImageData(imageData, 0, 0);
+    if (type === "image/jpeg") { // without transparency: on white, as the command line does
+      Object.assign(context, { globalCompositeOperation: "destination-over", fillStyle: "#fff" });
+      context.fillRect(0, 0, width, height);
+    }
     blob = await canvas.convertToBlob({ type, quality });
   } catch (error) {
     throw tooLarge("the cartoon", imageData, error);

@@ -116,10 +116,11 @@ export const resultOf = (id) => new URL(`jobs/${id}/result`, API).href;
 
 /**
  * Create the section of the video tab that converts on the server; it is hidden without one.
- * @param {{options: () => object, part: () => {start?: number, end?: number}}} view
+ * @param {{options: () => object, part: () => {start?: number, end?: number},
+ *   signal: AbortSignal}} view its signal ends what listens
  * @returns {{element: HTMLElement, choose: (file: File) => void, close: () => void}}
  */
-export function mountServer({ options, part, t, announce, text }) {
+export function mountServer({ options, part, t, announce, text, signal }) {
   let file = null;
   let id = null; // of the job on the server
   let running = null; // AbortController of the upload or the job
@@ -127,10 +128,14 @@ export function mountServer({ options, part, t, announce, text }) {
 
   const level = element(
     "select", {},
+    text("option", "server.steady.default", { value: "" }), // on, if the server has OpenCV
     ...["off", "on", "strong"].map((value) => text("option", `server.steady.${value}`, { value })),
   );
-  level.value = "on";
   const begin = text("button", "server.convert", { ...button, onclick: start });
+  const intro = element("p", { class: "hint" });
+  const introduce = () => (intro.textContent = t("server.intro", { host: location.host }));
+  introduce();
+  document.addEventListener("language", introduce, { signal });
   const status = element("p", { class: "hint", id: "server-status" });
   const bar = element("progress", { max: 1, value: 0, "aria-labelledby": "server-status" });
   const cancel = text("button", "server.cancel", { ...button, onclick: discard });
@@ -147,7 +152,7 @@ export function mountServer({ options, part, t, announce, text }) {
   const whole = element(
     "section", { class: "group media-stack", "aria-labelledby": "server-title", hidden: true },
     text("h3", "server.title", { id: "server-title" }),
-    element("p", { class: "hint" }, t("server.intro", { host: location.host })),
+    intro,
     form, message, work, result,
   );
 
@@ -175,7 +180,7 @@ export function mountServer({ options, part, t, announce, text }) {
     arrange();
     cancel.focus();
     try {
-      const wanted = { ...options(), ...part(), stabilize: level.value };
+      const wanted = { ...options(), ...part(), stabilize: level.value || null };
       const job = await submit(file, wanted, running.signal, onShare);
       keep(job.id);
       await watch();

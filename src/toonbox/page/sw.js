@@ -21,11 +21,11 @@ self.addEventListener("fetch", (event) => {
   if (name !== null && Object.hasOwn(FILES, name)) event.respondWith(answer(event.request, name));
 });
 
-/** Return the name of a requested file; null outside the scope. */
+/** Return the name of a requested file; null outside the scope, and for a token to the server. */
 function nameOf({ method, url }) {
-  const { origin, pathname } = new URL(url);
+  const { origin, pathname, searchParams } = new URL(url);
   const path = origin + pathname;
-  if (method !== "GET" || !path.startsWith(SCOPE)) return null;
+  if (method !== "GET" || !path.startsWith(SCOPE) || searchParams.has("token")) return null;
   return decodeURI(path.slice(SCOPE.length)) || "index.html";
 }
 

@@ -27,6 +27,8 @@ export function mount(section, { engine, options, t, announce }) {
   let href = null; // of the result
   let drawn = ""; // the preview's video, time and options, as JSON
   let looked = null; // {time, photo}: the last decoded frame
+  const listeners = new AbortController();
+  const { signal } = listeners;
   const text = translated(t);
   const button = (key, kind = "") =>
     text("button", key, { type: "button", class: `button ${kind}` });
@@ -54,7 +56,7 @@ export function mount(section, { engine, options, t, announce }) {
   const save = element("a", { class: "button primary wide" }, text("span", "video.save"));
   const work = element("div", { class: "media-stack", hidden: true }, status, bar, cancel);
   const result = element("div", { class: "media-stack", hidden: true }, player, save);
-  const server = mountServer({ options, part, t, announce, text });
+  const server = mountServer({ options, part, t, announce, text, signal });
   const workbench = element(
     "div", { class: "workbench", hidden: true },
     element(
@@ -120,7 +122,7 @@ export function mount(section, { engine, options, t, announce }) {
       return;
     }
     title.textContent = file.name;
-    canvas.setAttribute("aria-label", t("video.preview", { name: file.name }));
+    label();
     const seconds = Math.floor(video.seconds * 1000) / 1000;
     for (const field of [position, start, end]) field.max = seconds;
     position.value = start.value = 0;
@@ -132,6 +134,10 @@ export function mount(section, { engine, options, t, announce }) {
     announce(t("video.opened", { name: file.name, time: clock(video.seconds) }));
     position.focus();
     look();
+  }
+
+  function label() {
+    if (video) canvas.setAttribute("aria-label", t("video.preview", { name: video.file.name }));
   }
 
   /** Release the video and the result. */
@@ -146,8 +152,12 @@ export function mount(section, { engine, options, t, announce }) {
     show(result, false);
   }
 
-  /** Return the start and end of the chosen part, in seconds, without the ends of the video. */
+  /**
+   * Return the start and end of the chosen part, in seconds, without the ends of the video; nothing
+   * for one that only the server can read.
+   */
   function part() {
+    if (!video) return {};
     const wanted = {};
     if (Number(start.value) > 0) wanted.start = Number(start.value);
     if (end.value && Number(end.value) < Number(end.max)) wanted.end = Number(end.value);
@@ -269,8 +279,6 @@ export function mount(section, { engine, options, t, announce }) {
     cancel.focus();
   }
 
-  const listeners = new AbortController();
-  const { signal } = listeners;
   choose.addEventListener("change", () => {
     if (choose.files[0]) open(choose.files[0]);
     choose.value = ""; // allow choosing the same file again
@@ -284,6 +292,7 @@ export function mount(section, { engine, options, t, announce }) {
   for (const kind of ["input", "change", "click"]) {
     document.addEventListener(kind, () => setTimeout(look), { signal });
   }
+  document.addEventListener("language", label, { signal });
   window.addEventListener("beforeunload", (event) => running && event.preventDefault(), { signal });
 
   return {

@@ -169,7 +169,7 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
-    @app.get("/health")
+    @app.api_route("/health", methods=["GET", "HEAD"])
     async def health() -> dict[str, str]:
         """Report that the server runs; needs no token."""
         return {"status": "ok", "version": __version__}
@@ -410,7 +410,7 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _add_site(app: FastAPI, site: Mapping[str, Path | bytes]) -> None:
-    @app.get("/{path:path}", include_in_schema=False)
+    @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)
     async def file(path: str) -> Response:
         found = site.get(path or "index.html")
         if found is None:

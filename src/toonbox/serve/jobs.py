@@ -113,11 +113,13 @@ class ServedJob:
         """Return where the cartoons should be; two of one name do not meet."""
         if not self.files:
             raise UsageError("the form has no files")
-        names: list[str] = []
+        names: dict[str, str] = {}  # by what they are on disks that ignore case
         for number, file in enumerate(self.files, 1):
             name = cartoon_name(file, self.options[1].format)
-            names.append(f"{number}-{name}" if name in names else name)
-        return [self.folder / "out" / name for name in names]
+            while name.casefold() in names:
+                name = f"{number}-{name}"
+            names[name.casefold()] = name
+        return [self.folder / "out" / name for name in names.values()]
 
     def free(self, result: Path | None) -> None:
         """Delete everything but the result, also what a crash has left half done."""
