@@ -97,6 +97,12 @@ def test_kernel_distance_is_of_seeded_subsets() -> None:
     assert distance(seed=1) == distance(seed=1) != distance(seed=2)
 
 
+def test_large_features_keep_their_digits() -> None:
+    one, other = (normal(60, 8, seed=seed) + np.float32(50) for seed in (0, 1))
+    exact = kernel_distance(one.astype(np.float64), other.astype(np.float64))
+    assert kernel_distance(one, other) == pytest.approx(exact, rel=1e-9)
+
+
 def test_bootstrap_draws_whole_pictures() -> None:
     one = np.repeat(np.arange(6, dtype=np.float32), 4).reshape(6, 4, 1)
     seen: list[FloatArray] = []

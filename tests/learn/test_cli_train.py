@@ -50,6 +50,7 @@ def test_a_dry_run_checks_the_pictures_and_writes_nothing(arguments: list[str]) 
         (["--look", "wild"], ConfigError, "no look 'wild'"),
         (["--devices", "3"], UsageError, "a batch of 4 cannot be shared by 3"),
         (["--preset", "wild"], ConfigError, "no preset 'wild'"),
+        (["--preset", "flat", "--steps", "0"], UsageError, "--preset: the weights of adversarial"),
     ],
 )
 def test_options_that_cannot_be_are_wrong_usage(
@@ -115,6 +116,21 @@ def tiny_run(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TOONBOX_CACHE", str(tmp_path / "cache"))
     more = ["--drawings", str(tmp_path / "drawings"), "--device", "cpu", "--workers", "0"]
     return [*arguments[:3], *more, "--offline", *arguments[5:]]
+
+
+@pytest.mark.usefixtures("without_processes")
+def test_a_drawing_goes_on_with_adversarial_steps(tiny_run: list[str], tmp_path: Path) -> None:
+    config = import_module("toonbox.learn.config")
+    file = tmp_path / "config.toml"
+    pretrain = config.PretrainConfig(steps=1)
+    config.save_config(replace(config.ADVERSARIAL, steps=0, pretrain=pretrain), file)
+    again = [*tiny_run, "--config", str(file)]
+    done = RUN.invoke(app, again)
+    assert done.exit_code == 0, (done.output, done.exception)
+    done = RUN.invoke(app, [*again, "--steps", "1", "--cartoons", str(tmp_path / "cartoons")])
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "2 steps done" in done.output
+    assert '"cartoons": []' not in (Path(tiny_run[-1]) / "data.json").read_text()
 
 
 @pytest.mark.usefixtures("without_processes")

@@ -126,8 +126,9 @@ def test_knobs_are_an_input_of_the_style(run: Path, tmp_path: Path) -> None:
     (knobbed / "config.toml").unlink()
     save_config(parse_config({"generator": size}, "test"), knobbed / "config.toml")
     save_generator(network, knobbed / "generator.safetensors")
-    folder = export_run(knobbed, tmp_path / "style", working_resolution=96, **DESCRIBED)
+    folder = export_run(knobbed, tmp_path / "style", **DESCRIBED)
     loaded = load_style(folder, engine="onnxruntime", threads=1)
+    assert loaded.card.working_resolution == 512  # the largest short side of training
     assert loaded.card.knobs == ("surface", "structure", "texture")
     photo = np.random.default_rng(1).integers(0, 256, (48, 72, 3), dtype=np.uint8)
     expected = drawn_by(network, photo, torch.tensor([[0.5, 1.0, 2.0]]))

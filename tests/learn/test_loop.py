@@ -168,20 +168,40 @@ def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
     with pytest.raises(TrainingError, match="another configuration"):
         prepare_run(tiny_config(steps=4, seed=5, **values), straight, data)
     assert (straight / "config.toml").read_text() == before
+    with pytest.raises(TrainingError, match=r"configuration \(seed, weights.tv\)"):
+        prepare_run(tiny_config(seed=5, weights={"tv": 9}, **values), straight, data)
     prepare_run(tiny_config(steps=9, **values), straight, data)
     assert "steps = 9" in (straight / "config.toml").read_text()
     (straight / "config.toml").write_text(before)
 
 
-def test_a_look_matters_to_a_run_that_draws_alone(tiny_config, tmp_path: Path) -> None:
-    """So a run without one can be resumed by a version whose looks have other numbers."""
+DRAWN = {"steps": 2, "kind": "drawing"}
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "refused"),
+    [
+        ({"pretrain": DRAWN}, {"pretrain": {**DRAWN, "look": "ink"}}, "pretrain.look.tones"),
+        (
+            {"pretrain": {"kind": "identity"}},
+            {"pretrain": {"kind": "identity", "look": "ink"}},
+            None,
+        ),
+        ({"pretrain": {"steps": 0}}, {"pretrain": {"steps": 0, "learning_rate": 1e-5}}, None),
+        ({"steps": 0}, {"steps": 0, "weights": {"dashes": 2}, "structure": {"segments": 9}}, None),
+        ({"steps": 0}, {"steps": 5, "weights": {"dashes": 2}}, None),
+        ({"steps": 0, "pretrain": DRAWN}, {"steps": 0, "pretrain": {**DRAWN, "steps": 9}}, None),
+        ({"steps": 4, "pretrain": DRAWN}, {"pretrain": {**DRAWN, "steps": 9}}, "pretrain.steps"),
+        ({"steps": 4}, {"steps": 0, "weights": {"tv": 9}}, "weights.tv"),
+    ],
+)
+def test_only_what_a_run_has_used_must_stay(
+    tiny_config, tmp_path: Path, before: dict[str, Any], now: dict[str, Any], refused: str | None
+) -> None:
     data = TrainingData(Domain([]), Domain([]), [])
-    for kind, refused in (("identity", False), ("drawing", True)):
-        out = tmp_path / kind
-        prepare_run(tiny_config(pretrain={"steps": 2, "kind": kind}), out, data)
-        other = tiny_config(pretrain={"steps": 2, "kind": kind, "look": "ink"})
-        with pytest.raises(TrainingError) if refused else nullcontext():
-            prepare_run(other, out, data)
+    prepare_run(tiny_config(**before), tmp_path, data)
+    with pytest.raises(TrainingError, match=refused) if refused else nullcontext():
+        prepare_run(tiny_config(**now), tmp_path, data)
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,10 @@ def export(
     data: str | None = Option(
         None, help="What it was trained on. Default: the number of pictures."
     ),
-    working_resolution: int = Option(
-        720, min=64, help="Short side, in pixels, at which the network works."
+    working_resolution: int | None = Option(
+        None,
+        min=64,
+        help="Short side, in pixels, at which the network works. Default: the largest in training.",
     ),
     recipe: str | None = Option(
         None, help="Name of the configuration file. Default: the one recorded in the run."

@@ -1,5 +1,6 @@
 """`toonbox train`: from folders of pictures to a run that can be exported."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from typer import Option, echo
@@ -78,6 +79,8 @@ def train(
         raise UsageError("with cartoons, --face-photos and --face-cartoons belong together")
     if settings.target == "teacher" and start is None:
         raise UsageError('pretrain.kind = "teacher" needs --start STYLE')
+    if preset and not settings.steps:
+        raise UsageError("--preset: the weights of adversarial steps, and there are none")
     if features and not settings.needs_features:
         raise UsageError("--features: nothing in this configuration uses it")
     if vgg and not settings.needs_vgg:
@@ -85,12 +88,12 @@ def train(
     if (batch := settings.crops.batch_size) % options.devices:
         raise UsageError(f"a batch of {batch} cannot be shared by {options.devices}")
     lists = out / "data.json"
-    if lists.exists():
-        data = TrainingData.load(lists)
-    else:
+    data = TrainingData.load(lists) if lists.exists() else None
+    if data is None or (settings.discriminated and not data.cartoons.files):
         used = (cartoons or []) if settings.discriminated else []
         faces = face_photos, face_cartoons if used else None
-        data, reports = inspect_training_data(photos, used, settings.crops.size, *faces)
+        found, reports = inspect_training_data(photos, used, settings.crops.size, *faces)
+        data = replace(data or found, cartoons=found.cartoons)
         for report in reports:
             echo(report.text(), err=True)
     if dry_run:

@@ -1,9 +1,10 @@
 """The configuration of a training run: frozen dataclasses that round-trip through TOML."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import tomli_w
@@ -21,6 +22,7 @@ from toonbox.learn.representations.texture import TextureKind
 from toonbox.settings import check, read_toml
 
 STRICT = ConfigDict(extra="forbid")
+Options = TypeVar("Options", "TrainConfig", "PretrainConfig")
 KNOBS_STREAM = 3  # random number stream; the others are in data.py
 
 
@@ -83,6 +85,14 @@ class StructureConfig:
     gamma: float = Field(default=1.0, gt=0)
 
 
+# Options that affect nothing without such steps.
+OF_PRETRAINING_STEPS = "learning_rate", "gradient_weight", "feature_weight"
+OF_ADVERSARIAL_STEPS = (
+    *("learning_rate", "texture", "photo_guided_filter", "vgg", "discriminators", "structure"),
+    "weights",
+)
+
+
 @dataclass(frozen=True, config=STRICT)
 class TrainConfig:
     """Everything that affects what a run learns.
@@ -140,11 +150,18 @@ class TrainConfig:
         heads = self.discriminators.kind == "features" and bool(self.discriminated)
         return pretraining or adversarial or heads
 
-    def without_unused_look(self) -> "TrainConfig":
-        """Return the configuration with the default look, unless it draws in the one it has."""
-        if self.target == "drawing":
-            return self
-        return replace(self, pretrain=replace(self.pretrain, look=Look()))
+    def used(self) -> "TrainConfig":
+        """Return the configuration with defaults for what does not affect this run."""
+        adversarial = () if self.steps else OF_ADVERSARIAL_STEPS
+        pretraining = () if self.pretrain.steps else OF_PRETRAINING_STEPS
+        look = () if self.target == "drawing" else ("look",)
+        pretrain = _plain(self.pretrain, PretrainConfig(), *pretraining, *look)
+        return _plain(replace(self, pretrain=pretrain), TrainConfig(), *adversarial)
+
+    def differences(self, other: "TrainConfig") -> list[str]:
+        """Return the dotted names of the options that differ."""
+        mine, theirs = (dict(_flat(_ADAPTER.dump_python(each))) for each in (self, other))
+        return sorted(name for name in mine | theirs if mine.get(name) != theirs.get(name))
 
     def knobs_at(self, step: int) -> KnobSettings:
         """Return the knobs of a step, a function of seed and step, so that all processes agree."""
@@ -247,6 +264,19 @@ def save_config(config: TrainConfig, file: Path) -> None:
     """Write a configuration, defaults included, as TOML."""
     with replacing(file) as temporary:
         temporary.write_text(_as_toml(config), encoding="utf-8")
+
+
+def _plain(options: Options, defaults: Options, *names: str) -> Options:
+    """Return options with the defaults of those named."""
+    return replace(options, **{name: getattr(defaults, name) for name in names})
+
+
+def _flat(options: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in options.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def _as_toml(config: TrainConfig) -> str:

@@ -64,7 +64,7 @@ def export_run(
     description: str,
     licence: str,
     data: str | None,
-    working_resolution: int,
+    working_resolution: int | None = None,
     recipe: str | None = None,
     force: bool = False,
 ) -> Path:
@@ -72,6 +72,7 @@ def export_run(
 
     Args:
         data: training data for the card; None for the number of pictures.
+        working_resolution: short side, in pixels; None for the largest in training.
         recipe: file name of the configuration for the card; None to read it from the run.
         force: replace an existing style.
     Raises:
@@ -96,7 +97,7 @@ def export_run(
         version=__version__,
         description=description,
         size_multiple=config.generator.size_multiple,
-        working_resolution=working_resolution,
+        working_resolution=working_resolution or config.crops.photo_side[1],
         licence=licence,
         data=data or counted,
         config_sha256=config.sha256(),

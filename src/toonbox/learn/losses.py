@@ -117,8 +117,8 @@ class LossWeights:
     """Weights of the losses in the adversarial steps.
 
     `reconstruction` (pixels) and `features` (perceptual) keep the output close to the target of
-    pre-training; without them outlines fade in short runs. `dashes` is for drawn targets. The paper
-    has none of them, nor `colour`.
+    pre-training, a drawing or a teacher's output; without them outlines fade in short runs.
+    `dashes` is for drawings. The paper has none of them, nor `colour`.
     """
 
     surface: float = 0.4

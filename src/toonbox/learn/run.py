@@ -40,17 +40,20 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str 
     """Create the run's folder with the resolved configuration, data and environment.
 
     Raises:
-        TrainingError: the folder holds a run whose configuration differs in more than `steps` and
-            a look that it does not use.
+        TrainingError: the folder holds a run whose configuration differs in what that run uses,
+            other than its number of steps.
     """
     out.mkdir(parents=True, exist_ok=True)
     file = out / "config.toml"
     if file.exists():
-        before = replace(load_config(file), steps=config.steps)
-        if before.without_unused_look() != config.without_unused_look():
+        before = load_config(file)
+        now = replace(config, steps=before.steps)
+        if not before.steps and not config.steps:
+            now = replace(now, pretrain=replace(now.pretrain, steps=before.pretrain.steps))
+        if different := before.used().differences(now.used()):
             raise TrainingError(
-                f"{out}: holds a run of another configuration; choose another --out, or the same "
-                "options to resume"
+                f"{out}: holds a run of another configuration ({', '.join(different)}); choose "
+                "another --out, or the same options to resume"
             )
     save_config(config, file)
     data.save(out / "data.json")

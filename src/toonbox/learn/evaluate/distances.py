@@ -53,7 +53,8 @@ def kernel_distance(
 ) -> float:
     """Return the kernel distance (KID, not times 1000) of two sets, (N, D) and (M, D).
 
-    It is unbiased, so possibly negative: the mean over subsets of at most `subset_size` crops.
+    It is unbiased, so possibly negative: the mean over subsets of at most `subset_size` crops, if
+    there are more than that.
 
     Source: Binkowski et al. 2018: degree 3, gamma 1 / D, coefficient 1; through torchmetrics.
     """
@@ -61,10 +62,11 @@ def kernel_distance(
     random = np.random.default_rng(seed)
     size = min(subset_size, len(one), len(other))
     values = []
-    for _ in range(subsets):
+    for _ in range(1 if size == len(one) == len(other) else subsets):
         chosen = [s[random.permutation(len(s))[:size]] for s in (one, other)]
-        values.append(poly_mmd(torch.from_numpy(chosen[0]), torch.from_numpy(chosen[1])))
-    return float(torch.stack(values).double().mean())
+        a, b = (torch.from_numpy(s).double() for s in chosen)
+        values.append(poly_mmd(a, b))
+    return float(torch.stack(values).mean())
 
 
 def bootstrap(

@@ -89,7 +89,7 @@ class FeatureNetwork:
     def __call__(self, crops: Uint8Array) -> FloatArray:
         """Compute features: (N, size, size, 3) -> (N, D)."""
         unit = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
-        features = self.run(unit)
+        features = np.asarray(self.run(unit), np.float32)
         return features if features.ndim == 2 else np.mean(features, axis=(2, 3))
 
 
