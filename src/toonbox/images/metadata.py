@@ -17,7 +17,7 @@ _ORIENTATION = re.compile(
     rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation[^>/]*>\s*)[2-8](?=\s*["'<])"""
 )
 _STALE_SIZE = r"(?:exif:Pixel[XY]Dimension|tiff:Image(?:Width|Length))"
-_PLACE = r"[\w.-]+:GPS\w*"
+_PLACE = r"(?!xmlns:)[\w.-]+:(?i:GPS)\w*"
 
 
 def kept_xmp(packet: bytes) -> bytes | None:
@@ -33,7 +33,7 @@ def kept_xmp(packet: bytes) -> bytes | None:
 def without_places(packet: bytes) -> bytes | None:
     """Leave out all GPS properties; None if some cannot be taken out."""
     packet = _without(_PLACE, packet)
-    return None if re.search(rb":GPS", packet) else packet
+    return None if re.search(rb":GPS", packet, re.IGNORECASE) else packet
 
 
 def _without(names: str, packet: bytes) -> bytes:
@@ -169,8 +169,9 @@ class Metadata:
     def kept(self, keep: Keep) -> "Metadata":
         """Choose what to write: all, nothing, or all but where the photo was taken.
 
-        "no-gps" leaves out the GPS folder of EXIF, GPS properties of XMP, and the maker's note,
-        because nobody can tell what is in there. Captions and IPTC records stay.
+        "no-gps" leaves out the GPS folder of EXIF, GPS properties of XMP, texts whose names have
+        "gps" in them, and the maker's note, because nobody can tell what is in there. Captions and
+        IPTC records stay.
         """
         match keep:
             case "keep":
@@ -179,7 +180,9 @@ class Metadata:
                 return Metadata()
             case "no-gps":
                 xmp = None if self.xmp is None else without_places(self.xmp)
-                return replace(self, exif=_exif_without_places(self.exif), xmp=xmp)
+                exif = _exif_without_places(self.exif)
+                texts = tuple(text for text in self.texts if "gps" not in text[0].lower())
+                return replace(self, exif=exif, xmp=xmp, texts=texts)
 
 
 def read_metadata(image: Image.Image, name: str) -> Metadata:
