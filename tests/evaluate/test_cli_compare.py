@@ -147,6 +147,16 @@ def test_a_failure_is_named_and_the_rest_goes_on(compare, here, styles):
     assert "b.png" not in page
 
 
+def test_a_path_that_cannot_be_looked_up_is_one_failure(compare, here, styles):
+    name = "x" * 300
+    code, output, errors = compare(name, photo(here / "a.png").name, "--style", "plain")
+    assert (code, len(output.splitlines())) == (1, 2)
+    assert errors == f"toonbox: {name}: cannot be read: File name too long\n1 done, 1 failed\n"
+    code, _, errors = compare("a.png", "--style", "plain", "--out", name)
+    assert code == 1
+    assert "cannot be written: File name too long" in errors
+
+
 def test_nothing_is_written_if_all_fail(compare, here, styles):
     photo(here / "a.png")
     code, output, errors = compare("a.png", "--max-pixels", 2399)

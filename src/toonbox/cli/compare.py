@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option, echo
 
+from toonbox.atomic import is_dir
 from toonbox.cli.options import DEBUG, FORCE, STYLE_KEYS, STYLE_METAVAR, parse_style, style_names
 from toonbox.cli.terminal import Outcomes, Steps
 from toonbox.errors import StyleError, UsageError
@@ -102,7 +103,7 @@ def compare(
     pictures = [
         picture
         for path in paths
-        for picture in (path.is_dir() and find_pictures(path, output=out).pictures) or [path]
+        for picture in (is_dir(path) and find_pictures(path, output=out).pictures) or [path]
     ]
     texts = blind or style or style_names()
     if not texts:
@@ -137,7 +138,7 @@ def _column(text: str, defaults: StyleOptions, load: "Callable[[str], Style]") -
     try:
         find_style(name)
     except StyleError:
-        if not name or not Path(name).is_dir():
+        if not name or not is_dir(Path(name)):
             raise
         if text != name:
             raise UsageError(f"{text}: a folder of finished pictures takes no settings") from None

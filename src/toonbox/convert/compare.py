@@ -11,7 +11,7 @@ from string import Template
 
 from PIL import Image, ImageDraw, ImageFont
 
-from toonbox.atomic import write_file
+from toonbox.atomic import exists, is_dir, write_file
 from toonbox.engine.style import Style
 from toonbox.errors import OutputError, PictureError, StyleError
 from toonbox.images.encode import encode
@@ -165,9 +165,9 @@ class Comparison:
 
 def refuse_used_folder(folder: Path, overwrite: bool) -> None:
     """Raise OutputError if a folder for output is a file, or in use and not to be overwritten."""
-    if folder.exists() and not folder.is_dir():
+    if exists(folder) and not is_dir(folder):
         raise OutputError(f"{folder} is a file, not a folder")
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
+    if exists(folder) and any(folder.iterdir()) and not overwrite:
         raise OutputError(f"{folder} is not empty; --force overwrites what is there")
 
 

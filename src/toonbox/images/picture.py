@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from toonbox.atomic import is_dir
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
 from toonbox.images.metadata import DAMAGE, Metadata, read_metadata
@@ -59,7 +60,7 @@ def open_stream(source: bytes | Path, name: str) -> BinaryIO:
     except FileNotFoundError as error:
         raise PictureError(f"{name}: no such file") from error
     except OSError as error:
-        folder = isinstance(source, Path) and source.is_dir()
+        folder = isinstance(source, Path) and is_dir(source)
         reason = "is a folder, not a picture" if folder else f"cannot be read: {error.strerror}"
         raise PictureError(f"{name}: {reason}") from error
     return stream
