@@ -112,6 +112,13 @@ def test_sixteen_bit_grey_is_kept():
         np.testing.assert_array_equal(picture.rgb, np.repeat(values[..., None], 3, axis=2))
 
 
+@pytest.mark.parametrize(("depth", "rows"), [(1, b"\0\x40"), (2, b"\0\x10"), (4, b"\0\x01")])
+def test_grey_of_few_bits_with_a_transparent_value(depth, rows):
+    picture = decode(png(2, 1, depth, 0, rows, (b"tRNS", b"\0\1")))
+    np.testing.assert_array_equal(picture.rgb[..., 0], [[0, 255 // (2**depth - 1)]])
+    np.testing.assert_array_equal(picture.alpha, [[255, 0]])
+
+
 def test_sixteen_bit_grey_with_a_transparent_value():
     values = np.array([[0, 256, 65535]], ">u2")
     data = png(3, 1, 16, 0, b"\0" + values.tobytes(), (b"tRNS", struct.pack(">H", 65535)))

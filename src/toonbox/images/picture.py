@@ -284,6 +284,7 @@ def decode(
     with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
         mode = _deep_mode(image)
+        _scale_transparency(image)
         load(image, name, max_pixels)
         if not mode:
             return _read(image, name)
@@ -353,6 +354,14 @@ def _deep_mode(image: Any) -> str:
     """Return the raw mode of an opened PNG whose 16 bits Pillow reduces to 8; "" for others."""
     mode = image.tile[0].args if image.format == "PNG" and image.tile else ""
     return mode if mode in _LOW_MODES else ""
+
+
+def _scale_transparency(image: Any) -> None:
+    """Scale the transparent grey of an opened PNG of 2 or 4 bits to 8, as Pillow scales pixels."""
+    mode = image.tile[0].args if image.format == "PNG" and image.tile else ""
+    scale = {"L;2": 85, "L;4": 17}.get(mode)
+    if scale and isinstance(image.info.get("transparency"), int):
+        image.info["transparency"] *= scale
 
 
 def _joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
