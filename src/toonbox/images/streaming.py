@@ -241,13 +241,17 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
             raise PictureError(
                 f"{name}: its colours are multiplied by their opacity; it cannot be streamed"
             )
+        if isinstance(image, TiffFile) and image.unconverted:
+            raise PictureError(f"{name}: its kind of pixels cannot be streamed (YCbCr)")
         if format == "PNG":  # whose metadata may follow the pixels
             image = Image.open(io.BytesIO(without_pixels(stream)))
             image.load()
         metadata, profile = read_metadata(image, name), image.info.get("icc_profile")
         upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        transparent = image.has_transparency_data
     rgb: Any = FileRows(source, upright, alpha=False)
-    alpha: Any = FileRows(source, upright, alpha=True) if rgb.bands in (2, 4) else None
+    transparent = transparent and rgb.bands in (2, 4)  # a fourth channel may be anything
+    alpha: Any = FileRows(source, upright, alpha=True) if transparent else None
     mode = "L" if rgb.bands < 3 else "RGB"
     _, colours, written = read_colours(Image.new(mode, (1, 1)), profile, name)
     if written is not None and written != profile:
