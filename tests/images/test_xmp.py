@@ -1,8 +1,11 @@
 import time
 
 import pytest
+from PIL import Image, PngImagePlugin
 
+from picture_files import file_of
 from toonbox.images.metadata import kept_xmp, without_places
+from toonbox.images.picture import decode
 
 PACKET = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:exif="http://ns.adobe.com/exif/1.0/"
@@ -29,6 +32,14 @@ def packet(attributes="", elements=""):
 def test_orientation_and_size_are_the_cartoons(before, after):
     assert kept_xmp(before) == after
     assert kept_xmp(after) == after
+
+
+def test_packets_that_imagemagick_writes_into_png():
+    digits = packet().hex()
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type xmp", f"\nxmp\n{len(digits) // 2:8}\n{digits}\n")
+    metadata = decode(file_of(Image.new("RGB", (4, 3)), pnginfo=info)).metadata
+    assert (metadata.xmp, metadata.texts) == (packet(), ())
 
 
 def test_what_is_no_packet():

@@ -48,7 +48,8 @@ def _without(names: str, packet: bytes) -> bytes:
 
 
 IPTC_TIFF_TAG = 33723
-IPTC_PNG_TEXT = "Raw profile type iptc"
+_RAW_PROFILE = "Raw profile type "
+IPTC_PNG_TEXT = f"{_RAW_PROFILE}iptc"
 IPTC_RESOURCE = 0x0404  # of Photoshop's, in JPEG
 _RESOURCE_HEAD = b"8BIM" + struct.pack(">HH", IPTC_RESOURCE, 0)
 _JPEG_HEAD = b"Photoshop 3.0\0"
@@ -63,8 +64,7 @@ def iptc_of(image: Image.Image) -> bytes | None:
     raw: Any = getattr(getattr(image, "tag_v2", None), "_tagdata", {})
     if raw.get(IPTC_TIFF_TAG):
         return bytes(raw[IPTC_TIFF_TAG])
-    text = image.info.get(IPTC_PNG_TEXT)
-    return _from_png_text(text) if isinstance(text, str) else None
+    return _iptc_in(_raw_profile(image, "iptc"))
 
 
 def iptc_jpeg_segment(records: bytes) -> bytes:
@@ -85,11 +85,17 @@ def _resource(records: bytes) -> bytes:
     return _RESOURCE_HEAD + struct.pack(">I", len(records)) + records + bytes(len(records) % 2)
 
 
-def _from_png_text(text: str) -> bytes | None:
+def _raw_profile(image: Image.Image, kind: str) -> bytes:
+    """Return what ImageMagick and exiftool write as a PNG text: a name, a length, hex digits."""
+    text = image.info.get(f"{_RAW_PROFILE}{kind}")
+    lines = text.strip().splitlines()[2:] if isinstance(text, str) else []
     try:
-        data = bytes.fromhex("".join(text.strip().splitlines()[2:]))
+        return bytes.fromhex("".join(lines))
     except ValueError:
-        return None
+        return b""
+
+
+def _iptc_in(data: bytes) -> bytes | None:
     _, found, resource = data.partition(_RESOURCE_HEAD)
     if found:
         return resource[4 : 4 + int.from_bytes(resource[:4])] or None
@@ -125,7 +131,7 @@ _STALE_TAGS = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight, Exif
 _KEPT_SEGMENTS = ("APP0", "APP1", "APP2", "COM", "APP13", "APP14")
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
 # Chunks of text in PNG that say what is kept elsewhere.
-_NO_TEXT = ("XML:com.adobe.xmp", "Raw profile type ", "Comment")
+_NO_TEXT = ("XML:com.adobe.xmp", _RAW_PROFILE, "Comment")
 
 # What Pillow has been seen to raise for files that were cut off or altered.
 DAMAGE = (
@@ -189,7 +195,7 @@ def read_metadata(image: Image.Image, name: str) -> Metadata:
     """Collect what is also true of a cartoon of the loaded picture, which messages call `name`."""
     if lost := _lost_segments(image):
         _logger.warning("%s: left out of its metadata: %s", name, ", ".join(lost))
-    xmp = image.info.get("xmp")
+    xmp = image.info.get("xmp") or _raw_profile(image, "xmp")
     return Metadata(
         exif=kept_exif(image, name),
         xmp=kept_xmp(xmp) if isinstance(xmp, bytes) else None,
