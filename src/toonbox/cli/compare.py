@@ -90,6 +90,10 @@ def compare(
             raise UsageError("--tally takes files of answers, and their pairs' --key")
         _tally(paths, key, list_)
         return
+    if key or list_:
+        raise UsageError("--key and --list are for --tally")
+    if limit and not blind:
+        raise UsageError("--limit is for --blind")
     if not paths:
         raise UsageError("which photos? Give files or folders")
     if blind and style:
@@ -109,7 +113,7 @@ def compare(
     if not texts:
         raise StyleError("there are no styles")
     load = cache(load_style)
-    columns = [_column(text, drawing, load) for text in texts]
+    columns = [_column(text, drawing, limits.max_pixels, load) for text in texts]
     made: Comparison | Pairs
     if blind:
         made = Pairs(out, columns, height or 620, seed, overwrite=force)
@@ -130,7 +134,9 @@ def compare(
         raise Exit(1)
 
 
-def _column(text: str, defaults: StyleOptions, load: "Callable[[str], Style]") -> "Column":
+def _column(
+    text: str, defaults: StyleOptions, max_pixels: int, load: "Callable[[str], Style]"
+) -> "Column":
     from toonbox.convert.compare import FolderColumn, StyleColumn
     from toonbox.engine.style import find_style
 
@@ -142,7 +148,7 @@ def _column(text: str, defaults: StyleOptions, load: "Callable[[str], Style]") -
             raise
         if text != name:
             raise UsageError(f"{text}: a folder of finished pictures takes no settings") from None
-        return FolderColumn(text, Path(name))
+        return FolderColumn(text, Path(name), max_pixels)
     return StyleColumn(text, load(name), options)
 
 
