@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from picture_files import file_of, smooth
 from toonbox.errors import PictureError
@@ -331,6 +331,21 @@ def test_limit_is_exact_and_pillows_stays_as_it_was(format, monkeypatch):
         with pytest.raises(PictureError, match=f"limit of {limit} pixels"):
             decode(data, max_pixels=limit)
     assert Image.MAX_IMAGE_PIXELS == 10
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_long_texts_and_profiles_of_a_png_are_read_and_bombs_refused(late):
+    def with_text(length):
+        text = zlib.compress(bytes(length).replace(b"\0", b"a"))
+        parts = [(b"iCCP", b"p\0\0" + zlib.compress(bytes(2**20 + 1)))]
+        parts += [(b"IDAT", zlib.compress(b"\0\0"))] * late
+        return png(1, 1, 8, 0, b"\0\0", *parts, (b"zTXt", b"Author\0\0" + text))
+
+    picture = decode(with_text(2**20 + 1))
+    assert picture.metadata.texts == (("Author", "a" * (2**20 + 1)),)
+    with pytest.raises(PictureError, match="is damaged"):
+        decode(with_text(2**26 + 1))
+    assert PngImagePlugin.MAX_TEXT_CHUNK == 2**20
 
 
 def test_limits_of_threads_do_not_mix():

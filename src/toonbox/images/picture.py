@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from toonbox.atomic import is_dir
 from toonbox.errors import PictureError, TooLargeError
@@ -46,6 +46,32 @@ _UNSUPPORTED = re.compile(
 _pillow_limit = threading.Lock()
 
 
+class _LongTexts:
+    """Raise Pillow's limit of 1 MiB for a text or profile of a PNG while any thread is inside.
+
+    The limit is global. Its other one, for all texts of a PNG together, stays.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._limit = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._limit = PngImagePlugin.MAX_TEXT_CHUNK
+                PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                PngImagePlugin.MAX_TEXT_CHUNK = self._limit
+
+
+_long_texts = _LongTexts()
+
+
 def open_stream(source: bytes | Path, name: str) -> BinaryIO:
     """Open a file, or the bytes of one; read a pipe to its end.
 
@@ -77,7 +103,7 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     stream.seek(0)
     if not head:
         raise PictureError(f"{name}: is empty")
-    with _limit(name, max_pixels):
+    with _long_texts, _limit(name, max_pixels):
         image: Image.Image
         try:
             image = TiffFile(stream) if head.startswith(PREFIXES) else Image.open(stream)
@@ -95,7 +121,8 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
 def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     """Decode what `open_image` has opened; raise the same errors."""
     if image.format != "TIFF":
-        image.load()
+        with _long_texts:  # a PNG may have them behind its pixels
+            image.load()
         return image
     # Pillow checks its limit again while it decodes a TIFF, and takes channels for pixels.
     with _limit(name, MOST_CHANNELS * max_pixels):
