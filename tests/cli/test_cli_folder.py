@@ -33,17 +33,19 @@ def tree(folder):
 
 
 def test_the_tree_is_mirrored(toonbox, here):
-    for name in ("b.jpg", "a.PNG", "c.toon.jpg", ".hidden.jpg", "x/y/d.webp", ".x/e.jpg"):
+    for name in ("b.jpg", "a.PNG", "c.toon.jpg", ".hidden.jpg", "x/y/d.webp", ".x/e.jpg", "f.apng"):
         photo(here / "album" / name)
     (here / "album" / "notes.txt").write_text("x")
     code, output, errors = toonbox("album", "-o", "out")
-    assert (code, errors) == (0, "3 done, 0 failed\n")
+    assert (code, errors) == (0, "4 done, 0 failed\n")
     assert output.splitlines() == [
         "album/a.PNG -> out/a.toon.PNG",
         "album/b.jpg -> out/b.toon.jpg",
+        "album/f.apng -> out/f.toon.apng",
         "album/x/y/d.webp -> out/x/y/d.toon.webp",
     ]
-    assert tree(here / "out") == ["a.toon.PNG", "b.toon.jpg", "x/y/d.toon.webp"]
+    assert tree(here / "out") == ["a.toon.PNG", "b.toon.jpg", "f.toon.apng", "x/y/d.toon.webp"]
+    assert decode(here / "out" / "f.toon.apng").format == "PNG"
     assert decode(here / "out" / "x" / "y" / "d.toon.webp").format == "WEBP"
 
 
