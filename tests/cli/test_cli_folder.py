@@ -122,6 +122,22 @@ def test_two_pictures_for_one_target_are_an_error_that_names_both(toonbox, here)
         assert decode(here / "out" / "a.toon.jpg").rgb.shape == (20, 26, 3)
 
 
+def test_a_picture_in_two_folders_is_one(toonbox, here):
+    photo(here / "album" / "x" / "a.png")
+    code, output, errors = toonbox("album", "album/x", "album/x/a.png")
+    assert (code, output) == (0, "album/x/a.png -> album/x/a.toon.png\n")
+    assert errors == "1 done, 0 failed\n"
+
+
+@pytest.mark.parametrize("arguments", [("",), ("album", "")])
+def test_an_empty_name_is_not_the_current_folder(arguments, toonbox, here):
+    photo(here / "album" / "a.png")
+    code, _, errors = toonbox(*arguments)
+    assert code == 2
+    assert "An empty name is no photo." in errors
+    assert tree(here) == ["album/a.png"]
+
+
 def test_globs(toonbox, here):
     for name in ("a.jpg", "b.png", "raw/c.jpg", "x/d.jpg", "x/e.gif"):
         photo(here / "album" / name)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from typer import Argument, Exit, Option
 
 from toonbox.atomic import exists, is_dir, is_file, refuse_existing, writing
-from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_time
+from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_photo, parse_time
 from toonbox.cli.terminal import Outcomes, Steps, video_progress
 from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 from toonbox.images.formats import (
@@ -56,6 +56,7 @@ def cartoonize(
     photos: list[Path] = Argument(
         ...,
         metavar="PHOTO...",
+        parser=parse_photo,
         help="Pictures and videos; folders, for everything in and below them; "
         "or - for standard input.",
         show_default=False,
@@ -243,10 +244,12 @@ class Plan:
         return bool(found.pictures or found.unreadable)
 
     def _claim(self, source: Path, target: Path, on_existing: Literal["refuse", "skip"]) -> None:
-        """Add a picture; the second of two for one file fails."""
+        """Add a picture, once; the second of two for one file fails."""
         from toonbox.convert.job import Job
 
         other = self._taken.setdefault(os.path.realpath(target), source)
+        if other is not source and os.path.realpath(other) == os.path.realpath(source):
+            return  # found again, as folders overlap
         if other is not source:
             clash = f"would be written to {target}, which is taken by {other}"
             self._settle(source, target, OutputError(clash))
@@ -331,6 +334,8 @@ def _convert_pipe(
     photo, target = photos[0], None
     if len(photos) > 1 or is_dir(photo):
         raise UsageError("only one photo can go through -")
+    if photo == Path(PIPE) and sys.stdin is None:
+        raise UsageError("standard input is closed")
     if photo == Path(PIPE) and sys.stdin.isatty():
         raise UsageError("standard input is a terminal, not a picture")
     if output is not None and output != PIPE:
@@ -341,6 +346,8 @@ def _convert_pipe(
             refuse_existing(target)
     elif as_json:
         raise UsageError("--json and the picture cannot both go to standard output")
+    elif sys.stdout is None:
+        raise UsageError("standard output is closed")
     elif sys.stdout.isatty():
         raise UsageError("standard output is a terminal; give -o FILE, or redirect it")
     job = Job(photo, target)
