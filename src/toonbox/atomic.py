@@ -43,6 +43,22 @@ def exists(target: Path) -> bool:
         return False
 
 
+def is_dir(path: Path) -> bool:
+    """Return whether there is such a folder; False if the system cannot tell."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is such a file; False if the system cannot tell."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def refuse_existing(target: Path) -> None:
     """Raise OutputError if the target exists."""
     if exists(target):

@@ -34,9 +34,11 @@ def option(default: Any, help: str, **settings: Any) -> Any:
 
 
 def check(options: Any) -> None:
-    """Raise UsageError for a value out of the range, or not among the choices, of its field."""
+    """Raise UsageError for a value that its field cannot have: out of range, no choice, or None."""
     for each in fields(options):
         name, value = each.name, getattr(options, each.name)
+        if value is None and each.default is not None:
+            raise UsageError(f"{name} cannot be None")
         if value is None or callable(value):
             continue
         if (choices := choices_of(each)) and value not in choices:

@@ -341,7 +341,7 @@ def test_format_that_cannot_be_written(toonbox, here):
     for output in ([], ["-o", "cartoon"]):
         code, _, errors = toonbox("a.jpg", "--format", "heic", *output)
         assert code == 2
-        assert "cannot write heic, only avif" in errors
+        assert "cannot write heic, only apng avif" in errors
     assert names(here) == ["a.jpg"]
 
 

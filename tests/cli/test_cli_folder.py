@@ -33,17 +33,19 @@ def tree(folder):
 
 
 def test_the_tree_is_mirrored(toonbox, here):
-    for name in ("b.jpg", "a.PNG", "c.toon.jpg", ".hidden.jpg", "x/y/d.webp", ".x/e.jpg"):
+    for name in ("b.jpg", "a.PNG", "c.toon.jpg", ".hidden.jpg", "x/y/d.webp", ".x/e.jpg", "f.apng"):
         photo(here / "album" / name)
     (here / "album" / "notes.txt").write_text("x")
     code, output, errors = toonbox("album", "-o", "out")
-    assert (code, errors) == (0, "3 done, 0 failed\n")
+    assert (code, errors) == (0, "4 done, 0 failed\n")
     assert output.splitlines() == [
         "album/a.PNG -> out/a.toon.PNG",
         "album/b.jpg -> out/b.toon.jpg",
+        "album/f.apng -> out/f.toon.apng",
         "album/x/y/d.webp -> out/x/y/d.toon.webp",
     ]
-    assert tree(here / "out") == ["a.toon.PNG", "b.toon.jpg", "x/y/d.toon.webp"]
+    assert tree(here / "out") == ["a.toon.PNG", "b.toon.jpg", "f.toon.apng", "x/y/d.toon.webp"]
+    assert decode(here / "out" / "f.toon.apng").format == "PNG"
     assert decode(here / "out" / "x" / "y" / "d.toon.webp").format == "WEBP"
 
 
@@ -118,6 +120,22 @@ def test_two_pictures_for_one_target_are_an_error_that_names_both(toonbox, here)
             f"{0 if skipped else 1} done, {skipped}1 failed",
         ]
         assert decode(here / "out" / "a.toon.jpg").rgb.shape == (20, 26, 3)
+
+
+def test_a_picture_in_two_folders_is_one(toonbox, here):
+    photo(here / "album" / "x" / "a.png")
+    code, output, errors = toonbox("album", "album/x", "album/x/a.png")
+    assert (code, output) == (0, "album/x/a.png -> album/x/a.toon.png\n")
+    assert errors == "1 done, 0 failed\n"
+
+
+@pytest.mark.parametrize("arguments", [("",), ("album", "")])
+def test_an_empty_name_is_not_the_current_folder(arguments, toonbox, here):
+    photo(here / "album" / "a.png")
+    code, _, errors = toonbox(*arguments)
+    assert code == 2
+    assert "An empty name is no photo." in errors
+    assert tree(here) == ["album/a.png"]
 
 
 def test_globs(toonbox, here):

@@ -171,6 +171,19 @@ def test_a_terminal_is_refused(end, process):
     assert name + b" is a terminal" in run.stderr
 
 
+@pytest.mark.parametrize(("end", "number"), [("input", 0), ("output", 1)])
+def test_a_closed_end_is_refused(end, number, process):
+    run = process("-", given=data("PNG"), preexec_fn=lambda: os.close(number))
+    assert (run.returncode, run.stdout) == (2, b"")
+    assert run.stderr == f"toonbox: standard {end} is closed\n".encode()
+
+
+def test_messages_to_nobody(process, here):
+    (here / "a.png").write_bytes(data("PNG"))
+    run = process("a.png", "none.png", preexec_fn=lambda: os.close(2))
+    assert (run.returncode, run.stdout) == (1, b"a.png -> a.toon.png\n")
+
+
 def test_a_reader_that_goes_away(style_folder):
     command = [sys.executable, "-m", "toonbox", "-", "--style", str(style_folder)]
     process = subprocess.Popen(

@@ -47,6 +47,13 @@ def test_a_damaged_picture_ends_no_run(toonbox, here):
     assert errors == "toonbox: in/a.png: is damaged\n1 done, 1 failed\n"
 
 
+def test_a_path_that_cannot_be_looked_up_is_one_pictures_failure(toonbox):
+    name = "x" * 300 + ".png"
+    code, output, errors = toonbox(name, "in/a.png", "-o", "out")
+    assert (code, output) == (1, "in/a.png -> out/a.toon.png\n")
+    assert errors == f"toonbox: {name}: cannot be read: File name too long\n1 done, 1 failed\n"
+
+
 @pytest.mark.usefixtures("odd")
 def test_an_unexpected_error_is_one_pictures_failure(toonbox):
     code, output, errors = toonbox("in", "-o", "out")

@@ -97,6 +97,7 @@ def test_options_reach_the_style(style, tiny_style):
         ({"resolution": "large"}, "resolution must be pixels or 'native', got 'large'"),
         ({"strenght": 0.5}, "no option 'strenght'; there are resolution, strength"),
         ({"format": "png"}, "no option 'format'"),
+        ({"strength": None}, "strength cannot be None"),
     ],
 )
 def test_options_that_cannot_be(options, message, style):
@@ -158,6 +159,18 @@ def test_bytes_keep_their_format(format, style):
     assert decode(cartoonize_bytes(data, style=style)).format == format
 
 
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_bytes_in_other_objects(kind, photo, style):
+    data = photo.read_bytes()
+    assert cartoonize_bytes(kind(data), style=style) == cartoonize_bytes(data, style=style)
+
+
+@pytest.mark.parametrize("mode", ["I", "F", "La"])
+def test_modes_that_cannot_be_used(mode, style):
+    with pytest.raises(PictureError, match=r"32-bit values|conversion from La"):
+        cartoonize(Image.new(mode, (8, 8)), style=style)
+
+
 def test_bytes_of_a_format_that_is_not_written_become_png(style):
     data = file_of(Image.fromarray(RGB), "PCX")
     assert decode(cartoonize_bytes(data, style=style)).format == "PNG"
@@ -190,7 +203,7 @@ def test_bytes_in_another_format(photo, style):
     assert len(small) < len(cartoonize_bytes(data, style=style, format="jpg")) / 1.5
     exact = cartoonize_bytes(data, style=style, format="webp", lossless=True)
     np.testing.assert_array_equal(decode(exact).rgb, style(RGB))
-    with pytest.raises(UsageError, match="cannot write heic, only avif"):
+    with pytest.raises(UsageError, match="cannot write heic, only apng avif"):
         cartoonize_bytes(data, style=style, format="heic")
 
 

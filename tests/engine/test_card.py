@@ -103,6 +103,15 @@ def test_an_unknown_style_says_what_there_is(tiny_style, tmp_path: Path) -> None
         find_style("nope")
 
 
+def test_a_folder_that_cannot_be_looked_up_has_no_styles(
+    tiny_style, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny_style("hayao", to=tmp_path / "shipped")
+    monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / ("x" * 300)))
+    with pytest.raises(StyleError, match=r"no style 'y+'; there are: hayao"):
+        find_style("y" * 300)
+
+
 @pytest.mark.parametrize(
     ("platform", "variables", "expected"),
     [

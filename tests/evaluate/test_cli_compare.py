@@ -147,6 +147,16 @@ def test_a_failure_is_named_and_the_rest_goes_on(compare, here, styles):
     assert "b.png" not in page
 
 
+def test_a_path_that_cannot_be_looked_up_is_one_failure(compare, here, styles):
+    name = "x" * 300
+    code, output, errors = compare(name, photo(here / "a.png").name, "--style", "plain")
+    assert (code, len(output.splitlines())) == (1, 2)
+    assert errors == f"toonbox: {name}: cannot be read: File name too long\n1 done, 1 failed\n"
+    code, _, errors = compare("a.png", "--style", "plain", "--out", name)
+    assert code == 1
+    assert "cannot be written: File name too long" in errors
+
+
 def test_nothing_is_written_if_all_fail(compare, here, styles):
     photo(here / "a.png")
     code, output, errors = compare("a.png", "--max-pixels", 2399)
@@ -251,6 +261,17 @@ def test_pairs_of_settings_are_made_judged_and_counted(compare, album, knobbed, 
     ]
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names are UTF-8")
+def test_photos_whose_names_are_no_utf8(compare, knobbed, here):
+    name = photo(here / os.fsdecode(b"caf\xe9.png")).name
+    styles = [str(knobbed), f"{knobbed}:texture=2"]
+    assert compare(name, "--style", styles[0])[0] == 0
+    assert "caf\\udce9.png, 60 × 40" in (here / "comparison" / "index.html").read_text("utf-8")
+    assert compare("--blind", *styles, name, "-o", "pairs")[0] == 0
+    key = json.loads((here / "pairs.key.json").read_text("utf-8"))
+    assert key["pairs"]["01"]["photo"] == name
+
+
 def test_a_folder_of_pictures_takes_the_place_of_a_style(compare, album, knobbed, here):
     (here / "finished").mkdir()
     for name in "ab":
@@ -261,6 +282,10 @@ def test_a_folder_of_pictures_takes_the_place_of_a_style(compare, album, knobbed
     code, _, errors = compare(album, "--style", "finished", "--out", "grid")
     assert code == 1
     assert "c.png: finished has no picture of that name" in errors
+    Image.new("RGB", (192, 128), "red").save(here / "finished" / "a.toon.png")
+    code, _, errors = compare(album, "--style", "finished", "-o", "few", "--max-pixels", 96 * 64)
+    assert code == 1
+    assert "a.toon.png: is larger than the limit of 6,144 pixels" in errors
     shown = decode(here / "grid" / "pictures" / "2-style-1.jpg").rgb
     assert np.abs(shown - np.array([255, 0, 0])).max() < 5
 
@@ -276,6 +301,9 @@ def test_a_folder_of_pictures_takes_the_place_of_a_style(compare, album, knobbed
         (["--blind", "{style}", "album", "--style", "{style}", "album"], 2, "without --style"),
         (["--blind", "{style}", "album"], 2, "which photos?"),
         ([], 2, "which photos?"),
+        (["--limit", "2", "album"], 2, "--limit is for --blind"),
+        (["--list", "album"], 2, "--list are for --tally"),
+        (["--key", "a.json", "album"], 2, "--key and --list are for --tally"),
         (["--tally", "a.json"], 2, "--key"),
         (["--tally", "--key", "a.json"], 2, "--tally takes files"),
         (["--tally", "a.json", "--key", "none.json"], 1, "none.json: No such file"),

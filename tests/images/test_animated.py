@@ -176,7 +176,7 @@ def test_metadata_and_profile(format, caplog):
     image = Image.open(io.BytesIO(data))
     if format == "GIF":
         assert image.info["comment"] == b"a remark"
-        assert "GIF has no place for its metadata: exif, xmp" in caplog.text
+        assert "GIF has no place for its metadata: exif, texts, xmp" in caplog.text
         return
     assert image.info["icc_profile"] == profile
     assert image.getexif()[0x013B] == "Ada"

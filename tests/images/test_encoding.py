@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, features
 from icc_profiles import DISPLAY_P3, rgb_profile
 from picture_files import file_of, smooth
 from toonbox.errors import OutputError, UsageError
-from toonbox.images.encode import encode, to_image
+from toonbox.images.encode import encode, encode_strips, to_image
 from toonbox.images.metadata import Metadata
 from toonbox.images.picture import Picture, decode
 from toonbox.pixels import GreyColours
@@ -182,6 +182,27 @@ def test_image_is_saved_with_what_is_known(format, tmp_path):
         data = io.BytesIO()
         made.save(data, format)
         assert decode(data.getvalue()).metadata.exif == expected.metadata.exif
+    assert image.copy().resize((3, 3)).text == {"Title": "t"}
+
+
+def test_texts_are_named_where_they_are_lost(caplog):
+    picture = Picture("p", RGB, metadata=Metadata(texts=TOLD.texts))
+    for format in ("PNG", "JPEG", "TIFF", "WEBP"):
+        encode(picture, RGB, format)
+    assert caplog.messages == [
+        f"p: {format} has no place for its metadata: texts" for format in ("JPEG", "TIFF", "WEBP")
+    ]
+
+
+def test_sixteen_bits_are_named_where_they_become_eight(caplog):
+    deep = Picture("p", RGB.astype(np.uint16) * 257)
+    for format in ("PNG", "TIFF", "WEBP"):
+        encode(deep, deep.rgb, format)
+    encode(Picture("p", RGB), RGB, "JPEG")
+    encode_strips(io.BytesIO(), deep, RGB.shape, [(deep.rgb, None)], "JPEG")
+    assert caplog.messages == [
+        f"p: its 16 bits become 8, as {format} has no more" for format in ("WEBP", "JPEG")
+    ]
 
 
 def test_image_is_saved_as_told(tmp_path, caplog):
@@ -192,7 +213,7 @@ def test_image_is_saved_as_told(tmp_path, caplog):
     image.save(tmp_path / "b.jpg")
     assert decode(tmp_path / "b.jpg").metadata == replace(TOLD, exif=None, texts=())
     image.save(tmp_path / "c.gif")
-    assert "c.gif: GIF has no place for its metadata: iptc, xmp" in caplog.text
+    assert "c.gif: GIF has no place for its metadata: iptc, texts, xmp" in caplog.text
     image.save(tmp_path / "d.jp2")
     assert Image.open(tmp_path / "d.jp2").size == image.size
 

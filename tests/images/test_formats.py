@@ -17,6 +17,7 @@ from toonbox.images.formats import (
         ("jpeg", "JPEG", ".jpg"),
         ("JPG", "JPEG", ".jpg"),
         (".png", "PNG", ".png"),
+        ("apng", "PNG", ".png"),
         ("webp", "WEBP", ".webp"),
         ("tif", "TIFF", ".tif"),
         ("tiff", "TIFF", ".tif"),
@@ -33,7 +34,7 @@ def test_names_of_formats(name, format, suffix):
 
 @pytest.mark.parametrize("name", ["heic", "pcx", "", "JPEG 2000"])
 def test_names_that_are_none(name):
-    with pytest.raises(UsageError, match="only avif bmp gif jfif jpe jpeg jpg pbm pgm png"):
+    with pytest.raises(UsageError, match="only apng avif bmp gif jfif jpe jpeg jpg pbm pgm png"):
         format_named(name)
 
 
@@ -43,6 +44,8 @@ def test_names_that_are_none(name):
         (".JPG", None, ".JPG"),
         (".jpeg", "jpg", ".jpeg"),
         (".jpeg", "png", ".png"),
+        (".apng", None, ".apng"),
+        (".apng", "png", ".apng"),
         (".pcx", None, ".png"),
         ("", None, ".png"),
         (".HEIC", None, ".jpg"),

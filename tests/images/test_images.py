@@ -7,7 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from picture_files import file_of, smooth
 from toonbox.errors import PictureError
@@ -110,6 +110,13 @@ def test_sixteen_bit_grey_is_kept():
         assert picture.rgb.dtype == np.uint16
         assert picture.grey
         np.testing.assert_array_equal(picture.rgb, np.repeat(values[..., None], 3, axis=2))
+
+
+@pytest.mark.parametrize(("depth", "rows"), [(1, b"\0\x40"), (2, b"\0\x10"), (4, b"\0\x01")])
+def test_grey_of_few_bits_with_a_transparent_value(depth, rows):
+    picture = decode(png(2, 1, depth, 0, rows, (b"tRNS", b"\0\1")))
+    np.testing.assert_array_equal(picture.rgb[..., 0], [[0, 255 // (2**depth - 1)]])
+    np.testing.assert_array_equal(picture.alpha, [[255, 0]])
 
 
 def test_sixteen_bit_grey_with_a_transparent_value():
@@ -324,6 +331,21 @@ def test_limit_is_exact_and_pillows_stays_as_it_was(format, monkeypatch):
         with pytest.raises(PictureError, match=f"limit of {limit} pixels"):
             decode(data, max_pixels=limit)
     assert Image.MAX_IMAGE_PIXELS == 10
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_long_texts_and_profiles_of_a_png_are_read_and_bombs_refused(late):
+    def with_text(length):
+        text = zlib.compress(bytes(length).replace(b"\0", b"a"))
+        parts = [(b"iCCP", b"p\0\0" + zlib.compress(bytes(2**20 + 1)))]
+        parts += [(b"IDAT", zlib.compress(b"\0\0"))] * late
+        return png(1, 1, 8, 0, b"\0\0", *parts, (b"zTXt", b"Author\0\0" + text))
+
+    picture = decode(with_text(2**20 + 1))
+    assert picture.metadata.texts == (("Author", "a" * (2**20 + 1)),)
+    with pytest.raises(PictureError, match="is damaged"):
+        decode(with_text(2**26 + 1))
+    assert PngImagePlugin.MAX_TEXT_CHUNK == 2**20
 
 
 def test_limits_of_threads_do_not_mix():

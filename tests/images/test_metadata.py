@@ -94,6 +94,11 @@ def test_no_gps_and_strip(format):
     assert picture.metadata.kept("strip") == Metadata()
 
 
+def test_texts_about_places_go_with_them():
+    texts = (("exif:GPSLatitude", "22/1, 32/1"), ("gpsAltitude", "3"), ("Author", "Me"))
+    assert Metadata(texts=texts).kept("no-gps").texts == texts[-1:]
+
+
 def test_the_makers_note_goes_with_the_places():
     exif = Image.Exif()
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.MakerNote] = b"secret"

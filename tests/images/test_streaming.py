@@ -126,3 +126,17 @@ def test_colours_multiplied_by_their_opacity_are_refused(tmp_path, dtype):
     path = written(tmp_path, tiff(pixels, tags={338: [1]}), "tif")
     with pytest.raises(PictureError, match="its colours are multiplied by their opacity"):
         open_huge(path)
+
+
+def test_a_fourth_channel_that_is_no_alpha_is_left_out(tmp_path):
+    pixels = np.dstack([TALL, np.zeros_like(TALL[..., 0])])
+    found = open_huge(written(tmp_path, tiff(pixels, tags={338: [0]}), "tif"))
+    assert found.alpha is None
+    np.testing.assert_array_equal(found.rgb[0 : len(TALL)], TALL)
+
+
+def test_luma_and_chroma_are_refused_unless_libvips_converts_them(tmp_path):
+    with pytest.raises(PictureError, match=r"kind of pixels cannot be streamed \(YCbCr\)"):
+        open_huge(written(tmp_path, tiff(TALL, tags={262: [6]}), "tif"))
+    path = written(tmp_path, file_of(Image.fromarray(TALL), "TIFF", compression="jpeg"), "tif")
+    assert np.abs(open_huge(path).rgb[0:400].astype(int) - TALL).mean() < 3

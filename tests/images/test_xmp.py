@@ -1,8 +1,11 @@
 import time
 
 import pytest
+from PIL import Image, PngImagePlugin
 
+from picture_files import file_of
 from toonbox.images.metadata import kept_xmp, without_places
+from toonbox.images.picture import decode
 
 PACKET = """<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description xmlns:exif="http://ns.adobe.com/exif/1.0/"
@@ -31,6 +34,14 @@ def test_orientation_and_size_are_the_cartoons(before, after):
     assert kept_xmp(after) == after
 
 
+def test_packets_that_imagemagick_writes_into_png():
+    digits = packet().hex()
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Raw profile type xmp", f"\nxmp\n{len(digits) // 2:8}\n{digits}\n")
+    metadata = decode(file_of(Image.new("RGB", (4, 3)), pnginfo=info)).metadata
+    assert (metadata.xmp, metadata.texts) == (packet(), ())
+
+
 def test_what_is_no_packet():
     assert kept_xmp(b"") is None
     assert kept_xmp(b"\0\0") is None
@@ -43,16 +54,25 @@ def test_what_is_no_packet():
         {"attributes": "exif:GPSLatitude=\"48,30N\" exif:GPSLongitude='9,1E'"},
         {"elements": "<exif:GPSLatitude>48,30N</exif:GPSLatitude><exif:GPSAltitude/>"},
         {"elements": '<exif:GPSMapDatum xml:lang="x">WGS</exif:GPSMapDatum>'},
+        {"attributes": 'drone-dji:GpsLatitude="22.5" drone-dji:gpsLongitude="113.9"'},
     ],
 )
 def test_places_are_taken_out(places):
     left = without_places(packet(**places))
-    assert b"GPS" not in left
+    assert b"gps" not in left.lower()
     assert "Höhe".encode() in left
 
 
-def test_a_place_that_cannot_be_taken_out_costs_the_packet():
-    assert without_places(packet(elements="<exif:GPSx><a/></exif:GPSx>")) is None
+@pytest.mark.parametrize(
+    "places",
+    [
+        {"elements": "<exif:GPSx><a/></exif:GPSx>"},
+        {"elements": "<a:GpsTrack><a/></a:GpsTrack>"},
+        {"attributes": 'xmlns:gps="http://x/" gps:lat="48"'},
+    ],
+)
+def test_a_place_that_cannot_be_taken_out_costs_the_packet(places):
+    assert without_places(packet(**places)) is None
 
 
 @pytest.mark.parametrize("bait", [b"<exif:GPSa>", b" exif:GPSa='", b"<a:GPSa ", b" ", b"a", b"a:"])

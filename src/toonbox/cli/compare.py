@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Exit, Option, echo
 
+from toonbox.atomic import is_dir
 from toonbox.cli.options import DEBUG, FORCE, STYLE_KEYS, STYLE_METAVAR, parse_style, style_names
 from toonbox.cli.terminal import Outcomes, Steps
 from toonbox.errors import StyleError, UsageError
@@ -89,6 +90,10 @@ def compare(
             raise UsageError("--tally takes files of answers, and their pairs' --key")
         _tally(paths, key, list_)
         return
+    if key or list_:
+        raise UsageError("--key and --list are for --tally")
+    if limit and not blind:
+        raise UsageError("--limit is for --blind")
     if not paths:
         raise UsageError("which photos? Give files or folders")
     if blind and style:
@@ -102,13 +107,13 @@ def compare(
     pictures = [
         picture
         for path in paths
-        for picture in (path.is_dir() and find_pictures(path, output=out).pictures) or [path]
+        for picture in (is_dir(path) and find_pictures(path, output=out).pictures) or [path]
     ]
     texts = blind or style or style_names()
     if not texts:
         raise StyleError("there are no styles")
     load = cache(load_style)
-    columns = [_column(text, drawing, load) for text in texts]
+    columns = [_column(text, drawing, limits.max_pixels, load) for text in texts]
     made: Comparison | Pairs
     if blind:
         made = Pairs(out, columns, height or 620, seed, overwrite=force)
@@ -129,7 +134,9 @@ def compare(
         raise Exit(1)
 
 
-def _column(text: str, defaults: StyleOptions, load: "Callable[[str], Style]") -> "Column":
+def _column(
+    text: str, defaults: StyleOptions, max_pixels: int, load: "Callable[[str], Style]"
+) -> "Column":
     from toonbox.convert.compare import FolderColumn, StyleColumn
     from toonbox.engine.style import find_style
 
@@ -137,11 +144,11 @@ def _column(text: str, defaults: StyleOptions, load: "Callable[[str], Style]") -
     try:
         find_style(name)
     except StyleError:
-        if not name or not Path(name).is_dir():
+        if not name or not is_dir(Path(name)):
             raise
         if text != name:
             raise UsageError(f"{text}: a folder of finished pictures takes no settings") from None
-        return FolderColumn(text, Path(name))
+        return FolderColumn(text, Path(name), max_pixels)
     return StyleColumn(text, load(name), options)
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from typer import Argument, Exit, Option
 
-from toonbox.atomic import exists, refuse_existing, writing
-from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_time
+from toonbox.atomic import exists, is_dir, is_file, refuse_existing, writing
+from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_photo, parse_time
 from toonbox.cli.terminal import Outcomes, Steps, video_progress
 from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 from toonbox.images.formats import (
@@ -56,6 +56,7 @@ def cartoonize(
     photos: list[Path] = Argument(
         ...,
         metavar="PHOTO...",
+        parser=parse_photo,
         help="Pictures and videos; folders, for everything in and below them; "
         "or - for standard input.",
         show_default=False,
@@ -115,9 +116,9 @@ def cartoonize(
         raise UsageError("--max-memory does not apply to --engine ray")
     if on_ray and changed(computing):
         raise UsageError("--precision does not apply to --engine ray")
-    if (common.include or common.exclude) and not any(photo.is_dir() for photo in photos):
+    if (common.include or common.exclude) and not any(map(is_dir, photos)):
         raise UsageError("--include and --exclude are for folders, and there are none")
-    several = len(photos) > 1 or photos[0].is_dir()
+    several = len(photos) > 1 or is_dir(photos[0])
     resized = style_options.resolution is not None
     load = partial(
         load_style,
@@ -219,10 +220,10 @@ class Plan:
         """Add photos and folders; raise UsageError if the output cannot be one for these."""
         if several and self.output is not None and not is_folder(self.output):
             path = Path(self.output)
-            if path.is_file() or path.suffix.lower() in {*SUFFIXES, *CONTAINERS}:
+            if is_file(path) or path.suffix.lower() in {*SUFFIXES, *CONTAINERS}:
                 raise UsageError(f"{path} is one file, but there are several photos")
         for photo in photos:
-            if not photo.is_dir():
+            if not is_dir(photo):
                 target = choose_target(photo, self.output, several, self.format)
                 self._claim(photo, target, "refuse")
             elif not self.add_folder(photo):
@@ -243,10 +244,12 @@ class Plan:
         return bool(found.pictures or found.unreadable)
 
     def _claim(self, source: Path, target: Path, on_existing: Literal["refuse", "skip"]) -> None:
-        """Add a picture; the second of two for one file fails."""
+        """Add a picture, once; the second of two for one file fails."""
         from toonbox.convert.job import Job
 
         other = self._taken.setdefault(os.path.realpath(target), source)
+        if other is not source and os.path.realpath(other) == os.path.realpath(source):
+            return  # found again, as folders overlap
         if other is not source:
             clash = f"would be written to {target}, which is taken by {other}"
             self._settle(source, target, OutputError(clash))
@@ -290,7 +293,7 @@ def choose_target(
 
 def is_folder(output: str) -> bool:
     """Return whether -o is a folder: there is one, or it ends like one."""
-    return Path(output).is_dir() or output.endswith(("/", os.sep))
+    return is_dir(Path(output)) or output.endswith(("/", os.sep))
 
 
 def _check_options(for_videos: list[bool], output: OutputOptions, video: VideoOptions) -> None:
@@ -329,8 +332,10 @@ def _convert_pipe(
     from toonbox.convert.job import Job
 
     photo, target = photos[0], None
-    if len(photos) > 1 or photo.is_dir():
+    if len(photos) > 1 or is_dir(photo):
         raise UsageError("only one photo can go through -")
+    if photo == Path(PIPE) and sys.stdin is None:
+        raise UsageError("standard input is closed")
     if photo == Path(PIPE) and sys.stdin.isatty():
         raise UsageError("standard input is a terminal, not a picture")
     if output is not None and output != PIPE:
@@ -341,6 +346,8 @@ def _convert_pipe(
             refuse_existing(target)
     elif as_json:
         raise UsageError("--json and the picture cannot both go to standard output")
+    elif sys.stdout is None:
+        raise UsageError("standard output is closed")
     elif sys.stdout.isatty():
         raise UsageError("standard output is a terminal; give -o FILE, or redirect it")
     job = Job(photo, target)

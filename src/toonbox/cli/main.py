@@ -4,6 +4,7 @@ import functools
 import inspect
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -172,6 +173,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: what follows the command's name; None for the process's own.
     """
+    if sys.stderr is None:  # closed, and the next file that is opened would take its place
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Names of files may be anything; standard error is so already.
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -228,5 +228,5 @@ def progress_bars() -> "Bars":
         console=Console(stderr=True),
         transient=True,
         # Lines for a file or a pipe must not go to the bars' console.
-        redirect_stdout=sys.stdout.isatty(),
+        redirect_stdout=sys.stdout is not None and sys.stdout.isatty(),
     )

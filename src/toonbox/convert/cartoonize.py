@@ -22,8 +22,9 @@ def cartoonize(
     """Turn a photo in memory into a cartoon of the same size.
 
     Args:
-        picture: a Pillow image of any mode, or an array of uint8 or uint16 and shape (H, W),
-            (H, W, 3) RGB or (H, W, 4) RGBA, in sRGB. Of an animated image the current frame.
+        picture: a Pillow image of any mode but I, F and La, or an array of uint8 or uint16 and
+            shape (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, in sRGB. Of an animated image the current
+            frame.
         style: a style's name, its folder, or what `load_style` returned. A style named here stays
             loaded for the next call.
         options: the fields of `StyleOptions`: strength, resolution, surface, structure, texture.
@@ -34,7 +35,7 @@ def cartoonize(
         StyleError: there is no such style, or it is damaged.
         ShapeError: an array of another shape or type.
         UsageError: an option that is unknown or out of range, or a knob the style does not have.
-        PictureError: the image's file is damaged.
+        PictureError: the image's file is damaged, or its mode is one of those.
     """
     return loaded(style)(picture, **options)
 
@@ -78,7 +79,10 @@ def cartoonize_file(
 
 
 def cartoonize_bytes(
-    data: bytes, *, style: str | Path | Style = DEFAULT_STYLE, **options: Any
+    data: bytes | bytearray | memoryview,
+    *,
+    style: str | Path | Style = DEFAULT_STYLE,
+    **options: Any,
 ) -> bytes:
     """Turn the bytes of a picture file into those of its cartoon.
 
@@ -94,7 +98,7 @@ def cartoonize_bytes(
     """
     style_options, output = split_options(options, StyleOptions, OutputOptions)
     converter = Converter(loaded(style), style_options, output)
-    return converter.convert(Job(Path("<bytes>"), data=data)).data
+    return converter.convert(Job(Path("<bytes>"), data=bytes(memoryview(data)))).data
 
 
 def loaded(style: str | Path | Style) -> Style:

@@ -11,7 +11,7 @@ from string import Template
 
 from PIL import Image, ImageDraw, ImageFont
 
-from toonbox.atomic import write_file
+from toonbox.atomic import exists, is_dir, write_file
 from toonbox.engine.style import Style
 from toonbox.errors import OutputError, PictureError, StyleError
 from toonbox.images.encode import encode
@@ -42,13 +42,15 @@ class StyleColumn:
 class FolderColumn:
     """A folder of finished pictures in place of a style."""
 
-    def __init__(self, label: str, folder: Path) -> None:
+    def __init__(self, label: str, folder: Path, max_pixels: int = MAX_PIXELS) -> None:
         """List the pictures directly in a folder.
 
+        Args:
+            max_pixels: the largest width times height that is read.
         Raises:
             StyleError: there are none.
         """
-        self.label, self.folder = label, folder
+        self.label, self.folder, self.max_pixels = label, folder, max_pixels
         self.files = sorted(p for p in folder.iterdir() if p.suffix.lower() in READ_SUFFIXES)
         if not self.files:
             raise StyleError(f"{folder} has neither a style nor pictures in it")
@@ -69,7 +71,7 @@ class FolderColumn:
         file = self.find(Path(photo.name))
         if file is None:
             raise PictureError(f"{photo.name}: {self.folder} has no picture of that name")
-        picture = decode(file)
+        picture = decode(file, max_pixels=self.max_pixels)
         (width, height), (photo_width, photo_height) = picture.size, photo.size
         if abs(math.log(width * photo_height / (height * photo_width))) > SHAPE_TOLERANCE:
             raise PictureError(
@@ -159,15 +161,16 @@ class Comparison:
         page_file, sheet_file = self.folder / "index.html", self.folder / "comparison.png"
         labels = [PHOTO, *(column.label for column in self.columns)]
         write_file(sheet_file, sheet(labels, [row.cells for row in self.rows], self.height))
-        write_file(page_file, page(labels, self.rows).encode())
+        text = page(labels, self.rows)
+        write_file(page_file, text.encode(errors="backslashreplace"))  # names need not be UTF-8
         return page_file, sheet_file
 
 
 def refuse_used_folder(folder: Path, overwrite: bool) -> None:
     """Raise OutputError if a folder for output is a file, or in use and not to be overwritten."""
-    if folder.exists() and not folder.is_dir():
+    if exists(folder) and not is_dir(folder):
         raise OutputError(f"{folder} is a file, not a folder")
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
+    if exists(folder) and any(folder.iterdir()) and not overwrite:
         raise OutputError(f"{folder} is not empty; --force overwrites what is there")
 
 

@@ -1,5 +1,6 @@
 """Styles: their folders and cards, and how they draw photos of any size."""
 
+import contextlib
 import os
 import reprlib
 import sys
@@ -14,7 +15,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from PIL import Image
 
-from toonbox.atomic import read_within, replacing
+from toonbox.atomic import is_file, read_within, replacing
 from toonbox.engine.guided import upsample
 from toonbox.engine.session import Session, open_session
 from toonbox.errors import ShapeError, StyleError, UsageError
@@ -164,7 +165,7 @@ def find_style(name_or_folder: str | Path) -> Path:
     if isinstance(name_or_folder, str) and given.name == name_or_folder:
         candidates = [styles_folder() / given, SHIPPED / given, given]
     for folder in candidates:
-        if (folder / CARD).is_file():
+        if is_file(folder / CARD):
             return folder
     names = ", ".join(style_names()) or "none"
     raise StyleError(f"no style {str(name_or_folder)!r}; there are: {names}")
@@ -185,12 +186,10 @@ def style_names() -> list[str]:
 
 
 def _folders() -> dict[str, Path]:
-    found = {
-        card.parent.name: card.parent
-        for base in (SHIPPED, styles_folder())
-        for card in base.glob(f"*/{CARD}")
-        if card.is_file()
-    }
+    found = dict[str, Path]()
+    for base in (SHIPPED, styles_folder()):
+        with contextlib.suppress(OSError):  # missing, or not readable
+            found |= {each.name: each for each in base.iterdir() if is_file(each / CARD)}
     return dict(sorted(found.items()))
 
 

@@ -31,6 +31,7 @@ from toonbox.images.picture import (
     Picture,
     decode,
     is_animated,
+    load,
     name_of,
     naming_damage,
     open_image,
@@ -202,8 +203,8 @@ def _read_apng(data: bytes, still: Image.Image, max_pixels: int, name: str) -> A
     if hidden:
         text = "its picture for viewers that show no animations is left out"
         _logger.warning("%s: %s; they see the first frame", name, text)
-    base = Image.open(io.BytesIO(without_pixels(io.BytesIO(data))))
-    base.load()
+    base = open_image(io.BytesIO(without_pixels(io.BytesIO(data))), name, max_pixels)
+    load(base, name, max_pixels)
     mode = "LA" if base.mode in ("1", "L", "LA", "I;16", "I") else "RGBA"
     info = {key: value for key, value in base.info.items() if key != "transparency"}
 

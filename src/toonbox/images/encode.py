@@ -70,6 +70,8 @@ class CartoonImage(Image.Image):
     def _new(self, im: Any) -> Image.Image:
         made = super()._new(im)
         made.__class__ = type(self)
+        assert isinstance(made, CartoonImage)
+        made.text = dict(getattr(self, "text", {}))
         return made
 
 
@@ -122,6 +124,7 @@ def encode(
             encode_strips(buffer, picture, rgb.shape, parts, format)
             return buffer.getvalue()
         options = save_options(picture, format, quality, lossless)
+        _warn_of_depth(picture, rgb, format)
         values = written_rgb(picture, to_eight_bits(rgb), format)
         if picture.alpha is not None and format in WITHOUT_ALPHA:
             _logger.warning(
@@ -133,6 +136,12 @@ def encode(
         return buffer.getvalue()
     except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
         raise OutputError(f"{picture.name}: cannot be written as {format}: {error}") from error
+
+
+def _warn_of_depth(picture: Picture, rgb: PhotoArray, format: str) -> None:
+    """Warn if a photo has 16 bits and the format 8."""
+    if rgb.dtype == np.uint16 and format not in SIXTEEN_BITS:
+        _logger.warning("%s: its 16 bits become 8, as %s has no more", picture.name, format)
 
 
 def _encode_gif(picture: Picture, rgb: PhotoArray, comment: str | None) -> bytes:
@@ -174,6 +183,7 @@ def encode_strips(
         UsageError, OutputError: as in `encode`.
     """
     deep = picture.rgb.dtype == np.uint16 and format in SIXTEEN_BITS
+    _warn_of_depth(picture, picture.rgb, format)
     model = encode_one_pixel(picture, format, quality, lossless)
     values = (_strip(replace(picture, rgb=rgb, alpha=alpha), format, deep) for rgb, alpha in parts)
     transparent = picture.alpha is not None and format not in WITHOUT_ALPHA
@@ -255,10 +265,11 @@ def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, A
     """Return Pillow's options for metadata; warn once of what the format cannot hold."""
     exif = _exif_for(metadata, format)
     options: dict[str, Any] = {"exif": exif_bytes(exif)}
-    lost = {key for key in ("iptc", "comment") if getattr(metadata, key)}
+    lost = {key for key in ("iptc", "comment", "texts") if getattr(metadata, key)}
     match format:
         case "JPEG":
-            options, lost = _jpeg_options(metadata, options["exif"])
+            options, long = _jpeg_options(metadata, options["exif"])
+            lost = long | lost & {"texts"}
         case "PNG":
             options |= {"dpi": metadata.dpi, "pnginfo": _png_texts(metadata)}
             lost.clear()

@@ -64,7 +64,7 @@ def container_of(target: Path) -> Container:
 # The suffixes of the formats that are written, by Pillow's names; the usual one first.
 _SUFFIXES = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "PNG": (".png",),
+    "PNG": (".png", ".apng"),
     "WEBP": (".webp",),
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),

@@ -17,7 +17,7 @@ _ORIENTATION = re.compile(
     rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation[^>/]*>\s*)[2-8](?=\s*["'<])"""
 )
 _STALE_SIZE = r"(?:exif:Pixel[XY]Dimension|tiff:Image(?:Width|Length))"
-_PLACE = r"[\w.-]+:GPS\w*"
+_PLACE = r"(?!xmlns:)[\w.-]+:(?i:GPS)\w*"
 
 
 def kept_xmp(packet: bytes) -> bytes | None:
@@ -33,7 +33,7 @@ def kept_xmp(packet: bytes) -> bytes | None:
 def without_places(packet: bytes) -> bytes | None:
     """Leave out all GPS properties; None if some cannot be taken out."""
     packet = _without(_PLACE, packet)
-    return None if re.search(rb":GPS", packet) else packet
+    return None if re.search(rb":GPS", packet, re.IGNORECASE) else packet
 
 
 def _without(names: str, packet: bytes) -> bytes:
@@ -48,7 +48,8 @@ def _without(names: str, packet: bytes) -> bytes:
 
 
 IPTC_TIFF_TAG = 33723
-IPTC_PNG_TEXT = "Raw profile type iptc"
+_RAW_PROFILE = "Raw profile type "
+IPTC_PNG_TEXT = f"{_RAW_PROFILE}iptc"
 IPTC_RESOURCE = 0x0404  # of Photoshop's, in JPEG
 _RESOURCE_HEAD = b"8BIM" + struct.pack(">HH", IPTC_RESOURCE, 0)
 _JPEG_HEAD = b"Photoshop 3.0\0"
@@ -63,8 +64,7 @@ def iptc_of(image: Image.Image) -> bytes | None:
     raw: Any = getattr(getattr(image, "tag_v2", None), "_tagdata", {})
     if raw.get(IPTC_TIFF_TAG):
         return bytes(raw[IPTC_TIFF_TAG])
-    text = image.info.get(IPTC_PNG_TEXT)
-    return _from_png_text(text) if isinstance(text, str) else None
+    return _iptc_in(_raw_profile(image, "iptc"))
 
 
 def iptc_jpeg_segment(records: bytes) -> bytes:
@@ -85,11 +85,17 @@ def _resource(records: bytes) -> bytes:
     return _RESOURCE_HEAD + struct.pack(">I", len(records)) + records + bytes(len(records) % 2)
 
 
-def _from_png_text(text: str) -> bytes | None:
+def _raw_profile(image: Image.Image, kind: str) -> bytes:
+    """Return what ImageMagick and exiftool write as a PNG text: a name, a length, hex digits."""
+    text = image.info.get(f"{_RAW_PROFILE}{kind}")
+    lines = text.strip().splitlines()[2:] if isinstance(text, str) else []
     try:
-        data = bytes.fromhex("".join(text.strip().splitlines()[2:]))
+        return bytes.fromhex("".join(lines))
     except ValueError:
-        return None
+        return b""
+
+
+def _iptc_in(data: bytes) -> bytes | None:
     _, found, resource = data.partition(_RESOURCE_HEAD)
     if found:
         return resource[4 : 4 + int.from_bytes(resource[:4])] or None
@@ -125,7 +131,7 @@ _STALE_TAGS = (ExifTags.Base.ExifImageWidth, ExifTags.Base.ExifImageHeight, Exif
 _KEPT_SEGMENTS = ("APP0", "APP1", "APP2", "COM", "APP13", "APP14")
 _EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/"
 # Chunks of text in PNG that say what is kept elsewhere.
-_NO_TEXT = ("XML:com.adobe.xmp", "Raw profile type ", "Comment")
+_NO_TEXT = ("XML:com.adobe.xmp", _RAW_PROFILE, "Comment")
 
 # What Pillow has been seen to raise for files that were cut off or altered.
 DAMAGE = (
@@ -169,8 +175,9 @@ class Metadata:
     def kept(self, keep: Keep) -> "Metadata":
         """Choose what to write: all, nothing, or all but where the photo was taken.
 
-        "no-gps" leaves out the GPS folder of EXIF, GPS properties of XMP, and the maker's note,
-        because nobody can tell what is in there. Captions and IPTC records stay.
+        "no-gps" leaves out the GPS folder of EXIF, GPS properties of XMP, texts whose names have
+        "gps" in them, and the maker's note, because nobody can tell what is in there. Captions and
+        IPTC records stay.
         """
         match keep:
             case "keep":
@@ -179,14 +186,16 @@ class Metadata:
                 return Metadata()
             case "no-gps":
                 xmp = None if self.xmp is None else without_places(self.xmp)
-                return replace(self, exif=_exif_without_places(self.exif), xmp=xmp)
+                exif = _exif_without_places(self.exif)
+                texts = tuple(text for text in self.texts if "gps" not in text[0].lower())
+                return replace(self, exif=exif, xmp=xmp, texts=texts)
 
 
 def read_metadata(image: Image.Image, name: str) -> Metadata:
     """Collect what is also true of a cartoon of the loaded picture, which messages call `name`."""
     if lost := _lost_segments(image):
         _logger.warning("%s: left out of its metadata: %s", name, ", ".join(lost))
-    xmp = image.info.get("xmp")
+    xmp = image.info.get("xmp") or _raw_profile(image, "xmp")
     return Metadata(
         exif=kept_exif(image, name),
         xmp=kept_xmp(xmp) if isinstance(xmp, bytes) else None,

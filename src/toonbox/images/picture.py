@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from toonbox.atomic import is_dir
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
 from toonbox.images.metadata import DAMAGE, Metadata, read_metadata
@@ -45,6 +46,32 @@ _UNSUPPORTED = re.compile(
 _pillow_limit = threading.Lock()
 
 
+class _LongTexts:
+    """Raise Pillow's limit of 1 MiB for a text or profile of a PNG while any thread is inside.
+
+    The limit is global. Its other one, for all texts of a PNG together, stays.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._inside, self._limit = threading.Lock(), 0, 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._limit = PngImagePlugin.MAX_TEXT_CHUNK
+                PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                PngImagePlugin.MAX_TEXT_CHUNK = self._limit
+
+
+_long_texts = _LongTexts()
+
+
 def open_stream(source: bytes | Path, name: str) -> BinaryIO:
     """Open a file, or the bytes of one; read a pipe to its end.
 
@@ -59,7 +86,7 @@ def open_stream(source: bytes | Path, name: str) -> BinaryIO:
     except FileNotFoundError as error:
         raise PictureError(f"{name}: no such file") from error
     except OSError as error:
-        folder = isinstance(source, Path) and source.is_dir()
+        folder = isinstance(source, Path) and is_dir(source)
         reason = "is a folder, not a picture" if folder else f"cannot be read: {error.strerror}"
         raise PictureError(f"{name}: {reason}") from error
     return stream
@@ -76,7 +103,7 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     stream.seek(0)
     if not head:
         raise PictureError(f"{name}: is empty")
-    with _limit(name, max_pixels):
+    with _long_texts, _limit(name, max_pixels):
         image: Image.Image
         try:
             image = TiffFile(stream) if head.startswith(PREFIXES) else Image.open(stream)
@@ -94,7 +121,8 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
 def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     """Decode what `open_image` has opened; raise the same errors."""
     if image.format != "TIFF":
-        image.load()
+        with _long_texts:  # a PNG may have them behind its pixels
+            image.load()
         return image
     # Pillow checks its limit again while it decodes a TIFF, and takes channels for pixels.
     with _limit(name, MOST_CHANNELS * max_pixels):
@@ -283,6 +311,7 @@ def decode(
     with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
         mode = _deep_mode(image)
+        _scale_transparency(image)
         load(image, name, max_pixels)
         if not mode:
             return _read(image, name)
@@ -352,6 +381,14 @@ def _deep_mode(image: Any) -> str:
     """Return the raw mode of an opened PNG whose 16 bits Pillow reduces to 8; "" for others."""
     mode = image.tile[0].args if image.format == "PNG" and image.tile else ""
     return mode if mode in _LOW_MODES else ""
+
+
+def _scale_transparency(image: Any) -> None:
+    """Scale the transparent grey of an opened PNG of 2 or 4 bits to 8, as Pillow scales pixels."""
+    mode = image.tile[0].args if image.format == "PNG" and image.tile else ""
+    scale = {"L;2": 85, "L;4": 17}.get(mode)
+    if scale and isinstance(image.info.get("transparency"), int):
+        image.info["transparency"] *= scale
 
 
 def _joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:

@@ -16,7 +16,7 @@ from PIL.TiffTags import LONG, LONG8, TAGS_V2_GROUPS
 
 from toonbox.errors import MissingExtraError, OutputError, PictureError
 from toonbox.images.metadata import read_metadata
-from toonbox.images.picture import Picture, format_of, naming_damage, open_image, open_stream
+from toonbox.images.picture import Picture, format_of, load, naming_damage, open_image, open_stream
 from toonbox.images.tiff import TiffFile
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import STRIP_PIXELS, PhotoArray, read_colours
@@ -241,13 +241,17 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
             raise PictureError(
                 f"{name}: its colours are multiplied by their opacity; it cannot be streamed"
             )
+        if isinstance(image, TiffFile) and image.unconverted:
+            raise PictureError(f"{name}: its kind of pixels cannot be streamed (YCbCr)")
         if format == "PNG":  # whose metadata may follow the pixels
-            image = Image.open(io.BytesIO(without_pixels(stream)))
-            image.load()
+            image = open_image(io.BytesIO(without_pixels(stream)), name, max_pixels)
+            load(image, name, max_pixels)
         metadata, profile = read_metadata(image, name), image.info.get("icc_profile")
         upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+        transparent = image.has_transparency_data
     rgb: Any = FileRows(source, upright, alpha=False)
-    alpha: Any = FileRows(source, upright, alpha=True) if rgb.bands in (2, 4) else None
+    transparent = transparent and rgb.bands in (2, 4)  # a fourth channel may be anything
+    alpha: Any = FileRows(source, upright, alpha=True) if transparent else None
     mode = "L" if rgb.bands < 3 else "RGB"
     _, colours, written = read_colours(Image.new(mode, (1, 1)), profile, name)
     if written is not None and written != profile:

@@ -17,12 +17,13 @@ PREFIXES = tuple(TiffImagePlugin.PREFIXES)
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS = 256, 257, 258, 259, 262, 273
 _ORIENTATION, _CHANNELS, _ROWS, _COUNTS, _PLANAR, _PREDICTOR = 274, 277, 278, 279, 284, 317
 _TILE_OFFSETS, _EXTRA, _KIND = 324, 338, 339
-_WHITE_IS_ZERO, _CMYK = 0, 5
+_WHITE_IS_ZERO, _CMYK, _YCBCR = 0, 5, 6
 # The number of colours by photometric interpretation: grey, grey, RGB, CMYK.
 _COLOURS = {_WHITE_IS_ZERO: 1, 1: 1, 2: 3, _CMYK: 4}
 # Methods that compress any bytes: none, LZW, Deflate (twice), PackBits, LZMA, Zstandard.
 _LOSSLESS = (1, 5, 8, 32946, 32773, 34925, 50000)
 _WITH_PREDICTOR = (5, 8, 32946, 34925, 50000)
+_JPEG = 7
 _WEBP = 50001  # which Pillow knows, but few builds of libtiff read
 _MULTIPLIED, _STRAIGHT = 1, 2  # kinds of alpha
 MOST_CHANNELS = 16
@@ -48,6 +49,12 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
     def multiplied(self) -> bool:
         """Whether the alpha is premultiplied."""
         return self._extra[:1] == (_MULTIPLIED,)
+
+    @property
+    def unconverted(self) -> bool:
+        """Whether the values are YCbCr, and not in a JPEG, whose decoder makes RGB of them."""
+        tags = self.tag_v2
+        return tags.get(_PHOTOMETRIC) == _YCBCR and tags.get(_COMPRESSION) != _JPEG
 
     def _setup(self) -> None:
         tags = self.tag_v2

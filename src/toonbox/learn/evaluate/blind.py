@@ -115,7 +115,8 @@ class Pairs:
         # A hash of the pictures, to reject answers about other pairs.
         identity = self.digest.hexdigest()[:16]
         key = {"id": identity, "contenders": self.labels, "pairs": self.pairs}
-        write_file(self.key, (json.dumps(key, indent=1, ensure_ascii=False) + "\n").encode())
+        text = json.dumps(key, indent=1, ensure_ascii=False) + "\n"
+        write_file(self.key, text.encode(errors="backslashreplace"))  # names need not be UTF-8
         template = files("toonbox.learn.evaluate").joinpath("blind.html").read_text("utf-8")
         page = Template(template).substitute(id=identity, pairs=json.dumps(list(self.pairs)))
         page_file = self.folder / "index.html"
