@@ -169,7 +169,8 @@ def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_state(app: FastAPI, service: Service) -> None:
-    @app.api_route("/health", methods=["GET", "HEAD"])
+    @app.head("/health", include_in_schema=False)
+    @app.get("/health")
     async def health() -> dict[str, str]:
         """Report that the server runs; needs no token."""
         return {"status": "ok", "version": __version__}
