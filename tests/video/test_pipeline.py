@@ -166,6 +166,49 @@ def test_sound_encoded_anew_stays_in_time(tmp_path, style):
 
 
 @pytest.mark.parametrize(
+    ("source", "sound", "layout", "target", "expected"),
+    [  # AVI and Matroska do not tell the layout of samples
+        ("a.avi", "pcm_s16le", "stereo", "b.mp4", ("pcm_s16le", "stereo")),
+        ("a.mkv", "pcm_s24le", "5.1", "b.mp4", ("pcm_s24le", "5.1")),
+        ("a.avi", "pcm_mulaw", "stereo", "b.mp4", ("aac", "stereo")),
+        ("a.avi", "adpcm_ms", "mono", "b.mkv", ("aac", "mono")),
+        ("a.mkv", "ac3", "5.1(side)", "b.webm", ("opus", "5.1")),
+        ("a.mov", "pcm_s16le", "2.1", "b.webm", ("opus", "3.0")),
+        ("a.mov", "pcm_s16le", "6.1", "b.webm", ("opus", "6.1")),  # a layout without a name
+        ("a.mov", "pcm_s16le", "22.2", "b.webm", None),
+        ("a.mkv", "pcm_s16le", "22.2", "b.mp4", None),
+        ("a.mkv", "libopus", "stereo", "b.mov", ("aac", "stereo")),
+        ("a.mkv", "flac", "stereo", "b.mov", ("aac", "stereo")),
+    ],
+)
+def test_sound_that_containers_refuse(
+    tmp_path, style, caplog, source, sound, layout, target, expected
+):
+    clip = Clip(pts=list(range(6)), sound=sound, layout=layout)
+    cartoonize_video(clip.make(tmp_path / source), tmp_path / target, style=style)
+    if expected is None:
+        assert "left out: stream 1 (audio, pcm_s16le)" in caplog.text
+        return
+    with av.open(str(tmp_path / target)) as container:
+        assert container.streams.audio[0].codec_context.codec.canonical_name == expected[0]
+        frames = list(container.decode(audio=0))
+    assert frames[0].layout.name == expected[1]
+    seconds = sum(frame.samples for frame in frames) / frames[0].sample_rate
+    assert seconds == pytest.approx(0.25, abs=0.05)
+    assert max(np.abs(frame.to_ndarray()).max() for frame in frames) > 0.05
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(192_000, 96_000), (12_345, 12_000)])
+def test_rates_that_aac_does_not_know(tmp_path, style, rate, expected):
+    clip = Clip(pts=list(range(6)), sound="pcm_mulaw", sound_rate=rate).make(tmp_path / "clip.avi")
+    cartoonize_video(clip, tmp_path / "toon.mp4", style=style)
+    with av.open(str(tmp_path / "toon.mp4")) as container:
+        assert container.streams.audio[0].rate == expected
+        heard = sum(frame.samples for frame in container.decode(audio=0)) / expected
+    assert heard == pytest.approx(0.25, abs=0.15)
+
+
+@pytest.mark.parametrize(
     ("keep", "there"),
     [("keep", {"title", "location"}), ("no-gps", {"title"}), ("strip", set())],
 )
