@@ -107,6 +107,24 @@ def told(path):
         return metadata, chapters, names
 
 
+def spoken(path):
+    """Give when each subtitle begins, how long it lasts, and its text."""
+    with av.open(str(path)) as container:
+        stream = container.streams.subtitles[0]
+        shown = [
+            (
+                float(packet.pts * packet.time_base),
+                float(packet.duration * packet.time_base),
+                subtitle.dialogue,
+            )
+            for packet in container.demux(stream)
+            if packet.size
+            for subtitle in stream.codec_context.decode(packet)
+        ]
+    told = [subtitle for subtitle in shown if subtitle[2]]  # MP4 has silence, too
+    return tuple(zip(*told, strict=True))
+
+
 @pytest.mark.parametrize(
     ("suffix", "names"),
     [
@@ -131,16 +149,10 @@ def test_all_that_goes_with_it(tmp_path, style, caplog, suffix, names):
     with av.open(str(target)) as container:
         stream = container.streams.subtitles[0]
         assert stream.language == ("ger" if suffix == ".mov" else "deu")  # two codes of German
-        texts = [
-            (packet.pts * packet.time_base, packet.duration * packet.time_base, subtitle.dialogue)
-            for packet in container.demux(stream)
-            if packet.size
-            for subtitle in stream.codec_context.decode(packet)
-        ]
-    spoken = [text for text in texts if text[2]]  # MP4 says silence too
-    assert [text for _, _, text in spoken] == [b"Guten Tag", b"Auf Wiedersehen"]
-    assert [float(time) for time, _, _ in spoken] == pytest.approx([0.1, 0.55], abs=0.03)
-    assert [float(long) for _, long, _ in spoken] == pytest.approx([0.4, 0.4], abs=0.01)
+    begins, lengths, texts = spoken(target)
+    assert texts == (b"Guten Tag", b"Auf Wiedersehen")
+    assert begins == pytest.approx((0.1, 0.55), abs=0.03)
+    assert lengths == pytest.approx((0.4, 0.4), abs=0.01)
     assert ("left out: stream 3 (attachment)" in caplog.text) == (suffix != ".mkv")
     assert ("the sound becomes opus" in caplog.text) == (suffix == ".webm")
 
@@ -236,6 +248,19 @@ def test_a_part_begins_at_nothing(tmp_path, style):
     _, chapters, _ = told(tmp_path / "part.mp4")
     assert [title for title, _, _ in chapters] == ["Out", "In"]
     assert chapters[1][1] == pytest.approx(0.4 - float(first), abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov", ".webm"])
+def test_a_part_cuts_subtitles_at_its_ends(tmp_path, style, suffix):
+    """One from 0.1 to 0.5 seconds, the next from 0.55 to 0.95."""
+    clip = replace(EVERYTHING, sound=None).make(tmp_path / "clip.mkv")
+    cartoonize_video(clip, tmp_path / f"part{suffix}", style=style, start=0.25, end=0.75)
+    begins, lengths, texts = spoken(tmp_path / f"part{suffix}")
+    assert texts == (b"Guten Tag", b"Auf Wiedersehen")
+    assert begins == pytest.approx((0, 0.3), abs=0.002)
+    assert lengths == pytest.approx((0.25, 0.2), abs=0.002)
+    cartoonize_video(clip, tmp_path / f"later{suffix}", style=style, start=0.51)
+    assert spoken(tmp_path / f"later{suffix}")[2] == (b"Auf Wiedersehen",)
 
 
 @pytest.mark.parametrize(("start", "end"), [(5.0, None), (0.99, 0.995)])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
-from math import inf
+from math import ceil, floor, inf
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -311,9 +311,23 @@ def _side_packets(
             return
         if packet is None:
             return
+        if packet.stream.type == "subtitle":
+            _cut(packet, span)
         wanted = packet.pts is not None and span.start <= _time(packet) < span.end
         if wanted or not packet.size:
             yield from converts[packet.stream.index](packet)
+
+
+def _cut(packet: "Packet[Any]", span: Span) -> None:
+    """Cut the time of a subtitle to the part of it that lies within the span, if any does."""
+    if packet.pts is None or packet.duration is None:
+        return
+    first = ceil(max(packet.pts, span.start / packet.time_base))
+    end = floor(min(packet.pts + packet.duration, span.end / packet.time_base))
+    if first < end:
+        packet.duration = end - first
+        if packet.pts < first:
+            packet.pts = packet.dts = first
 
 
 def _time(packet: "Packet[Any]") -> Fraction:
