@@ -19,7 +19,7 @@ from toonbox.errors import OutputError, UnexpectedError, UsageError, VideoError
 from toonbox.options import StyleOptions
 from toonbox.video.frames import video_frames
 from toonbox.video.pipeline import cartoonize_video
-from toonbox.video.read import Frame
+from toonbox.video.read import Frame, read_frames, read_video
 from toonbox.video.stylizer import video_style_options
 from video_files import REPEATABLE, Clip, motion, needs_ffmpeg, packets, pictures, probe, times
 
@@ -299,6 +299,26 @@ def test_colours_and_aspect_are_carried_over(tmp_path, style, codec):
     difference = pictures(tmp_path / "toon.mp4").astype(int) - pictures(source)
     assert np.abs(difference.mean(axis=(0, 1, 2))).max() < 1.5  # neither lighter nor of other hue
     assert np.abs(difference).mean() < 6
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
+@pytest.mark.parametrize(
+    ("size", "options", "matrix"),
+    [((256, 600), {"max_height": 300}, 1), ((640, 32), {"compare": "side"}, 6)],
+)
+def test_a_matrix_that_is_assumed_is_told_at_another_size(
+    tmp_path, style, codec, size, options, matrix
+):
+    red = np.full((*size[::-1], 3), (200, 60, 40), np.uint8)
+    clip = Clip(size=size, pts=[0], frames=[red]).make(tmp_path / "clip.mp4")
+    target = tmp_path / "toon.mp4"
+    cartoonize_video(clip, target, style=style, codec=codec, strength=0, crf=5, **options)
+    ours, theirs = (
+        next(read_frames(read_video(path))).photo.mean(axis=(0, 1)) for path in (target, clip)
+    )
+    np.testing.assert_allclose(ours, theirs, atol=2)
+    told = read_video(target).colours.matrix
+    assert told in ((5, 6) if matrix == 6 else (1,))  # VP9 has another number for it
 
 
 @needs_ffmpeg
