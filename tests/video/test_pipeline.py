@@ -191,6 +191,7 @@ def test_sound_encoded_anew_stays_in_time(tmp_path, style):
         ("a.mkv", "pcm_s16le", "22.2", "b.mp4", None),
         ("a.mkv", "libopus", "stereo", "b.mov", ("aac", "stereo")),
         ("a.mkv", "flac", "stereo", "b.mov", ("aac", "stereo")),
+        ("a.mkv", "ac3", "stereo", "b.mp4", ("ac3", "stereo")),
     ],
 )
 def test_sound_that_containers_refuse(

@@ -3,9 +3,11 @@
 import heapq
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from io import BytesIO
 from itertools import pairwise
 from math import ceil, floor, inf
 from pathlib import Path, PureWindowsPath
@@ -32,7 +34,6 @@ _logger = logging.getLogger(__name__)
 
 # What a container gets that cannot hold a sound or a text as it is.
 _SOUND = {"webm": ("libopus", 48_000)}
-_REFUSED = (("mov", "opus"), ("mov", "flac"))  # although FFmpeg says that MOV can hold them
 _LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # of 1 to 8 channels
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 # Languages that FFmpeg knows in QuickTime by their other code of ISO 639-2, or by its own.
@@ -147,18 +148,14 @@ def _sound_added(
     stream: AudioStream, decoder: AudioCodecContext, target: OutputContainer, path: Path
 ) -> tuple[AudioStream, Convert] | None:
     """Add a sound like another; where the container cannot hold it, what it is encoded to."""
-    muxer, codec = target.format.name, decoder.codec.canonical_name
-    layout = _layout(decoder)
-    told = muxer == "mp4" and codec.startswith("pcm_")  # which channels the samples are of
-    if (muxer, codec) not in _REFUSED and not (told and layout is None):
-        try:
-            copied = target.add_stream_from_template(stream)
-        except ValueError:  # the container cannot hold it
-            pass
-        else:
-            if told and layout is not None:
-                copied.codec_context.layout = layout
-            return copied, partial(_copied, copied)
+    muxer, layout = target.format.name, _layout(decoder)
+    # The layout of these has to be told.
+    samples = muxer == "mp4" and decoder.codec.canonical_name.startswith("pcm_")
+    if not (samples and layout is None) and _can_copy(stream, muxer):
+        copied = target.add_stream_from_template(stream)
+        if samples and layout is not None:
+            copied.codec_context.layout = layout
+        return copied, partial(_copied, copied)
     if layout is None:
         return None
     encoded, rate = _SOUND.get(muxer, ("aac", decoder.sample_rate))
@@ -177,6 +174,20 @@ def _sound_added(
         encoder.format, encoder.layout, encoder.sample_rate, encoder.frame_size
     )
     return sound, partial(_encoded_sound, decoder, resampler, sound)
+
+
+def _can_copy(stream: AudioStream, muxer: str) -> bool:
+    """Return whether a container can hold a stream; some refuse it only when they begin."""
+    trial = av.open(BytesIO(), "w", format=muxer)
+    try:
+        trial.add_stream_from_template(stream)
+        trial.start_encoding()
+    except (ValueError, av.FFmpegError):
+        return False
+    finally:
+        with suppress(av.FFmpegError):  # not all end without packets
+            trial.close()
+    return True
 
 
 def _layout(decoder: AudioCodecContext) -> str | None:
