@@ -76,6 +76,8 @@ class Clip:
     format: str = "yuv420p"
     options: dict = field(default_factory=lambda: {"crf": "12", "preset": "ultrafast"})
     sound: str | None = "aac"
+    sound_rate: int = 48_000
+    layout: str = "mono"
     subtitles: str | None = None
     chapters: list = field(default_factory=list)
     metadata: dict = field(default_factory=dict)
@@ -128,9 +130,9 @@ class Clip:
     def _sound(self, container):
         if self.sound is None:
             return []
-        rate = 48_000
+        rate = self.sound_rate
         stream = container.add_stream(self.sound, rate)
-        stream.codec_context.layout = "mono"
+        stream.codec_context.layout = self.layout
         stream.codec_context.open()
         format = stream.codec_context.format.name
         seconds = float((self.pts[-1] + self.last - self.pts[0]) * self.time_base)
@@ -139,7 +141,7 @@ class Clip:
         quiet = np.abs(np.arange(len(wave)) / len(wave) - 0.5) > 0.25  # a beep in the middle
         wave[quiet] = np.random.default_rng(0).normal(0, 1e-3, quiet.sum())
         step = stream.codec_context.frame_size or 1024
-        resampler = av.AudioResampler(format, "mono", rate)
+        resampler = av.AudioResampler(format, self.layout, rate)
 
         def encoded():
             for first in range(0, len(wave), step):

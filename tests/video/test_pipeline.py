@@ -19,7 +19,7 @@ from toonbox.errors import OutputError, UnexpectedError, UsageError, VideoError
 from toonbox.options import StyleOptions
 from toonbox.video.frames import video_frames
 from toonbox.video.pipeline import cartoonize_video
-from toonbox.video.read import Frame
+from toonbox.video.read import Frame, read_frames, read_video
 from toonbox.video.stylizer import video_style_options
 from video_files import REPEATABLE, Clip, motion, needs_ffmpeg, packets, pictures, probe, times
 
@@ -107,6 +107,24 @@ def told(path):
         return metadata, chapters, names
 
 
+def spoken(path):
+    """Give when each subtitle begins, how long it lasts, and its text."""
+    with av.open(str(path)) as container:
+        stream = container.streams.subtitles[0]
+        shown = [
+            (
+                float(packet.pts * packet.time_base),
+                float(packet.duration * packet.time_base),
+                subtitle.dialogue,
+            )
+            for packet in container.demux(stream)
+            if packet.size
+            for subtitle in stream.codec_context.decode(packet)
+        ]
+    told = [subtitle for subtitle in shown if subtitle[2]]  # MP4 has silence, too
+    return tuple(zip(*told, strict=True))
+
+
 @pytest.mark.parametrize(
     ("suffix", "names"),
     [
@@ -131,16 +149,10 @@ def test_all_that_goes_with_it(tmp_path, style, caplog, suffix, names):
     with av.open(str(target)) as container:
         stream = container.streams.subtitles[0]
         assert stream.language == ("ger" if suffix == ".mov" else "deu")  # two codes of German
-        texts = [
-            (packet.pts * packet.time_base, packet.duration * packet.time_base, subtitle.dialogue)
-            for packet in container.demux(stream)
-            if packet.size
-            for subtitle in stream.codec_context.decode(packet)
-        ]
-    spoken = [text for text in texts if text[2]]  # MP4 says silence too
-    assert [text for _, _, text in spoken] == [b"Guten Tag", b"Auf Wiedersehen"]
-    assert [float(time) for time, _, _ in spoken] == pytest.approx([0.1, 0.55], abs=0.03)
-    assert [float(long) for _, long, _ in spoken] == pytest.approx([0.4, 0.4], abs=0.01)
+    begins, lengths, texts = spoken(target)
+    assert texts == (b"Guten Tag", b"Auf Wiedersehen")
+    assert begins == pytest.approx((0.1, 0.55), abs=0.03)
+    assert lengths == pytest.approx((0.4, 0.4), abs=0.01)
     assert ("left out: stream 3 (attachment)" in caplog.text) == (suffix != ".mkv")
     assert ("the sound becomes opus" in caplog.text) == (suffix == ".webm")
 
@@ -163,6 +175,50 @@ def test_sound_encoded_anew_stays_in_time(tmp_path, style):
     ours, theirs = energy(tmp_path / "toon.webm"), energy(clip)
     assert theirs == pytest.approx((0.25, 0.75), abs=0.05)
     assert ours == pytest.approx([time + float(pictures_shift) for time in theirs], abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("source", "sound", "layout", "target", "expected"),
+    [  # AVI and Matroska do not tell the layout of samples
+        ("a.avi", "pcm_s16le", "stereo", "b.mp4", ("pcm_s16le", "stereo")),
+        ("a.mkv", "pcm_s24le", "5.1", "b.mp4", ("pcm_s24le", "5.1")),
+        ("a.avi", "pcm_mulaw", "stereo", "b.mp4", ("aac", "stereo")),
+        ("a.avi", "adpcm_ms", "mono", "b.mkv", ("aac", "mono")),
+        ("a.mkv", "ac3", "5.1(side)", "b.webm", ("opus", "5.1")),
+        ("a.mov", "pcm_s16le", "2.1", "b.webm", ("opus", "3.0")),
+        ("a.mov", "pcm_s16le", "6.1", "b.webm", ("opus", "6.1")),  # a layout without a name
+        ("a.mov", "pcm_s16le", "22.2", "b.webm", None),
+        ("a.mkv", "pcm_s16le", "22.2", "b.mp4", None),
+        ("a.mkv", "libopus", "stereo", "b.mov", ("aac", "stereo")),
+        ("a.mkv", "flac", "stereo", "b.mov", ("aac", "stereo")),
+        ("a.mkv", "ac3", "stereo", "b.mp4", ("ac3", "stereo")),
+    ],
+)
+def test_sound_that_containers_refuse(
+    tmp_path, style, caplog, source, sound, layout, target, expected
+):
+    clip = Clip(pts=list(range(6)), sound=sound, layout=layout)
+    cartoonize_video(clip.make(tmp_path / source), tmp_path / target, style=style)
+    if expected is None:
+        assert "left out: stream 1 (audio, pcm_s16le)" in caplog.text
+        return
+    with av.open(str(tmp_path / target)) as container:
+        assert container.streams.audio[0].codec_context.codec.canonical_name == expected[0]
+        frames = list(container.decode(audio=0))
+    assert frames[0].layout.name == expected[1]
+    seconds = sum(frame.samples for frame in frames) / frames[0].sample_rate
+    assert seconds == pytest.approx(0.25, abs=0.05)
+    assert max(np.abs(frame.to_ndarray()).max() for frame in frames) > 0.05
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(192_000, 96_000), (12_345, 12_000)])
+def test_rates_that_aac_does_not_know(tmp_path, style, rate, expected):
+    clip = Clip(pts=list(range(6)), sound="pcm_mulaw", sound_rate=rate).make(tmp_path / "clip.avi")
+    cartoonize_video(clip, tmp_path / "toon.mp4", style=style)
+    with av.open(str(tmp_path / "toon.mp4")) as container:
+        assert container.streams.audio[0].rate == expected
+        heard = sum(frame.samples for frame in container.decode(audio=0)) / expected
+    assert heard == pytest.approx(0.25, abs=0.15)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +249,19 @@ def test_a_part_begins_at_nothing(tmp_path, style):
     _, chapters, _ = told(tmp_path / "part.mp4")
     assert [title for title, _, _ in chapters] == ["Out", "In"]
     assert chapters[1][1] == pytest.approx(0.4 - float(first), abs=0.002)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov", ".webm"])
+def test_a_part_cuts_subtitles_at_its_ends(tmp_path, style, suffix):
+    """One from 0.1 to 0.5 seconds, the next from 0.55 to 0.95."""
+    clip = replace(EVERYTHING, sound=None).make(tmp_path / "clip.mkv")
+    cartoonize_video(clip, tmp_path / f"part{suffix}", style=style, start=0.25, end=0.75)
+    begins, lengths, texts = spoken(tmp_path / f"part{suffix}")
+    assert texts == (b"Guten Tag", b"Auf Wiedersehen")
+    assert begins == pytest.approx((0, 0.3), abs=0.002)
+    assert lengths == pytest.approx((0.25, 0.2), abs=0.002)
+    cartoonize_video(clip, tmp_path / f"later{suffix}", style=style, start=0.51)
+    assert spoken(tmp_path / f"later{suffix}")[2] == (b"Auf Wiedersehen",)
 
 
 @pytest.mark.parametrize(("start", "end"), [(5.0, None), (0.99, 0.995)])
@@ -231,6 +300,26 @@ def test_colours_and_aspect_are_carried_over(tmp_path, style, codec):
     difference = pictures(tmp_path / "toon.mp4").astype(int) - pictures(source)
     assert np.abs(difference.mean(axis=(0, 1, 2))).max() < 1.5  # neither lighter nor of other hue
     assert np.abs(difference).mean() < 6
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc", "vp9", "av1"])
+@pytest.mark.parametrize(
+    ("size", "options", "matrix"),
+    [((256, 600), {"max_height": 300}, 1), ((640, 32), {"compare": "side"}, 6)],
+)
+def test_a_matrix_that_is_assumed_is_told_at_another_size(
+    tmp_path, style, codec, size, options, matrix
+):
+    red = np.full((*size[::-1], 3), (200, 60, 40), np.uint8)
+    clip = Clip(size=size, pts=[0], frames=[red]).make(tmp_path / "clip.mp4")
+    target = tmp_path / "toon.mp4"
+    cartoonize_video(clip, target, style=style, codec=codec, strength=0, crf=5, **options)
+    ours, theirs = (
+        next(read_frames(read_video(path))).photo.mean(axis=(0, 1)) for path in (target, clip)
+    )
+    np.testing.assert_allclose(ours, theirs, atol=2)
+    told = read_video(target).colours.matrix
+    assert told in ((5, 6) if matrix == 6 else (1,))  # VP9 has another number for it
 
 
 @needs_ffmpeg

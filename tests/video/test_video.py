@@ -13,6 +13,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 from PIL import Image
 
 from toonbox.errors import VideoError
+from toonbox.video.frames import frame_at
 from toonbox.video.read import (
     read_frames,
     read_video,
@@ -75,6 +76,21 @@ def test_reading_on_gives_the_very_same_frames(tmp_path, suffix, after):
     assert [frame.pts for frame in rest] == [frame.pts for frame in whole[after + 1 :]]
     for ours, theirs in zip(rest, whole[after + 1 :], strict=True):
         np.testing.assert_array_equal(ours.photo, theirs.photo)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_frames_that_last_long_are_found_at_any_time(tmp_path, suffix):
+    """Slides of 5 seconds, then one of 95."""
+    clip = Clip(pts=[0, 5, 10], last=95, time_base=Fraction(1), rate=Fraction(1), sound=None)
+    path = replace(clip, options={"bf": "0"}).make(tmp_path / f"clip{suffix}")
+    slides = [frame.photo for frame in read_frames(read_video(path))]
+    for seconds, index in ((0, 0), (3, 0), (4.9, 0), (5, 1), (8, 1), (10, 2)):
+        np.testing.assert_array_equal(frame_at(path, seconds)[0], slides[index])
+    if suffix != ".avi":  # which does not tell how long the last frame lasts
+        for seconds in (13, 100):
+            np.testing.assert_array_equal(frame_at(path, seconds)[0], slides[2])
+    with pytest.raises(VideoError, match="no frame at 106"):
+        frame_at(path, 106)
 
 
 TURNS = [

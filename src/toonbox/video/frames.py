@@ -75,17 +75,20 @@ def frame_at(
     """
     video = read_video(Path(source), max_pixels=max_pixels)
     wanted = part_of(seconds).start
-    # Frames last; this one is hardly older than a second.
-    after = Part(max(Fraction(0), wanted - 1)).after(video)
-    shown, end = None, Fraction(0)
-    for frame in read_frames(video, after=after, max_height=max_height):
-        begins = (frame.pts - video.start) * video.time_base
-        if shown is None or begins <= wanted:
-            shown, end = frame, begins + frame.duration * video.time_base
-        if begins >= wanted:
+    exists = video.seconds is None or wanted <= video.seconds
+    shown, end, reached = None, Fraction(0), False
+    # It is hardly older than a second, but slides last longer.
+    for seconds_before in (1, 60, wanted) if exists else (1,):
+        after = Part(max(Fraction(0), wanted - seconds_before)).after(video)
+        for frame in read_frames(video, after=after, max_height=max_height):
+            begins = (frame.pts - video.start) * video.time_base
+            reached = begins >= wanted
+            if begins <= wanted:
+                shown, end = frame, begins + frame.duration * video.time_base
+            if reached:
+                break
+        if shown is not None:
             break
-    else:
-        over = video.seconds is not None and wanted > video.seconds and wanted > end
-        if shown is None or over:
-            raise VideoError(f"{source}: has no frame at {seconds:g} seconds")
+    if shown is None or not (exists or reached or wanted <= end):
+        raise VideoError(f"{source}: has no frame at {seconds:g} seconds")
     return shown.photo, video

@@ -3,11 +3,13 @@
 import heapq
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from io import BytesIO
 from itertools import pairwise
-from math import inf
+from math import ceil, floor, inf
 from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ _logger = logging.getLogger(__name__)
 
 # What a container gets that cannot hold a sound or a text as it is.
 _SOUND = {"webm": ("libopus", 48_000)}
+_LAYOUTS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")  # of 1 to 8 channels
 _TEXT = {"mp4": "mov_text", "mov": "mov_text", "matroska": "subrip", "webm": "webvtt"}
 # Languages that FFmpeg knows in QuickTime by their other code of ISO 639-2, or by its own.
 _QUICKTIME_LANGUAGES = {
@@ -117,25 +120,15 @@ def _add_side_streams(
 
 def _added(stream: Stream, target: OutputContainer, path: Path) -> tuple[Stream, Convert] | None:
     """Add a stream like another, if the container can hold it, or hold what it becomes."""
-    muxer = target.format.name
+    muxer, context = target.format.name, stream.codec_context
+    if isinstance(stream, AudioStream) and isinstance(context, AudioCodecContext):
+        return _sound_added(stream, context, target, path)
     if stream.type in ("audio", "subtitle") or (stream.type, muxer) == ("attachment", "matroska"):
         try:
             copied = target.add_stream_from_template(stream)
             return copied, partial(_copied, copied)
         except ValueError:  # the container cannot hold it
             pass
-    if isinstance(stream, AudioStream) and (decoder := stream.codec_context) is not None:
-        sound = target.add_stream(*_SOUND.get(muxer, ("aac", decoder.sample_rate)))
-        assert isinstance(sound, AudioStream)
-        encoder = sound.codec_context
-        encoder.layout = decoder.layout
-        encoder.open()
-        message = "%s: the sound becomes %s: %s cannot hold %s"
-        _logger.warning(message, path, encoder.codec.canonical_name, muxer, decoder.name)
-        resampler = AudioResampler(
-            encoder.format, encoder.layout, encoder.sample_rate, encoder.frame_size
-        )
-        return sound, partial(_encoded_sound, decoder, resampler, sound)
     if isinstance(stream, SubtitleStream) and (reader := stream.codec_context) is not None:
         if reader.name not in _TEXT_CODECS:
             return None
@@ -149,6 +142,69 @@ def _added(stream: Stream, target: OutputContainer, path: Path) -> tuple[Stream,
         writer.open(strict=False)
         return text, partial(_encoded_text, reader, text)
     return None
+
+
+def _sound_added(
+    stream: AudioStream, decoder: AudioCodecContext, target: OutputContainer, path: Path
+) -> tuple[AudioStream, Convert] | None:
+    """Add a sound like another; where the container cannot hold it, what it is encoded to."""
+    muxer, layout = target.format.name, _layout(decoder)
+    # The layout of these has to be told.
+    samples = muxer == "mp4" and decoder.codec.canonical_name.startswith("pcm_")
+    if not (samples and layout is None) and _can_copy(stream, muxer):
+        copied = target.add_stream_from_template(stream)
+        if samples and layout is not None:
+            copied.codec_context.layout = layout
+        return copied, partial(_copied, copied)
+    if layout is None:
+        return None
+    encoded, rate = _SOUND.get(muxer, ("aac", decoder.sample_rate))
+    rates = av.Codec(encoded, "w").audio_rates or [rate]
+    sound = target.add_stream(encoded, min(rates, key=lambda known: abs(known - rate)))
+    assert isinstance(sound, AudioStream)
+    encoder = sound.codec_context
+    channels = av.AudioLayout(layout).nb_channels
+    if encoded == "libopus" or channels > len(_LAYOUTS):  # these take no others
+        layout = _LAYOUTS[min(channels, len(_LAYOUTS)) - 1]
+    encoder.layout = layout
+    encoder.open()
+    message = "%s: the sound becomes %s: %s cannot hold %s"
+    _logger.warning(message, path, encoder.codec.canonical_name, muxer, decoder.name)
+    resampler = AudioResampler(
+        encoder.format, encoder.layout, encoder.sample_rate, encoder.frame_size
+    )
+    return sound, partial(_encoded_sound, decoder, resampler, sound)
+
+
+def _can_copy(stream: AudioStream, muxer: str) -> bool:
+    """Return whether a container can hold a stream; some refuse it only when they begin."""
+    trial = av.open(BytesIO(), "w", format=muxer)
+    try:
+        trial.add_stream_from_template(stream)
+        trial.start_encoding()
+    except (ValueError, av.FFmpegError):
+        return False
+    finally:
+        with suppress(av.FFmpegError):  # not all end without packets
+            trial.close()
+    return True
+
+
+def _layout(decoder: AudioCodecContext) -> str | None:
+    """Return the name of a sound's layout; one without a name becomes the usual one.
+
+    PyAV frees the description of such a layout with the object that `layout` gives, and FFmpeg
+    would free it again: it has to be replaced whenever it is read.
+
+    Returns:
+        None if it has too many channels for a usual layout.
+    """
+    layout = decoder.layout
+    if "channels" not in layout.name:
+        return layout.name
+    known = 0 < layout.nb_channels <= len(_LAYOUTS)
+    decoder.layout = usual = _LAYOUTS[layout.nb_channels - 1] if known else "mono"
+    return usual if known else None
 
 
 @dataclass(frozen=True)
@@ -266,9 +322,23 @@ def _side_packets(
             return
         if packet is None:
             return
+        if packet.stream.type == "subtitle":
+            _cut(packet, span)
         wanted = packet.pts is not None and span.start <= _time(packet) < span.end
         if wanted or not packet.size:
             yield from converts[packet.stream.index](packet)
+
+
+def _cut(packet: "Packet[Any]", span: Span) -> None:
+    """Cut the time of a subtitle to the part of it that lies within the span, if any does."""
+    if packet.pts is None or packet.duration is None:
+        return
+    first = ceil(max(packet.pts, span.start / packet.time_base))
+    end = floor(min(packet.pts + packet.duration, span.end / packet.time_base))
+    if first < end:
+        packet.duration = end - first
+        if packet.pts < first:
+            packet.pts = packet.dts = first
 
 
 def _time(packet: "Packet[Any]") -> Fraction:

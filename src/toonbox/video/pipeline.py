@@ -213,7 +213,8 @@ def convert_video(
         refuse_tiny(target, encoding, size)
         if container is GIF:  # what is too large should be told now
             video.square_width(*size)
-        track = Track(size, video.time_base, video.rate, video.aspect, video.colours.written)
+        colours = video.colours.written.of_size(encoding.even_size(size))
+        track = Track(size, video.time_base, video.rate, video.aspect, colours)
         job = _job(drawing, video_options) if video_options.resume else None
         try:
             with segments_beside(target, job) as segments:

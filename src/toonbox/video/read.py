@@ -41,7 +41,7 @@ _GIF_SHORTEST, _GIF_USUAL = 2, 10  # hundredths of a second: less than the one b
 # Numbers of ITU-T H.273, as FFmpeg has them.
 _UNSPECIFIED = 2
 _HDR = (ColorTrc.SMPTE2084.value, ColorTrc.ARIB_STD_B67.value)
-_BT709, _RGB = 1, 0
+_BT709, _BT601, _RGB = 1, 6, 0
 TEN_BITS = "yuv420p10le"
 _PLANES_OF_BYTES = {"yuv420p", "yuvj420p"}  # most videos
 _RGB48 = "rgb48le"
@@ -134,6 +134,16 @@ class FrameColours:
             return replace(self, range=ColorRange.MPEG.value, matrix=_UNSPECIFIED)
         return self
 
+    def of_size(self, size: tuple[int, int]) -> "FrameColours":
+        """Return the same for a (width, height): the matrix, if players would assume another."""
+        if self.matrix != _UNSPECIFIED or _is_tall(*size) == self.tall:
+            return self
+        return replace(self, matrix=_BT709 if self.tall else _BT601)
+
+
+def _is_tall(width: int, height: int) -> bool:
+    return width >= 1280 or height > 576
+
 
 def colours_of(frame: VideoFrame) -> FrameColours:
     """Read what a frame says of its values; names such as yuvj420p say that the range is full."""
@@ -143,7 +153,7 @@ def colours_of(frame: VideoFrame) -> FrameColours:
         _RGB if frame.format.is_rgb else frame.colorspace,
         frame.color_primaries,
         frame.color_trc,
-        tall=frame.width >= 1280 or frame.height > 576,
+        tall=_is_tall(frame.width, frame.height),
     )
 
 

@@ -166,7 +166,7 @@ class Drawing:
         """Enlarge luma alone: of the colours, a quarter of the pixels is written."""
         from toonbox.video import planes
 
-        colours, strength = self.video.colours.written, self.options.strength
+        colours, strength = self.video.colours.written.of_size(self.size), self.options.strength
         photo, cartoon = (planes.to_yuv(picture, colours) for picture in sketch)
         large = frame.luma()
         luma = planes.upsample_luma(large, photo[..., 0], cartoon[..., 0])
