@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from typer import Argument, Exit, Option
+from typer import Argument, BadParameter, Exit, Option
 
 from toonbox.atomic import exists, is_dir, is_file, refuse_existing, writing
-from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_photo, parse_time
+from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_time
 from toonbox.cli.terminal import Outcomes, Steps, video_progress
 from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 from toonbox.images.formats import (
@@ -47,6 +47,17 @@ _IN_PREVIEWS = {"max_height", "compare", "max_pixels"}
 _SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF can be asked for too
 
 
+def photo_named(text: str) -> Path:
+    """Read the name of a photo or a folder as typed.
+
+    Raises:
+        BadParameter: empty, which would be the current folder.
+    """
+    if not text:
+        raise BadParameter("An empty name is no photo.")
+    return Path(text)
+
+
 def cartoonize(
     common: CommonOptions,
     style_options: StyleOptions,
@@ -56,7 +67,7 @@ def cartoonize(
     photos: list[Path] = Argument(
         ...,
         metavar="PHOTO...",
-        parser=parse_photo,
+        parser=photo_named,
         help="Pictures and videos; folders, for everything in and below them; "
         "or - for standard input.",
         show_default=False,

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from typer import BadParameter, Option
@@ -44,17 +43,6 @@ def parse_time(text: str) -> float:
     except ValueError:
         raise BadParameter(f"{text!r} is not a time such as 90 or 1:30.5.") from None
     return float(sum(n * 60**place for place, n in enumerate(reversed(numbers))))
-
-
-def parse_photo(text: str) -> Path:
-    """Read the name of a photo or a folder as typed.
-
-    Raises:
-        BadParameter: empty, which would be the current folder.
-    """
-    if not text:
-        raise BadParameter("An empty name is no photo.")
-    return Path(text)
 
 
 # By what the help shows for the value.
