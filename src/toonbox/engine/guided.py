@@ -13,6 +13,7 @@ RADIUS = 1
 EPS = 1e-3
 JOB_PIXELS = 1 << 20  # of the photo: in smaller jobs, more rows would be fitted twice
 CACHED_PIXELS = 1 << 16  # worked on at once: few for the cache, many for threads that take turns
+CACHED_ROWS = 12  # the more at once, the more lines each of them is multiplied by
 
 Indices = npt.NDArray[np.intp]
 Neighbours = tuple[Indices, Indices, FloatArray]
@@ -107,21 +108,20 @@ def upsample(
     small = _grey(small) if grey else small
     columns = _channels(_neighbours(width, small.shape[1]), channels)
     upper, lower, below = _neighbours(height, len(small))
-    at_once = max(1, CACHED_PIXELS // width)
+    at_once = max(1, min(CACHED_PIXELS // width, CACHED_ROWS))
 
     def enlarge(strip: tuple[slice, PhotoArray]) -> tuple[slice, PhotoArray, PhotoArray]:
         rows, own = strip
         result, start = np.empty_like(own), upper[rows.start]
         fitted = slice(start, lower[rows.stop - 1] + 1)
-        models = _lines(small, cartoon, fitted, columns, highest)
+        slopes, offsets = _lines(small, cartoon, fitted, columns, highest)
         for top in range(0, len(own), at_once):
             seen = own[top : top + at_once]
             at = slice(rows.start + top, rows.start + top + len(seen))
-            between = upper[at] - start, lower[at] - start, below[at]
-            slope, offset = (_between(model, between) for model in models)
-            values = (_grey(seen) if grey else seen).reshape(slope.shape).astype(np.float32)
-            values *= slope
-            values += offset
+            lines, shares = _shares(upper[at] - start, lower[at] - start, below[at])
+            values = shares @ slopes[lines]
+            values *= (_grey(seen) if grey else seen).reshape(values.shape).astype(np.float32)
+            values += shares @ offsets[lines]
             # Halves were added to the offset: what remains is to cut off.
             np.clip(values, 0, highest + 0.5, out=values)
             result[top : top + at_once] = values.reshape(seen.shape)
@@ -163,21 +163,22 @@ def _across(model: FloatArray, columns: Neighbours) -> FloatArray:
     """Enlarge (rows, w, C) sideways: (rows, W C)."""
     left, right, share = columns
     flat = model.reshape(len(model), -1)
-    enlarged, other = flat.take(left, 1), flat.take(right, 1)
+    # All are within; "clip" is what NumPy does without looking at each first.
+    enlarged, other = (flat.take(side, 1, mode="clip") for side in (left, right))
     other -= enlarged
     other *= share
     enlarged += other
     return enlarged
 
 
-def _between(lines: FloatArray, rows: Neighbours) -> FloatArray:
-    """Interpolate between lines, (lines, W C): (rows, W C)."""
-    upper, lower, share = rows
-    enlarged, other = lines.take(upper, 0), lines.take(lower, 0)
-    other -= enlarged
-    other *= share[:, None]
-    enlarged += other
-    return enlarged
+def _shares(upper: Indices, lower: Indices, below: FloatArray) -> tuple[slice, FloatArray]:
+    """Return the lines that some rows lie between, and each row's share of each: (rows, lines)."""
+    first = upper[0]
+    shares = np.zeros((len(upper), lower[-1] + 1 - first), np.float32)
+    rows = np.arange(len(upper))
+    shares[rows, upper - first] = 1 - below
+    shares[rows, lower - first] += below
+    return slice(first, lower[-1] + 1), shares
 
 
 def _neighbours(large: int, small: int) -> Neighbours:
