@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from toonbox.cli.main import main
 from toonbox.errors import ConfigError, DataError, TrainingError
 from toonbox.learn import train as loop
 from toonbox.learn.config import load_config, save_config
@@ -70,6 +71,11 @@ def do_run_and_die(config, folders, run: RunOptions, at_step: int) -> None:
     do_run(config, folders, run)
 
 
+def run_command(arguments: list[str]) -> None:
+    torch.set_num_threads(1)
+    main(arguments)
+
+
 def in_a_process(target, *arguments) -> int:
     """Run in a fork of a process that has imported torch, which takes seconds, and nothing else."""
     context = multiprocessing.get_context("forkserver")
@@ -100,42 +106,49 @@ def assert_equal(one: Any, other: Any, where: str = "") -> None:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory, folders, tiny_config) -> Path:
-    """A run of six steps, two of them pre-training, done in one go."""
+def drawings(tmp_path_factory) -> Path:
+    """Where all runs keep what they compute of the same photos."""
+    return tmp_path_factory.mktemp("drawings")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory, folders, tiny_config, drawings: Path) -> Path:
+    """A run of six steps, two of them pre-training, done in one go without workers."""
     out = tmp_path_factory.mktemp("straight") / "run"
     config = tiny_config(steps=4, pretrain={"steps": 2})
-    assert in_a_process(do_run, config, folders, options(out, workers=1)) == 0
+    assert in_a_process(do_run, config, folders, options(out, drawings=drawings)) == 0
     return out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("killed_at", "workers"), [(1, 1), (3, 2)])
 def test_a_killed_run_goes_on_bit_for_bit(
-    straight: Path, tmp_path: Path, folders, killed_at: int, workers: int
+    straight: Path, tmp_path: Path, folders, drawings: Path, killed_at: int, workers: int
 ) -> None:
     out = tmp_path / "run"
+    run = options(out, drawings=drawings, sample_every=100)
     config = load_config(straight / "config.toml")
-    died = in_a_process(do_run_and_die, config, folders, options(out), killed_at)
-    assert died == -signal.SIGKILL
+    assert in_a_process(do_run_and_die, config, folders, run, killed_at) == -signal.SIGKILL
     assert checkpoint(out)["step"] == killed_at
-    assert in_a_process(do_run, config, folders, options(out, workers=workers)) == 0
+    assert in_a_process(do_run, config, folders, replace(run, workers=workers)) == 0
     assert checkpoint(out)["step"] == 6
     assert_equal(checkpoint(out), checkpoint(straight))
 
 
 def test_a_killed_drawing_run_goes_on_bit_for_bit(
-    tmp_path: Path, folders, tiny_config: Any
+    tmp_path: Path, folders, tiny_config: Any, drawings: Path
 ) -> None:
     values = {"generator": KNOBBED, "knobs_at_default": 0.2, "steps": 0}
     config = tiny_config(**values, pretrain={"kind": "drawing", "steps": 4, "noise": 5.0})
-    whole, out = tmp_path / "whole", tmp_path / "run"
-    assert in_a_process(do_run, config, folders, options(whole, workers=1)) == 0
-    died = in_a_process(do_run_and_die, config, folders, options(out), 2)
-    assert died == -signal.SIGKILL
-    assert checkpoint(out)["step"] == 2
-    assert in_a_process(do_run, config, folders, options(out)) == 0
-    assert checkpoint(out)["step"] == 4
-    assert_equal(checkpoint(out), checkpoint(whole))
+    whole, run = (
+        options(tmp_path / name, drawings=drawings, sample_every=100) for name in ("whole", "run")
+    )
+    assert in_a_process(do_run, config, folders, replace(whole, workers=1)) == 0
+    assert in_a_process(do_run_and_die, config, folders, run, 2) == -signal.SIGKILL
+    assert checkpoint(run.out)["step"] == 2
+    assert in_a_process(do_run, config, folders, run) == 0
+    assert checkpoint(run.out)["step"] == 4
+    assert_equal(checkpoint(run.out), checkpoint(whole.out))
 
 
 def test_a_run_leaves_all_that_is_needed(straight: Path) -> None:
@@ -213,6 +226,7 @@ def test_ctrl_c_and_sigterm_finish_the_step_and_save(
     tmp_path: Path,
     folders,
     tiny_config,
+    drawings: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     update = loop.one_step
@@ -228,7 +242,7 @@ def test_ctrl_c_and_sigterm_finish_the_step_and_save(
     handler = signal.getsignal(number)
     out = tmp_path / "run"
     with pytest.raises(raised):
-        do_run(tiny_config(), folders, options(out, checkpoint_minutes=60.0))
+        do_run(tiny_config(), folders, options(out, drawings=drawings, checkpoint_minutes=60.0))
     assert checkpoint(out)["step"] == 2
     assert signal.getsignal(number) is handler
 
@@ -298,7 +312,7 @@ def test_one_photo_is_too_few(tmp_path: Path, folders) -> None:
 
 @pytest.mark.slow
 def test_two_processes_take_the_step_of_one(
-    tmp_path: Path, folders, tiny_config, vgg_file: Path
+    tmp_path: Path, folders, tiny_config, vgg_file: Path, drawings: Path
 ) -> None:
     config = tmp_path / "config.toml"
     # One step from random weights: Adam's steps, signs at first, would enlarge rounding errors.
@@ -307,17 +321,18 @@ def test_two_processes_take_the_step_of_one(
         "discriminators": {"learning_rate": 1e-9},
     }
     save_config(tiny_config(steps=1, pretrain={"steps": 0}, **values), config)
-    for devices in (1, 2):
-        command = [
-            *(sys.executable, "-m", "toonbox", "train", "--device", "cpu", "--workers", "0"),
-            *("--photos", folders[0], "--cartoons", folders[1], "--config", config),
-            *("--vgg", vgg_file, "--devices", devices, "--out", tmp_path / str(devices)),
-            *("--drawings", tmp_path / "drawings"),
-        ]
-        done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, env=one_thread(), timeout=3600
-        )
-        assert done.returncode == 0, done.stderr
+    common = ["train", "--device", "cpu", "--workers", "0", "--vgg", vgg_file, "--config", config]
+    common += ["--photos", folders[0], "--cartoons", folders[1], "--drawings", drawings]
+    alone, shared = (
+        [*map(str, common), "--devices", devices, "--out", str(tmp_path / devices)]
+        for devices in ("1", "2")
+    )
+    assert in_a_process(run_command, alone) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "toonbox", *shared],
+        capture_output=True, text=True, env=one_thread(), timeout=3600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     one, two = (checkpoint(tmp_path / name) for name in ("1", "2"))
     for part in ("generator_optimizer", "surface_optimizer", "texture_optimizer"):
         for index, moments in one[part]["state"].items():
