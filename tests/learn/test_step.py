@@ -147,7 +147,7 @@ def test_reconstruction_holds_on_to_the_target(tiny_config) -> None:
     photo = batch()
     target = (photo * 0.5 + 0.2).clamp(-1, 1)
     losses = []
-    for state.step in range(60):
+    for state.step in range(20):
         losses.append(adversarial_step(state, photo, batch(1), vgg(), Here(), target))
     assert losses[-1]["reconstruction"] < 0.5 * losses[0]["reconstruction"]
 
@@ -179,7 +179,7 @@ def test_pretraining_learns_the_features_of_its_target(tiny_config) -> None:
     pretrain = {"learning_rate": 3e-3, "feature_weight": 1.0}
     state = state_of(tiny_config(pretrain=pretrain), random_features())
     photo = batch()
-    losses = [pretrain_step(state, photo, 0.3 * photo)["features"].item() for _ in range(60)]
+    losses = [pretrain_step(state, photo, 0.3 * photo)["features"].item() for _ in range(30)]
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -297,7 +297,7 @@ def test_features_of_the_target_are_learnt(tiny_config) -> None:
     state = state_of(config, random_features())
     photo = batch()
     losses = []
-    for state.step in range(60):
+    for state.step in range(30):
         losses.append(adversarial_step(state, photo, None, None, Here(), 0.3 * photo)["features"])
     assert losses[-1] < 0.6 * losses[0]
 
