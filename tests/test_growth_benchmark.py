@@ -8,6 +8,7 @@ from PIL import Image
 
 from ray_settings import PATIENT_RAY
 from test_benchmarks import module, run
+from toonbox.parallel import available_processors
 
 pytest.importorskip("matplotlib")
 pytest.importorskip("resource")
@@ -27,7 +28,8 @@ def test_every_series_has_the_points_asked_for(tmp_path, monkeypatch):
         "growth.py",
         f"--output {page} --style comic-fast --megapixels 0.03 3 --peer-memory {10**9} "
         "--lengths 1 2 --video-size 96 64 --files 1 3 --side 64 --workers 1 --worker-side 64 "
-        "--pictures 64 --simulated 1 8 --services 1 --channels 4 8 --crop 48",
+        f"--pictures {2 * available_processors()} --simulated 1 8 --services 1 --channels 4 8 "
+        "--crop 48",
     )
     assert done.returncode == 0, done.stderr
     assert "the authors' network does not do 3 megapixels in 954M" in done.stdout
