@@ -16,7 +16,11 @@ def chromium():
         browser = playwright.chromium.launch(
             executable_path=CHROMIUM,
             timeout=PATIENCE,
-            args=["--no-sandbox", "--use-fake-device-for-media-stream"],
+            args=[
+                *("--no-sandbox", "--use-fake-device-for-media-stream"),
+                # Each page compiles ONNX Runtime anew: so quickly, not for speed afterwards.
+                "--js-flags=--liftoff-only",
+            ],
         )
         yield browser
         browser.close()
