@@ -13,7 +13,7 @@ RADIUS = 1
 EPS = 1e-3
 JOB_PIXELS = 1 << 20  # of the photo: in smaller jobs, more rows would be fitted twice
 CACHED_PIXELS = 1 << 16  # worked on at once: few for the cache, many for threads that take turns
-CACHED_ROWS = 12  # the more at once, the more lines each of them is multiplied by
+PRODUCTS = 1 << 18  # of a product of matrices; from more, OpenBLAS shares it between threads
 
 Indices = npt.NDArray[np.intp]
 Neighbours = tuple[Indices, Indices, FloatArray]
@@ -108,7 +108,7 @@ def upsample(
     small = _grey(small) if grey else small
     columns = _channels(_neighbours(width, small.shape[1]), channels)
     upper, lower, below = _neighbours(height, len(small))
-    at_once = max(1, min(CACHED_PIXELS // width, CACHED_ROWS))
+    at_once = _rows_at_once(len(small) / height, width * channels)
 
     def enlarge(strip: tuple[slice, PhotoArray]) -> tuple[slice, PhotoArray, PhotoArray]:
         rows, own = strip
@@ -169,6 +169,12 @@ def _across(model: FloatArray, columns: Neighbours) -> FloatArray:
     other *= share
     enlarged += other
     return enlarged
+
+
+def _rows_at_once(lines: float, values: int) -> int:
+    """Return how many rows of so many values to interpolate at once; `lines` is of each row."""
+    # A few rows lie between two lines more than their share.
+    return max(1, int((np.sqrt(1 + lines * PRODUCTS / values) - 1) / lines))
 
 
 def _shares(upper: Indices, lower: Indices, below: FloatArray) -> tuple[slice, FloatArray]:
