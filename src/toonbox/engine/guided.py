@@ -12,8 +12,8 @@ from toonbox.pixels import FloatArray, Levels, PhotoArray, Rows
 RADIUS = 1
 EPS = 1e-3
 JOB_PIXELS = 1 << 20  # of the photo: in smaller jobs, more rows would be fitted twice
-CACHED_PIXELS = 1 << 16  # worked on at once: few for the cache, many for threads that take turns
-PRODUCTS = 1 << 18  # of a product of matrices; from more, OpenBLAS shares it between threads
+CACHED_PIXELS = 1 << 16  # fitted at once: few for the cache, many for threads that take turns
+MULTIPLICATIONS = 1 << 18  # in a product of matrices; OpenBLAS divides larger ones among threads
 
 Indices = npt.NDArray[np.intp]
 Neighbours = tuple[Indices, Indices, FloatArray]
@@ -171,14 +171,15 @@ def _across(model: FloatArray, columns: Neighbours) -> FloatArray:
     return enlarged
 
 
-def _rows_at_once(lines: float, values: int) -> int:
-    """Return how many rows of so many values to interpolate at once; `lines` is of each row."""
-    # A few rows lie between two lines more than their share.
-    return max(1, int((np.sqrt(1 + lines * PRODUCTS / values) - 1) / lines))
+def _rows_at_once(lines_per_row: float, values: int) -> int:
+    """Return how many rows of so many values to interpolate in one product of matrices."""
+    # n rows lie between about n * lines_per_row + 2 lines; all three sides are multiplied.
+    root = np.sqrt(1 + lines_per_row * MULTIPLICATIONS / values)
+    return max(1, int((root - 1) / lines_per_row))
 
 
 def _shares(upper: Indices, lower: Indices, below: FloatArray) -> tuple[slice, FloatArray]:
-    """Return the lines that some rows lie between, and each row's share of each: (rows, lines)."""
+    """Return the lines that some rows lie between, and their weights in each, (rows, lines)."""
     first = upper[0]
     shares = np.zeros((len(upper), lower[-1] + 1 - first), np.float32)
     rows = np.arange(len(upper))
