@@ -18,7 +18,6 @@ cores worked on a contender, which stand beside them, say more.
 """
 
 import argparse
-import io
 import itertools
 import shutil
 import tempfile
@@ -73,7 +72,8 @@ def run_codec(files: Sequence[Path], threads: int) -> None:
     def convert(file: Path) -> None:
         with Image.open(file) as opened:
             array = np.asarray(opened)
-        Image.fromarray(array).save(io.BytesIO(), "JPEG", **JPEG)
+        with tempfile.TemporaryFile() as out:  # into memory, Pillow would encode one at a time
+            Image.fromarray(array).save(out, "JPEG", **JPEG)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(convert, files))

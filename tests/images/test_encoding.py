@@ -1,4 +1,5 @@
 import io
+import os
 import pickle
 from dataclasses import replace
 
@@ -97,6 +98,29 @@ def test_grey_is_written_as_grey(format):
 def test_jpeg_keeps_the_full_resolution_of_colour():
     image = Image.open(io.BytesIO(encode(Picture("p", RGB), RGB, "JPEG")))
     assert image.layer[0][1:3] == image.layer[1][1:3] == (1, 1)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="not Linux")
+def test_other_threads_can_run_while_a_jpeg_is_encoded(monkeypatch):
+    descriptors, save = [], Image.Image.save
+
+    def watched(image, file, *arguments, **options):
+        descriptors.append(file.fileno())  # Pillow keeps Python's lock where there is none
+        save(image, file, *arguments, **options)
+
+    monkeypatch.setattr(Image.Image, "save", watched)
+    assert encode(Picture("p", RGB), RGB, "JPEG")
+    assert descriptors
+
+
+@pytest.mark.parametrize("format", [*LOSSY, "PNG", "TIFF", "BMP"])
+def test_files_are_the_same_without_a_descriptor(format, monkeypatch):
+    def refused(name):
+        raise PermissionError("not in this sandbox")
+
+    data = encode(Picture("p", RGB), RGB, format)
+    monkeypatch.setattr(os, "memfd_create", refused, raising=False)
+    assert encode(Picture("p", RGB), RGB, format) == data
 
 
 @pytest.mark.parametrize("format", ["JPEG", "WEBP"])

@@ -5,6 +5,7 @@ import logging
 import os
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -117,9 +118,8 @@ def encode(
     """
     check_options(format, quality, lossless)
     try:
-        buffer = io.BytesIO()
         if white(rgb) > 255 and format in SIXTEEN_BITS:
-            alpha = picture.alpha
+            buffer, alpha = io.BytesIO(), picture.alpha
             parts = ((rgb[rows], None if alpha is None else alpha[rows]) for rows in strips_of(rgb))
             encode_strips(buffer, picture, rgb.shape, parts, format)
             return buffer.getvalue()
@@ -132,10 +132,23 @@ def encode(
             )
         if format == "GIF":
             return _encode_gif(picture, values, options.get("comment"))
-        image_of(picture, values, format).save(buffer, format, **options)
-        return buffer.getvalue()
+        with _memory_file() as file:
+            image_of(picture, values, format).save(file, format, **options)
+            file.seek(0)
+            return file.read()
     except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
         raise OutputError(f"{picture.name}: cannot be written as {format}: {error}") from error
+
+
+def _memory_file() -> BinaryIO:
+    """Open an empty file in memory, on Linux one with a descriptor.
+
+    Pillow encodes a JPEG in one call, and other threads can run during it only if it writes to a
+    descriptor.
+    """
+    with suppress(AttributeError, OSError):  # other systems; a sandbox that forbids it
+        return os.fdopen(os.memfd_create("toonbox"), "w+b")
+    return io.BytesIO()
 
 
 def _warn_of_depth(picture: Picture, rgb: PhotoArray, format: str) -> None:
