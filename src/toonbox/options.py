@@ -113,7 +113,7 @@ class OutputOptions(_Checked):
     format: str | None = option(
         None,
         "jpeg, png, webp, avif, tiff, bmp, gif or ppm; mp4, mov, mkv, webm or gif for videos. "
-        "Default: that of the input.",
+        "Default: that of the output's suffix, or of the input (JPEG for HEIC).",
         metavar="NAME",
     )
     quality: int | None = option(
@@ -131,15 +131,15 @@ class OutputOptions(_Checked):
     )
     max_memory: int | None = option(
         None,
-        "Memory to stay within, such as 800M or 1.5G: smaller tiles, fewer pictures at a time, "
-        "and large pictures streamed. Default: three quarters of the machine's.",
+        "Memory limit for pictures, such as 800M or 1.5G: smaller tiles, fewer pictures at a time, "
+        "and large pictures streamed (extra huge). Default: three quarters of the machine's.",
         metavar="SIZE",
         min=1,
     )
 
 
 # The fields that apply to videos, too.
-FOR_VIDEOS_TOO = frozenset({"format", "metadata", "max_pixels", "max_memory"})
+FOR_VIDEOS_TOO = frozenset({"format", "metadata", "max_pixels"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -179,6 +179,7 @@ def test_a_preview_shows_its_frame(toonbox, here):
         (["photo.png", "--keep-partial"], "--keep-partial is for videos"),
         (["clip.mp4", "--quality", "80"], "--quality is for pictures"),
         (["clip.mp4", "--lossless"], "--lossless is for pictures"),
+        (["clip.mp4", "--max-memory", "800M"], "--max-memory is for pictures"),
         (["clip.mp4", "-o", "a.avi"], "cannot write a video as .avi"),
         (["clip.mp4", "clip.mp4", "-o", "a.mp4"], "is one file"),
         (["clip.mp4", "--codec", "av1", "--crf", "99"], "--crf"),

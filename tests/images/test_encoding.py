@@ -113,14 +113,13 @@ def test_other_threads_can_run_while_a_jpeg_is_encoded(monkeypatch):
     assert descriptors
 
 
-@pytest.mark.parametrize("format", [*LOSSY, "PNG", "TIFF", "BMP"])
-def test_files_are_the_same_without_a_descriptor(format, monkeypatch):
+def test_jpeg_is_the_same_without_a_descriptor(monkeypatch):
     def refused(name):
         raise PermissionError("not in this sandbox")
 
-    data = encode(Picture("p", RGB), RGB, format)
+    data = encode(Picture("p", RGB), RGB, "JPEG")
     monkeypatch.setattr(os, "memfd_create", refused, raising=False)
-    assert encode(Picture("p", RGB), RGB, format) == data
+    assert encode(Picture("p", RGB), RGB, "JPEG") == data
 
 
 @pytest.mark.parametrize("format", ["JPEG", "WEBP"])

@@ -124,6 +124,7 @@ def test_a_damaged_video(serve):
         ("", ["a.mp4", "b.jpg"], "a job has one video, or pictures"),
         ("start=1", ["a.jpg"], "start is for videos, and there are none"),
         ("quality=80", ["a.mp4"], "quality is for pictures, not for videos"),
+        ("max_memory=800000000", ["a.mp4"], "max_memory is for pictures, not for videos"),
         ("format=docx", ["a.jpg", "b.jpg"], "cannot write docx"),
         ("codec=divx", ["a.mp4"], "codec: Input should be 'h264'"),
         ("resume=true", ["a.mp4"], "resume: Extra inputs are not permitted"),

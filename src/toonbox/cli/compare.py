@@ -70,7 +70,7 @@ def compare(
     ),
     debug: bool = DEBUG,
 ) -> None:
-    """Show photos beside their cartoons: one row a photo, one column a style.
+    """Show photos beside their cartoons: one row per photo, one column per style.
 
     With --blind, judges see pairs without names, and --tally counts what they prefer.
 

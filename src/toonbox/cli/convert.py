@@ -111,8 +111,8 @@ def cartoonize(
       toonbox clip.mp4 --preview 0:12
       toonbox clip.mp4 --style comic-fast --resume
 
-    Pictures of folders whose cartoons exist are skipped: rerun the same command to resume. Only
-    styles with knobs take --surface, --structure and --texture: see `toonbox styles`.
+    In folders, pictures that already have a cartoon are skipped: rerun the same command to resume.
+    Only styles with knobs take --surface, --structure and --texture: see `toonbox styles`.
     """
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style

@@ -28,7 +28,7 @@ def evaluate(
     style: list[str] | None = Option(
         None,
         metavar=STYLE_METAVAR,
-        help=f"May be repeated. {STYLE_KEYS} Default: comic.",
+        help=f"Style to measure; may be repeated. {STYLE_KEYS} Default: comic.",
         autocompletion=style_names,
     ),
     out: Path | None = Option(

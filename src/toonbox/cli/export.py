@@ -11,7 +11,9 @@ from toonbox.cli.terminal import needs
 def export(
     run: Path = Argument(..., exists=True, file_okay=False, help="Folder of a training run."),
     name: str = Option(..., help="Name of the style."),
-    to: Path | None = Option(None, help="Parent folder of the style. Default: your styles."),
+    to: Path | None = Option(
+        None, help="Parent folder of the style. Default: $TOONBOX_STYLES, or your data folder."
+    ),
     description: str = Option("", help="One line about the style."),
     licence: str = Option("unstated", help="Licence of the style."),
     data: str | None = Option(

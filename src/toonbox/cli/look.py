@@ -10,7 +10,10 @@ from toonbox.cli.terminal import needs
 from toonbox.errors import OutputError, UsageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-KNOB = Option(1.0, min=0, max=2, help="Strength, 0 to 2 (default 1).")
+SURFACE, STRUCTURE, TEXTURE = (
+    Option(1.0, min=0, max=2, help=text)
+    for text in ("Brush smoothness.", "Flatness of the areas.", "Strength of the outlines.")
+)
 
 look = Typer(rich_markup_mode=None, no_args_is_help=True)
 
@@ -74,9 +77,9 @@ def preview(
     out: Path | None = Option(
         None, "--out", "-o", metavar="FILE", help="Default: photo.LOOK.png beside the photo."
     ),
-    surface: float = KNOB,
-    structure: float = KNOB,
-    texture: float = KNOB,
+    surface: float = SURFACE,
+    structure: float = STRUCTURE,
+    texture: float = TEXTURE,
     force: bool = FORCE,
 ) -> None:
     """Preview the drawing that a network would learn from, at 512 pixels.

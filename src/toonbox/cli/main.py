@@ -150,8 +150,8 @@ def toonbox(
 
     \b
     Examples:
-      toonbox photo.jpg                    writes photo.toon.jpg beside it
-      toonbox holiday/ -o cartoons/        all pictures in a folder and its subfolders
+      toonbox photo.jpg                    writes photo.toon.jpg next to it
+      toonbox holiday/ -o cartoons/        everything in a folder and its subfolders
       toonbox clip.mp4                     writes clip.toon.mp4, with its sound
       toonbox --strength 0.6 photo.jpg     closer to the photo
       toonbox cartoonize --help            every option for photos
@@ -160,7 +160,7 @@ def toonbox(
       toonbox serve                        a page in the browser, and a JSON API
       toonbox styles                       list the installed styles
 
-    If a photo is named like a command, write it as ./styles.
+    If a file has the name of a command, put ./ before it: toonbox ./styles
     """
 
 

@@ -38,7 +38,9 @@ def train(
     preset: str | None = Option(None, help="Loss weights: balanced, smooth, flat or outlined."),
     config: Path | None = Option(None, help="Training configuration, TOML.", **FILE),
     steps: int | None = Option(
-        None, min=0, help="Number of steps; the adversarial ones if there are cartoons."
+        None,
+        min=0,
+        help="Number of steps (default 3000); with --cartoons or --config, of adversarial steps.",
     ),
     vgg: Path | None = Option(None, help="VGG weights. Default: downloaded.", **FILE),
     features: Path | None = Option(

@@ -132,7 +132,7 @@ def encode(
             )
         if format == "GIF":
             return _encode_gif(picture, values, options.get("comment"))
-        with _memory_file() as file:
+        with _jpeg_file() if format == "JPEG" else io.BytesIO() as file:
             image_of(picture, values, format).save(file, format, **options)
             file.seek(0)
             return file.read()
@@ -140,11 +140,10 @@ def encode(
         raise OutputError(f"{picture.name}: cannot be written as {format}: {error}") from error
 
 
-def _memory_file() -> BinaryIO:
+def _jpeg_file() -> BinaryIO:
     """Open an empty file in memory, on Linux one with a descriptor.
 
-    Pillow encodes a JPEG in one call, and other threads can run during it only if it writes to a
-    descriptor.
+    Pillow encodes a JPEG in one call, during which other threads run only if there is a descriptor.
     """
     with suppress(AttributeError, OSError):  # other systems; a sandbox that forbids it
         return os.fdopen(os.memfd_create("toonbox"), "w+b")

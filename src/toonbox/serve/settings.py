@@ -22,7 +22,7 @@ class ServerOptions(EngineOptions):
     port: int = option(8000, "Port; 0 picks a free one.", min=0, max=65535)
     names: str | None = option(
         None,
-        "Host names that requests may use, separated by commas. Default: this machine's own; "
+        "Host names that requests may use, separated by commas. Default: localhost only; "
         "with another --host, any.",
         metavar="NAME,...",
     )
