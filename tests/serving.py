@@ -15,7 +15,7 @@ from toonbox.serve.app import create_app
 from toonbox.serve.server import Server, listen
 from toonbox.serve.settings import ServerOptions
 
-LOG = logging.getLogger("toonbox.serve.app")
+LOGS = [logging.getLogger(f"toonbox.serve.{name}") for name in ("app", "limits")]
 PATIENCE = 120  # seconds; on a busy machine anything may take long
 
 
@@ -98,7 +98,8 @@ class Running(Client):
         return True
 
     def stop(self):
-        LOG.removeFilter(self.note)
+        for log in LOGS:
+            log.removeFilter(self.note)
         self.stopped.set()
         self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
@@ -110,7 +111,8 @@ def start(site=None, **options):
     listening = listen("127.0.0.1", 0)
     running = Running(listening.getsockname()[1])
     running.app = create_app(settings, site)
-    LOG.addFilter(running.note)
+    for log in LOGS:
+        log.addFilter(running.note)
     server = Server(running.app, settings, running.stopped.is_set)
     protocol = server.config.http
     patience, protocol.patience = protocol.patience, PATIENCE  # for questions whether it is ready

@@ -19,6 +19,9 @@ except ModuleNotFoundError:  # Windows: there leftovers stay
 _BEGIN = ".toonbox-"
 _temporary: set[Path] = set()  # what this process has not finished
 
+# False where the system cannot tell, as of a name that is too long; Path's methods raise OSError.
+exists, is_dir, is_file = os.path.exists, os.path.isdir, os.path.isfile
+
 
 def read_within(file: Path, limit: int) -> bytes:
     """Read a file of an untrusted source.
@@ -33,30 +36,6 @@ def read_within(file: Path, limit: int) -> bytes:
     if len(data) > limit:
         raise OSError(errno.EFBIG, f"more than the {limit:,} bytes that such a file may have")
     return data
-
-
-def exists(target: Path) -> bool:
-    """Return whether a file exists; False if the system cannot tell."""
-    try:
-        return target.exists()
-    except OSError:  # such as a name that is too long
-        return False
-
-
-def is_dir(path: Path) -> bool:
-    """Return whether there is such a folder; False if the system cannot tell."""
-    try:
-        return path.is_dir()
-    except OSError:
-        return False
-
-
-def is_file(path: Path) -> bool:
-    """Return whether there is such a file; False if the system cannot tell."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def refuse_existing(target: Path) -> None:

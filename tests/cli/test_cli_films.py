@@ -181,6 +181,8 @@ def test_a_preview_shows_its_frame(toonbox, here):
         (["clip.mp4", "--lossless"], "--lossless is for pictures"),
         (["clip.mp4", "--max-memory", "800M"], "--max-memory is for pictures"),
         (["clip.mp4", "-o", "a.avi"], "cannot write a video as .avi"),
+        (["clip.mp4", "-o", "a.mp4", "--format", "webm"], "a.mp4 is not named as webm files are"),
+        (["clip.mp4", "--format", "webem"], "cannot write webem"),
         (["clip.mp4", "clip.mp4", "-o", "a.mp4"], "is one file"),
         (["clip.mp4", "--codec", "av1", "--crf", "99"], "--crf"),
         (["clip.mp4", "--start", "2", "--end", "1"], "--end later"),
@@ -393,6 +395,16 @@ def test_videos_into_gif(toonbox, here):
     assert sum(frames_of("clip.toon.gif")) == 1000
     code, _, errors = toonbox("clip.mp4", "-o", "b.gif", "--crf", "20")
     assert (code, "neither crf" in errors) == (2, True)
+
+
+def test_a_codec_that_one_of_several_cannot_hold(toonbox, here):
+    for name in ("a.mov", "b.mp4"):
+        Clip(pts=[0, 1], size=(64, 64)).make(here / name)
+    code, output, errors = toonbox("a.mov", "b.mp4", "--codec", "vp9", "-o", "out")
+    assert (code, output) == (1, "b.mp4 -> out/b.toon.mp4\n")
+    assert "a.toon.mov cannot be written: .mov cannot hold vp9, only h264, hevc" in errors
+    code, _, errors = toonbox("a.mov", "--codec", "vp9")
+    assert (code, ".mov cannot hold vp9" in errors) == (2, True)
 
 
 def test_gif_into_videos(toonbox, here):

@@ -51,6 +51,12 @@ def nearest(rgb):
     return min(COLOURS, key=lambda label: np.abs(np.subtract(COLOURS[label], rgb)).sum())
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_photos_may_be_larger_than_pillow_would_open(tmp_path, photos, contenders, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 144 * 96 // 2 - 1)
+    assert list(make(tmp_path / "pairs", photos[:1], contenders).pairs) == ["01"]
+
+
 def test_the_key_tells_which_side_is_whose(tmp_path, photos, contenders):
     key = make(tmp_path / "pairs", photos, contenders)
     assert key.contenders == ["warm", "cold"]

@@ -307,6 +307,8 @@ def test_a_folder_of_pictures_takes_the_place_of_a_style(compare, album, knobbed
         (["--tally", "a.json"], 2, "--key"),
         (["--tally", "--key", "a.json"], 2, "--tally takes files"),
         (["--tally", "a.json", "--key", "none.json"], 1, "none.json: No such file"),
+        (["--tally", "a.json", "--key", "k.json", "--seed", "7"], 2, "takes only --key and --list"),
+        (["--tally", "a.json", "--key", "k.json", "-o", "x"], 2, "takes only --key and --list"),
     ],
 )
 def test_what_cannot_be(arguments, code, reason, compare, album, knobbed, here):

@@ -171,6 +171,12 @@ def test_what_compares_with_cartoons_needs_them(option, arguments, capsys):
     assert "compare with --cartoons" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--cartoons", "--train-photos"])
+def test_what_nothing_is_compared_with_is_refused(option, arguments, tmp_path, capsys):
+    assert run(*arguments[: arguments.index("--features")], option, str(tmp_path)) == 2
+    assert "are for --features and --classifier" in capsys.readouterr().err
+
+
 def test_the_classifier_is_trained_on_demand(arguments, monkeypatch, capsys):
     from toonbox.learn.evaluate import classifier
 

@@ -82,6 +82,14 @@ def test_a_photo_that_fails_leaves_nothing(step, columns, tmp_path, monkeypatch)
     assert not comparison.folder.exists()
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_photos_may_be_larger_than_pillow_would_open(columns, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    comparison = Comparison(tmp_path / "out", columns)
+    comparison.add(waves(tmp_path / "a.png"), 2400)
+    assert [row.title for row in comparison.rows] == ["a.png, 60 × 40"]
+
+
 def test_a_folder_in_use_is_taken_only_if_told(columns, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()

@@ -50,6 +50,12 @@ def test_suffix_of_the_cartoon(suffix, format, expected):
     assert toon_suffix(suffix, format) == expected
 
 
+@pytest.mark.parametrize("format", ["webem", "avi", "jpgg"])
+def test_an_unknown_format_is_refused_for_videos_too(format):
+    with pytest.raises(UsageError, match=f"cannot write {format}"):
+        toon_suffix(".mp4", format)
+
+
 def test_names_of_cartoons():
     assert cartoon_name(Path("x/clip.mp4")) == "clip.toon.mp4"
     assert cartoon_name(Path("clip.mov"), "webm") == "clip.toon.webm"

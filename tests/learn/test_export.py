@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from toonbox.engine.style import Card, load_style
+from toonbox.engine.style import Card, load_style, read_card
 from toonbox.errors import ExportError, OutputError
 from toonbox.learn import export
 from toonbox.learn.config import parse_config, save_config
@@ -134,6 +134,15 @@ def test_knobs_are_an_input_of_the_style(run: Path, tmp_path: Path) -> None:
     expected = drawn_by(network, photo, torch.tensor([[0.5, 1.0, 2.0]]))
     assert np.abs(loaded(photo, surface=0.5, texture=2.0) - expected).max() <= 1.1
     assert np.abs(loaded(photo) - expected).max() > 5
+
+
+def test_photos_that_are_gone(run: Path, tmp_path: Path, caplog) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    listed = (run / "data.json").read_text().replace(str(run), str(tmp_path / "gone"))
+    (tmp_path / "run" / "data.json").write_text(listed)
+    style = export_run(tmp_path / "run", tmp_path / "mine", **DESCRIBED)
+    assert read_card(style).data == "3 photos, 2 cartoons"
+    assert "no ranges for int8" in caplog.text
 
 
 def test_an_existing_style_is_kept(style: Path, run: Path) -> None:

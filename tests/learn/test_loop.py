@@ -156,6 +156,7 @@ def test_a_run_leaves_all_that_is_needed(straight: Path) -> None:
     assert config.total_steps == 6
     environment = json.loads((straight / "environment.json").read_text())
     assert environment["torch"].startswith("2.")
+    assert environment["opencv"]
     data = TrainingData.load(straight / "data.json")
     assert len(data.validation) == 6
     assert len(data.photos.files) == 6
@@ -285,7 +286,7 @@ def test_a_gone_picture_stops_a_run_that_goes_on(straight: Path, tmp_path: Path)
     file = tmp_path / "data.json"
     file.write_text(json.dumps(lists))
     with pytest.raises(DataError, match=r"gone\.png: no longer exists"):
-        TrainingData.load(file)
+        TrainingData.load(file).check_files()
 
 
 def test_faces_and_black_and_white_photos_find_their_place(tmp_path: Path, folders) -> None:

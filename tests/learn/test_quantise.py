@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +6,6 @@ import pytest
 from PIL import Image
 
 from toonbox.engine.session import INT8_RANGES, open_session
-from toonbox.engine.style import load_style
 from toonbox.learn import quantise
 from toonbox.learn.quantise import find_ranges, photo_squares, with_ranges
 
@@ -66,17 +64,3 @@ def test_small_photos_are_left_out(tmp_path: Path) -> None:
     squares = photo_squares(sorted(tmp_path.glob("*.png")), 40)
     assert [each.shape for each in squares] == [(1, 3, 40, 40)] * 2
     assert squares[0][0, :, 0, 0].tolist() == [1, -1, -1]
-
-
-def test_a_style_is_given_ranges(tiny_style, tmp_path, monkeypatch, capsys) -> None:
-    folder = tiny_style()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (330, 340, 3), np.uint8)).save(
-        tmp_path / "photo.png"
-    )
-    monkeypatch.setattr(quantise, "BUDGET", 1.0)
-    monkeypatch.setattr(sys, "argv", ["quantise", str(folder), str(tmp_path / "photo.png")])
-    quantise.main()
-    assert "of 4 convolutions can use int8" in capsys.readouterr().out
-    load_style(folder, engine="onnxruntime")  # its card fits
-    model = onnx.load(folder / "style.onnx")
-    assert [each.key for each in model.metadata_props] == [INT8_RANGES]

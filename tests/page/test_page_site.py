@@ -136,6 +136,13 @@ def test_a_site_is_written_whole_and_replaced_only_if_told(small_page, tmp_path)
     assert [file.name for file in site.parent.iterdir()] == ["site"]  # nothing is left beside it
 
 
+def test_a_site_in_the_current_folder(small_page, tmp_path, monkeypatch):
+    (tmp_path / "site").mkdir()
+    monkeypatch.chdir(tmp_path / "site")
+    write_site(Path(), ["comic"], force=True)
+    assert (tmp_path / "site" / "index.html").read_text() == "index.html"
+
+
 def test_a_folder_of_something_else_is_not_replaced(small_page, tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"a photo")

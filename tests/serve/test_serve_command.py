@@ -186,6 +186,7 @@ def test_another_host_gets_a_token(started, monkeypatch, capsys):
     assert capsys.readouterr().out.endswith(f"/?token={token}\n")
     assert started("--no-page", "--token", "mine").options.token == "mine"
     assert started("--no-page").options.token not in (None, token, "mine")
+    assert len(started("--no-page", "--token", "").options.token) > 20
 
 
 def test_no_token_here(started):
@@ -200,6 +201,8 @@ def test_the_address_of_every_host():
     assert address("::1", "abc") == "http://[::1]:80/?token=abc"
     assert address("127.0.0.1", "a+b&c") == "http://127.0.0.1:80/?token=a%2Bb%26c"
     assert "0.0.0.0" not in address("0.0.0.0")
+    named = ServerOptions(host="0.0.0.0", names="toons.example, other.example")
+    assert command._address(named, 80) == "http://toons.example:80/"
 
 
 def test_the_browser(started, monkeypatch, capsys):

@@ -5,7 +5,8 @@ import io
 import pytest
 from PIL import Image
 
-from toonbox.serve.settings import is_loopback
+from toonbox.serve.limits import Guard
+from toonbox.serve.settings import ServerOptions, is_loopback
 
 
 def test_every_answer_has_the_headers(serve, photo):
@@ -53,8 +54,9 @@ def test_names_that_lead_here(serve, host, status):
 
 
 def test_more_names(serve):
-    server = serve(names="toons.example,other.example")
+    server = serve(names="toons.example, other.example")
     assert server.get("/health", Host="Toons.Example:8000").status == 200
+    assert server.get("/health", Host="other.example").status == 200
     assert server.get("/health", Host="evil.example").status == 403
 
 
@@ -97,6 +99,11 @@ def test_the_token(serve, photo):
     assert server.get("/api/styles", Cookie="a=b; toonbox-token=secret").status == 200
     answer = server.post("/api/cartoonize", photo, Authorization="Bearer secret")
     assert Image.open(io.BytesIO(answer.body)).format == "JPEG"
+
+
+def test_an_empty_token_is_none():
+    """Not one that everybody sends who sends nothing."""
+    assert Guard(print, ServerOptions(token=""), print).token is None
 
 
 def test_the_printed_address_gives_a_cookie(serve):

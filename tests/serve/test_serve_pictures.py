@@ -178,6 +178,8 @@ def test_unexpected_errors_are_answered_and_reported(serve, photo, monkeypatch):
     answer = server.post("/api/cartoonize", photo)
     assert (answer.status, answer.detail) == (500, "unexpected error; the server's log says more")
     assert isinstance(server.reported.pop(), ZeroDivisionError)
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert b'toonbox_errors_total{status="500"} 1.0' in server.get("/metrics").body
 
 
 def test_a_full_queue_says_when_to_come_again(serve, photo, blocked):

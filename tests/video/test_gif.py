@@ -77,6 +77,13 @@ def test_sixty_frames_a_second(tmp_path, style, caplog):
     assert f"{60 - len(durations)} frames are left out" in caplog.text
 
 
+def test_two_hundred_and_forty_frames_a_second(tmp_path, style):
+    """The second frame's time, too, rounds to zero."""
+    clip = Clip(pts=list(range(12)), time_base=Fraction(1, 240), rate=Fraction(240), sound=None)
+    cartoonize_video(clip.make(tmp_path / "clip.mp4"), tmp_path / "toon.gif", style=style)
+    assert shown(tmp_path / "toon.gif")[0] == [2, 3]
+
+
 def test_a_single_frame_and_a_long_one(tmp_path, style, caplog):
     clip = Clip(pts=[0], last=1, time_base=Fraction(1, 200), sound=None)
     cartoonize_video(clip.make(tmp_path / "one.mkv"), tmp_path / "one.gif", style=style)
@@ -247,7 +254,7 @@ def test_what_is_transparent_becomes_white(tmp_path, style, caplog):
 def test_parts_of_a_gif(tmp_path, style):
     source = make_gif(tmp_path / "clip.gif")
     cartoonize_video(source, tmp_path / "part.gif", style=style, start=0.2, end=0.35)
-    assert shown(tmp_path / "part.gif")[0] == [10, 7]
+    assert shown(tmp_path / "part.gif")[0] == [10, 5]
     cartoonize_video(source, tmp_path / "part.mp4", style=style, start=0.2)
     assert [float(at) for at, _ in times(tmp_path / "part.mp4")] == pytest.approx([0, 0.1, 0.17])
     wanted = shown(source)[1]

@@ -264,6 +264,16 @@ def test_a_part_cuts_subtitles_at_its_ends(tmp_path, style, suffix):
     assert spoken(tmp_path / f"later{suffix}")[2] == (b"Auf Wiedersehen",)
 
 
+def test_a_part_ends_within_a_long_frame(tmp_path, style):
+    """Slides, for example."""
+    clip = Clip(pts=[0, 10, 20], time_base=Fraction(1), rate=None, sound=None)
+    source = clip.make(tmp_path / "clip.mkv")
+    cartoonize_video(source, tmp_path / "part.mp4", style=style, end=15)
+    with av.open(str(tmp_path / "part.mp4")) as container:
+        assert container.duration == pytest.approx(15 * av.time_base, rel=0.01)
+    assert [time for time, _ in times(tmp_path / "part.mp4")] == [0, 10]
+
+
 @pytest.mark.parametrize(("start", "end"), [(5.0, None), (0.99, 0.995)])
 def test_a_part_without_frames(tmp_path, style, start, end):
     clip = Clip().make(tmp_path / "clip.mp4")

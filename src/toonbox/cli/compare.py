@@ -88,6 +88,8 @@ def compare(
     if tally:
         if not paths or key is None or blind:
             raise UsageError("--tally takes files of answers, and their pairs' --key")
+        if style or limit or seed or height or out != Path("comparison"):
+            raise UsageError("--tally takes only --key and --list")
         _tally(paths, key, list_)
         return
     if key or list_:

@@ -294,7 +294,9 @@ def choose_target(
     if several or is_folder(output):
         return path / cartoon_name(photo, format)
     if becomes_video(photo, path):
-        container_of(path)
+        container = container_of(path)
+        if format and CONTAINERS.get(f".{format.lower().removeprefix('.')}") != container:
+            raise UsageError(f"{output} is not named as {format} files are")
     elif path.suffix and path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"cannot write {path.suffix}, only {' '.join(SUFFIXES)}")
     elif format and path.suffix and SUFFIXES[path.suffix.lower()] != format_named(format):

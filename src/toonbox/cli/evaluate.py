@@ -81,6 +81,8 @@ def evaluate(
 
     if (features or classifier) and not cartoons:
         raise UsageError("--features and --classifier compare with --cartoons")
+    if (cartoons or train_photos) and not (features or classifier):
+        raise UsageError("--cartoons and --train-photos are for --features and --classifier")
     subjects = _subjects(style or [DEFAULT_STYLE], resolution)
     found = _pictures(photos)
     drawn = np.random.default_rng(seed).permutation(len(found))[:limit]

@@ -42,7 +42,7 @@ def serve(
         from toonbox.serve.app import create_app
         from toonbox.serve.server import Server, listen
 
-    if not is_loopback(options.host) and options.token is None:
+    if not is_loopback(options.host) and not options.token:
         options = replace(options, token=secrets.token_urlsafe(16))
     site = _site(options.style) if page else None
     app = create_app(options, site)
@@ -59,7 +59,7 @@ def _address(options: ServerOptions, port: int) -> str:
     """Return the address to open, with the token if there is one."""
     host = options.host
     if host in ("0.0.0.0", "::"):
-        host = socket.gethostname()
+        host = (options.host_names or [socket.gethostname()])[0]
     host = f"[{host}]" if ":" in host else host
     token = f"?token={quote(options.token, safe='')}" if options.token else ""
     return f"http://{host}:{port}/{token}"

@@ -91,6 +91,8 @@ def train(
         raise UsageError(f"a batch of {batch} cannot be shared by {options.devices}")
     lists = out / "data.json"
     data = TrainingData.load(lists) if lists.exists() else None
+    if data is not None:
+        data.check_files()
     if data is None or (settings.discriminated and not data.cartoons.files):
         used = (cartoons or []) if settings.discriminated else []
         faces = face_photos, face_cartoons if used else None

@@ -16,7 +16,7 @@ from toonbox.engine.style import Style
 from toonbox.errors import OutputError, PictureError, StyleError
 from toonbox.images.encode import encode
 from toonbox.images.formats import READ_SUFFIXES
-from toonbox.images.picture import Picture, decode
+from toonbox.images.picture import Picture, decode, open_image
 from toonbox.options import MAX_PIXELS, StyleOptions
 from toonbox.pixels import to_srgb
 
@@ -146,11 +146,11 @@ class Comparison:
         number = len(self.rows) + 1
         names = [PHOTO, *(f"style-{place}" for place in range(1, len(pictures)))]
         files = [f"pictures/{number}-{name}.jpg" for name in names]
+        cells = [thumbnail(data, self.height, max_pixels) for data in pictures]
         for file, data in zip(files, pictures, strict=True):
             write_file(self.folder / file, data)
-        width, height = Image.open(io.BytesIO(pictures[0])).size
-        title = f"{source.name}, {width} × {height}"
-        self.rows.append(Row(title, files, [thumbnail(data, self.height) for data in pictures]))
+        width, height = open_image(io.BytesIO(pictures[0]), source.name, max_pixels).size
+        self.rows.append(Row(f"{source.name}, {width} × {height}", files, cells))
 
     def write(self) -> tuple[Path, Path]:
         """Write the page and the sheet; return their files.
@@ -174,9 +174,9 @@ def refuse_used_folder(folder: Path, overwrite: bool) -> None:
         raise OutputError(f"{folder} is not empty; --force overwrites what is there")
 
 
-def thumbnail(data: bytes, height: int) -> Image.Image:
+def thumbnail(data: bytes, height: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Reduce a picture file to `height` pixels at most, and half more in width; never enlarge."""
-    image = Image.open(io.BytesIO(data))
+    image = open_image(io.BytesIO(data), "<thumbnail>", max_pixels)
     image.thumbnail((height * 3 // 2, height), Image.Resampling.LANCZOS)
     return to_srgb(image)
 

@@ -89,13 +89,12 @@ def upsample(
     guided by the photo's grey, so that no colour comes back.
 
     Args:
-        photo: (H, W, C) of 8 or 16 bits, the guide at full size; read once, from top to bottom. C
-            is 3, or 1 for brightness alone.
-        small: (h, w, C), the photo reduced, h <= H and w <= W, in levels [0, 255].
-        cartoon: (h, w, C), what the network made of it, in levels.
+        photo: (H, W, 3) of 8 or 16 bits, the guide at full size; read once, from top to bottom.
+        small: (h, w, 3), the photo reduced, h <= H and w <= W, in levels [0, 255].
+        cartoon: (h, w, 3), what the network made of it, in levels.
         threads: strips at a time; with more than one, some are read ahead.
     Yields:
-        Rows from top to bottom, the photo there, and the result there, both (rows, W, C) with the
+        Rows from top to bottom, the photo there, and the result there, both (rows, W, 3) with the
         bits of the photo.
     Raises:
         ShapeError: `small` and `cartoon` differ.
@@ -104,7 +103,7 @@ def upsample(
     """
     height, width, channels = photo.shape
     highest = np.iinfo(photo.dtype).max
-    grey = channels > 1 and all((row == row[:, :1]).all() for row in cartoon)
+    grey = all((row == row[:, :1]).all() for row in cartoon)
     small = _grey(small) if grey else small
     columns = _channels(_neighbours(width, small.shape[1]), channels)
     upper, lower, below = _neighbours(height, len(small))

@@ -217,8 +217,8 @@ class Style:
         """Turn a photo into a cartoon of the same size.
 
         Args:
-            picture: a Pillow image of any mode, or an array of uint8 or uint16 and shape (H, W),
-                (H, W, 3) RGB or (H, W, 4) RGBA, in sRGB.
+            picture: a Pillow image of any mode but I, F and La, or an array of uint8 or uint16 and
+                shape (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, in sRGB.
             options: those of `StyleOptions`: strength, resolution, surface, structure, texture.
         Returns:
             For an image, one of mode RGB, L, RGBA or LA, in the colours of the photo, whose `save`
@@ -334,8 +334,8 @@ class Style:
         """Do the second half: bring a sketch to the photo's size, and blend it with the photo.
 
         Args:
-            photo: as in `stylize`, or its brightness alone, (H, W, 1).
-            small, cartoon: what `sketch` gave, or its brightness; it may have been changed.
+            photo: as in `stylize`.
+            small, cartoon: what `sketch` gave; it may have been changed.
             strength: as in `StyleOptions`.
         Returns:
             The shape of `photo`.

@@ -110,6 +110,8 @@ def toon_suffix(suffix: str, format: str | None = None) -> str:
     if own in VIDEO_SUFFIXES or (own == ".gif" and wanted in VIDEO_SUFFIXES):
         if wanted in CONTAINERS and wanted != own:
             return wanted
+        if format is not None and wanted not in CONTAINERS:
+            format_named(format)
         return suffix if own in CONTAINERS else ".mp4"
     if format is not None and SUFFIXES.get(own) != format_named(format):
         return USUAL_SUFFIXES[format_named(format)]

@@ -64,19 +64,20 @@ class TrainingData:
 
     @classmethod
     def load(cls, file: Path) -> "TrainingData":
-        """Read the file lists of a run to resume, so that the order of pictures stays the same.
-
-        Raises:
-            DataError: a listed file no longer exists.
-        """
+        """Read the file lists of a run."""
         values = json.loads(file.read_text(encoding="utf-8"))
         lists = {name: [Path(f) for f in files] for name, files in values.items()}
-        gone = [path for files in lists.values() for path in files if not path.exists()]
-        if gone:
-            raise DataError(f"{gone[0]}: no longer exists, nor do {len(gone) - 1} others")
         photos = Domain(lists["photos"], lists["face_photos"])
         cartoons = Domain(lists["cartoons"], lists["face_cartoons"])
         return cls(photos, cartoons, lists["validation"])
+
+    def check_files(self) -> None:
+        """Raise DataError if a listed file no longer exists."""
+        photos, cartoons = self.photos, self.cartoons
+        lists = photos.files, photos.faces, cartoons.files, cartoons.faces, self.validation
+        files = [file for files in lists for file in files]
+        if gone := [file for file in files if not file.exists()]:
+            raise DataError(f"{gone[0]}: no longer exists, nor do {len(gone) - 1} others")
 
 
 def inspect_training_data(

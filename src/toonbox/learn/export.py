@@ -37,6 +37,8 @@ from toonbox.learn.quantise import find_ranges, photo_squares, with_ranges
 from toonbox.pixels import FloatArray
 from toonbox.version import __version__
 
+_logger = logging.getLogger(__name__)
+
 PARITY_SIZES = ((64, 64), (97, 131), (33, 200), (1, 9), (240, 77))
 PARITY_TOLERANCE = 1e-3
 HALF_TOLERANCE = 1 / 255
@@ -108,7 +110,9 @@ def export_run(
         steps=checkpoint["step"],
     )
     folded = SizedGenerator(fold_upsampling(generator))
-    photos = photo_squares(pictures.photos.files)
+    photos = photo_squares([file for file in pictures.photos.files if file.exists()])
+    if not photos:
+        _logger.warning("%s: its photos are gone, so that the style has no ranges for int8", run)
     write_style(SizedGenerator(generator), folder, card, folded, photos=photos, force=force)
     save_generator(generator, folder / GENERATOR)
     return folder

@@ -1,13 +1,7 @@
-"""Calibrate a style for int8: which convolutions tolerate it, and the ranges of their inputs.
+"""Calibrate a style for int8: which convolutions tolerate it, and the ranges of their inputs."""
 
-`toonbox export` does so. For an exported style: `python -m toonbox.learn.quantise STYLE PHOTO...`
-"""
-
-import argparse
-import hashlib
 from collections.abc import Sequence
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +9,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from toonbox.atomic import replacing
 from toonbox.engine.session import INT8_RANGES, INT8_WEIGHT, Ranges
-from toonbox.engine.style import MODEL, read_card, write_card
 from toonbox.learn.inspect import read_scaled
 from toonbox.pixels import FloatArray, to_signed
 
@@ -161,23 +153,3 @@ def _rounded(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
     del graph.node[:]
     graph.node.extend(nodes)
     return made
-
-
-def main() -> None:
-    """Calibrate an exported style in place."""
-    parser = argparse.ArgumentParser(description="Prepare a style for int8.")
-    parser.add_argument("style", type=Path, metavar="STYLE", help="the style's folder")
-    parser.add_argument("photos", type=Path, nargs="+", metavar="PHOTO")
-    options = parser.parse_args()
-    model = onnx.load(options.style / MODEL)
-    ranges = find_ranges(model, photo_squares(options.photos))
-    with replacing(options.style / MODEL) as temporary:
-        onnx.save(with_ranges(model, ranges), temporary)
-        sha256 = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    write_card(replace(read_card(options.style), onnx_sha256=sha256), options.style)
-    convolutions = sum(node.op_type == "Conv" for node in model.graph.node)
-    print(f"{len(ranges)} of {convolutions} convolutions can use int8")
-
-
-if __name__ == "__main__":
-    main()

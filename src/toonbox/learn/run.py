@@ -10,6 +10,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageOps
@@ -57,9 +58,10 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str 
             )
     save_config(config, file)
     data.save(out / "data.json")
-    names = ("toonbox", "torch", "numpy", "opencv-contrib-python-headless", "lightning-fabric")
+    names = ("toonbox", "torch", "numpy", "lightning-fabric")
     environment = {
         **{name: version(name) for name in names},
+        "opencv": cv2.__version__,  # which several packages bring
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": os.cpu_count(),

@@ -78,13 +78,14 @@ def write_site(
         MissingExtraError, StyleError, UsageError: as in `site_files`.
         OutputError: the folder exists, has something else, or cannot be written.
     """
+    folder = folder.absolute()
     if not force:
         refuse_existing(folder)
     if folder.exists() and not _may_be_replaced(folder):
         raise OutputError(f"{folder} exists and is not a toonbox page, so it is not replaced")
     files = site_files(styles)
     try:
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with folder_beside(folder) as temporary:
             site = temporary / "site"
             for name, content in files.items():

@@ -404,11 +404,6 @@ def _add_errors(app: FastAPI) -> None:
     async def leave(_: Request, error: ClientDisconnect) -> Response:
         return Response(status_code=499)
 
-    @app.exception_handler(Exception)
-    async def fail_unexpectedly(_: Request, error: Exception) -> JSONResponse:
-        _logger.error("unexpected %s: %s", type(error).__name__, error, exc_info=error)
-        return problem(500, "unexpected error; the server's log says more")
-
 
 def _add_site(app: FastAPI, site: Mapping[str, Path | bytes]) -> None:
     @app.api_route("/{path:path}", methods=["GET", "HEAD"], include_in_schema=False)

@@ -1,6 +1,7 @@
 """ASGI middleware: which requests are answered."""
 
 import hmac
+import logging
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
@@ -24,6 +25,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+_logger = logging.getLogger(__name__)
 
 
 class Guard:
@@ -37,8 +39,8 @@ class Guard:
             options: the token that clients must send, and the host names that they may use.
             count: called with the status of each answer that is an error.
         """
-        self.app, self.token, self.count = app, options.token, count
-        self.names = {*filter(None, (options.names or "").lower().split(","))}
+        self.app, self.token, self.count = app, options.token or None, count
+        self.names = options.host_names
         self.any_name = not self.names and not is_loopback(options.host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -47,8 +49,12 @@ class Guard:
             await self.app(scope, receive, send)
             return
 
+        begun = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 if message["status"] >= 400:
                     self.count(message["status"])
                 headers = MutableHeaders(scope=message)
@@ -59,7 +65,14 @@ class Guard:
             await send(message)
 
         answer = self._refuse(HTTPConnection(scope)) or self.app
-        await answer(scope, receive, send_with_headers)
+        try:
+            await answer(scope, receive, send_with_headers)
+        except Exception as error:
+            _logger.error("unexpected %s: %s", type(error).__name__, error, exc_info=error)
+            if begun:
+                raise
+            answer = problem(500, "unexpected error; the server's log says more")
+            await answer(scope, receive, send_with_headers)
 
     def _refuse(self, request: HTTPConnection) -> ASGIApp | None:
         """Return the answer to a request that must not reach the app."""

@@ -59,7 +59,10 @@ class ServerOptions(EngineOptions):
         metavar="SIZE",
     )
     deadline: float = option(
-        60.0, "Time limit for a picture, in seconds, including its wait in the queue.", min=0.001
+        60.0,
+        "Time limit for a picture, in seconds, including its wait in the queue.",
+        min=0.001,
+        max=86_400,
     )
     job_deadline: float = option(3600.0, "Time limit for a job, in seconds.", min=0.001)
     patience: float = option(
@@ -69,6 +72,11 @@ class ServerOptions(EngineOptions):
 
     def __post_init__(self) -> None:
         check(self)
+
+    @property
+    def host_names(self) -> list[str]:
+        """The host names of `names`, in lower case."""
+        return [*filter(None, map(str.strip, (self.names or "").lower().split(",")))]
 
     @property
     def drawn(self) -> int:

@@ -67,7 +67,9 @@ class _Frames:
         self.starts = []
         for frame, seconds in _decoded(self._segments):
             start = round((seconds - self._first) / STEP)
-            if start and (start - self.starts[-1] < SHORTEST or self.total - start < SHORTEST):
+            if self.starts and (
+                start - self.starts[-1] < SHORTEST or self.total - start < SHORTEST
+            ):
                 continue
             self.starts.append(start)
             width = self._video.square_width(frame.width, frame.height)

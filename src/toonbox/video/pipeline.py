@@ -193,21 +193,12 @@ def convert_video(
     style_options, output, video_options = options
     if not overwrite:
         refuse_existing(target)
-    container = container_of(target)
-    codec = video_options.codec or container.codec
-    if codec not in container.codecs:
-        names = ", ".join(container.codecs)
-        raise UsageError(f"{target.suffix} cannot hold {codec}, only {names}")
-    crf, preset = video_options.crf, video_options.encoder_preset
-    if container is GIF and (crf is not None or preset is not None):
-        raise UsageError("a GIF has neither crf nor encoder preset")
-    bits = 8 if video_options.bits is None else video_options.bits
-    encoding = Encoding(codec, crf, preset, bits)
+    container, encoding = container_of(target), _encoding_of(target, video_options)
     with failing_alone(str(source)):
         style = style if isinstance(style, Style) else style()
         drawing = drawing_of(
             source, style, style_options, video_options, jobs,
-            deep=bits > 8, max_pixels=output.max_pixels,
+            deep=encoding.bits > 8, max_pixels=output.max_pixels,
         )  # fmt: skip
         video, size = drawing.video, drawing.picture_size
         refuse_tiny(target, encoding, size)
@@ -238,6 +229,32 @@ def convert_video(
         return VideoResult(segments.frames, size, complete, written)
 
 
+def _encoding_of(target: Path, options: VideoOptions) -> Encoding:
+    """Return how to encode a video; raise UsageError if its kind of file cannot hold that."""
+    container = container_of(target)
+    codec = options.codec or container.codec
+    if codec not in container.codecs:
+        names = ", ".join(container.codecs)
+        raise UsageError(f"{target.suffix} cannot hold {codec}, only {names}")
+    crf, preset = options.crf, options.encoder_preset
+    if container is GIF and (crf is not None or preset is not None):
+        raise UsageError("a GIF has neither crf nor encoder preset")
+    return Encoding(codec, crf, preset, 8 if options.bits is None else options.bits)
+
+
+def _refused(targets: Sequence[Path], options: VideoOptions) -> dict[Path, UsageError]:
+    """Find the videos whose kind of file cannot hold what is wanted; if it is all, raise that."""
+    refused = {}
+    for target in targets:
+        try:
+            _encoding_of(target, options)
+        except UsageError as error:
+            refused[target] = error
+    if refused and len(refused) == len(targets):
+        raise refused[targets[0]]
+    return refused
+
+
 def convert_videos(
     jobs: Sequence[Job],
     style: Style,
@@ -257,15 +274,21 @@ def convert_videos(
         load: loads the style where each video has a process of its own, so that a crash of a
             decoder ends only that one; None converts them in this process.
     Raises:
-        UsageError, MissingExtraError: as wrong for all other videos.
+        UsageError, MissingExtraError: no video can be converted so.
     """
     if (stabilize := options[2].stabilize) in ("on", "strong"):
         Stabilizer(stabilize)  # reports what is missing once, and now
+    targets = [job.target for job in jobs if job.target is not None]
+    refused = _refused(targets, options[2])
     for job in jobs:
         if stop():
             return
         source, target, began = job.source, job.target, time.perf_counter()
         assert target is not None  # only pictures are converted to bytes
+        if target in refused:
+            error = OutputError(f"{target} cannot be written: {refused[target]}")
+            yield Outcome(source, target, "failed", error=error)
+            continue
         convert = partial(
             convert_video, source, target, load or style, options,
             overwrite=job.on_existing == "overwrite", jobs=frames,
@@ -278,8 +301,8 @@ def convert_videos(
                     result = run_isolated(str(source), convert, progress=progress, stop=stop)
         except (UsageError, MissingExtraError):
             raise
-        except ToonboxError as error:
-            yield Outcome(source, target, "failed", time.perf_counter() - began, error=error)
+        except ToonboxError as failure:
+            yield Outcome(source, target, "failed", time.perf_counter() - began, error=failure)
         else:
             if result.written:
                 yield Outcome(source, target, "ok", time.perf_counter() - began, result.size)

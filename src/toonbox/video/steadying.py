@@ -1,7 +1,7 @@
 """Suppress flicker: move the cartoon drawn before along, and mix it with the one drawn now.
 
-Only frames that were shown before are looked at. OpenCV is imported by nothing else of the using
-half, and only once it is needed (pip install 'toonbox[steady]').
+Only frames that were shown before are looked at. OpenCV is optional (pip install
+'toonbox[steady]'), and imported once it is needed.
 """
 
 import logging

@@ -243,16 +243,21 @@ class Drawing:
         begin = self.part.after(self.video) if after is None else after
         until = self.part.until(self.video)
         waiting: Frame | None = None
+
+        def lasting(frame: Frame, end: int) -> Frame:
+            end = end if until is None else min(end, until)
+            return replace(frame, duration=end - frame.pts)
+
         for frame in read_frames(
             self.video, after=begin, max_height=self.max_height, deep=self.deep
         ):
             if waiting is not None:
-                yield replace(waiting, duration=frame.pts - waiting.pts)
+                yield lasting(waiting, frame.pts)
             waiting = frame
             if until is not None and frame.pts >= until:
                 return
         if waiting is not None:
-            yield waiting
+            yield lasting(waiting, waiting.pts + waiting.duration)
 
 
 def drawing_of(

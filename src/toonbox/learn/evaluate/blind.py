@@ -26,6 +26,7 @@ from toonbox.convert.compare import (
     thumbnail,
 )
 from toonbox.errors import AnswersError, StyleError, UsageError
+from toonbox.images.picture import open_image
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import to_srgb
 
@@ -96,9 +97,9 @@ class Pairs:
         """Add a pair; arguments and errors as in `Comparison.add`."""
         photo, *cartoons = draw_row(source, self.contenders, max_pixels, advance)
         order = self.random.sample((0, 1), 2)
-        pictures = _alike([photo, *(cartoons[place] for place in order)])
+        pictures = _alike([photo, *(cartoons[place] for place in order)], max_pixels)
         number = f"{len(self.pairs) + 1:02d}"
-        cells = [thumbnail(data, self.height) for data in pictures]
+        cells = [thumbnail(data, self.height, max_pixels) for data in pictures]
         drawn = sheet([f"Photo {number}", "Left", "Right"], [cells], self.height)
         for name, data in zip(("photo", *SIDES), pictures, strict=True):
             write_file(self.folder / "pictures" / f"{number}-{name}.jpg", data)
@@ -124,9 +125,10 @@ class Pairs:
         return page_file, self.key
 
 
-def _alike(pictures: list[bytes]) -> list[bytes]:
+def _alike(pictures: list[bytes], max_pixels: int) -> list[bytes]:
     """Convert three JPEG files to the size of the smallest, sRGB and no metadata."""
-    images = [to_srgb(Image.open(io.BytesIO(data))) for data in pictures]
+    opened = (open_image(io.BytesIO(data), "<pair>", max_pixels) for data in pictures)
+    images = [*map(to_srgb, opened)]
     height = min(image.height for image in images)
     width = min(round(image.width * height / image.height) for image in images)
     written = [io.BytesIO() for _ in images]
