@@ -61,6 +61,9 @@ class PretrainConfig:
     # Largest standard deviation of the noise in the generator's input, in [0, 255], in both phases;
     # the target stays clean, which reduces flicker in videos.
     noise: float = Field(default=0.0, ge=0)
+    # The teacher draws photos enlarged by this factor; its drawings are reduced again, which makes
+    # their strokes finer and their edges smoother than the teacher's own.
+    supersampling: int = Field(default=1, ge=1, le=4)
     look: Annotated[Look, BeforeValidator(_named_look)] = field(default_factory=Look)
 
 

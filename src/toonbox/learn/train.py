@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn import functional
 
 from toonbox.engine.session import keep_freed_memory
 from toonbox.errors import ConfigError
@@ -134,7 +135,8 @@ def one_step(
     photo, target = images["photo"], images.get("target")
     if teacher is not None:
         with torch.no_grad():
-            target = generate(state, photo, teacher)
+            draw = partial(generate, state, network=teacher)
+            target = supersampled(photo, draw, state.config.pretrain.supersampling)
     config = state.config
     noise = config.pretrain.noise
     seen = add_noise(photo, noise, config.seed, state.step) if noise else photo
@@ -259,6 +261,15 @@ def generate(state: TrainingState, photo: Tensor, network: torch.nn.Module | Non
     with state.fabric.autocast():
         output: Tensor = (network or state.generator)(photo, knobs)
     return output
+
+
+def supersampled(photo: Tensor, draw: Callable[[Tensor], Tensor], factor: int) -> Tensor:
+    """Enlarge (B, 3, H, W) by a factor, draw it, and reduce the drawing to (B, 3, H, W)."""
+    if factor == 1:
+        return draw(photo)
+    scaled = partial(functional.interpolate, mode="bicubic", antialias=True)
+    large = draw(scaled(photo, scale_factor=factor).clamp(-1, 1))
+    return scaled(large, size=photo.shape[2:]).clamp(-1, 1)
 
 
 def update_generator(state: TrainingState, loss: Tensor) -> None:
