@@ -8,9 +8,11 @@ from lightning_fabric import Fabric
 from toonbox.errors import ConfigError, TrainingError
 from toonbox.learn.data import add_noise
 from toonbox.learn.features import EfficientNetFeatures
+from toonbox.learn.generator import Generator
 from toonbox.learn.losses import LossWeights, weighted_sum
 from toonbox.learn.state import TrainingState, new_state, update
-from toonbox.learn.train import adversarial_step, one_step, pretrain_step
+from toonbox.learn.train import adversarial_step, one_step, pretrain_step, supersampled, to_device
+from toonbox.pixels import from_signed
 from workers_here import Here
 
 KNOBBED = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
@@ -316,3 +318,37 @@ def test_a_state_comes_back_as_it_was(tiny_config, tmp_path: Path) -> None:
         other = adversarial_step(again, batch(2), batch(3), vgg(), Here())
         assert all(torch.equal(one[name], other[name]) for name in one)
     assert torch.equal(weights(state.average), weights(again.average))
+
+
+def test_a_teacher_draws_enlarged_photos() -> None:
+    waves = torch.linspace(0, 12, 32).sin() * 0.8
+    photo = (waves[:, None] * waves).expand(2, 3, 32, 32)
+    seen = []
+
+    def draw(large: torch.Tensor) -> torch.Tensor:
+        seen.append(large.shape)
+        return -large
+
+    assert torch.equal(supersampled(photo, draw, 1), -photo)
+    assert (supersampled(photo, draw, 2) + photo).abs().mean() < 0.01
+    assert seen == [(2, 3, 32, 32), (2, 3, 64, 64)]
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_discriminators_may_see_what_the_teacher_draws(tiny_config, drawn: bool) -> None:
+    """An untrained teacher returns the photo: only its two changes of size show."""
+    discriminators = {"drawn_by_teacher": drawn}
+    pretrain = {"kind": "teacher", "steps": 0, "supersampling": 2}
+    state = state_of(tiny_config(pretrain=pretrain, discriminators=discriminators))
+    pictures = {
+        name: from_signed(batch(seed).numpy()) for seed, name in enumerate(("photo", "cartoon"))
+    }
+    images = {name: torch.from_numpy(picture) for name, picture in pictures.items()}
+    teacher = Generator(state.config.generator)
+    with patch("toonbox.learn.train.adversarial_step") as step:
+        one_step(state, images, vgg(), Here(), teacher)
+    _, photo, cartoon, _, _, target, _ = step.call_args.args
+    assert 0 < (target - photo).abs().mean() < 0.1
+    unchanged = to_device(images["cartoon"], state.fabric)
+    assert torch.equal(cartoon, unchanged) == (not drawn)
+    assert (cartoon - unchanged).abs().mean() < 0.1

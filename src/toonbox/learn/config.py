@@ -76,6 +76,8 @@ class DiscriminatorsConfig:
     learning_rate: float = Field(default=2e-4, gt=0)
     palette_blind: bool = True  # the surface discriminator sees random recolourings
     head_start: int = Field(default=0, ge=0)  # adversarial steps of the discriminators alone
+    # Cartoons are photos, of which the discriminators see what the teacher draws, supersampled.
+    drawn_by_teacher: bool = False
     # Redraws cartoons for the discriminators, to remove canvas and paper grain.
     look: Annotated[Look | None, BeforeValidator(_named_look)] = None
 

@@ -83,6 +83,11 @@ def train(
         (config.needs_vgg, vgg, "VGG features"),
         (config.discriminated, data.cartoons.files, "cartoons"),
         (config.target == "teacher", start, "a generator to start with"),
+        (
+            config.discriminated and config.discriminators.drawn_by_teacher,
+            config.target == "teacher",
+            'pretrain.kind = "teacher"',
+        ),
         (config.weights.dashes and config.steps, config.target == "drawing", "a look to draw"),
     ):
         if needed and not given:
@@ -133,17 +138,20 @@ def one_step(
     """Run one step of the current phase on a batch of uint8 pictures; return losses by name."""
     images = {name: to_device(picture, state.fabric) for name, picture in batch.items()}
     photo, target = images["photo"], images.get("target")
-    if teacher is not None:
-        with torch.no_grad():
-            draw = partial(generate, state, network=teacher)
-            target = supersampled(photo, draw, state.config.pretrain.supersampling)
     config = state.config
+    cartoon = images.get("cartoon")
+    if teacher is not None:
+        draw, factor = partial(generate, state, network=teacher), config.pretrain.supersampling
+        with torch.no_grad():
+            target = supersampled(photo, draw, factor)
+            if cartoon is not None and config.discriminators.drawn_by_teacher:
+                cartoon = supersampled(cartoon, draw, factor)
     noise = config.pretrain.noise
     seen = add_noise(photo, noise, config.seed, state.step) if noise else photo
     if state.step < config.pretrain.steps:
         return pretrain_step(state, seen, photo if target is None else target)
     left_out = images.get("left_out")
-    return adversarial_step(state, seen, images.get("cartoon"), vgg, workers, target, left_out)
+    return adversarial_step(state, seen, cartoon, vgg, workers, target, left_out)
 
 
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:
