@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, TiffTags
 from toonbox.options import MetadataPolicy as Keep
 
 _ORIENTATION = re.compile(
-    rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation[^>/]*>\s*)[2-8](?=\s*["'<])"""
+    rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation[^<>/]*>\s*)[2-8](?=\s*["'<])"""
 )
 _STALE_SIZE = r"(?:exif:Pixel[XY]Dimension|tiff:Image(?:Width|Length))"
 _PLACE = r"(?!xmlns:)[\w.-]+:(?i:GPS)\w*"
@@ -86,13 +86,26 @@ def _resource(records: bytes) -> bytes:
 
 
 def _raw_profile(image: Image.Image, kind: str) -> bytes:
-    """Return what ImageMagick and exiftool write as a PNG text: a name, a length, hex digits."""
+    """Return what ImageMagick and exiftool write as a PNG text: a name, a length, hex digits.
+
+    Pillow's limit of 64 MiB for all texts of a PNG bounds it.
+    """
     text = image.info.get(f"{_RAW_PROFILE}{kind}")
-    lines = text.strip().splitlines()[2:] if isinstance(text, str) else []
+    # Split no further: hostile texts have millions of lines.
+    digits = text.strip().split("\n", 2)[2:] if isinstance(text, str) else []
     try:
-        return bytes.fromhex("".join(lines))
+        return bytes.fromhex("".join(digits).replace("\n", ""))
     except ValueError:
         return b""
+
+
+def join_raw_exif(image: Image.Image) -> None:
+    """Join the lines of such a text with EXIF data, of which Pillow would make a list."""
+    name = f"{_RAW_PROFILE}exif"
+    text = image.info.get(name)
+    if isinstance(text, str):
+        *head, digits = text.split("\n", 3)
+        image.info[name] = "\n".join([*head, digits.replace("\n", "")])
 
 
 def _iptc_in(data: bytes) -> bytes | None:

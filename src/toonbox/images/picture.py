@@ -17,7 +17,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, Unidentifie
 from toonbox.atomic import is_dir
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
-from toonbox.images.metadata import DAMAGE, Metadata, read_metadata
+from toonbox.images.metadata import DAMAGE, Metadata, join_raw_exif, read_metadata
 from toonbox.images.tiff import MOST_CHANNELS, PREFIXES, TiffFile, UnsupportedError, upright
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import (
@@ -123,6 +123,7 @@ def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     if image.format != "TIFF":
         with _long_texts:  # a PNG may have them behind its pixels
             image.load()
+        join_raw_exif(image)
         return image
     # Pillow checks its limit again while it decodes a TIFF, and takes channels for pixels.
     with _limit(name, MOST_CHANNELS * max_pixels):
