@@ -17,7 +17,13 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, Unidentifie
 from toonbox.atomic import is_dir
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
-from toonbox.images.metadata import DAMAGE, Metadata, join_raw_exif, read_metadata
+from toonbox.images.metadata import (
+    DAMAGE,
+    Metadata,
+    check_metadata,
+    join_raw_exif,
+    read_metadata,
+)
 from toonbox.images.tiff import MOST_CHANNELS, PREFIXES, TiffFile, UnsupportedError, upright
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import (
@@ -103,6 +109,8 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     stream.seek(0)
     if not head:
         raise PictureError(f"{name}: is empty")
+    check_metadata(stream)
+    stream.seek(0)
     with _long_texts, _limit(name, max_pixels):
         image: Image.Image
         try:
