@@ -289,6 +289,21 @@ def test_no_picture(data, reason):
         decode(data)
 
 
+@pytest.mark.parametrize("format", ["BLP", "ICNS", "ICO", "IPTC"])
+def test_wrappers_are_refused_because_their_size_may_be_another(format):
+    def field(record, number, data):
+        return struct.pack(">3BH", 0x1C, record, number, len(data)) + data
+
+    if format == "IPTC":  # which Pillow only reads
+        head = ((60, b"\1\0"), (20, b"\0\2"), (30, b"\0\2"), (120, b"\0\1"))
+        data = b"".join(field(3, *part) for part in head) + field(8, 10, b"1234")
+    else:
+        data = file_of(Image.new("P", (16, 16)), format)
+    assert Image.open(io.BytesIO(data)).format == format
+    with pytest.raises(PictureError, match=rf"x: is not supported: {format} wraps other files"):
+        decode(data, name="x")
+
+
 @pytest.mark.parametrize("before", [b"", b"\xff\xd0\0\xff\xff", b"\xff\xee\0\6late"])
 def test_jpegs_of_very_many_exif_segments_are_refused(before):
     data = file_of(Image.fromarray(smooth()), "JPEG")
