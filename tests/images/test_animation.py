@@ -324,6 +324,20 @@ def test_small_frames_count_for_the_limit_too():
         read(apng([(0, RED * 4, 1, 10, 0, 0)] * 2, count=3))
 
 
+def test_apng_with_more_frames_than_it_says():
+    data = apng([(0, RED * 4, 1, 10, 0, 0)] * 5, count=2)
+    assert len(read(data, max_pixels=5 * 4096).durations) == 5
+    with pytest.raises(PictureError, match="has 5 frames of 4 x 1, together more than the limit"):
+        read(data, max_pixels=5 * 4096 - 1)
+
+
+def test_apng_of_two_sizes():
+    data = apng([(0, RED * 4, 1, 10, 0, 0)] * 2)
+    other = png_chunk(b"IHDR", struct.pack(">2I5B", 400, 300, 8, 6, 0, 0, 0))
+    with pytest.raises(PictureError, match=r"a\.png: is damaged: has two sizes"):
+        read(data[:8] + other + data[8:], name="a.png")
+
+
 def test_a_bomb_takes_no_memory():
     bomb = gif(*[gif_image(0, [0])] * 10_000, size=(10_000, 10_000))
     with pytest.raises(PictureError, match="has 10,000 frames of 10000 x 10000"):

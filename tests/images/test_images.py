@@ -289,6 +289,40 @@ def test_no_picture(data, reason):
         decode(data)
 
 
+@pytest.mark.parametrize("format", ["BLP", "ICNS", "ICO", "IPTC"])
+def test_wrappers_are_refused_because_their_size_may_be_another(format):
+    def field(record, number, data):
+        return struct.pack(">3BH", 0x1C, record, number, len(data)) + data
+
+    if format == "IPTC":  # which Pillow only reads
+        head = ((60, b"\1\0"), (20, b"\0\2"), (30, b"\0\2"), (120, b"\0\1"))
+        data = b"".join(field(3, *part) for part in head) + field(8, 10, b"1234")
+    else:
+        data = file_of(Image.new("P", (16, 16)), format)
+    assert Image.open(io.BytesIO(data)).format == format
+    with pytest.raises(PictureError, match=rf"x: is not supported: {format} wraps other files"):
+        decode(data, name="x")
+
+
+@pytest.mark.parametrize("before", [b"", b"\xff\xd0\0\xff\xff", b"\xff\xee\0\6late"])
+def test_jpegs_of_very_many_exif_segments_are_refused(before):
+    data = file_of(Image.fromarray(smooth()), "JPEG")
+    segment = b"\xff\xe1\0\x08Exif\0\0"
+    assert decode(data[:2] + before + 64 * segment + data[2:]).rgb.shape == smooth().shape
+    with pytest.raises(PictureError, match=r"x\.jpg: is damaged: has more than 64 segments"):
+        decode(data[:2] + before + 500_000 * segment + data[2:], name="x.jpg")
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"), [(b"iCCP", b"p\0\0"), (b"zTXt", b"k\0\0"), (b"iTXt", b"k\0\1\0l\0t\0")]
+)
+@pytest.mark.parametrize("cut", [False, True])
+def test_pngs_whose_metadata_inflate_without_end_are_refused(kind, start, cut):
+    text = start + zlib.compress(bytes(1 << 24))[: -100 if cut else None] + b"\xff" * 50 * cut
+    with pytest.raises(PictureError, match=r"x\.png: is damaged: has too many compressed texts"):
+        decode(png(1, 1, 8, 0, b"\0\0", *[(kind, text)] * 1000), name="x.png")
+
+
 def test_damaged_inside():
     data = bytearray(file_of(Image.fromarray(smooth()), "JPEG2000"))
     data[90:130] = bytes(40)

@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 
 import pytest
 from PIL import Image, PngImagePlugin
@@ -42,6 +43,19 @@ def test_none():
 )
 def test_damaged_text_is_no_record(text):
     assert decode(png_with(text)).metadata.iptc is None
+
+
+@pytest.mark.parametrize("kind", ["exif", "iptc", "xmp"])
+def test_a_text_of_very_many_lines_takes_little_memory(kind):
+    info = PngImagePlugin.PngInfo()
+    info.add_text(f"Raw profile type {kind}", f"\n{kind}\n1000000\n" + "20\n" * 1_000_000, zip=True)
+    data = file_of("PNG", pnginfo=info)
+    tracemalloc.start()
+    try:
+        decode(data)
+        assert tracemalloc.get_traced_memory()[1] < 20_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_records_after_other_resources():

@@ -192,6 +192,8 @@ def _read_apng(data: bytes, still: Image.Image, max_pixels: int, name: str) -> A
     durations, hidden = list[Fraction](), False
     for kind, content in png_chunks(io.BytesIO(data)):
         match kind:
+            case b"IHDR" if struct.unpack_from(">2I", content) != still.size:
+                raise ValueError("has two sizes")  # of which FFmpeg takes another than Pillow
             case b"acTL":
                 count, plays = struct.unpack(">2I", content)
                 _check_limit(still.size, count, max_pixels, name)
@@ -200,6 +202,7 @@ def _read_apng(data: bytes, still: Image.Image, max_pixels: int, name: str) -> A
                 durations.append(Fraction(1000 * delay, unit or 100))
             case b"IDAT":
                 hidden |= not durations
+    _check_limit(still.size, len(durations), max_pixels, name)  # may be more than `count`
     if hidden:
         text = "its picture for viewers that show no animations is left out"
         _logger.warning("%s: %s; they see the first frame", name, text)

@@ -5,16 +5,17 @@ import logging
 import re
 import struct
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from itertools import islice
+from typing import Any, BinaryIO
 
-from PIL import ExifTags, Image, TiffTags
+from PIL import ExifTags, Image, JpegImagePlugin, TiffTags
 
 from toonbox.options import MetadataPolicy as Keep
 
 _ORIENTATION = re.compile(
-    rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation[^>/]*>\s*)[2-8](?=\s*["'<])"""
+    rb"""(tiff:Orientation\s*=\s*["']|<tiff:Orientation[^<>/]*>\s*)[2-8](?=\s*["'<])"""
 )
 _STALE_SIZE = r"(?:exif:Pixel[XY]Dimension|tiff:Image(?:Width|Length))"
 _PLACE = r"(?!xmlns:)[\w.-]+:(?i:GPS)\w*"
@@ -86,13 +87,26 @@ def _resource(records: bytes) -> bytes:
 
 
 def _raw_profile(image: Image.Image, kind: str) -> bytes:
-    """Return what ImageMagick and exiftool write as a PNG text: a name, a length, hex digits."""
+    """Return what ImageMagick and exiftool write as a PNG text: a name, a length, hex digits.
+
+    Pillow's limit of 64 MiB for all texts of a PNG bounds it.
+    """
     text = image.info.get(f"{_RAW_PROFILE}{kind}")
-    lines = text.strip().splitlines()[2:] if isinstance(text, str) else []
+    # Split no further: hostile texts have millions of lines.
+    digits = text.strip().split("\n", 2)[2:] if isinstance(text, str) else []
     try:
-        return bytes.fromhex("".join(lines))
+        return bytes.fromhex("".join(digits).replace("\n", ""))
     except ValueError:
         return b""
+
+
+def join_raw_exif(image: Image.Image) -> None:
+    """Join the lines of such a text with EXIF data, of which Pillow would make a list."""
+    name = f"{_RAW_PROFILE}exif"
+    text = image.info.get(name)
+    if isinstance(text, str):
+        *head, digits = text.split("\n", 3)
+        image.info[name] = "\n".join([*head, digits.replace("\n", "")])
 
 
 def _iptc_in(data: bytes) -> bytes | None:
@@ -189,6 +203,79 @@ class Metadata:
                 exif = _exif_without_places(self.exif)
                 texts = tuple(text for text in self.texts if "gps" not in text[0].lower())
                 return replace(self, exif=exif, xmp=xmp, texts=texts)
+
+
+# Far beyond what any program writes; what Pillow does with more takes minutes.
+_MOST_EXIF = 64  # segments of a JPEG, each added to a copy of those before
+_MOST_INFLATED = 1 << 27  # bytes, of all texts and profiles of a PNG, even of those it then ignores
+_STEP = 1 << 23
+_DENSEST = 1032  # bytes that one of a Deflate stream stands for at most
+
+
+def check_metadata(stream: BinaryIO) -> None:
+    """Refuse a JPEG or PNG with so much metadata that Pillow would take minutes to open it.
+
+    Raises:
+        ValueError: it has.
+    """
+    stream.seek(0)
+    head = stream.read(8)
+    if head.startswith(b"\xff\xd8\xff"):
+        if sum(1 for _ in islice(_exif_segments(stream), _MOST_EXIF + 1)) > _MOST_EXIF:
+            raise ValueError(f"has more than {_MOST_EXIF} segments of EXIF data")
+    elif head == b"\x89PNG\r\n\x1a\n":
+        left = _MOST_INFLATED
+        for data in _compressed(stream):
+            left -= _inflated(data, left)
+            if left < 0:
+                raise ValueError("has too many compressed texts and profiles")
+
+
+def _exif_segments(stream: BinaryIO) -> Iterator[None]:
+    """Find the EXIF segments of a JPEG in front of its pixels, as Pillow does."""
+    stream.seek(2)
+    while byte := stream.read(1):
+        if byte != b"\xff":  # which Pillow skips
+            continue
+        while (marker := stream.read(1)) == b"\xff":
+            pass
+        _, _, handler = JpegImagePlugin.MARKER.get(0xFF00 | int.from_bytes(marker), ("", "", None))
+        if handler is None:  # it has no content
+            continue
+        length = int.from_bytes(stream.read(2)) - 2
+        start = stream.tell()
+        if marker == b"\xda":
+            return
+        if marker == b"\xe1" and length >= 6 and stream.read(6) == b"Exif\0\0":
+            yield
+        stream.seek(start + max(0, length))
+
+
+def _compressed(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield what is compressed of the texts and profiles of a PNG."""
+    stream.seek(8)
+    while len(head := stream.read(8)) == 8:
+        length, kind = int.from_bytes(head[:4]), head[4:]
+        following = stream.tell() + length + 4
+        if kind in (b"iCCP", b"zTXt"):
+            yield stream.read(length).partition(b"\0")[2][1:]  # behind name and method
+        elif kind == b"iTXt":
+            rest = stream.read(length).partition(b"\0")[2]
+            if rest[:1] != b"\0":  # behind method, language and translated name
+                yield rest[2:].split(b"\0", 2)[-1]
+        stream.seek(following)
+
+
+def _inflated(data: bytes, limit: int) -> int:
+    """Return how many bytes data inflate to, one more than the limit at most; keep none."""
+    inflater, size = zlib.decompressobj(), 0
+    while data and size <= limit:
+        try:
+            size += len(inflater.decompress(data, _STEP))
+        except zlib.error:
+            return size + min(_STEP, _DENSEST * len(data))
+        data = inflater.unconsumed_tail
+    return size
 
 
 def read_metadata(image: Image.Image, name: str) -> Metadata:

@@ -17,7 +17,13 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, Unidentifie
 from toonbox.atomic import is_dir
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
-from toonbox.images.metadata import DAMAGE, Metadata, read_metadata
+from toonbox.images.metadata import (
+    DAMAGE,
+    Metadata,
+    check_metadata,
+    join_raw_exif,
+    read_metadata,
+)
 from toonbox.images.tiff import MOST_CHANNELS, PREFIXES, TiffFile, UnsupportedError, upright
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import (
@@ -33,6 +39,9 @@ from toonbox.pixels import (
 
 # Vector formats: Pillow would run Ghostscript or Windows to rasterise them.
 _DRAWINGS = ("EPS", "WMF")
+# Formats with another file inside, whose size may be none that the limit has seen.
+_WRAPPERS = ("BLP", "ICNS", "IPTC")
+_ICO = b"\0\0\1\0"  # a wrapper, too, that Pillow decodes while it opens it
 
 # Signatures of the commonest formats; those of BMP and TIFF are too short to be conclusive.
 _SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a")
@@ -96,13 +105,18 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     """Open a picture and read its header.
 
     Raises:
-        PictureError: empty, larger than `max_pixels`, or a drawing; one of DAMAGE for the rest.
+        PictureError: empty, larger than `max_pixels`, a drawing, or of a format that wraps others;
+            one of DAMAGE for the rest.
     """
     stream.seek(0)
     head = stream.read(12)
     stream.seek(0)
     if not head:
         raise PictureError(f"{name}: is empty")
+    if head.startswith(_ICO):
+        raise PictureError(f"{name}: {_wrapper('ICO')}")
+    check_metadata(stream)
+    stream.seek(0)
     with _long_texts, _limit(name, max_pixels):
         image: Image.Image
         try:
@@ -115,7 +129,13 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
             raise Image.DecompressionBombError
     if image.format in _DRAWINGS:
         raise PictureError(f"{name}: is a drawing ({image.format}), not a picture")
+    if image.format in _WRAPPERS:
+        raise PictureError(f"{name}: {_wrapper(image.format)}")
     return image
+
+
+def _wrapper(format: str) -> str:
+    return f"is not supported: {format} wraps other files, which need not have the size it says"
 
 
 def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
@@ -123,6 +143,7 @@ def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     if image.format != "TIFF":
         with _long_texts:  # a PNG may have them behind its pixels
             image.load()
+        join_raw_exif(image)
         return image
     # Pillow checks its limit again while it decodes a TIFF, and takes channels for pixels.
     with _limit(name, MOST_CHANNELS * max_pixels):
