@@ -121,6 +121,8 @@ def test_a_port_that_is_taken(style_folder, spool):
     [
         (["--style", "gone"], "toonbox: no style 'gone'"),
         (["--max-memory", "500M"], "toonbox: max_memory must be at least 1073741824"),
+        (["--token", "sécret"], "toonbox: token must be printable ASCII"),
+        (["--token", "secret\n"], "toonbox: token must be printable ASCII"),
         (["--host", "nowhere.invalid"], "toonbox: cannot listen on nowhere.invalid:8000"),
     ],
 )
