@@ -1,13 +1,15 @@
 """Parts that other tests reach only in other processes, or through rare failures."""
 
 import errno
+import threading
 import zipfile
 from functools import partial
 
 import pytest
 from PIL import UnidentifiedImageError
 
-from toonbox.convert.job import Job
+from serving import wait_until
+from toonbox.convert.job import Job, Need
 from toonbox.engine.style import load_style
 from toonbox.errors import (
     MissingExtraError,
@@ -21,6 +23,7 @@ from toonbox.errors import (
 )
 from toonbox.options import OutputOptions, StyleOptions
 from toonbox.serve.jobs import _convert_pictures
+from toonbox.serve.pictures import Budget
 from toonbox.serve.problems import status_of
 from toonbox.serve.uploads import file_name
 
@@ -71,6 +74,27 @@ def test_statuses(error, status):
 def test_file_names(given, name):
     assert file_name(given) == name
     assert len(file_name(given).encode()) < 255
+
+
+@pytest.mark.parametrize(("lasts", "passes"), [(False, False), (True, True)])
+def test_what_comes_first_is_drawn_first(lasts, passes):
+    """A small picture passes a large one only if that has to wait for a job to end."""
+    budget, drawn = Budget(8 << 30, 2), []
+    small, large = Need(1 << 30), Need(budget.drawing_limit - (1 << 30))
+
+    def draw():
+        with budget.drawing(large, lambda: False) as worth_it:
+            drawn.append(worth_it)
+
+    waiting = threading.Thread(target=draw)
+    with budget.drawing(small, lambda: False, lasts=lasts):
+        waiting.start()
+        wait_until(lambda: budget._waiting)
+        with budget.drawing(small, iter([False, True]).__next__) as worth_it:
+            assert worth_it == passes
+        assert drawn == []
+    waiting.join()
+    assert drawn == [True]
 
 
 @pytest.fixture

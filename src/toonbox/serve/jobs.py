@@ -243,7 +243,7 @@ class Jobs:
         state: State = "cancelled"
         values: dict[str, Any] = {}
         try:
-            with self.budget.drawing(Need(self.budget.job_limit), stop) as worth_it:
+            with self.budget.drawing(Need(self.budget.job_limit), stop, lasts=True) as worth_it:
                 if worth_it:
                     deadline = time.monotonic() + self.options.job_deadline
                     soon(partial(job.change, state="running"))
