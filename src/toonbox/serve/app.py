@@ -219,7 +219,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
 
     async def take_slot() -> AsyncIterator[Slot]:
         with service.pictures.slot() as slot:
-            yield slot  # until the answer is sent
+            yield slot  # its bytes count until the answer is sent
 
     @app.post(
         "/api/cartoonize",
@@ -242,7 +242,6 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
             converted = await service.pictures.convert(slot, job, style, options, gone)
         finally:
             gone.cancel()
-        slot.exchange(len(converted.data))
         suffix = USUAL_SUFFIXES[converted.format]
         headers = {
             "Content-Length": str(len(converted.data)),

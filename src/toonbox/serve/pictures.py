@@ -163,6 +163,7 @@ class Slot:
 
     budget: Budget
     until: float
+    held: bool = True
     size: int = 0
     abandoned: threading.Event = field(default_factory=threading.Event)
 
@@ -194,7 +195,9 @@ class Pictures:
 
     @contextmanager
     def slot(self) -> Iterator[Slot]:
-        """Take a place from the first byte of a request to the last of its answer.
+        """Take a place from the first byte of a request until it is drawn.
+
+        Its bytes count to the last one of the answer.
 
         Raises:
             HTTPException: there is none.
@@ -208,6 +211,11 @@ class Pictures:
             yield slot
         finally:
             slot.exchange(0)
+            self._leave(slot)
+
+    def _leave(self, slot: Slot) -> None:
+        if slot.held:
+            slot.held = False
             self._take(-1)
 
     def _take(self, count: int) -> None:
@@ -276,11 +284,13 @@ class Pictures:
                 slot.abandoned.set()
                 done.add_done_callback(lambda future: future.cancelled() or future.exception())
                 if not begun.cancel():  # what is being drawn keeps a place until it is done
-                    self._take(1)
+                    slot.held = False
                     begun.add_done_callback(lambda _: self._take(-1))
         if done.done():
             converted = done.result()
             assert converted is not None
+            slot.exchange(len(converted.data))
+            self._leave(slot)
             return converted
         if gone.done():
             raise ClientDisconnect
