@@ -25,8 +25,8 @@ from toonbox.serve.settings import ServerOptions
 def begun(style_folder, spool, *options, before=(), **environment):
     """Run the command in a process of its own, behind `before`; give a client and the process."""
     process = subprocess.Popen(
-        [*before, sys.executable, "-m", "toonbox", "serve", "--no-page", "--port", "0", "--no-browser",
-         "--style", str(style_folder), *options],
+        [*before, sys.executable, "-m", "toonbox", "serve", "--no-page", "--port", "0",
+         "--no-browser", "--style", str(style_folder), *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TMPDIR": str(spool), **environment},
     )  # fmt: skip

@@ -236,9 +236,7 @@ def animation():
     ("strength", "drawn"),
     [(0, 1), (1, 0)],  # without the network, one frame is drawn until somebody looks
 )
-def test_what_nobody_waits_for_is_not_finished(
-    serve, blocked, monkeypatch, strength, drawn
-):
+def test_what_nobody_waits_for_is_not_finished(serve, blocked, monkeypatch, strength, drawn):
     go, begun = blocked
     server = serve(workers=1, queue=0, deadline=2)
     done, blend = [], style.blended

@@ -301,6 +301,10 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
     keep = service.options.keep
     Found = Annotated[ServedJob, Depends(find)]  # noqa: N806 (a type)
 
+    async def read(job: Found) -> AsyncIterator[ServedJob]:
+        with service.jobs.reading(job):
+            yield job  # until the answer is sent
+
     @app.post(
         "/api/jobs",
         status_code=202,
@@ -347,7 +351,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
         response_class=FileResponse,
         responses={200: {"content": {"*/*": {"schema": _BINARY}}}, **_problems(404, 409)},
     )
-    async def result(job: Found) -> FileResponse:
+    async def result(job: Annotated[ServedJob, Depends(read)]) -> FileResponse:
         """Return the cartoon of a job, or a zip file of them."""
         if job.result is None or not job.result.exists():
             raise HTTPException(409, job.message or f"the job is {job.state}")
