@@ -6,6 +6,7 @@ import resource
 import selectors
 import socket
 import time
+from contextlib import contextmanager
 
 import pytest
 from PIL import Image
@@ -106,6 +107,17 @@ def test_a_body_that_does_not_go_on(serve, photo, path, stated, spool):
     assert (answer.status, answer.detail) == (408, "the body comes too slowly")
     wait_until(lambda: taken(server) == 0 and not server.service.jobs._jobs)
     assert server.service.budget._bodies == 0
+
+
+def test_a_body_that_stops_after_a_quick_start(serve, spool):
+    """What came quickly is no allowance for a long silence."""
+    server = serve(patience=1)
+    body, kind = form(("a.jpg", bytes(4 << 20)))  # 256 seconds of the least rate
+    head = f"POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: {kind}\r\n"
+    head += f"Content-Length: {len(body)}\r\n\r\n"
+    with server.raw(head.encode() + body[:-1]) as connection:
+        answer = answer_on(connection)
+    assert (answer.status, answer.detail) == (408, "the body comes too slowly")
 
 
 def test_a_picture_that_comes_slower_than_its_deadline(serve, photo):
@@ -250,9 +262,9 @@ def test_a_full_disk_while_converting(serve, photo, tmp_path):
     )
 
 
-def test_who_does_not_take_the_answer(serve, photo):
-    """A large answer to a client that does not read: the place is given free again."""
-    server = serve(patience=3, workers=1, queue=0)
+@contextmanager
+def untaken(server):
+    """Ask for a large answer without reading it; give its pixels once it is drawn."""
     stream = io.BytesIO()
     Image.effect_noise((4000, 3000), 100).save(stream, "JPEG", quality=30)
     body = stream.getvalue()
@@ -263,5 +275,21 @@ def test_who_does_not_take_the_answer(serve, photo):
         connection.connect(("127.0.0.1", server.port))
         connection.sendall(head.encode() + body)
         wait_until(lambda: b"toonbox_processing_seconds_count" in server.get("/metrics").body)
+        yield 4000 * 3000
+
+
+def test_who_does_not_take_the_answer(serve):
+    """A large answer to a client that does not read is dropped after a while."""
+    server = serve(patience=3)
+    with untaken(server):
+        wait_until(lambda: taken(server) == server.service.budget._bodies == 0)
+
+
+def test_who_takes_the_answer_slowly_blocks_nobody(serve, photo):
+    """What is drawn has no place in the queue any more; its bytes are still counted."""
+    server = serve(patience=PATIENCE, workers=1, queue=0)
+    with untaken(server) as pixels:
         wait_until(lambda: taken(server) == 0)
-    assert server.post("/api/cartoonize", photo).status == 200
+        assert server.post("/api/cartoonize", photo).status == 200
+        assert server.service.budget._bodies > pixels
+    wait_until(lambda: server.service.budget._bodies == 0)

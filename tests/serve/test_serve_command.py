@@ -2,11 +2,12 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import fields
 from types import SimpleNamespace
 
@@ -21,11 +22,11 @@ from toonbox.serve.settings import ServerOptions
 
 
 @contextmanager
-def begun(style_folder, spool, *options, **environment):
-    """Run the command in a process of its own; give a client and the process."""
+def begun(style_folder, spool, *options, before=(), **environment):
+    """Run the command in a process of its own, behind `before`; give a client and the process."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "toonbox", "serve", "--no-page", "--port", "0", "--no-browser",
-         "--style", str(style_folder), *options],
+        [*before, sys.executable, "-m", "toonbox", "serve", "--no-page", "--port", "0",
+         "--no-browser", "--style", str(style_folder), *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={**os.environ, "TMPDIR": str(spool), **environment},
     )  # fmt: skip
@@ -105,6 +106,28 @@ def test_every_setting_has_a_variable(capsys):
     assert "64M" in shown
 
 
+def test_few_files_may_be_open(style_folder, spool):
+    """More connections than there are files end no other, and fill no log."""
+    few = ["sh", "-c", 'ulimit -n 160; exec "$@"', "sh"]  # 30 connections, and 50 that wait
+    with begun(style_folder, spool, before=few) as (client, process), ExitStack() as open_ones:
+        for _ in range(300):
+            open_ones.enter_context(client.raw())
+        open_ones.close()
+        wait_until(lambda: client.get("/health").status == 200)
+        assert end(process, signal.SIGTERM) == (143, "")
+
+
+def test_more_files_are_allowed():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        assert toonbox.serve.server.allowed_connections() == min(700, most // 2 - 50)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_a_port_that_is_taken(style_folder, spool):
     with begun(style_folder, spool) as (client, process):
         arguments = ["serve", "--no-page", "--port", str(client.port), "--style", str(style_folder)]
@@ -121,6 +144,8 @@ def test_a_port_that_is_taken(style_folder, spool):
     [
         (["--style", "gone"], "toonbox: no style 'gone'"),
         (["--max-memory", "500M"], "toonbox: max_memory must be at least 1073741824"),
+        (["--token", "sécret"], "toonbox: token must be printable ASCII"),
+        (["--token", "secret\n"], "toonbox: token must be printable ASCII"),
         (["--host", "nowhere.invalid"], "toonbox: cannot listen on nowhere.invalid:8000"),
     ],
 )

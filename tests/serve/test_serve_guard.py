@@ -77,6 +77,7 @@ def test_two_hosts_or_none(serve):
         ("http://127.0.0.1:1", 403),
         ("https://evil.example", 403),
         ("null", 403),
+        ("http://[", 403),
     ],
 )
 def test_pages_of_other_sites(serve, photo, origin, status):
@@ -85,6 +86,17 @@ def test_pages_of_other_sites(serve, photo, origin, status):
     answer = server.post("/api/cartoonize", photo, Origin=origin)
     assert answer.status == status
     assert answer.headers["Access-Control-Allow-Origin"] is None
+
+
+def test_an_error_of_the_guard_is_answered(serve, monkeypatch):
+    def fail(*_):
+        raise ZeroDivisionError
+
+    server = serve()
+    monkeypatch.setattr(Guard, "_is_known", fail)
+    answer = server.get("/health")
+    assert (answer.status, answer.detail) == (500, "unexpected error; the server's log says more")
+    assert isinstance(server.reported.pop(), ZeroDivisionError)
 
 
 def test_the_token(serve, photo):

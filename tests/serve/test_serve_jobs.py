@@ -238,9 +238,43 @@ def test_limits_of_uploads(serve, photo, spool):
         answer = server.send_files("/api/jobs", *files)
         assert (answer.status, answer.detail) == (status, detail)
     assert server.service.jobs._disk == 0
-    assert (
-        server.wait_for_job(started(server, "/api/jobs", ("a.jpg", photo))["id"])["state"] == "done"
-    )
+    job = started(server, "/api/jobs?quality=1", ("a.jpg", photo))
+    assert server.wait_for_job(job["id"])["state"] == "done"
+
+
+def test_a_job_of_pictures_that_has_no_room(serve, photo, spool):
+    server = serve(max_disk=len(photo) + 1000)
+    job = started(server, "/api/jobs?format=bmp", ("a.jpg", photo))
+    told = server.wait_for_job(job["id"])
+    reason = "a.jpg: the jobs have no more disk space for results (--max-disk): "
+    assert (told["state"], told["message"][: len(reason)]) == ("failed", reason)
+    assert told["failures"] == [{"name": "a.jpg", "message": told["message"]}]
+    assert (files_below(spool), server.service.jobs._left) == ([], len(photo) + 1000)
+
+
+def test_a_video_that_outgrows_the_room(serve, long_clip, spool):
+    server = serve(max_disk=len(long_clip) + 1000)
+    job = started(server, "/api/jobs?stabilize=off", ("long.mp4", long_clip))
+    told = server.wait_for_job(job["id"])
+    reason = "the jobs have no more disk space for results (--max-disk)"
+    assert (told["state"], told["message"]) == ("failed", reason)
+    assert told["progress"]["share"] < 1
+    assert (files_below(spool), server.service.jobs._left) == ([], len(long_clip) + 1000)
+
+
+def test_what_is_downloaded_counts_though_it_is_deleted(serve):
+    stream = io.BytesIO()
+    Image.effect_noise((4000, 3000), 100).save(stream, "JPEG", quality=30)
+    server = serve(patience=PATIENCE)
+    jobs = server.service.jobs
+    job = started(server, "/api/jobs?format=bmp", ("a.jpg", stream.getvalue()))
+    told = server.wait_for_job(job["id"])
+    asked = f"GET {told['result']} HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with server.raw(asked.encode()) as connection:
+        assert connection.recv(10)
+        assert server.ask("DELETE", job["url"]).status == 204
+        assert jobs._disk == told["bytes"]
+    wait_until(lambda: jobs._disk == 0)
 
 
 def test_the_end_of_the_server_ends_a_job(serve, long_clip):

@@ -1,13 +1,16 @@
 """Parts that other tests reach only in other processes, or through rare failures."""
 
 import errno
+import threading
 import zipfile
 from functools import partial
 
 import pytest
 from PIL import UnidentifiedImageError
 
-from toonbox.convert.job import Job
+import toonbox
+from serving import files_below, wait_until
+from toonbox.convert.job import Job, Need
 from toonbox.engine.style import load_style
 from toonbox.errors import (
     MissingExtraError,
@@ -20,7 +23,8 @@ from toonbox.errors import (
     VideoError,
 )
 from toonbox.options import OutputOptions, StyleOptions
-from toonbox.serve.jobs import _convert_pictures
+from toonbox.serve.jobs import FullError, _convert_pictures
+from toonbox.serve.pictures import Budget
 from toonbox.serve.problems import status_of
 from toonbox.serve.uploads import file_name
 
@@ -73,6 +77,27 @@ def test_file_names(given, name):
     assert len(file_name(given).encode()) < 255
 
 
+@pytest.mark.parametrize(("lasts", "passes"), [(False, False), (True, True)])
+def test_what_comes_first_is_drawn_first(lasts, passes):
+    """A small picture passes a large one only if that has to wait for a job to end."""
+    budget, drawn = Budget(8 << 30, 2), []
+    small, large = Need(1 << 30), Need(budget.drawing_limit - (1 << 30))
+
+    def draw():
+        with budget.drawing(large, lambda: False) as worth_it:
+            drawn.append(worth_it)
+
+    waiting = threading.Thread(target=draw)
+    with budget.drawing(small, lambda: False, lasts=lasts):
+        waiting.start()
+        wait_until(lambda: budget._waiting)
+        with budget.drawing(small, iter([False, True]).__next__) as worth_it:
+            assert worth_it == passes
+        assert drawn == []
+    waiting.join()
+    assert drawn == [True]
+
+
 @pytest.fixture
 def load(style_folder):
     return partial(load_style, style_folder)
@@ -86,9 +111,24 @@ def test_pictures(load, photo, tmp_path):
     told, result = [], tmp_path / "zip" / "all.zip"
     options = StyleOptions(), OutputOptions()
     failures = _convert_pictures(
-        jobs, load, options, result, progress=told.append, stop=lambda: False
+        jobs, load, options, result, 1 << 20, progress=told.append, stop=lambda: False
     )
     assert failures == ["b.jpg: is text, not a picture"]
     assert [outcome.status for outcome in told] == ["ok", "failed", "ok"]
     assert zipfile.ZipFile(result).namelist() == ["a.jpg", "c.jpg"]
     assert [*(tmp_path / "out").iterdir()] == []
+
+
+@pytest.mark.parametrize(("pictures", "written"), [(0.9, 0), (1.9, 1), (2.9, 2)])
+def test_pictures_without_room(load, photo, tmp_path, pictures, written):
+    """Two of them, and while they are packed one more."""
+    (tmp_path / "a.jpg").write_bytes(photo)
+    jobs = [Job(tmp_path / "a.jpg", tmp_path / "out" / f"{n}.bmp", name=f"{n}") for n in range(2)]
+    size = len(toonbox.cartoonize_bytes(photo, style=load(), format="bmp"))
+    with pytest.raises(FullError, match=rf"no more disk space.*: {size:,} bytes are needed"):
+        _convert_pictures(
+            jobs, load, (StyleOptions(), OutputOptions()), tmp_path / "all.zip",
+            int(size * pictures), progress=lambda _: None, stop=lambda: False,
+        )  # fmt: skip
+    assert len(files_below(tmp_path / "out")) == written
+    assert not (tmp_path / "all.zip").exists()

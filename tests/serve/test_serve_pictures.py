@@ -9,6 +9,7 @@ from PIL import Image
 
 import toonbox
 from serving import form, wait_until
+from toonbox.engine import style
 from toonbox.options import OutputOptions, StyleOptions, VideoOptions
 from toonbox.serve import pictures
 
@@ -221,6 +222,30 @@ def test_the_deadline(serve, photo, blocked):
     go.set()
     wait_until(lambda: server.service.pictures._taken == 0)
     assert len(begun) == 1
+
+
+def animation():
+    """A GIF of five frames, all different."""
+    stream = io.BytesIO()
+    frames = [Image.new("RGB", (64, 48), (50 * n, 0, 0)) for n in range(5)]
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("strength", "drawn"),
+    [(0, 1), (1, 0)],  # without the network, one frame is drawn until somebody looks
+)
+def test_what_nobody_waits_for_is_not_finished(serve, blocked, monkeypatch, strength, drawn):
+    go, begun = blocked
+    server = serve(workers=1, queue=0, deadline=2)
+    done, blend = [], style.blended
+    monkeypatch.setattr(style, "blended", lambda *given: done.append(1) or blend(*given))
+    answer = server.post(f"/api/cartoonize?strength={strength}", animation())
+    assert (answer.status, len(begun)) == (504, 1)
+    go.set()
+    wait_until(lambda: server.service.pictures._taken == 0)
+    assert len(done) == drawn
 
 
 def test_who_waits_and_goes_is_forgotten(serve, photo, blocked):

@@ -132,7 +132,8 @@ class Memory:
         for tile in _TILES:
             if self._network(10**9) * 2 <= self.limit - _PROCESS:
                 return
-            self.style = Style(style.card, style.session, min(tile, style.tile))
+            self.style = copy(style)
+            self.style.tile = min(tile, style.tile)
         least = _PROCESS + 2 * self._network(10**9)
         if least > self.limit:
             given = f"{in_words(self.limit)} of memory are too little"

@@ -6,7 +6,7 @@ import reprlib
 import sys
 import tomllib
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
@@ -206,6 +206,8 @@ class Style:
                 of them with its surroundings; smaller ones take less memory and more time.
         """
         self.card, self.session, self.tile = card, session, tile
+        # Called before each run of the network, one for each tile; what it raises ends the drawing.
+        self.before_run: Callable[[], object] = lambda: None
 
     def shared(self, runs: int) -> Self:
         """Return the same style for use by `runs` threads at a time: each run is slower."""
@@ -451,6 +453,7 @@ class Style:
 
     def _run_network(self, levels: Levels, knobs: FloatArray | None) -> FloatArray:
         """Run the network on (h, w, 3) of a size that it takes: (h, w, 3), about [-1, 1]."""
+        self.before_run()
         batch = to_signed(np.ascontiguousarray(levels.transpose(2, 0, 1)[None]))
         cartoon = self.session.run(batch, knobs)
         if cartoon.shape != batch.shape:

@@ -219,7 +219,7 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
 
     async def take_slot() -> AsyncIterator[Slot]:
         with service.pictures.slot() as slot:
-            yield slot  # until the answer is sent
+            yield slot  # its bytes count until the answer is sent
 
     @app.post(
         "/api/cartoonize",
@@ -242,7 +242,6 @@ def _add_pictures(app: FastAPI, service: Service) -> None:
             converted = await service.pictures.convert(slot, job, style, options, gone)
         finally:
             gone.cancel()
-        slot.exchange(len(converted.data))
         suffix = USUAL_SUFFIXES[converted.format]
         headers = {
             "Content-Length": str(len(converted.data)),
@@ -302,6 +301,10 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
     keep = service.options.keep
     Found = Annotated[ServedJob, Depends(find)]  # noqa: N806 (a type)
 
+    async def read(job: Found) -> AsyncIterator[ServedJob]:
+        with service.jobs.reading(job):
+            yield job  # until the answer is sent
+
     @app.post(
         "/api/jobs",
         status_code=202,
@@ -348,7 +351,7 @@ def _add_jobs(app: FastAPI, service: Service) -> None:
         response_class=FileResponse,
         responses={200: {"content": {"*/*": {"schema": _BINARY}}}, **_problems(404, 409)},
     )
-    async def result(job: Found) -> FileResponse:
+    async def result(job: Annotated[ServedJob, Depends(read)]) -> FileResponse:
         """Return the cartoon of a job, or a zip file of them."""
         if job.result is None or not job.result.exists():
             raise HTTPException(409, job.message or f"the job is {job.state}")

@@ -2,15 +2,16 @@
 
 import asyncio
 import logging
+import os
 import re
 import secrets
 import shutil
 import threading
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import HTTPException
 
 from toonbox.atomic import writing
-from toonbox.convert.job import Converter, Job, Need, Outcome, convert_all
+from toonbox.convert.job import Converted, Converter, Job, Need, OnFrame, Outcome, convert_all
 from toonbox.engine.style import Style, load_style
-from toonbox.errors import ToonboxError, UsageError
+from toonbox.errors import OutputError, ToonboxError, UsageError
 from toonbox.images.formats import becomes_video, cartoon_name, container_of, is_video
 from toonbox.options import FOR_VIDEOS_TOO, Options, OutputOptions, StyleOptions, changed
 from toonbox.serve.metrics import Metrics
@@ -39,6 +40,7 @@ Progressed = Callable[[Any], None]
 Stop = Callable[[], bool]
 
 ENDED: tuple[State, ...] = ("done", "failed", "cancelled")
+_FULL = "the jobs have no more disk space for results (--max-disk)"
 _GRACE = 5.0  # seconds for a process to end by itself once it is told to
 
 _logger = logging.getLogger(__name__)
@@ -54,7 +56,8 @@ class ServedJob:
         style: folder of the style.
         options: how to draw, write and encode.
         files: where they are; their names are those that the client gave them.
-        size: bytes on disk.
+        size: bytes on disk, without what it is writing.
+        readers: how many clients download its result.
         state: receiving, waiting, running; then done, failed or cancelled.
         progress: share of the work that is done, and counts of pictures or frames.
         failures: names of pictures that failed, and why.
@@ -70,6 +73,7 @@ class ServedJob:
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     files: list[Path] = field(default_factory=list)
     size: int = 0
+    readers: int = 0
     state: State = "receiving"
     progress: dict[str, float | int | None] = field(default_factory=lambda: {"share": 0.0})
     failures: list[dict[str, str]] = field(default_factory=list)
@@ -121,6 +125,16 @@ class ServedJob:
             names[name.casefold()] = name
         return [self.folder / "out" / name for name in names.values()]
 
+    def written(self) -> int:
+        """Count the bytes of its results, and of what is half done."""
+        size = 0
+        for place in ("out", "zip"):
+            for folder, _, names in os.walk(self.folder / place):
+                for name in names:
+                    with suppress(OSError):  # it may have just been renamed
+                        size += Path(folder, name).stat().st_size
+        return size
+
     def free(self, result: Path | None) -> None:
         """Delete everything but the result, also what a crash has left half done."""
         for folder in self.folder.iterdir():
@@ -167,7 +181,7 @@ class Jobs:
         self._jobs: dict[str, ServedJob] = {}
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="toonbox-job")
         self._loop = asyncio.get_running_loop()
-        self._disk = 0
+        self._disk = self._written = 0  # bytes; the latter by the job that runs
         self._expiring: set[asyncio.Task[None]] = set()
 
     def find(self, id: str) -> ServedJob:
@@ -200,9 +214,29 @@ class Jobs:
         Raises:
             HTTPException: all together have too many.
         """
-        if self._disk + size > self.options.max_disk:
+        if size > self._left:
             raise HTTPException(507, "the jobs have no more space for uploads")
         self._disk, job.size = self._disk + size, job.size + size
+
+    @property
+    def _left(self) -> int:
+        """Return how many bytes more all jobs together may have on disk."""
+        return self.options.max_disk - self._disk - self._written
+
+    @contextmanager
+    def reading(self, job: ServedJob) -> Iterator[None]:
+        """Count a job's bytes until the block ends, though it may be deleted meanwhile."""
+        job.readers += 1
+        try:
+            yield
+        finally:
+            job.readers -= 1
+            self._release(job)
+
+    def _release(self, job: ServedJob) -> None:
+        if job.id not in self._jobs and not job.readers:
+            self._disk -= job.size
+            job.size = 0
 
     def start(self, job: ServedJob) -> None:
         """Put a job into the queue."""
@@ -217,8 +251,7 @@ class Jobs:
         while job.state in ("waiting", "running"):
             await job.changed.wait()
         self._jobs.pop(job.id, None)
-        self._disk -= job.size
-        job.size = 0
+        self._release(job)
         await asyncio.to_thread(shutil.rmtree, job.folder, ignore_errors=True)
 
     async def close(self) -> None:
@@ -229,12 +262,14 @@ class Jobs:
 
     def _run(self, job: ServedJob) -> None:
         """Run a job, in the thread for jobs."""
-        deadline, late = float("inf"), False
+        deadline, late, full = float("inf"), False, False
 
         def stop() -> bool:
-            nonlocal late
+            nonlocal late, full
             late = late or time.monotonic() > deadline
-            return late or job.stopped.is_set()
+            self._written = job.written()
+            full = full or self._left < 0
+            return late or full or job.stopped.is_set()
 
         def advance(reached: Any) -> None:
             soon(_advance, job, reached)
@@ -243,12 +278,14 @@ class Jobs:
         state: State = "cancelled"
         values: dict[str, Any] = {}
         try:
-            with self.budget.drawing(Need(self.budget.job_limit), stop) as worth_it:
+            with self.budget.drawing(Need(self.budget.job_limit), stop, lasts=True) as worth_it:
                 if worth_it:
                     deadline = time.monotonic() + self.options.job_deadline
                     soon(partial(job.change, state="running"))
                     values = {"result": self._convert(job, stop, advance)}
                     state = "done"
+                    self._written = job.written()
+                    full = full or self._left < 0
         except ToonboxError as error:
             state, values = "failed", {"message": job.without_folder(error)}
         except Exception as error:  # any error is a failure of the job alone
@@ -256,6 +293,8 @@ class Jobs:
             state, values = "failed", {"message": f"unexpected {type(error).__name__}: {error}"}
         if job.stopped.is_set():
             state, values = "cancelled", {}
+        elif full:
+            state, values = "failed", {"message": _FULL}
         elif late:
             seconds = self.options.job_deadline
             state, values = "failed", {"message": f"took longer than {seconds:g} seconds"}
@@ -288,7 +327,7 @@ class Jobs:
         result = targets[0] if single else job.folder / "zip" / "cartoons.zip"
         failures = run_isolated(
             jobs[0].shown if single else f"{len(jobs)} pictures",
-            _convert_pictures, jobs, load, (style, output), result,
+            _convert_pictures, jobs, load, (style, output), result, self._left,
             progress=progress, stop=stop, patience=_GRACE,
         )  # fmt: skip
         if len(failures) == len(jobs):
@@ -298,7 +337,7 @@ class Jobs:
     def _end(self, job: ServedJob, state: State, **values: Any) -> None:
         result = values.get("result")
         size = result.stat().st_size if result and result.exists() else 0
-        self._disk, job.size = self._disk + size - job.size, size
+        self._disk, job.size, self._written = self._disk + size - job.size, size, 0
         self.metrics.jobs.labels(state).inc()
         self._loop.call_later(self.options.keep, self._expire, job)
         job.change(state=state, ended=time.monotonic(), **values)
@@ -326,11 +365,46 @@ def _advance(job: ServedJob, reached: "Outcome | Progress") -> None:
     job.change(progress=counts)
 
 
+class FullError(OutputError):
+    """A picture that has no room beside the other results and uploads."""
+
+
+class _Space:
+    """The bytes that a job may write; safe to share between threads."""
+
+    def __init__(self, left: int) -> None:
+        self._left, self._lock = left, threading.Lock()
+
+    def take(self, name: str, size: int) -> None:
+        """Count bytes that are about to be written; raise FullError if they are too many."""
+        with self._lock:
+            if size > self._left:
+                raise FullError(f"{name}: {_FULL}: {size:,} bytes are needed, {self._left:,} left")
+            self._left -= size
+
+
+class _Sparing(Converter):
+    """Writes no picture that has no room. Those that are streamed are not known before."""
+
+    def __init__(self, style: Style, options: StyleOptions, output: OutputOptions, space: _Space):
+        super().__init__(style, options, output)
+        self._space = space
+
+    def render(
+        self, job: Job, on_frame: OnFrame = lambda *_: None, animated: bool = True
+    ) -> Converted:
+        """Render as any converter, and count the bytes."""
+        converted = super().render(job, on_frame, animated)
+        self._space.take(job.shown, len(converted.data))
+        return converted
+
+
 def _convert_pictures(
     jobs: list[Job],
     load: Callable[[], Style],
     options: tuple[StyleOptions, OutputOptions],
     result: Path,
+    left: int,
     *,
     progress: Progressed,
     stop: Stop,
@@ -339,16 +413,23 @@ def _convert_pictures(
 
     Returns:
         Why some failed.
+    Raises:
+        FullError: they have more bytes than are `left`.
     """
     failures: list[str] = []
     done: list[Path] = []
-    for outcome in convert_all(jobs, Converter(load(), *options), stop=stop):
+    space = _Space(left)
+    for outcome in convert_all(jobs, _Sparing(load(), *options, space), stop=stop):
         if outcome.error is not None:
             failures.append(str(outcome.error))
         elif outcome.target is not None:
             done.append(outcome.target)
         progress(outcome)
+        if isinstance(outcome.error, FullError):
+            raise outcome.error
     if len(jobs) > 1 and done and not stop():
+        # While one is packed it is there twice.
+        space.take(result.name, max(target.stat().st_size for target in done))
         with writing(result) as temporary, zipfile.ZipFile(temporary, "w") as packed:
             for target in done:
                 packed.write(target, target.name)

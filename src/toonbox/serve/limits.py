@@ -64,8 +64,8 @@ class Guard:
                     headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
-        answer = self._refuse(HTTPConnection(scope)) or self.app
         try:
+            answer = self._refuse(HTTPConnection(scope)) or self.app
             await answer(scope, receive, send_with_headers)
         except Exception as error:
             _logger.error("unexpected %s: %s", type(error).__name__, error, exc_info=error)
@@ -81,7 +81,7 @@ class Guard:
             # DNS rebinding: another site's name that resolves to this machine.
             return problem(403, "unknown host name; --names adds names")
         origin = request.headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != hosts[0].lower():
+        if origin is not None and _place(origin) != hosts[0].lower():
             return problem(403, "requests from pages of other sites are refused")
         if self.token is None or path in OPEN:
             return None
@@ -107,6 +107,14 @@ class Guard:
         except ValueError:
             return False
         return self.any_name or name in self.names or is_loopback(name)
+
+
+def _place(origin: str) -> str | None:
+    """Return the host name and port of an origin, None if it is malformed."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
 
 
 def _same(given: str, token: str) -> bool:

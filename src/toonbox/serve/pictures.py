@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from starlette.requests import ClientDisconnect
 
 from toonbox.convert.job import Converted, Converter, Job, Need, fit, machine_limit
 from toonbox.engine.style import Card, Style, find_style, load_style, read_card, style_names
-from toonbox.errors import StyleError
+from toonbox.errors import StyleError, ToonboxError
 from toonbox.options import OutputOptions, StyleOptions
 from toonbox.serve.metrics import Metrics
 from toonbox.serve.problems import busy
@@ -75,6 +76,14 @@ class Styles:
         return found
 
 
+@dataclass(eq=False)
+class _Turn:
+    """What waits to be drawn, or is drawn: `lasts` if that takes long."""
+
+    need: Need
+    lasts: bool
+
+
 class Budget:
     """The memory of the whole server: bodies, what is drawn, and jobs.
 
@@ -87,7 +96,8 @@ class Budget:
         self.drawing_limit = limit - self._bodies_limit
         self.job_limit = int(self.drawing_limit * _JOB)
         self._runs, self._bodies = runs, 0
-        self._needs: dict[object, Need] = {}
+        self._waiting: list[_Turn] = []  # in order of arrival
+        self._begun: list[_Turn] = []
         self._changed = threading.Condition()
 
     def add_body(self, size: int) -> None:
@@ -106,23 +116,44 @@ class Budget:
             self._bodies += size
 
     @contextmanager
-    def drawing(self, need: Need, give_up: Callable[[], bool]) -> Iterator[bool]:
-        """Wait until there is memory for it, and hold that; tell whether it was worth waiting."""
-        ticket = object()
+    def drawing(
+        self, need: Need, give_up: Callable[[], bool], *, lasts: bool = False
+    ) -> Iterator[bool]:
+        """Wait for memory, in order of arrival, and hold it; tell whether it was worth waiting.
+
+        Args:
+            need: how much.
+            give_up: asked while it waits.
+            lasts: it may take an hour, as a job does. What has no room beside it lets others pass.
+        """
+        turn = _Turn(need, lasts)
         with self._changed:
-            while not (gone := give_up()) and not self._fits(need):
-                self._changed.wait(_LOOK_UP)
+            self._waiting.append(turn)
+            try:
+                while not (gone := give_up()) and not self._is_next(turn):
+                    self._changed.wait(_LOOK_UP)
+            finally:
+                self._waiting.remove(turn)
             if not gone:
-                self._needs[ticket] = need
+                self._begun.append(turn)
+            self._changed.notify_all()
         try:
             yield not gone
         finally:
-            with self._changed:
-                self._needs.pop(ticket, None)
-                self._changed.notify_all()
+            if not gone:
+                with self._changed:
+                    self._begun.remove(turn)
+                    self._changed.notify_all()
 
-    def _fits(self, need: Need) -> bool:
-        needs = [*self._needs.values(), need]
+    def _is_next(self, turn: _Turn) -> bool:
+        lasting = [each for each in self._begun if each.lasts]
+        earlier = self._waiting[: self._waiting.index(turn)]
+        if any(self._fit([*lasting, each]) for each in earlier):
+            return False
+        return self._fit([*self._begun, turn])
+
+    def _fit(self, turns: list[_Turn]) -> bool:
+        needs = [turn.need for turn in turns]
         return len(needs) == 1 or fit(needs, self.drawing_limit, self._runs)
 
 
@@ -132,6 +163,7 @@ class Slot:
 
     budget: Budget
     until: float
+    held: bool = True
     size: int = 0
     abandoned: threading.Event = field(default_factory=threading.Event)
 
@@ -144,6 +176,10 @@ class Slot:
         """Count these bytes in place of those held so far."""
         self.budget.count_body(size - self.size)
         self.size = size
+
+
+class AbandonedError(ToonboxError):
+    """Nobody waits for the picture any more."""
 
 
 class Pictures:
@@ -159,7 +195,9 @@ class Pictures:
 
     @contextmanager
     def slot(self) -> Iterator[Slot]:
-        """Take a place from the first byte of a request to the last of its answer.
+        """Take a place from the first byte of a request until it is drawn.
+
+        Its bytes count to the last one of the answer.
 
         Raises:
             HTTPException: there is none.
@@ -173,6 +211,11 @@ class Pictures:
             yield slot
         finally:
             slot.exchange(0)
+            self._leave(slot)
+
+    def _leave(self, slot: Slot) -> None:
+        if slot.held:
+            slot.held = False
             self._take(-1)
 
     def _take(self, count: int) -> None:
@@ -204,11 +247,18 @@ class Pictures:
         style_options, output = options
         asked, loop = time.perf_counter(), asyncio.get_running_loop()
 
+        def go_on(*_: object) -> None:
+            """End the drawing if nobody waits for it."""
+            if slot.abandoned.is_set():
+                raise AbandonedError
+
         def work() -> Converted | None:
             """Convert the picture; return None if nobody waits for it."""
             limit = min(output.max_memory or 1 << 62, self.budget.drawing_limit)
             limited = replace(output, max_memory=limit)
-            converter = Converter(self.styles.load(style), style_options, limited)
+            watched = copy(self.styles.load(style))
+            watched.before_run = go_on
+            converter = Converter(watched, style_options, limited)
             need = converter.estimate(job)
             with self.budget.drawing(need, slot.abandoned.is_set) as worth_it:
                 if not worth_it:
@@ -216,7 +266,7 @@ class Pictures:
                 began = time.perf_counter()
                 self.metrics.waiting.observe(began - asked)
                 try:
-                    return converter.convert(job, need)
+                    return converter.convert(job, need, go_on)
                 finally:
                     taken = time.perf_counter() - began
                     self.metrics.processing.labels(style or self.styles.default).observe(taken)
@@ -225,22 +275,27 @@ class Pictures:
         begun = self._pool.submit(work)
         done = asyncio.wrap_future(begun)
         either: set[asyncio.Future[Any]] = {done, gone}
-        await asyncio.wait(
-            either, timeout=slot.until - loop.time(), return_when=asyncio.FIRST_COMPLETED
-        )
+        try:
+            await asyncio.wait(
+                either, timeout=slot.until - loop.time(), return_when=asyncio.FIRST_COMPLETED
+            )
+        finally:  # also if the server ends
+            if not done.done():
+                slot.abandoned.set()
+                done.add_done_callback(lambda future: future.cancelled() or future.exception())
+                if not begun.cancel():  # what is being drawn keeps a place until it is done
+                    slot.held = False
+                    begun.add_done_callback(lambda _: self._take(-1))
         if done.done():
             converted = done.result()
             assert converted is not None
+            slot.exchange(len(converted.data))
+            self._leave(slot)
             return converted
-        slot.abandoned.set()
-        done.add_done_callback(lambda future: future.cancelled() or future.exception())
-        if not begun.cancel():  # what is being drawn keeps a place until it is done
-            self._take(1)
-            begun.add_done_callback(lambda _: self._take(-1))
         if gone.done():
             raise ClientDisconnect
         raise HTTPException(504, f"took longer than {self.options.deadline:g} seconds")
 
     def close(self) -> None:
-        """Wait for those that are being drawn."""
+        """Wait for those that are being drawn: each ends with its frame or tile."""
         self._pool.shutdown(cancel_futures=True)

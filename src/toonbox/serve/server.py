@@ -14,7 +14,14 @@ from toonbox.errors import UsageError
 from toonbox.serve.app import Service
 from toonbox.serve.settings import ServerOptions
 
-_CONNECTIONS = 700  # further ones get 503; each takes a file, and processes may open 1024
+try:
+    import resource
+except ModuleNotFoundError:  # Windows: there files have no such limit
+    resource = None  # type: ignore[assignment]
+
+_CONNECTIONS = 700  # further ones get 503, if there are files for so many
+_FURTHER = 50  # that may wait for their 503; still further ones are cut off
+_FILES = 8192  # to have open, if that is allowed: more than any burst of connections takes
 _BACKLOG = 1024
 _KEEP_ALIVE = 5  # seconds
 
@@ -23,12 +30,15 @@ class PatientProtocol(H11Protocol):
     """HTTP that disconnects clients which neither send nor receive."""
 
     patience = 20.0  # seconds
+    most = _CONNECTIONS + _FURTHER
     _waiting: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for the head of a request."""
+        """Wait for the head of a request, unless there are far too many connections."""
         super().connection_made(transport)
         self._wait()
+        if len(self.connections) > self.most:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Go on waiting unless the head is complete."""
@@ -74,7 +84,9 @@ class Server(uvicorn.Server):
     """Serves until `stop` says so, not by signals of its own; then lets running requests finish."""
 
     def __init__(self, app: FastAPI, options: ServerOptions, stop: Callable[[], bool]) -> None:
-        patient = type("Protocol", (PatientProtocol,), {"patience": options.patience})
+        connections = allowed_connections()
+        limits = {"patience": options.patience, "most": connections + _FURTHER}
+        patient = type("Protocol", (PatientProtocol,), limits)
         logging.getLogger("uvicorn").setLevel(logging.ERROR)
         config = uvicorn.Config(
             app,
@@ -84,7 +96,8 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=_CONNECTIONS,
+            limit_concurrency=connections,
+            backlog=connections,  # are accepted at once, before any is counted
             timeout_keep_alive=_KEEP_ALIVE,
             timeout_graceful_shutdown=int(options.deadline) + 1,
         )
@@ -107,6 +120,24 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to `toonbox.parallel`."""
         yield
+
+
+def allowed_connections() -> int:
+    """Raise this process's limit of open files, and return for how many connections it is enough.
+
+    Each takes two files while it downloads one.
+    """
+    if resource is None:
+        return _CONNECTIONS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files, most = (
+        _FILES if limit == resource.RLIM_INFINITY else min(limit, _FILES) for limit in (soft, hard)
+    )
+    if files < most:
+        with contextlib.suppress(OSError, ValueError):  # the system has another limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            files = most
+    return max(1, min(_CONNECTIONS, files // 2 - _FURTHER))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 from typing import ClassVar
 
+from toonbox.errors import UsageError
 from toonbox.options import DEFAULT_STYLE, EngineOptions, check, option
 from toonbox.parallel import available_processors
 
@@ -72,6 +73,9 @@ class ServerOptions(EngineOptions):
 
     def __post_init__(self) -> None:
         check(self)
+        token = self.token or ""
+        if not (token.isascii() and token.isprintable() and token == token.strip()):
+            raise UsageError("token must be printable ASCII, without spaces at its ends")
 
     @property
     def host_names(self) -> list[str]:

@@ -29,7 +29,8 @@ async def pieces(
         request: whose body is read.
         files: as many there may be.
         size: bytes that the body may have.
-        patience: seconds for a body without bytes; each 16 KiB give one more.
+        patience: seconds for each piece, and for a body without bytes; each 16 KiB give it one
+            more.
     Raises:
         HTTPException: not a form after all, other fields than `file`, or too many files; a body
             that is too large, or comes too slowly.
@@ -77,10 +78,13 @@ async def _body(request: Request, size: int, patience: float) -> AsyncIterator[b
     if stated.isdecimal() and int(stated) > size:
         raise too_large
     stream, received = request.stream(), 0
-    began = asyncio.get_running_loop().time()
+    now = asyncio.get_running_loop().time
+    began = now()
     while True:
         try:
-            async with asyncio.timeout_at(began + patience + received / LEAST_RATE):
+            # The average, and never long for a single piece.
+            until = min(began + received / LEAST_RATE, now()) + patience
+            async with asyncio.timeout_at(until):
                 data = await anext(stream, None)
         except TimeoutError:
             raise HTTPException(408, "the body comes too slowly") from None
