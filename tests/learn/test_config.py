@@ -125,6 +125,13 @@ def test_adversarial_steps_begin_at_once_from_a_start_and_hold_to_it() -> None:
             "drawing",
         ),
         (
+            "pretrain.steps = 0\nweights = {reconstruction = 0, dashes = 1}",
+            True,
+            False,
+            ("surface", "texture"),
+            "drawing",
+        ),
+        (
             'weights.features = 1\npretrain.kind = "identity"',
             True,
             False,

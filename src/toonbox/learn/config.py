@@ -140,9 +140,7 @@ class TrainConfig:
     @property
     def target(self) -> Literal["drawing", "teacher"] | None:
         """Return the target of the reconstruction; None if it is the photo or unused."""
-        weights = self.weights
-        held = self.steps > 0 and (weights.reconstruction > 0 or weights.features > 0)
-        compared = held or self.pretrain.steps > 0
+        compared = (self.steps > 0 and self.weights.held) or self.pretrain.steps > 0
         return self.pretrain.kind if compared and self.pretrain.kind != "identity" else None
 
     @property

@@ -207,19 +207,24 @@ def pick(files: Sequence[Path], seed: int, kind: int, position: int) -> Path:
     return files[int(order[place])]
 
 
-def add_noise(photo: Tensor, levels: float, seed: int, step: int) -> Tensor:
+def add_noise(
+    photo: Tensor, levels: float, seed: int, step: int, share: tuple[int, int] = (0, 1)
+) -> Tensor:
     """Add noise to (B, 3, H, W) in [-1, 1]: per pixel and, as from compression, coarser.
 
-    `levels` bounds the standard deviations drawn for each photo, in [0, 255].
+    `levels` bounds the standard deviations drawn for each photo, in [0, 255]; `share`, a rank and
+    the number of processes, says which photos of the joint batch these are.
     """
     seeds = np.random.SeedSequence((seed, NOISE, step))
     random = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
-    batch, _, height, width = photo.shape
-    fine = torch.randn(photo.shape, generator=random)
-    coarse = torch.randn(batch, 3, -(-height // SPOT), -(-width // SPOT), generator=random)
+    (rank, processes), (batch, _, height, width) = share, photo.shape
+    joint = batch * processes
+    fine = torch.randn(joint, 3, height, width, generator=random)
+    coarse = torch.randn(joint, 3, -(-height // SPOT), -(-width // SPOT), generator=random)
     spots = functional.interpolate(coarse, scale_factor=SPOT, mode="bilinear")
-    share = torch.rand(2, batch, 1, 1, 1, generator=random) * levels / 127.5
-    noise = share[0] * fine + share[1] * spots[..., :height, :width]
+    strength = torch.rand(2, joint, 1, 1, 1, generator=random) * levels / 127.5
+    noise = strength[0] * fine + strength[1] * spots[..., :height, :width]
+    noise = noise[rank::processes]
     noisy = (photo + noise.to(photo.device)).clamp(-1, 1)
     return noisy.contiguous(memory_format=torch.channels_last)
 
@@ -311,7 +316,7 @@ def batches(
     photos = Pictures(data.photos, crops.photo_side)
     cartoons = Pictures(data.cartoons, crops.cartoon_side) if config.discriminated else None
     drawn_photos = drawn.get("photo", photos)
-    held = drawn_photos if weights.reconstruction or weights.features else photos
+    held = drawn_photos if weights.held else photos
     for of_photos, of_cartoons, end in (
         (drawn_photos, None, config.pretrain.steps),
         (held, drawn.get("cartoon", cartoons), config.total_steps),

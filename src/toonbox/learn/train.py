@@ -139,11 +139,13 @@ def one_step(
             target = supersampled(photo, draw, state.config.pretrain.supersampling)
     config = state.config
     noise = config.pretrain.noise
-    seen = add_noise(photo, noise, config.seed, state.step) if noise else photo
+    share = state.fabric.global_rank, state.fabric.world_size
+    seen = add_noise(photo, noise, config.seed, state.step, share) if noise else photo
     if state.step < config.pretrain.steps:
         return pretrain_step(state, seen, photo if target is None else target)
     left_out = images.get("left_out")
-    return adversarial_step(state, seen, images.get("cartoon"), vgg, workers, target, left_out)
+    cartoon = images.get("cartoon")
+    return adversarial_step(state, photo, cartoon, vgg, workers, target, left_out, seen)
 
 
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -168,6 +170,7 @@ def adversarial_step(
     workers: Executor,
     target: Tensor | None = None,
     left_out: Tensor | None = None,
+    seen: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Update the discriminators, then the generator; losses of weight 0 are not computed.
 
@@ -178,6 +181,7 @@ def adversarial_step(
         workers: processes that compute superpixels.
         target: t, the same shape as p; None for no target.
         left_out: ink that t spares short lines, (B, 1, H, W) in [-1, 1]; None for no drawn target.
+        seen: what the generator gets for p, the same shape, such as p with noise; None for p.
     Source:
         Wang & Yu 2020, section 3.4; as in the authors' code, the discriminators are updated
         before the generator.
@@ -185,7 +189,7 @@ def adversarial_step(
     config, weights, autocast = state.config, state.config.weights, state.fabric.autocast
     first = config.pretrain.steps
     head_start = first <= state.step < first + config.discriminators.head_start
-    output = generate(state, photo)  # G(p)
+    output = generate(state, photo if seen is None else seen)  # G(p)
     if config.photo_guided_filter:
         output = guided_filter(photo, output, radius=1, eps=1e-2)
     segmented: list[Future[Uint8Array]] = []
