@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from toonbox.atomic import replacing
+from toonbox.atomic import make_folder, writing
 from toonbox.errors import DataError
 from toonbox.learn.config import CropConfig, TrainConfig
 from toonbox.learn.inspect import FolderReport, inspect_folder, is_blank, read_picture, read_scaled
@@ -51,7 +51,11 @@ class TrainingData:
     validation: list[Path]
 
     def save(self, file: Path) -> None:
-        """Write the file lists as JSON."""
+        """Write the file lists as JSON, with absolute paths.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
         lists = {
             "photos": self.photos.files,
             "cartoons": self.cartoons.files,
@@ -59,8 +63,9 @@ class TrainingData:
             "face_cartoons": self.cartoons.faces,
             "validation": self.validation,
         }
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(lists, indent=1, default=str), encoding="utf-8")
+        paths = {name: [str(each.absolute()) for each in files] for name, files in lists.items()}
+        with writing(file) as temporary:
+            temporary.write_text(json.dumps(paths, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, file: Path) -> "TrainingData":
@@ -86,9 +91,15 @@ def inspect_training_data(
     minimum_side: int,
     face_photos: Path | None = None,
     face_cartoons: Path | None = None,
+    before: TrainingData | None = None,
 ) -> tuple[TrainingData, list[FolderReport]]:
     """Inspect every picture; return the usable ones, without grey photos, and a report per folder.
 
+    No validation photo is among the cartoons or the faces, even if their folders are the same.
+
+    Args:
+        minimum_side: required short side, pixels.
+        before: data of a run that goes on, whose photos and validation photos stay.
     Raises:
         DataError: a folder is missing or has too few usable pictures.
     """
@@ -101,12 +112,22 @@ def inspect_training_data(
     # Ordered by a hash of the name, so that adding pictures hardly changes the split.
     ordered = sorted(coloured, key=lambda f: hashlib.sha256(f.name.encode()).hexdigest())
     held_out = min(VALIDATION_PHOTOS, len(coloured) // 2)
-    faces, drawn_faces = (
-        [] if folder is None else reports[folder].usable for folder in (face_photos, face_cartoons)
+    validation, learnt = ordered[:held_out], Domain(sorted(ordered[held_out:]))
+    if before is not None:
+        validation, learnt = before.validation, before.photos
+    kept_out = {file.resolve() for file in validation}
+    drawn, faces, drawn_faces = (
+        [
+            file
+            for each in folders
+            if each
+            for file in reports[each].usable
+            if file.resolve() not in kept_out
+        ]
+        for folders in (cartoons, [face_photos], [face_cartoons])
     )
-    drawn = [file for folder in cartoons for file in reports[folder].usable]
-    domains = Domain(sorted(ordered[held_out:]), faces), Domain(drawn, drawn_faces)
-    return TrainingData(*domains, ordered[:held_out]), list(reports.values())
+    domains = Domain(learnt.files, faces or learnt.faces), Domain(drawn, drawn_faces)
+    return TrainingData(*domains, validation), list(reports.values())
 
 
 @dataclass(frozen=True)
