@@ -109,8 +109,8 @@ def train(
     if fabric.is_global_zero:
         prepare_run(settings, out, data, config.name if config else "")
     fabric.barrier()
-    run(settings, data, options, *frozen, fabric, beginning)
-    echo(f"{out}: {settings.total_steps} steps done; next: toonbox export {out} --name NAME")
+    done = run(settings, data, options, *frozen, fabric, beginning)
+    echo(f"{out}: {done} steps done; next: toonbox export {out} --name NAME")
 
 
 def find_generator(given: str) -> Path:

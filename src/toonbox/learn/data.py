@@ -260,10 +260,11 @@ def prepare_layers(
         folder: where to store layers, 14 bytes per pixel; None for drawings in `cache_folder()`.
     Raises:
         PictureError, DataError: a photo cannot be read; names it.
+        OutputError: a layer file cannot be written.
         TrainingError: a worker was killed; finished layers are kept.
     """
     folder = folder or cache_folder() / "drawings"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     placed = [(photo, *_place(photo, sides, folder)) for photo in photos]
     missing = {file: (photo, side) for photo, side, file in placed if not _is_whole(file)}
     if missing:
@@ -300,7 +301,7 @@ def _is_whole(file: Path) -> bool:
 
 def _write_layers(photo: Path, side: int, file: Path) -> None:
     layers = Layers.of(read_scaled(photo, side))
-    with replacing(file) as temporary:
+    with writing(file) as temporary:
         np.save(temporary, layers.packed)
 
 

@@ -66,8 +66,8 @@ def train(
     features: EfficientNetFeatures | None,
     fabric: Fabric | None = None,
     start: Generator | None = None,
-) -> None:
-    """Train a generator, or resume the run in `options.out`.
+) -> int:
+    """Train a generator, or resume the run in `options.out`; return the number of steps it has.
 
     Args:
         vgg, features: frozen VGG and EfficientNet features; None if the configuration needs none.
@@ -116,11 +116,14 @@ def train(
             due = time.monotonic() - saved >= options.checkpoint_minutes * 60
             # All processes must stop after the same step.
             stop = fabric.broadcast(asked.number) if fabric.world_size > 1 else asked.number
-            if due or stop or state.step == config.total_steps:
+            if due or stop:
                 save(state, options.out)
                 saved = time.monotonic()
             if stop:
                 raise ending(stop)
+        # Even if no step was left: the process may have been killed while it saved the last one.
+        save(state, options.out)
+    return state.step
 
 
 def one_step(

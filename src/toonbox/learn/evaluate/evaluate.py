@@ -116,7 +116,7 @@ class Reader:
     def pictures(
         self, files: Sequence[Path], least: int = 1, short_side: int | None = None
     ) -> Iterator[Uint8Array]:
-        """Yield the readable pictures, reduced to a short side if given; errors as in `__call__`."""
+        """Yield the readable pictures, reduced to any `short_side`; errors as in `__call__`."""
         for _, rgb in self(files, least):
             yield rgb if short_side is None else shrunk(rgb, short_side)
 
