@@ -22,7 +22,7 @@ from toonbox.learn.config import CropConfig, TrainConfig
 from toonbox.learn.inspect import FolderReport, inspect_folder, is_blank, read_picture, read_scaled
 from toonbox.learn.representations.drawing import CHANNELS, MARGIN, Layers, Look
 from toonbox.learn.weights import cache_folder
-from toonbox.learn.workers import quiet_worker, worker_pool
+from toonbox.learn.workers import QuietContext, quiet_worker, worker_pool
 from toonbox.options import RunOptions
 from toonbox.pixels import Uint8Array
 
@@ -349,8 +349,7 @@ def batches(
                 batch_size=None,
                 sampler=range(step, end),
                 num_workers=options.workers,
-                # Forking after torch has started threads may deadlock.
-                multiprocessing_context="spawn" if options.workers else None,
+                multiprocessing_context=QuietContext() if options.workers else None,
                 prefetch_factor=4 if options.workers else None,
                 worker_init_fn=quiet_worker,
             )
