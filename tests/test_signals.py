@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from toonbox.parallel import ending, without_sigterm
+from toonbox.parallel import ending, without_signals
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
 
@@ -92,13 +92,17 @@ def test_what_ignores_ctrl_c_goes_on_doing_so():
 
 
 def test_processes_that_outlive_sigterm():
-    with without_sigterm():
+    with without_signals(signal.SIGTERM):
         process = start("input()")
+    with without_signals(signal.SIGINT, signal.SIGTERM):
+        both = start("input()")
     other = start("input()")
-    for each in (process, other):
+    for each in (process, both, other):
         each.send_signal(signal.SIGTERM)
-    process.communicate("\n")
-    assert process.returncode == 0
+    both.send_signal(signal.SIGINT)
+    for each in (process, both):
+        each.communicate("\n")
+        assert each.returncode == 0
     assert other.wait() == -signal.SIGTERM
 
 

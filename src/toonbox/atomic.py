@@ -54,6 +54,14 @@ def write_file(target: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, unless it exists; raise OutputError if that fails."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
+
+
 @contextmanager
 def writing(target: Path) -> Iterator[Path]:
     """Yield a temporary name that becomes `target` if the block succeeds; make missing folders.

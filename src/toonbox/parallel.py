@@ -228,12 +228,12 @@ def interruptible(patient: bool = True) -> Iterator[Stop]:
 
 
 @contextmanager
-def without_sigterm() -> Iterator[None]:
-    """Start processes that ignore SIGTERM, which service managers send to all of them."""
+def without_signals(*numbers: signal.Signals) -> Iterator[None]:
+    """Start processes that ignore signals which terminals and service managers send to all."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

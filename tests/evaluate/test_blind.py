@@ -119,6 +119,12 @@ def test_finished_pictures_are_found_by_name(tmp_path):
     folder = FolderColumn("it", tmp_path)
     found = {name: folder.find(tmp_path / "photos" / name) for name in ("a.heic", "b.png", "c.png")}
     assert found == {"a.heic": tmp_path / "a.jpg", "b.png": tmp_path / "b.toon.webp", "c.png": None}
+    for name in ("p.edit.toon.jpg", "p.toon.jpg", "q.heic.png", "r.edit.toon.jpg"):
+        (tmp_path / name).touch()
+    folder = FolderColumn("it", tmp_path)
+    found = [folder.find(tmp_path / name) for name in ("p.jpg", "p.edit.jpg", "q.heic", "r.jpg")]
+    wanted = [tmp_path / name for name in ("p.toon.jpg", "p.edit.toon.jpg", "q.heic.png")]
+    assert found == [*wanted, None]
     (tmp_path / "empty").mkdir()
     with pytest.raises(StyleError, match="neither a style nor pictures"):
         FolderColumn("it", tmp_path / "empty")
@@ -151,7 +157,9 @@ def test_photos_are_drawn_by_the_seed_whoever_contends(tmp_path, photos, contend
     assert not caplog.records
     (tmp_path / "cold" / "a.toon.png").unlink()
     contenders = [FolderColumn(label, tmp_path / label) for label in COLOURS]
-    assert sorted(choose_photos(photos, contenders, None, seed=3)) == photos[1:]
+    everyone = choose_photos(photos, [], None, seed=3)
+    fewer = choose_photos(photos, contenders, None, seed=3)
+    assert fewer == [photo for photo in everyone if photo != photos[0]]
     assert "skipped photos without a picture in " in caplog.text
     assert "cold: 1" in caplog.text
     with pytest.raises(StyleError, match="no pictures of these photos"):

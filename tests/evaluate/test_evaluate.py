@@ -88,6 +88,23 @@ def test_the_probe_learns_from_training_photos_where_there_are_any(photos, carto
     assert found.results[0].distances["colours"].called_cartoon > 0.5
 
 
+def test_training_photos_are_reduced_as_the_judged_ones_are(photos, cartoons, tmp_path):
+    found = []
+    (tmp_path / "small").mkdir()
+    large = draw(tmp_path / "large", 4, (90, 60, 60), 2)
+    small = [tmp_path / "small" / file.name for file in large]
+    for file, copy in zip(large, small, strict=True):
+        Image.fromarray(shrunk(np.asarray(Image.open(file)), 64)).save(copy)
+    config = ClassifierConfig(CropRule(64, 32, 2), steps=2, batch_size=8, base_channels=4)
+    for name, trained in (("one", large), ("other", small)):
+        options = {"work": tmp_path / name, "train_photos": trained, "classifier": config}
+        found.append(evaluate([DRAWN], photos, cartoons, [COLOURS], **options))
+    one, other = found
+    assert one.classification == other.classification
+    for row, same in zip(one.results, other.results, strict=True):
+        assert row.distances == same.distances
+
+
 def test_the_same_seed_gives_the_same_result(photos, cartoons, tmp_path):
     one, same, other = (
         evaluate([DRAWN], photos, cartoons, [COLOURS], work=tmp_path / name, seed=seed)

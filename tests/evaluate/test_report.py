@@ -162,3 +162,13 @@ def test_a_file_in_the_folders_place_is_named(evaluation, tmp_path):
     (tmp_path / "out").write_text("here already")
     with pytest.raises(OutputError, match="out"):
         write_report(evaluation, tmp_path / "out")
+
+
+def test_a_name_that_is_not_utf8_is_escaped(evaluation, tmp_path):
+    odd = []
+    for each in evaluation.results:
+        outputs = tuple(replace(output, photo=Path("caf\udce9.jpg")) for output in each.outputs)
+        odd.append(replace(each, outputs=outputs))
+    write_report(replace(evaluation, results=tuple(odd)), tmp_path / "out")
+    assert r"caf\udce9.jpg" in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert r"caf\udce9.jpg" in (tmp_path / "out" / "per-photo.csv").read_text(encoding="utf-8")

@@ -53,6 +53,10 @@ def test_steps_on_the_command_line_win(tmp_path: Path) -> None:
         ("steps = -1", "greater than or equal to 0"),
         ('texture = "velvet"', "texture"),
         ("steps = ", "Invalid value"),
+        ("crops.size = -1", "crops.size: Input should be greater than 0"),
+        ("crops.batch_size = 0", "crops.batch_size: Input should be greater than 0"),
+        ("crops.photo_side = [512, 320]", r"crops.photo_side: should go from .* not \[512, 320\]"),
+        ("crops.cartoon_side = [0, 320]", r"crops.cartoon_side.0: Input should be greater than 0"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, reason: str) -> None:
@@ -121,6 +125,13 @@ def test_adversarial_steps_begin_at_once_from_a_start_and_hold_to_it() -> None:
             "pretrain.steps = 0\nweights = {reconstruction = 0, features = 1}",
             True,
             True,
+            ("surface", "texture"),
+            "drawing",
+        ),
+        (
+            "pretrain.steps = 0\nweights = {reconstruction = 0, dashes = 1}",
+            True,
+            False,
             ("surface", "texture"),
             "drawing",
         ),

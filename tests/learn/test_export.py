@@ -143,6 +143,22 @@ def test_photos_that_are_gone(run: Path, tmp_path: Path, caplog) -> None:
     style = export_run(tmp_path / "run", tmp_path / "mine", **DESCRIBED)
     assert read_card(style).data == "3 photos, 2 cartoons"
     assert "no ranges for int8" in caplog.text
+    assert "photos are gone" in caplog.text
+
+
+def test_photos_that_are_too_small(run: Path, tmp_path: Path, monkeypatch, caplog) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    Image.new("RGB", (63, 70)).save(tmp_path / "small.png")
+    TrainingData(Domain([tmp_path / "small.png"]), Domain([]), []).save(tmp_path / "run/data.json")
+    monkeypatch.setattr(export, "write_style", lambda *_, **__: (tmp_path / "mine").mkdir())
+    export_run(tmp_path / "run", tmp_path / "mine", **DESCRIBED)
+    assert "photos are too small" in caplog.text
+
+
+def test_a_folder_that_cannot_be_made_is_named(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="file/mine cannot be made: Not a directory"):
+        export_run(run, tmp_path / "file/mine", **DESCRIBED)
 
 
 def test_an_existing_style_is_kept(style: Path, run: Path) -> None:

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from toonbox.cli.main import main
-from toonbox.errors import ConfigError, DataError, TrainingError
+from toonbox.errors import ConfigError, DataError, OutputError, TrainingError, UsageError
 from toonbox.learn import train as loop
 from toonbox.learn.config import load_config, save_config
 from toonbox.learn.data import (
@@ -27,6 +28,7 @@ from toonbox.learn.data import (
 )
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator
 from toonbox.learn.run import prepare_run
+from toonbox.learn.state import new_fabric
 from toonbox.learn.train import train
 from toonbox.options import RunOptions
 
@@ -280,6 +282,94 @@ def test_workers_end_with_the_main_process_alone(tmp_path: Path, number: int) ->
     main.stdout.close()
 
 
+STARTING = """
+import os, signal
+from multiprocessing import active_children
+from torch.utils.data import DataLoader
+from toonbox.errors import TrainingError
+from toonbox.learn.workers import QuietContext, quiet_worker, worker_pool
+
+class Dying:
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    with worker_pool(1) as pool:
+        found = pool.submit(os.getpid)
+        for each in active_children():
+            os.kill(each.pid, signal.SIGINT)
+            os.kill(each.pid, signal.SIGTERM)
+        assert found.result() == each.pid
+    try:
+        with worker_pool(1):
+            list(DataLoader(Dying(), num_workers=1, multiprocessing_context=QuietContext()))
+    except TrainingError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX's")
+def test_workers_outlive_signals_while_they_start_and_are_missed_if_killed(tmp_path: Path) -> None:
+    script = tmp_path / "starting.py"
+    script.write_text(STARTING)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=3600)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("a worker process was killed")
+
+
+def test_lists_of_pictures_hold_in_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders
+) -> None:
+    monkeypatch.chdir(folders[0].parent)
+    data, _ = inspect_training_data(Path("photos"), [Path("cartoons")], 32)
+    data.save(tmp_path / "data.json")
+    monkeypatch.chdir(tmp_path)
+    found = TrainingData.load(tmp_path / "data.json")
+    found.check_files()
+    assert found.cartoons.files[0] == folders[1] / "00.png"
+
+
+def test_validation_photos_are_no_cartoons_and_no_faces(tmp_path: Path, folders) -> None:
+    (tmp_path / "linked").symlink_to(folders[0])
+    data, _ = inspect_training_data(
+        folders[0], [tmp_path / "linked", folders[1]], 32, folders[0], folders[0]
+    )
+    kept = sorted(data.photos.files)
+    assert [file.resolve() for file in data.cartoons.files[:6]] == kept
+    assert data.cartoons.files[6:] == sorted(folders[1].iterdir())
+    assert data.photos.faces == data.cartoons.faces == kept
+
+
+def test_a_run_that_goes_on_keeps_its_photos_and_gets_faces(folders) -> None:
+    photos, cartoons = (sorted(folder.iterdir()) for folder in folders)
+    before = TrainingData(Domain(photos[:5]), Domain([]), photos[5:6])
+    data, _ = inspect_training_data(folders[0], [folders[1]], 32, *folders, before)
+    assert (data.photos.files, data.validation) == (photos[:5], photos[5:6])
+    assert data.photos.faces == [*photos[:5], *photos[6:]]
+    assert data.cartoons == Domain(cartoons, cartoons)
+    faces = replace(before, photos=Domain(photos[:5], photos[7:]))
+    data, _ = inspect_training_data(folders[0], [folders[1]], 32, before=faces)
+    assert data.photos == faces.photos
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path, folders, tiny_config) -> None:
+    (tmp_path / "file").touch()
+    data = TrainingData(Domain(sorted(folders[0].iterdir())), Domain([]), [])
+    with pytest.raises(OutputError, match=r"file/run/config\.toml cannot be written: Not a dir"):
+        prepare_run(tiny_config(), tmp_path / "file/run", data)
+    with pytest.raises(OutputError, match="file/drawings cannot be made: Not a directory"):
+        prepare_drawings(tiny_config(), data, options(tmp_path / "file/run"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
+def test_a_missing_device_is_wrong_usage(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--device cuda --devices 1: "):
+        new_fabric(options(tmp_path, device="cuda"))
+
+
 def test_a_gone_picture_stops_a_run_that_goes_on(straight: Path, tmp_path: Path) -> None:
     lists = json.loads((straight / "data.json").read_text())
     lists["cartoons"].append(str(tmp_path / "gone.png"))
@@ -417,6 +507,40 @@ def test_a_run_held_to_its_start_learns_what_that_draws(
     dashes = replace(config, weights=replace(config.weights, dashes=1.0))
     with pytest.raises(ConfigError, match="needs a look to draw"):
         train(dashes, data, run, Vgg(), None, start=start)
+
+
+@pytest.mark.usefixtures("without_processes")
+def test_a_finished_run_gets_the_generator_that_it_lacks(
+    straight: Path, tmp_path: Path, drawings: Path
+) -> None:
+    run = options(tmp_path / "run", drawings=drawings)
+    shutil.copytree(straight, run.out)
+    (run.out / "generator.safetensors").unlink()
+    config, data = load_config(run.out / "config.toml"), TrainingData.load(run.out / "data.json")
+    assert train(config, data, run, Vgg(), None) == 6
+    name = "generator.safetensors"
+    assert (run.out / name).read_bytes() == (straight / name).read_bytes()
+
+
+def test_fewer_steps_than_are_done_are_refused(straight: Path, tiny_config, tmp_path: Path) -> None:
+    data = TrainingData.load(straight / "data.json")
+    before = (straight / "config.toml").read_text()
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt: 6 steps are done, more than the 5"):
+        prepare_run(tiny_config(steps=3, pretrain={"steps": 2}), straight, data)
+    assert (straight / "config.toml").read_text() == before
+    with pytest.raises(ConfigError, match="run: 0 steps"):
+        prepare_run(tiny_config(steps=0, pretrain={"steps": 0}), tmp_path / "run", data)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("without_processes")
+def test_dashes_alone_are_compared_with_the_drawing(tiny_config, folders, tmp_path: Path) -> None:
+    run, files = options(tmp_path / "run"), sorted(folders[0].iterdir())
+    data = TrainingData(Domain(files[:2]), Domain(files[2:4]), [])
+    weights = {"reconstruction": 0.0, "dashes": 1.0}
+    config = tiny_config(steps=1, pretrain={"kind": "drawing", "steps": 0}, weights=weights)
+    (batch,) = batches(config, data, run, prepare_drawings(config, data, run))
+    assert {"target", "left_out"} <= set(batch)
 
 
 def test_a_checkpoint_keeps_its_names(straight: Path) -> None:

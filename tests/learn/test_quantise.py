@@ -64,3 +64,10 @@ def test_small_photos_are_left_out(tmp_path: Path) -> None:
     squares = photo_squares(sorted(tmp_path.glob("*.png")), 40)
     assert [each.shape for each in squares] == [(1, 3, 40, 40)] * 2
     assert squares[0][0, :, 0, 0].tolist() == [1, -1, -1]
+
+
+def test_squares_of_smaller_photos_are_as_large_as_the_style_allows(tmp_path: Path) -> None:
+    for index, size in enumerate([(100, 90), (400, 330), (300, 70), (63, 80)]):
+        Image.new("RGB", size).save(tmp_path / f"{index}.png")
+    squares = photo_squares(sorted(tmp_path.glob("*.png")), multiple=8)
+    assert [each.shape[2:] for each in squares] == [(88, 88), (320, 320), (64, 64)]

@@ -9,7 +9,7 @@ from toonbox.errors import ConfigError, TrainingError
 from toonbox.learn.data import add_noise
 from toonbox.learn.features import EfficientNetFeatures
 from toonbox.learn.generator import Generator
-from toonbox.learn.losses import LossWeights, weighted_sum
+from toonbox.learn.losses import LossWeights, colour_loss, content_loss, weighted_sum
 from toonbox.learn.state import TrainingState, new_state, update
 from toonbox.learn.train import adversarial_step, one_step, pretrain_step, supersampled, to_device
 from toonbox.pixels import from_signed
@@ -208,6 +208,28 @@ def test_noise_is_as_strong_as_told_and_the_steps_own() -> None:
     assert add_noise(photo + 1, 20, 0, 1).max() == 1
 
 
+def test_noise_of_processes_is_that_of_the_joint_batch() -> None:
+    joint = add_noise(torch.zeros(4, 3, 32, 32), 20, 0, 1)
+    for rank in (0, 1):
+        mine = add_noise(torch.zeros(2, 3, 32, 32), 20, 0, 1, (rank, 2))
+        assert torch.equal(mine, joint[rank::2])
+
+
+def test_only_the_generator_sees_noise(tiny_config) -> None:
+    pretrain = {"kind": "identity", "steps": 0, "noise": 60.0}
+    state = state_of(tiny_config(pretrain=pretrain))
+    with torch.no_grad():
+        for parameter in state.generator.parameters():
+            parameter.zero_()  # gives back what it sees
+    picture = ((batch() + 1) * 127.5).to(torch.uint8)
+    clean = to_device(picture, state.fabric)
+    seen = add_noise(clean, 60, 0, 0)
+    losses = one_step(state, {"photo": picture, "cartoon": picture}, vgg(), Here())
+    assert losses["colour"].item() == pytest.approx(colour_loss(seen, clean).item(), abs=1e-5)
+    expected = content_loss(vgg()(seen), vgg()(clean)).item()
+    assert losses["content"].item() == pytest.approx(expected, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     "part",
     [
@@ -347,7 +369,7 @@ def test_discriminators_may_see_what_the_teacher_draws(tiny_config, drawn: bool)
     teacher = Generator(state.config.generator)
     with patch("toonbox.learn.train.adversarial_step") as step:
         one_step(state, images, vgg(), Here(), teacher)
-    _, photo, cartoon, _, _, target, _ = step.call_args.args
+    _, photo, cartoon, _, _, target, _, _ = step.call_args.args
     assert 0 < (target - photo).abs().mean() < 0.1
     unchanged = to_device(images["cartoon"], state.fabric)
     assert torch.equal(cartoon, unchanged) == (not drawn)

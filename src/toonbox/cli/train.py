@@ -1,6 +1,5 @@
 """`toonbox train`: from folders of pictures to a run that can be exported."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from typer import Option, echo
@@ -96,8 +95,7 @@ def train(
     if data is None or (settings.discriminated and not data.cartoons.files):
         used = (cartoons or []) if settings.discriminated else []
         faces = face_photos, face_cartoons if used else None
-        found, reports = inspect_training_data(photos, used, settings.crops.size, *faces)
-        data = replace(data or found, cartoons=found.cartoons)
+        data, reports = inspect_training_data(photos, used, settings.crops.size, *faces, data)
         for report in reports:
             echo(report.text(), err=True)
     if dry_run:
@@ -111,8 +109,8 @@ def train(
     if fabric.is_global_zero:
         prepare_run(settings, out, data, config.name if config else "")
     fabric.barrier()
-    run(settings, data, options, *frozen, fabric, beginning)
-    echo(f"{out}: {settings.total_steps} steps done; next: toonbox export {out} --name NAME")
+    done = run(settings, data, options, *frozen, fabric, beginning)
+    echo(f"{out}: {done} steps done; next: toonbox export {out} --name NAME")
 
 
 def find_generator(given: str) -> Path:

@@ -56,10 +56,10 @@ class FolderColumn:
             raise StyleError(f"{folder} has neither a style nor pictures in it")
 
     def find(self, photo: Path) -> Path | None:
-        """Return the picture of the photo's name, or of that and more after a dot: a.toon.png."""
-        same = [file for file in self.files if file.stem == photo.stem]
-        longer = [file for file in self.files if file.name.startswith(f"{photo.stem}.")]
-        return next(iter(same + longer), None)
+        """Return the picture of the photo's name, or else of that with `.toon`: a.toon.png."""
+        names = photo.stem, photo.name, f"{photo.stem}.toon", f"{photo.name}.toon"
+        named = (file for name in names for file in self.files if file.stem == name)
+        return next(named, None)
 
     def draw(self, photo: Picture) -> bytes:
         """Read the picture of a photo; return a JPEG file.

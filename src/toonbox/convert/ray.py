@@ -6,6 +6,7 @@ pictures; a picture that kills its worker every time is reported as failed.
 
 import logging
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -22,7 +23,7 @@ from toonbox.convert.job import Converter, Job, Need, Outcome, convert_one
 from toonbox.engine.style import SHIPPED, find_style, load_style
 from toonbox.errors import MissingExtraError, PictureError, ToonboxError, UnexpectedError
 from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions
-from toonbox.parallel import available_processors, without_sigterm
+from toonbox.parallel import available_processors, without_signals
 
 _STARTS = 4  # attempts to start a cluster here; the next one finds its files in the cache
 _TRIES = 3  # of a picture whose worker ends
@@ -105,7 +106,8 @@ def running(address: str | None = None) -> Iterator[None]:
         MissingExtraError, ToonboxError: as in `start_ray`.
     """
     with redirect_stdout(sys.stderr):
-        with without_sigterm():  # as Ray does with Ctrl-C: the workers finish what they have begun
+        # As Ray does with Ctrl-C: the workers finish what they have begun.
+        with without_signals(signal.SIGTERM):
             start_ray(address)
         import ray
 

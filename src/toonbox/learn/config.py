@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import tomli_w
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PositiveInt, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from toonbox.atomic import replacing
+from toonbox.atomic import writing
 from toonbox.errors import ConfigError
 from toonbox.learn.discriminator import Head
 from toonbox.learn.generator import GeneratorConfig, KnobSettings
@@ -34,6 +34,16 @@ def _named_look(value: Any) -> Any:
         raise ValueError(str(error)) from error  # pydantic adds the location
 
 
+def _ordered(sides: tuple[int, int]) -> tuple[int, int]:
+    """Refuse a range that ends before it begins."""
+    if sides[0] > sides[1]:
+        raise ValueError(f"should go from the smaller side to the larger, not {list(sides)}")
+    return sides
+
+
+Sides = Annotated[tuple[PositiveInt, PositiveInt], AfterValidator(_ordered)]
+
+
 @dataclass(frozen=True, config=STRICT)
 class CropConfig:
     """How crops are taken; lengths in pixels.
@@ -42,10 +52,10 @@ class CropConfig:
     sets the scale of strokes, and enlarged only if they are smaller than `size`.
     """
 
-    size: int = 192
-    batch_size: int = 4
-    photo_side: tuple[int, int] = (320, 512)
-    cartoon_side: tuple[int, int] = (256, 448)
+    size: int = Field(default=192, gt=0)
+    batch_size: int = Field(default=4, gt=0)
+    photo_side: Sides = (320, 512)
+    cartoon_side: Sides = (256, 448)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -142,9 +152,7 @@ class TrainConfig:
     @property
     def target(self) -> Literal["drawing", "teacher"] | None:
         """Return the target of the reconstruction; None if it is the photo or unused."""
-        weights = self.weights
-        held = self.steps > 0 and (weights.reconstruction > 0 or weights.features > 0)
-        compared = held or self.pretrain.steps > 0
+        compared = (self.steps > 0 and self.weights.held) or self.pretrain.steps > 0
         return self.pretrain.kind if compared and self.pretrain.kind != "identity" else None
 
     @property
@@ -266,8 +274,8 @@ def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
 
 
 def save_config(config: TrainConfig, file: Path) -> None:
-    """Write a configuration, defaults included, as TOML."""
-    with replacing(file) as temporary:
+    """Write a configuration, defaults included, as TOML; raise OutputError if that fails."""
+    with writing(file) as temporary:
         temporary.write_text(_as_toml(config), encoding="utf-8")
 
 

@@ -16,13 +16,13 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from toonbox.atomic import replacing
+from toonbox.atomic import make_folder, writing
 from toonbox.errors import DataError
 from toonbox.learn.config import CropConfig, TrainConfig
 from toonbox.learn.inspect import FolderReport, inspect_folder, is_blank, read_picture, read_scaled
 from toonbox.learn.representations.drawing import CHANNELS, MARGIN, Layers, Look
 from toonbox.learn.weights import cache_folder
-from toonbox.learn.workers import quiet_worker, worker_pool
+from toonbox.learn.workers import QuietContext, quiet_worker, worker_pool
 from toonbox.options import RunOptions
 from toonbox.pixels import Uint8Array
 
@@ -51,7 +51,11 @@ class TrainingData:
     validation: list[Path]
 
     def save(self, file: Path) -> None:
-        """Write the file lists as JSON."""
+        """Write the file lists as JSON, with absolute paths.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
         lists = {
             "photos": self.photos.files,
             "cartoons": self.cartoons.files,
@@ -59,8 +63,9 @@ class TrainingData:
             "face_cartoons": self.cartoons.faces,
             "validation": self.validation,
         }
-        with replacing(file) as temporary:
-            temporary.write_text(json.dumps(lists, indent=1, default=str), encoding="utf-8")
+        paths = {name: [str(each.absolute()) for each in files] for name, files in lists.items()}
+        with writing(file) as temporary:
+            temporary.write_text(json.dumps(paths, indent=1), encoding="utf-8")
 
     @classmethod
     def load(cls, file: Path) -> "TrainingData":
@@ -86,9 +91,15 @@ def inspect_training_data(
     minimum_side: int,
     face_photos: Path | None = None,
     face_cartoons: Path | None = None,
+    before: TrainingData | None = None,
 ) -> tuple[TrainingData, list[FolderReport]]:
     """Inspect every picture; return the usable ones, without grey photos, and a report per folder.
 
+    No validation photo is among the cartoons or the faces, even if their folders are the same.
+
+    Args:
+        minimum_side: required short side, pixels.
+        before: data of a run that goes on, whose photos and validation photos stay.
     Raises:
         DataError: a folder is missing or has too few usable pictures.
     """
@@ -101,12 +112,22 @@ def inspect_training_data(
     # Ordered by a hash of the name, so that adding pictures hardly changes the split.
     ordered = sorted(coloured, key=lambda f: hashlib.sha256(f.name.encode()).hexdigest())
     held_out = min(VALIDATION_PHOTOS, len(coloured) // 2)
-    faces, drawn_faces = (
-        [] if folder is None else reports[folder].usable for folder in (face_photos, face_cartoons)
+    validation, learnt = ordered[:held_out], Domain(sorted(ordered[held_out:]))
+    if before is not None:
+        validation, learnt = before.validation, before.photos
+    kept_out = {file.resolve() for file in validation}
+    drawn, faces, drawn_faces = (
+        [
+            file
+            for each in folders
+            if each
+            for file in reports[each].usable
+            if file.resolve() not in kept_out
+        ]
+        for folders in (cartoons, [face_photos], [face_cartoons])
     )
-    drawn = [file for folder in cartoons for file in reports[folder].usable]
-    domains = Domain(sorted(ordered[held_out:]), faces), Domain(drawn, drawn_faces)
-    return TrainingData(*domains, ordered[:held_out]), list(reports.values())
+    domains = Domain(learnt.files, faces or learnt.faces), Domain(drawn, drawn_faces)
+    return TrainingData(*domains, validation), list(reports.values())
 
 
 @dataclass(frozen=True)
@@ -207,19 +228,24 @@ def pick(files: Sequence[Path], seed: int, kind: int, position: int) -> Path:
     return files[int(order[place])]
 
 
-def add_noise(photo: Tensor, levels: float, seed: int, step: int) -> Tensor:
+def add_noise(
+    photo: Tensor, levels: float, seed: int, step: int, share: tuple[int, int] = (0, 1)
+) -> Tensor:
     """Add noise to (B, 3, H, W) in [-1, 1]: per pixel and, as from compression, coarser.
 
-    `levels` bounds the standard deviations drawn for each photo, in [0, 255].
+    `levels` bounds the standard deviations drawn for each photo, in [0, 255]; `share`, a rank and
+    the number of processes, says which photos of the joint batch these are.
     """
     seeds = np.random.SeedSequence((seed, NOISE, step))
     random = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
-    batch, _, height, width = photo.shape
-    fine = torch.randn(photo.shape, generator=random)
-    coarse = torch.randn(batch, 3, -(-height // SPOT), -(-width // SPOT), generator=random)
+    (rank, processes), (batch, _, height, width) = share, photo.shape
+    joint = batch * processes
+    fine = torch.randn(joint, 3, height, width, generator=random)
+    coarse = torch.randn(joint, 3, -(-height // SPOT), -(-width // SPOT), generator=random)
     spots = functional.interpolate(coarse, scale_factor=SPOT, mode="bilinear")
-    share = torch.rand(2, batch, 1, 1, 1, generator=random) * levels / 127.5
-    noise = share[0] * fine + share[1] * spots[..., :height, :width]
+    strength = torch.rand(2, joint, 1, 1, 1, generator=random) * levels / 127.5
+    noise = strength[0] * fine + strength[1] * spots[..., :height, :width]
+    noise = noise[rank::processes]
     noisy = (photo + noise.to(photo.device)).clamp(-1, 1)
     return noisy.contiguous(memory_format=torch.channels_last)
 
@@ -234,10 +260,11 @@ def prepare_layers(
         folder: where to store layers, 14 bytes per pixel; None for drawings in `cache_folder()`.
     Raises:
         PictureError, DataError: a photo cannot be read; names it.
+        OutputError: a layer file cannot be written.
         TrainingError: a worker was killed; finished layers are kept.
     """
     folder = folder or cache_folder() / "drawings"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     placed = [(photo, *_place(photo, sides, folder)) for photo in photos]
     missing = {file: (photo, side) for photo, side, file in placed if not _is_whole(file)}
     if missing:
@@ -274,7 +301,7 @@ def _is_whole(file: Path) -> bool:
 
 def _write_layers(photo: Path, side: int, file: Path) -> None:
     layers = Layers.of(read_scaled(photo, side))
-    with replacing(file) as temporary:
+    with writing(file) as temporary:
         np.save(temporary, layers.packed)
 
 
@@ -311,7 +338,7 @@ def batches(
     photos = Pictures(data.photos, crops.photo_side)
     cartoons = Pictures(data.cartoons, crops.cartoon_side) if config.discriminated else None
     drawn_photos = drawn.get("photo", photos)
-    held = drawn_photos if weights.reconstruction or weights.features else photos
+    held = drawn_photos if weights.held else photos
     for of_photos, of_cartoons, end in (
         (drawn_photos, None, config.pretrain.steps),
         (held, drawn.get("cartoon", cartoons), config.total_steps),
@@ -322,8 +349,7 @@ def batches(
                 batch_size=None,
                 sampler=range(step, end),
                 num_workers=options.workers,
-                # Forking after torch has started threads may deadlock.
-                multiprocessing_context="spawn" if options.workers else None,
+                multiprocessing_context=QuietContext() if options.workers else None,
                 prefetch_factor=4 if options.workers else None,
                 worker_init_fn=quiet_worker,
             )

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toonbox.atomic import replacing
+from toonbox.atomic import make_folder, replacing, writing
 from toonbox.engine.session import open_session
 from toonbox.engine.style import GENERATOR, SHIPPED, Card, load_style, write_card
 from toonbox.errors import ExportError, OutputError
@@ -110,9 +110,11 @@ def export_run(
         steps=checkpoint["step"],
     )
     folded = SizedGenerator(fold_upsampling(generator))
-    photos = photo_squares([file for file in pictures.photos.files if file.exists()])
+    present = [file for file in pictures.photos.files if file.exists()]
+    photos = photo_squares(present, multiple=config.generator.size_multiple)
     if not photos:
-        _logger.warning("%s: its photos are gone, so that the style has no ranges for int8", run)
+        why = "too small" if present else "gone"
+        _logger.warning("%s: its photos are %s, so that the style has no ranges for int8", run, why)
     write_style(SizedGenerator(generator), folder, card, folded, photos=photos, force=force)
     save_generator(generator, folder / GENERATOR)
     return folder
@@ -137,16 +139,16 @@ def write_style(
         photos: calibration photos as in `find_ranges`; empty to omit int8 ranges.
     Raises:
         ExportError: ONNX and `network` differ by more than PARITY_TOLERANCE.
-        OutputError: the style exists, and `force` is not set.
+        OutputError: the style exists, and `force` is not set, or the folder cannot be written.
     """
     if (folder / "card.toml").exists() and not force:
         raise OutputError(f"{folder}: this style exists; replace it with --force")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     sizes = card.size_multiple, len(card.knobs)
     model = to_onnx(folded or network, *sizes)
     if photos:
         model = with_ranges(model, find_ranges(model, photos))
-    with replacing(folder / "style.onnx") as temporary:
+    with writing(folder / "style.onnx") as temporary:
         onnx.save(model, temporary)
         check_parity(network, temporary, *sizes, PARITY_TOLERANCE)
         onnx.save(with_half_weights(model), temporary)

@@ -131,6 +131,11 @@ class LossWeights:
     features: float = 0.0
     dashes: float = 0.0
 
+    @property
+    def held(self) -> bool:
+        """Return whether a loss compares the output with the target of pre-training."""
+        return self.reconstruction > 0 or self.features > 0 or self.dashes > 0
+
     def turned(self, knobs: KnobSettings) -> "LossWeights":
         """Return weights with surface, structure and texture multiplied by the knobs."""
         weights = asdict(self)

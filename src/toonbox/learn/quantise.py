@@ -15,6 +15,7 @@ from toonbox.pixels import FloatArray, to_signed
 
 PHOTOS = 12
 SIDE = 320  # pixels; side of the calibration photos
+LEAST = 64  # pixels; side of the smallest ones
 SAMPLE = 4000  # values per tensor and photo
 # Mean squared error of all int8 convolutions together, in [-1, 1] units: a PSNR of 49 dB.
 BUDGET = 4 * 10**-4.9
@@ -56,14 +57,18 @@ def with_ranges(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
     return noted
 
 
-def photo_squares(files: Sequence[Path], side: int = SIDE) -> list[FloatArray]:
-    """Read the central squares of up to PHOTOS photos, (1, 3, side, side) each, in [-1, 1]."""
+def photo_squares(files: Sequence[Path], side: int = SIDE, multiple: int = 1) -> list[FloatArray]:
+    """Read the central squares of up to PHOTOS photos, (1, 3, S, S) each, in [-1, 1].
+
+    S is `side`, or less for a smaller photo, and a `multiple`; photos under LEAST are left out.
+    """
     squares = []
     for file in files[:: max(1, len(files) // PHOTOS)][:PHOTOS]:
         photo = read_scaled(file, side)
-        top, left = ((length - side) // 2 for length in photo.shape[:2])
-        if min(top, left) >= 0:
-            square = photo[top : top + side, left : left + side].transpose(2, 0, 1)[None]
+        cut = min(side, *photo.shape[:2]) // multiple * multiple
+        top, left = ((length - cut) // 2 for length in photo.shape[:2])
+        if cut >= min(side, LEAST):
+            square = photo[top : top + cut, left : left + cut].transpose(2, 0, 1)[None]
             squares.append(to_signed(np.ascontiguousarray(square)))
     return squares
 

@@ -19,9 +19,9 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from toonbox.atomic import replacing
+from toonbox.atomic import replacing, writing
 from toonbox.engine.style import GENERATOR
-from toonbox.errors import TrainingError
+from toonbox.errors import ConfigError, TrainingError
 from toonbox.learn.config import TrainConfig, load_config, save_config
 from toonbox.learn.data import TrainingData
 from toonbox.learn.generator import Generator, save_generator
@@ -41,11 +41,14 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str 
     """Create the run's folder with the resolved configuration, data and environment.
 
     Raises:
+        ConfigError: the configuration has no steps, or fewer than the run in the folder has done.
         TrainingError: the folder holds a run whose configuration differs in what that run uses,
             other than its number of steps.
+        OutputError: the folder cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    file = out / "config.toml"
+    if not config.total_steps:
+        raise ConfigError(f"{out}: 0 steps, so that there is nothing to learn")
+    file, checkpoint = out / "config.toml", out / "checkpoint.pt"
     if file.exists():
         before = load_config(file)
         now = replace(config, steps=before.steps)
@@ -55,6 +58,13 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str 
             raise TrainingError(
                 f"{out}: holds a run of another configuration ({', '.join(different)}); choose "
                 "another --out, or the same options to resume"
+            )
+    if checkpoint.exists():
+        done = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["step"]
+        if config.total_steps < done:
+            raise ConfigError(
+                f"{checkpoint}: {done} steps are done, more than the {config.total_steps} of this "
+                "configuration; ask for at least as many, or choose another --out"
             )
     save_config(config, file)
     data.save(out / "data.json")
@@ -69,7 +79,7 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str 
         "command": " ".join(sys.argv),
         "recipe": recipe,
     }
-    with replacing(out / "environment.json") as temporary:
+    with writing(out / "environment.json") as temporary:
         temporary.write_text(json.dumps(environment, indent=2))
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from toonbox.errors import ConfigError, TrainingError
+from toonbox.errors import ConfigError, TrainingError, UsageError
 from toonbox.learn.config import TrainConfig
 from toonbox.learn.discriminator import Discriminator, FeatureDiscriminator
 from toonbox.learn.features import WIDTHS, EfficientNetFeatures
@@ -76,13 +76,21 @@ class TrainingState:
 
 
 def new_fabric(options: RunOptions) -> Fabric:
-    """Launch a Fabric for the device, processes and precision in the options."""
-    fabric = Fabric(
-        accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[options.device],
-        devices=options.devices,
-        strategy="ddp" if options.devices > 1 else "auto",
-        precision="bf16-mixed" if options.precision == "bf16" else "32-true",
-    )
+    """Launch a Fabric for the device, processes and precision in the options.
+
+    Raises:
+        UsageError: there is no such device, or there are not so many.
+    """
+    try:
+        fabric = Fabric(
+            accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[options.device],
+            devices=options.devices,
+            strategy="ddp" if options.devices > 1 else "auto",
+            precision="bf16-mixed" if options.precision == "bf16" else "32-true",
+        )
+    except RuntimeError as error:
+        chosen = f"--device {options.device} --devices {options.devices}"
+        raise UsageError(f"{chosen}: {error}") from error
     fabric.launch()
     return fabric
 

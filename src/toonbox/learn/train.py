@@ -66,8 +66,8 @@ def train(
     features: EfficientNetFeatures | None,
     fabric: Fabric | None = None,
     start: Generator | None = None,
-) -> None:
-    """Train a generator, or resume the run in `options.out`.
+) -> int:
+    """Train a generator, or resume the run in `options.out`; return the number of steps it has.
 
     Args:
         vgg, features: frozen VGG and EfficientNet features; None if the configuration needs none.
@@ -121,11 +121,14 @@ def train(
             due = time.monotonic() - saved >= options.checkpoint_minutes * 60
             # All processes must stop after the same step.
             stop = fabric.broadcast(asked.number) if fabric.world_size > 1 else asked.number
-            if due or stop or state.step == config.total_steps:
+            if due or stop:
                 save(state, options.out)
                 saved = time.monotonic()
             if stop:
                 raise ending(stop)
+        # Even if no step was left: the process may have been killed while it saved the last one.
+        save(state, options.out)
+    return state.step
 
 
 def one_step(
@@ -147,11 +150,12 @@ def one_step(
             if cartoon is not None and config.discriminators.drawn_by_teacher:
                 cartoon = supersampled(cartoon, draw, factor)
     noise = config.pretrain.noise
-    seen = add_noise(photo, noise, config.seed, state.step) if noise else photo
+    share = state.fabric.global_rank, state.fabric.world_size
+    seen = add_noise(photo, noise, config.seed, state.step, share) if noise else photo
     if state.step < config.pretrain.steps:
         return pretrain_step(state, seen, photo if target is None else target)
     left_out = images.get("left_out")
-    return adversarial_step(state, seen, cartoon, vgg, workers, target, left_out)
+    return adversarial_step(state, photo, cartoon, vgg, workers, target, left_out, seen)
 
 
 def pretrain_step(state: TrainingState, photo: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -176,6 +180,7 @@ def adversarial_step(
     workers: Executor,
     target: Tensor | None = None,
     left_out: Tensor | None = None,
+    seen: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Update the discriminators, then the generator; losses of weight 0 are not computed.
 
@@ -186,6 +191,7 @@ def adversarial_step(
         workers: processes that compute superpixels.
         target: t, the same shape as p; None for no target.
         left_out: ink that t spares short lines, (B, 1, H, W) in [-1, 1]; None for no drawn target.
+        seen: what the generator gets for p, the same shape, such as p with noise; None for p.
     Source:
         Wang & Yu 2020, section 3.4; as in the authors' code, the discriminators are updated
         before the generator.
@@ -193,7 +199,7 @@ def adversarial_step(
     config, weights, autocast = state.config, state.config.weights, state.fabric.autocast
     first = config.pretrain.steps
     head_start = first <= state.step < first + config.discriminators.head_start
-    output = generate(state, photo)  # G(p)
+    output = generate(state, photo if seen is None else seen)  # G(p)
     if config.photo_guided_filter:
         output = guided_filter(photo, output, radius=1, eps=1e-2)
     segmented: list[Future[Uint8Array]] = []

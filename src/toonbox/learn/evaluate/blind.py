@@ -45,13 +45,14 @@ def choose_photos(
         StyleError: there are no such photos.
     """
     folders = [contender for contender in contenders if isinstance(contender, FolderColumn)]
-    usable = [photo for photo in photos if all(folder.find(photo) for folder in folders)]
+    shuffled = list(photos)
+    random.Random(seed).shuffle(shuffled)  # before those without pictures are taken out
+    usable = [photo for photo in shuffled if all(folder.find(photo) for folder in folders)]
     where = " and ".join(str(folder.folder) for folder in folders)
     if not usable:
         raise StyleError(f"{where}: no pictures of these photos")
     if skipped := len(photos) - len(usable):
         _logger.warning("skipped photos without a picture in %s: %d", where, skipped)
-    random.Random(seed).shuffle(usable)
     return usable[:limit]
 
 

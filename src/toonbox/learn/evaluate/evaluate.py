@@ -65,7 +65,8 @@ def evaluate(
         cartoons: targets of the distances and the classifier, which need at least two.
         work: empty folder for the outputs.
         train_photos: photos for the linear probe and the classifier. Without them, they learn
-            from one half of `photos` and judge the other, the probe both ways.
+            from one half of `photos` and judge the other, the probe both ways. All these photos are
+            reduced to the working resolution of the first subject.
         classifier: its configuration (it trains on three quarters of the cartoons); None for none.
         draws: bootstrap draws per distance, at least 2.
         seed: seed of crops, draws and splits.
@@ -112,9 +113,12 @@ class Reader:
     def __init__(self) -> None:
         self.failures: dict[Path, str] = {}
 
-    def pictures(self, files: Sequence[Path], least: int = 1) -> Iterator[Uint8Array]:
-        """Yield the readable pictures; errors as in `__call__`."""
-        return (rgb for _, rgb in self(files, least))
+    def pictures(
+        self, files: Sequence[Path], least: int = 1, short_side: int | None = None
+    ) -> Iterator[Uint8Array]:
+        """Yield the readable pictures, reduced to any `short_side`; errors as in `__call__`."""
+        for _, rgb in self(files, least):
+            yield rgb if short_side is None else shrunk(rgb, short_side)
 
     def __call__(self, files: Sequence[Path], least: int = 1) -> Iterator[tuple[Path, Uint8Array]]:
         """Yield each readable file with its picture.
@@ -193,16 +197,17 @@ def _add_distances(
 ) -> None:
     """Compare the features of each result with those of cartoons and photos."""
 
-    def describe(what: str, files: Sequence[Path]) -> FloatArray:
+    def describe(what: str, files: Sequence[Path], short_side: int | None = None) -> FloatArray:
         with progress(f"{network.name}: {what}", len(files)) as advance:
-            return features_of(read.pictures(files, LEAST_PICTURES), network, rule, advance)
+            pictures = read.pictures(files, LEAST_PICTURES, short_side)
+            return features_of(pictures, network, rule, advance)
 
     drawn = describe("cartoons", cartoons)
     features = [describe(r.name, [output.file for output in r.outputs]) for r in results]
     photos = features[0]
     # Each probe with the indices of the photos it judges, which it was not trained on.
     if train_photos:
-        trained = describe("training photos", train_photos)
+        trained = describe("training photos", train_photos, results[0].resolution)
         probes = [(linear_probe(trained, drawn, rule.seed), np.arange(len(photos)))]
     else:
         halves = np.array_split(np.random.default_rng(rule.seed).permutation(len(photos)), 2)
@@ -240,8 +245,8 @@ def _classification(
     learned = train_photos or [results[0].outputs[i].file for i in order[half:]]
     held_out, drawn = ([cartoons[i] for i in part] for part in (mixed[:quarter], mixed[quarter:]))
     with progress("classifier: training", config.steps) as advance:
-        pictures = read.pictures(learned), read.pictures(drawn)
-        network = train_classifier(*pictures, config, advance)
+        reduced = read.pictures(learned, short_side=results[0].resolution)
+        network = train_classifier(reduced, read.pictures(drawn), config, advance)
     baseline, *styled = (read.pictures([r.outputs[i].file for i in judged]) for r in results)
     outputs = dict(zip([result.name for result in results[1:]], styled, strict=True))
     with progress("classifier: test", len(judged) * len(results) + quarter) as advance:

@@ -239,6 +239,7 @@ def write_report(evaluation: Evaluation, out: Path) -> None:
         }
         for name, content in written.items():
             with replacing(out / name) as temporary:
-                temporary.write_text(content, encoding="utf-8", newline="")
+                # Names of photos need not be UTF-8.
+                temporary.write_bytes(content.encode(errors="backslashreplace"))
     except OSError as error:
         raise OutputError(f"{out}: {error}") from error
