@@ -421,6 +421,46 @@ def test_a_batch_can_be_cancelled(visit):
     assert "cartoons.zip" not in page.locator("#live").text_content()
 
 
+def test_what_is_removed_is_neither_opened_nor_saved(visit):
+    page = visit()
+    choose(page, *[file(f"{index}.png", photo(seed=index)) for index in range(5)])
+    removed = "document.querySelector('#list li:nth-child(%d) .remove').click();"
+    page.evaluate(removed % 1 + removed % 1)
+    expect(page.get_by_role("heading", name="2.png")).to_be_visible(timeout=PATIENCE)
+    settled(page)
+    expect(page.locator("#list .pick[aria-current=true]")).to_have_text(re.compile("2.png"))
+    with page.expect_download(timeout=PATIENCE) as downloaded:
+        page.evaluate("document.querySelector('#download-all').click();" + removed % 2)
+    with zipfile.ZipFile(downloaded.value.path()) as archive:
+        assert archive.namelist() == ["2.toon.png", "4.toon.png"]
+
+
+def test_a_cancelled_batch_leaves_the_open_photo_ready(visit):
+    page = visit()
+    choose(page, file("a.png"), file("b.png"))
+    page.evaluate(
+        """() => new Promise((resolve) => {
+          const texture = document.querySelector("#texture");
+          const change = (value, ...types) => {
+            texture.value = value;
+            for (const type of types) texture.dispatchEvent(new Event(type));
+          };
+          const observer = new MutationObserver(() => {
+            if (!document.querySelector("#list li[data-state=drawing]")) return;
+            observer.disconnect();
+            document.querySelector("#download-all").click();
+            change(0, "input"); // ends the drawing
+            document.querySelector("#cancel").click();
+            resolve();
+          });
+          observer.observe(document.querySelector("#list"), { attributes: true, subtree: true });
+          change(2, "input", "change");
+        })"""
+    )
+    expect(page.locator("#batch")).to_be_hidden()
+    expect(page.locator("#list .state")).to_have_text(["Ready", "Ready"])
+
+
 def test_nothing_but_broken_files_leaves_the_welcome_with_a_message(visit):
     page = visit()
     page.set_input_files("#choose", [file("notes.png", b"")])
@@ -577,6 +617,61 @@ def test_a_page_without_its_models_says_so(visit, built_site):
         expect(page.locator(".notice")).to_contain_text(
             "The styles could not be loaded", timeout=PATIENCE
         )
+    finally:
+        site.close()
+
+
+def test_a_style_that_cannot_be_loaded_can_be_chosen_again(visit, built_site):
+    names = [name for name in built_site if name.startswith("models/ink") and "onnx" in name]
+    site = Site({name: data for name, data in built_site.items() if name not in names})
+    try:
+        page = visit(site.url)
+        choose(page, file("a.png"))
+        notices = page.locator(".notice")
+        ink = page.locator("#styles").get_by_text("Ink", exact=True)
+        ink.click()
+        expect(page.locator("#compare")).not_to_have_class(re.compile("drawn"), timeout=PATIENCE)
+        expect(notices).to_have_text(re.compile(
+            "The style Ink could not be loaded. Check the connection, then choose the style again."
+        ), timeout=PATIENCE)  # fmt: skip
+        site.files |= {name: built_site[name] for name in names}
+        ink.click()
+        settled(page)
+        expect(notices).to_have_count(1)
+    finally:
+        site.close()
+
+
+def test_files_that_come_before_the_page_is_ready_are_opened(visit):
+    slow = """
+    const real = fetch;
+    const held = new Promise((go) => (window.go = go));
+    window.asked = new Promise((asked) => (window.fetch = async (...request) => {
+      if (String(request[0]).includes("styles.json")) await (asked(), held);
+      return real(...request);
+    }));
+    """
+    page = visit(ready=False, init=slow)
+    page.evaluate("asked")
+    page.set_input_files("#choose", [file("chosen.png")])
+    drop(page, file("dropped.png"))
+    page.evaluate("go()")
+    expect(page.locator("#list .name")).to_have_text(["chosen.png", "dropped.png"])
+    settled(page)
+
+
+def test_a_language_that_cannot_be_loaded_leaves_english(visit, built_site):
+    site = Site({name: data for name, data in built_site.items() if name != "i18n/zh.json"})
+    try:
+        page = visit(site.url, locale="zh-CN")
+        html = page.locator("html")
+        expect(html).to_have_attribute("lang", "en")
+        expect(page.locator(".notice")).to_contain_text("could not be loaded in this language")
+        language = page.get_by_label("Language")
+        expect(language).to_have_value("en")
+        site.files["i18n/zh.json"] = built_site["i18n/zh.json"]
+        language.select_option("中文")
+        expect(html).to_have_attribute("lang", "zh-Hans")
     finally:
         site.close()
 

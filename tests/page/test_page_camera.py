@@ -34,6 +34,7 @@ window.standIn = async () => {
   const paint = () => canvas.getContext("2d").drawImage(picture, 0, 0);
   paint();
   setInterval(paint, 50);
+  window.turn = () => ([canvas.width, canvas.height] = [canvas.height, canvas.width]);
   return canvas.captureStream();
 };
 """
@@ -136,6 +137,22 @@ def test_everything_ends_when_it_is_stopped_or_left(camera):
     assert camera.evaluate(ENDED)
 
 
+def test_it_can_be_left_and_opened_again_while_it_loads(chromium, site):
+    with opened(chromium, site, "photos", service_workers="block") as page:
+        held = []
+        page.route("**/camera.js", lambda route: held.append(route))
+        with page.expect_request("**/camera.js"):
+            page.get_by_role("tab", name="Camera").click()
+        page.get_by_role("tab", name="Photos").click()
+        page.get_by_role("tab", name="Camera").click()
+        held[0].continue_()
+        expect(page.get_by_role("button", name="Start the camera")).to_be_visible()
+        expect(page.locator("#camera #styles")).to_be_attached()
+        page.get_by_role("tab", name="Photos").click()
+        expect(page.locator("#camera *")).to_have_count(0)
+        expect(page.locator("#photos #styles")).to_be_attached()
+
+
 def test_a_snapshot_is_the_cartoon_that_python_draws(chromium, site):
     with opened(chromium, site, "camera", PICTURE + CAMERA) as page:
         start(page)
@@ -209,6 +226,63 @@ def test_a_recording_has_pictures_and_sound(camera, tmp_path):
     assert any(np.abs(frame.astype(int) - frames[0]).max() > 30 for frame in frames)
     with av.open(str(tmp_path / name)) as container:
         assert sum(frame.samples for frame in container.decode(audio=0)) > 0
+
+
+def test_turning_the_phone_saves_the_recording(chromium, site, tmp_path):
+    with opened(chromium, site, "camera", PICTURE + CAMERA) as page:
+        start(page)
+        page.get_by_role("button", name="Record", exact=True).click()
+        expect(page.get_by_role("button", name="Stop recording")).to_be_visible()
+        for _ in range(3):
+            page.evaluate(NEXT_FRAME)
+        with page.expect_download() as download:
+            page.evaluate("turn()")
+        download.value.save_as(tmp_path / "recording")
+        expect(page.get_by_role("alert")).to_contain_text("stopped and saved")
+        expect(page.get_by_role("button", name="Record", exact=True)).to_be_visible()
+        page.evaluate(NEXT_FRAME)
+        assert shown(page).shape[:2] == SIZE  # goes on, upright
+    with av.open(str(tmp_path / "recording")) as container:
+        assert next(container.decode(video=0)).to_ndarray().size > 0
+
+
+def test_the_focus_stays_on_what_is_busy(chromium, site):
+    with opened(chromium, site, "camera", PICTURE + CAMERA) as page:
+        start(page)
+        page.get_by_label("Record sound").check()
+        refusal = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error())"
+        page.evaluate(f"() => {{ {refusal}; }}")
+        record = page.get_by_role("button", name="Record", exact=True)
+        snap = page.get_by_role("button", name="Take a snapshot")
+        snap.focus()
+        with page.expect_download():
+            page.keyboard.press("Enter")
+        expect(snap).to_have_attribute("aria-disabled", "false")
+        expect(snap).to_be_focused()
+        record.focus()
+        page.keyboard.press("Enter")
+        finish = page.get_by_role("button", name="Stop recording")
+        expect(finish).to_be_focused()
+        with page.expect_download():
+            finish.click()
+
+
+def test_another_camera_can_be_started_after_one_that_fails(chromium, site):
+    two = """
+    navigator.mediaDevices.enumerateDevices = async () => ["first", "second"].map((deviceId) =>
+      ({ deviceId, kind: "videoinput", label: deviceId }));
+    const good = navigator.mediaDevices.getUserMedia;
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+      if (wanted.video.deviceId) throw new DOMException("", "NotReadableError");
+      return good(wanted);
+    };
+    """
+    with opened(chromium, site, "camera", PICTURE + CAMERA + two) as page:
+        start(page)
+        page.locator("#camera select").select_option("second")
+        expect(page.get_by_role("alert")).to_contain_text("in use by another program")
+        start(page)
+        expect(page.get_by_role("alert")).to_be_hidden()
 
 
 def test_it_says_why_there_is_no_camera(chromium, site):

@@ -186,13 +186,71 @@ def test_the_frame_shown_follows_the_settings(page, uneven):
             assert shown(page) != before
         before = shown(page)
 
-    for button, field in (("Start at this frame", "From"), ("End at this frame", "To")):
-        page.get_by_role("button", name=button).click()
-        assert float(page.get_by_label(f"{field} (seconds)").input_value()) == float(
-            slider.input_value()
-        )
+    page.get_by_role("button", name="Start at this frame").click()
+    begins = float(page.get_by_label("From (seconds)").input_value())
+    last = Fraction(UNEVEN[-1] - UNEVEN[0]) * TIME_BASE
+    assert last - Fraction(1, 10**6) <= Fraction(begins) <= last < float(slider.input_value())
+    slider.press("Home")
+    page.get_by_role("button", name="End at this frame").click()
+    assert float(page.get_by_label("To (seconds)").input_value()) == 0
     convert(page)
     expect(page.get_by_role("alert")).to_have_text("The end must be after the start.")
+
+
+# Counts the decoders that are open at a time.
+DECODERS = """
+window.decoders = { open: 0, most: 0 };
+window.VideoDecoder = class extends VideoDecoder {
+  constructor(init) {
+    super(init);
+    decoders.most = Math.max(decoders.most, ++decoders.open);
+  }
+  close() {
+    if (this.state !== "closed") decoders.open--;
+    super.close();
+  }
+};
+"""
+
+
+def test_one_frame_is_decoded_at_a_time(chromium, site, uneven):
+    with opened(chromium, site, "video", DECODERS) as page:
+        choose(page, uneven)
+        page.evaluate(
+            """() => {
+              const slider = document.querySelector("#video input[type=range]");
+              for (let step = 1; step <= 20; step++) {
+                slider.value = 0.02 * step;
+                slider.dispatchEvent(new Event("input"));
+              }
+            }"""
+        )
+        expect(page.locator("#video canvas[data-time='0.4']")).to_be_visible(timeout=PATIENCE)
+        assert page.evaluate("decoders.most") <= 2  # the one before may not be closed yet
+
+
+def leaves_silently(page):
+    """Tell whether the page would close without a question."""
+    return page.evaluate("dispatchEvent(new Event('beforeunload', { cancelable: true }))")
+
+
+def test_a_result_is_not_lost_before_it_is_saved(page, uneven, folder):
+    (folder / "notes.mp4").write_text("not a video")
+    choose(page, uneven)
+    assert leaves_silently(page)
+    convert(page)
+    link = page.get_by_role("link", name="Download")
+    expect(link).to_be_focused(timeout=PATIENCE)
+    assert not leaves_silently(page)
+    chosen = page.locator("#video input[type=file]")
+    chosen.set_input_files(folder / "notes.mp4")
+    expect(page.get_by_role("alert")).to_contain_text("is not a video")
+    link.focus()
+    result(page, folder / "unsaved.mp4")
+    assert times(folder / "unsaved.mp4") == times(uneven)
+    assert leaves_silently(page)
+    chosen.set_input_files(folder / "notes.mp4")
+    expect(link).to_be_hidden()
 
 
 def test_it_says_what_it_cannot_convert(page, chromium, site, folder):

@@ -54,7 +54,7 @@ def send(page, path):
 def test_what_the_browser_cannot_decode_is_converted_on_the_server(
     chromium, site, old, short, tmp_path
 ):
-    with opened(chromium, site, "video") as page:
+    with opened(chromium, site, "video", service_workers="block") as page:
         choose = page.locator("#video input[type=file]")
         choose.set_input_files(short)
         page.get_by_label("From (seconds)").fill("0.2")
@@ -76,8 +76,18 @@ def test_what_the_browser_cannot_decode_is_converted_on_the_server(
         download.value.save_as(tmp_path / "cartoon.mp4")
         id = page.evaluate("localStorage.getItem('toonbox.job')")
         assert site.server.get(f"/api/jobs/{id}").status == 200
-        page.get_by_role("button", name="Delete from the server").click()
+        delete = page.get_by_role("button", name="Delete from the server")
+        page.route("**/api/jobs/*", lambda route: route.abort())
+        delete.click()
+        alert = page.locator("#video section").get_by_role("alert")
+        expect(alert).to_contain_text("The server does not respond.")
+        expect(link).to_be_visible()
+        assert page.evaluate("localStorage.getItem('toonbox.job')") == id
+        page.unroute("**/api/jobs/*")
+        delete.click()
         expect(link).to_be_hidden()
+        expect(alert).to_be_hidden()
+        assert page.evaluate("localStorage.getItem('toonbox.job')") is None
         serving.wait_until(lambda: site.server.get(f"/api/jobs/{id}").status == 404)
     assert times(tmp_path / "cartoon.mp4") == times(old)
     assert (pictures(tmp_path / "cartoon.mp4") != pictures(old)).any()
@@ -93,9 +103,24 @@ def test_a_job_outlives_the_tab_and_can_be_cancelled(chromium, site, long):
         id = page.evaluate("localStorage.getItem('toonbox.job')")
         assert site.server.get(f"/api/jobs/{id}").json()["state"] == "running"
         page.locator("#video").get_by_role("button", name="Cancel").click()
-        expect(page.locator("#live")).to_have_text("Cancelled on the server.")
+        expect(page.locator("#live")).to_have_text("Cancelled on the server.", timeout=PATIENCE)
         assert page.evaluate("localStorage.getItem('toonbox.job')") is None
         serving.wait_until(lambda: site.server.get(f"/api/jobs/{id}").status == 404)
+
+
+def test_a_server_that_does_not_answer_is_given_up(chromium, site):
+    with opened(chromium, site, "photos", service_workers="block") as page:
+        ended = "retry: 10\n\n"  # milliseconds
+        page.route(
+            "**/events", lambda route: route.fulfill(content_type="text/event-stream", body=ended)
+        )
+        found = page.evaluate(
+            """async () => {
+              const { follow } = await import("./server.js");
+              return follow("1", () => {}, new AbortController().signal).catch(({ name }) => name);
+            }"""
+        )
+        assert found == "Unreachable"
 
 
 def test_it_says_why_the_server_could_not(chromium, site, tmp_path):

@@ -1,7 +1,7 @@
 /** The page's entry point: tabs, language, and the engine that the tabs share. */
 
 import { Engine, listStyles } from "./engine.js";
-import { currentLanguage, preferredLanguage, setLanguage, t } from "./i18n.js";
+import { currentLanguage, preferredLanguage, setLanguage, t, textOr } from "./i18n.js";
 import { Photos } from "./photos.js";
 import { findServer } from "./server.js";
 
@@ -13,8 +13,11 @@ function announce(text) {
   $("live").textContent = text;
 }
 
-/** Show a message until it is dismissed. */
+/** Show a message until it is dismissed, in place of an earlier one that says the same. */
 function notify(text) {
+  for (const earlier of $("notices").children) {
+    if (earlier.firstChild.textContent === text) earlier.remove();
+  }
   const notice = document.createElement("p");
   notice.className = "notice";
   const close = Object.assign(document.createElement("button"), {
@@ -118,11 +121,11 @@ class Tabs {
 
   close(name) {
     const view = this.views.get(name);
-    if (!view) return;
-    this.views.delete(name);
-    view.then(({ close }) => close()).catch(() => {}).finally(() => {
-      if (!this.views.has(name)) $(name).replaceChildren();
-    });
+    view?.then(({ close }) => { // unless it was opened again while it was loading
+      if (!$(name).hidden || this.views.get(name) !== view) return;
+      this.views.delete(name);
+      close();
+    }).catch(() => {}); // reported by `load`
   }
 }
 
@@ -160,6 +163,17 @@ function takeShortcuts(panel) {
   });
 }
 
+/** Change the language; without its texts, go on in the present one. */
+async function speak(code, lasting = false) {
+  try {
+    await setLanguage(code, lasting);
+  } catch {
+    await setLanguage(currentLanguage()).catch(() => {}); // at first it has no texts
+    $("language").value = currentLanguage();
+    notify(textOr("error.language", "The texts of the page could not be loaded."));
+  }
+}
+
 /** Show the engine's backend in the footer. */
 async function showEngine(starting) {
   try {
@@ -172,9 +186,13 @@ async function showEngine(starting) {
 }
 
 async function start() {
+  let ready;
+  const add = new Promise((resolve) => (ready = resolve));
+  takeFiles(async (files) => (await add)(files)); // also those dropped before all is loaded
+
   $("language").value = preferredLanguage();
-  await setLanguage($("language").value);
-  $("language").addEventListener("change", (event) => setLanguage(event.target.value, true));
+  await speak($("language").value);
+  $("language").addEventListener("change", (event) => speak(event.target.value, true));
   navigator.serviceWorker?.register(new URL("sw.js", import.meta.url)).catch(() => {
     // forbidden, or a page from disk: everything works except offline use
   });
@@ -195,7 +213,7 @@ async function start() {
     const options = () => photos.panel.options();
     return mount($(name), { engine: starting, styles, options, t, announce });
   }, () => photos.resume());
-  takeFiles((files) => {
+  ready((files) => {
     const video = files.find(({ type }) => type.startsWith("video/"));
     tabs.open(video ? "video" : "photos");
     if (video) tabs.views.get("video")?.then((view) => view.open(video));

@@ -218,12 +218,13 @@ export function mount(section, { engine, options, t, announce }) {
 
   /** Open the chosen camera, or the browser's default, in place of the current one. */
   async function open() {
+    if (start.ariaDisabled === "true") return;
     const device = choice.value;
     end();
     if (!navigator.mediaDevices?.getUserMedia) return say("camera.insecure");
     const size = { width: { ideal: 1280 }, height: { ideal: 720 } };
     const wanted = device ? { deviceId: { exact: device } } : { facingMode: "user" };
-    start.disabled = true;
+    start.ariaDisabled = "true"; // a disabled button would lose the focus
     try {
       stream = await navigator.mediaDevices.getUserMedia({ video: { ...size, ...wanted } });
       if (closed) return end();
@@ -232,9 +233,10 @@ export function mount(section, { engine, options, t, announce }) {
       await video.play();
     } catch (error) {
       end();
+      choice.replaceChildren(); // otherwise the next start would want the same one
       return say(messageOf(error), { reason: error.message });
     } finally {
-      start.disabled = false;
+      start.ariaDisabled = "false";
     }
     const mine = stream;
     const [track] = mine.getVideoTracks();
@@ -330,15 +332,19 @@ export function mount(section, { engine, options, t, announce }) {
   function display(cartoon) {
     const { width, height } = cartoon;
     const fits = canvas.width === width && canvas.height === height;
-    // A recording keeps its size, even if the phone is rotated.
-    if (!fits && recorder) return;
+    if (!fits && recorder) { // the phone was turned, but a recording keeps its size
+      if (recorder.state === "inactive") return; // being saved
+      recorder.stop();
+      return say("camera.turned");
+    }
     if (!fits) [canvas.width, canvas.height] = [width, height];
     canvas.getContext("2d", { alpha: false }).putImageData(cartoon, 0, 0);
   }
 
   /** Draw and save the current frame at the camera's full resolution. */
   async function takeSnapshot() {
-    snapshot.disabled = true;
+    if (snapshot.ariaDisabled === "true") return;
+    snapshot.ariaDisabled = "true";
     try {
       const photo = grab(video, Infinity, mirror.checked);
       const cartoon = await (await engine).cartoonize(photo, options());
@@ -348,7 +354,7 @@ export function mount(section, { engine, options, t, announce }) {
     } catch (error) {
       say("camera.failed", { reason: error.message });
     } finally {
-      snapshot.disabled = false;
+      snapshot.ariaDisabled = "false";
     }
   }
 
@@ -359,6 +365,7 @@ export function mount(section, { engine, options, t, announce }) {
   }
 
   function toggle() {
+    if (record.ariaDisabled === "true") return;
     if (recorder) recorder.stop();
     else startRecording();
   }
@@ -366,7 +373,7 @@ export function mount(section, { engine, options, t, announce }) {
   async function startRecording() {
     say();
     if (!window.MediaRecorder) return say("camera.unrecordable");
-    record.disabled = true;
+    record.ariaDisabled = "true";
     let microphone = null;
     try {
       if (sound.checked) {
@@ -375,7 +382,7 @@ export function mount(section, { engine, options, t, announce }) {
     } catch {
       say("camera.silent");
     } finally {
-      record.disabled = false;
+      record.ariaDisabled = "false";
     }
     if (!stream) { // stopped while the browser asked for permission
       for (const track of microphone?.getTracks() ?? []) track.stop();

@@ -41,7 +41,7 @@ export class Compare {
     }
     this.root.style.setProperty("--ratio", width / height);
     this.root.style.setProperty("--natural", `${width}px`);
-    this.root.classList.remove("drawn");
+    this.hideCartoon();
     paint(this.photo, picture);
   }
 
@@ -63,6 +63,11 @@ export class Compare {
     }
     bitmap.close();
     return show;
+  }
+
+  /** Show the photo alone. */
+  hideCartoon() {
+    this.root.classList.remove("drawn");
   }
 
   grab(event) {

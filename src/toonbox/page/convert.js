@@ -95,12 +95,14 @@ export async function openVideo(file) {
  * Decode one frame.
  * @param {Video} video
  * @param {number} time in seconds from the first frame
- * @returns {Promise<ImageData>} upright, in square pixels
+ * @returns {Promise<{photo: ImageData, begins: number}>} upright, in square pixels, and its time in
+ *   seconds from the first frame
  */
 export async function frameAt(video, time) {
   const sample = await new VideoSampleSink(video.track).getSample(video.start + time);
   if (!sample) throw new VideoError("unreadable", { reason: "" });
-  return picture(video, sample);
+  const begins = sample.timestamp - video.start;
+  return { photo: picture(video, sample), begins };
 }
 
 /** Draw a sample at its display size, and close it. */

@@ -169,7 +169,8 @@ export class Engine {
     }
     this.#running = null;
     if (kind === "done") job.resolve(result);
-    else job.reject(name === "AbortError" ? cancelled() : new Error(message));
+    else if (name === "AbortError") job.reject(cancelled());
+    else job.reject(Object.assign(new Error(message), { name }));
     this.#go();
   }
 

@@ -31,6 +31,11 @@ export class Gallery {
     return this.entries.filter((entry) => entry.state !== "failed");
   }
 
+  /** Return whether an entry has not been removed. @param {Entry|null} entry */
+  has(entry) {
+    return this.entries.includes(entry);
+  }
+
   /** Add a file. @param {File} file @returns {Entry} */
   add(file) {
     const item = make("li");

@@ -141,7 +141,8 @@ export function makeStyles(fieldset, name, styles, onChoose) {
     const radio = Object.assign(document.createElement("input"), {
       type: "radio", name, value: style.name, className: "hidden",
     });
-    radio.addEventListener("change", () => onChoose(style.name));
+    // Not "change": a style that could not be loaded can be chosen again.
+    radio.addEventListener("click", () => onChoose(style.name));
     const canvas = Object.assign(document.createElement("canvas"), {
       width: THUMBNAIL, height: THUMBNAIL,
     });

@@ -43,6 +43,7 @@ export class Photos {
     this.full = null; // the drawing at full size: {promise of ImageData, controller, wish, done}
     this.previewed = ""; // the last preview, as from `wishOf`
     this.how = ""; // the settings of entries marked as drawn
+    this.reported = new Set(); // names of styles whose failure the user was told of
     this.batch = null; // AbortController of "download all"
     this.turn = 0; // number of pictures opened, to discard late results
     this.listen();
@@ -55,7 +56,8 @@ export class Photos {
   }
 
   listen() {
-    for (const id of ["choose", "photograph", "add", "photograph-more"]) {
+    const inputs = ["choose", "photograph", "add", "photograph-more"];
+    for (const id of inputs) {
       $(id).addEventListener("change", (event) => {
         this.add([...event.target.files]);
         event.target.value = ""; // allow choosing the same file again
@@ -66,6 +68,9 @@ export class Photos {
     $("download").addEventListener("click", () => this.download());
     $("download-all").addEventListener("click", () => this.downloadAll());
     $("cancel").addEventListener("click", () => this.batch?.abort());
+    for (const id of inputs) { // chosen before the page was ready
+      if ($(id).files.length) $(id).dispatchEvent(new Event("change"));
+    }
   }
 
   /** Show the previews of the styles on the example photo. @param {Style[]} styles */
@@ -103,7 +108,7 @@ export class Photos {
     this.show();
     let opened = false;
     for (const entry of added) {
-      if (!this.gallery.entries.includes(entry)) continue; // removed in the meantime
+      if (!this.gallery.has(entry)) continue; // removed in the meantime
       opened = (opened ? await this.inspect(entry) : await this.open(entry)) || opened;
     }
     const failed = added.filter((entry) => entry.state === "failed");
@@ -157,8 +162,9 @@ export class Photos {
       resizeHeight: Math.max(1, Math.round(height * scale)),
       resizeQuality: "high",
     });
-    if (turn !== this.turn) {
+    if (turn !== this.turn || !this.gallery.has(entry)) {
       bitmap.close();
+      small.close();
       return true;
     }
     const first = !this.current;
@@ -183,9 +189,8 @@ export class Photos {
 
   /** Remove an entry; if it was open, open another or return to the start screen. */
   remove(entry) {
-    const wasOpen = entry === this.current;
     const next = this.gallery.remove(entry);
-    if (wasOpen) {
+    if (!this.gallery.has(this.current)) { // also one removed just before, while another is read
       this.turn++;
       const other = next?.state === "failed" ? this.gallery.usable[0] : next;
       if (other) this.open(other);
@@ -207,6 +212,7 @@ export class Photos {
     const wish = wishOf(turn, options);
     if (!small || wish === this.previewed || $("photos").hidden) return;
     this.previewed = wish;
+    this.reported.clear();
     this.stop();
     this.drawn = "";
     this.forgetDrawn(wishOf(0, options));
@@ -217,7 +223,10 @@ export class Photos {
       const wanted = () => turn === this.turn && !this.full?.done;
       if (wanted() && (await this.compare.showCartoon(image, wanted))) this.drawn = "preview";
     } catch (error) {
-      if (turn === this.turn) this.failed(error, options.style);
+      if (turn !== this.turn || wish !== this.previewed || error.name === "AbortError") return;
+      this.previewed = ""; // the same may be wanted again
+      this.compare.hideCartoon();
+      this.failed(error, options.style);
     }
   }
 
@@ -310,10 +319,13 @@ export class Photos {
     }
   }
 
-  /** Report a failure to draw, unless it was aborted. */
+  /** Report a failure to draw once, unless it was aborted. */
   failed(error, style) {
-    if (error.name === "AbortError") return;
-    this.notify(t("error.drawing", { style: styleName(style.name), message: error.message }));
+    if (error.name === "AbortError" || this.reported.has(style.name)) return;
+    this.reported.add(style.name);
+    const name = styleName(style.name);
+    this.notify(error.name === "NetworkError" ? t("error.model", { style: name })
+      : t("error.drawing", { style: name, message: error.message }));
   }
 
   /** Draw the preview of the open picture in every style. */
@@ -382,25 +394,28 @@ export class Photos {
     const { signal } = this.batch;
     const options = this.panel.options();
     const entries = this.gallery.usable;
-    const files = [];
+    const files = new Map();
     const problems = [];
     this.showBatch(0, entries.length);
     this.show();
     $("cancel").focus();
     for (const [index, entry] of entries.entries()) {
       if (signal.aborted) break;
+      if (!this.gallery.has(entry)) continue; // removed in the meantime
       try {
-        files.push(await this.drawOne(entry, options, signal, (share) => {
+        files.set(entry, await this.drawOne(entry, options, signal, (share) => {
           this.showBatch(index + share, entries.length);
         }));
       } catch (error) {
-        if (!signal.aborted) problems.push(`${entry.file.name}: ${reason(error)}`);
+        if (signal.aborted || !this.gallery.has(entry)) continue;
+        problems.push(`${entry.file.name}: ${reason(error)}`);
       }
     }
+    const kept = [...files].filter(([entry]) => this.gallery.has(entry)).map(([, file]) => file);
     try {
-      if (files.length && !signal.aborted) {
-        download(await zip(files), ARCHIVE);
-        this.announce(t("save.archived", { count: files.length, name: ARCHIVE }));
+      if (kept.length && !signal.aborted) {
+        download(await zip(kept), ARCHIVE);
+        this.announce(t("save.archived", { count: kept.length, name: ARCHIVE }));
       }
     } catch (error) {
       problems.push(`${ARCHIVE}: ${reason(error)}`);
@@ -414,7 +429,7 @@ export class Photos {
 
   /** Draw a picture that need not be open. @returns {Promise<{name: string, blob: Blob}>} */
   async drawOne(entry, options, signal, onProgress) {
-    const before = entry.state;
+    const before = entry.state === "done" ? "done" : "ready"; // what is drawn now may end earlier
     const picture = await this.read(entry);
     if (!picture) throw entry.error;
     this.gallery.set(entry, "drawing");

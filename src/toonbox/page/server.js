@@ -8,6 +8,7 @@ import { KNOBS } from "./settings.js";
 
 const API = new URL("api/", document.baseURI);
 const STORED = "toonbox.job"; // localStorage key of the job's id
+const PATIENCE = 3; // attempts in a row to reach the server
 const ENDED = ["done", "failed", "cancelled"];
 
 /** The server does not answer, so the state of the job is unknown. */
@@ -93,32 +94,42 @@ export async function stateOf(id) {
  */
 export function follow(id, onChange, signal) {
   return new Promise((resolve, reject) => {
+    let failures = 0; // in a row
     const events = new EventSource(new URL(`jobs/${id}/events`, API));
     const end = (settle, value) => (events.close(), settle(value));
     events.addEventListener("job", ({ data }) => {
+      failures = 0;
       const job = JSON.parse(data);
       onChange(job);
       if (ENDED.includes(job.state)) end(resolve, job);
     });
     events.onerror = () => { // unless the browser reconnects
-      if (events.readyState === EventSource.CLOSED) end(reject, new Unreachable());
+      failures += 1;
+      const given = events.readyState === EventSource.CLOSED || failures === PATIENCE;
+      if (given) end(reject, new Unreachable());
     };
     signal.addEventListener("abort", () => end(reject, signal.reason), { once: true });
   });
 }
 
-/** Cancel a job, or delete its result. */
+/**
+ * Cancel a job, or delete its result.
+ * @throws {Unreachable} it has not been deleted
+ */
 export async function remove(id) {
-  await fetch(new URL(`jobs/${id}`, API), { method: "DELETE" });
+  const url = new URL(`jobs/${id}`, API);
+  const answer = await fetch(url, { method: "DELETE" }).catch(() => null);
+  if (!answer?.ok && answer?.status !== 404) throw new Unreachable();
 }
 
 export const resultOf = (id) => new URL(`jobs/${id}/result`, API).href;
 
 /**
  * Create the section of the video tab that converts on the server; it is hidden without one.
- * @param {{options: () => object, part: () => {start?: number, end?: number},
+ * @param {{options: () => object, part: (file: File) => {start?: number, end?: number},
  *   signal: AbortSignal}} view its signal ends what listens
- * @returns {{element: HTMLElement, choose: (file: File) => void, close: () => void}}
+ * @returns {{element: HTMLElement, choose: (file: File) => void, sending: () => boolean,
+ *   close: () => void}} sending: whether a file is being sent, which ends with the page
  */
 export function mountServer({ options, part, t, announce, text, signal }) {
   let file = null;
@@ -180,7 +191,7 @@ export function mountServer({ options, part, t, announce, text, signal }) {
     arrange();
     cancel.focus();
     try {
-      const wanted = { ...options(), ...part(), stabilize: level.value || null };
+      const wanted = { ...options(), ...part(file), stabilize: level.value || null };
       const job = await submit(file, wanted, running.signal, onShare);
       keep(job.id);
       await watch();
@@ -203,8 +214,10 @@ export function mountServer({ options, part, t, announce, text, signal }) {
     const onChange = ({ state, progress }) =>
       tell(state === "waiting" ? "server.waiting" : "server.progress", progress.share ?? 0);
     const job = await follow(id, onChange, running.signal);
+    if (job.state === "cancelled") throw new DOMException("", "AbortError");
     if (job.state !== "done") throw new Error(job.message ?? job.state);
     running = null;
+    message.textContent = "";
     Object.assign(save, { href: resultOf(id), download: job.name });
     save.textContent = t("server.save", { name: job.name });
     arrange();
@@ -225,9 +238,16 @@ export function mountServer({ options, part, t, announce, text, signal }) {
   /** Cancel the job, or delete its result. */
   async function discard() {
     const gone = id;
-    keep(null);
-    running?.abort();
-    if (gone) await remove(gone);
+    const ended = running;
+    message.textContent = "";
+    try {
+      if (gone) await remove(gone);
+    } catch {
+      message.textContent = t("server.unreachable");
+      return arrange();
+    }
+    if (id === gone) keep(null);
+    ended?.abort();
     arrange();
     if (!form.hidden) begin.focus();
   }
@@ -249,6 +269,7 @@ export function mountServer({ options, part, t, announce, text, signal }) {
       file = chosen;
       arrange();
     },
+    sending: () => Boolean(running && !id),
     close() {
       closed = true;
       running?.abort();

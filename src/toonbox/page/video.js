@@ -25,8 +25,10 @@ export function mount(section, { engine, options, t, announce }) {
   let opened = 0; // number of videos chosen, to discard late results
   let running = null; // the AbortController of a conversion
   let href = null; // of the result
+  let unsaved = false; // whether there is a result that has not been downloaded
   let drawn = ""; // the preview's video, time and options, as JSON
-  let looked = null; // {time, photo}: the last decoded frame
+  let decoding = null; // a promise while frames are decoded
+  let looked = null; // {time, photo, begins}: the last decoded frame and its time
   const listeners = new AbortController();
   const { signal } = listeners;
   const text = translated(t);
@@ -109,17 +111,20 @@ export function mount(section, { engine, options, t, announce }) {
 
   async function open(file) {
     if (running) return announce(status.textContent); // one at a time
-    forget();
     complain();
-    server.choose(file);
     const turn = ++opened;
     try {
       const chosen = await openVideo(file);
-      if (turn !== opened) return chosen.input.dispose(); // another was chosen in the meantime
+      // Another was chosen, or the one before is being converted, in the meantime.
+      if (turn !== opened || running) return chosen.input.dispose();
+      forget();
+      server.choose(file);
       video = chosen;
     } catch (error) {
-      if (turn === opened) fail(error, file.name);
-      return;
+      if (turn !== opened || running) return;
+      if (!unsaved) forget();
+      server.choose(file);
+      return fail(error, file.name);
     }
     title.textContent = file.name;
     label();
@@ -143,25 +148,45 @@ export function mount(section, { engine, options, t, announce }) {
   /** Release the video and the result. */
   function forget() {
     video?.input.dispose();
-    video = looked = null;
+    video = looked = decoding = null;
     drawn = "";
     player.removeAttribute("src");
     if (href) URL.revokeObjectURL(href);
     href = null;
+    unsaved = false;
     show(workbench, false);
     show(result, false);
   }
 
   /**
    * Return the start and end of the chosen part, in seconds, without the ends of the video; nothing
-   * for one that only the server can read.
+   * for a file that only the server can read.
    */
-  function part() {
-    if (!video) return {};
+  function part(file) {
+    if (video?.file !== file) return {};
     const wanted = {};
     if (Number(start.value) > 0) wanted.start = Number(start.value);
     if (end.value && Number(end.value) < Number(end.max)) wanted.end = Number(end.value);
     return wanted;
+  }
+
+  /** Return the time at which the frame shown begins, or the chosen one until it is decoded. */
+  function startOfFrame() {
+    if (looked?.time !== Number(position.value)) return position.value;
+    return Math.max(0, Math.floor(looked.begins * 1e6) / 1e6); // rounded up, it would be too late
+  }
+
+  /** Decode the frame at the chosen position, one at a time however fast the slider moves. */
+  async function decode(mine) {
+    try {
+      while (video === mine && looked?.time !== Number(position.value)) {
+        const time = Number(position.value);
+        const frame = await frameAt(mine, time);
+        if (video === mine) looked = { time, ...frame };
+      }
+    } finally {
+      if (video === mine) decoding = null;
+    }
   }
 
   /** Draw the frame at the chosen position if it or the settings have changed. */
@@ -178,7 +203,7 @@ export function mount(section, { engine, options, t, announce }) {
     if (wish === drawn) return;
     drawn = wish;
     try {
-      if (looked?.time !== time) looked = { time, photo: await frameAt(mine, time) };
+      if (looked?.time !== time) await (decoding ??= decode(mine));
       if (drawn !== wish) return;
       const cartoon = await (await engine).cartoonize(looked.photo, wanted, { lane: "video" });
       if (drawn !== wish) return;
@@ -236,7 +261,10 @@ export function mount(section, { engine, options, t, announce }) {
     const awake = await navigator.wakeLock?.request("screen").catch(() => null);
     try {
       const done = await convert(video, await engine, videoOptions(options()), {
-        ...part(), writable: await file?.createWritable(), signal: running.signal, onProgress,
+        ...part(video.file),
+        writable: await file?.createWritable(),
+        signal: running.signal,
+        onProgress,
       });
       await showResult(name, done, file);
     } catch (error) {
@@ -253,9 +281,10 @@ export function mount(section, { engine, options, t, announce }) {
   async function showResult(name, { blob, frames, codec, lost }, file) {
     if (href) URL.revokeObjectURL(href);
     href = URL.createObjectURL(blob ?? (await file.getFile()));
+    unsaved = Boolean(blob); // a file is already saved
     player.src = href;
     Object.assign(save, { href, download: name });
-    show(save, Boolean(blob)); // a file is already saved
+    show(save, unsaved);
     show(result);
     const key = blob ? "video.done" : "video.saved";
     const said = [t(key, { frames, name: file?.name ?? name })];
@@ -284,7 +313,7 @@ export function mount(section, { engine, options, t, announce }) {
     choose.value = ""; // allow choosing the same file again
   });
   position.addEventListener("input", look);
-  startHere.addEventListener("click", () => (start.value = position.value));
+  startHere.addEventListener("click", () => (start.value = startOfFrame()));
   endHere.addEventListener("click", () => (end.value = position.value));
   begin.addEventListener("click", run);
   cancel.addEventListener("click", () => running?.abort());
@@ -293,7 +322,10 @@ export function mount(section, { engine, options, t, announce }) {
     document.addEventListener(kind, () => setTimeout(look), { signal });
   }
   document.addEventListener("language", label, { signal });
-  window.addEventListener("beforeunload", (event) => running && event.preventDefault(), { signal });
+  save.addEventListener("click", () => (unsaved = false));
+  window.addEventListener("beforeunload", (event) => {
+    if (running || unsaved || server.sending()) event.preventDefault();
+  }, { signal });
 
   return {
     open,

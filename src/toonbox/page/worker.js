@@ -124,11 +124,20 @@ function sessionFor(style, name) {
   return found;
 }
 
+/** Fetch a style's model. @returns {Promise<Uint8Array>} @throws {DOMException} NetworkError */
+async function modelOf(style) {
+  try {
+    const answer = await fetch(new URL(style.model, import.meta.url));
+    if (!answer.ok) throw new Error(`${answer.status}`);
+    return new Uint8Array(await answer.arrayBuffer());
+  } catch {
+    throw new DOMException(`${style.name}: its model could not be loaded`, "NetworkError");
+  }
+}
+
 async function openSession(style, name) {
   const ort = await engineFor(name);
-  const answer = await fetch(new URL(style.model, import.meta.url));
-  if (!answer.ok) throw new Error(`${style.name}: its model could not be loaded`);
-  const model = new Uint8Array(await answer.arrayBuffer());
+  const model = await modelOf(style);
   let session;
   try {
     session = await ort.InferenceSession.create(model, {
