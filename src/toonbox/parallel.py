@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
@@ -247,6 +248,8 @@ def ending(number: int) -> BaseException:
 
 def _end_at_once(number: int, _: FrameType | None) -> None:
     remove_temporaries()
+    if sys.stderr is not None and sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\x1b[?25h")  # a bar has hidden the cursor
     if number == signal.SIGINT:  # a shell ends its loop only if the signal has ended the command
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)

@@ -2,8 +2,10 @@ import io
 import json
 import os
 import pty
+import resource
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -169,6 +171,16 @@ def test_a_terminal_is_refused(end, process):
     assert run.returncode == 2
     name = {"stdin": b"standard input", "stdout": b"standard output"}[end]
     assert name + b" is a terminal" in run.stderr
+
+
+def test_output_that_is_cut_off_is_an_error_without_a_buffer(process, monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (500, 500))
+    with (tmp_path / "out.png").open("wb") as out:
+        run = process("-", "--format", "png", given=data("PNG"), stdout=out,
+                      stderr=subprocess.PIPE, capture_output=False, preexec_fn=limit)  # fmt: skip
+    assert run.returncode == 1
+    assert b"standard output cannot be written: File too large" in run.stderr
 
 
 @pytest.mark.parametrize(("end", "number"), [("input", 0), ("output", 1)])

@@ -113,6 +113,13 @@ def test_other_threads_can_run_while_a_jpeg_is_encoded(monkeypatch):
     assert descriptors
 
 
+def test_a_jpeg_that_is_cut_off_is_an_error(monkeypatch):
+    """Pillow does not look whether a limit of the system lets it write everything."""
+    monkeypatch.setattr(Image.Image, "save", lambda _, file, *more, **options: file.write(b"half"))
+    with pytest.raises(OutputError, match=r"p: cannot be written as JPEG: .*File too large"):
+        encode(Picture("p", RGB), RGB, "JPEG")
+
+
 def test_jpeg_is_the_same_without_a_descriptor(monkeypatch):
     def refused(name):
         raise PermissionError("not in this sandbox")

@@ -1,6 +1,7 @@
 import os
 import signal
 from functools import partial
+from multiprocessing.context import SpawnProcess
 
 import numpy as np
 import pytest
@@ -81,3 +82,21 @@ def test_an_error_here_stops_the_other_process(tmp_path, load):
     with pytest.raises(KeyboardInterrupt):
         convert_apart(clip, tmp_path / "toon.mp4", load, progress=bad, stop=never)
     assert [*tmp_path.iterdir()] == [clip]
+
+
+def seven(progress, stop):
+    return 7
+
+
+def test_signals_wait_while_the_other_process_starts(monkeypatch, tmp_path):
+    """Ctrl-C in a terminal is sent to both, and would end it before it knows better."""
+    masks, start = [], SpawnProcess.start
+
+    def watched(process):
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        start(process)
+
+    monkeypatch.setattr(SpawnProcess, "start", watched)
+    assert run_isolated("x", seven, progress=nothing, stop=never) == 7
+    assert masks[0] >= {signal.SIGINT, signal.SIGTERM}
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, []) & {signal.SIGINT, signal.SIGTERM}

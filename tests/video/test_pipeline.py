@@ -1,5 +1,6 @@
 """Whole videos, from disk to disk."""
 
+import math
 import subprocess
 import sys
 import threading
@@ -732,6 +733,9 @@ WRONG = [
     ({"bits": 10, "codec": "vp9"}, "10 for hevc and av1"),
     ({"bits": 10, "codec": "hevc", "stabilize": "on"}, "10 bits cannot be made steady"),
     ({"quality": 80}, "quality is for pictures"),
+    ({"jobs": 0}, "jobs must be at least 1, got 0"),
+    ({"end": math.inf}, "a time must be a number of seconds, got inf"),
+    ({"start": math.nan}, "a time must be a number of seconds, got nan"),
     ({"hardware": "auto"}, "no option 'hardware'"),
     ({"max_height": 1}, "max_height must be at least 2"),
     ({"strength": 2.0}, "strength must be from 0 to 1"),

@@ -1,6 +1,7 @@
 """Reading videos: what they say of themselves, and frames upright, in time and in their colours."""
 
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -13,6 +14,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 from PIL import Image
 
 from toonbox.errors import VideoError
+from toonbox.video import read
 from toonbox.video.frames import frame_at
 from toonbox.video.read import (
     read_frames,
@@ -204,6 +206,32 @@ def test_hdr_becomes_sdr(tmp_path, transfer):
     assert shown[2] > (165 if transfer == ColorTrc.SMPTE2084 else 120)
     written = video.colours.written
     assert (written.transfer, written.primaries, written.matrix) == (1, ColorPrimaries.BT709, 1)
+
+
+def test_hdr_of_a_size_is_converted_by_one_reformatter():
+    """FFmpeg takes seconds to make the table for it; another thread must not share it."""
+    first = read._reformatter((64, 48))
+    assert read._reformatter((64, 48)) is first
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(read._reformatter, (64, 48)).result() is not first
+    for side in range(2, 2 + 2 * read._SIZES):
+        read._reformatter((side, side))
+    assert len(read._of_thread.reformatters) <= read._SIZES
+
+
+@needs_ffmpeg
+def test_interlaced_video_that_changes_its_size(tmp_path):
+    parts = []
+    for number, size in enumerate(("96x64", "160x128")):
+        parts.append(tmp_path / f"{number}.ts")
+        source = ["-f", "lavfi", "-i", f"testsrc2=s={size}:r=25:d=0.4", "-vf", "interlace"]
+        encoder = ["-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-output_ts_offset", str(number)]
+        subprocess.run(["ffmpeg", "-v", "error", *source, *encoder, parts[-1]], check=True)
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    frames = list(read_frames(read_video(both)))
+    assert len(frames) >= 8
+    assert {frame.photo.shape for frame in frames} == {(64, 96, 3)}
 
 
 def test_rgb_video(tmp_path):

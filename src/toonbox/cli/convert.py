@@ -374,7 +374,9 @@ def _convert_pipe(
         _report_one(as_json, photo, target, began, converted.size)
         return
     try:
-        sys.stdout.buffer.write(converted.data)
+        left = memoryview(converted.data)
+        while left:  # without a buffer, as PYTHONUNBUFFERED wants it, only a part may be written
+            left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
     except OSError as error:
         # Python would try once more, and complain, as it ends.

@@ -1,5 +1,6 @@
 """Encode pictures: the pixels and the metadata that each format can hold."""
 
+import errno
 import io
 import logging
 import os
@@ -135,7 +136,10 @@ def encode(
         with _jpeg_file() if format == "JPEG" else io.BytesIO() as file:
             image_of(picture, values, format).save(file, format, **options)
             file.seek(0)
-            return file.read()
+            data = file.read()
+        if format == "JPEG" and not data.endswith(b"\xff\xd9"):  # Pillow does not look
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return data
     except (KeyError, OSError, RuntimeError, ValueError, struct.error) as error:
         raise OutputError(f"{picture.name}: cannot be written as {format}: {error}") from error
 

@@ -1,6 +1,7 @@
 """Read videos: what is in a file, and its frames upright, in RGB, with exact times."""
 
 import logging
+import threading
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,7 +19,14 @@ from av.filter import Graph
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation
+from av.video.reformatter import (
+    ColorPrimaries,
+    ColorRange,
+    Colorspace,
+    ColorTrc,
+    Interpolation,
+    VideoReformatter,
+)
 from av.video.stream import VideoStream
 
 from toonbox.errors import VideoError
@@ -35,6 +43,7 @@ _READING = {
     "format_whitelist": "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,gif",
 }
 _UNSEEKABLE = ("avi", "gif")  # their times are worked out here, from the first frame on
+_SIZES = 4
 _PATIENCE = 60  # seconds in which a decoder gives nothing until it is given up
 _GIF_SHORTEST, _GIF_USUAL = 2, 10  # hundredths of a second: less than the one becomes the other
 
@@ -164,7 +173,10 @@ def to_rgb(
 
     HDR becomes SDR; anything brighter than white becomes white.
     """
-    rgb = frame.reformat(
+    # For HDR FFmpeg makes a table, which takes seconds, and is kept with what converts.
+    reformat = _reformatter(size).reformat if colours.hdr else VideoReformatter().reformat
+    rgb = reformat(
+        frame,
         width=size[0],
         height=size[1],
         format=_RGB48 if deep else "rgb24",
@@ -175,6 +187,22 @@ def to_rgb(
         interpolation=_HOW,
     )
     return np.ascontiguousarray(rgb.to_ndarray())
+
+
+class _OfThread(threading.local):
+    def __init__(self) -> None:
+        self.reformatters: dict[tuple[int, int], VideoReformatter] = {}
+
+
+_of_thread = _OfThread()
+
+
+def _reformatter(size: tuple[int, int]) -> VideoReformatter:
+    """Return this thread's own for frames of a size: of the last few sizes."""
+    known = _of_thread.reformatters
+    if size not in known and len(known) >= _SIZES:
+        known.clear()
+    return known.setdefault(size, VideoReformatter())
 
 
 def from_rgb(rgb: PhotoArray, colours: FrameColours, format: str = "yuv420p") -> VideoFrame:
@@ -500,10 +528,15 @@ def _deinterlaced(frames: Iterable[VideoFrame], unit: Fraction) -> Iterator[Vide
 
     From the first interlaced frame on all go through the filter, which looks at the ones around.
     """
-    graph = None
+    graph, kind = None, None
     for frame in frames:
+        now = frame.width, frame.height, frame.format.name
+        if graph is not None and now != kind:
+            graph.vpush(None)
+            yield from pulled(graph)
+            graph = None
         if graph is None and frame.interlaced_frame:
-            graph = Graph()
+            graph, kind = Graph(), now
             graph.link_nodes(
                 graph.add_buffer(
                     width=frame.width, height=frame.height, format=frame.format, time_base=unit

@@ -7,7 +7,7 @@ from enum import Enum
 from fractions import Fraction
 from functools import partial
 from importlib.util import find_spec
-from math import ceil
+from math import ceil, isfinite
 from pathlib import Path
 from typing import TypeVar
 
@@ -83,6 +83,9 @@ class Part:
 
 def part_of(start: float | None, end: float | None = None) -> Part:
     """Make a part of numbers; 0.1 is a tenth, not its nearest binary fraction."""
+    for time in (start, end):
+        if time is not None and not isfinite(time):
+            raise UsageError(f"a time must be a number of seconds, got {time}")
     return Part(Fraction(str(start or 0)), None if end is None else Fraction(str(end)))
 
 
@@ -282,6 +285,8 @@ def drawing_of(
     video = read_video(source, max_pixels=max_pixels)
     if video.colours.hdr:
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"jobs must be at least 1, got {jobs}")
     jobs = usual_jobs() if jobs is None else jobs
     return Drawing(
         video, style.shared(jobs), video_style_options(style, style_options), part,
