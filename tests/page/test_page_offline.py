@@ -14,7 +14,6 @@ from toonbox.errors import MissingExtraError
 from toonbox.options import StyleOptions
 from toonbox.page import site_files
 
-expect = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright").expect
 REGISTER = """async () => {
   await navigator.serviceWorker.register("sw.js");
   await navigator.serviceWorker.ready;
@@ -130,14 +129,6 @@ def test_a_new_version_waits_for_the_old_page_to_close(visited, site, folder, co
         """async () => (await (await caches.open("toonbox")).keys()).map(({ url }) => url)"""
     )
     assert len([url for url in kept if "text.txt" in url]) == 1
-
-
-def test_it_makes_way_for_what_comes_after_the_site(visited, site):
-    site.files = {"index.html": b"<title>another program</title>"}
-    visited.goto(site.url)
-    expect(visited).to_have_title("another program", timeout=PATIENCE)
-    assert visited.evaluate("navigator.serviceWorker.getRegistrations()") == []
-    assert visited.evaluate("caches.keys()") == []
 
 
 def test_half_a_new_version_is_not_taken(visited, site, folder):

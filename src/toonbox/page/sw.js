@@ -17,7 +17,6 @@ const SCOPE = new URL("./", self.location).href;
 self.addEventListener("install", (event) => event.waitUntil(fetchAll()));
 self.addEventListener("activate", (event) => event.waitUntil(takeOver()));
 self.addEventListener("fetch", (event) => {
-  if (event.request.mode === "navigate") event.waitUntil(leaveIfGone(event));
   const name = nameOf(event.request);
   if (name !== null && Object.hasOwn(FILES, name)) event.respondWith(answer(event.request, name));
 });
@@ -67,16 +66,6 @@ async function takeOver() {
     if (!current.has(url)) await cache.delete(url);
   }
   await self.clients.claim();
-}
-
-/** Once the site is gone, unregister and show what is there instead. */
-async function leaveIfGone({ resultingClientId }) {
-  const here = await fetch(`${SCOPE}sw.js`, { cache: "no-store" }).catch(() => null);
-  if (here?.status !== 404 && here?.status !== 410) return; // or offline
-  await self.registration.unregister();
-  await caches.delete(CACHE);
-  const page = await self.clients.get(resultingClientId);
-  await page?.navigate(page.url);
 }
 
 async function answer(request, name) {
