@@ -2,13 +2,11 @@
 
 import logging
 import multiprocessing
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
 from typing import Any, TypeVar
@@ -48,8 +46,6 @@ def run_isolated(
     spawning = multiprocessing.get_context("spawn")
     pipe, theirs = spawning.Pipe()
     process = spawning.Process(target=_work, args=(theirs, name, work, arguments))
-    if os.name == "posix":
-        resource_tracker.ensure_running()  # its start would let signals through again
     # For it they are not, and before its first line it would die of them.
     with without_signals(signal.SIGINT, signal.SIGTERM):
         process.start()
