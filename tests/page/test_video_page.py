@@ -245,6 +245,14 @@ def test_a_result_is_not_lost_before_it_is_saved(page, uneven, folder):
     chosen = page.locator("#video input[type=file]")
     chosen.set_input_files(folder / "notes.mp4")
     expect(page.get_by_role("alert")).to_contain_text("is not a video")
+    (folder / "another.mp4").write_bytes(uneven.read_bytes())
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    with page.expect_event("dialog") as asked:
+        chosen.set_input_files(folder / "another.mp4")
+    assert asked.value.message == (
+        "uneven.toon.mp4 has not been downloaded. Discard it and open another.mp4?"
+    )
+    expect(page.get_by_role("heading", name="uneven.mp4")).to_be_visible()
     link.focus()
     result(page, folder / "unsaved.mp4")
     assert times(folder / "unsaved.mp4") == times(uneven)

@@ -116,7 +116,7 @@ export function mount(section, { engine, options, t, announce }) {
     try {
       const chosen = await openVideo(file);
       // Another was chosen, or the one before is being converted, in the meantime.
-      if (turn !== opened || running) return chosen.input.dispose();
+      if (turn !== opened || running || !mayForget(file.name)) return chosen.input.dispose();
       forget();
       server.choose(file);
       video = chosen;
@@ -143,6 +143,11 @@ export function mount(section, { engine, options, t, announce }) {
 
   function label() {
     if (video) canvas.setAttribute("aria-label", t("video.preview", { name: video.file.name }));
+  }
+
+  /** Ask whether a result that has not been downloaded may be lost to another video. */
+  function mayForget(name) {
+    return !unsaved || confirm(t("video.discard", { result: save.download, name }));
   }
 
   /** Release the video and the result. */
