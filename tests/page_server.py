@@ -66,6 +66,7 @@ class Site:
 
     def __init__(self, files, headers=ISOLATED):
         self.files, self.headers, self.asked = dict(files), dict(headers), []
+        self.missing = 404  # the status of what it does not have
         handler = functools.partial(_Handler, self)
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._thread = threading.Thread(target=self._server.serve_forever)
@@ -91,7 +92,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.site.asked.append(name)
         content = self.site.files.get(name)
         data = content.read_bytes() if isinstance(content, Path) else content or b"not found"
-        self.send_response(404 if content is None else 200)
+        self.send_response(self.site.missing if content is None else 200)
         self.send_header("Content-Type", TYPES.get(Path(name).suffix, "text/plain"))
         self.send_header("Content-Length", str(len(data)))
         for header, value in self.site.headers.items():

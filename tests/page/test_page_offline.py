@@ -1,6 +1,7 @@
 """The service worker: everything works offline after one visit, nothing is asked of others."""
 
 import base64
+import re
 import shutil
 
 import numpy as np
@@ -33,6 +34,9 @@ def folder(built_site, tmp_path, monkeypatch):
     (folder / "vendor" / "ort-wasm-simd-threaded.jspi.wasm").write_bytes(b"a large runtime")
     Image.new("RGB", (60, 40), "teal").save(folder / "photo.png")
     (folder / "text.txt").write_text("first")
+    worker = folder / "sw.js"
+    patient = f"const PATIENCE = {PATIENCE};"
+    worker.write_text(re.sub(r"const PATIENCE = \w+;", patient, worker.read_text("utf-8")))
     monkeypatch.setattr(toonbox.page, "FOLDER", folder)
     return folder
 
@@ -129,6 +133,27 @@ def test_a_new_version_waits_for_the_old_page_to_close(visited, site, folder, co
         """async () => (await (await caches.open("toonbox")).keys()).map(({ url }) => url)"""
     )
     assert len([url for url in kept if "text.txt" in url]) == 1
+
+
+@pytest.mark.parametrize("worker", [None, b"<title>also answers for sw.js</title>"])
+def test_it_makes_way_for_what_comes_after_the_site(visited, site, worker):
+    visited.goto(site.url)
+    assert visited.evaluate("navigator.serviceWorker.controller !== null")
+    site.files = {"index.html": b"<title>another program</title>", "text.txt": b"its own"}
+    if worker:
+        site.files["sw.js"] = worker
+    visited.goto(site.url)
+    assert visited.title() == "another program"
+    assert visited.evaluate("async () => (await fetch('text.txt')).text()") == "its own"
+    assert visited.evaluate("navigator.serviceWorker.getRegistrations()") == []
+    assert visited.evaluate("caches.keys()") == []
+
+
+def test_it_stays_while_the_host_fails(visited, site):
+    site.missing = 503
+    site.files = {}
+    visit(visited, site.url)
+    assert visited.evaluate("async () => (await fetch('text.txt')).text()") == "first"
 
 
 def test_half_a_new_version_is_not_taken(visited, site, folder):

@@ -6,6 +6,8 @@
 const FILES = {};
 
 const CACHE = "toonbox"; // shared by all versions: unchanged files are not fetched again
+const OURS = `const CACHE = "${CACHE}";`; // in each version of this file
+const PATIENCE = 10_000; // milliseconds; a slower network counts as none
 const HEADERS = {
   "Cross-Origin-Opener-Policy": "same-origin",
   "Cross-Origin-Embedder-Policy": "require-corp",
@@ -18,7 +20,9 @@ self.addEventListener("install", (event) => event.waitUntil(fetchAll()));
 self.addEventListener("activate", (event) => event.waitUntil(takeOver()));
 self.addEventListener("fetch", (event) => {
   const name = nameOf(event.request);
-  if (name !== null && Object.hasOwn(FILES, name)) event.respondWith(answer(event.request, name));
+  if (name === null || !Object.hasOwn(FILES, name)) return;
+  const respond = event.request.mode === "navigate" ? visit : answer;
+  event.respondWith(respond(event.request, name));
 });
 
 /** Return the name of a requested file; null outside the scope, and for a token to the server. */
@@ -35,20 +39,25 @@ function keyOf(name) {
 }
 
 async function fetchAll() {
-  const cache = await caches.open(CACHE);
   for (const [name, { later }] of Object.entries(FILES)) {
-    if (!later && !(await cache.match(keyOf(name)))) await keep(cache, name);
+    if (!later && !(await kept(name))) await keep(name);
   }
 }
 
+/** Return a file from the cache, which is not created by that. */
+function kept(name) {
+  return caches.match(keyOf(name), { cacheName: CACHE });
+}
+
 /** Fetch and cache a file; fail if its hash differs. */
-async function keep(cache, name) {
+async function keep(name) {
   const fetched = await fetch(`${SCOPE}${name}`, {
     cache: "no-cache",
     integrity: `sha256-${FILES[name].sha256}`,
   });
   if (!fetched.ok) throw new Error(`${name}: ${fetched.status}`);
   const isolated = withHeaders(fetched);
+  const cache = await caches.open(CACHE);
   await cache.put(keyOf(name), isolated.clone());
   return isolated;
 }
@@ -68,12 +77,31 @@ async function takeOver() {
   await self.clients.claim();
 }
 
-async function answer(request, name) {
-  const cache = await caches.open(CACHE);
-  const kept = await cache.match(keyOf(name));
-  if (kept) return kept;
+/** Answer with the page, or leave if another program now has its address. */
+async function visit(request, name) {
+  if (!(await replaced())) return answer(request, name);
+  await self.registration.unregister();
+  await caches.delete(CACHE);
+  return fetch(request);
+}
+
+/** Return whether the site has gone from its address; not if the network or the host fails. */
+async function replaced() {
   try {
-    return await keep(cache, name);
+    const signal = AbortSignal.timeout(PATIENCE);
+    const found = await fetch(self.location, { cache: "no-store", signal });
+    if (found.ok) return !(await found.text()).includes(OURS);
+    return found.status === 404 || found.status === 410;
+  } catch {
+    return false;
+  }
+}
+
+async function answer(request, name) {
+  const found = await kept(name);
+  if (found) return found;
+  try {
+    return await keep(name);
   } catch {
     return withHeaders(await fetch(request)); // the cache is full, or the site has changed
   }
