@@ -1,6 +1,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -291,3 +292,25 @@ def test_progress_shows_count_and_rate(here, style_folder):
     assert len([json.loads(line) for line in run.stdout.splitlines()]) == 8
     assert "8/8" in shown
     assert "/s" in shown
+
+
+def test_outcomes_and_failures_have_lines_of_their_own_above_the_bar(here, style_folder):
+    for number in range(4):
+        photo(here / "album" / f"{number}.png")
+    (here / "album" / "broken.png").write_bytes(b"")
+    ours, theirs = pty.openpty()
+    run = subprocess.run(
+        [sys.executable, "-m", "toonbox", "album", "--style", str(style_folder)],
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(theirs)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", os.read(ours, 100_000).decode())  # without colours
+    os.close(ours)
+    assert run.returncode == 1
+    lines = re.split(r"[\r\n]|\x1b\[2K", shown)
+    for number in range(4):
+        assert f"album/{number}.png -> album/{number}.toon.png" in lines
+    assert "toonbox: album/broken.png: is empty" in lines
+    assert "4 done, 1 failed" in lines

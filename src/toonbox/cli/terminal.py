@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-import typer
-
 from toonbox.errors import MissingExtraError, ToonboxError, UnexpectedError
 
 if TYPE_CHECKING:
@@ -36,9 +34,14 @@ def printable(text: str) -> str:
     return "".join(repr(c)[1:-1] if unicodedata.category(c) in _ESCAPED else c for c in text)
 
 
+def _say(line: str, stream: TextIO | None) -> None:
+    """Print a line at once, above any bars; None is standard output."""
+    print(line, file=stream, flush=True)  # typer.echo would pass by the bars, and be glued to them
+
+
 def complain(message: str) -> None:
     """Print a message, of one line or several, on standard error, after the command's name."""
-    typer.echo("toonbox: " + "\n".join(map(printable, message.split("\n"))), err=True)
+    _say("toonbox: " + "\n".join(map(printable, message.split("\n"))), sys.stderr)
 
 
 @contextmanager
@@ -102,7 +105,7 @@ class Outcomes:
             complain(message)
         if self.several:
             skipped = f"{self.counts['skipped']} skipped, " if self.counts["skipped"] else ""
-            typer.echo(f"{self.counts['ok']} done, {skipped}{len(self.failed)} failed", err=True)
+            _say(f"{self.counts['ok']} done, {skipped}{len(self.failed)} failed", sys.stderr)
 
     def report(self, outcome: "Outcome") -> None:
         """Print what was written, or everything as JSON."""
@@ -120,9 +123,9 @@ class Outcomes:
                 "height": height,
                 "error": outcome.error and str(outcome.error),
             }
-            typer.echo(json.dumps(record), self.stream)
+            _say(json.dumps(record), self.stream)
         elif outcome.status == "ok":
-            typer.echo(f"{outcome.source} -> {outcome.target}", self.stream)
+            _say(f"{outcome.source} -> {outcome.target}", self.stream)
 
     def fail(self, source: Path, error: ToonboxError) -> None:
         """Count a failure, and keep its message: its traceback holds the picture in memory."""
