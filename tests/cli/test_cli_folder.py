@@ -91,6 +91,24 @@ def test_a_photo_named_on_its_own_is_not_skipped(toonbox, here):
     assert (here / "b.toon.jpg").read_bytes() == b"mine"
 
 
+def test_cartoons_named_with_their_photos_are_skipped(toonbox, here):
+    for name in ("a.jpg", "b.png", "c.jpg", "a.toon.jpg", "b.png.toon.webp", "other.toon.jpg"):
+        photo(here / name)
+    code, output, errors = toonbox(*sorted(here.glob("*.*")), "--force")
+    assert (code, errors.splitlines()) == (
+        0,
+        [
+            "toonbox: 2 skipped, as cartoons of other photos that were named; "
+            "name a cartoon without its photo to draw it again",
+            "4 done, 2 skipped, 0 failed",
+        ],
+    )
+    written = [line.rpartition("/")[2] for line in output.splitlines()]
+    assert written == ["a.toon.jpg", "b.toon.png", "c.toon.jpg", "other.toon.toon.jpg"]
+    code, output, _ = toonbox("a.toon.jpg")
+    assert (code, output) == (0, "a.toon.jpg -> a.toon.toon.jpg\n")
+
+
 def test_pictures_of_one_stem_are_all_written(toonbox, here):
     for name in ("a.jpg", "a.jpeg", "a.png", "a.ppm", "a.pgm"):
         photo(here / "album" / name)
