@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -67,11 +68,25 @@ def show_tracebacks(wanted: bool) -> None:
     _logger.setLevel(logging.DEBUG if wanted else logging.NOTSET)
 
 
-def message_of(error: ToonboxError) -> str:
+def message_of(error: ToonboxError | OSError) -> str:
     """Return an error's message; with --debug, print the traceback of an unexpected one."""
-    if isinstance(error, UnexpectedError):
+    if isinstance(error, UnexpectedError | OSError):
         _logger.debug("%s", error, exc_info=error)
     return str(error)
+
+
+def output_fails() -> bool:
+    """Return whether what is left of standard output cannot be written; then let go of it.
+
+    Python would try once more, and complain, as it ends.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 @dataclass
