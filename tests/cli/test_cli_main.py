@@ -187,7 +187,7 @@ def test_unexpected_errors_are_not_hidden(monkeypatch):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as of Linux")
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_disk_for_the_output_is_1_and_a_message(unbuffered):
-    with open("/dev/full", "wb") as full:
+    with Path("/dev/full").open("wb") as full:
         run = subprocess.run(
             [sys.executable, "-m", "toonbox", "--version"],
             stdout=full,
