@@ -1,6 +1,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -88,6 +89,24 @@ def test_a_photo_named_on_its_own_is_not_skipped(toonbox, here):
         "1 done, 1 failed",
     ]
     assert (here / "b.toon.jpg").read_bytes() == b"mine"
+
+
+def test_cartoons_named_with_their_photos_are_skipped(toonbox, here):
+    for name in ("a.jpg", "b.png", "c.jpg", "a.toon.jpg", "b.png.toon.webp", "other.toon.jpg"):
+        photo(here / name)
+    code, output, errors = toonbox(*sorted(here.glob("*.*")), "--force")
+    assert (code, errors.splitlines()) == (
+        0,
+        [
+            "toonbox: 2 skipped, as cartoons of other photos that were named; "
+            "name a cartoon without its photo to draw it again",
+            "4 done, 2 skipped, 0 failed",
+        ],
+    )
+    written = [line.rpartition("/")[2] for line in output.splitlines()]
+    assert written == ["a.toon.jpg", "b.toon.png", "c.toon.jpg", "other.toon.toon.jpg"]
+    code, output, _ = toonbox("a.toon.jpg")
+    assert (code, output) == (0, "a.toon.jpg -> a.toon.toon.jpg\n")
 
 
 def test_pictures_of_one_stem_are_all_written(toonbox, here):
@@ -291,3 +310,25 @@ def test_progress_shows_count_and_rate(here, style_folder):
     assert len([json.loads(line) for line in run.stdout.splitlines()]) == 8
     assert "8/8" in shown
     assert "/s" in shown
+
+
+def test_outcomes_and_failures_have_lines_of_their_own_above_the_bar(here, style_folder):
+    for number in range(4):
+        photo(here / "album" / f"{number}.png")
+    (here / "album" / "broken.png").write_bytes(b"")
+    ours, theirs = pty.openpty()
+    run = subprocess.run(
+        [sys.executable, "-m", "toonbox", "album", "--style", str(style_folder)],
+        stdout=theirs,
+        stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+    )
+    os.close(theirs)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", os.read(ours, 100_000).decode())  # without colours
+    os.close(ours)
+    assert run.returncode == 1
+    lines = re.split(r"[\r\n]|\x1b\[2K", shown)
+    for number in range(4):
+        assert f"album/{number}.png -> album/{number}.toon.png" in lines
+    assert "toonbox: album/broken.png: is empty" in lines
+    assert "4 done, 1 failed" in lines

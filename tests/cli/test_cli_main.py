@@ -1,8 +1,10 @@
 import logging
+import os
 import signal
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,6 +182,38 @@ def test_unexpected_errors_are_not_hidden(monkeypatch):
     monkeypatch.setattr("toonbox.engine.style.style_names", fails)
     with pytest.raises(ZeroDivisionError, match="a bug"):
         main(["styles"])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, as of Linux")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_for_the_output_is_1_and_a_message(unbuffered):
+    with Path("/dev/full").open("wb") as full:
+        run = subprocess.run(
+            [sys.executable, "-m", "toonbox", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert run.returncode == 1
+    (line,) = run.stderr.splitlines()
+    assert line.startswith("toonbox: ")
+    assert line.endswith("No space left on device")
+    assert unbuffered or "standard output cannot be written" in line
+
+
+def test_errors_of_the_system_are_messages_with_tracebacks_for_debug(
+    monkeypatch, capsys, tmp_path, style_folder
+):
+    def fails(*_, **__):
+        raise PermissionError(13, "Permission denied", "some/file")
+
+    monkeypatch.setattr("toonbox.convert.job.convert_all", fails)
+    for debug in ([], ["--debug"]):
+        assert exit_of(tmp_path / "a.png", "--style", style_folder, *debug) == 1
+        errors = capsys.readouterr().err
+        assert errors.endswith("toonbox: [Errno 13] Permission denied: 'some/file'\n")
+        assert ("Traceback" in errors) == bool(debug)
 
 
 def test_remarks_of_the_library_are_shown(monkeypatch, capsys):

@@ -1,13 +1,22 @@
+import shutil
 import sys
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from toonbox.cli.main import app
-from toonbox.errors import ConfigError, MissingExtraError, StyleError, UsageError, WeightsError
+from toonbox.errors import (
+    ConfigError,
+    MissingExtraError,
+    StyleError,
+    TrainingError,
+    UsageError,
+    WeightsError,
+)
 
 RUN = CliRunner()
 
@@ -164,6 +173,41 @@ def test_a_look_and_photos_are_enough_and_then_a_style_and_cartoons(
     ended = load_generator(tmp_path / "second/generator.safetensors")
     for name, value in ended.state_dict().items():
         assert (value == beginning.state_dict()[name]).all()
+
+
+@pytest.mark.usefixtures("without_processes")
+def test_a_run_goes_on_with_its_own_pictures_and_teacher(
+    tiny_run: list[str], tmp_path: Path
+) -> None:
+    config, generator = map(import_module, ("toonbox.learn.config", "toonbox.learn.generator"))
+    for name in ("first", "second"):
+        network = generator.Generator(config.GeneratorConfig(**TINY))
+        generator.save_generator(network, tmp_path / name)
+    (tmp_path / "link").symlink_to(tmp_path / "photos")
+    shutil.copytree(tmp_path / "photos", tmp_path / "copy")
+
+    def run(photos: str, cartoons: list[str], start: str, *more: str) -> Result:
+        return RUN.invoke(app, [
+            *tiny_run, "--photos", str(tmp_path / photos), "--start", str(tmp_path / start),
+            *(word for name in cartoons for word in ("--cartoons", str(tmp_path / name))), *more,
+        ])  # fmt: skip
+
+    done = run("photos", ["cartoons"], "first")
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "goes on" not in done.stderr
+    for photos, cartoons, ignored in (
+        ("photos", ["cartoons"], ""),
+        ("link", ["cartoons"], ""),
+        ("copy", ["cartoons"], "--photos"),
+        ("photos", ["cartoons", "copy"], "--cartoons"),
+        ("copy", ["copy"], "--photos, --cartoons"),
+    ):
+        done = run(photos, cartoons, "first", "--dry-run")
+        begun = f"{tiny_run[-1]}: goes on with the pictures that it began with, and ignores"
+        assert done.stderr == (f"toonbox: {begun} {ignored}\n" if ignored else "")
+    done = run("photos", ["cartoons"], "second")
+    assert isinstance(done.exception, TrainingError)
+    assert f"another teacher than {tmp_path / 'second'}" in str(done.exception)
 
 
 def test_a_generator_is_found_by_style_folder_and_file(

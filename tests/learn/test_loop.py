@@ -191,6 +191,23 @@ def test_a_run_may_grow_and_not_change(straight: Path, tiny_config) -> None:
     (straight / "config.toml").write_text(before)
 
 
+def test_another_start_is_ignored_with_a_warning(
+    straight: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    out = shutil.copytree(straight, tmp_path / "run")
+    config, data = load_config(out / "config.toml"), TrainingData.load(out / "data.json")
+    start = straight / "generator.safetensors"
+    ignored = f"{out}: goes on from its checkpoint, and ignores {start}"
+    for _ in range(2):
+        prepare_run(config, out, data, start=start)
+    assert [record.getMessage() for record in caplog.records] == [ignored] * 2
+    (out / "checkpoint.pt").unlink()
+    for _ in range(2):  # now it does begin with this
+        prepare_run(config, out, data, start=start)
+        shutil.copy(straight / "checkpoint.pt", out)
+    assert len(caplog.records) == 2
+
+
 DRAWN = {"steps": 2, "kind": "drawing"}
 
 

@@ -14,7 +14,7 @@ from typer import Argument, BadParameter, Exit, Option
 
 from toonbox.atomic import exists, is_dir, is_file, refuse_existing, writing
 from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_time
-from toonbox.cli.terminal import Outcomes, Steps, video_progress
+from toonbox.cli.terminal import Outcomes, Steps, complain, video_progress
 from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 from toonbox.images.formats import (
     CONTAINERS,
@@ -25,6 +25,7 @@ from toonbox.images.formats import (
     container_of,
     find_pictures,
     format_named,
+    own_cartoons,
 )
 from toonbox.options import (
     FOR_VIDEOS_TOO,
@@ -215,7 +216,7 @@ class Plan:
     Attributes:
         jobs: what to convert; a photo that was named on its own fails if its target exists.
         settled: what needs no conversion: skipped, because the target of a picture in a folder
-            exists, or failed.
+            exists, or it is the cartoon of another photo that was named; or failed.
     """
 
     output: str | None = None
@@ -233,8 +234,16 @@ class Plan:
             path = Path(self.output)
             if is_file(path) or path.suffix.lower() in {*SUFFIXES, *CONTAINERS}:
                 raise UsageError(f"{path} is one file, but there are several photos")
+        cartoons = own_cartoons([photo for photo in photos if not is_dir(photo)])
+        if cartoons:
+            complain(
+                f"{len(cartoons)} skipped, as cartoons of other photos that were named; "
+                "name a cartoon without its photo to draw it again"
+            )
         for photo in photos:
-            if not is_dir(photo):
+            if photo in cartoons:
+                self._settle(photo, None)
+            elif not is_dir(photo):
                 target = choose_target(photo, self.output, several, self.format)
                 self._claim(photo, target, "refuse")
             elif not self.add_folder(photo):

@@ -17,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from toonbox.cli.options import PARSERS
-from toonbox.cli.terminal import complain, message_of, show_tracebacks
+from toonbox.cli.terminal import complain, message_of, output_fails, show_tracebacks
 from toonbox.errors import ConfigError, ToonboxError, UsageError
 from toonbox.options import VideoOptions, choices_of
 from toonbox.version import __version__
@@ -187,3 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except ToonboxError as error:
         complain(message_of(error))
         sys.exit(2 if isinstance(error, UsageError | ConfigError) else 1)
+    except OSError as error:
+        if output_fails():
+            complain(f"standard output cannot be written: {error.strerror}")
+        else:
+            complain(message_of(error))
+        sys.exit(1)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
@@ -12,8 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
-
-import typer
 
 from toonbox.errors import MissingExtraError, ToonboxError, UnexpectedError
 
@@ -36,9 +35,14 @@ def printable(text: str) -> str:
     return "".join(repr(c)[1:-1] if unicodedata.category(c) in _ESCAPED else c for c in text)
 
 
+def _say(line: str, stream: TextIO | None) -> None:
+    """Print a line at once, above any bars; None is standard output."""
+    print(line, file=stream, flush=True)  # typer.echo would pass by the bars, and be glued to them
+
+
 def complain(message: str) -> None:
     """Print a message, of one line or several, on standard error, after the command's name."""
-    typer.echo("toonbox: " + "\n".join(map(printable, message.split("\n"))), err=True)
+    _say("toonbox: " + "\n".join(map(printable, message.split("\n"))), sys.stderr)
 
 
 @contextmanager
@@ -64,11 +68,25 @@ def show_tracebacks(wanted: bool) -> None:
     _logger.setLevel(logging.DEBUG if wanted else logging.NOTSET)
 
 
-def message_of(error: ToonboxError) -> str:
+def message_of(error: ToonboxError | OSError) -> str:
     """Return an error's message; with --debug, print the traceback of an unexpected one."""
-    if isinstance(error, UnexpectedError):
+    if isinstance(error, UnexpectedError | OSError):
         _logger.debug("%s", error, exc_info=error)
     return str(error)
+
+
+def output_fails() -> bool:
+    """Return whether what is left of standard output cannot be written; then let go of it.
+
+    Python would try once more, and complain, as it ends.
+    """
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 @dataclass
@@ -102,7 +120,7 @@ class Outcomes:
             complain(message)
         if self.several:
             skipped = f"{self.counts['skipped']} skipped, " if self.counts["skipped"] else ""
-            typer.echo(f"{self.counts['ok']} done, {skipped}{len(self.failed)} failed", err=True)
+            _say(f"{self.counts['ok']} done, {skipped}{len(self.failed)} failed", sys.stderr)
 
     def report(self, outcome: "Outcome") -> None:
         """Print what was written, or everything as JSON."""
@@ -120,9 +138,9 @@ class Outcomes:
                 "height": height,
                 "error": outcome.error and str(outcome.error),
             }
-            typer.echo(json.dumps(record), self.stream)
+            _say(json.dumps(record), self.stream)
         elif outcome.status == "ok":
-            typer.echo(f"{outcome.source} -> {outcome.target}", self.stream)
+            _say(f"{outcome.source} -> {outcome.target}", self.stream)
 
     def fail(self, source: Path, error: ToonboxError) -> None:
         """Count a failure, and keep its message: its traceback holds the picture in memory."""

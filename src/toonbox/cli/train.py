@@ -6,7 +6,7 @@ from typer import Option, echo
 
 from toonbox.cli.look import look_names
 from toonbox.cli.options import FILE, FOLDER, style_names
-from toonbox.cli.terminal import needs
+from toonbox.cli.terminal import complain, needs
 from toonbox.errors import UsageError, WeightsError
 from toonbox.options import DEFAULT_STYLE, RunOptions
 
@@ -68,7 +68,8 @@ def train(
     out = options.out
     if config is None and start is None and not cartoons:
         start = DEFAULT_STYLE  # it can draw; from nothing that takes much longer to learn
-    beginning = None if start is None else load_generator(find_generator(start))
+    weights = None if start is None else find_generator(start)
+    beginning = None if weights is None else load_generator(weights)
     if config is not None:
         settings = load_config(config, preset, steps, look)
     else:
@@ -90,11 +91,15 @@ def train(
         raise UsageError(f"a batch of {batch} cannot be shared by {options.devices}")
     lists = out / "data.json"
     data = TrainingData.load(lists) if lists.exists() else None
+    used = (cartoons or []) if settings.discriminated else []
+    faces = face_photos, face_cartoons if used else None
+    adding = settings.discriminated and (data is None or not data.cartoons.files)
     if data is not None:
         data.check_files()
-    if data is None or (settings.discriminated and not data.cartoons.files):
-        used = (cartoons or []) if settings.discriminated else []
-        faces = face_photos, face_cartoons if used else None
+        if ignored := data.not_of(photos, *(() if adding else (used, *faces))):
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
+            complain(f"{out}: goes on with the pictures that it began with, and ignores {flags}")
+    if data is None or adding:
         data, reports = inspect_training_data(photos, used, settings.crops.size, *faces, data)
         for report in reports:
             echo(report.text(), err=True)
@@ -107,7 +112,7 @@ def train(
             EfficientNetFeatures.load(features, offline) if settings.needs_features else None,
         )
     if fabric.is_global_zero:
-        prepare_run(settings, out, data, config.name if config else "")
+        prepare_run(settings, out, data, config.name if config else "", weights)
     fabric.barrier()
     done = run(settings, data, options, *frozen, fabric, beginning)
     echo(f"{out}: {done} steps done; next: toonbox export {out} --name NAME")

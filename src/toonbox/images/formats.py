@@ -202,6 +202,13 @@ def cartoon_name(picture: Path, format: str | None = None) -> str:
     return f"{picture.stem}{_MARK}{toon_suffix(picture.suffix, format)}"
 
 
+def own_cartoons(pictures: Collection[Path]) -> set[Path]:
+    """Return those that are named as the cartoon, in any format, of another beside them."""
+    sources = {(each.parent, name) for each in pictures for name in (each.stem, each.name)}
+    marked = (each for each in pictures if each.stem.endswith(_MARK))
+    return {each for each in marked if (each.parent, each.stem.removesuffix(_MARK)) in sources}
+
+
 def cartoon_below(
     picture: Path, folder: Path, output: Path | None = None, format: str | None = None
 ) -> Path:

@@ -84,6 +84,39 @@ class TrainingData:
         if gone := [file for file in files if not file.exists()]:
             raise DataError(f"{gone[0]}: no longer exists, nor do {len(gone) - 1} others")
 
+    def not_of(
+        self,
+        photos: Path,
+        cartoons: Sequence[Path] = (),
+        face_photos: Path | None = None,
+        face_cartoons: Path | None = None,
+    ) -> list[str]:
+        """Return the names of these folders, or lists of them, that are not where the files are."""
+        compared = {
+            "photos": ([photos], [*self.photos.files, *self.validation]),
+            "cartoons": (cartoons, self.cartoons.files),
+            "face_photos": ([face_photos] if face_photos else [], self.photos.faces),
+            "face_cartoons": ([face_cartoons] if face_cartoons else [], self.cartoons.faces),
+        }
+        return [
+            name
+            for name, (folders, files) in compared.items()
+            if folders and not _are_in(files, folders)
+        ]
+
+
+def _are_in(files: Sequence[Path], folders: Sequence[Path]) -> bool:
+    """Return whether all files are below these folders, and at least one below each."""
+    parents = {file.parent for file in files}
+
+    def holds(folder: Path, parent: Path) -> bool:
+        real = parent.resolve().is_relative_to(folder.resolve())
+        return real or parent.is_relative_to(folder.absolute())
+
+    return all(any(holds(folder, each) for folder in folders) for each in parents) and all(
+        any(holds(folder, each) for each in parents) for folder in folders
+    )
+
 
 def inspect_training_data(
     photos: Path,

@@ -1,6 +1,8 @@
 """The run's folder: configuration, data, checkpoint, TensorBoard scalars, sample grids."""
 
+import hashlib
 import json
+import logging
 import os
 import platform
 import sys
@@ -35,20 +37,33 @@ from toonbox.pixels import Uint8Array, from_signed, to_signed
 
 SAMPLE_SIDE = 256
 GAP = 4
+_logger = logging.getLogger(__name__)
 
 
-def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str = "") -> None:
+def prepare_run(
+    config: TrainConfig,
+    out: Path,
+    data: TrainingData,
+    recipe: str = "",
+    start: Path | None = None,
+) -> None:
     """Create the run's folder with the resolved configuration, data and environment.
 
+    Args:
+        recipe: name of the file of the configuration.
+        start: weights of the generator to start from, which may be the teacher. Logs a warning if
+            the run in the folder began with others.
     Raises:
         ConfigError: the configuration has no steps, or fewer than the run in the folder has done.
         TrainingError: the folder holds a run whose configuration differs in what that run uses,
-            other than its number of steps.
+            other than its number of steps; or its teacher differs.
         OutputError: the folder cannot be written.
     """
     if not config.total_steps:
         raise ConfigError(f"{out}: 0 steps, so that there is nothing to learn")
     file, checkpoint = out / "config.toml", out / "checkpoint.pt"
+    about = out / "environment.json"
+    begun_with: str | None = hashlib.sha256(start.read_bytes()).hexdigest() if start else ""
     if file.exists():
         before = load_config(file)
         now = replace(config, steps=before.steps)
@@ -66,6 +81,16 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str 
                 f"{checkpoint}: {done} steps are done, more than the {config.total_steps} of this "
                 "configuration; ask for at least as many, or choose another --out"
             )
+        # None of runs that are older than this entry.
+        first = json.loads(about.read_text()).get("start_sha256") if about.exists() else None
+        if start and first not in (None, begun_with):
+            if config.target == "teacher":
+                raise TrainingError(
+                    f"{out}: holds a run with another teacher than {start}; choose another --out, "
+                    "or the same --start to resume"
+                )
+            _logger.warning("%s: goes on from its checkpoint, and ignores %s", out, start)
+        begun_with = first
     save_config(config, file)
     data.save(out / "data.json")
     names = ("toonbox", "torch", "numpy", "lightning-fabric")
@@ -78,8 +103,9 @@ def prepare_run(config: TrainConfig, out: Path, data: TrainingData, recipe: str 
         "cuda": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "command": " ".join(sys.argv),
         "recipe": recipe,
+        "start_sha256": begun_with,
     }
-    with writing(out / "environment.json") as temporary:
+    with writing(about) as temporary:
         temporary.write_text(json.dumps(environment, indent=2))
 
 
