@@ -265,6 +265,30 @@ def test_a_part_cuts_subtitles_at_its_ends(tmp_path, style, suffix):
     assert spoken(tmp_path / f"later{suffix}")[2] == (b"Auf Wiedersehen",)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "suffix"),
+    [("clip.ts", "libx264", ".mp4"), ("clip.mpg", "mpeg2video", ".mkv")],
+)
+@pytest.mark.parametrize(("start", "end"), [(None, None), (None, 0.5), (0.5, None)])
+def test_a_senders_clock_begins_at_nothing(tmp_path, style, name, codec, suffix, start, end):
+    """A recording from hour ten on; pictures and sound move by as much."""
+    late = [36_000 * 24 + number for number in range(24)]
+    clip = Clip(pts=late, codec=codec, options={}, sound="mp2").make(tmp_path / name)
+    target = tmp_path / f"toon{suffix}"
+    cartoonize_video(clip, target, style=style, start=start, end=end)
+    wanted = [at for at, _ in times(clip)]
+    wanted = wanted[:12] if end else wanted[12:] if start else wanted
+    shown = [at for at, _ in times(target)]
+    shift = wanted[0] - shown[0]
+    assert 0 <= shown[0] < 0.05
+    assert shown == pytest.approx([float(at - shift) for at in wanted], abs=0.001)
+    heard = {packet[2]: packet[0] for packet in packets(clip, "audio")}
+    ours = packets(target, "audio")
+    assert len(ours) == pytest.approx(len(heard) / 2 if start or end else len(heard), abs=2)
+    for at, _, sha256 in ours:
+        assert abs(heard[sha256] - shift - at) <= MILLISECOND
+
+
 def test_a_part_ends_within_a_long_frame(tmp_path, style):
     """Slides, for example."""
     clip = Clip(pts=[0, 10, 20], time_base=Fraction(1), rate=None, sound=None)
