@@ -289,6 +289,24 @@ def test_a_senders_clock_begins_at_nothing(tmp_path, style, name, codec, suffix,
         assert abs(heard[sha256] - shift - at) <= MILLISECOND
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_a_clock_that_jumps_back(tmp_path, style, caplog, suffix):
+    """Two videos in one file: what comes before what was there already is skipped."""
+    clip = Clip(pts=list(range(12)), sound="mp2").make(tmp_path / "clip.ts")
+    longer = Clip(sound="mp2").make(tmp_path / "longer.ts")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(clip.read_bytes() + longer.read_bytes())
+    target = tmp_path / f"toon{suffix}"
+    cartoonize_video(joined, target, style=style)
+    assert caplog.text.count("joined.ts: its clock jumps back") == 1
+    with av.open(str(target)) as container:
+        assert container.duration == pytest.approx(av.time_base, abs=0.06 * av.time_base)
+    assert len(times(target)) == 24
+    heard = [at for at, _, _ in packets(target, "audio")]
+    assert heard == sorted(set(heard))
+    assert heard[-1] == pytest.approx(1, abs=0.06)
+
+
 def test_a_part_ends_within_a_long_frame(tmp_path, style):
     """Slides, for example."""
     clip = Clip(pts=[0, 10, 20], time_base=Fraction(1), rate=None, sound=None)

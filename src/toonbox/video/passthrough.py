@@ -257,7 +257,7 @@ def join(
         offset = _offset(source, span)
         made.set_chapters(_chapters(source.chapters(), span, offset))
         drawn = _pictures(segments, pictures)
-        beside = _side_packets(source, converts, span)
+        beside = _side_packets(source, video.path, converts, span)
         put(made, _moved(heapq.merge(drawn, beside, key=_time), offset))
 
 
@@ -320,22 +320,45 @@ def decoding_times(shown: list[int]) -> list[int]:
 
 
 def _side_packets(
-    source: InputContainer, converts: dict[int, Convert], span: Span
+    source: InputContainer, path: Path, converts: dict[int, Convert], span: Span
 ) -> Iterator["Packet[Any]"]:
     """Yield the packets of all other streams, as they are in the source or encoded anew."""
-    packets = source.demux([source.streams[index] for index in converts]) if converts else iter(())
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:  # the pictures end here too, and have told so
-            return
-        if packet is None:
-            return
+    clocks = {index: _Clock() for index in converts}
+    for packet in _read(source, list(converts)):
+        if packet.size and clocks[packet.stream.index].is_behind(_time(packet)):
+            continue
         if packet.stream.type == "subtitle":
             _cut(packet, span)
         wanted = packet.pts is not None and span.start <= _time(packet) < span.end
         if wanted or not packet.size:
             yield from converts[packet.stream.index](packet)
+    if skipped := sum(clock.skipped for clock in clocks.values()):
+        message = "%s: its clock jumps back: %d packets of sound and the like were skipped"
+        _logger.warning(message, path, skipped)
+
+
+def _read(source: InputContainer, indices: list[int]) -> Iterator["Packet[Any]"]:
+    """Yield the packets of some streams, an empty one at the end of each."""
+    packets = source.demux([source.streams[index] for index in indices]) if indices else iter(())
+    # After an error the pictures end, too, and have told so.
+    with suppress(av.FFmpegError):
+        yield from packets
+
+
+@dataclass
+class _Clock:
+    """Finds packets of a stream whose clock was set back, as where two videos are joined."""
+
+    last: Fraction | float = -inf
+    behind: bool = False
+    skipped: int = 0
+
+    def is_behind(self, time: Fraction) -> bool:
+        """Return whether a packet comes before one that was there already; some times repeat."""
+        self.behind = time < self.last or (self.behind and time == self.last)
+        self.skipped += self.behind
+        self.last = max(self.last, time)
+        return self.behind
 
 
 def _cut(packet: "Packet[Any]", span: Span) -> None:
