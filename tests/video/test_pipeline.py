@@ -762,6 +762,26 @@ def test_hdr_is_told(tmp_path, style, caplog):
     assert frame.format.name == "yuv420p"
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "format", "metadata", "count"),
+    [
+        ("clip.mov", "prores_ks", "yuva444p10le", {}, 1),
+        ("clip.mkv", "ffv1", "bgra", {}, 1),
+        ("clip.webm", "libvpx-vp9", "yuv420p", {"alpha_mode": "1"}, 1),
+        ("clip.webm", "libvpx-vp9", "yuv420p", {}, 0),
+    ],
+)
+def test_alpha_that_is_lost_is_told(tmp_path, style, caplog, name, codec, format, metadata, count):
+    source, target = tmp_path / name, tmp_path / "toon.mkv"
+    clip = Clip(pts=[0, 1], codec=codec, format=format, sound=None, of_pictures=metadata)
+    replace(clip, options={}).make(source)
+    cartoonize_video(source, target, style=style)
+    assert caplog.text.count(f"{name}: its alpha channel is left out") == count
+    with av.open(str(target)) as container:
+        told = {key.lower() for key in container.streams.video[0].metadata}
+    assert "alpha_mode" not in told
+
+
 WRONG = [
     ({"start": -1.0}, "--start must be at least 0"),
     ({"start": 2.0, "end": 1.0}, "--end later than --start"),
