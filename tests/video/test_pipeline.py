@@ -690,6 +690,19 @@ def test_killed_within_a_segment(tmp_path, style, monkeypatch):
     assert target.read_bytes() == whole.read_bytes()
 
 
+def test_segments_go_when_the_video_is_finished_without_them(tmp_path, style):
+    clip, target = Clip().make(tmp_path / "clip.mp4"), tmp_path / "toon.mp4"
+    kept, told = tmp_path / ".toon.mp4.segments", []
+    for options in ({"resume": True}, {"keep_partial": True}):
+        told.clear()
+        cartoonize_video(
+            clip, target, style=style, progress=told.append, stop=lambda: len(told) == 3, **options
+        )
+        assert kept.exists()
+    cartoonize_video(clip, target, style=style, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == [clip, target]
+
+
 def test_segments_of_other_options_are_not_taken(tmp_path, style, caplog):
     clip = Clip().make(tmp_path / "clip.mp4")
     told = []
