@@ -86,6 +86,7 @@ class Clip:
     aspect: Fraction = Fraction(1)
     colours: dict = field(default_factory=dict)
     frames: list | None = None
+    of_pictures: dict = field(default_factory=dict)  # metadata of their stream
 
     def make(self, path):
         """Write it; movie_timescale lets MP4 begin at any time exactly."""
@@ -110,6 +111,7 @@ class Clip:
         context.pix_fmt, context.sample_aspect_ratio = self.format, self.aspect
         context.time_base = stream.time_base = self.time_base
         context.flags |= Flags.frame_duration
+        stream.metadata.update(self.of_pictures)
         for name, value in self.colours.items():
             setattr(context, name, value)
         if self.turned:

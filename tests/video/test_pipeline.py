@@ -265,6 +265,48 @@ def test_a_part_cuts_subtitles_at_its_ends(tmp_path, style, suffix):
     assert spoken(tmp_path / f"later{suffix}")[2] == (b"Auf Wiedersehen",)
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "suffix"),
+    [("clip.ts", "libx264", ".mp4"), ("clip.mpg", "mpeg2video", ".mkv")],
+)
+@pytest.mark.parametrize(("start", "end"), [(None, None), (None, 0.5), (0.5, None)])
+def test_a_senders_clock_begins_at_nothing(tmp_path, style, name, codec, suffix, start, end):
+    """A recording from hour ten on; pictures and sound move by as much."""
+    late = [36_000 * 24 + number for number in range(24)]
+    clip = Clip(pts=late, codec=codec, options={}, sound="mp2").make(tmp_path / name)
+    target = tmp_path / f"toon{suffix}"
+    cartoonize_video(clip, target, style=style, start=start, end=end)
+    wanted = [at for at, _ in times(clip)]
+    wanted = wanted[:12] if end else wanted[12:] if start else wanted
+    shown = [at for at, _ in times(target)]
+    shift = wanted[0] - shown[0]
+    assert 0 <= shown[0] < 0.05
+    assert shown == pytest.approx([float(at - shift) for at in wanted], abs=0.001)
+    heard = {packet[2]: packet[0] for packet in packets(clip, "audio")}
+    ours = packets(target, "audio")
+    assert len(ours) == pytest.approx(len(heard) / 2 if start or end else len(heard), abs=2)
+    for at, _, sha256 in ours:
+        assert abs(heard[sha256] - shift - at) <= MILLISECOND
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_a_clock_that_jumps_back(tmp_path, style, caplog, suffix):
+    """Two videos in one file: what comes before what was there already is skipped."""
+    clip = Clip(pts=list(range(12)), sound="mp2").make(tmp_path / "clip.ts")
+    longer = Clip(sound="mp2").make(tmp_path / "longer.ts")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(clip.read_bytes() + longer.read_bytes())
+    target = tmp_path / f"toon{suffix}"
+    cartoonize_video(joined, target, style=style)
+    assert caplog.text.count("joined.ts: its clock jumps back") == 1
+    with av.open(str(target)) as container:
+        assert container.duration == pytest.approx(av.time_base, abs=0.06 * av.time_base)
+    assert len(times(target)) == 24
+    heard = [at for at, _, _ in packets(target, "audio")]
+    assert heard == sorted(set(heard))
+    assert heard[-1] == pytest.approx(1, abs=0.06)
+
+
 def test_a_part_ends_within_a_long_frame(tmp_path, style):
     """Slides, for example."""
     clip = Clip(pts=[0, 10, 20], time_base=Fraction(1), rate=None, sound=None)
@@ -648,6 +690,19 @@ def test_killed_within_a_segment(tmp_path, style, monkeypatch):
     assert target.read_bytes() == whole.read_bytes()
 
 
+def test_segments_go_when_the_video_is_finished_without_them(tmp_path, style):
+    clip, target = Clip().make(tmp_path / "clip.mp4"), tmp_path / "toon.mp4"
+    kept, told = tmp_path / ".toon.mp4.segments", []
+    for options in ({"resume": True}, {"keep_partial": True}):
+        told.clear()
+        cartoonize_video(
+            clip, target, style=style, progress=told.append, stop=lambda: len(told) == 3, **options
+        )
+        assert kept.exists()
+    cartoonize_video(clip, target, style=style, overwrite=True)
+    assert sorted(tmp_path.iterdir()) == [clip, target]
+
+
 def test_segments_of_other_options_are_not_taken(tmp_path, style, caplog):
     clip = Clip().make(tmp_path / "clip.mp4")
     told = []
@@ -718,6 +773,26 @@ def test_hdr_is_told(tmp_path, style, caplog):
         frame = next(container.decode(video=0))
     assert (frame.color_trc, frame.color_primaries, frame.colorspace) == (1, 1, 1)
     assert frame.format.name == "yuv420p"
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "format", "metadata", "count"),
+    [
+        ("clip.mov", "prores_ks", "yuva444p10le", {}, 1),
+        ("clip.mkv", "ffv1", "bgra", {}, 1),
+        ("clip.webm", "libvpx-vp9", "yuv420p", {"alpha_mode": "1"}, 1),
+        ("clip.webm", "libvpx-vp9", "yuv420p", {}, 0),
+    ],
+)
+def test_alpha_that_is_lost_is_told(tmp_path, style, caplog, name, codec, format, metadata, count):
+    source, target = tmp_path / name, tmp_path / "toon.mkv"
+    clip = Clip(pts=[0, 1], codec=codec, format=format, sound=None, of_pictures=metadata)
+    replace(clip, options={}).make(source)
+    cartoonize_video(source, target, style=style)
+    assert caplog.text.count(f"{name}: its alpha channel is left out") == count
+    with av.open(str(target)) as container:
+        told = {key.lower() for key in container.streams.video[0].metadata}
+    assert "alpha_mode" not in told
 
 
 WRONG = [

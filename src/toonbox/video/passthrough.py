@@ -43,6 +43,7 @@ _QUICKTIME_LANGUAGES = {
     "mya": "bur", "nld": "dut", "rum": "ron", "slo": "slk", "sqi": "alb", "swe": "sve",
     "zho": "chi",
 }  # fmt: skip
+_SENDERS_CLOCK = ("mpegts", "mpeg")  # of these, times begin with whatever a broadcast was at
 _APPLES = "com.apple.quicktime."  # keys begin with it
 _TEXT_CODECS = ("mov_text", "subrip", "srt", "webvtt", "ass", "ssa", "text")
 
@@ -214,11 +215,6 @@ class Span:
     start: Fraction | float = -inf
     end: Fraction | float = inf  # what begins then or later is left out
 
-    @property
-    def offset(self) -> Fraction | float:
-        """Return what is subtracted from all times: a start becomes 0; without one, they stay."""
-        return 0 if self.start == -inf else self.start
-
 
 def join(
     target: Path,
@@ -258,10 +254,23 @@ def join(
         if span.start != -inf:  # it tells when the video began, not the part
             pictures.metadata.pop("timecode", None)
             made.metadata.pop("timecode", None)
-        made.set_chapters(_chapters(source.chapters(), span))
+        offset = _offset(source, span)
+        made.set_chapters(_chapters(source.chapters(), span, offset))
         drawn = _pictures(segments, pictures)
-        beside = _side_packets(source, converts, span)
-        put(made, _moved(heapq.merge(drawn, beside, key=_time), span.offset))
+        beside = _side_packets(source, video.path, converts, span)
+        put(made, _moved(heapq.merge(drawn, beside, key=_time), offset))
+
+
+def _offset(source: InputContainer, span: Span) -> Fraction:
+    """Return the seconds to subtract from all times: the start of a part, or of a sender's clock.
+
+    Times of other whole videos stay as they are.
+    """
+    if span.start != -inf:
+        return Fraction(span.start)
+    if source.format.name in _SENDERS_CLOCK:
+        return Fraction(source.start_time or 0, av.time_base)
+    return Fraction(0)
 
 
 def _options(container: Container, video: Video, source: InputContainer) -> dict[str, str]:
@@ -311,22 +320,45 @@ def decoding_times(shown: list[int]) -> list[int]:
 
 
 def _side_packets(
-    source: InputContainer, converts: dict[int, Convert], span: Span
+    source: InputContainer, path: Path, converts: dict[int, Convert], span: Span
 ) -> Iterator["Packet[Any]"]:
     """Yield the packets of all other streams, as they are in the source or encoded anew."""
-    packets = source.demux([source.streams[index] for index in converts]) if converts else iter(())
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:  # the pictures end here too, and have told so
-            return
-        if packet is None:
-            return
+    clocks = {index: _Clock() for index in converts}
+    for packet in _read(source, list(converts)):
+        if packet.size and clocks[packet.stream.index].is_behind(_time(packet)):
+            continue
         if packet.stream.type == "subtitle":
             _cut(packet, span)
         wanted = packet.pts is not None and span.start <= _time(packet) < span.end
         if wanted or not packet.size:
             yield from converts[packet.stream.index](packet)
+    if skipped := sum(clock.skipped for clock in clocks.values()):
+        message = "%s: its clock jumps back: %d packets of sound and the like were skipped"
+        _logger.warning(message, path, skipped)
+
+
+def _read(source: InputContainer, indices: list[int]) -> Iterator["Packet[Any]"]:
+    """Yield the packets of some streams, an empty one at the end of each."""
+    packets = source.demux([source.streams[index] for index in indices]) if indices else iter(())
+    # After an error the pictures end, too, and have told so.
+    with suppress(av.FFmpegError):
+        yield from packets
+
+
+@dataclass
+class _Clock:
+    """Finds packets of a stream whose clock was set back, as where two videos are joined."""
+
+    last: Fraction | float = -inf
+    behind: bool = False
+    skipped: int = 0
+
+    def is_behind(self, time: Fraction) -> bool:
+        """Return whether a packet comes before one that was there already; some times repeat."""
+        self.behind = time < self.last or (self.behind and time == self.last)
+        self.skipped += self.behind
+        self.last = max(self.last, time)
+        return self.behind
 
 
 def _cut(packet: "Packet[Any]", span: Span) -> None:
@@ -347,7 +379,7 @@ def _time(packet: "Packet[Any]") -> Fraction:
     return (ticks or 0) * packet.time_base
 
 
-def _moved(packets: Iterable["Packet[Any]"], offset: Fraction | float) -> Iterator["Packet[Any]"]:
+def _moved(packets: Iterable["Packet[Any]"], offset: Fraction) -> Iterator["Packet[Any]"]:
     """Subtract an offset in seconds from all times."""
     for packet in packets:
         ticks = round(offset / packet.time_base)
@@ -358,7 +390,7 @@ def _moved(packets: Iterable["Packet[Any]"], offset: Fraction | float) -> Iterat
         yield packet
 
 
-def _chapters(chapters: "list[Chapter]", span: Span) -> "list[Chapter]":
+def _chapters(chapters: "list[Chapter]", span: Span, offset: Fraction) -> "list[Chapter]":
     """Move chapters to where they are in the span; what lies outside is left out."""
     kept: list[Chapter] = []
     for chapter in chapters:
@@ -366,6 +398,6 @@ def _chapters(chapters: "list[Chapter]", span: Span) -> "list[Chapter]":
         start = max(chapter["start"] * unit, span.start)
         end = min(chapter["end"] * unit, span.end)
         if start < end:
-            first, last = (round((time - span.offset) / unit) for time in (start, end))
+            first, last = (round((time - offset) / unit) for time in (start, end))
             kept.append({**chapter, "start": first, "end": last})
     return kept

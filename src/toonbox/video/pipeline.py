@@ -64,6 +64,11 @@ class Segments:
         return self.folder / f"{len(self.done):06d}.mp4"
 
 
+def _kept_folder(target: Path) -> Path:
+    """Return the folder of the segments of a target that are kept if it is interrupted."""
+    return target.with_name(f".{target.name}.segments")
+
+
 @contextmanager
 def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segments]:
     """Yield the segments of a target, those found of the same job included; make missing folders.
@@ -76,7 +81,7 @@ def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segmen
         with folder_beside(target) as temporary:
             yield Segments(temporary, _WHOLE_VIDEO)
         return
-    folder = target.with_name(f".{target.name}.segments")
+    folder = _kept_folder(target)
     file, told = folder / _JOB, json.dumps(job, indent=2).encode()
     if folder.exists() and not (file.exists() and file.read_bytes() == told):
         _logger.warning("%s: other options or another video; what was done is done anew", target)
@@ -223,7 +228,8 @@ def convert_video(
                             write_gif(temporary, done, video)
                         else:
                             join(temporary, container, done, video, span, output.metadata)
-                    shutil.rmtree(segments.folder, ignore_errors=True)
+                if complete:  # those of an earlier run, too
+                    shutil.rmtree(_kept_folder(target), ignore_errors=True)
         except OSError as error:
             raise OutputError(f"{target} cannot be written: {error.strerror}") from error
         return VideoResult(segments.frames, size, complete, written)

@@ -242,6 +242,7 @@ class Video:
     aspect: Fraction  # width of a pixel divided by its height
     colours: FrameColours
     max_pixels: int = MAX_PIXELS  # of each frame, as stored and with square pixels
+    alpha: bool = False  # whether it may be transparent; of a GIF, frames tell
 
     def stored(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size of frames before they are turned upright to `size`, or after it."""
@@ -366,7 +367,15 @@ def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
             aspect=1 / aspect if orientation.transposed else aspect,
             colours=colours_of(first),
             max_pixels=max_pixels,
+            alpha=container.format.name != "gif" and _has_alpha(first, stream),
         )
+
+
+def _has_alpha(frame: VideoFrame, stream: VideoStream) -> bool:
+    """Return whether frames have alpha, or a stream that is decoded without, as VP9 is."""
+    told = {name.lower(): value for name, value in stream.metadata.items()}
+    in_frames = any(component.is_alpha for component in frame.format.components)
+    return in_frames or told.get("alpha_mode") == "1"
 
 
 def _pictures_stream(container: InputContainer, path: Path) -> VideoStream:

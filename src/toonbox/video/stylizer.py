@@ -285,6 +285,8 @@ def drawing_of(
     video = read_video(source, max_pixels=max_pixels)
     if video.colours.hdr:
         _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
+    if video.alpha:
+        _logger.warning("%s: its alpha channel is left out; the cartoon is opaque", source)
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be at least 1, got {jobs}")
     jobs = usual_jobs() if jobs is None else jobs

@@ -25,6 +25,7 @@ from toonbox.video.read import TEN_BITS, FrameColours, from_rgb
 _OF_THE_FILE = (
     *("major_brand", "minor_version", "compatible_brands", "encoder", "vendor_id"),
     *("handler_name", "duration", "bps", "number_of_frames", "number_of_bytes", "rotate"),
+    "alpha_mode",
 )
 _PLACES = ("location", "gps", "xyz")
 
