@@ -11,7 +11,7 @@ from toonbox.learn.features import EfficientNetFeatures
 from toonbox.learn.generator import Generator
 from toonbox.learn.losses import LossWeights, colour_loss, content_loss, weighted_sum
 from toonbox.learn.state import TrainingState, new_state, update
-from toonbox.learn.train import adversarial_step, one_step, pretrain_step, supersampled, to_device
+from toonbox.learn.train import adversarial_step, one_step, pretrain_step, to_device
 from toonbox.pixels import from_signed
 from workers_here import Here
 
@@ -340,20 +340,6 @@ def test_a_state_comes_back_as_it_was(tiny_config, tmp_path: Path) -> None:
         other = adversarial_step(again, batch(2), batch(3), vgg(), Here())
         assert all(torch.equal(one[name], other[name]) for name in one)
     assert torch.equal(weights(state.average), weights(again.average))
-
-
-def test_a_teacher_draws_enlarged_photos() -> None:
-    waves = torch.linspace(0, 12, 32).sin() * 0.8
-    photo = (waves[:, None] * waves).expand(2, 3, 32, 32)
-    seen = []
-
-    def draw(large: torch.Tensor) -> torch.Tensor:
-        seen.append(large.shape)
-        return -large
-
-    assert torch.equal(supersampled(photo, draw, 1), -photo)
-    assert (supersampled(photo, draw, 2) + photo).abs().mean() < 0.01
-    assert seen == [(2, 3, 32, 32), (2, 3, 64, 64)]
 
 
 @pytest.mark.parametrize("drawn", [False, True])

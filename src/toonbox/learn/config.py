@@ -74,6 +74,7 @@ class PretrainConfig:
     # The teacher draws photos enlarged by this factor; its drawings are reduced again, which makes
     # their strokes finer and their edges smoother than the teacher's own.
     supersampling: int = Field(default=1, ge=1, le=4)
+    bold_where_sparse: bool = False  # supersampling only where the photo's edges are dense
     look: Annotated[Look, BeforeValidator(_named_look)] = field(default_factory=Look)
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from torch.nn import functional
 
 from toonbox.engine.session import keep_freed_memory
 from toonbox.errors import ConfigError
@@ -49,6 +48,7 @@ from toonbox.learn.representations.surface import guided_filter, random_palette,
 from toonbox.learn.representations.texture import draw_channel_weights, texture
 from toonbox.learn.run import reporting, save
 from toonbox.learn.state import TrainingState, channels_last, new_fabric, new_state, update
+from toonbox.learn.teacher import taught
 from toonbox.learn.workers import worker_pool
 from toonbox.options import RunOptions
 from toonbox.parallel import ending, interruptible
@@ -144,11 +144,11 @@ def one_step(
     config = state.config
     cartoon = images.get("cartoon")
     if teacher is not None:
-        draw, factor = partial(generate, state, network=teacher), config.pretrain.supersampling
+        draw = partial(generate, state, network=teacher)
         with torch.no_grad():
-            target = supersampled(photo, draw, factor)
+            target = taught(photo, draw, config.pretrain)
             if cartoon is not None and config.discriminators.drawn_by_teacher:
-                cartoon = supersampled(cartoon, draw, factor)
+                cartoon = taught(cartoon, draw, config.pretrain)
     noise = config.pretrain.noise
     share = state.fabric.global_rank, state.fabric.world_size
     seen = add_noise(photo, noise, config.seed, state.step, share) if noise else photo
@@ -275,15 +275,6 @@ def generate(state: TrainingState, photo: Tensor, network: torch.nn.Module | Non
     with state.fabric.autocast():
         output: Tensor = (network or state.generator)(photo, knobs)
     return output
-
-
-def supersampled(photo: Tensor, draw: Callable[[Tensor], Tensor], factor: int) -> Tensor:
-    """Enlarge (B, 3, H, W) by a factor, draw it, and reduce the drawing to (B, 3, H, W)."""
-    if factor == 1:
-        return draw(photo)
-    scaled = partial(functional.interpolate, mode="bicubic", antialias=True)
-    large = draw(scaled(photo, scale_factor=factor).clamp(-1, 1))
-    return scaled(large, size=photo.shape[2:]).clamp(-1, 1)
 
 
 def update_generator(state: TrainingState, loss: Tensor) -> None:
