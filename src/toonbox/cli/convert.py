@@ -14,7 +14,7 @@ from typer import Argument, BadParameter, Exit, Option
 
 from toonbox.atomic import exists, is_dir, is_file, refuse_existing, writing
 from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_time
-from toonbox.cli.terminal import Outcomes, Steps, complain, video_progress
+from toonbox.cli.terminal import Outcomes, Steps, complain, drop_output, video_progress
 from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 from toonbox.images.formats import (
     CONTAINERS,
@@ -388,8 +388,7 @@ def _convert_pipe(
             left = left[sys.stdout.buffer.write(left) :]
         sys.stdout.buffer.flush()
     except OSError as error:
-        # Python would try once more, and complain, as it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         raise OutputError(f"standard output cannot be written: {error.strerror}") from error
 
 

@@ -75,16 +75,18 @@ def message_of(error: ToonboxError | OSError) -> str:
     return str(error)
 
 
-def output_fails() -> bool:
-    """Return whether what is left of standard output cannot be written; then let go of it.
+def drop_output() -> None:
+    """Let go of standard output: Python would try once more, and complain, as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    Python would try once more, and complain, as it ends.
-    """
+
+def output_fails() -> bool:
+    """Return whether what is left of standard output cannot be written; then let go of it."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return True
     return False
 
