@@ -11,8 +11,11 @@ AXE = FOLDER / "node_modules/axe-core/axe.min.js"
 
 @contextmanager
 def opened(chromium, site, tab, script=None, **settings):
-    """Open a tab of the page in a context of its own, with the fast style; no error may occur."""
-    context = chromium.new_context(locale="en-GB", **settings)
+    """Open a tab of the page in a context of its own, with the fast style; no error may occur.
+
+    Without the service worker, of which tabs are no subject: it fetches the whole site once more.
+    """
+    context = chromium.new_context(locale="en-GB", service_workers="block", **settings)
     context.set_default_timeout(PATIENCE)
     if script:
         context.add_init_script(script)

@@ -138,7 +138,7 @@ def test_everything_ends_when_it_is_stopped_or_left(camera):
 
 
 def test_it_can_be_left_and_opened_again_while_it_loads(chromium, site):
-    with opened(chromium, site, "photos", service_workers="block") as page:
+    with opened(chromium, site, "photos") as page:
         held = []
         page.route("**/camera.js", lambda route: held.append(route))
         with page.expect_request("**/camera.js"):

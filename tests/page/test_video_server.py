@@ -54,7 +54,7 @@ def send(page, path):
 def test_what_the_browser_cannot_decode_is_converted_on_the_server(
     chromium, site, old, short, tmp_path
 ):
-    with opened(chromium, site, "video", service_workers="block") as page:
+    with opened(chromium, site, "video") as page:
         choose = page.locator("#video input[type=file]")
         choose.set_input_files(short)
         page.get_by_label("From (seconds)").fill("0.2")
@@ -109,7 +109,7 @@ def test_a_job_outlives_the_tab_and_can_be_cancelled(chromium, site, long):
 
 
 def test_a_server_that_does_not_answer_is_given_up(chromium, site):
-    with opened(chromium, site, "photos", service_workers="block") as page:
+    with opened(chromium, site, "photos") as page:
         ended = "retry: 10\n\n"  # milliseconds
         page.route(
             "**/events", lambda route: route.fulfill(content_type="text/event-stream", body=ended)
