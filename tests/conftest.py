@@ -89,22 +89,22 @@ def tiny_network(seed: int = 0, knobs: int = 0) -> onnx.ModelProto:
     return model
 
 
-@pytest.fixture
-def tiny_style(tmp_path: Path) -> TinyStyle:
-    """Make style folders of a small seeded network: tiny_style(name="tiny", seed=0, **card).
+@pytest.fixture(scope="session")
+def write_tiny_style() -> TinyStyle:
+    """Write style folders of a small seeded network: write_tiny_style(name, seed, to, **card).
 
     The network takes as many knobs as the card names, unless `network_knobs` says otherwise.
     """
 
-    def make(
-        name: str = "tiny",
-        seed: int = 0,
-        to: Path | None = None,
+    def write(
+        name: str,
+        seed: int,
+        to: Path,
         knobs: tuple[str, ...] = (),
         network_knobs: int | None = None,
         **card: object,
     ) -> Path:
-        folder = (to or tmp_path / "styles") / name
+        folder = to / name
         folder.mkdir(parents=True)
         count = len(knobs) if network_knobs is None else network_knobs
         data = tiny_network(seed, count).SerializeToString()
@@ -124,6 +124,16 @@ def tiny_style(tmp_path: Path) -> TinyStyle:
         }
         write_card(Card(**{**values, **card}), folder)  # type: ignore[arg-type]
         return folder
+
+    return write
+
+
+@pytest.fixture
+def tiny_style(tmp_path: Path, write_tiny_style: TinyStyle) -> TinyStyle:
+    """Write them for one test: tiny_style(name="tiny", seed=0, to=None, **card)."""
+
+    def make(name: str = "tiny", seed: int = 0, to: Path | None = None, **card: object) -> Path:
+        return write_tiny_style(name, seed, to or tmp_path / "styles", **card)
 
     return make
 

@@ -1,10 +1,14 @@
 """What the tests of the page share: a browser for each file, and the site."""
 
+import shutil
+
 import pytest
 
+from media_pages import STYLE
 from page_server import CHROMIUM, PATIENCE
+from toonbox.engine.style import read_card
 from toonbox.errors import MissingExtraError
-from toonbox.page import site_files
+from toonbox.page import shipped_styles, site_files
 
 
 @pytest.fixture(scope="module")  # while it is open, nothing else can run an asyncio loop
@@ -32,3 +36,30 @@ def built_site():
         return site_files()
     except MissingExtraError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def small_styles(tmp_path_factory, write_tiny_style):
+    """Give folders by name: of the shipped styles, with small networks in place of theirs."""
+    base = tmp_path_factory.mktemp("styles")
+    folders = {}
+    for seed, shipped in enumerate(shipped_styles()):
+        card = read_card(shipped)
+        folders[card.name] = write_tiny_style(
+            card.name, seed, base, card.knobs, working_resolution=card.working_resolution
+        )
+        shutil.copy(shipped / "preview.png", folders[card.name])
+    return folders
+
+
+@pytest.fixture(scope="session")
+def small_site(built_site, small_styles):
+    """Give a site that is drawn in a fraction of the time, for what the page does around it."""
+    return site_files([*small_styles.values()])
+
+
+@pytest.fixture(scope="session")
+def tabs_site(built_site, small_site):
+    """Give the small site, with the true network of the style that `choose_style` chooses."""
+    name = f"models/{STYLE}.onnx"
+    return small_site | {name: built_site[name]}

@@ -42,7 +42,15 @@ def file(name, data=None, type="image/png"):
 
 
 @pytest.fixture(scope="module")
-def site(built_site):
+def site(small_site):
+    site = Site(small_site)
+    yield site
+    site.close()
+
+
+@pytest.fixture(scope="module")
+def shipped(built_site):
+    """Serve the networks of the shipped styles, too."""
     site = Site(built_site)
     yield site
     site.close()
@@ -139,8 +147,8 @@ def drop(page, *files, event="drop"):
     page.evaluate(DROP, [event, described])
 
 
-def test_a_dropped_photo_is_downloaded_as_python_draws_it(visit):
-    page = visit()
+def test_a_dropped_photo_is_downloaded_as_python_draws_it(visit, shipped):
+    page = visit(shipped.url)
     original = photo(208, 152)
     drop(page, file("my photo.png", original))
     expect(page.locator("#drop")).to_be_hidden()
@@ -157,7 +165,7 @@ def test_a_dropped_photo_is_downloaded_as_python_draws_it(visit):
     assert abs(pixels(data) - pixels(original)).max() > 50
 
 
-def test_options_are_those_of_python_and_of_the_command_line(visit):
+def test_options_are_those_of_python_and_of_the_command_line(visit, small_styles):
     page = visit()
     original = photo(96, 160)
     choose(page, file("it's.png", original))
@@ -169,7 +177,7 @@ def test_options_are_those_of_python_and_of_the_command_line(visit):
     name, data = download(page)
     assert name == "it's.toon.png"
     options = {"strength": 0.75, "surface": 0.4, "texture": 1.7, "resolution": 128}
-    expected = load_style("watercolour", engine="onnxruntime")(
+    expected = load_style(small_styles["watercolour"], engine="onnxruntime")(
         pixels(original).astype(np.uint8), **options
     )
     assert abs(pixels(data) - expected.astype(int)).max() <= 2
@@ -250,8 +258,8 @@ def test_everything_works_by_keyboard_alone(visit):
     assert seen(page) == anime
 
 
-def test_every_style_is_shown_on_the_photo(visit):
-    page = visit()
+def test_every_style_is_shown_on_the_photo(visit, shipped):
+    page = visit(shipped.url)
     choose(page, file("a.png"))
     count = len(list(SHIPPED.glob("*/card.toml")))
     expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(count, timeout=PATIENCE)
@@ -292,7 +300,7 @@ def test_reset_and_the_buttons_of_undo_and_redo(visit):
     assert (value(page, "surface"), value(page, "strength")) == (2, 1)
 
 
-def test_a_moving_slider_draws_a_small_preview_before_the_full_size(visit):
+def test_a_moving_slider_draws_a_small_preview_before_the_full_size(visit, small_styles):
     """While it moves, nothing of full size is drawn; on release, the download has the new value."""
     page = visit()
     original = photo(400, 300)
@@ -307,7 +315,7 @@ def test_a_moving_slider_draws_a_small_preview_before_the_full_size(visit):
     page.locator("#texture").evaluate("(input) => input.dispatchEvent(new Event('change'))")
     settled(page)
     assert seen(page) not in (before, preview)
-    expected = load_style("comic", engine="onnxruntime")(
+    expected = load_style(small_styles["comic"], engine="onnxruntime")(
         pixels(original).astype(np.uint8), texture=0
     ).astype(int)
     assert abs(pixels(download(page)[1]) - expected).max() <= 2
@@ -329,7 +337,7 @@ def test_the_divider_can_be_dragged(visit):
     assert page.locator("#compare input").input_value() == "100"
 
 
-def test_a_download_has_the_settings_of_its_click(visit):
+def test_a_download_has_the_settings_of_its_click(visit, small_styles):
     page = visit()
     original = photo(700, 500)
     choose(page, file("a.png", original))
@@ -343,7 +351,7 @@ def test_a_download_has_the_settings_of_its_click(visit):
               for (const type of ["input", "change"]) texture.dispatchEvent(new Event(type));
             }"""
         )
-    expected = load_style("comic", engine="onnxruntime")(
+    expected = load_style(small_styles["comic"], engine="onnxruntime")(
         pixels(original).astype(np.uint8), texture=0.5
     ).astype(int)
     assert abs(pixels(Path(downloaded.value.path()).read_bytes()) - expected).max() <= 2
@@ -359,7 +367,7 @@ def test_photos_dropped_with_a_video_are_opened_too(visit):
     settled(page)
 
 
-def test_several_files_become_one_archive_and_one_that_is_broken_is_named(visit):
+def test_several_files_become_one_archive_and_one_that_is_broken_is_named(visit, small_styles):
     page = visit()
     files = [
         file("a.png", photo(seed=1)),
@@ -389,7 +397,7 @@ def test_several_files_become_one_archive_and_one_that_is_broken_is_named(visit)
         assert archive.testzip() is None
         assert archive.namelist() == ["a.toon.png", "海.toon.png", "a.toon (2).png"]
         assert {each.date_time[0] for each in archive.infolist()} <= {this_year, this_year + 1}
-        style = load_style("comic", engine="onnxruntime")
+        style = load_style(small_styles["comic"], engine="onnxruntime")
         for index, entry in zip((0, 2, 3), archive.infolist(), strict=True):
             original = pixels(files[index]["buffer"]).astype(np.uint8)
             expected = style(original, texture=0.5).astype(int)
@@ -408,8 +416,8 @@ def test_several_files_become_one_archive_and_one_that_is_broken_is_named(visit)
     expect(notices).to_have_count(1)
 
 
-def test_a_batch_can_be_cancelled(visit):
-    page = visit()
+def test_a_batch_can_be_cancelled(visit, shipped):
+    page = visit(shipped.url)  # whose networks take a while
     choose(page, *[file(f"{index}.png", photo(300, 300)) for index in range(4)])
     page.locator("#download-all").click()
     cancel = page.get_by_role("button", name="Cancel")
@@ -553,8 +561,8 @@ def test_the_policy_stops_whatever_would_send_a_photo_away(chromium, site):
     assert not [url for url in answered if "example.invalid" in url]
 
 
-def test_tabs_follow_the_arrow_keys_and_say_what_fails(visit, built_site):
-    site = Site({name: data for name, data in built_site.items() if name != "video.js"})
+def test_tabs_follow_the_arrow_keys_and_say_what_fails(visit, small_site):
+    site = Site({name: data for name, data in small_site.items() if name != "video.js"})
     try:
         page = visit(site.url)
         page.get_by_role("tab", name="Photos").focus()
@@ -595,8 +603,8 @@ def test_settings_changed_on_another_tab_are_drawn_when_the_photos_are_seen_agai
     assert value(page, "texture") == 0
 
 
-def test_it_says_when_it_comes_from_the_server(visit, built_site):
-    site = Site(built_site | {"api/styles": b"[]"})
+def test_it_says_when_it_comes_from_the_server(visit, small_site):
+    site = Site(small_site | {"api/styles": b"[]"})
     try:
         page = visit(site.url)
         expect(page.locator("#served")).to_contain_text("This page comes from toonbox serve.")
@@ -610,8 +618,8 @@ def test_it_says_when_it_comes_from_the_server(visit, built_site):
     expect(page.locator("#served")).to_be_hidden()
 
 
-def test_a_page_without_its_models_says_so(visit, built_site):
-    site = Site({name: data for name, data in built_site.items() if "styles.json" not in name})
+def test_a_page_without_its_models_says_so(visit, small_site):
+    site = Site({name: data for name, data in small_site.items() if "styles.json" not in name})
     try:
         page = visit(site.url, ready=False)
         expect(page.locator(".notice")).to_contain_text(
@@ -621,9 +629,9 @@ def test_a_page_without_its_models_says_so(visit, built_site):
         site.close()
 
 
-def test_a_style_that_cannot_be_loaded_can_be_chosen_again(visit, built_site):
-    names = [name for name in built_site if name.startswith("models/ink") and "onnx" in name]
-    site = Site({name: data for name, data in built_site.items() if name not in names})
+def test_a_style_that_cannot_be_loaded_can_be_chosen_again(visit, small_site):
+    names = [name for name in small_site if name.startswith("models/ink") and "onnx" in name]
+    site = Site({name: data for name, data in small_site.items() if name not in names})
     try:
         page = visit(site.url)
         choose(page, file("a.png"))
@@ -634,7 +642,7 @@ def test_a_style_that_cannot_be_loaded_can_be_chosen_again(visit, built_site):
         expect(notices).to_have_text(re.compile(
             "The style Ink could not be loaded. Check the connection, then choose the style again."
         ), timeout=PATIENCE)  # fmt: skip
-        site.files |= {name: built_site[name] for name in names}
+        site.files |= {name: small_site[name] for name in names}
         ink.click()
         settled(page)
         expect(notices).to_have_count(1)
@@ -660,8 +668,8 @@ def test_files_that_come_before_the_page_is_ready_are_opened(visit):
     settled(page)
 
 
-def test_a_language_that_cannot_be_loaded_leaves_english(visit, built_site):
-    site = Site({name: data for name, data in built_site.items() if name != "i18n/zh.json"})
+def test_a_language_that_cannot_be_loaded_leaves_english(visit, small_site):
+    site = Site({name: data for name, data in small_site.items() if name != "i18n/zh.json"})
     try:
         page = visit(site.url, locale="zh-CN")
         html = page.locator("html")
@@ -669,7 +677,7 @@ def test_a_language_that_cannot_be_loaded_leaves_english(visit, built_site):
         expect(page.locator(".notice")).to_contain_text("could not be loaded in this language")
         language = page.get_by_label("Language")
         expect(language).to_have_value("en")
-        site.files["i18n/zh.json"] = built_site["i18n/zh.json"]
+        site.files["i18n/zh.json"] = small_site["i18n/zh.json"]
         language.select_option("中文")
         expect(html).to_have_attribute("lang", "zh-Hans")
     finally:
@@ -750,9 +758,10 @@ def test_axe_finds_nothing_to_complain_about(visit, scheme, language):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("device", ["desktop", "phone"])
-def test_screenshots(visit, scheme, language, device):
+def test_screenshots(visit, shipped, scheme, language, device):
     phone = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
     page = visit(
+        shipped.url,
         locale={"en": "en-GB", "zh": "zh-CN"}[language],
         color_scheme=scheme,
         **(phone if device == "phone" else {"viewport": {"width": 1280, "height": 800}}),

@@ -53,13 +53,13 @@ SIZE = (96, 64)
 
 
 @pytest.fixture(scope="module")
-def site(built_site):
+def site(tabs_site):
     photo = Image.new("RGB", SIZE, (200, 80, 60))
     photo.paste((60, 90, 200), (48, 0, 96, 64))
     photo.paste((240, 230, 120), (8, 8, 30, 40))
     written = io.BytesIO()
     photo.save(written, "PNG")
-    site = Site(built_site | {"photo.png": written.getvalue()})
+    site = Site(tabs_site | {"photo.png": written.getvalue()})
     yield site
     site.close()
 

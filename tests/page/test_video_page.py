@@ -43,8 +43,8 @@ FILES = """async () => {
 
 
 @pytest.fixture(scope="module")
-def site(built_site):
-    site = Site(built_site)
+def site(tabs_site):
+    site = Site(tabs_site)
     yield site
     site.close()
 
