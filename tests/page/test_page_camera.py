@@ -286,15 +286,16 @@ def test_another_camera_can_be_started_after_one_that_fails(chromium, site):
 
 
 def test_it_says_why_there_is_no_camera(chromium, site):
-    refusal = "navigator.mediaDevices.getUserMedia = () => Promise.reject(%s)"
-    insecure = "Object.defineProperty(navigator, 'mediaDevices', { value: undefined })"
-    for script, said in (
-        (None, "has blocked the camera for this page"),  # this context was given no permission
-        (refusal % "new DOMException('', 'NotFoundError')", "No camera was found"),
-        (refusal % "new DOMException('', 'NotReadableError')", "in use by another program"),
-        (insecure, "only on pages from https://"),
-    ):
-        with opened(chromium, site, "camera", script) as page:
+    refusal = "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(%s); }"
+    insecure = "() => Object.defineProperty(navigator, 'mediaDevices', { value: undefined })"
+    with opened(chromium, site, "camera") as page:
+        for script, said in (
+            ("() => {}", "has blocked the camera for this page"),  # it was given no permission
+            (refusal % "new DOMException('', 'NotFoundError')", "No camera was found"),
+            (refusal % "new DOMException('', 'NotReadableError')", "in use by another program"),
+            (insecure, "only on pages from https://"),
+        ):
+            page.evaluate(script)
             page.get_by_role("button", name="Start the camera").click()
             expect(page.get_by_role("alert")).to_contain_text(said)
             expect(page.get_by_role("button", name="Start the camera")).to_be_enabled()
