@@ -36,20 +36,13 @@ def photos(folder, count, size=(80, 60)):
     return sorted(folder.iterdir())
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    distributed.start_ray()
-    yield
-    ray.shutdown()
-
-
 @pytest.fixture
 def style_folder(tiny_style, tmp_path_factory):
     return tiny_style(to=tmp_path_factory.mktemp("styles"))
 
 
-@pytest.mark.slow
-def test_wrong_options_are_told_before_anything_is_done(cluster, style_folder, tmp_path):
+def test_wrong_options_are_told_before_a_cluster_is_started(style_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "start_ray", pytest.fail)
     job = Job(*photos(tmp_path / "in", 1), tmp_path / "out.png")
     with pytest.raises(UsageError, match="no knob texture"):
         list(distributed.convert_on_ray([job], style_folder, StyleOptions(texture=1)))

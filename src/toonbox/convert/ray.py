@@ -189,15 +189,15 @@ def _finished(
     output: OutputOptions | None,
 ) -> Iterator[Row]:
     """Map workers over rows; those whose workers end each time are missing from the result."""
-    start_ray()
-    import ray.data
-
     folder = find_style(style).resolve()
-    # Raise errors of the style or its options here, before any work is distributed.
+    # Raise errors of the style or its options here, before a cluster is started.
     load_style(folder, threads=threads).stylize(
         np.zeros((8, 8, 3), np.uint8), options or StyleOptions()
     )
     shipped = folder.parent == SHIPPED
+    start_ray()
+    import ray.data
+
     # Ray needs one to read and write the dataset, or it waits forever.
     processors = ray.cluster_resources().get("CPU", 1) - 1  # type: ignore[no-untyped-call]
     most = max(1, int(processors // threads))
