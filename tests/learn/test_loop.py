@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from toonbox.cli.main import main
 from toonbox.errors import ConfigError, DataError, OutputError, TrainingError, UsageError
+from toonbox.learn import data as data_module
 from toonbox.learn import train as loop
 from toonbox.learn.config import load_config, save_config
 from toonbox.learn.data import (
@@ -31,6 +32,7 @@ from toonbox.learn.run import prepare_run
 from toonbox.learn.state import new_fabric
 from toonbox.learn.train import train
 from toonbox.options import RunOptions
+from workers_here import pool_here
 
 pytestmark = pytest.mark.usefixtures("unmeasured")
 
@@ -59,6 +61,12 @@ def do_run(config, folders, run: RunOptions) -> None:
     train(config, data, run, Vgg() if config.steps else None, None)
 
 
+def do_run_here(config, folders, run: RunOptions) -> None:
+    """Train in a process of its own, and in no other."""
+    loop.worker_pool = data_module.worker_pool = pool_here
+    do_run(config, folders, run)
+
+
 def do_run_and_die(config, folders, run: RunOptions, at_step: int) -> None:
     """Train, and be killed in the middle of a step, without a chance to clean up."""
     update = loop.one_step
@@ -70,7 +78,7 @@ def do_run_and_die(config, folders, run: RunOptions, at_step: int) -> None:
         return losses
 
     loop.one_step = fatal
-    do_run(config, folders, run)
+    do_run_here(config, folders, run)
 
 
 def run_command(arguments: list[str]) -> None:
@@ -118,12 +126,12 @@ def straight(tmp_path_factory, folders, tiny_config, drawings: Path) -> Path:
     """A run of six steps, two of them pre-training, done in one go without workers."""
     out = tmp_path_factory.mktemp("straight") / "run"
     config = tiny_config(steps=4, pretrain={"steps": 2})
-    assert in_a_process(do_run, config, folders, options(out, drawings=drawings)) == 0
+    assert in_a_process(do_run_here, config, folders, options(out, drawings=drawings)) == 0
     return out
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("killed_at", "workers"), [(1, 1), (3, 2)])
+@pytest.mark.parametrize(("killed_at", "workers"), [(1, 0), (3, 2)])
 def test_a_killed_run_goes_on_bit_for_bit(
     straight: Path, tmp_path: Path, folders, drawings: Path, killed_at: int, workers: int
 ) -> None:
@@ -132,7 +140,8 @@ def test_a_killed_run_goes_on_bit_for_bit(
     config = load_config(straight / "config.toml")
     assert in_a_process(do_run_and_die, config, folders, run, killed_at) == -signal.SIGKILL
     assert checkpoint(out)["step"] == killed_at
-    assert in_a_process(do_run, config, folders, replace(run, workers=workers)) == 0
+    go_on = do_run if workers else do_run_here
+    assert in_a_process(go_on, config, folders, replace(run, workers=workers)) == 0
     assert checkpoint(out)["step"] == 6
     assert_equal(checkpoint(out), checkpoint(straight))
 
@@ -148,7 +157,7 @@ def test_a_killed_drawing_run_goes_on_bit_for_bit(
     assert in_a_process(do_run, config, folders, replace(whole, workers=1)) == 0
     assert in_a_process(do_run_and_die, config, folders, run, 2) == -signal.SIGKILL
     assert checkpoint(run.out)["step"] == 2
-    assert in_a_process(do_run, config, folders, run) == 0
+    assert in_a_process(do_run_here, config, folders, run) == 0
     assert checkpoint(run.out)["step"] == 4
     assert_equal(checkpoint(run.out), checkpoint(whole.out))
 
