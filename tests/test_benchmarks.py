@@ -253,8 +253,7 @@ def test_the_browser_is_timed_against_python():
 @pytest.mark.usefixtures("page_in_chromium")
 @pytest.mark.slow
 def test_the_camera_of_the_page_is_timed():
-    done = run_apart("browser_camera.py", "--seconds 1 --repeats 1")
+    done = run_apart("browser_camera.py", "--seconds 1 --repeats 1 --resolution 128")
     assert done.returncode == 0, done.stderr
     assert re.search(r"as it chooses: [\d.]+ frames a second; .* at \d+ px", done.stdout)
-    for resolution in ("256", "192", "128"):
-        assert min(cells(done.stdout, f"{resolution:>8}")) > 0
+    assert min(cells(done.stdout, f"{128:8}")) > 0
