@@ -13,7 +13,8 @@ PARTS = (
 
 @pytest.mark.slow
 def test_video_prints_all_rates():
-    done = run_apart("video.py", "--size 64x48 --frames 8 --authors-frames 2 --resolution 32")
+    line = "--size 64x48 --frames 8 --authors-frames 2 --resolution 32 --repeats 1"
+    done = run_apart("video.py", line)
     assert done.returncode == 0, done.stderr
     assert "64x48, 8 frames, comic-fast at 32" in done.stdout
     rate, ratio = cells(done.stdout, "authors' network, torch eager, plain loop")
