@@ -15,6 +15,7 @@ from toonbox.learn.representations.drawing import (
     quantise,
     strokes,
 )
+from toonbox.learn.representations.fill import fill, fit_planes
 from toonbox.learn.representations.flow import (
     Float,
     Flow,
@@ -204,7 +205,7 @@ def layers() -> Layers:
 def test_layers_hold_the_photo_and_all_that_is_drawn(layers: Layers) -> None:
     assert layers.packed.shape == (SIDE, SIDE, CHANNELS)
     assert layers.packed.dtype == np.uint8
-    plain = Look(tones=6, hardness=1, line=0, saturation=1, gamma=1)
+    plain = Look(hardness=1, solid=0, line=0, saturation=1, gamma=1)
     photo = layers.packed[..., :3].astype(int)
     assert np.abs(layers.draw(plain, surface=0) - photo).max() <= 2
 
@@ -224,9 +225,11 @@ def test_knobs_turn_what_they_are_named_after(layers: Layers) -> None:
 
 
 def test_a_crop_is_drawn_as_the_whole_picture(layers: Layers) -> None:
-    whole = layers.draw(Look())
-    part = Layers(layers.packed[:48, :48]).draw(Look())
-    assert np.abs(whole[:24, :24].astype(int) - part[:24, :24]).max() <= 1
+    corner, crop = np.s_[:24, :24], Layers(layers.packed[:48, :48])
+    # Even areas reach further than what surrounds a crop: they are those of what it shows.
+    for even, most in ((0.0, 1), (0.1, 2 * 0.1 * 255)):
+        whole, part = (part.draw(Look(even=even))[corner] for part in (layers, crop))
+        assert np.abs(whole.astype(int) - part).max() <= most
 
 
 def test_lines_take_the_colour_of_what_they_are_drawn_on(layers: Layers) -> None:
@@ -238,8 +241,52 @@ def test_blacks_stay_where_the_rest_is_lit_up() -> None:
     image = np.full((32, 64, 3), 12, np.uint8)
     image[:, 32:] = 140
     layers = Layers.of(image)
-    plain = Look(tones=6, hardness=1, line=0, saturation=1, gamma=0.5, blacks=0)
+    plain = Look(hardness=1, solid=0, line=0, saturation=1, gamma=0.5, blacks=0)
     lifted, kept = (layers.draw(replace(plain, blacks=b)).astype(int) for b in (0, 0.3))
     assert lifted[16, 8, 0] > 50
     assert kept[16, 8, 0] < 20
     np.testing.assert_array_equal(kept[:, 40:], lifted[:, 40:])
+
+
+def test_planes_are_fitted_to_each_segment() -> None:
+    y, x = np.indices((200, 300), dtype=np.float32)
+    labels = (x >= 150).astype(np.int32)
+    left, right = 0.1 + 0.003 * x + 0.001 * y, 0.9 - 0.003 * y
+    slopes = grey(np.where(labels, right, left))
+    np.testing.assert_allclose(fit_planes(slopes, labels), slopes, atol=0.01)
+    noisy = slopes + np.random.default_rng(0).normal(0, 0.05, slopes.shape).astype(np.float32)
+    np.testing.assert_allclose(fit_planes(noisy, labels), slopes, atol=0.015)
+
+
+def test_areas_become_even_up_to_their_edges() -> None:
+    halves = np.where(np.arange(SIDE) < SIDE // 2, 0.3, 0.7) * np.ones((SIDE, 1))
+    mottled = cv2.GaussianBlur(np.random.default_rng(0).random((SIDE, SIDE)), (0, 0), 3)
+    image = grey(halves + 0.2 * (mottled - mottled.mean()))
+    for part in (np.s_[:, : SIDE // 2 - 1], np.s_[:, SIDE // 2 + 1 :]):
+        assert fill(image)[part].std() < 0.5 * image[part].std()
+    assert np.abs(fill(image) - grey(halves)).max() < 0.05
+    slow = grey(np.linspace(0.2, 0.8, 300)[None] * np.ones((SIDE, 1)))
+    np.testing.assert_allclose(fill(slow), slow, atol=0.05)  # no steps in a slow gradient
+    assert np.abs(np.diff(fill(slow)[32, :, 0])).max() < 0.01
+
+
+def test_colours_change_by_at_most_what_a_look_allows(layers: Layers) -> None:
+    look = Look(hardness=1, solid=0, line=0, saturation=1, gamma=1, even=0)
+    as_it_is = layers.draw(look)
+    soft = cv2.GaussianBlur(as_it_is.astype(np.float32), (0, 0), 0.6)
+    little, more = (layers.draw(replace(look, even=even)) for even in (0.02, 0.04))
+    assert 3 < np.abs(little - soft).max() <= 0.02 * 255 + 2
+    assert np.abs(little - soft).max() < np.abs(more - soft).max() <= 0.04 * 255 + 2
+    np.testing.assert_array_equal(layers.draw(replace(look, even=0.02), structure=2), more)
+    for removed in ({"structure": 0.0}, {"surface": 0.0}):
+        without = layers.draw(look, **removed)
+        np.testing.assert_array_equal(layers.draw(replace(look, even=0.04), **removed), without)
+
+
+def test_dark_colours_become_solid_black() -> None:
+    image = np.full((32, 64, 3), 20, np.uint8)
+    image[:, 32:] = 200
+    layers = Layers.of(image)
+    as_it_is, black = (layers.draw(Look(hardness=1, line=0, solid=b)).astype(int) for b in (0, 0.5))
+    assert 0 < black[16, 8, 0] < 0.5 * as_it_is[16, 8, 0]
+    np.testing.assert_array_equal(black[:, 40:], as_it_is[:, 40:])

@@ -526,10 +526,6 @@ def test_a_run_held_to_its_start_learns_what_that_draws(
     assert events.Scalars("adversarial/reconstruction")[0].value < 1.5 * losses[0]
     with pytest.raises(ConfigError, match="needs a generator to start with"):
         train(config, data, run, Vgg(), None)
-    seen = replace(config.discriminators, drawn_by_teacher=True)
-    untaught = replace(config, pretrain=replace(config.pretrain, kind="identity"))
-    with pytest.raises(ConfigError, match=r"needs pretrain\.kind"):
-        train(replace(untaught, discriminators=seen), data, run, Vgg(), None, start=start)
     dashes = replace(config, weights=replace(config.weights, dashes=1.0))
     with pytest.raises(ConfigError, match="needs a look to draw"):
         train(dashes, data, run, Vgg(), None, start=start)

@@ -74,7 +74,6 @@ class PretrainConfig:
     # The teacher draws photos enlarged by this factor; its drawings are reduced again, which makes
     # their strokes finer and their edges smoother than the teacher's own.
     supersampling: int = Field(default=1, ge=1, le=4)
-    bold_where_sparse: bool = False  # supersampling only where the photo's edges are dense
     look: Annotated[Look, BeforeValidator(_named_look)] = field(default_factory=Look)
 
 
@@ -87,8 +86,6 @@ class DiscriminatorsConfig:
     learning_rate: float = Field(default=2e-4, gt=0)
     palette_blind: bool = True  # the surface discriminator sees random recolourings
     head_start: int = Field(default=0, ge=0)  # adversarial steps of the discriminators alone
-    # Cartoons are photos, of which the discriminators see what the teacher draws, supersampled.
-    drawn_by_teacher: bool = False
     # Redraws cartoons for the discriminators, to remove canvas and paper grain.
     look: Annotated[Look | None, BeforeValidator(_named_look)] = None
 

@@ -201,7 +201,8 @@ class Drawings:
     ) -> list[Uint8Array]:
         """Return a random crop of a picture, and the same crop of `Layers.draw_with_left_out`.
 
-        The picture and its drawing are (size, size, 3), what is left out (size, size, 1).
+        The picture and its drawing are (size, size, 3), what is left out (size, size, 1). Even
+        areas are those of the crop and its margin; a network does not see much further, either.
         """
         packed = np.load(file, mmap_mode="r")
         height, width = packed.shape[:2]

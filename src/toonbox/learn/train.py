@@ -48,7 +48,7 @@ from toonbox.learn.representations.surface import guided_filter, random_palette,
 from toonbox.learn.representations.texture import draw_channel_weights, texture
 from toonbox.learn.run import reporting, save
 from toonbox.learn.state import TrainingState, channels_last, new_fabric, new_state, update
-from toonbox.learn.teacher import taught
+from toonbox.learn.teacher import supersampled
 from toonbox.learn.workers import worker_pool
 from toonbox.options import RunOptions
 from toonbox.parallel import ending, interruptible
@@ -83,11 +83,6 @@ def train(
         (config.needs_vgg, vgg, "VGG features"),
         (config.discriminated, data.cartoons.files, "cartoons"),
         (config.target == "teacher", start, "a generator to start with"),
-        (
-            config.discriminated and config.discriminators.drawn_by_teacher,
-            config.target == "teacher",
-            'pretrain.kind = "teacher"',
-        ),
         (config.weights.dashes and config.steps, config.target == "drawing", "a look to draw"),
     ):
         if needed and not given:
@@ -146,9 +141,7 @@ def one_step(
     if teacher is not None:
         draw = partial(generate, state, network=teacher)
         with torch.no_grad():
-            target = taught(photo, draw, config.pretrain)
-            if cartoon is not None and config.discriminators.drawn_by_teacher:
-                cartoon = taught(cartoon, draw, config.pretrain)
+            target = supersampled(photo, draw, config.pretrain.supersampling)
     noise = config.pretrain.noise
     share = state.fabric.global_rank, state.fabric.world_size
     seen = add_noise(photo, noise, config.seed, state.step, share) if noise else photo

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from pydantic import ConfigDict, Field
 
+from toonbox.learn.representations.fill import fill
 from toonbox.learn.representations.flow import (
     LUMINANCE,
     Float,
@@ -32,6 +33,9 @@ STROKE = 0.3  # ink from which neighbouring pixels belong to one stroke
 SHORT, LONG = 18, 60  # pixels; extents of a stroke up to which it is a dash, and from which none
 FAINT = 0.014  # line response up to which a short stroke is a dash; from twice as much it is none
 CROWDED = 0.15, 0.35  # shares of ink around a stroke, between which these demands quadruple
+DARK, LEAST = 0.5, 0.4  # luminance below which `even` falls, and its factors in black
+DETAILED = 0.4  # ... and where detail is densest
+SOLID = 0.3  # factor on the darkest colours
 CHANNELS = 14
 DESIGNED_SIDE = 512  # pixels; short side that filter and line lengths are designed for
 RATIO = 1.6  # of the two Gaussians, to approximate a Laplacian (Marr & Hildreth 1980)
@@ -54,6 +58,8 @@ class Look:
     tones: Annotated[Number, Field(ge=2)] = 6.0
     hardness: Annotated[Number, Field(ge=1)] = 8.0
     gradual: NotNegative = 0.9
+    even: Share = 0.1
+    solid: Share = 0.15
     line: Share = 1.0
     pen: Annotated[Number, Field(ge=0.7, le=1.5)] = 1.35
     threshold: NotNegative = 0.004
@@ -63,7 +69,7 @@ class Look:
     fine: Annotated[Number, Field(ge=0.7, le=1.5)] = 0.7
     tint: Share = 0.0
     ink: Colour = (0.0, 0.0, 0.0)
-    saturation: NotNegative = 1.4
+    saturation: NotNegative = 1.5
     gamma: Positive = 0.75
     blacks: Share = 0.0
     paper: Share = 0.0
@@ -75,6 +81,7 @@ class Look:
             self,
             tones=self.tones - 1.5 * max(structure - 1, 0),
             hardness=1 + (self.hardness - 1) * structure,
+            even=min(self.even * structure, 1),
             line=self.line * min(texture, 1),
             pen=self.pen + 0.45 * bolder,
             fine=self.fine + 0.45 * bolder,
@@ -133,9 +140,13 @@ class Layers:
         plain = _between(self.packed[..., :9], 3, surface)
         flat = quantise(plain, look.tones, look.hardness, look.gradual)
         luminance = (flat @ LUMINANCE)[..., None]
-        colour = np.clip(luminance + np.float32(look.saturation) * (flat - luminance), 0, 1)
+        colour: Float = np.clip(luminance + np.float32(look.saturation) * (flat - luminance), 0, 1)
         lit = colour ** np.float32(look.gamma) - colour
         colour += lit * np.clip(luminance / np.float32(max(look.blacks, 1e-3)), 0, 1)
+        if even := look.even * min(surface, 1):
+            colour = self._evened(colour, even)
+        if look.solid:
+            colour *= _solid(np.asarray(colour @ LUMINANCE, np.float32), look.solid)[..., None]
         colour += np.float32(look.paper) * (1 - colour)
         pen, left_out = self._pen(look)
         own = np.float32(DARKENED) * colour
@@ -143,9 +154,16 @@ class Layers:
         drawn = colour + pen[..., None] * (ink - colour)
         return _eight_bit(np.asarray(drawn, np.float32)), _eight_bit(left_out)
 
+    def _evened(self, colour: Float, most: float) -> Float:
+        """Even out the areas of (H, W, 3), changing colours by `most`, less in dark or detail."""
+        light = np.minimum((colour @ LUMINANCE)[..., None] / np.float32(DARK), 1)
+        plain = detail_step(_unit(self.packed[..., :3]), DETAILED)[..., None]
+        tolerated = np.float32(most) * plain * (LEAST + (1 - LEAST) * light)
+        return _guarded(fill(colour), colour, tolerated)
+
     def _pen(self, look: Look) -> tuple[Float, Float]:
         """Return the ink that the look draws, and what short, faint lines are spared, (H, W)."""
-        coherence, kept = cv2.split(self.packed[..., 12:].astype(np.float32) / np.float32(255))
+        coherence, kept = cv2.split(_unit(self.packed[..., 12:]))
 
         def ink(width: float) -> Float:
             place = float(np.interp(width, PENS, (0, 1, 2)))
@@ -254,20 +272,33 @@ def strokes(response: Float, coherence: Float) -> Float:
     return np.asarray(np.clip(kept, 0, 1)[np.where(labels, labels, nearest)], np.float32)
 
 
-def _guarded(plain: Float, photo: Float, tolerated: float) -> Float:
-    """Limit the change by abstraction, to preserve pupils, lettering and small faces."""
+def _guarded(plain: Float, photo: Float, tolerated: Float | float) -> Float:
+    """Limit the change of colours, to preserve pupils, lettering and small faces."""
     missing = cv2.GaussianBlur(photo, (0, 0), 0.6) - plain
     size = np.abs(missing).max(axis=2, keepdims=True)
-    share = 1 - np.float32(tolerated) / np.maximum(size, np.float32(tolerated))
+    most = np.asarray(tolerated, np.float32)
+    share = 1 - most / np.maximum(size, most)
     return np.asarray(plain + missing * share, np.float32)
+
+
+def _solid(luminance: Float, below: float) -> Float:
+    """Return a factor for colours by their luminance: 1 from `below` on, SOLID at 0."""
+    light = np.clip(luminance / np.float32(below), 0, 1)
+    factor: Float = SOLID + np.float32(1 - SOLID) * light * light * (3 - 2 * light)
+    return factor
 
 
 def _between(layers: Uint8Array, channels: int, place: float) -> Float:
     """Interpolate between layers, (H, W, n * channels), at a fractional index; in [0, 1]."""
     first = min(int(place), layers.shape[2] // channels - 2)
-    pair = layers[..., channels * first : channels * (first + 2)].astype(np.float32)
-    below, above = np.split(pair / np.float32(255), 2, axis=2)
+    pair = _unit(layers[..., channels * first : channels * (first + 2)])
+    below, above = np.split(pair, 2, axis=2)
     return np.asarray(below + np.float32(place - first) * (above - below), np.float32)
+
+
+def _unit(values: Uint8Array) -> Float:
+    unit: Float = values.astype(np.float32) / np.float32(255)
+    return unit
 
 
 def _eight_bit(values: Float) -> Uint8Array:
