@@ -1,6 +1,6 @@
 """The drawn target: a drawing of a photo in a look, made without a network.
 
-A photo's layers take seconds and do not depend on look or knobs; drawing from them takes little.
+A photo's layers take seconds and do not depend on look or knobs; drawing from them takes less.
 """
 
 from dataclasses import dataclass, replace
@@ -125,7 +125,8 @@ class Layers:
     ) -> Uint8Array:
         """Draw the photo, (H, W, 3), at knobs in [0, 2].
 
-        `surface` simplifies shapes, `structure` flattens tones, and `texture` strengthens lines.
+        `surface` simplifies shapes, `structure` flattens tones and areas, and `texture` strengthens
+        lines.
         """
         return self.draw_with_left_out(look, surface, structure, texture)[0]
 
