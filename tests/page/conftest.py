@@ -1,11 +1,12 @@
 """What the tests of the page share: a browser for each file, and the site."""
 
 import shutil
+from contextlib import ExitStack, closing
 
 import pytest
 
 from media_pages import STYLE
-from page_server import CHROMIUM, PATIENCE
+from page_server import CHROMIUM, PATIENCE, Site
 from toonbox.engine.style import read_card
 from toonbox.errors import MissingExtraError
 from toonbox.page import shipped_styles, site_files
@@ -36,6 +37,13 @@ def built_site():
         return site_files()
     except MissingExtraError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def serve():
+    """Serve sites until the file's tests are done: serve(files, **settings of Site)."""
+    with ExitStack() as stack:
+        yield lambda files, **settings: stack.enter_context(closing(Site(files, **settings)))
 
 
 @pytest.fixture(scope="session")

@@ -42,18 +42,14 @@ def file(name, data=None, type="image/png"):
 
 
 @pytest.fixture(scope="module")
-def site(small_site):
-    site = Site(small_site)
-    yield site
-    site.close()
+def site(serve, small_site):
+    return serve(small_site)
 
 
 @pytest.fixture(scope="module")
-def shipped(built_site):
+def shipped(serve, built_site):
     """Serve the networks of the shipped styles, too."""
-    site = Site(built_site)
-    yield site
-    site.close()
+    return serve(built_site)
 
 
 @pytest.fixture

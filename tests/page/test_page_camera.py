@@ -53,15 +53,13 @@ SIZE = (96, 64)
 
 
 @pytest.fixture(scope="module")
-def site(tabs_site):
+def site(serve, tabs_site):
     photo = Image.new("RGB", SIZE, (200, 80, 60))
     photo.paste((60, 90, 200), (48, 0, 96, 64))
     photo.paste((240, 230, 120), (8, 8, 30, 40))
     written = io.BytesIO()
     photo.save(written, "PNG")
-    site = Site(tabs_site | {"photo.png": written.getvalue()})
-    yield site
-    site.close()
+    return serve(tabs_site | {"photo.png": written.getvalue()})
 
 
 @pytest.fixture

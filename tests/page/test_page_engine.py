@@ -29,10 +29,8 @@ def png(array):
 
 
 @pytest.fixture(scope="module")
-def site(built_site, tmp_path_factory):
-    site = Site(built_site | {"test.html": ENGINE_PAGE})
-    yield site
-    site.close()
+def site(serve, built_site, tmp_path_factory):
+    return serve(built_site | {"test.html": ENGINE_PAGE})
 
 
 @pytest.fixture(scope="module")

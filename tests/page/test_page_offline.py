@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 import toonbox.page
-from page_server import ENGINE_PAGE, PATIENCE, Site, visit
+from page_server import ENGINE_PAGE, PATIENCE, visit
 from toonbox import load_style
 from toonbox.errors import MissingExtraError
 from toonbox.options import StyleOptions
@@ -42,11 +42,9 @@ def folder(built_site, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def site(folder):
+def site(serve, folder):
     """Serve it as a static host does, without the headers that threads need."""
-    site = Site(site_files(["comic"]) | {"api/styles": b"[]"}, headers={})
-    yield site
-    site.close()
+    return serve(site_files(["comic"]) | {"api/styles": b"[]"}, headers={})
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import io
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from page_server import Site, visit
+from page_server import visit
 from toonbox.images.formats import cartoon_name
 
 HARNESS = b"""<!doctype html><meta charset="utf-8"><title>test</title><script type="module">
@@ -43,10 +43,8 @@ FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
 
 
 @pytest.fixture(scope="module")
-def site(built_site):
-    site = Site(built_site | {"test.html": HARNESS})
-    yield site
-    site.close()
+def site(serve, built_site):
+    return serve(built_site | {"test.html": HARNESS})
 
 
 @pytest.fixture(scope="module")

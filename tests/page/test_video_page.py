@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from media_pages import STYLE, axe_missing, choose_style, opened, set_strength, violations
-from page_server import PATIENCE, Site
+from page_server import PATIENCE
 from toonbox import cartoonize_video
 from video_files import Clip, motion, packets, pictures, times
 
@@ -43,10 +43,8 @@ FILES = """async () => {
 
 
 @pytest.fixture(scope="module")
-def site(tabs_site):
-    site = Site(tabs_site)
-    yield site
-    site.close()
+def site(serve, tabs_site):
+    return serve(tabs_site)
 
 
 @pytest.fixture(scope="module")

@@ -33,8 +33,8 @@ STROKE = 0.3  # ink from which neighbouring pixels belong to one stroke
 SHORT, LONG = 18, 60  # pixels; extents of a stroke up to which it is a dash, and from which none
 FAINT = 0.014  # line response up to which a short stroke is a dash; from twice as much it is none
 CROWDED = 0.15, 0.35  # shares of ink around a stroke, between which these demands quadruple
-DARK, LEAST = 0.5, 0.4  # luminance below which `even` falls, and its factors in black
-DETAILED = 0.4  # ... and where detail is densest
+DARK, BLACK = 0.5, 0.4  # luminance below which `even` falls, and its share left in black
+DETAILED = 0.4  # share of `even` left where detail is densest
 SOLID = 0.3  # factor on the darkest colours
 CHANNELS = 14
 DESIGNED_SIDE = 512  # pixels; short side that filter and line lengths are designed for
@@ -147,7 +147,8 @@ class Layers:
         if even := look.even * min(surface, 1):
             colour = self._evened(colour, even)
         if look.solid:
-            colour *= _solid(np.asarray(colour @ LUMINANCE, np.float32), look.solid)[..., None]
+            light = _smoothstep((colour @ LUMINANCE)[..., None] / np.float32(look.solid))
+            colour *= SOLID + np.float32(1 - SOLID) * light
         colour += np.float32(look.paper) * (1 - colour)
         pen, left_out = self._pen(look)
         own = np.float32(DARKENED) * colour
@@ -159,7 +160,7 @@ class Layers:
         """Even out the areas of (H, W, 3), changing colours by `most`, less in dark or detail."""
         light = np.minimum((colour @ LUMINANCE)[..., None] / np.float32(DARK), 1)
         plain = detail_step(_unit(self.packed[..., :3]), DETAILED)[..., None]
-        tolerated = np.float32(most) * plain * (LEAST + (1 - LEAST) * light)
+        tolerated = np.float32(most) * plain * (BLACK + (1 - BLACK) * light)
         return _guarded(fill(colour), colour, tolerated)
 
     def _pen(self, look: Look) -> tuple[Float, Float]:
@@ -237,8 +238,7 @@ def lines(
     Ink starts at `threshold` and grows by `gain`. It fades where the flow is incoherent, as on
     grass and gravel, and where lines are dense, by `crowding`.
     """
-    strength = np.clip((response - np.float32(threshold)) * np.float32(gain), 0, 1)
-    strength = strength * strength * (3 - 2 * strength)
+    strength = _smoothstep((response - np.float32(threshold)) * np.float32(gain))
     strength *= np.clip((coherence - INCOHERENT) / (COHERENT - INCOHERENT), 0, 1)
     if crowding:
         density = cv2.GaussianBlur(strength, (0, 0), 7)
@@ -282,11 +282,10 @@ def _guarded(plain: Float, photo: Float, tolerated: Float | float) -> Float:
     return np.asarray(plain + missing * share, np.float32)
 
 
-def _solid(luminance: Float, below: float) -> Float:
-    """Return a factor for colours by their luminance: 1 from `below` on, SOLID at 0."""
-    light = np.clip(luminance / np.float32(below), 0, 1)
-    factor: Float = SOLID + np.float32(1 - SOLID) * light * light * (3 - 2 * light)
-    return factor
+def _smoothstep(values: Float) -> Float:
+    """Return a smooth step from 0 at 0 to 1 at 1."""
+    values = np.clip(values, 0, 1)
+    return values * values * (3 - 2 * values)
 
 
 def _between(layers: Uint8Array, channels: int, place: float) -> Float:
