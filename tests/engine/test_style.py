@@ -5,6 +5,8 @@ import pytest
 from PIL import Image
 
 from toonbox.engine import style as stylize
+from toonbox.engine.guided import NUMPY
+from toonbox.engine.opencv import OPENCV
 from toonbox.engine.session import open_session
 from toonbox.engine.style import Style, load_style
 from toonbox.errors import ShapeError, StyleError, UsageError
@@ -104,6 +106,21 @@ def test_a_network_that_changes_the_size_is_no_style(style, monkeypatch) -> None
     monkeypatch.setattr(style.session, "run", lambda photo, _: photo[..., ::2, ::2])
     with pytest.raises(StyleError, match="tiny: made"):
         style(photo(16, 16))
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_opencv_enlarges_where_it_is_there_and_worth_its_import(
+    style, monkeypatch, installed: bool
+) -> None:
+    monkeypatch.setattr(stylize, "_opencv_installed", lambda: installed)
+    used = []
+    enlarge = stylize.upsample
+    monkeypatch.setattr(stylize, "upsample", lambda *a: used.append(a[-1]) or enlarge(*a))
+    monkeypatch.setattr(stylize, "OPENCV_PIXELS", 200 * 300)
+    single = Style(style.card, style.session, single=True)
+    for each, size in ((style, (90, 120)), (single, (200, 300)), (single, (90, 120))):
+        each(photo(*size))
+    assert used == [OPENCV if installed else NUMPY, OPENCV if installed else NUMPY, NUMPY]
 
 
 @pytest.mark.parametrize("size", [(200, 301), (40, 50)])

@@ -1,6 +1,8 @@
 """Guided upsampling: bring the network's small picture to the photo's full size."""
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,15 @@ MULTIPLICATIONS = 1 << 18  # in a product of matrices; OpenBLAS divides larger o
 
 Indices = npt.NDArray[np.intp]
 Neighbours = tuple[Indices, Indices, FloatArray]
+
+
+class Arithmetic(NamedTuple):
+    """What `upsample` computes with: `NUMPY`, or OpenCV, which takes a third of the time."""
+
+    box_sum: Callable[[FloatArray, int], FloatArray]
+    widen: Callable[[FloatArray, int], FloatArray]  # (h, w, C) sideways, bilinearly: (h, W C)
+    # slope * photo + offset, rounded and clipped, into the last; (h, W, C) all.
+    apply: Callable[[PhotoArray | FloatArray, FloatArray, FloatArray, PhotoArray], None]
 
 
 def box_sum(image: FloatArray, radius: int) -> FloatArray:
@@ -77,8 +88,32 @@ def local_slope(
     return slope
 
 
+def _widen(model: FloatArray, width: int) -> FloatArray:
+    left, right, share = _columns(width, *model.shape[1:])
+    flat = model.reshape(len(model), -1)
+    # All are within; "clip" is what NumPy does without looking at each first.
+    enlarged, other = (flat.take(side, 1, mode="clip") for side in (left, right))
+    other -= enlarged
+    other *= share
+    enlarged += other
+    return enlarged
+
+
+def _apply(
+    photo: PhotoArray | FloatArray, slope: FloatArray, offset: FloatArray, result: PhotoArray
+) -> None:
+    slope *= photo.astype(np.float32)
+    slope += offset
+    slope += np.float32(0.5)  # what remains is to cut off
+    np.clip(slope, 0, np.iinfo(result.dtype).max + 0.5, out=slope)
+    result[...] = slope
+
+
+NUMPY = Arithmetic(box_sum, _widen, _apply)
+
+
 def upsample(
-    photo: Rows, small: Levels, cartoon: Levels, threads: int = 1
+    photo: Rows, small: Levels, cartoon: Levels, threads: int = 1, arithmetic: Arithmetic = NUMPY
 ) -> Iterator[tuple[slice, PhotoArray, PhotoArray]]:
     """Bring a cartoon to the size of its photo, with the photo's edges, strip by strip.
 
@@ -93,6 +128,7 @@ def upsample(
         small: (h, w, 3), the photo reduced, h <= H and w <= W, in levels [0, 255].
         cartoon: (h, w, 3), what the network made of it, in levels.
         threads: strips at a time; with more than one, some are read ahead.
+        arithmetic: what computes it.
     Yields:
         Rows from top to bottom, the photo there, and the result there, both (rows, W, 3) with the
         bits of the photo.
@@ -105,7 +141,6 @@ def upsample(
     highest = np.iinfo(photo.dtype).max
     grey = all((row == row[:, :1]).all() for row in cartoon)
     small = _grey(small) if grey else small
-    columns = _channels(_neighbours(width, small.shape[1]), channels)
     upper, lower, below = _neighbours(height, len(small))
     at_once = _rows_at_once(len(small) / height, width * channels)
 
@@ -113,17 +148,19 @@ def upsample(
         rows, own = strip
         result, start = np.empty_like(own), upper[rows.start]
         fitted = slice(start, lower[rows.stop - 1] + 1)
-        slopes, offsets = _lines(small, cartoon, fitted, columns, highest)
+        slopes, offsets = (
+            arithmetic.widen(model, width)
+            for model in _lines(small, cartoon, fitted, highest, arithmetic.box_sum)
+        )
         for top in range(0, len(own), at_once):
             seen = own[top : top + at_once]
             at = slice(rows.start + top, rows.start + top + len(seen))
             lines, shares = _shares(upper[at] - start, lower[at] - start, below[at])
-            values = shares @ slopes[lines]
-            values *= (_grey(seen) if grey else seen).reshape(values.shape).astype(np.float32)
-            values += shares @ offsets[lines]
-            # Halves were added to the offset: what remains is to cut off.
-            np.clip(values, 0, highest + 0.5, out=values)
-            result[top : top + at_once] = values.reshape(seen.shape)
+            slope, offset = (
+                (shares @ model[lines]).reshape(seen.shape) for model in (slopes, offsets)
+            )
+            guide = _grey(seen) if grey else seen
+            arithmetic.apply(guide, slope, offset, result[top : top + at_once])
         return rows, own, result
 
     fitted_at_once = max(1, CACHED_PIXELS // small.shape[1]) * height // len(small)
@@ -140,34 +177,21 @@ def _grey(values: PhotoArray | Levels) -> FloatArray:
 
 
 def _lines(
-    small: Levels, cartoon: Levels, wanted: slice, columns: Neighbours, highest: int
+    small: Levels,
+    cartoon: Levels,
+    wanted: slice,
+    highest: int,
+    box_sum: Callable[[FloatArray, int], FloatArray],
 ) -> tuple[FloatArray, FloatArray]:
-    """Fit slope and offset in some rows of the small picture, and enlarge them sideways.
-
-    Returns:
-        Both (rows, W C); the offset in values of the photo, plus a half.
-    """
+    """Fit slope and offset, in values of the photo, in wanted rows of the small picture."""
     # A slope depends on this many rows above and below it.
     start = max(0, wanted.start - 2 * RADIUS)
     band = slice(start, wanted.stop + 2 * RADIUS)
     guide, target = (part[band] * np.float32(1 / 255) for part in (small, cartoon))
-    slope = local_slope(guide, target)
-    offset = (target - slope * guide) * np.float32(highest) + np.float32(0.5)
+    slope = local_slope(guide, target, box_sum=box_sum)
+    offset = (target - slope * guide) * np.float32(highest)
     kept = slice(wanted.start - start, wanted.stop - start)
-    slope, offset = (_across(model[kept], columns) for model in (slope, offset))
-    return slope, offset
-
-
-def _across(model: FloatArray, columns: Neighbours) -> FloatArray:
-    """Enlarge (rows, w, C) sideways: (rows, W C)."""
-    left, right, share = columns
-    flat = model.reshape(len(model), -1)
-    # All are within; "clip" is what NumPy does without looking at each first.
-    enlarged, other = (flat.take(side, 1, mode="clip") for side in (left, right))
-    other -= enlarged
-    other *= share
-    enlarged += other
-    return enlarged
+    return slope[kept], offset[kept]
 
 
 def _rows_at_once(lines_per_row: float, values: int) -> int:
@@ -198,10 +222,11 @@ def _neighbours(large: int, small: int) -> Neighbours:
     return first, np.minimum(first + 1, small - 1), (places - first).astype(np.float32)
 
 
-def _channels(neighbours: Neighbours, count: int) -> Neighbours:
-    """Return the same for interleaved channels."""
-    first, second, share = neighbours
+@lru_cache(maxsize=4)
+def _columns(large: int, small: int, channels: int) -> Neighbours:
+    """Return the neighbours in rows of interleaved channels."""
+    first, second, share = _neighbours(large, small)
     first, second = (
-        (count * place[:, None] + np.arange(count)).ravel() for place in (first, second)
+        (channels * place[:, None] + np.arange(channels)).ravel() for place in (first, second)
     )
-    return first, second, np.repeat(share, count)
+    return first, second, np.repeat(share, channels)

@@ -216,7 +216,7 @@ class Session(ABC):
         """Run the network.
 
         Args:
-            photo: (N, 3, H, W) RGB in [-1, 1].
+            photo: (N, 3, H, W) RGB in [-1, 1], quickest as a view of (N, H, W, 3).
             knobs: (1, K), for a network that takes them and only for such.
         Returns:
             (N, 3, H, W) RGB in [-1, 1].
@@ -452,6 +452,18 @@ def _quantise(network: Any, ranges: Ranges) -> None:
         node.input(1).replace_source_output(rounded(weights, -highest, highest, 255))
 
 
+def _with_channels_last(network: Any) -> Any:
+    """Let an OpenVINO model take and give (N, H, W, C), as it computes and as pictures are."""
+    from openvino import Layout
+    from openvino.preprocess import PrePostProcessor
+
+    ends = PrePostProcessor(network)
+    for end in (ends.input(0), ends.output(0)):
+        end.tensor().set_layout(Layout("NHWC"))
+        end.model().set_layout(Layout("NCHW"))
+    return ends.build()
+
+
 def _openvino_ends(ends: Any) -> Ends:
     """Describe inputs or outputs; of several names of one, only ours matter."""
     ours = {"photo", "knobs", "cartoon"}
@@ -479,14 +491,15 @@ class OpenVinoSession(Session):
             settings["INFERENCE_PRECISION_HINT"] = "bf16"
         elif self.precision == "int8":
             _quantise(network, ranges)
+        network = _with_channels_last(network)
         self._model = core.compile_model(network, "CPU", settings)
         return _openvino_ends(self._model.inputs), _openvino_ends(self._model.outputs)
 
     def _compute(self, inputs: dict[str, FloatArray]) -> FloatArray:
         # A request of its own for each call: requests are not safe to share between threads.
         request = self._model.create_infer_request()
-        request.infer(inputs)
+        request.infer(inputs | {"photo": inputs["photo"].transpose(0, 2, 3, 1)})
         cartoon = np.array(request.get_tensor("cartoon").data, np.float32)
         if not cartoon.size:  # what a failure looks like with one thread
             raise RuntimeError("it gives nothing")
-        return cartoon
+        return cartoon.transpose(0, 3, 1, 2)

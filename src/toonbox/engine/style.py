@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -16,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from toonbox.atomic import is_file, read_within, replacing
-from toonbox.engine.guided import upsample
+from toonbox.engine.guided import NUMPY, Arithmetic, upsample
 from toonbox.engine.session import Session, open_session
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.images.encode import to_image
@@ -46,6 +48,9 @@ MAX_PADDING = 256  # pixels: of size_multiple and beyond, which can make any pho
 GENERATOR = "generator.safetensors"  # to go on training from; often there is none
 TILE = 1024  # pixels: with what they overlap by they take about 0.6 GB in the network
 MOST_THREADS = 4  # for a picture's arrays; memory would not keep up with more
+OPENCV_PIXELS = (
+    3_000_000  # of a single picture: from here on OpenCV saves more than its import takes
+)
 DEFAULTS = StyleOptions()
 
 InMemory = TypeVar("InMemory", Image.Image, PhotoArray)
@@ -196,7 +201,9 @@ def _folders() -> dict[str, Path]:
 class Style:
     """A style ready for use; call it with photos. Safe to share between threads."""
 
-    def __init__(self, card: Card, session: Session, tile: int = TILE) -> None:
+    def __init__(
+        self, card: Card, session: Session, tile: int = TILE, single: bool = False
+    ) -> None:
         """Combine a card and a session.
 
         Args:
@@ -204,8 +211,9 @@ class Style:
             session: its network.
             tile: side, in pixels, of the parts in which the network sees what is larger than one
                 of them with its surroundings; smaller ones take less memory and more time.
+            single: one picture is all that it will draw.
         """
-        self.card, self.session, self.tile = card, session, tile
+        self.card, self.session, self.tile, self.single = card, session, tile, single
         # Called before each run of the network, one for each tile; what it raises ends the drawing.
         self.before_run: Callable[[], object] = lambda: None
 
@@ -345,7 +353,7 @@ class Style:
         parts = iter([(slice(None), photo, cartoon)])
         if small.shape != photo.shape:
             levels = to_levels(small), to_levels(cartoon)
-            parts = upsample(photo, *levels, self._threads)
+            parts = upsample(photo, *levels, self._threads, self._arithmetic(photo.shape))
         finished = np.empty_like(photo)
         for rows, own, values in parts:
             finished[rows] = blended(own, values, strength)
@@ -372,7 +380,15 @@ class Style:
             threads = self._threads if isinstance(photo, np.ndarray) else 1
             small = _reduced(photo, size, threads)
             drawn = np.concatenate([part for _, _, part in self._run(small, knobs, colours)])
-            yield from upsample(photo, small, drawn, threads)
+            yield from upsample(photo, small, drawn, threads, self._arithmetic(photo.shape))
+
+    def _arithmetic(self, shape: tuple[int, ...]) -> Arithmetic:
+        """Return OpenCV's for a photo of this shape where it is installed and worth its import."""
+        if not _opencv_installed() or (self.single and shape[0] * shape[1] < OPENCV_PIXELS):
+            return NUMPY
+        from toonbox.engine.opencv import OPENCV
+
+        return OPENCV
 
     @property
     def _threads(self) -> int:
@@ -454,7 +470,7 @@ class Style:
     def _run_network(self, levels: Levels, knobs: FloatArray | None) -> FloatArray:
         """Run the network on (h, w, 3) of a size that it takes: (h, w, 3), about [-1, 1]."""
         self.before_run()
-        batch = to_signed(np.ascontiguousarray(levels.transpose(2, 0, 1)[None]))
+        batch = to_signed(levels[None]).transpose(0, 3, 1, 2)
         cartoon = self.session.run(batch, knobs)
         if cartoon.shape != batch.shape:
             raise StyleError(f"{self.card.name}: made {cartoon.shape} of {batch.shape}")
@@ -462,6 +478,11 @@ class Style:
             raise StyleError(f"{self.card.name}: made values that are not finite numbers")
         pixels: FloatArray = cartoon[0].transpose(1, 2, 0)
         return pixels
+
+
+@cache
+def _opencv_installed() -> bool:
+    return find_spec("cv2") is not None
 
 
 def _from_array(array: PhotoArray, name: str) -> Picture:
@@ -540,7 +561,9 @@ def _resized(
     """Reduce by whole factors, then bring what is kept, (width, height), to `size`, alike."""
     eight = levels.dtype == np.uint8
     parts = [levels] if eight else [np.ascontiguousarray(levels[..., c]) for c in range(3)]
-    images = [Image.fromarray(part).reduce(factors) for part in parts]
+    images = [Image.fromarray(part) for part in parts]
+    if factors != (1, 1):
+        images = [image.reduce(factors) for image in images]
     resized = [
         np.asarray(image.resize(size, Image.Resampling.HAMMING, box=(0, 0, *kept)))
         for image in images
@@ -563,7 +586,7 @@ def load_style(
         engine: as in `open_session`.
         threads: to compute with; None takes all this process may use.
         precision: `auto`, `float32`, `bfloat16` or `int8`, as in `open_session`.
-        single: one picture is all that it will draw, which may change the choice of `auto`.
+        single: one picture is all that it will draw: nothing is loaded that would not pay off.
     Raises:
         StyleError: missing or damaged.
         UsageError, MissingExtraError: as in `open_session`.
@@ -577,4 +600,4 @@ def load_style(
     if session.takes_knobs != bool(card.knobs):
         has = "takes" if session.takes_knobs else "takes no"
         raise StyleError(f"{model}: {has} knobs, its card names {' '.join(card.knobs) or 'none'}")
-    return Style(card, session)
+    return Style(card, session, single=single)

@@ -11,6 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
 from toonbox.engine.guided import EPS, RADIUS, local_slope
+from toonbox.engine.opencv import box_sum
 from toonbox.pixels import FloatArray, Uint8Array
 from toonbox.video.read import FrameColours
 
@@ -41,7 +42,7 @@ def upsample_luma(photo: Uint8Array, small: Uint8Array, cartoon: Uint8Array) -> 
         (H, W).
     """
     guide, target = small.astype(np.float32), cartoon.astype(np.float32)
-    slope = local_slope(guide, target, RADIUS, EPS * 255**2, box_sum=_box_sum)
+    slope = local_slope(guide, target, RADIUS, EPS * 255**2, box_sum=box_sum)
     offset = target - slope * guide
     slope, offset = (cv2.resize(model, photo.shape[::-1]) for model in (slope, offset))
     cv2.multiply(photo, slope, slope, dtype=cv2.CV_32F)
@@ -63,12 +64,6 @@ def to_frame(luma: Uint8Array, yuv: Uint8Array, colours: FrameColours) -> VideoF
     frame = VideoFrame.from_ndarray(values.reshape(-1, width), "yuv420p")
     colours.mark(frame)
     return frame
-
-
-def _box_sum(image: FloatArray, radius: int) -> FloatArray:
-    side, edges = 2 * radius + 1, cv2.BORDER_REPLICATE
-    total: FloatArray = cv2.boxFilter(image, -1, (side, side), normalize=False, borderType=edges)
-    return total
 
 
 @lru_cache(maxsize=4)
