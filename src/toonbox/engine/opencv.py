@@ -9,8 +9,9 @@ from toonbox.pixels import FloatArray, PhotoArray
 
 def box_sum(image: FloatArray, radius: int) -> FloatArray:
     """Do what `engine.guided.box_sum` does."""
-    side, edges = 2 * radius + 1, cv2.BORDER_REPLICATE
-    total: FloatArray = cv2.boxFilter(image, -1, (side, side), normalize=False, borderType=edges)
+    ones = np.ones(2 * radius + 1, np.float32)
+    # Quicker than its boxFilter, which is made for large windows.
+    total: FloatArray = cv2.sepFilter2D(image, -1, ones, ones, borderType=cv2.BORDER_REPLICATE)
     return total
 
 
