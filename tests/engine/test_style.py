@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,11 +109,13 @@ def test_a_network_that_changes_the_size_is_no_style(style, monkeypatch) -> None
         style(photo(16, 16))
 
 
-@pytest.mark.parametrize("installed", [True, False])
-def test_opencv_enlarges_where_it_is_there_and_worth_its_import(
-    style, monkeypatch, installed: bool
+@pytest.mark.parametrize("works", [True, False])
+def test_opencv_enlarges_where_it_works_and_is_worth_its_import(
+    style, monkeypatch, works: bool
 ) -> None:
-    monkeypatch.setattr(stylize, "_opencv_installed", lambda: installed)
+    stylize._opencv.cache_clear()
+    if not works:
+        monkeypatch.setitem(sys.modules, "toonbox.engine.opencv", None)
     used = []
     enlarge = stylize.upsample
     monkeypatch.setattr(stylize, "upsample", lambda *a: used.append(a[-1]) or enlarge(*a))
@@ -120,7 +123,14 @@ def test_opencv_enlarges_where_it_is_there_and_worth_its_import(
     single = Style(style.card, style.session, single=True)
     for each, size in ((style, (90, 120)), (single, (200, 300)), (single, (90, 120))):
         each(photo(*size))
-    assert used == [OPENCV if installed else NUMPY, OPENCV if installed else NUMPY, NUMPY]
+    stylize._opencv.cache_clear()
+    assert used == [OPENCV if works else NUMPY, OPENCV if works else NUMPY, NUMPY]
+
+
+def test_arrays_in_any_order_of_memory_are_drawn_alike(style) -> None:
+    original = photo(200, 301)
+    for turned in (np.asfortranarray(original), original[..., ::-1].copy()[..., ::-1]):
+        assert (style.stylize(turned) == style.stylize(original)).all()
 
 
 @pytest.mark.parametrize("size", [(200, 301), (40, 50)])

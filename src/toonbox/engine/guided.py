@@ -146,7 +146,7 @@ def upsample(
 
     def enlarge(strip: tuple[slice, PhotoArray]) -> tuple[slice, PhotoArray, PhotoArray]:
         rows, own = strip
-        result, start = np.empty_like(own), upper[rows.start]
+        result, start = np.empty(own.shape, own.dtype), upper[rows.start]
         fitted = slice(start, lower[rows.stop - 1] + 1)
         slopes, offsets = (
             arithmetic.widen(model, width)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -48,9 +47,7 @@ MAX_PADDING = 256  # pixels: of size_multiple and beyond, which can make any pho
 GENERATOR = "generator.safetensors"  # to go on training from; often there is none
 TILE = 1024  # pixels: with what they overlap by they take about 0.6 GB in the network
 MOST_THREADS = 4  # for a picture's arrays; memory would not keep up with more
-OPENCV_PIXELS = (
-    3_000_000  # of a single picture: from here on OpenCV saves more than its import takes
-)
+OPENCV_PIXELS = 3_000_000  # of a picture that is the only one, to be worth importing OpenCV
 DEFAULTS = StyleOptions()
 
 InMemory = TypeVar("InMemory", Image.Image, PhotoArray)
@@ -384,11 +381,8 @@ class Style:
 
     def _arithmetic(self, shape: tuple[int, ...]) -> Arithmetic:
         """Return OpenCV's for a photo of this shape where it is installed and worth its import."""
-        if not _opencv_installed() or (self.single and shape[0] * shape[1] < OPENCV_PIXELS):
-            return NUMPY
-        from toonbox.engine.opencv import OPENCV
-
-        return OPENCV
+        worth = not self.single or shape[0] * shape[1] >= OPENCV_PIXELS
+        return (_opencv() if worth else None) or NUMPY
 
     @property
     def _threads(self) -> int:
@@ -481,8 +475,12 @@ class Style:
 
 
 @cache
-def _opencv_installed() -> bool:
-    return find_spec("cv2") is not None
+def _opencv() -> Arithmetic | None:
+    try:
+        from toonbox.engine.opencv import OPENCV
+    except ImportError:  # not installed, or without a library of the system that it needs
+        return None
+    return OPENCV
 
 
 def _from_array(array: PhotoArray, name: str) -> Picture:
