@@ -26,8 +26,9 @@ class Arithmetic(NamedTuple):
 
     box_sum: Callable[[FloatArray, int], FloatArray]
     widen: Callable[[FloatArray, int], FloatArray]  # (h, w, C) sideways, bilinearly: (h, W C)
-    # slope * photo + offset, rounded and clipped, into the last; (h, W, C) all.
+    # slope * photo + offset, clipped, into the last; (h, W, C) all.
     apply: Callable[[PhotoArray | FloatArray, FloatArray, FloatArray, PhotoArray], None]
+    half: float  # added to offsets, so that `apply` rounds
 
 
 def box_sum(image: FloatArray, radius: int) -> FloatArray:
@@ -104,12 +105,11 @@ def _apply(
 ) -> None:
     slope *= photo.astype(np.float32)
     slope += offset
-    slope += np.float32(0.5)  # what remains is to cut off
     np.clip(slope, 0, np.iinfo(result.dtype).max + 0.5, out=slope)
-    result[...] = slope
+    result[...] = slope  # cuts off
 
 
-NUMPY = Arithmetic(box_sum, _widen, _apply)
+NUMPY = Arithmetic(box_sum, _widen, _apply, half=0.5)
 
 
 def upsample(
@@ -150,7 +150,7 @@ def upsample(
         fitted = slice(start, lower[rows.stop - 1] + 1)
         slopes, offsets = (
             arithmetic.widen(model, width)
-            for model in _lines(small, cartoon, fitted, highest, arithmetic.box_sum)
+            for model in _lines(small, cartoon, fitted, highest, arithmetic)
         )
         for top in range(0, len(own), at_once):
             seen = own[top : top + at_once]
@@ -181,15 +181,15 @@ def _lines(
     cartoon: Levels,
     wanted: slice,
     highest: int,
-    box_sum: Callable[[FloatArray, int], FloatArray],
+    arithmetic: Arithmetic,
 ) -> tuple[FloatArray, FloatArray]:
     """Fit slope and offset, in values of the photo, in wanted rows of the small picture."""
     # A slope depends on this many rows above and below it.
     start = max(0, wanted.start - 2 * RADIUS)
     band = slice(start, wanted.stop + 2 * RADIUS)
     guide, target = (part[band] * np.float32(1 / 255) for part in (small, cartoon))
-    slope = local_slope(guide, target, box_sum=box_sum)
-    offset = (target - slope * guide) * np.float32(highest)
+    slope = local_slope(guide, target, box_sum=arithmetic.box_sum)
+    offset = (target - slope * guide) * np.float32(highest) + np.float32(arithmetic.half)
     kept = slice(wanted.start - start, wanted.stop - start)
     return slope[kept], offset[kept]
 

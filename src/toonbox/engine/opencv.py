@@ -29,4 +29,4 @@ def _apply(
     cv2.add(slope, offset, result, dtype=depth)
 
 
-OPENCV = Arithmetic(box_sum, _widen, _apply)
+OPENCV = Arithmetic(box_sum, _widen, _apply, half=0.0)
