@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from toonbox.engine import guided, opencv
+from toonbox.engine import guided
 from toonbox.engine.guided import NUMPY, box_sum, local_slope, upsample
 from toonbox.engine.opencv import OPENCV
 from toonbox.errors import ShapeError
@@ -53,7 +53,7 @@ def slow_slope(guide: np.ndarray, target: np.ndarray, radius: int, eps: float) -
 def test_sums_over_windows_are_those_of_the_pixels_in_them(shape: tuple[int, ...]) -> None:
     image = noise(*shape)
     expected = [windows(image, y, x, 2).sum((0, 1)) for y, x in np.ndindex(shape[:2])]
-    for sums in (box_sum, opencv.box_sum):
+    for sums in (box_sum, OPENCV.box_sum):
         np.testing.assert_allclose(sums(image, 2), np.reshape(expected, shape), rtol=1e-5)
 
 

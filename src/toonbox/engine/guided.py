@@ -177,11 +177,7 @@ def _grey(values: PhotoArray | Levels) -> FloatArray:
 
 
 def _lines(
-    small: Levels,
-    cartoon: Levels,
-    wanted: slice,
-    highest: int,
-    arithmetic: Arithmetic,
+    small: Levels, cartoon: Levels, wanted: slice, highest: int, arithmetic: Arithmetic
 ) -> tuple[FloatArray, FloatArray]:
     """Fit slope and offset, in values of the photo, in wanted rows of the small picture."""
     # A slope depends on this many rows above and below it.

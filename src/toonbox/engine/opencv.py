@@ -7,8 +7,7 @@ from toonbox.engine.guided import Arithmetic
 from toonbox.pixels import FloatArray, PhotoArray
 
 
-def box_sum(image: FloatArray, radius: int) -> FloatArray:
-    """Do what `engine.guided.box_sum` does."""
+def _box_sum(image: FloatArray, radius: int) -> FloatArray:
     ones = np.ones(2 * radius + 1, np.float32)
     # Quicker than its boxFilter, which is made for large windows.
     total: FloatArray = cv2.sepFilter2D(image, -1, ones, ones, borderType=cv2.BORDER_REPLICATE)
@@ -29,4 +28,4 @@ def _apply(
     cv2.add(slope, offset, result, dtype=depth)
 
 
-OPENCV = Arithmetic(box_sum, _widen, _apply, half=0.0)
+OPENCV = Arithmetic(_box_sum, _widen, _apply, half=0.0)

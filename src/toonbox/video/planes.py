@@ -11,7 +11,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
 from toonbox.engine.guided import EPS, RADIUS, local_slope
-from toonbox.engine.opencv import box_sum
+from toonbox.engine.opencv import OPENCV
 from toonbox.pixels import FloatArray, Uint8Array
 from toonbox.video.read import FrameColours
 
@@ -42,11 +42,11 @@ def upsample_luma(photo: Uint8Array, small: Uint8Array, cartoon: Uint8Array) -> 
         (H, W).
     """
     guide, target = small.astype(np.float32), cartoon.astype(np.float32)
-    slope = local_slope(guide, target, RADIUS, EPS * 255**2, box_sum=box_sum)
+    slope = local_slope(guide, target, RADIUS, EPS * 255**2, box_sum=OPENCV.box_sum)
     offset = target - slope * guide
     slope, offset = (cv2.resize(model, photo.shape[::-1]) for model in (slope, offset))
-    cv2.multiply(photo, slope, slope, dtype=cv2.CV_32F)
-    luma: Uint8Array = cv2.add(slope, offset, dtype=cv2.CV_8U)
+    luma = np.empty(photo.shape, np.uint8)
+    OPENCV.apply(photo, slope, offset, luma)
     return luma
 
 
