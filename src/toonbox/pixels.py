@@ -74,13 +74,17 @@ def to_eight_bits(photo: PhotoArray) -> Uint8Array:
 
 def to_signed(rgb: Levels) -> FloatArray:
     """Map levels [0, 255], any shape, to float32 [-1, 1]."""
-    return rgb.astype(np.float32) * np.float32(1 / 127.5) - np.float32(1)
+    signed = rgb.astype(np.float32)
+    signed *= np.float32(1 / 127.5)
+    signed -= np.float32(1)
+    return signed
 
 
 def from_signed(signed: FloatArray) -> Uint8Array:
     """Map float [-1, 1], any shape, to uint8 [0, 255], rounded and clipped."""
-    levels: Uint8Array = np.clip(np.rint((signed + 1) * np.float32(127.5)), 0, 255).astype(np.uint8)
-    return levels
+    levels = signed + np.float32(1)
+    levels *= np.float32(127.5)
+    return np.clip(np.rint(levels, out=levels), 0, 255, out=levels).astype(np.uint8)
 
 
 def strips_of(photo: Rows) -> Iterator[slice]:

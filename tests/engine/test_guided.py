@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from toonbox.engine import guided
-from toonbox.engine.guided import NUMPY, box_sum, local_slope, upsample
+from toonbox.engine.guided import NUMPY, box_sum, fit, upsample
 from toonbox.engine.opencv import OPENCV
 from toonbox.errors import ShapeError
 from toonbox.pixels import Uint8Array
@@ -53,17 +53,28 @@ def slow_slope(guide: np.ndarray, target: np.ndarray, radius: int, eps: float) -
 def test_sums_over_windows_are_those_of_the_pixels_in_them(shape: tuple[int, ...]) -> None:
     image = noise(*shape)
     expected = [windows(image, y, x, 2).sum((0, 1)) for y, x in np.ndindex(shape[:2])]
-    for sums in (box_sum, OPENCV.box_sum):
-        np.testing.assert_allclose(sums(image, 2), np.reshape(expected, shape), rtol=1e-5)
+    np.testing.assert_allclose(box_sum(image, 2), np.reshape(expected, shape), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("radius", "eps"), [(1, 1e-3), (2, 1e-2)])
 def test_the_slope_is_that_of_ridge_regression_in_each_window(radius: int, eps: float) -> None:
     guide, target = noise(9, 11, 2), noise(9, 11, 2, seed=1)
-    slope = local_slope(guide, target, radius, eps)
+    slope, _ = fit(guide, target, radius, eps)
     for channel in range(2):
         expected = slow_slope(guide[..., channel], target[..., channel], radius, eps)
         np.testing.assert_allclose(slope[..., channel], expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(17, 23, 3), (1, 1, 3), (2, 9, 3), (17, 23)])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_opencv_fits_the_same_model(shape: tuple[int, ...], kind: type) -> None:
+    guide, target = (colours(*shape, seed=seed).astype(kind) for seed in (1, 2))
+    expected = (part.reshape(shape) for part in fit(*(np.atleast_3d(i) for i in (guide, target))))
+    for part, wanted, tolerance in zip(
+        OPENCV.fit(guide, target), expected, (1e-5, 1e-2), strict=True
+    ):
+        assert part.dtype == np.float32
+        np.testing.assert_allclose(part, wanted, atol=tolerance)
 
 
 @pytest.mark.parametrize("radius", [1, 4])
@@ -71,7 +82,7 @@ def test_with_the_offset_averaged_too_it_is_the_guided_filter_of_opencv(radius: 
     guide, target = noise(40, 50, 1), noise(40, 50, 1, seed=1)
     filtered = cv2.ximgproc.guidedFilter(guide.copy(), target, radius, 1e-2)
     # What OpenCV adds to slope * guide must be the averaged offset, made of its own box filter.
-    offset = filtered - (local_slope(guide, target, radius, 1e-2) * guide)[..., 0]
+    offset = filtered - (fit(guide, target, radius, 1e-2)[0] * guide)[..., 0]
     size = 2 * radius + 1
     mean = [cv2.blur(i[..., 0], (size, size)) for i in (guide, target, guide * target, guide**2)]
     slope = (mean[2] - mean[0] * mean[1]) / (mean[3] - mean[0] ** 2 + 1e-2)
@@ -94,13 +105,11 @@ def test_it_is_the_enlarged_model_applied_to_the_photo(size, kind, arithmetic) -
     photo = colours(*size, 3).astype(kind) * (white // 255)
     height, width = min(32, size[0]), min(31, size[1])
     small, cartoon = colours(height, width, 3, seed=1), colours(height, width, 3, seed=2)
-    guide, target = small / np.float32(255), cartoon / np.float32(255)
-    slope = local_slope(guide, target)
     slope, offset = (
         cv2.resize(model, size[::-1], interpolation=cv2.INTER_LINEAR)
-        for model in (slope, target - slope * guide)
+        for model in fit(small, cartoon)
     )
-    expected = np.clip(np.rint(slope * photo + offset * white), 0, white)
+    expected = np.clip(np.rint(slope * photo + offset * (white / 255)), 0, white)
     result = whole(photo, small, cartoon, arithmetic)
     assert result.dtype == kind
     difference = np.abs(result - expected)
@@ -135,11 +144,10 @@ def test_strips_make_no_seam(monkeypatch: pytest.MonkeyPatch, arithmetic) -> Non
         np.testing.assert_array_equal(found, expected)
 
 
-def test_differing_shapes_are_refused() -> None:
+@both
+def test_differing_shapes_are_refused(arithmetic) -> None:
     with pytest.raises(ShapeError, match="differ"):
-        local_slope(noise(4, 4, 3), noise(4, 5, 3))
-    with pytest.raises(ShapeError, match="differ"):
-        list(upsample(colours(9, 9, 3), colours(4, 4, 3), colours(4, 5, 3)))
+        upsample(colours(9, 9, 3), colours(4, 4, 3), colours(4, 5, 3), arithmetic=arithmetic)
 
 
 @both

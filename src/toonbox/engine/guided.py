@@ -12,19 +12,21 @@ from toonbox.parallel import shared_map
 from toonbox.pixels import FloatArray, Levels, PhotoArray, Rows
 
 RADIUS = 1
-EPS = 1e-3
+EPS = 1e-3 * 255**2
 JOB_PIXELS = 1 << 20  # of the photo: in smaller jobs, more rows would be fitted twice
 CACHED_PIXELS = 1 << 16  # fitted at once: few for the cache, many for threads that take turns
+CACHED_VALUES = 1 << 18  # interpolated at once, for the same reasons
 MULTIPLICATIONS = 1 << 18  # in a product of matrices; OpenBLAS divides larger ones among threads
 
 Indices = npt.NDArray[np.intp]
-Neighbours = tuple[Indices, Indices, FloatArray]
+Places = npt.NDArray[np.float64]
+Model = tuple[FloatArray, FloatArray]  # slope and offset
 
 
 class Arithmetic(NamedTuple):
     """What `upsample` computes with: `NUMPY`, or OpenCV, which takes a third of the time."""
 
-    box_sum: Callable[[FloatArray, int], FloatArray]
+    fit: Callable[[Levels, Levels], Model]
     widen: Callable[[FloatArray, int], FloatArray]  # (h, w, C) sideways, bilinearly: (h, W C)
     # slope * photo + offset, clipped, into the last; (h, W, C) all.
     apply: Callable[[PhotoArray | FloatArray, FloatArray, FloatArray, PhotoArray], None]
@@ -51,30 +53,29 @@ def box_sum(image: FloatArray, radius: int) -> FloatArray:
     return total
 
 
-def local_slope(
-    guide: FloatArray,
-    target: FloatArray,
+def fit(
+    guide: Levels | FloatArray,
+    target: Levels | FloatArray,
     radius: int = RADIUS,
     eps: float = EPS,
-    box_sum: Callable[[FloatArray, int], FloatArray] = box_sum,
-) -> FloatArray:
+) -> Model:
     """Fit target = slope * guide + offset in the window around each pixel, channel by channel.
+
+    The paper averages the offset as it does the slope, which blurs what the network has drawn and
+    the photo has not, outlines first of all. Here it is target - slope * guide: no more work, and
+    nothing of the target is lost.
 
     Args:
         guide: (H, W, C).
         target: same shape and unit.
         radius: pixels, at least 1; the window's side is 2 * radius + 1.
         eps: squared units of the guide; larger smooths more.
-        box_sum: sums over windows, as the function of this name does.
     Returns:
-        The slope, (H, W, C), averaged over the windows that hold a pixel.
-    Raises:
-        ShapeError: the shapes differ.
+        The slope, averaged over the windows that hold a pixel, and the offset: (H, W, C) both.
     Source:
         He & Sun 2015 (fast guided filter), algorithm 2 up to its upsampling.
     """
-    if guide.shape != target.shape:
-        raise ShapeError(f"guide and target differ: {guide.shape} and {target.shape}")
+    guide, target = (image.astype(np.float32, copy=False) for image in (guide, target))
     # Sums instead of means, and arrays used again: it is memory that takes the time.
     count = np.float32((2 * radius + 1) ** 2)
     guides, targets = box_sum(guide, radius), box_sum(target, radius)
@@ -86,7 +87,7 @@ def local_slope(
     covariance /= variance
     slope = box_sum(covariance, radius)
     slope /= count
-    return slope
+    return slope, target - slope * guide
 
 
 def _widen(model: FloatArray, width: int) -> FloatArray:
@@ -109,7 +110,7 @@ def _apply(
     result[...] = slope  # cuts off
 
 
-NUMPY = Arithmetic(box_sum, _widen, _apply, half=0.5)
+NUMPY = Arithmetic(fit, _widen, _apply, half=0.5)
 
 
 def upsample(
@@ -118,10 +119,8 @@ def upsample(
     """Bring a cartoon to the size of its photo, with the photo's edges, strip by strip.
 
     Each pixel becomes slope * photo + offset, both fitted at the small size and enlarged
-    bilinearly. The paper averages the offset as it does the slope, which blurs what the network
-    has drawn and the photo has not, outlines first of all. Here it is cartoon - slope * small: no
-    more work, and at the small size nothing of the cartoon is lost. A cartoon in black and white is
-    guided by the photo's grey, so that no colour comes back.
+    bilinearly. A cartoon in black and white is guided by the photo's grey, so that no colour comes
+    back.
 
     Args:
         photo: (H, W, 3) of 8 or 16 bits, the guide at full size; read once, from top to bottom.
@@ -137,27 +136,31 @@ def upsample(
     Source:
         He & Sun 2015, but for the offset.
     """
+    if small.shape != cartoon.shape:
+        raise ShapeError(f"photo and cartoon differ: {small.shape} and {cartoon.shape}")
     height, width, channels = photo.shape
     highest = np.iinfo(photo.dtype).max
     grey = all((row == row[:, :1]).all() for row in cartoon)
     small = _grey(small) if grey else small
-    upper, lower, below = _neighbours(height, len(small))
-    at_once = _rows_at_once(len(small) / height, width * channels)
+    places = _places(height, len(small))
+    block = _block(len(small) / height, width * channels)
+    at_once = max(1, CACHED_VALUES // (width * channels) // block) * block
 
     def enlarge(strip: tuple[slice, PhotoArray]) -> tuple[slice, PhotoArray, PhotoArray]:
         rows, own = strip
-        result, start = np.empty(own.shape, own.dtype), upper[rows.start]
-        fitted = slice(start, lower[rows.stop - 1] + 1)
+        result, within = np.empty(own.shape, own.dtype), places[rows]
+        fitted = slice(int(within[0]), min(int(within[-1]) + 2, len(small)))
         slopes, offsets = (
             arithmetic.widen(model, width)
             for model in _lines(small, cartoon, fitted, highest, arithmetic)
         )
+        lines, shares = _shares(within - fitted.start, len(slopes), block)
         for top in range(0, len(own), at_once):
             seen = own[top : top + at_once]
-            at = slice(rows.start + top, rows.start + top + len(seen))
-            lines, shares = _shares(upper[at] - start, lower[at] - start, below[at])
+            blocks = slice(top // block, (top + at_once) // block)
             slope, offset = (
-                (shares @ model[lines]).reshape(seen.shape) for model in (slopes, offsets)
+                (shares[blocks] @ model[lines[blocks]]).reshape(-1, width, channels)[: len(seen)]
+                for model in (slopes, offsets)
             )
             guide = _grey(seen) if grey else seen
             arithmetic.apply(guide, slope, offset, result[top : top + at_once])
@@ -165,8 +168,8 @@ def upsample(
 
     fitted_at_once = max(1, CACHED_PIXELS // small.shape[1]) * height // len(small)
     tall = max(1, min(JOB_PIXELS // width, -(-height // threads), fitted_at_once))
-    places = (slice(top, min(top + tall, height)) for top in range(0, height, tall))
-    strips = ((rows, photo[rows]) for rows in places)
+    parts = (slice(top, min(top + tall, height)) for top in range(0, height, tall))
+    strips = ((rows, photo[rows]) for rows in parts)
     return shared_map(strips, enlarge, threads)
 
 
@@ -178,51 +181,55 @@ def _grey(values: PhotoArray | Levels) -> FloatArray:
 
 def _lines(
     small: Levels, cartoon: Levels, wanted: slice, highest: int, arithmetic: Arithmetic
-) -> tuple[FloatArray, FloatArray]:
+) -> Model:
     """Fit slope and offset, in values of the photo, in wanted rows of the small picture."""
     # A slope depends on this many rows above and below it.
     start = max(0, wanted.start - 2 * RADIUS)
     band = slice(start, wanted.stop + 2 * RADIUS)
-    guide, target = (part[band] * np.float32(1 / 255) for part in (small, cartoon))
-    slope = local_slope(guide, target, box_sum=arithmetic.box_sum)
-    offset = (target - slope * guide) * np.float32(highest) + np.float32(arithmetic.half)
+    slope, offset = arithmetic.fit(small[band], cartoon[band])
+    offset *= np.float32(highest / 255)
+    offset += np.float32(arithmetic.half)
     kept = slice(wanted.start - start, wanted.stop - start)
     return slope[kept], offset[kept]
 
 
-def _rows_at_once(lines_per_row: float, values: int) -> int:
+def _block(lines_per_row: float, values: int) -> int:
     """Return how many rows of so many values to interpolate in one product of matrices."""
     # n rows lie between about n * lines_per_row + 2 lines; all three sides are multiplied.
     root = np.sqrt(1 + lines_per_row * MULTIPLICATIONS / values)
     return max(1, int((root - 1) / lines_per_row))
 
 
-def _shares(upper: Indices, lower: Indices, below: FloatArray) -> tuple[slice, FloatArray]:
-    """Return the lines that some rows lie between, and their weights in each, (rows, lines)."""
-    first = upper[0]
-    shares = np.zeros((len(upper), lower[-1] + 1 - first), np.float32)
-    rows = np.arange(len(upper))
-    shares[rows, upper - first] = 1 - below
-    shares[rows, lower - first] += below
-    return slice(first, lower[-1] + 1), shares
+def _shares(places: Places, count: int, block: int) -> tuple[Indices, FloatArray]:
+    """Return the lines between which rows lie, and their weights in each row.
 
-
-def _neighbours(large: int, small: int) -> Neighbours:
-    """Return between which two of `small` pixels each of `large` lies, and its share of the second.
-
-    Pixels are areas, so that centres are at halves.
+    Args:
+        places: of the rows, among `count` lines.
+        block: rows.
+    Returns:
+        Of blocks of rows, the last filled up: (blocks, lines) and (blocks, block, lines).
     """
+    blocks = np.pad(places, (0, -len(places) % block), mode="edge").reshape(-1, block)
+    first = np.floor(blocks[:, :1])
+    lines = first + np.arange((blocks[:, -1:] - first).max() // 1 + 2)
+    shares = np.maximum(0, 1 - np.abs(blocks[..., None] - lines[:, None]))
+    return np.minimum(lines, count - 1).astype(np.intp), shares.astype(np.float32)
+
+
+def _places(large: int, small: int) -> Places:
+    """Return where among `small` pixels each of `large` lies: areas, with centres at halves."""
     centres = (np.arange(large) + 0.5) * (small / large) - 0.5
-    places = np.clip(centres, 0, small - 1)
-    first = places.astype(np.intp)
-    return first, np.minimum(first + 1, small - 1), (places - first).astype(np.float32)
+    places: Places = np.clip(centres, 0, small - 1)
+    return places
 
 
 @lru_cache(maxsize=4)
-def _columns(large: int, small: int, channels: int) -> Neighbours:
-    """Return the neighbours in rows of interleaved channels."""
-    first, second, share = _neighbours(large, small)
+def _columns(large: int, small: int, channels: int) -> tuple[Indices, Indices, FloatArray]:
+    """Return between which values each of an enlarged row lies, and its share of the second."""
+    places = _places(large, small)
+    first = places.astype(np.intp)
+    second = np.minimum(first + 1, small - 1)
     first, second = (
         (channels * place[:, None] + np.arange(channels)).ravel() for place in (first, second)
     )
-    return first, second, np.repeat(share, channels)
+    return first, second, np.repeat((places % 1).astype(np.float32), channels)

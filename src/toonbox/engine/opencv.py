@@ -1,17 +1,34 @@
 """Guided upsampling computed by OpenCV, which is optional: import this where it is installed."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 
-from toonbox.engine.guided import Arithmetic
-from toonbox.pixels import FloatArray, PhotoArray
+from toonbox.engine.guided import EPS, RADIUS, Arithmetic, Model
+from toonbox.pixels import FloatArray, Levels, PhotoArray
 
 
-def _box_sum(image: FloatArray, radius: int) -> FloatArray:
-    ones = np.ones(2 * radius + 1, np.float32)
-    # Quicker than its boxFilter, which is made for large windows.
-    total: FloatArray = cv2.sepFilter2D(image, -1, ones, ones, borderType=cv2.BORDER_REPLICATE)
-    return total
+def _fit(guide: Levels | FloatArray, target: Levels | FloatArray) -> Model:
+    guide, size = np.ascontiguousarray(guide), 2 * RADIUS + 1
+    ones = np.ones(size, np.float32)
+
+    def box(image: Levels | FloatArray, weights: FloatArray = ones) -> Any:
+        # Quicker than OpenCV's boxFilter, which is made for large windows.
+        return cv2.sepFilter2D(image, cv2.CV_32F, weights, ones, borderType=cv2.BORDER_REPLICATE)
+
+    guides, targets = box(guide), box(target)
+    covariance, variance = (
+        box(cv2.multiply(guide, other, dtype=cv2.CV_32F)) for other in (target, guide)
+    )
+    cv2.multiply(guides, targets, targets)
+    cv2.multiply(guides, guides, guides)
+    cv2.addWeighted(covariance, size**2, targets, -1, 0, covariance)
+    cv2.addWeighted(variance, size**2, guides, -1, size**4 * EPS, variance)
+    slope = box(cv2.divide(covariance, variance, covariance), ones / np.float32(size**2))
+    return slope, cv2.subtract(
+        target, cv2.multiply(slope, guide, dtype=cv2.CV_32F), dtype=cv2.CV_32F
+    )
 
 
 def _widen(model: FloatArray, width: int) -> FloatArray:
@@ -28,4 +45,4 @@ def _apply(
     cv2.add(slope, offset, result, dtype=depth)
 
 
-OPENCV = Arithmetic(_box_sum, _widen, _apply, half=0.0)
+OPENCV = Arithmetic(_fit, _widen, _apply, half=0.0)

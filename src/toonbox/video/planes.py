@@ -10,7 +10,6 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
-from toonbox.engine.guided import EPS, RADIUS, local_slope
 from toonbox.engine.opencv import OPENCV
 from toonbox.pixels import FloatArray, Uint8Array
 from toonbox.video.read import FrameColours
@@ -41,10 +40,8 @@ def upsample_luma(photo: Uint8Array, small: Uint8Array, cartoon: Uint8Array) -> 
     Returns:
         (H, W).
     """
-    guide, target = small.astype(np.float32), cartoon.astype(np.float32)
-    slope = local_slope(guide, target, RADIUS, EPS * 255**2, box_sum=OPENCV.box_sum)
-    offset = target - slope * guide
-    slope, offset = (cv2.resize(model, photo.shape[::-1]) for model in (slope, offset))
+    models = OPENCV.fit(small, cartoon)
+    slope, offset = (cv2.resize(model, photo.shape[::-1]) for model in models)
     luma = np.empty(photo.shape, np.uint8)
     OPENCV.apply(photo, slope, offset, luma)
     return luma
