@@ -534,7 +534,7 @@ def _reduced(photo: Rows, size: tuple[int, int], threads: int = 1) -> Levels:
         max(1, int(large / small / 1.5))
         for large, small in ((height, small_height), (width, small_width))
     )
-    step = max(1, STRIP_PIXELS // width // down) * down
+    step = max(1, 2 * STRIP_PIXELS // width // down) * down
     narrow = np.empty((-(-height // down), small_width, 3), to_levels(photo[:0]).dtype)
 
     def reduce(strip: tuple[int, PhotoArray]) -> None:
