@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from ratios import Ratio, print_ratios
 from toonbox.engine.guided import upsample
-from toonbox.engine.style import Style, _reduced, load_style
+from toonbox.engine.style import Style, _resized, load_style
 from toonbox.options import StyleOptions
 from toonbox.page import Files, site_files
 from toonbox.parallel import available_processors
@@ -133,7 +133,7 @@ def in_python(style: Style, jpeg: bytes, resolution: int | None) -> dict[str, fl
     times, threads = {}, style.session.threads
     photo, times["decode"] = timed(lambda: np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")))
     size = style.working_size(photo.shape, resolution)
-    small, times["reduce"] = timed(lambda: _reduced(photo, size, threads))
+    small, times["reduce"] = timed(lambda: _resized(photo, size, threads))
     native = StyleOptions(resolution="native")
     drawn, times["network"] = timed(lambda: style.stylize(small, native))
     parts, times["upsample"] = timed(lambda: list(upsample(photo, small, drawn, threads)))

@@ -38,7 +38,7 @@ from toonbox.images.encode import QUALITY
 from toonbox.learn.import_tfjs import AuthorsGenerator
 from toonbox.options import DEFAULT_STYLE
 from toonbox.parallel import available_processors
-from toonbox.pixels import from_signed, to_signed
+from toonbox.pixels import FloatArray, from_signed, to_signed
 
 SIZE = (4000, 3000)
 AUTHORS_SHORT_SIDE = 720
@@ -79,14 +79,18 @@ def run_codec(files: Sequence[Path], threads: int) -> None:
         list(pool.map(convert, files))
 
 
-def run_network(files: Sequence[Path], style: Style) -> None:
-    short = style.card.working_resolution
+def network_input(file: Path, style: Style) -> FloatArray:
+    """Give zeros of the size at which the network works on a photo."""
+    with Image.open(file) as opened:
+        sides = style.seen(np.asarray(opened)).shape[:2]
     multiple = style.card.size_multiple
-    sides = [round(side * short / min(SIZE)) for side in SIZE[::-1]]
     height, width = (-(-side // multiple) * multiple for side in sides)
-    photo = np.zeros((1, 3, height, width), np.float32)
+    return np.zeros((1, 3, height, width), np.float32)
+
+
+def run_network(inputs: Sequence[FloatArray], style: Style) -> None:
     knobs = np.ones((1, len(style.card.knobs)), np.float32) if style.card.knobs else None
-    for _ in files:
+    for photo in inputs:
         style.session.run(photo, knobs)
 
 
@@ -144,12 +148,13 @@ def main(arguments: Sequence[str] | None = None) -> list[Ratio]:
         photos.mkdir()
         out.mkdir()
         files = make_photos(options.photos, photos, options.count)
+        inputs = {file: network_input(file, style) for file in files}
         seconds = time_shares(
             files,
             {
                 "folder": lambda share: run_folder(share, out, style),
                 "codec alone": lambda share: run_codec(share, threads),
-                "network alone": lambda share: run_network(share, style),
+                "network alone": lambda share: run_network([inputs[f] for f in share], style),
                 "plain loop": lambda share: run_plain_loop(share, out, network),
             },
         )

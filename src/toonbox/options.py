@@ -79,7 +79,8 @@ class StyleOptions(_Checked):
     strength: float = option(1.0, "Blend from the photo (0) to the cartoon (1).", min=0, max=1)
     resolution: Resolution = option(
         None,
-        "Short side, in pixels, at which the network works. Default: the style's.",
+        "Short side, in pixels, at which the network works. "
+        "Default: the style's, which may be larger for photos full of detail.",
         metavar="N|native",
     )
     surface: float | None = option(

@@ -52,6 +52,17 @@ def expect(data, style, frames, **look):
     return result
 
 
+def test_all_frames_are_drawn_at_one_size(tiny_style, tmp_path):
+    style = load_style(tiny_style("fine", detail_resolution=96))
+    smooth, detailed = np.full((200, 240, 3), 90, np.uint8), np.full((200, 240, 3), 90, np.uint8)
+    detailed[::4, ::4] = 255
+    source, target = tmp_path / "a.png", tmp_path / "b.png"
+    source.write_bytes(wave("PNG", [smooth, detailed]))
+    cartoonize_file(source, target, style=style)
+    expect(target.read_bytes(), style, [smooth, detailed], resolution=64)
+    assert (style(detailed) != style(detailed, resolution=64)).any()
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_from_disk_to_disk(suffix, tmp_path, style):
     options = {"quality": 100, "subsampling": "4:4:4"} if suffix == "avif" else {"lossless": True}

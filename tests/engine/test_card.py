@@ -41,6 +41,9 @@ def test_numbers_that_cannot_be_are_refused(tiny_style) -> None:
         read_card(tiny_style(size_multiple=0))
     with pytest.raises(StyleError, match="size_multiple should be a number"):
         read_card(tiny_style("text", size_multiple="8"))
+    for wrong in (63, 129, -1):
+        with pytest.raises(StyleError, match="detail_resolution should be one to two times"):
+            read_card(tiny_style(f"detail {wrong}", detail_resolution=wrong))
 
 
 def test_a_missing_card_is_named(tmp_path: Path) -> None:

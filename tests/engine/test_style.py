@@ -28,6 +28,12 @@ def photo(height: int, width: int) -> np.ndarray:
     return ((waves + 1) * 127.5).astype(np.uint8)
 
 
+def chequers(height: int, width: int) -> np.ndarray:
+    """Black and white that is not lost in a picture 64 pixels high."""
+    y, x = np.mgrid[:height, :width] // max(1, min(height, width) // 64)
+    return ((x + y) % 2 == 0)[..., None]
+
+
 @pytest.mark.parametrize("size", [(64, 64), (61, 35), (1, 1), (3, 500), (500, 3), (8, 7)])
 def test_the_result_is_the_networks_on_the_padded_photo(style, tiny_style, size) -> None:
     original = photo(*size)
@@ -83,6 +89,50 @@ def test_resolution_changes_the_size_at_which_the_network_works(style, monkeypat
     for resolution in (None, 32, "native"):
         assert style(original, resolution=resolution).shape == original.shape
     assert seen == [(1, 3, 72, 136), (1, 3, 40, 72), (1, 3, 168, 328)]
+
+
+@pytest.mark.parametrize(
+    ("size", "usual", "finer"),
+    [
+        ((200, 320), (64, 102), (96, 154)),
+        ((90, 120), (64, 85), (90, 120)),  # enlarged by less than a quarter: not worth it
+        ((64, 80), (64, 80), (96, 120)),
+        ((20, 30), (20, 30), (30, 45)),
+        ((1, 9), (1, 9), (1, 9)),
+    ],
+)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_photos_full_of_detail_are_drawn_finer(
+    tiny_style, size, usual, finer, kind, monkeypatch
+) -> None:
+    style = load_style(tiny_style(detail_resolution=96), engine="onnxruntime", threads=2)
+    seen = []
+    run = style._run
+    monkeypatch.setattr(style, "_run", lambda p, *rest: seen.append(p.shape[:2]) or run(p, *rest))
+    smooth = (photo(*size) // 4).astype(kind) * (np.iinfo(kind).max // 255)
+    detailed = np.where(chequers(*size), np.iinfo(kind).max, smooth).astype(kind)
+    for original, expected in ((smooth, usual), (detailed, finer if min(size) > 1 else usual)):
+        cartoon = style(original)
+        assert cartoon.shape == original.shape
+        assert seen.pop() == expected
+        assert style.largest_size(size, None) == finer
+        assert (style(original, strength=0) == original).all()
+        # A resolution that was asked for is kept.
+        assert style(original, resolution=30).shape == original.shape
+        assert seen.pop() == style.working_size(size, 30) == style.largest_size(size, 30)
+    if finer != size and min(finer) == 96 < min(size):
+        np.testing.assert_array_equal(style(detailed), style(detailed, resolution=96))
+
+
+@pytest.mark.parametrize("size", [(64, 80), (90, 120), (180, 240)])
+def test_a_file_is_neither_enlarged_nor_read_twice_to_look_at_it(tiny_style, size) -> None:
+    style = load_style(tiny_style(detail_resolution=96), engine="onnxruntime", threads=1)
+    original = photo(*size) ^ (chequers(*size) * 128).astype(np.uint8)
+    strips = style.strips(Picture("a", Rows(original)))
+    drawn = np.concatenate([values for _, values in strips])
+    alike, other = (None, 64) if size[0] > 96 else (64, None)
+    np.testing.assert_array_equal(drawn, style(original, resolution=alike))
+    assert (drawn != style(original, resolution=other)).any()
 
 
 def test_tiles_make_no_seam(style, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,9 +338,9 @@ def test_reducing_is_what_pillow_does() -> None:
     expected = Image.fromarray(original).resize(
         (50, 33), Image.Resampling.HAMMING, reducing_gap=1.5
     )
-    difference = np.abs(stylize._reduced(original, (33, 50)).astype(int) - expected)
+    difference = np.abs(stylize._resized(original, (33, 50)).astype(int) - expected)
     assert difference.max() <= 1
-    deep = stylize._reduced(original.astype(np.uint16) * 257, (33, 50))
+    deep = stylize._resized(original.astype(np.uint16) * 257, (33, 50))
     assert np.abs(deep - expected).max() <= 1.5
 
 
@@ -314,7 +364,7 @@ def test_the_shipped_network_makes_no_seams(size) -> None:
 class Noting:
     """A session that notes what it is given."""
 
-    takes_knobs = True
+    takes_knobs, threads = True, 1
 
     def __init__(self, session, seen: list) -> None:
         self.session, self.seen = session, seen

@@ -99,6 +99,7 @@ def test_the_card_tells_where_it_comes_from(style: Path, run: Path) -> None:
     assert card["data"] == "3 photos, 2 cartoons"
     assert (card["recipe"], card["steps"]) == ("mine.toml", 7)
     assert (card["size_multiple"], card["working_resolution"]) == (8, 96)
+    assert card["detail_resolution"] == 0
     assert card["config_sha256"] == load_config(run / "config.toml").sha256()
     with Image.open(style / "preview.png") as preview:
         picture = np.asarray(preview.convert("RGB"))
@@ -126,14 +127,16 @@ def test_knobs_are_an_input_of_the_style(run: Path, tmp_path: Path) -> None:
     (knobbed / "config.toml").unlink()
     save_config(parse_config({"generator": size}, "test"), knobbed / "config.toml")
     save_generator(network, knobbed / "generator.safetensors")
-    folder = export_run(knobbed, tmp_path / "style", **DESCRIBED)
+    folder = export_run(knobbed, tmp_path / "style", detail_resolution=768, **DESCRIBED)
     loaded = load_style(folder, engine="onnxruntime", threads=1)
     assert loaded.card.working_resolution == 512  # the largest short side of training
+    assert loaded.card.detail_resolution == 768
     assert loaded.card.knobs == ("surface", "structure", "texture")
     photo = np.random.default_rng(1).integers(0, 256, (48, 72, 3), dtype=np.uint8)
     expected = drawn_by(network, photo, torch.tensor([[0.5, 1.0, 2.0]]))
-    assert np.abs(loaded(photo, surface=0.5, texture=2.0) - expected).max() <= 1.1
-    assert np.abs(loaded(photo) - expected).max() > 5
+    look = {"surface": 0.5, "texture": 2.0, "resolution": "native"}
+    assert np.abs(loaded(photo, **look) - expected).max() <= 1.1
+    assert np.abs(loaded(photo, resolution="native") - expected).max() > 5
 
 
 def test_photos_that_are_gone(run: Path, tmp_path: Path, caplog) -> None:

@@ -80,6 +80,9 @@ CASES = {
     "no strength": ((64, 96), "comic", {"strength": 0}),
     "ink": ((500, 411), "ink", {"resolution": 160}),
     "ink with strength": ((300, 411), "ink", {"resolution": 100, "strength": 0.5}),
+    "detail": ((800, 900), "comic", {}),
+    "detail at own size": ((620, 640), "painted", {}),
+    "detail, enlarged": ((150, 201), "anime", {"strength": 0.8}),
 }
 
 
@@ -87,9 +90,13 @@ CASES = {
 def test_at_most_two_levels_from_python(page, site, case):
     (height, width), style, options = CASES[case]
     array = photo(height, width)
+    if case.startswith("detail"):
+        array[::3, ::4] ^= 128
     there = drawn(page, site, array, style=style, **options)
     here = expected(array, style, **options)
     assert furthest(here, there) <= 2
+    if case.startswith("detail"):
+        assert furthest(expected(array, style, **{"resolution": 512, **options}), there) > 20
     if options.get("strength", 1) > 0 and min(height, width) > 1:
         assert furthest(array, there) > 20  # it is a cartoon
 

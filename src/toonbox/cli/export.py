@@ -24,6 +24,11 @@ def export(
         min=64,
         help="Short side, in pixels, at which the network works. Default: the largest in training.",
     ),
+    detail_resolution: int = Option(
+        0,
+        min=0,
+        help="The same for photos full of detail; 0 for no other. Small photos are enlarged.",
+    ),
     recipe: str | None = Option(
         None, help="Name of the configuration file. Default: the one recorded in the run."
     ),
@@ -46,6 +51,7 @@ def export(
         licence=licence,
         data=data,
         working_resolution=working_resolution,
+        detail_resolution=detail_resolution,
         recipe=recipe,
         force=force,
     )

@@ -151,7 +151,7 @@ class Memory:
             TooLargeError, MissingExtraError: it takes more than the limit; says how much.
         """
         pixels = header.width * header.height
-        height, width = self.style.working_size((header.height, header.width), resolution)
+        height, width = self.style.largest_size((header.height, header.width), resolution)
         network = self._network(height * width) + 20 * min(height * width, pixels)
         each = max(_PIXEL.get(kind, _OTHER_PIXEL) for kind in (header.format, format))
         each = max(each, _DEEP_PIXEL) if header.deep else each
@@ -286,11 +286,14 @@ class Converter:
         self, animation: Animation, on_frame: OnFrame
     ) -> Iterator[tuple[Picture, PhotoArray]]:
         """Draw frame by frame; reuse the cartoon of a frame that repeats the one before."""
+        # Frames that differ in detail should not be drawn at different sizes.
+        resolution = self.options.resolution or self.style.card.working_resolution
+        options = replace(self.options, resolution=resolution)
         before: tuple[Any, Any] = None, None
         for done, frame in enumerate(animation.frames(), 1):
             now: tuple[Any, Any] = frame.rgb, frame.alpha
             if not all(map(np.array_equal, now, before)):
-                cartoon = self.style.draw(frame, self.options)
+                cartoon = self.style.draw(frame, options)
             on_frame(animation.name, done, len(animation.durations))
             yield frame, cartoon
             before = now

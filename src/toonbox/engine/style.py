@@ -48,6 +48,8 @@ GENERATOR = "generator.safetensors"  # to go on training from; often there is no
 TILE = 1024  # pixels: with what they overlap by they take about 0.6 GB in the network
 MOST_THREADS = 4  # for a picture's arrays; memory would not keep up with more
 OPENCV_PIXELS = 3_000_000  # of a picture that is the only one, to be worth importing OpenCV
+DETAIL_STEP = 40 * 256  # of brightness, right and down together, in 256ths of a level
+WORTH_ENLARGING = 1.25  # times; a photo enlarged by less is hardly drawn finer
 DEFAULTS = StyleOptions()
 
 InMemory = TypeVar("InMemory", Image.Image, PhotoArray)
@@ -63,6 +65,8 @@ class Card:
         description: a line for people.
         size_multiple: of which the network's input sides must be multiples, pixels.
         working_resolution: short side at which the network works unless told otherwise, pixels.
+        detail_resolution: the same for photos full of detail, whose small faces and letters need
+            finer strokes, at most twice as much; 0 if they are drawn like all others.
         licence: of the style file.
         data: what it was trained on.
         config_sha256: of the training configuration; empty for imported weights.
@@ -88,6 +92,7 @@ class Card:
     config_sha256: str
     onnx_sha256: str
     knobs: tuple[str, ...] = ()
+    detail_resolution: int = 0
     reach: int = 126
     beyond: int = 4
     recipe: str = ""
@@ -125,6 +130,8 @@ def _card(values: dict[str, Any]) -> Card:
     card = Card(**known)
     if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
         raise ValueError("size_multiple and working_resolution do not fit together")
+    if card.detail_resolution and not 1 <= card.detail_resolution / card.working_resolution <= 2:
+        raise ValueError("detail_resolution should be one to two times working_resolution")
     if card.reach < card.size_multiple:
         raise ValueError("reach is less than size_multiple")
     if card.size_multiple > MAX_PADDING or not 0 <= card.beyond <= MAX_PADDING:
@@ -316,9 +323,7 @@ class Style:
         known = rgb.dtype in (np.uint8, np.uint16)
         if len(rgb.shape) != 3 or rgb.shape[2] != 3 or not known or 0 in rgb.shape:
             raise ShapeError(f"expected uint8 (H, W, 3) or uint16, got {rgb.dtype} {rgb.shape}")
-        knobs = self._knobs(options)
-        size = self.working_size(rgb.shape, options.resolution)
-        drawn = self._drawn(rgb, size, knobs, options.strength, photo.colours)
+        drawn = self._drawn(rgb, options, self._knobs(options), photo.colours)
         return _finished(drawn, options.strength, photo.alpha)
 
     def sketch(
@@ -331,7 +336,7 @@ class Style:
         """
         size = self.working_size(photo.shape, options.resolution)
         if size != photo.shape[:2]:
-            photo = from_levels(_reduced(photo, size, self._threads), photo.dtype)
+            photo = from_levels(_resized(photo, size, self._threads), photo.dtype)
         whole = float(options.strength > 0)
         return photo, self.stylize(photo, replace(options, resolution="native", strength=whole))
 
@@ -359,25 +364,42 @@ class Style:
     def _drawn(
         self,
         photo: Rows,
-        size: tuple[int, int],
+        options: StyleOptions,
         knobs: FloatArray | None,
-        strength: float,
         colours: Colours | None,
     ) -> Iterator[tuple[slice, PhotoArray, PhotoArray]]:
         """Yield rows, the photo there, and the cartoon there in full strength."""
-        if strength == 0:
+        if options.strength == 0:
             for rows in strips_of(photo):
                 own = photo[rows]
                 yield rows, own, own
-        elif size == photo.shape[:2]:
-            for rows, own, levels in self._run(photo, knobs, colours):
+            return
+        # A file is read by one thread, from top to bottom.
+        threads = self._threads if isinstance(photo, np.ndarray) else 1
+        seen = self.seen(photo, options.resolution, threads)
+        run = self._run(seen, knobs, colours)
+        if seen.shape == photo.shape or not isinstance(seen, np.ndarray):
+            for rows, own, levels in run:
                 yield rows, own, from_levels(levels, photo.dtype)
+            return
+        height, width = photo.shape[:2]
+        drawn = np.concatenate([part for _, _, part in run])
+        if len(seen) > height:
+            drawn = _resized(drawn, (height, width), threads)
+            yield slice(0, height), photo[:], from_levels(drawn, photo.dtype)
         else:
-            # A file is read by one thread, from top to bottom.
-            threads = self._threads if isinstance(photo, np.ndarray) else 1
-            small = _reduced(photo, size, threads)
-            drawn = np.concatenate([part for _, _, part in self._run(small, knobs, colours)])
-            yield from upsample(photo, small, drawn, threads, self._arithmetic(photo.shape))
+            yield from upsample(photo, seen, drawn, threads, self._arithmetic(photo.shape))
+
+    def seen(self, photo: Rows, resolution: Resolution = None, threads: int = 1) -> Rows:
+        """Return the photo at the size at which the network works: itself, or in levels."""
+        size = self.working_size(photo.shape, resolution)
+        largest = self.largest_size(photo.shape, resolution)
+        reduced = largest[0] < photo.shape[0]
+        if largest == size or not (reduced or isinstance(photo, np.ndarray)):
+            return _at(photo, size, threads)
+        finer = _at(photo, largest, threads) if reduced else photo
+        # From there, so that a file is read once.
+        return _at(finer, largest if _is_detailed(finer[:]) else size, threads)
 
     def _arithmetic(self, shape: tuple[int, ...]) -> Arithmetic:
         """Return OpenCV's for a photo of this shape where it is installed and worth its import."""
@@ -401,12 +423,17 @@ class Style:
         """Return the height and width at which the network works, for a photo of this shape."""
         height, width = shape[:2]
         wanted = self.card.working_resolution if resolution is None else resolution
-        if wanted == "native":
+        if wanted == "native" or wanted >= min(height, width):
             return height, width
-        short = min(height, width)
-        if wanted >= short:
-            return height, width
-        return max(1, round(height * wanted / short)), max(1, round(width * wanted / short))
+        return _scaled(shape, wanted)
+
+    def largest_size(self, shape: tuple[int, ...], resolution: Resolution) -> tuple[int, int]:
+        """Return the `working_size` for a photo that is full of detail; a small one is enlarged."""
+        short, detail = min(shape[:2]), self.card.detail_resolution
+        if not detail or resolution is not None:
+            return self.working_size(shape, resolution)
+        wanted = min(detail, short * detail // self.card.working_resolution)
+        return _scaled(shape, short if short < wanted < WORTH_ENLARGING * short else wanted)
 
     def _run(
         self, photo: Rows, knobs: FloatArray | None, colours: Colours | None
@@ -522,12 +549,34 @@ def blended(photo: PhotoArray, cartoon: PhotoArray, strength: float) -> PhotoArr
     return mixed
 
 
-def _reduced(photo: Rows, size: tuple[int, int], threads: int = 1) -> Levels:
-    """Reduce a photo to `size`, (height, width); one of 16 bits in floats, for smooth levels.
+def _scaled(shape: tuple[int, ...], short: int) -> tuple[int, int]:
+    """Return the height and width whose shorter side is `short`, in the proportions of a shape."""
+    height, width = (max(1, round(side * short / min(shape[:2]))) for side in shape[:2])
+    return height, width
 
-    First by whole numbers, to not less than one and a half times the size, then sideways, both
-    strip by strip, then downwards: the same as Pillow's resize does with reducing_gap=1.5, without
-    a copy of the photo. Hamming's filter is as sharp as the bicubic one here, and half the work.
+
+def _is_detailed(photo: PhotoArray | Levels) -> bool:
+    """Return whether brightness changes from pixel to pixel in more than a tenth of a photo."""
+    # Each fourth pair of rows tells enough; in 256ths, levels are exact.
+    above, grey = (
+        to_levels(photo[first : len(photo) - 1 + first : 4]) @ np.array([77, 150, 29], np.float32)
+        for first in (0, 1)
+    )
+    steps = np.abs(grey - above)[:, 1:] + np.abs(np.diff(grey, axis=1))
+    return bool(10 * np.count_nonzero(steps > DETAIL_STEP) > steps.size)
+
+
+def _at(photo: Rows, size: tuple[int, int], threads: int) -> Rows:
+    return photo if photo.shape[:2] == size else _resized(photo, size, threads)
+
+
+def _resized(photo: Rows, size: tuple[int, int], threads: int = 1) -> Levels:
+    """Bring a photo to `size`, (height, width); one of 16 bits in floats, for smooth levels.
+
+    Reduce first by whole numbers, to not less than one and a half times the size, then go sideways,
+    both strip by strip, then downwards: the same as Pillow's resize does with reducing_gap=1.5,
+    without a copy of the photo. Hamming's filter is as sharp as the bicubic one here, and half the
+    work.
     """
     (height, width), (small_height, small_width) = photo.shape[:2], size
     down, across = (
@@ -540,17 +589,17 @@ def _reduced(photo: Rows, size: tuple[int, int], threads: int = 1) -> Levels:
     def reduce(strip: tuple[int, PhotoArray]) -> None:
         top, levels = strip[0], to_levels(strip[1])
         first, rows = top // down, -(-len(levels) // down)
-        narrow[first : first + rows] = _resized(
+        narrow[first : first + rows] = _filtered(
             levels, (small_width, rows), (width / across, rows), (across, down)
         )
 
     strips = ((top, photo[top : min(top + step, height)]) for top in range(0, height, step))
     deque(shared_map(strips, reduce, threads), maxlen=0)
-    small = _resized(narrow, (small_width, small_height), (small_width, height / down))
+    small = _filtered(narrow, (small_width, small_height), (small_width, height / down))
     return small if small.dtype == np.uint8 else small.clip(0, 255)
 
 
-def _resized(
+def _filtered(
     levels: Levels,
     size: tuple[int, int],
     kept: tuple[float, float],

@@ -67,6 +67,7 @@ def export_run(
     licence: str,
     data: str | None,
     working_resolution: int | None = None,
+    detail_resolution: int = 0,
     recipe: str | None = None,
     force: bool = False,
 ) -> Path:
@@ -75,6 +76,7 @@ def export_run(
     Args:
         data: training data for the card; None for the number of pictures.
         working_resolution: short side, in pixels; None for the largest in training.
+        detail_resolution: as in the card; 0 for none.
         recipe: file name of the configuration for the card; None to read it from the run.
         force: replace an existing style.
     Raises:
@@ -100,6 +102,7 @@ def export_run(
         description=description,
         size_multiple=config.generator.size_multiple,
         working_resolution=working_resolution or config.crops.photo_side[1],
+        detail_resolution=detail_resolution,
         licence=licence,
         data=data or counted,
         config_sha256=config.sha256(),

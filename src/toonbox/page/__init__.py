@@ -144,6 +144,7 @@ def _entry(card: Card, folder: Path) -> dict[str, Any]:
         "description": card.description,
         "knobs": list(card.knobs),
         "resolution": card.working_resolution,
+        "detail": card.detail_resolution,
         "multiple": card.size_multiple,
         "reach": card.reach,
         "beyond": card.beyond,

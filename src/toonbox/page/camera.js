@@ -4,7 +4,7 @@ import { download, element, show, translated } from "./dom.js";
 import { Engine } from "./engine.js";
 import { blend, upsample } from "./guided.js";
 import { loadPixels } from "./pixels.js";
-import { reduce, workingSize } from "./resize.js";
+import { resize, workingSize } from "./resize.js";
 
 const WANTED = 10; // frames per second
 const FIRST = 256; // initial working resolution: short side in pixels
@@ -128,7 +128,7 @@ function grab(video, short, mirrored, canvas = new OffscreenCanvas(1, 1)) {
 function reduced(photo, resolution) {
   const [width, height] = workingSize(photo.width, photo.height, resolution);
   if (width === photo.width && height === photo.height) return photo;
-  return new ImageData(reduce(photo, width, height).data, width, height);
+  return new ImageData(resize(photo, width, height).data, width, height);
 }
 
 /** Upsample a cartoon to the photo's size, in place of the photo. */

@@ -4,7 +4,7 @@ import { recall, remember } from "./dom.js";
 
 /**
  * A style in models/styles.json. Lengths are in pixels; see `Card` in toonbox/engine/style.py.
- * @typedef {{name: string, description: string, knobs: string[], resolution: number,
+ * @typedef {{name: string, description: string, knobs: string[], resolution: number, detail: number,
  *   multiple: number, reach: number, beyond: number, model: string, preview: string,
  *   bytes: number}} Style
  */

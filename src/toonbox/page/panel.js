@@ -110,7 +110,8 @@ export class Panel {
       const field = FIELD[name];
       const value = name === "resolution" ? values[name] ?? this.style.resolution : values[name];
       field.value = value === "native" ? NATIVE : value;
-      const text = describe(name, value);
+      const auto = name === "resolution" && values[name] === null && this.style.detail > 0;
+      const text = auto ? t("settings.resolution.auto") : describe(name, value);
       field.setAttribute("aria-valuetext", text);
       document.querySelector(`output[for="${name}"]`).textContent = text;
       field.closest(".knob").hidden = KNOBS.includes(name) && !this.style.knobs.includes(name);

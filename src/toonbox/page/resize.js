@@ -1,6 +1,6 @@
-// Reduce a photo exactly as Pillow's `resize(size, HAMMING, reducing_gap=1.5)`, which `_reduced` in
+// Resize a photo exactly as Pillow's `resize(size, HAMMING, reducing_gap=1.5)`, which `_resized` in
 // toonbox/engine/style.py uses: by an integer factor, then horizontally, then vertically. The
-// kernels are in pixels.ts.
+// kernels are in pixels.ts. Sizes, too, are chosen as there.
 
 import { bytes, divide, integers, kernel } from "./pixels.js";
 
@@ -8,6 +8,8 @@ import { bytes, divide, integers, kernel } from "./pixels.js";
 
 const BITS = 22; // fractional bits of a weight, as in Pillow's Resample.c
 const GAP = 1.5;
+const WORTH_ENLARGING = 1.25;
+const DETAIL_STEP = 40 * 256;
 const STRIP = 1 << 21; // approximate bytes of the photo in WebAssembly memory at once
 
 /**
@@ -17,10 +19,41 @@ const STRIP = 1 << 21; // approximate bytes of the photo in WebAssembly memory a
  * @returns {[number, number]} width and height
  */
 export function workingSize(width, height, wanted) {
+  if (wanted === "native" || wanted >= Math.min(width, height)) return [width, height];
+  return scaled(width, height, wanted);
+}
+
+/**
+ * Return the size at which the network works on a photo full of detail; a small one is enlarged.
+ * @param {number} width @param {number} height of the photo, in pixels
+ * @param {{resolution: number, detail: number}} style
+ * @returns {[number, number]} width and height
+ */
+export function largestSize(width, height, { resolution, detail }) {
+  if (!detail) return workingSize(width, height, resolution);
   const short = Math.min(width, height);
-  if (wanted === "native" || wanted >= short) return [width, height];
-  const scaled = (side) => Math.max(1, halfToEven((side * wanted) / short));
-  return [scaled(width), scaled(height)];
+  const wanted = Math.min(detail, Math.floor((short * detail) / resolution));
+  return scaled(width, height, short < wanted && wanted < WORTH_ENLARGING * short ? short : wanted);
+}
+
+function scaled(width, height, wanted) {
+  const short = Math.min(width, height);
+  const side = (large) => Math.max(1, halfToEven((large * wanted) / short));
+  return [side(width), side(height)];
+}
+
+/** Return whether brightness changes from pixel to pixel in more than a tenth of a photo. */
+export function isDetailed({ data, width, height }) {
+  const grey = (p) => 77 * data[p] + 150 * data[p + 1] + 29 * data[p + 2]; // in 256ths
+  let count = 0, all = 0;
+  for (let y = 1; y < height; y += 4) { // each fourth pair of rows tells enough
+    for (let x = 1, p = 4 * (y * width + 1); x < width; x++, p += 4, all++) {
+      const here = grey(p);
+      const step = Math.abs(here - grey(p - 4)) + Math.abs(here - grey(p - 4 * width));
+      if (step > DETAIL_STEP) count++;
+    }
+  }
+  return 10 * count > all;
 }
 
 /** Round half to even, as Python does. */
@@ -31,11 +64,11 @@ function halfToEven(value) {
 }
 
 /**
- * Reduce a photo; alpha is ignored, and the result is opaque.
+ * Resize a photo; alpha is ignored, and the result is opaque.
  * @param {Pixels} photo @param {number} width @param {number} height of the result
  * @returns {Pixels}
  */
-export function reduce(photo, width, height) {
+export function resize(photo, width, height) {
   const across = Math.max(1, Math.floor(photo.width / width / GAP));
   const down = Math.max(1, Math.floor(photo.height / height / GAP));
   const wide = Math.ceil(photo.width / across), tall = Math.ceil(photo.height / down);

@@ -3,7 +3,7 @@
 
 import { blend, upsample } from "./guided.js";
 import { loadPixels } from "./pixels.js";
-import { reduce, workingSize } from "./resize.js";
+import { isDetailed, largestSize, resize, workingSize } from "./resize.js";
 import { drawTile, tilesOf } from "./tiles.js";
 
 /** @typedef {import("./resize.js").Pixels} Pixels */
@@ -169,7 +169,8 @@ async function openSession(style, name) {
 /**
  * Cached pictures, most recently used last. After a change of a knob the picture need not be read
  * and reduced again; after a change of strength the network need not run again.
- * @type {Map<number, {pixels: Pixels, small?: Pixels, drawn?: {key: string, cartoon: Pixels}}>}
+ * @type {Map<number, {pixels: Pixels, small?: {key: string, seen: Pixels},
+ *   drawn?: {key: string, cartoon: Pixels}}>}
  */
 const kept = new Map();
 
@@ -193,19 +194,12 @@ async function draw({ picture, key, options }, id) {
   await breathe(id);
   if (strength === 0) return finished(own ? photo : copyOf(photo), times);
 
-  const [width, height] = workingSize(photo.width, photo.height, resolution ?? style.resolution);
-  const reduced = width !== photo.width || height !== photo.height;
-  let small = photo;
-  if (reduced) {
-    if (source.small?.width !== width || source.small?.height !== height) {
-      source.small = reduce(photo, width, height);
-    }
-    small = source.small;
-  }
+  const small = seenOf(source, style, resolution);
+  const reduced = small.width < photo.width || small.height < photo.height;
   mark("reduce");
   await breathe(id, 0.05);
 
-  const cartoon = await drawSmall(source, small, style, knobs, id, (share) =>
+  let cartoon = await drawSmall(source, small, style, knobs, id, (share) =>
     breathe(id, 0.05 + (reduced ? 0.65 : 0.9) * share));
   mark("network");
 
@@ -215,6 +209,7 @@ async function draw({ picture, key, options }, id) {
       await breathe(id, 0.7 + (0.3 * rows) / photo.height);
     }
   } else {
+    cartoon = resizedTo(cartoon, [photo.width, photo.height]);
     if (own) out = cartoon;
     blend(photo, cartoon, strength, out);
   }
@@ -222,7 +217,28 @@ async function draw({ picture, key, options }, id) {
   return finished(out, times);
 }
 
-/** Run the network on a photo or a reduced one, or return its cached output. */
+/** Return a photo at the size at which the network works: itself, or resized, perhaps cached. */
+function seenOf(source, style, resolution) {
+  const { width, height } = source.pixels;
+  const size = workingSize(width, height, resolution ?? style.resolution);
+  const largest = resolution === null ? largestSize(width, height, style) : size;
+  const key = String([size, largest]);
+  if (source.small?.key !== key) source.small = { key, seen: chosen(source.pixels, size, largest) };
+  return source.small.seen;
+}
+
+function chosen(photo, size, largest) {
+  if (String(size) === String(largest)) return resizedTo(photo, size);
+  const finer = largest[0] < photo.width ? resizedTo(photo, largest) : photo;
+  return resizedTo(finer, isDetailed(finer) ? largest : size);
+}
+
+function resizedTo(picture, [width, height]) {
+  const same = width === picture.width && height === picture.height;
+  return same ? picture : resize(picture, width, height);
+}
+
+/** Run the network on a photo or a resized one, or return its cached output. */
 async function drawSmall(source, small, style, knobs, id, onShare) {
   const key = JSON.stringify([style.model, knobs, small.width, small.height]);
   if (source.drawn?.key === key) return source.drawn.cartoon;

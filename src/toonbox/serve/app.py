@@ -198,6 +198,7 @@ def _add_state(app: FastAPI, service: Service) -> None:
                 "description": card.description,
                 "knobs": card.knobs,
                 "resolution": card.working_resolution,
+                "detail": card.detail_resolution,
                 "multiple": card.size_multiple,
                 "reach": card.reach,
                 "beyond": card.beyond,
