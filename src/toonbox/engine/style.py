@@ -385,7 +385,7 @@ class Style:
         height, width = photo.shape[:2]
         drawn = np.concatenate([part for _, _, part in run])
         if len(seen) > height:
-            drawn = _resized(drawn, (height, width), threads)
+            drawn = _resized(drawn, (height, width), threads, Image.Resampling.LANCZOS)
             yield slice(0, height), photo[:], from_levels(drawn, photo.dtype)
         else:
             yield from upsample(photo, seen, drawn, threads, self._arithmetic(photo.shape))
@@ -398,8 +398,9 @@ class Style:
         if largest == size or not (reduced or isinstance(photo, np.ndarray)):
             return _at(photo, size, threads)
         finer = _at(photo, largest, threads) if reduced else photo
-        # From there, so that a file is read once.
-        return _at(finer, largest if _is_detailed(finer[:]) else size, threads)
+        if not _is_detailed(finer[:]):
+            return _at(finer, size, threads)  # from there, so that a file is read once
+        return _at(finer, largest, threads, Image.Resampling.LANCZOS)
 
     def _arithmetic(self, shape: tuple[int, ...]) -> Arithmetic:
         """Return OpenCV's for a photo of this shape where it is installed and worth its import."""
@@ -566,17 +567,27 @@ def _is_detailed(photo: PhotoArray | Levels) -> bool:
     return bool(10 * np.count_nonzero(steps > DETAIL_STEP) > steps.size)
 
 
-def _at(photo: Rows, size: tuple[int, int], threads: int) -> Rows:
-    return photo if photo.shape[:2] == size else _resized(photo, size, threads)
+def _at(
+    photo: Rows,
+    size: tuple[int, int],
+    threads: int,
+    resample: Image.Resampling = Image.Resampling.HAMMING,
+) -> Rows:
+    return photo if photo.shape[:2] == size else _resized(photo, size, threads, resample)
 
 
-def _resized(photo: Rows, size: tuple[int, int], threads: int = 1) -> Levels:
+def _resized(
+    photo: Rows,
+    size: tuple[int, int],
+    threads: int = 1,
+    resample: Image.Resampling = Image.Resampling.HAMMING,
+) -> Levels:
     """Bring a photo to `size`, (height, width); one of 16 bits in floats, for smooth levels.
 
     Reduce first by whole numbers, to not less than one and a half times the size, then go sideways,
     both strip by strip, then downwards: the same as Pillow's resize does with reducing_gap=1.5,
-    without a copy of the photo. Hamming's filter is as sharp as the bicubic one here, and half the
-    work.
+    without a copy of the photo. Hamming's filter is as sharp as the bicubic one when it reduces by
+    much, and half the work.
     """
     (height, width), (small_height, small_width) = photo.shape[:2], size
     down, across = (
@@ -590,12 +601,12 @@ def _resized(photo: Rows, size: tuple[int, int], threads: int = 1) -> Levels:
         top, levels = strip[0], to_levels(strip[1])
         first, rows = top // down, -(-len(levels) // down)
         narrow[first : first + rows] = _filtered(
-            levels, (small_width, rows), (width / across, rows), (across, down)
+            levels, (small_width, rows), (width / across, rows), resample, (across, down)
         )
 
     strips = ((top, photo[top : min(top + step, height)]) for top in range(0, height, step))
     deque(shared_map(strips, reduce, threads), maxlen=0)
-    small = _filtered(narrow, (small_width, small_height), (small_width, height / down))
+    small = _filtered(narrow, (small_width, small_height), (small_width, height / down), resample)
     return small if small.dtype == np.uint8 else small.clip(0, 255)
 
 
@@ -603,6 +614,7 @@ def _filtered(
     levels: Levels,
     size: tuple[int, int],
     kept: tuple[float, float],
+    resample: Image.Resampling,
     factors: tuple[int, int] = (1, 1),
 ) -> Levels:
     """Reduce by whole factors, then bring what is kept, (width, height), to `size`, alike."""
@@ -611,10 +623,7 @@ def _filtered(
     images = [Image.fromarray(part) for part in parts]
     if factors != (1, 1):
         images = [image.reduce(factors) for image in images]
-    resized = [
-        np.asarray(image.resize(size, Image.Resampling.HAMMING, box=(0, 0, *kept)))
-        for image in images
-    ]
+    resized = [np.asarray(image.resize(size, resample, box=(0, 0, *kept))) for image in images]
     return resized[0] if eight else np.stack(resized, axis=2)
 
 

@@ -1,4 +1,4 @@
-// Resize a photo exactly as Pillow's `resize(size, HAMMING, reducing_gap=1.5)`, which `_resized` in
+// Resize a photo exactly as Pillow's `resize(size, filter, reducing_gap=1.5)`, which `_resized` in
 // toonbox/engine/style.py uses: by an integer factor, then horizontally, then vertically. The
 // kernels are in pixels.ts. Sizes, too, are chosen as there.
 
@@ -8,6 +8,15 @@ import { bytes, divide, integers, kernel } from "./pixels.js";
 
 const BITS = 22; // fractional bits of a weight, as in Pillow's Resample.c
 const GAP = 1.5;
+const HAMMING = {
+  support: 1,
+  weight: (distance) => Math.abs(distance) >= 1 ? 0
+    : sinc(distance) * (Math.fround(0.54) + Math.fround(0.46) * Math.cos(Math.PI * distance)),
+};
+export const LANCZOS = {
+  support: 3,
+  weight: (distance) => Math.abs(distance) >= 3 ? 0 : sinc(distance) * sinc(distance / 3),
+};
 const WORTH_ENLARGING = 1.25;
 const DETAIL_STEP = 40 * 256;
 const STRIP = 1 << 21; // approximate bytes of the photo in WebAssembly memory at once
@@ -66,14 +75,15 @@ function halfToEven(value) {
 /**
  * Resize a photo; alpha is ignored, and the result is opaque.
  * @param {Pixels} photo @param {number} width @param {number} height of the result
+ * @param {{support: number, weight: (distance: number) => number}} [filter]
  * @returns {Pixels}
  */
-export function resize(photo, width, height) {
+export function resize(photo, width, height, filter = HAMMING) {
   const across = Math.max(1, Math.floor(photo.width / width / GAP));
   const down = Math.max(1, Math.floor(photo.height / height / GAP));
   const wide = Math.ceil(photo.width / across), tall = Math.ceil(photo.height / down);
-  const columns = weightsFor(wide, photo.width / across, width);
-  const rows = weightsFor(tall, photo.height / down, height);
+  const columns = weightsFor(wide, photo.width / across, width, filter);
+  const rows = weightsFor(tall, photo.height / down, height, filter);
   const line = 4 * photo.width, lines = down * Math.max(1, Math.floor(STRIP / (line * down)));
   const places = divide({
     strip: line * lines,
@@ -115,11 +125,11 @@ export function resize(photo, width, height) {
   return { data: bytes(places.result, 4 * width * height).slice(), width, height };
 }
 
-/** Return weights of an antialiased Hamming filter, `most` for each output pixel. */
-function weightsFor(size, kept, wanted) {
+/** Return weights of an antialiased filter, `most` for each output pixel. */
+function weightsFor(size, kept, wanted, filter) {
   const scale = Math.fround(kept) / wanted;
   const filterScale = Math.max(1, scale);
-  const support = filterScale;
+  const support = filter.support * filterScale;
   const most = 2 * Math.ceil(support) + 1;
   const first = new Int32Array(wanted), counts = new Int32Array(wanted);
   const weights = new Int32Array(wanted * most);
@@ -130,7 +140,7 @@ function weightsFor(size, kept, wanted) {
     const exact = [];
     let total = 0;
     for (let k = 0; k < counts[i]; k++) {
-      exact.push(hamming((k + first[i] - centre + 0.5) * (1 / filterScale)));
+      exact.push(filter.weight((k + first[i] - centre + 0.5) * (1 / filterScale)));
       total += exact[k];
     }
     for (let k = 0; k < counts[i]; k++) {
@@ -141,9 +151,7 @@ function weightsFor(size, kept, wanted) {
   return { first, counts, weights, most };
 }
 
-function hamming(distance) {
-  const x = Math.PI * Math.abs(distance);
-  if (x === 0) return 1;
-  if (x >= Math.PI) return 0;
-  return (Math.sin(x) / x) * (Math.fround(0.54) + Math.fround(0.46) * Math.cos(x));
+function sinc(distance) {
+  const x = Math.PI * distance;
+  return x === 0 ? 1 : Math.sin(x) / x;
 }

@@ -3,7 +3,7 @@
 
 import { blend, upsample } from "./guided.js";
 import { loadPixels } from "./pixels.js";
-import { isDetailed, largestSize, resize, workingSize } from "./resize.js";
+import { LANCZOS, isDetailed, largestSize, resize, workingSize } from "./resize.js";
 import { drawTile, tilesOf } from "./tiles.js";
 
 /** @typedef {import("./resize.js").Pixels} Pixels */
@@ -209,7 +209,7 @@ async function draw({ picture, key, options }, id) {
       await breathe(id, 0.7 + (0.3 * rows) / photo.height);
     }
   } else {
-    cartoon = resizedTo(cartoon, [photo.width, photo.height]);
+    cartoon = resizedTo(cartoon, [photo.width, photo.height], LANCZOS);
     if (own) out = cartoon;
     blend(photo, cartoon, strength, out);
   }
@@ -230,12 +230,12 @@ function seenOf(source, style, resolution) {
 function chosen(photo, size, largest) {
   if (String(size) === String(largest)) return resizedTo(photo, size);
   const finer = largest[0] < photo.width ? resizedTo(photo, largest) : photo;
-  return resizedTo(finer, isDetailed(finer) ? largest : size);
+  return isDetailed(finer) ? resizedTo(finer, largest, LANCZOS) : resizedTo(finer, size);
 }
 
-function resizedTo(picture, [width, height]) {
+function resizedTo(picture, [width, height], filter) {
   const same = width === picture.width && height === picture.height;
-  return same ? picture : resize(picture, width, height);
+  return same ? picture : resize(picture, width, height, filter);
 }
 
 /** Run the network on a photo or a resized one, or return its cached output. */
