@@ -75,7 +75,8 @@ def test_what_is_on_the_site(small_page):
             assert preview.size == (720, 330)
     assert styles[0] | {"bytes": 0, "sha256": "", "description": ""} == {
         "name": "comic", "description": "", "knobs": ["surface", "structure", "texture"],
-        "resolution": 512, "multiple": 8, "reach": 108, "beyond": 4, "bytes": 0, "sha256": "",
+        "resolution": 512, "detail": 768, "multiple": 8, "reach": 108, "beyond": 4,
+        "bytes": 0, "sha256": "",
         "model": "models/comic.onnx", "preview": "models/comic.jpg",
     }  # fmt: skip
 

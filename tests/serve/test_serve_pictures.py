@@ -152,7 +152,7 @@ def test_every_style_by_its_name(serve, photo, tiny_style, style_folder):
     styles = server.get("/api/styles").json()
     assert styles[0] == {
         **{"name": "tiny", "description": "A tiny seeded network", "knobs": ["surface"]},
-        **{"resolution": 64, "multiple": 8, "reach": 126, "beyond": 4},
+        **{"resolution": 64, "detail": 0, "multiple": 8, "reach": 126, "beyond": 4},
     }
     names = [style["name"] for style in styles]
     assert {"comic", "other"} < {*names}

@@ -48,7 +48,7 @@ GENERATOR = "generator.safetensors"  # to go on training from; often there is no
 TILE = 1024  # pixels: with what they overlap by they take about 0.6 GB in the network
 MOST_THREADS = 4  # for a picture's arrays; memory would not keep up with more
 OPENCV_PIXELS = 3_000_000  # of a picture that is the only one, to be worth importing OpenCV
-DETAIL_STEP = 40 * 256  # of brightness, right and down together, in 256ths of a level
+DETAIL_STEP = 40 * 256  # of brightness, from the left and from above together, in 256ths of a level
 WORTH_ENLARGING = 1.25  # times; a photo enlarged by less is hardly drawn finer
 DEFAULTS = StyleOptions()
 
@@ -391,7 +391,7 @@ class Style:
             yield from upsample(photo, seen, drawn, threads, self._arithmetic(photo.shape))
 
     def seen(self, photo: Rows, resolution: Resolution = None, threads: int = 1) -> Rows:
-        """Return the photo at the size at which the network works: itself, or in levels."""
+        """Return a photo, (H, W, 3), as the network sees it: itself, or resized, in levels."""
         size = self.working_size(photo.shape, resolution)
         largest = self.largest_size(photo.shape, resolution)
         reduced = largest[0] < photo.shape[0]
