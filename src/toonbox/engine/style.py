@@ -49,6 +49,7 @@ TILE = 1024  # pixels: with what they overlap by they take about 0.6 GB in the n
 MOST_THREADS = 4  # for a picture's arrays; memory would not keep up with more
 OPENCV_PIXELS = 3_000_000  # of a picture that is the only one, to be worth importing OpenCV
 DETAIL_STEP = 40 * 256  # of brightness, from the left and from above together, in 256ths of a level
+_HAMMING, _LANCZOS = Image.Resampling.HAMMING, Image.Resampling.LANCZOS
 WORTH_ENLARGING = 1.25  # times; a photo enlarged by less is hardly drawn finer
 DEFAULTS = StyleOptions()
 
@@ -308,10 +309,10 @@ class Style:
     ) -> Iterator[tuple[slice, PhotoArray]]:
         """Draw a photo that need not be in memory, from top to bottom.
 
-        Its `rgb` and `alpha` are read once, or twice if the network works at a smaller size. A
-        strip may be overwritten as soon as the cartoon's has come. If its colours are not sRGB,
-        only what the network sees and what it makes are converted; the photo's detail is carried
-        over in its own colours.
+        Its `rgb` and `alpha` are read once, or twice if the network works at a smaller size; `rgb`
+        three times if that is the one for photos full of detail. A strip may be overwritten as soon
+        as the cartoon's has come. If its colours are not sRGB, only what the network sees and what
+        it makes are converted; the photo's detail is carried over in its own colours.
 
         Returns:
             Rows from top to bottom, and the cartoon there, (rows, W, 3).
@@ -385,7 +386,7 @@ class Style:
         height, width = photo.shape[:2]
         drawn = np.concatenate([part for _, _, part in run])
         if len(seen) > height:
-            drawn = _resized(drawn, (height, width), threads, Image.Resampling.LANCZOS)
+            drawn = _resized(drawn, (height, width), threads, _LANCZOS)
             yield slice(0, height), photo[:], from_levels(drawn, photo.dtype)
         else:
             yield from upsample(photo, seen, drawn, threads, self._arithmetic(photo.shape))
@@ -397,10 +398,10 @@ class Style:
         reduced = largest[0] < photo.shape[0]
         if largest == size or not (reduced or isinstance(photo, np.ndarray)):
             return _at(photo, size, threads)
-        finer = _at(photo, largest, threads) if reduced else photo
-        if not _is_detailed(finer[:]):
-            return _at(finer, size, threads)  # from there, so that a file is read once
-        return _at(finer, largest, threads, Image.Resampling.LANCZOS)
+        looked_at = _at(photo, size, threads) if reduced else photo
+        if not _is_detailed(looked_at[:]):
+            return _at(looked_at, size, threads)
+        return _at(photo, largest, threads, _HAMMING if reduced else _LANCZOS)
 
     def _arithmetic(self, shape: tuple[int, ...]) -> Arithmetic:
         """Return OpenCV's for a photo of this shape where it is installed and worth its import."""
@@ -568,19 +569,13 @@ def _is_detailed(photo: PhotoArray | Levels) -> bool:
 
 
 def _at(
-    photo: Rows,
-    size: tuple[int, int],
-    threads: int,
-    resample: Image.Resampling = Image.Resampling.HAMMING,
+    photo: Rows, size: tuple[int, int], threads: int, resample: Image.Resampling = _HAMMING
 ) -> Rows:
     return photo if photo.shape[:2] == size else _resized(photo, size, threads, resample)
 
 
 def _resized(
-    photo: Rows,
-    size: tuple[int, int],
-    threads: int = 1,
-    resample: Image.Resampling = Image.Resampling.HAMMING,
+    photo: Rows, size: tuple[int, int], threads: int = 1, resample: Image.Resampling = _HAMMING
 ) -> Levels:
     """Bring a photo to `size`, (height, width); one of 16 bits in floats, for smooth levels.
 

@@ -8,7 +8,7 @@ import { bytes, divide, integers, kernel } from "./pixels.js";
 
 const BITS = 22; // fractional bits of a weight, as in Pillow's Resample.c
 const GAP = 1.5;
-const HAMMING = {
+export const HAMMING = {
   support: 1,
   weight: (distance) => Math.abs(distance) >= 1 ? 0
     : sinc(distance) * (Math.fround(0.54) + Math.fround(0.46) * Math.cos(Math.PI * distance)),

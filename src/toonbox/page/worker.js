@@ -3,7 +3,7 @@
 
 import { blend, upsample } from "./guided.js";
 import { loadPixels } from "./pixels.js";
-import { LANCZOS, isDetailed, largestSize, resize, workingSize } from "./resize.js";
+import { HAMMING, LANCZOS, isDetailed, largestSize, resize, workingSize } from "./resize.js";
 import { drawTile, tilesOf } from "./tiles.js";
 
 /** @typedef {import("./resize.js").Pixels} Pixels */
@@ -229,8 +229,10 @@ function seenOf(source, style, resolution) {
 
 function chosen(photo, size, largest) {
   if (String(size) === String(largest)) return resizedTo(photo, size);
-  const finer = largest[0] < photo.width ? resizedTo(photo, largest) : photo;
-  return isDetailed(finer) ? resizedTo(finer, largest, LANCZOS) : resizedTo(finer, size);
+  const reduced = largest[0] < photo.width;
+  const lookedAt = reduced ? resizedTo(photo, size) : photo;
+  if (!isDetailed(lookedAt)) return resizedTo(lookedAt, size);
+  return resizedTo(photo, largest, reduced ? HAMMING : LANCZOS);
 }
 
 function resizedTo(picture, [width, height], filter) {
