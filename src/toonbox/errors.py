@@ -6,7 +6,7 @@ class ToonboxError(Exception):
 
 
 class UsageError(ToonboxError):
-    """Options that cannot be right together; exit code 2."""
+    """An option that is wrong, or options that conflict; exit code 2."""
 
 
 class ConfigError(ToonboxError):

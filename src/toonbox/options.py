@@ -68,7 +68,7 @@ class EngineOptions(_Checked):
 
     precision: Precision = option(
         "auto",
-        "Numbers that OpenVINO computes with. auto takes int8 where the style allows it.",
+        "Number format for OpenVINO; auto uses int8 where the style allows it.",
     )
 
 
@@ -126,14 +126,14 @@ class OutputOptions(_Checked):
     )
     max_pixels: int = option(
         MAX_PIXELS,
-        "Refuse pictures with more pixels, all frames of an animation together, and videos "
+        "Refuse pictures with more pixels (all frames of an animation together), and videos "
         "with larger frames.",
         min=1,
     )
     max_memory: int | None = option(
         None,
-        "Memory limit for pictures, such as 800M or 1.5G: smaller tiles, fewer pictures at a time, "
-        "and large pictures streamed (extra huge). Default: three quarters of the machine's.",
+        "Memory limit for pictures, such as 800M or 1.5G, met by smaller tiles, fewer pictures at "
+        "a time, and streaming (extra huge). Default: three quarters of the machine's.",
         metavar="SIZE",
         min=1,
     )

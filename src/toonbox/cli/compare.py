@@ -26,8 +26,7 @@ def compare(
     paths: list[Path] | None = Argument(
         None,
         metavar="PHOTO...",
-        help="Pictures, or folders, for all pictures in and below them. With --tally: files "
-        "of answers.",
+        help="Pictures, and folders with all pictures below them. With --tally: files of answers.",
         show_default=False,
     ),
     style: list[str] | None = Option(

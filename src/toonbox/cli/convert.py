@@ -69,8 +69,7 @@ def cartoonize(
         ...,
         metavar="PHOTO...",
         parser=photo_named,
-        help="Pictures and videos; folders, for everything in and below them; "
-        "or - for standard input.",
+        help="Pictures, videos, and folders with everything below them; or - for standard input.",
         show_default=False,
     ),
     output: str | None = Option(

@@ -27,7 +27,7 @@ def export(
     detail_resolution: int = Option(
         0,
         min=0,
-        help="The same for photos full of detail; 0 for no other. Small photos are enlarged.",
+        help="The same for photos full of detail; small ones are enlarged. 0: no difference.",
     ),
     recipe: str | None = Option(
         None, help="Name of the configuration file. Default: the one recorded in the run."

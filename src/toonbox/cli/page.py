@@ -13,7 +13,7 @@ def page(
         None,
         metavar="NAME|DIR",
         help="Style to include; may be repeated. The first one is preselected. "
-        "Default: those that are shipped.",
+        "Default: the shipped styles.",
     ),
     force: bool = FORCE,
 ) -> None:

@@ -35,7 +35,7 @@ def cartoonize(
         StyleError: there is no such style, or it is damaged.
         ShapeError: an array of another shape or type.
         UsageError: an option that is unknown or out of range, or a knob the style does not have.
-        PictureError: the image's file is damaged, or its mode is one of those.
+        PictureError: the image's file is damaged, or its mode is I, F or La.
     """
     return loaded(style)(picture, **options)
 
@@ -53,7 +53,7 @@ def cartoonize_file(
     Args:
         source: the photo.
         target: its suffix names the format, the photo's is used if it names none; None for
-            NAME.toon.EXT beside the photo. Missing folders are made; nobody ever sees half of it.
+            NAME.toon.EXT beside the photo. Missing folders are made; it appears only when whole.
         style: as in `cartoonize`.
         overwrite: replace the target if it exists.
         options: the fields of `StyleOptions` and `OutputOptions`: format, quality, lossless,

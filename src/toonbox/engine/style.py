@@ -311,7 +311,7 @@ class Style:
 
         Its `rgb` and `alpha` are read once, or twice if the network works at a smaller size; `rgb`
         three times if that is the one for photos full of detail. A strip may be overwritten as soon
-        as the cartoon's has come. If its colours are not sRGB, only what the network sees and what
+        as its cartoon has come. If its colours are not sRGB, only what the network sees and what
         it makes are converted; the photo's detail is carried over in its own colours.
 
         Returns:
@@ -348,7 +348,7 @@ class Style:
 
         Args:
             photo: as in `stylize`.
-            small, cartoon: what `sketch` gave; it may have been changed.
+            small, cartoon: what `sketch` returned, possibly changed since.
             strength: as in `StyleOptions`.
         Returns:
             The shape of `photo`.
@@ -637,7 +637,7 @@ def load_style(
         engine: as in `open_session`.
         threads: to compute with; None takes all this process may use.
         precision: `auto`, `float32`, `bfloat16` or `int8`, as in `open_session`.
-        single: one picture is all that it will draw: nothing is loaded that would not pay off.
+        single: only one picture will be drawn: load nothing that does not pay off for one.
     Raises:
         StyleError: missing or damaged.
         UsageError, MissingExtraError: as in `open_session`.

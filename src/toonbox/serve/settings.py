@@ -28,11 +28,11 @@ class ServerOptions(EngineOptions):
         metavar="NAME,...",
     )
     token: str | None = option(
-        None, "Secret that clients must send. Default: none; a new one with another --host."
+        None, "Secret that clients must send. Default: none; generated for another --host."
     )
     style: str = option(
         DEFAULT_STYLE,
-        "Style to load at the start, used by requests that name none.",
+        "Style loaded at startup, and used by requests that name none.",
         metavar="NAME|DIR",
     )
     workers: int | None = option(
@@ -40,22 +40,22 @@ class ServerOptions(EngineOptions):
     )
     queue: int = option(16, "Pictures that may wait; further ones are refused (429).", min=0)
     max_jobs: int = option(8, "Jobs that may wait or run; further ones are refused (429).", min=1)
-    max_files: int = option(200, "Most pictures in a job.", min=1)
+    max_files: int = option(200, "Maximum number of pictures in a job.", min=1)
     max_body: int = option(64 << 20, "Largest picture file.", min=1, metavar="SIZE", typed="64M")
     max_upload: int = option(1 << 30, "Largest upload of a job.", min=1, metavar="SIZE", typed="1G")
     max_disk: int = option(
         4 << 30,
-        "Most disk space for uploads and results of all jobs.",
+        "Maximum disk space for the uploads and results of all jobs.",
         min=1,
         metavar="SIZE",
         typed="4G",
     )
     max_pixels: int = option(
-        50_000_000, "Largest picture, all its frames together, or frame of a video.", min=1
+        50_000_000, "Largest picture (all its frames together), or frame of a video.", min=1
     )
     max_memory: int | None = option(
         None,
-        "Memory to stay within, at least 1G. Default: three quarters of the machine's.",
+        "Memory limit, at least 1G. Default: three quarters of the machine's.",
         min=1 << 30,
         metavar="SIZE",
     )

@@ -105,7 +105,7 @@ class Progress:
     Attributes:
         frames: done so far, those of earlier runs included.
         seconds: of the video, done so far.
-        total: seconds of the video, or of the part that is wanted, if known.
+        total: seconds of the video, or of the requested part, if known.
         new: of `frames`, those done in this run.
         drawn: all are done, and what is left is to put the file together, which takes a while for
             a GIF.
@@ -154,13 +154,13 @@ def cartoonize_video(
 
     Args:
         source: the video; a GIF is one too.
-        target: .mp4, .m4v, .mov, .mkv, .webm or .gif. Missing folders are made; nobody ever sees
-            half of it.
+        target: .mp4, .m4v, .mov, .mkv, .webm or .gif. Missing folders are made; it appears
+            only when whole.
         style: a style's name, its folder, or what `load_style` returned.
         overwrite: replace the target if it exists.
         jobs: frames to draw at a time; None for one on each core, four at most.
         progress: called after each frame, and once more when all are drawn.
-        stop: asked before each frame; once it returns True, no other is begun.
+        stop: asked before each frame; once it returns True, no further one is begun.
         options: the fields of `StyleOptions` and `VideoOptions`, and `metadata` and `max_pixels`
             of `OutputOptions`. The network works at a short side of 540 pixels unless told
             otherwise, or at the style's own if that is less. `stabilize` may be a function of your
