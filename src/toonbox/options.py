@@ -215,7 +215,7 @@ def split_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...
     """
     known = {each.name for kind in kinds for each in fields(kind)}
     if unknown := [name for name in given if name not in known]:
-        raise UsageError(f"no option {unknown[0]!r}; there are {', '.join(sorted(known))}")
+        raise UsageError(f"no option {unknown[0]!r}; available: {', '.join(sorted(known))}")
     return tuple(
         kind(**{each.name: given[each.name] for each in fields(kind) if each.name in given})
         for kind in kinds

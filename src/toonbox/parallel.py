@@ -165,7 +165,7 @@ def failing_alone(name: str) -> Iterator[None]:
     except ToonboxError:
         raise
     except MemoryError as error:
-        raise PictureError(f"{name}: needs more memory than there is") from error
+        raise PictureError(f"{name}: needs more memory than is available") from error
     except Exception as error:  # libraries raise anything for damaged files
         reason = f": {error}" if str(error) else ""
         raise UnexpectedError(f"{name}: unexpected {type(error).__name__}{reason}") from error

@@ -49,7 +49,7 @@ class Camera:
 
     def frames(self):
         yield from motion(4)
-        raise VideoError("camera 0: gives no more pictures")
+        raise VideoError("camera 0: sends no more pictures")
 
     def close(self):
         type(self).ended = True
@@ -86,7 +86,7 @@ def test_until_the_window_is_closed_or_the_camera_unplugged(camera, monkeypatch,
     Camera.ended = Window.ended = False
     ended, output, errors = camera()
     assert (ended, output) == (code, "")
-    assert ("camera 0: gives no more pictures" in errors) == bool(code)
+    assert ("camera 0: sends no more pictures" in errors) == bool(code)
     assert Window.shown[0].shape == next(motion(1)).shape
     assert Camera.ended
     assert Window.ended

@@ -332,7 +332,7 @@ def test_format_of_an_output_file(toonbox, here):
     assert toonbox("a.jpg", "-o", "cartoon.tiff", "--format", "tif")[0] == 0
     code, _, errors = toonbox("a.jpg", "-o", "cartoon.png", "--format", "webp")
     assert code == 2
-    assert "cartoon.png is not named as webp files are" in errors
+    assert "cartoon.png does not match --format webp" in errors
     assert names(here) == ["a.jpg", "cartoon", "cartoon.tiff"]
 
 

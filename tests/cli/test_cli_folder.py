@@ -98,8 +98,8 @@ def test_cartoons_named_with_their_photos_are_skipped(toonbox, here):
     assert (code, errors.splitlines()) == (
         0,
         [
-            "toonbox: 2 skipped, as cartoons of other photos that were named; "
-            "name a cartoon without its photo to draw it again",
+            "toonbox: 2 skipped as cartoons of other photos named here; "
+            "to redraw one, name it without its photo",
             "4 done, 2 skipped, 0 failed",
         ],
     )
@@ -153,7 +153,7 @@ def test_an_empty_name_is_not_the_current_folder(arguments, toonbox, here):
     photo(here / "album" / "a.png")
     code, _, errors = toonbox(*arguments)
     assert code == 2
-    assert "An empty name is no photo." in errors
+    assert "A photo's name cannot be empty." in errors
     assert tree(here) == ["album/a.png"]
 
 
@@ -165,7 +165,7 @@ def test_globs(toonbox, here):
     assert tree(here / "out") == ["x/d.toon.jpg", "x/e.toon.gif"]
     code, _, errors = toonbox("album", "-o", "out", "--include", "*.webp")
     assert code == 1
-    assert "toonbox: album: is a folder without pictures that are asked for\n" in errors
+    assert "toonbox: album: is a folder without matching pictures\n" in errors
 
 
 def test_folder_without_pictures(toonbox, here):

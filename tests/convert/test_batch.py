@@ -87,7 +87,7 @@ def test_too_much_for_the_memory_is_one_pictures_failure(tmp_path, style):
 
     outcomes = list(convert(jobs(photos(tmp_path, 3)), StubStyle(style, greedy)))
     assert [outcome.status for outcome in outcomes] == ["ok", "failed", "ok"]
-    assert "needs more memory than there is" in str(outcomes[1].error)
+    assert "needs more memory than is available" in str(outcomes[1].error)
 
 
 def test_wrong_options_stop_everything(tmp_path, style):

@@ -95,7 +95,7 @@ def test_options_reach_the_style(style, tiny_style):
         ({"strength": 1.5}, "strength must be from 0 to 1, got 1.5"),
         ({"resolution": 0}, "resolution must be pixels or 'native', got 0"),
         ({"resolution": "large"}, "resolution must be pixels or 'native', got 'large'"),
-        ({"strenght": 0.5}, "no option 'strenght'; there are resolution, strength"),
+        ({"strenght": 0.5}, "no option 'strenght'; available: resolution, strength"),
         ({"format": "png"}, "no option 'format'"),
         ({"strength": None}, "strength cannot be None"),
     ],

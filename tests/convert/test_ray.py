@@ -92,7 +92,7 @@ def test_workers_that_end_lose_and_double_nothing(style_folder, tmp_path, monkey
     assert statuses["03.png"] == "skipped"
     assert {statuses["00.png"], statuses["02.png"]} <= {"ok", "skipped"}
     assert "toonbox: in/bad.png: is empty" in errors
-    assert "in/01.png: the worker that had it ended, 3 times" in errors
+    assert "in/01.png: its worker ended unexpectedly, 3 times" in errors
     style = load_style(style_folder)
     for number in (0, 2, 3):
         written = decode(tmp_path / "out" / f"{number:02}.toon.png").rgb
@@ -173,7 +173,7 @@ def test_a_cluster_that_does_not_start_in_time_is_started_again(monkeypatch):
         assert len(init.told) == starts
         assert init.told[0][0] == ("local",)
     monkeypatch.setattr(ray, "init", Starts(99, late))
-    with pytest.raises(ToonboxError, match="no Ray cluster at this machine: Ray does not start"):
+    with pytest.raises(ToonboxError, match="no Ray cluster at this machine: Ray did not start"):
         distributed.start_ray()
     monkeypatch.setattr(ray, "init", Starts(99, "is odd"))
     with pytest.raises(Exception, match="is odd"):

@@ -102,7 +102,7 @@ def test_a_path_is_taken_as_it_is(tiny_style, monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_unknown_style_says_what_there_is(tiny_style, tmp_path: Path) -> None:
     tiny_style("hayao", to=tmp_path / "mine")
-    with pytest.raises(StyleError, match="no style 'nope'; there are: hayao"):
+    with pytest.raises(StyleError, match="no style 'nope'; available: hayao"):
         find_style("nope")
 
 
@@ -111,7 +111,7 @@ def test_a_folder_that_cannot_be_looked_up_has_no_styles(
 ) -> None:
     tiny_style("hayao", to=tmp_path / "shipped")
     monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / ("x" * 300)))
-    with pytest.raises(StyleError, match=r"no style 'y+'; there are: hayao"):
+    with pytest.raises(StyleError, match=r"no style 'y+'; available: hayao"):
         find_style("y" * 300)
 
 

@@ -50,8 +50,8 @@ def test_what_is_wanted_is_taken_or_refused() -> None:
     assert choose_precision("bfloat16", AVX512_BF16, True) == "bfloat16"
     assert choose_precision("int8", AVX512_BF16, True) == "int8"
     for wanted, capabilities, ranges, reason in (
-        ("bfloat16", AVX2, True, "does not compute in bfloat16"),
-        ("int8", ["FP32"], True, "does not compute in int8"),
+        ("bfloat16", AVX2, True, "does not support bfloat16"),
+        ("int8", ["FP32"], True, "does not support int8"),
         ("int8", AVX2, False, "not exported for int8"),
     ):
         with pytest.raises(UsageError, match=reason):
@@ -61,7 +61,7 @@ def test_what_is_wanted_is_taken_or_refused() -> None:
 def test_arm_never_computes_in_int8(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session.platform, "machine", lambda: "aarch64")
     assert choose_precision("auto", AVX2, True) == "float32"
-    with pytest.raises(UsageError, match="does not compute in int8"):
+    with pytest.raises(UsageError, match="does not support int8"):
         choose_precision("int8", AVX2, True)
 
 

@@ -120,7 +120,7 @@ def test_a_style_that_is_not_there(style, compare, here, styles):
     photo(here / "a.png")
     code, _, errors = compare("a.png", "--style", style)
     assert code == 1
-    assert f"no style {style!r}; there are: knobbed, plain" in errors
+    assert f"no style {style!r}; available: knobbed, plain" in errors
 
 
 def test_no_styles_at_all(compare, here, monkeypatch, tmp_path):

@@ -162,7 +162,7 @@ def test_gif_loops(loops, plays):
 def test_gif_without_its_last_byte_is_read_with_a_message(caplog):
     data = gif(gif_image(0, [0], delay=0), gif_image(0, [1], delay=65535))
     assert read(data[:-1], name="a.gif").durations == (0, 655350)
-    assert "a.gif: has no mark at its end; perhaps frames are missing" in caplog.text
+    assert "a.gif: has no end marker; frames may be missing" in caplog.text
 
 
 def test_gif_with_a_palette_of_greys_for_its_first_frame():

@@ -252,4 +252,4 @@ def test_image_is_saved_as_a_compressed_tiff(tmp_path, caplog):
     image = to_image(Picture("p", RGB, metadata=TOLD), RGB)
     image.save(tmp_path / "a.tif", compression="tiff_lzw")
     assert Image.open(tmp_path / "a.tif").getexif()[ExifTags.Base.Make] == "Maker"
-    assert "a.tif: left out, as Pillow compresses no TIFF that has it: Exif" in caplog.text
+    assert "a.tif: left out, as Pillow cannot compress a TIFF that has it: Exif" in caplog.text

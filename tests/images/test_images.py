@@ -407,7 +407,7 @@ def test_too_much_for_the_memory(monkeypatch):
         raise MemoryError
 
     monkeypatch.setattr(images, "read_colours", no_memory)
-    with pytest.raises(PictureError, match="needs more memory than there is"):
+    with pytest.raises(PictureError, match="needs more memory than is available"):
         decode(file_of(Image.fromarray(RGB)))
 
 

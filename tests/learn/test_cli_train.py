@@ -59,7 +59,7 @@ def test_a_dry_run_checks_the_pictures_and_writes_nothing(arguments: list[str]) 
         (["--look", "wild"], ConfigError, "no look 'wild'"),
         (["--devices", "3"], UsageError, "a batch of 4 cannot be shared by 3"),
         (["--preset", "wild"], ConfigError, "no preset 'wild'"),
-        (["--preset", "flat", "--steps", "0"], UsageError, "--preset: the weights of adversarial"),
+        (["--preset", "flat", "--steps", "0"], UsageError, "--preset is for adversarial steps"),
     ],
 )
 def test_options_that_cannot_be_are_wrong_usage(
@@ -203,7 +203,7 @@ def test_a_run_goes_on_with_its_own_pictures_and_teacher(
         ("copy", ["copy"], "--photos, --cartoons"),
     ):
         done = run(photos, cartoons, "first", "--dry-run")
-        begun = f"{tiny_run[-1]}: goes on with the pictures that it began with, and ignores"
+        begun = f"{tiny_run[-1]}: continues with the pictures it began with, and ignores"
         assert done.stderr == (f"toonbox: {begun} {ignored}\n" if ignored else "")
     done = run("photos", ["cartoons"], "second")
     assert isinstance(done.exception, TrainingError)

@@ -153,7 +153,7 @@ def test_bodies_above_the_limit(serve, photo, stated, kind, spool):
     headers = {"content_type": content_type} if kind == "form" else {}
     parts = iter([body[:450], body[450:]]) if stated == "chunked" else body
     answer = server.post("/api/cartoonize", parts, **headers)
-    assert (answer.status, answer.detail) == (413, "a body may have 500 bytes here")
+    assert (answer.status, answer.detail) == (413, "a body may have at most 500 bytes")
     assert server.post("/api/cartoonize", b"x" * 500).status == 415
 
 

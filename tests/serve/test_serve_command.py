@@ -93,7 +93,7 @@ def test_settings_from_the_environment(style_folder, spool, photo):
         assert client.get("/api/styles").status == 401
         client.headers["Authorization"] = "Bearer secret"
         answer = client.post("/api/cartoonize", photo)
-        assert answer.detail == "a body may have 100 bytes here"
+        assert answer.detail == "a body may have at most 100 bytes"
         end(process, signal.SIGTERM)
 
 

@@ -232,7 +232,7 @@ def test_limits_of_uploads(serve, photo, spool):
             507,
             "the jobs have no more space for uploads",
         ),
-        ([("a.jpg", photo * 5)], 413, f"a body may have {4 * len(photo):,} bytes here"),
+        ([("a.jpg", photo * 5)], 413, f"a body may have at most {4 * len(photo):,} bytes"),
         ([(f"{n}.jpg", b"") for n in range(5)], 413, "more than 4 files"),
     ]:
         answer = server.send_files("/api/jobs", *files)

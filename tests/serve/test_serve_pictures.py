@@ -94,7 +94,7 @@ def test_every_option_is_offered_with_its_help(serve):
         ("texture=1", 422, "style tiny has no knob texture; its knobs: surface"),
         ("format=docx", 422, "cannot write docx"),
         ("format=jpeg&lossless=true", 422, "JPEG is never lossless"),
-        ("style=gone", 422, "no style 'gone'; there are: anime"),
+        ("style=gone", 422, "no style 'gone'; available: anime"),
         ("style=/etc", 422, "no style '/etc'"),
         ("max_memory=1000", 422, "of memory are too little"),
         ("max_pixels=10", 413, "is larger than the limit of 10 pixels"),
@@ -133,8 +133,8 @@ def test_refused_forms(serve, photo):
     no_name = two.replace(b'name="file"; ', b"")
     for body, content_type, status, detail in [
         (two, kind, 413, "more than 1 files"),
-        (other, kind, 400, "a form has files named 'file'"),
-        (no_name, kind, 400, "a form has files named 'file'"),
+        (other, kind, 400, "files in a form must be named 'file'"),
+        (no_name, kind, 400, "files in a form must be named 'file'"),
         (two[:300], kind, 400, "the form ends before it is complete"),
         (b"nonsense", kind, 400, "the form is damaged"),
         (two, "multipart/form-data", 400, "the form has no boundary"),

@@ -248,7 +248,7 @@ def test_what_is_transparent_becomes_white(tmp_path, style, caplog):
     source = make_gif(tmp_path / "clip.gif", transparent=True)
     for frame in video_frames(source, style=style):
         assert (frame.photo[:15, :20] == 255).all()
-    assert caplog.text.count("what is transparent becomes white") == 1
+    assert caplog.text.count("transparent areas become white") == 1
 
 
 def test_parts_of_a_gif(tmp_path, style):

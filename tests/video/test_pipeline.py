@@ -320,7 +320,7 @@ def test_a_part_ends_within_a_long_frame(tmp_path, style):
 @pytest.mark.parametrize(("start", "end"), [(5.0, None), (0.99, 0.995)])
 def test_a_part_without_frames(tmp_path, style, start, end):
     clip = Clip().make(tmp_path / "clip.mp4")
-    with pytest.raises(VideoError, match="no frames in the part"):
+    with pytest.raises(VideoError, match="no frames in the requested part"):
         cartoonize_video(clip, tmp_path / "part.mp4", style=style, start=start, end=end)
     assert list(tmp_path.iterdir()) == [clip]
 
@@ -712,7 +712,7 @@ def test_segments_of_other_options_are_not_taken(tmp_path, style, caplog):
             clip, tmp_path / "toon.mp4", style=style, resume=True, progress=told.append,
             stop=lambda: len(told) == 3, **look,
         )  # fmt: skip
-    assert "was done is done anew" in caplog.text
+    assert "has changed; starting over" in caplog.text
     result = cartoonize_video(clip, tmp_path / "toon.mp4", style=style, resume=True)
     assert result.frames == 24
 
@@ -799,14 +799,14 @@ WRONG = [
     ({"start": -1.0}, "--start must be at least 0"),
     ({"start": 2.0, "end": 1.0}, "--end later than --start"),
     ({"crf": 52}, "crf must be from 0 to 51 for h264"),
-    ({"encoder_preset": "5"}, "no preset 5 for h264; there are ultrafast"),
-    ({"codec": "vp9", "encoder_preset": "fast"}, "no preset fast for vp9; there are 0, 1"),
+    ({"encoder_preset": "5"}, "no preset 5 for h264; available: ultrafast"),
+    ({"codec": "vp9", "encoder_preset": "fast"}, "no preset fast for vp9; available: 0, 1"),
     ({"codec": "mpeg4"}, "codec must be one of h264, hevc, vp9, av1, got 'mpeg4'"),
     ({"bits": 0}, "bits must be 8"),
     ({"bits": 10}, "10 for hevc and av1"),
     ({"bits": 12, "codec": "hevc"}, "bits must be 8"),
     ({"bits": 10, "codec": "vp9"}, "10 for hevc and av1"),
-    ({"bits": 10, "codec": "hevc", "stabilize": "on"}, "10 bits cannot be made steady"),
+    ({"bits": 10, "codec": "hevc", "stabilize": "on"}, "10-bit cartoons cannot be stabilized"),
     ({"quality": 80}, "quality is for pictures"),
     ({"jobs": 0}, "jobs must be at least 1, got 0"),
     ({"end": math.inf}, "a time must be a number of seconds, got inf"),

@@ -393,7 +393,7 @@ def test_sound_only(tmp_path):
         frame.sample_rate = 48_000
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    with pytest.raises(VideoError, match="has no pictures, only audio"):
+    with pytest.raises(VideoError, match="has no video, only audio"):
         read_video(path)
 
 

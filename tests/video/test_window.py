@@ -128,7 +128,7 @@ def test_a_camera(use):
     assert (first := next(frames)).shape == (24, 32, 3)
     assert first[0, 0].tolist() == [0, 0, 200]  # RGB
     next(frames)
-    with pytest.raises(VideoError, match="camera 0: gives no more pictures"):
+    with pytest.raises(VideoError, match="camera 0: sends no more pictures"):
         next(frames)
     device.close()
     assert cv2.calls == [("level", 0), ("level", 3), ("release",)]
@@ -142,12 +142,12 @@ def test_no_camera(use, monkeypatch, tmp_path):
         "toonbox.video.camera.Path", lambda name: devices / name.removeprefix("/dev/")
     )
     monkeypatch.setattr(sys, "platform", "linux")
-    with pytest.raises(VideoError, match="camera 3: there is none; this machine has none"):
+    with pytest.raises(VideoError, match="camera 3: does not exist; this machine has none"):
         Camera(3)
     (devices / "video0").touch()
-    with pytest.raises(VideoError, match="camera 3: there is none; there are 0"):
+    with pytest.raises(VideoError, match="camera 3: does not exist; available: 0"):
         Camera(3)
-    with pytest.raises(VideoError, match="another program has it"):
+    with pytest.raises(VideoError, match="it does not exist, is in use"):
         Camera(0)
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(VideoError, match="add yourself to the group"):

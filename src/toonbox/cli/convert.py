@@ -55,7 +55,7 @@ def photo_named(text: str) -> Path:
         BadParameter: empty, which would be the current folder.
     """
     if not text:
-        raise BadParameter("An empty name is no photo.")
+        raise BadParameter("A photo's name cannot be empty.")
     return Path(text)
 
 
@@ -236,8 +236,8 @@ class Plan:
         cartoons = own_cartoons([photo for photo in photos if not is_dir(photo)])
         if cartoons:
             complain(
-                f"{len(cartoons)} skipped, as cartoons of other photos that were named; "
-                "name a cartoon without its photo to draw it again"
+                f"{len(cartoons)} skipped as cartoons of other photos named here; "
+                "to redraw one, name it without its photo"
             )
         for photo in photos:
             if photo in cartoons:
@@ -247,8 +247,8 @@ class Plan:
                 self._claim(photo, target, "refuse")
             elif not self.add_folder(photo):
                 chosen = self.common.include or self.common.exclude
-                wanted = " that are asked for" if chosen else ""
-                self._settle(photo, None, PictureError(f"is a folder without pictures{wanted}"))
+                matching = "matching " if chosen else ""
+                self._settle(photo, None, PictureError(f"is a folder without {matching}pictures"))
 
     def add_folder(self, folder: Path) -> bool:
         """Add the pictures below a folder, if there is anything; their cartoons mirror its tree."""
@@ -304,11 +304,11 @@ def choose_target(
     if becomes_video(photo, path):
         container = container_of(path)
         if format and CONTAINERS.get(f".{format.lower().removeprefix('.')}") != container:
-            raise UsageError(f"{output} is not named as {format} files are")
+            raise UsageError(f"{output} does not match --format {format}")
     elif path.suffix and path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"cannot write {path.suffix}, only {' '.join(SUFFIXES)}")
     elif format and path.suffix and SUFFIXES[path.suffix.lower()] != format_named(format):
-        raise UsageError(f"{output} is not named as {format} files are")
+        raise UsageError(f"{output} does not match --format {format}")
     return path
 
 

@@ -82,7 +82,7 @@ def train(
     if settings.target == "teacher" and start is None:
         raise UsageError('pretrain.kind = "teacher" needs --start STYLE')
     if preset and not settings.steps:
-        raise UsageError("--preset: the weights of adversarial steps, and there are none")
+        raise UsageError("--preset is for adversarial steps, and there are none")
     if features and not settings.needs_features:
         raise UsageError("--features: nothing in this configuration uses it")
     if vgg and not settings.needs_vgg:
@@ -98,7 +98,7 @@ def train(
         data.check_files()
         if ignored := data.not_of(photos, *(() if adding else (used, *faces))):
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
-            complain(f"{out}: goes on with the pictures that it began with, and ignores {flags}")
+            complain(f"{out}: continues with the pictures it began with, and ignores {flags}")
     if data is None or adding:
         data, reports = inspect_training_data(photos, used, settings.crops.size, *faces, data)
         for report in reports:
@@ -132,5 +132,5 @@ def find_generator(given: str) -> Path:
         return path
     found = (path if (path / GENERATOR).is_file() else find_style(given)) / GENERATOR
     if not found.is_file():
-        raise WeightsError(f"{found}: missing, so that this style cannot be trained on")
+        raise WeightsError(f"{found}: missing, so this style cannot be trained further")
     return found

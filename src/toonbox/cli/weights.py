@@ -35,7 +35,7 @@ def weights(
         from toonbox.learn.weights import WEIGHTS, fetch
 
     if unknown := [name for name in names or [] if name not in WEIGHTS]:
-        raise UsageError(f"no weights {unknown[0]!r}; there are {', '.join(WEIGHTS)}")
+        raise UsageError(f"no weights {unknown[0]!r}; available: {', '.join(WEIGHTS)}")
     for name in names or []:
         echo(fetch(WEIGHTS[name]))
     for each in [] if names else WEIGHTS.values():

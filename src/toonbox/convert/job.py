@@ -169,7 +169,7 @@ class Memory:
             raise MissingExtraError(f"{text}; {ADVICE}")
         if not fit([streamed], self.limit):
             less = in_words(_PROCESS + streamed.own + streamed.network)
-            raise TooLargeError(f"{text}, and streamed still {less}")
+            raise TooLargeError(f"{text}, and still {less} if streamed")
         return streamed
 
     def _network(self, pixels: int) -> int:

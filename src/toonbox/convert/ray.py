@@ -65,7 +65,7 @@ def start_ray(address: str | None = None) -> None:
             if "timed out during startup" not in str(error):
                 raise
             ray.shutdown()
-    raise ToonboxError(f"no Ray cluster at {place}: Ray does not start in time")
+    raise ToonboxError(f"no Ray cluster at {place}: Ray did not start in time")
 
 
 @contextmanager
@@ -164,7 +164,7 @@ def _outcomes(jobs: list[Job], *how: Any) -> Iterator[tuple[int, Outcome]]:
             yield row["number"], row["outcome"]
     for number, row in missing.items():  # each alone: most waited for a worker that another ended
         job = jobs[number]
-        reason = PictureError(f"{job.shown}: the worker that had it ended, {_TRIES} times")
+        reason = PictureError(f"{job.shown}: its worker ended unexpectedly, {_TRIES} times")
         failed = Outcome(job.source, job.target, "failed", error=reason)
         yield number, next(_finished([row], *how), {"outcome": failed})["outcome"]
 

@@ -287,13 +287,13 @@ def open_session(
         StyleError: the file cannot be loaded.
     """
     if engine not in ENGINES:
-        raise UsageError(f"no engine {engine!r}; there are {', '.join(ENGINES)}")
+        raise UsageError(f"no engine {engine!r}; available: {', '.join(ENGINES)}")
     keep_freed_memory()
     threads = available_processors() if threads is None else threads
     if threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
     if precision not in get_args(Precision):
-        raise UsageError(f"no precision {precision!r}; there are {', '.join(get_args(Precision))}")
+        raise UsageError(f"no precision {precision!r}; available: {', '.join(get_args(Precision))}")
     low = precision in ("bfloat16", "int8")
     chosen = ("openvino" if low else _best_engine(single)) if engine == "auto" else engine
     if chosen == "openvino":
@@ -401,9 +401,9 @@ def choose_precision(wanted: Precision, capabilities: Collection[str], ranges: b
     # On Arm OpenVINO only simulates int8.
     int8 = "INT8" in capabilities and platform.machine().lower() in ("x86_64", "amd64")
     if wanted == "bfloat16" and "BF16" not in capabilities:
-        raise UsageError("this processor does not compute in bfloat16")
+        raise UsageError("this processor does not support bfloat16")
     if wanted == "int8" and not int8:
-        raise UsageError("this processor does not compute in int8")
+        raise UsageError("this processor does not support int8")
     if wanted == "int8" and not ranges:
         raise UsageError("this style was not exported for int8")
     if wanted != "auto":
@@ -421,7 +421,7 @@ def _int8_ranges(model: Path, network: Any) -> Ranges:
     except ValueError as error:
         raise StyleError(f"{model}: its ranges for int8 cannot be read: {error}") from error
     if not all(-np.inf < low < high < np.inf for low, high in ranges.values()):
-        raise StyleError(f"{model}: its ranges for int8 are not ranges")
+        raise StyleError(f"{model}: its ranges for int8 are invalid")
     return ranges
 
 

@@ -178,7 +178,7 @@ def find_style(name_or_folder: str | Path) -> Path:
         if is_file(folder / CARD):
             return folder
     names = ", ".join(style_names()) or "none"
-    raise StyleError(f"no style {str(name_or_folder)!r}; there are: {names}")
+    raise StyleError(f"no style {str(name_or_folder)!r}; available: {names}")
 
 
 def list_styles() -> list[tuple[Card, Path]]:

@@ -167,7 +167,7 @@ def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Ani
     sizes = [(right - left, bottom - top) for left, top, right, bottom in boxes]
     _check_limit(max(base.size, *sizes, key=math.prod), len(frames), max_pixels, name)
     if not data.rstrip(b"\0").endswith(b";"):
-        _logger.warning("%s: has no mark at its end; perhaps frames are missing", name)
+        _logger.warning("%s: has no end marker; frames may be missing", name)
     again = base.info.get("loop")
     plays = 1 if again is None else again + 1 if again else FOREVER
 
@@ -280,7 +280,7 @@ def _check_limit(size: tuple[int, int], count: int, max_pixels: int, name: str) 
         raise TooLargeError(
             f"{name}: has {count:,} frames of {size[0]} x {size[1]}, together more than "
             f"the limit of {max_pixels:,} pixels, at least {_LEAST:,} for each frame "
-            "(max_pixels, on the command line --max-pixels, raises it)"
+            "(raise it with max_pixels, or --max-pixels on the command line)"
         )
 
 

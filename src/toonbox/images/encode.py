@@ -342,7 +342,7 @@ def _leave_folders_out(exif: Image.Exif, name: str) -> None:
     for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         if folder in exif:
             del exif[folder]
-            text = "%s: left out, as Pillow compresses no TIFF that has it: %s"
+            text = "%s: left out, as Pillow cannot compress a TIFF that has it: %s"
             _logger.warning(text, name, folder.name)
 
 

@@ -166,7 +166,7 @@ def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
 def _reason(error: BaseException, stream: BinaryIO | None) -> str:
     """Return a short reason why Pillow failed."""
     if isinstance(error, MemoryError):
-        return "needs more memory than there is"
+        return "needs more memory than is available"
     if isinstance(error, Image.DecompressionBombError):
         return f"is too large: {error}"
     head, size = b"", 0
@@ -196,7 +196,7 @@ def _limit(name: str, max_pixels: int) -> Iterator[None]:
         except Image.DecompressionBombError as error:
             raise TooLargeError(
                 f"{name}: is larger than the limit of {max_pixels:,} pixels "
-                "(max_pixels, on the command line --max-pixels, raises it)"
+                "(raise it with max_pixels, or --max-pixels on the command line)"
             ) from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
@@ -207,7 +207,7 @@ def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
         from pi_heif import HeifImageFile
     except ModuleNotFoundError as error:
         raise PictureError(
-            f"{name}: is a HEIC picture; to read those: pip install 'toonbox[heic]'"
+            f"{name}: is a HEIC picture; to read it: pip install 'toonbox[heic]'"
         ) from error
     stream.seek(0)
     image: Image.Image = HeifImageFile(stream)
@@ -449,7 +449,7 @@ def _split(deep: Uint16Array) -> tuple[Uint16Array, Uint16Array | None]:
 def _plain(image: Image.Image, name: str) -> Image.Image:
     """Convert any kind of pixels to mode L, RGB or CMYK."""
     if image.mode in ("I", "F"):
-        raise PictureError(f"{name}: has 32-bit values without a known white; save it with 8 or 16")
+        raise PictureError(f"{name}: has 32-bit values of unknown range; save 8 or 16 bits")
     if image.mode == "LAB":
         lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         exactly = ImageCms.Flags.NOOPTIMIZE

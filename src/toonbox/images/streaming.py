@@ -166,7 +166,7 @@ def write_jpeg(
     height, width, _ = shape
     if max(height, width) > _JPEG_SIDE:
         raise OutputError(
-            f"a JPEG's sides have at most {_JPEG_SIDE:,} pixels; --format png or tiff"
+            f"a JPEG has at most {_JPEG_SIDE:,} pixels on a side; use --format png or tiff"
         )
     across = -(-width // 8)
     down = max(1, min(_RESTART_LIMIT // across, STRIP_PIXELS // width // 8))

@@ -148,7 +148,7 @@ def _check_deep(tags: Any) -> None:
     bits, kinds = set(tags[_BITS]), set(tags.get(_KIND, (1,)))
     photometric, channels = tags.get(_PHOTOMETRIC, 0), tags.get(_CHANNELS, 1)
     if bits != {16} or not kinds <= {1, 4}:  # unsigned, or untold
-        raise UnsupportedError("a TIFF of other numbers than 8 or 16 bits without a sign")
+        raise UnsupportedError("a TIFF whose values are not unsigned integers of 8 or 16 bits")
     colours = _COLOURS.get(photometric)
     if colours is None:
         raise UnsupportedError(f"a TIFF of 16 bits with photometric interpretation {photometric}")

@@ -50,7 +50,7 @@ class Styles:
         if name is None or name == self.default:
             return self._folder
         if name not in (names := style_names()):
-            raise HTTPException(422, f"no style {name!r}; there are: {', '.join(names)}")
+            raise HTTPException(422, f"no style {name!r}; available: {', '.join(names)}")
         return find_style(name)
 
     def load(self, name: str | None = None) -> Style:

@@ -73,7 +73,7 @@ async def _body(request: Request, size: int, patience: float) -> AsyncIterator[b
 
     Lengths that clients state are believed only if they are too large.
     """
-    too_large = HTTPException(413, f"a body may have {size:,} bytes here")
+    too_large = HTTPException(413, f"a body may have at most {size:,} bytes")
     stated = request.headers.get("content-length", "")
     if stated.isdecimal() and int(stated) > size:
         raise too_large
@@ -130,7 +130,9 @@ class _Form:
         _, options = parse_options_header(self._disposition)
         self._disposition = b""
         if options.get(b"name") != FIELD.encode():
-            raise HTTPException(400, f"a form has files named {FIELD!r}; options go into the query")
+            raise HTTPException(
+                400, f"files in a form must be named {FIELD!r}; options go into the query"
+            )
         self._number += 1
         if self._number > self.files:
             raise HTTPException(413, f"more than {self.files} files")

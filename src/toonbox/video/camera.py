@@ -118,7 +118,7 @@ class Camera:
         while True:
             found, picture = self._capture.read()
             if not found:
-                raise VideoError(f"camera {self._index}: gives no more pictures")
+                raise VideoError(f"camera {self._index}: sends no more pictures")
             if picture.shape[1::-1] != self.size:
                 picture = cv2.resize(picture, self.size, interpolation=cv2.INTER_AREA)
             yield cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
@@ -133,11 +133,11 @@ def _why_not(index: int) -> str:
     device = Path(f"/dev/video{index}")
     if sys.platform == "linux" and not device.exists():
         there = sorted(path.name.removeprefix("video") for path in device.parent.glob("video*"))
-        others = f"there are {', '.join(there)}" if there else "this machine has none"
-        return f"there is none; {others} (in /dev)"
+        others = f"available: {', '.join(there)}" if there else "this machine has none"
+        return f"does not exist; {others} (in /dev)"
     if sys.platform == "linux" and not os.access(device, os.R_OK | os.W_OK):
         return f"{device} may not be read: add yourself to the group that owns it, often video"
-    return "gives no pictures: there is none, another program has it, or it may not be used"
+    return "sends no pictures: it does not exist, is in use, or may not be used"
 
 
 class FrameStylizer:

@@ -55,7 +55,7 @@ def video_frames(
     """
     style_options, video_options = split_options(options, StyleOptions, VideoOptions)
     if ignored := {*changed(video_options)} - {"start", "end", "max_height", "stabilize"}:
-        raise UsageError(f"{min(ignored)} is for videos that are written")
+        raise UsageError(f"{min(ignored)} is only for videos that are written")
     with failing_alone(str(source)):
         drawing = drawing_of(
             Path(source), loaded(style), style_options, video_options, jobs, max_pixels=max_pixels

@@ -84,7 +84,7 @@ def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segmen
     folder = _kept_folder(target)
     file, told = folder / _JOB, json.dumps(job, indent=2).encode()
     if folder.exists() and not (file.exists() and file.read_bytes() == told):
-        _logger.warning("%s: other options or another video; what was done is done anew", target)
+        _logger.warning("%s: the video or an option has changed; starting over", target)
         shutil.rmtree(folder)
     folder.mkdir(exist_ok=True)
     with replacing(file) as unfinished:
@@ -343,7 +343,7 @@ def _draw(
         if stopped:
             break
     if not segments.done and not stopped:
-        raise VideoError(f"{video.path}: has no frames in the part that is wanted")
+        raise VideoError(f"{video.path}: has no frames in the requested part")
     return not stopped
 
 

@@ -383,10 +383,10 @@ def _pictures_stream(container: InputContainer, path: Path) -> VideoStream:
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             if stream.codec_context is None:
-                raise VideoError(f"{path}: nothing here decodes its pictures")
+                raise VideoError(f"{path}: its video codec is not supported")
             return stream
     others = {stream.type for stream in container.streams if stream.type != "video"}
-    raise VideoError(f"{path}: has no pictures, only {', '.join(sorted(others)) or 'a cover'}")
+    raise VideoError(f"{path}: has no video, only {', '.join(sorted(others)) or 'a cover'}")
 
 
 def read_frames(
@@ -419,7 +419,7 @@ def read_frames(
         gif = frame.format.name == "bgra" and not counts["transparent"]
         if gif and frame.to_ndarray()[..., 3].min() < 255:  # FFmpeg makes it white
             counts["transparent"] = 1
-            _logger.warning("%s: what is transparent becomes white", video.path)
+            _logger.warning("%s: transparent areas become white", video.path)
         yield Frame(frame, video, size, pts, frame.duration or 0, deep)
         last = pts
     _report(video, counts, whole=after is None)
@@ -572,7 +572,7 @@ def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
 def _too_large(path: Path, frames: str, max_pixels: int) -> VideoError:
     return VideoError(
         f"{path}: has {frames} larger than the limit of {max_pixels:,} pixels "
-        "(max_pixels, on the command line --max-pixels, raises it)"
+        "(raise it with max_pixels, or --max-pixels on the command line)"
     )
 
 

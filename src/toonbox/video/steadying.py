@@ -70,7 +70,7 @@ class _Drawn:
 def default_stabilization(bits: int | None = None) -> Literal["off", "on"]:
     """Return "on" if a video of so many bits can be stabilized; otherwise warn that it is not."""
     if bits == 10:
-        _logger.warning("cartoons of 10 bits are not stabilized")
+        _logger.warning("10-bit cartoons are not stabilized")
     elif find_spec("cv2") is None:
         _logger.warning("without OpenCV, cartoons may flicker; to stabilize them: %s", INSTALL)
     else:
@@ -96,7 +96,7 @@ class Stabilizer:
         try:
             import cv2
         except ModuleNotFoundError as error:
-            raise MissingExtraError(f"steady pictures need OpenCV: {INSTALL}") from error
+            raise MissingExtraError(f"stabilization needs OpenCV: {INSTALL}") from error
         self._cv2: Any = cv2
         self._most, self._margin = _MIXINGS[strength]
         # Quick, but down to single pixels: lines must not tremble.

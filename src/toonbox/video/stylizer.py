@@ -276,7 +276,7 @@ def drawing_of(
     """Prepare to draw a video; the arguments and errors are those of `cartoonize_video`."""
     part, stabilize = part_of(options.start, options.end), options.stabilize
     if deep and stabilize not in (None, "off"):
-        raise UsageError("cartoons of 10 bits cannot be made steady: --stabilize off or --bits 8")
+        raise UsageError("10-bit cartoons cannot be stabilized: use --stabilize off or --bits 8")
     steady: Steady | None = None
     if callable(stabilize):
         steady = stabilize

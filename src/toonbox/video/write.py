@@ -137,7 +137,7 @@ class Encoding:
             raise UsageError(f"bits must be 8, or 10 for {' and '.join(_DEEP)}, got {self.bits}")
         if self.preset is not None and self.preset not in encoder.presets:
             raise UsageError(
-                f"no preset {self.preset} for {self.codec}; there are {', '.join(encoder.presets)}"
+                f"no preset {self.preset} for {self.codec}; available: {', '.join(encoder.presets)}"
             )
 
     @property
