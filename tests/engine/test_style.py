@@ -124,6 +124,19 @@ def test_photos_full_of_detail_are_drawn_finer(
         np.testing.assert_array_equal(style(detailed), style(detailed, resolution=96))
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("size", [(64, 80), (90, 120), (180, 240)])
+def test_photos_full_of_detail_may_be_transparent(tiny_style, size, kind) -> None:
+    style = load_style(tiny_style(detail_resolution=96), engine="onnxruntime", threads=1)
+    original = np.where(chequers(*size), np.iinfo(kind).max, photo(*size)).astype(kind)
+    visible = np.arange(size[1]) % 3 > 0
+    alpha = np.broadcast_to(visible, size).astype(kind)
+    cartoon = style(np.dstack([original, alpha]))
+    np.testing.assert_array_equal(cartoon[:, ~visible, :3], original[:, ~visible])
+    np.testing.assert_array_equal(cartoon[:, visible, :3], style(original)[:, visible])
+    np.testing.assert_array_equal(cartoon[..., 3], alpha)
+
+
 @pytest.mark.parametrize("size", [(64, 80), (90, 120), (180, 240)])
 def test_a_file_is_not_enlarged(tiny_style, size) -> None:
     style = load_style(tiny_style(detail_resolution=96), engine="onnxruntime", threads=1)

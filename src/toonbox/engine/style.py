@@ -538,7 +538,8 @@ def _finished(
     for rows, own, cartoon in drawn:
         values = blended(own, cartoon, strength)
         if alpha is not None:
-            np.copyto(values, own, where=(alpha[rows] == 0)[..., None])
+            # Not in place: Pillow's arrays are read-only.
+            values = np.where((alpha[rows] == 0)[..., None], own, values)
         yield rows, values
 
 
