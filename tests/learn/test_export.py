@@ -164,6 +164,17 @@ def test_a_folder_that_cannot_be_made_is_named(run: Path, tmp_path: Path) -> Non
         export_run(run, tmp_path / "file/mine", **DESCRIBED)
 
 
+@pytest.mark.parametrize("detail", [95, 200])
+def test_a_style_that_could_not_be_loaded_is_not_written(
+    run: Path, tmp_path: Path, detail: int
+) -> None:
+    with pytest.raises(ExportError, match="one to two times working_resolution"):
+        export_run(
+            run, tmp_path / "mine", working_resolution=96, detail_resolution=detail, **DESCRIBED
+        )
+    assert not (tmp_path / "mine").exists()
+
+
 def test_an_existing_style_is_kept(style: Path, run: Path) -> None:
     before = (style / "style.onnx").read_bytes()
     with pytest.raises(OutputError, match="--force"):

@@ -129,6 +129,12 @@ def _card(values: dict[str, Any]) -> Card:
             raise ValueError(f"{field.name} should be {wanted}, found {reprlib.repr(value)}")
         known.setdefault(field.name, value)
     card = Card(**known)
+    check_card(card)
+    return card
+
+
+def check_card(card: Card) -> None:
+    """Raise ValueError if the numbers of a card do not fit together."""
     if card.size_multiple < 1 or card.working_resolution < card.size_multiple:
         raise ValueError("size_multiple and working_resolution do not fit together")
     if card.detail_resolution and not 1 <= card.detail_resolution / card.working_resolution <= 2:
@@ -137,7 +143,6 @@ def _card(values: dict[str, Any]) -> Card:
         raise ValueError("reach is less than size_multiple")
     if card.size_multiple > MAX_PADDING or not 0 <= card.beyond <= MAX_PADDING:
         raise ValueError(f"size_multiple and beyond may be {MAX_PADDING} at most, and not negative")
-    return card
 
 
 def write_card(card: Card, folder: Path) -> None:

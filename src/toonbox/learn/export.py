@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from toonbox.atomic import make_folder, replacing, writing
 from toonbox.engine.session import open_session
-from toonbox.engine.style import GENERATOR, SHIPPED, Card, load_style, write_card
+from toonbox.engine.style import GENERATOR, SHIPPED, Card, check_card, load_style, write_card
 from toonbox.errors import ExportError, OutputError
 from toonbox.images.picture import decode
 from toonbox.learn.config import load_config
@@ -80,7 +80,7 @@ def export_run(
         recipe: file name of the configuration for the card; None to read it from the run.
         force: replace an existing style.
     Raises:
-        ExportError: `run` is not a run with a checkpoint, or the outputs of ONNX and torch differ.
+        ExportError: `run` is not a run with a checkpoint, or as in `write_style`.
         OutputError: the style exists.
     """
     for needed in ("config.toml", "data.json", "environment.json", "checkpoint.pt", GENERATOR):
@@ -141,9 +141,14 @@ def write_style(
         folded: a faster equivalent of `network`, which is written instead.
         photos: calibration photos as in `find_ranges`; empty to omit int8 ranges.
     Raises:
-        ExportError: ONNX and `network` differ by more than PARITY_TOLERANCE.
+        ExportError: the card's numbers do not fit together; or ONNX and `network` differ by more
+            than PARITY_TOLERANCE.
         OutputError: the style exists, and `force` is not set, or the folder cannot be written.
     """
+    try:
+        check_card(card)
+    except ValueError as error:
+        raise ExportError(f"{folder}: {error}") from error
     if (folder / "card.toml").exists() and not force:
         raise OutputError(f"{folder}: this style exists; replace it with --force")
     make_folder(folder)
