@@ -171,6 +171,18 @@ def test_modes_that_cannot_be_used(mode, style):
         cartoonize(Image.new(mode, (8, 8)), style=style)
 
 
+@pytest.mark.parametrize("size", [(0, 0), (0, 8), (8, 0)])
+def test_images_without_pixels(size, style):
+    with pytest.raises(PictureError, match=r"<image>: has no pixels"):
+        cartoonize(Image.new("RGB", size), style=style)
+
+
+@pytest.mark.parametrize("source", ["", ".", "/"])
+def test_folders_without_a_name(source, style):
+    with pytest.raises(PictureError, match="is a folder, not a picture"):
+        cartoonize_file(source, style=style)
+
+
 def test_bytes_of_a_format_that_is_not_written_become_png(style):
     data = file_of(Image.fromarray(RGB), "PCX")
     assert decode(cartoonize_bytes(data, style=style)).format == "PNG"

@@ -70,6 +70,13 @@ def test_options_that_cannot_be_are_wrong_usage(
     assert reason in str(done.exception)
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "my/style", "/mine", "mine/"])
+def test_a_name_that_is_no_folders_is_wrong_usage(name: str, tmp_path: Path) -> None:
+    done = RUN.invoke(app, ["export", str(tmp_path), "--name", name, "--to", str(tmp_path)])
+    assert isinstance(done.exception, UsageError)
+    assert repr(name) in str(done.exception)
+
+
 def test_without_the_extra_it_says_what_to_install(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

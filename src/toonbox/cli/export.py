@@ -6,6 +6,7 @@ from typer import Argument, Option, echo
 
 from toonbox.cli.options import FORCE
 from toonbox.cli.terminal import needs
+from toonbox.errors import UsageError
 
 
 def export(
@@ -40,6 +41,8 @@ def export(
     """
     from toonbox.engine.style import styles_folder
 
+    if name in ("", "..") or Path(name).name != name:
+        raise UsageError(f"--name: {name!r} cannot be the name of a folder")
     with needs("train"):
         from toonbox.learn.export import export_run
 

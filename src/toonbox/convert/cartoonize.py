@@ -71,7 +71,7 @@ def cartoonize_file(
     style_options, output = split_options(options, StyleOptions, OutputOptions)
     source = Path(source)
     name = cartoon_name(source, output.format)
-    path = source.with_name(name) if target is None else Path(target)
+    path = source.parent / name if target is None else Path(target)
     if not overwrite:
         refuse_existing(path)
     Converter(loaded(style), style_options, output).convert(Job(source, path))

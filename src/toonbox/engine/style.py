@@ -257,7 +257,8 @@ class Style:
         """Turn many photos into cartoons, several at a time, in order.
 
         Args:
-            pictures: as in `__call__`; a few are taken ahead.
+            pictures: as in `__call__`; a few are taken ahead, so each must be an object of its own
+                (`ImageSequence.Iterator` gives one image again and again: copy its frames).
             jobs: pictures at a time; None for one on each core.
             options: as in `__call__`.
         Raises:

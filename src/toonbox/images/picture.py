@@ -350,8 +350,10 @@ def read_image(image: Image.Image, name: str = "<image>") -> Picture:
     """Read a picture that Pillow has opened, as `decode` does.
 
     Raises:
-        PictureError: Pillow cannot load it, or its kind of pixels cannot be used.
+        PictureError: it has no pixels, Pillow cannot load it, or its kind of pixels cannot be used.
     """
+    if 0 in image.size:
+        raise PictureError(f"{name}: has no pixels")
     with naming_damage(name):
         image.load()
         return _read(image, name)
