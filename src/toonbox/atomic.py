@@ -103,7 +103,8 @@ def replacing(target: Path) -> Iterator[Path]:
     """
     with _beside(target, lambda file: file.open("xb").close()) as temporary:
         yield temporary
-        _flush(temporary)
+        with temporary.open("r+b") as written:
+            os.fsync(written)  # else a power cut after the renaming could leave it empty
         temporary.replace(target)
 
 
@@ -130,16 +131,12 @@ def _beside(target: Path, make: Callable[[Path], object]) -> Iterator[Path]:
             name = f"{_BEGIN}{os.urandom(8).hex()}.part{target.suffix[:20]}"
             temporary = target.with_name(name)
             _temporary.add(temporary)
-            stack.callback(_forget, temporary)
+            stack.callback(_temporary.discard, temporary)
+            stack.callback(_remove, temporary)
             make(temporary)
             if _lock(temporary, stack):
                 break
         yield temporary
-
-
-def _forget(temporary: Path) -> None:
-    _remove(temporary)
-    _temporary.discard(temporary)
 
 
 def _remove(path: Path) -> None:
@@ -162,15 +159,6 @@ def _lock(path: Path, stack: contextlib.ExitStack) -> bool:
         stack.callback(os.close, descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     return path.exists()
-
-
-def _flush(file: Path) -> None:
-    """Wait until the disk has it: else a power cut after the renaming could leave it empty."""
-    descriptor = os.open(file, os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -103,7 +103,7 @@ STAGES = {
     "metadata": "toonbox.images.picture.read_metadata",
     "the network": "toonbox.engine.session.OnnxRuntimeSession.run",
     "encoding": "toonbox.images.encode.image_of",
-    "the disk": "toonbox.atomic._flush",
+    "the disk": "toonbox.atomic.os.fsync",
 }
 
 
