@@ -6,10 +6,9 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TypeVar
 
@@ -104,22 +103,18 @@ def in_time(work: Callable[[], Result], seconds: int) -> Result:
         TimeoutError: it took longer. Time during which this process was stopped does not count.
         What the work raises.
     """
-    done: SimpleQueue[Future[Result]] = SimpleQueue()
+    future: Future[Result] = Future()
 
     def run() -> None:
-        future: Future[Result] = Future()
         try:
             future.set_result(work())
         except BaseException as error:  # noqa: BLE001 (raised again by whoever waits)
             future.set_exception(error)
-        done.put(future)
 
     threading.Thread(target=run, name="toonbox", daemon=True).start()
     for _ in range(seconds):
-        try:
-            return done.get(timeout=1).result()
-        except Empty:
-            continue
+        if wait([future], timeout=1).done:
+            return future.result()
     raise TimeoutError
 
 
@@ -153,8 +148,6 @@ def failing_alone(name: str) -> Iterator[None]:
 
     KeyboardInterrupt and SystemExit are not about the picture, and pass.
 
-    Args:
-        name: what messages call the picture.
     Raises:
         ToonboxError: as the block raised it.
         PictureError: more memory is needed than there is.
