@@ -136,7 +136,7 @@ class GreyColours:
 
     def to_srgb(self, levels: Levels) -> Levels:
         """Convert to sRGB."""
-        return _equal_channels(_between(levels[..., 0], self._forth), levels)
+        return _three_channels(levels[..., 0], self._forth, levels.dtype)
 
     def from_srgb(self, levels: Levels) -> Levels:
         """Convert back, by brightness."""
@@ -144,7 +144,7 @@ class GreyColours:
         brightness = (red * _RED + green * _GREEN + blue * _BLUE) * np.float32(1 / 65536)
         if levels.dtype == np.uint8:
             brightness = np.floor(brightness + np.float32(0.5))
-        return _equal_channels(_between(brightness, self._back), levels)
+        return _three_channels(brightness, self._back, levels.dtype)
 
 
 Colours = RgbColours | GreyColours
@@ -232,13 +232,11 @@ def _looked_up(levels: FloatArray, table: FloatArray) -> FloatArray:
     return result
 
 
-def _between(values: Levels, table: FloatArray) -> FloatArray:
-    return np.interp(values, np.arange(256), table).astype(np.float32)
-
-
-def _equal_channels(grey: FloatArray, like: Levels) -> Levels:
-    grey = np.rint(grey) if like.dtype == np.uint8 else grey
-    return np.repeat(grey[..., None].astype(like.dtype), 3, axis=2)
+def _three_channels(grey: Levels, table: FloatArray, dtype: Any) -> Levels:
+    """Look up grey, (H, W), in a table of 256 levels: (H, W, 3), its channels equal."""
+    found = np.interp(grey, np.arange(256), table).astype(np.float32)
+    found = np.rint(found) if dtype == np.uint8 else found
+    return np.repeat(found[..., None].astype(dtype), 3, axis=2)
 
 
 @functools.cache
