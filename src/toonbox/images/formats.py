@@ -1,12 +1,12 @@
 """Formats and their suffixes; find pictures in folders, and name their cartoons."""
 
 import os.path
-import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from toonbox.atomic import is_dir, is_file
 from toonbox.errors import OutputError, UsageError
 
 
@@ -182,16 +182,16 @@ def find_pictures(
             continue
         seen.add(real)
         for path in entries:
-            below, mode = path.relative_to(folder), _mode(path)
+            below = path.relative_to(folder)
             if path.name.startswith(".") or _fits(below, exclude):
                 continue
-            if stat.S_ISDIR(mode):
+            if is_dir(path):
                 (links if path.is_symlink() else folders).append(path)
             elif (
-                stat.S_ISREG(mode)
-                and path.suffix.lower() in suffixes
+                path.suffix.lower() in suffixes
                 and not path.stem.endswith(_MARK)
                 and (not include or _fits(below, include))
+                and is_file(path)
             ):
                 pictures.append(path)
     return Found(sorted(pictures), sorted(unreadable))
@@ -234,11 +234,3 @@ def _fits(below: Path, globs: Collection[str]) -> bool:
     names = below.as_posix().lower(), below.name.lower()
     patterns = [glob.lower().removeprefix("**/").rstrip("/") for glob in globs]
     return any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
-
-
-def _mode(path: Path) -> int:
-    """Return the mode of a path, or of what it links to; 0 for a broken link."""
-    try:
-        return path.stat().st_mode
-    except OSError:
-        return 0
