@@ -229,6 +229,8 @@ def _not_a_picture(head: bytes) -> str:
 # Pillow decodes 16 bits to the upper 8; decoded again in these raw modes, they give the lower 8,
 # or of the last one both. FFmpeg took 1.4 times as long, and PyAV takes long to import.
 _LOW_MODES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L", "LA;16B": "RGBA"}
+# By which Pillow multiplies the grey of 2 and 4 bits, but not the one that is transparent.
+_GREY_SCALES = {"L;2": 85, "L;4": 17}
 
 _logger = logging.getLogger(__name__)
 
@@ -297,7 +299,9 @@ def read_header(
             image.width,
             image.height,
             image.format or "",
-            getattr(image, "deep", False) or image.mode.startswith("I") or bool(_deep_mode(image)),
+            getattr(image, "deep", False)
+            or image.mode.startswith("I")
+            or _raw_mode(image) in _LOW_MODES,
             image.has_transparency_data,
             is_animated(image),
         )
@@ -331,10 +335,11 @@ def decode(
     name = name or name_of(source)
     with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
-        mode = _deep_mode(image)
-        _scale_transparency(image)
+        mode = _raw_mode(image)
+        if isinstance(image.info.get("transparency"), int):
+            image.info["transparency"] *= _GREY_SCALES.get(mode, 1)
         load(image, name, max_pixels)
-        if not mode:
+        if mode not in _LOW_MODES:
             return _read(image, name)
         low: Any = open_image(stream, name, max_pixels)
         low.tile = [tile._replace(args=_LOW_MODES[mode]) for tile in low.tile]
@@ -387,8 +392,8 @@ def without_metadata(image: Image.Image, name: str, deep: Uint16Array | None = N
         _logger.warning("%s: its 16 bits become 8, because its colours are converted", name)
         mode = "CMYK" if image.mode == "CMYK" else ("L", "LA", "RGB", "RGBA")[deep.shape[2] - 1]
         image = Image.frombytes(mode, deep.shape[1::-1], to_eight_bits(deep).tobytes())
-    else:
-        image = _upright(image)
+    elif image.getexif().get(ExifTags.Base.Orientation, 1) != 1:  # else it would be copied, too
+        image = ImageOps.exif_transpose(image)
     alpha = np.array(image.convert("RGBA").getchannel("A")) if image.has_transparency_data else None
     opened, colours, written = read_colours(_plain(image, name), profile, name)
     rgb = _array(opened if opened.mode == "RGB" else opened.convert("RGB"))
@@ -400,18 +405,9 @@ def format_of(image: Image.Image) -> str:
     return "JPEG" if image.format == "MPO" else image.format or ""
 
 
-def _deep_mode(image: Any) -> str:
-    """Return the raw mode of an opened PNG whose 16 bits Pillow reduces to 8; "" for others."""
-    mode = image.tile[0].args if image.format == "PNG" and image.tile else ""
-    return mode if mode in _LOW_MODES else ""
-
-
-def _scale_transparency(image: Any) -> None:
-    """Scale the transparent grey of an opened PNG of 2 or 4 bits to 8, as Pillow scales pixels."""
-    mode = image.tile[0].args if image.format == "PNG" and image.tile else ""
-    scale = {"L;2": 85, "L;4": 17}.get(mode)
-    if scale and isinstance(image.info.get("transparency"), int):
-        image.info["transparency"] *= scale
+def _raw_mode(image: Any) -> str:
+    """Return Pillow's name for the pixels of an opened PNG as they are stored; "" for others."""
+    return str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
 
 
 def _joined(high: Image.Image, low: Image.Image, mode: str) -> Uint16Array:
@@ -463,12 +459,6 @@ def _plain(image: Image.Image, name: str) -> Image.Image:
         # Converting to RGB directly makes Pillow warn about transparency.
         image = image.convert("RGBA")
     return image if image.mode in ("RGB", "CMYK") else image.convert("RGB")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Apply the orientation; return an upright picture without copying it."""
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-    return ImageOps.exif_transpose(image) if turned else image
 
 
 def _array(image: Image.Image) -> Uint8Array:
