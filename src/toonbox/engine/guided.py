@@ -11,8 +11,8 @@ from toonbox.errors import ShapeError
 from toonbox.parallel import shared_map
 from toonbox.pixels import FloatArray, Levels, PhotoArray, Rows
 
-RADIUS = 1
-EPS = 1e-3 * 255**2
+WINDOW = 3  # pixels, its side
+EPS = 1e-3 * 255**2  # squared levels; more would smooth more
 JOB_PIXELS = 1 << 20  # of the photo: in smaller jobs, more rows would be fitted twice
 CACHED_PIXELS = 1 << 16  # fitted at once: few for the cache, many for threads that take turns
 CACHED_VALUES = 1 << 18  # interpolated at once, for the same reasons
@@ -33,32 +33,23 @@ class Arithmetic(NamedTuple):
     half: float  # added to offsets, so that `apply` rounds
 
 
-def box_sum(image: FloatArray, radius: int) -> FloatArray:
-    """Sum over square windows of 2 * radius + 1 pixels, edges repeated: (H, W, C), alike."""
+def box_sum(image: FloatArray) -> FloatArray:
+    """Sum over windows, edges repeated: (H, W, C), alike."""
     height, width, channels = image.shape
-    padded = np.empty((height, width + 2 * radius, channels), image.dtype)
-    rows = padded[:, radius : radius + width]
+    padded = np.empty((height, width + 2, channels), image.dtype)
+    rows = padded[:, 1:-1]
     rows[:] = image
-    for distance in range(1, radius + 1):
-        inner = max(0, height - distance)
-        rows[distance:] += image[:inner]
-        rows[:inner] += image[distance:]
-        rows[:distance] += image[:1]
-        rows[inner:] += image[-1:]
-    padded[:, :radius] = rows[:, :1]
-    padded[:, radius + width :] = rows[:, -1:]
-    total: FloatArray = padded[:, :width] + padded[:, 1 : width + 1]
-    for start in range(2, 2 * radius + 1):
-        total += padded[:, start : start + width]
+    rows[1:] += image[:-1]
+    rows[:-1] += image[1:]
+    rows[0] += image[0]
+    rows[-1] += image[-1]
+    padded[:, 0], padded[:, -1] = rows[:, 0], rows[:, -1]
+    total: FloatArray = padded[:, :-2] + rows
+    total += padded[:, 2:]
     return total
 
 
-def fit(
-    guide: Levels | FloatArray,
-    target: Levels | FloatArray,
-    radius: int = RADIUS,
-    eps: float = EPS,
-) -> Model:
+def fit(guide: Levels | FloatArray, target: Levels | FloatArray) -> Model:
     """Fit target = slope * guide + offset in the window around each pixel, channel by channel.
 
     The paper averages the offset as it does the slope, which blurs what the network has drawn and
@@ -66,10 +57,7 @@ def fit(
     nothing of the target is lost.
 
     Args:
-        guide: (H, W, C).
-        target: same shape and unit.
-        radius: pixels, at least 1; the window's side is 2 * radius + 1.
-        eps: squared units of the guide; larger smooths more.
+        guide, target: levels, (H, W, C).
     Returns:
         The slope, averaged over the windows that hold a pixel, and the offset: (H, W, C) both.
     Source:
@@ -77,15 +65,15 @@ def fit(
     """
     guide, target = (image.astype(np.float32, copy=False) for image in (guide, target))
     # Sums instead of means, and arrays used again: it is memory that takes the time.
-    count = np.float32((2 * radius + 1) ** 2)
-    guides, targets = box_sum(guide, radius), box_sum(target, radius)
-    covariance = box_sum(guide * target, radius) * count
-    variance = box_sum(np.square(guide), radius) * count
+    count = np.float32(WINDOW**2)
+    guides, targets = box_sum(guide), box_sum(target)
+    covariance = box_sum(guide * target) * count
+    variance = box_sum(np.square(guide)) * count
     covariance -= guides * targets
     variance -= np.square(guides)
-    variance += count * count * np.float32(eps)
+    variance += count * count * np.float32(EPS)
     covariance /= variance
-    slope = box_sum(covariance, radius)
+    slope = box_sum(covariance)
     slope /= count
     return slope, target - slope * guide
 
@@ -183,9 +171,9 @@ def _lines(
     small: Levels, cartoon: Levels, wanted: slice, highest: int, arithmetic: Arithmetic
 ) -> Model:
     """Fit slope and offset, in values of the photo, in wanted rows of the small picture."""
-    # A slope depends on this many rows above and below it.
-    start = max(0, wanted.start - 2 * RADIUS)
-    band = slice(start, wanted.stop + 2 * RADIUS)
+    around = WINDOW - 1  # rows above and below on which a slope depends
+    start = max(0, wanted.start - around)
+    band = slice(start, wanted.stop + around)
     slope, offset = arithmetic.fit(small[band], cartoon[band])
     offset *= np.float32(highest / 255)
     offset += np.float32(arithmetic.half)

@@ -5,13 +5,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from toonbox.engine.guided import EPS, RADIUS, Arithmetic, Model
+from toonbox.engine.guided import EPS, WINDOW, Arithmetic, Model
 from toonbox.pixels import FloatArray, Levels, PhotoArray
 
 
 def _fit(guide: Levels | FloatArray, target: Levels | FloatArray) -> Model:
-    guide, size = np.ascontiguousarray(guide), 2 * RADIUS + 1
-    ones = np.ones(size, np.float32)
+    guide, ones = np.ascontiguousarray(guide), np.ones(WINDOW, np.float32)
 
     def box(image: Levels | FloatArray, weights: FloatArray = ones) -> Any:
         # Quicker than OpenCV's boxFilter, which is made for large windows.
@@ -23,9 +22,9 @@ def _fit(guide: Levels | FloatArray, target: Levels | FloatArray) -> Model:
     )
     cv2.multiply(guides, targets, targets)
     cv2.multiply(guides, guides, guides)
-    cv2.addWeighted(covariance, size**2, targets, -1, 0, covariance)
-    cv2.addWeighted(variance, size**2, guides, -1, size**4 * EPS, variance)
-    slope = box(cv2.divide(covariance, variance, covariance), ones / np.float32(size**2))
+    cv2.addWeighted(covariance, WINDOW**2, targets, -1, 0, covariance)
+    cv2.addWeighted(variance, WINDOW**2, guides, -1, WINDOW**4 * EPS, variance)
+    slope = box(cv2.divide(covariance, variance, covariance), ones / np.float32(WINDOW**2))
     return slope, cv2.subtract(
         target, cv2.multiply(slope, guide, dtype=cv2.CV_32F), dtype=cv2.CV_32F
     )
