@@ -15,6 +15,7 @@ MetadataPolicy = Literal["keep", "strip", "no-gps"]
 Compare = Literal["side", "split"]
 Stabilize = Literal["off", "on", "strong"]
 Codec = Literal["h264", "hevc", "vp9", "av1"]
+Engine = Literal["auto", "onnxruntime", "openvino", "cuda"]
 Precision = Literal["auto", "float32", "bfloat16", "int8"]
 
 DEFAULT_STYLE = "comic"

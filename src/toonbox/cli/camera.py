@@ -7,8 +7,8 @@ from typing import Annotated, cast
 
 from typer import Option, echo
 
-from toonbox.cli.options import ENGINE, CommonOptions, Engine
-from toonbox.options import EngineOptions, Stabilize, StyleOptions, VideoOptions
+from toonbox.cli.options import ENGINE, CommonOptions
+from toonbox.options import Engine, EngineOptions, Stabilize, StyleOptions, VideoOptions
 from toonbox.parallel import interruptible
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from typer import Argument, BadParameter, Exit, Option
 
 from toonbox.atomic import exists, is_dir, is_file, refuse_existing, writing
-from toonbox.cli.options import DEBUG, FORCE, CommonOptions, Engine, parse_time
+from toonbox.cli.options import DEBUG, FORCE, CommonOptions, parse_time
 from toonbox.cli.terminal import Outcomes, Steps, complain, drop_output, video_progress
 from toonbox.errors import OutputError, PictureError, ToonboxError, UsageError
 from toonbox.images.formats import (
@@ -29,6 +29,7 @@ from toonbox.images.formats import (
 )
 from toonbox.options import (
     FOR_VIDEOS_TOO,
+    Engine,
     EngineOptions,
     Options,
     OutputOptions,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any
 
 from typer import BadParameter, Option
 
@@ -90,7 +90,6 @@ class CommonOptions:
     json: bool = option(False, "Report each picture as a line of JSON on standard output.")
 
 
-Engine = Literal["auto", "onnxruntime", "openvino", "cuda"]
 ENGINE = Option("auto", "--engine", help="What runs the network.")
 FORCE = Option(False, "--force", help="Overwrite existing files.")
 DEBUG = Option(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from typer import Argument, Exit, Option, echo
 
 from toonbox.cli.convert import Plan
-from toonbox.cli.options import DEBUG, ENGINE, FOLDER, CommonOptions, Engine
+from toonbox.cli.options import DEBUG, ENGINE, FOLDER, CommonOptions
 from toonbox.cli.terminal import Outcomes
-from toonbox.options import EngineOptions, OutputOptions, StyleOptions
+from toonbox.options import Engine, EngineOptions, OutputOptions, StyleOptions
 from toonbox.parallel import interruptible
 
 if TYPE_CHECKING:

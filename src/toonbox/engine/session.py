@@ -18,7 +18,7 @@ import numpy as np
 
 from toonbox.atomic import read_within
 from toonbox.errors import MissingExtraError, StyleError, ToonboxError, UsageError
-from toonbox.options import Precision
+from toonbox.options import Engine, Precision
 from toonbox.parallel import available_processors
 from toonbox.pixels import FloatArray
 
@@ -163,9 +163,6 @@ def _varint(message: memoryview, place: int) -> tuple[int, int]:
     raise ValueError("damaged")
 
 
-ENGINES = ("auto", "onnxruntime", "openvino", "cuda")
-
-
 Ends = list[tuple[str, str]]  # names and types of inputs or outputs
 
 
@@ -286,8 +283,8 @@ def open_session(
         MissingExtraError: the engine is not installed; says what to install.
         StyleError: the file cannot be loaded.
     """
-    if engine not in ENGINES:
-        raise UsageError(f"no engine {engine!r}; available: {', '.join(ENGINES)}")
+    if engine not in get_args(Engine):
+        raise UsageError(f"no engine {engine!r}; available: {', '.join(get_args(Engine))}")
     keep_freed_memory()
     threads = available_processors() if threads is None else threads
     if threads < 1:
