@@ -283,13 +283,14 @@ def read_metadata(image: Image.Image, name: str) -> Metadata:
     if lost := _lost_segments(image):
         _logger.warning("%s: left out of its metadata: %s", name, ", ".join(lost))
     xmp = image.info.get("xmp") or _raw_profile(image, "xmp")
+    texts: dict[str, Any] = getattr(image, "text", None) or {}
     return Metadata(
         exif=kept_exif(image, name),
         xmp=kept_xmp(xmp) if isinstance(xmp, bytes) else None,
         iptc=iptc_of(image),
         dpi=_dpi(image),
         comment=_comment(image),
-        texts=_texts(image),
+        texts=tuple((k, str(v)) for k, v in texts.items() if not k.startswith(_NO_TEXT)),
     )
 
 
@@ -384,8 +385,3 @@ def _sensible(resolution: Any, unit: float) -> tuple[float, float] | None:
     """Return None for values of damaged files: texts, infinity, more than formats can hold."""
     across, down = (float(value) * unit for value in resolution)
     return (across, down) if 0 < across < 65536 and 0 < down < 65536 else None
-
-
-def _texts(image: Image.Image) -> tuple[tuple[str, str], ...]:
-    texts: dict[str, Any] = getattr(image, "text", None) or {}
-    return tuple((k, str(v)) for k, v in texts.items() if not k.startswith(_NO_TEXT))
