@@ -204,13 +204,8 @@ Options = tuple[StyleOptions, OutputOptions, VideoOptions]
 
 
 def split_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...]:
-    """Sort keyword arguments into option objects.
+    """Sort keyword arguments into one object of each option class.
 
-    Args:
-        given: by name of a field.
-        kinds: the option classes.
-    Returns:
-        One object of each class.
     Raises:
         UsageError: an option that none of the classes has, or a value out of range.
     """

@@ -97,11 +97,8 @@ class Arrivals:
         """Return the pictures to do: those that have not changed for long enough.
 
         Each comes once, and again when it has changed since: it was not complete then, or was not
-        a picture yet. What an earlier run has done is left as it is.
-
-        Args:
-            plan: what is in the folder now.
-            now: seconds, of a clock that only goes forward.
+        a picture yet. What an earlier run has done is left as it is. `now` is in seconds, of a
+        clock that only goes forward.
         """
         from toonbox.convert.job import Job
 

@@ -43,13 +43,7 @@ class FolderColumn:
     """A folder of finished pictures in place of a style."""
 
     def __init__(self, label: str, folder: Path, max_pixels: int = MAX_PIXELS) -> None:
-        """List the pictures directly in a folder.
-
-        Args:
-            max_pixels: the largest width times height that is read.
-        Raises:
-            StyleError: there are none.
-        """
+        """List the pictures directly in a folder; raise StyleError if there are none."""
         self.label, self.folder, self.max_pixels = label, folder, max_pixels
         self.files = sorted(p for p in folder.iterdir() if p.suffix.lower() in READ_SUFFIXES)
         if not self.files:
@@ -90,11 +84,8 @@ def draw_row(
     max_pixels: int = MAX_PIXELS,
     advance: Callable[[], None] = lambda: None,
 ) -> list[bytes]:
-    """Draw a photo in every column; return JPEG files, the photo's first.
+    """Draw a photo in every column, calling `advance` after each; return JPEGs, the photo's first.
 
-    Args:
-        max_pixels: the largest width times height that is read.
-        advance: called after each cartoon.
     Raises:
         PictureError, StyleError: the photo cannot be read, or a style fails on it.
         UsageError: a column's settings are invalid.

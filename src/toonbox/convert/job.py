@@ -121,7 +121,6 @@ class Memory:
         """Choose the tiles in which the network works.
 
         Args:
-            style: what `load_style` returned.
             limit: bytes; None takes three quarters of what the machine has, or of what the
                 container may use.
         Raises:
@@ -140,13 +139,8 @@ class Memory:
             raise UsageError(f"{given}; at least {in_words(least)} are needed")
 
     def need(self, name: str, header: Header, format: str, resolution: Resolution) -> Need:
-        """Estimate what a picture takes, and choose how to do it.
+        """Estimate what it takes to draw a picture and write it in a format; choose how to do it.
 
-        Args:
-            name: what messages call it.
-            header: of the picture.
-            format: what will be written, Pillow's name.
-            resolution: at which the network works.
         Raises:
             TooLargeError, MissingExtraError: it takes more than the limit; says how much.
         """
@@ -236,12 +230,10 @@ class Converter:
     def convert(
         self, job: Job, need: Need | None = None, on_frame: OnFrame = lambda *_: None
     ) -> Converted:
-        """Convert one picture.
+        """Convert one picture; missing folders are made, and nobody ever sees half a file.
 
         Args:
-            job: what, and where to; missing folders are made, and nobody ever sees half a file.
             need: from `estimate`, if that has been done already.
-            on_frame: see `OnFrame`.
         Raises:
             PictureError: the picture cannot be read, or takes too much memory.
             MissingExtraError: it takes too much memory, and libvips would help.

@@ -302,8 +302,7 @@ def encode_animation(
         animation: where they come from.
         drawn: frames, and what was made of each, (H, W, 3), taken when needed.
         format: one of `formats.ANIMATED`.
-        quality: 1..100, of WebP and AVIF; None for 95.
-        lossless: keep every value, or fail.
+        quality, lossless: as in `encode`.
     Raises:
         UsageError: quality out of range.
         OutputError: the format cannot hold this animation, or is never lossless.
