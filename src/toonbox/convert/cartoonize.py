@@ -2,18 +2,13 @@
 
 import functools
 from pathlib import Path
-from typing import Any, TypeVar
-
-from PIL import Image
+from typing import Any
 
 from toonbox.atomic import refuse_existing
 from toonbox.convert.job import Converter, Job
-from toonbox.engine.style import Style, find_style, load_style
+from toonbox.engine.style import InMemory, Style, find_style, load_style
 from toonbox.images.formats import cartoon_name
 from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions, split_options
-from toonbox.pixels import PhotoArray
-
-InMemory = TypeVar("InMemory", Image.Image, PhotoArray)
 
 
 def cartoonize(
