@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
@@ -27,20 +28,20 @@ def prefetch(items: Iterator[Item], count: int) -> Iterator[Item]:
     An error of `items` is raised here when its turn has come.
     """
     waiting: deque[Future[list[Item]]] = deque()
+
+    def make_one() -> list[Item]:
+        return list(islice(items, 1))
+
     with ThreadPoolExecutor(1, thread_name_prefix="toonbox") as pool:
         try:
-            waiting.extend(pool.submit(_next, items) for _ in range(count))
+            waiting.extend(pool.submit(make_one) for _ in range(count))
             while made := waiting.popleft().result():
-                waiting.append(pool.submit(_next, items))
+                waiting.append(pool.submit(make_one))
                 yield made[0]
         finally:
             pool.shutdown(cancel_futures=True)
             if isinstance(items, Generator):
                 items.close()  # here, not in whichever thread lets go of it
-
-
-def _next(items: Iterator[Item]) -> list[Item]:
-    return [item for _, item in zip((None,), items, strict=False)]
 
 
 def ordered_parallel_map(
