@@ -354,7 +354,6 @@ def convert_all(
 
     Args:
         jobs: taken as they are needed.
-        converter: the style, and how to draw and write.
         parallel: pictures at a time, fewer if they take too much memory together; None for one on
             each core.
         stop: asked before each picture; once it returns True, those begun are still finished.

@@ -132,8 +132,7 @@ def convert_on_ray(
     Args:
         jobs: as in `convert_all`.
         style: a name, or a folder that all machines have.
-        options: how to draw.
-        output: how to write; `max_memory` is not for workers.
+        output: `max_memory` is not for workers.
         workers: how many; None for as many as the cluster has processors for.
         threads: of each worker.
         stop: asked after each picture.

@@ -115,7 +115,6 @@ def upsample(
         small: (h, w, 3), the photo reduced, h <= H and w <= W, in levels [0, 255].
         cartoon: (h, w, 3), what the network made of it, in levels.
         threads: strips at a time; with more than one, some are read ahead.
-        arithmetic: what computes it.
     Yields:
         Rows from top to bottom, the photo there, and the result there, both (rows, W, 3) with the
         bits of the photo.

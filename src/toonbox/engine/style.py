@@ -214,11 +214,9 @@ class Style:
     def __init__(
         self, card: Card, session: Session, tile: int = TILE, single: bool = False
     ) -> None:
-        """Combine a card and a session.
+        """Combine a card and the session of its network.
 
         Args:
-            card: what the style says of itself.
-            session: its network.
             tile: side, in pixels, of the parts in which the network sees what is larger than one
                 of them with its surroundings; smaller ones take less memory and more time.
             single: one picture is all that it will draw.
@@ -294,8 +292,6 @@ class Style:
         """Draw a decoded photo: (H, W, 3), in its bits and colours; transparent areas stay.
 
         Args:
-            photo: as decoded.
-            options: how to draw.
             in_place: overwrite the photo's own values, which halves the memory.
         Raises:
             ShapeError, UsageError: as in `strips`.
@@ -353,9 +349,7 @@ class Style:
         """Do the second half: bring a sketch to the photo's size, and blend it with the photo.
 
         Args:
-            photo: as in `stylize`.
             small, cartoon: what `sketch` returned, possibly changed since.
-            strength: as in `StyleOptions`.
         Returns:
             The shape of `photo`.
         """

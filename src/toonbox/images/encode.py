@@ -189,7 +189,6 @@ def encode_strips(
     """Encode a picture that comes in strips, otherwise as `encode` does.
 
     Args:
-        stream: where to write.
         picture: provides everything but the pixels, of which only the type matters.
         size: height and width.
         parts: from top to bottom, (rows, W, 3), and (rows, W) if there is transparency.

@@ -113,10 +113,8 @@ def gif_blocks(
 
     Args:
         frames: those that the palette was chosen for, once more.
-        palette: from `choose_palette`.
         delays: of each frame, in steps; those longer than LONGEST are cut.
         plays: how often all is shown; 0 is for ever.
-        comment: a text to embed.
     Raises:
         OSError: the frames are too large for a GIF.
     """
