@@ -9,7 +9,7 @@ import time
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -92,7 +92,7 @@ def output_fails() -> bool:
 
 
 @dataclass
-class Outcomes:
+class Outcomes(AbstractContextManager["Outcomes"]):
     """Prints outcomes as they come; as a context manager, lists failures and totals at the end.
 
     The end may be Ctrl-C or SIGTERM, but not an error.
@@ -111,9 +111,6 @@ class Outcomes:
     at_once: bool = False
     counts: Counter[str] = field(default_factory=Counter)
     failed: dict[Path, str] = field(default_factory=dict)
-
-    def __enter__(self) -> "Outcomes":
-        return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Exception):
@@ -153,7 +150,7 @@ class Outcomes:
             complain(named)
 
 
-class Steps:
+class Steps(AbstractContextManager["Steps"]):
     """A bar for the steps of some work, and one for each animation that takes long.
 
     Bars are shown on standard error, if that is a terminal, from entering this context to leaving
@@ -168,9 +165,6 @@ class Steps:
         self._began: dict[str, float] = {}
         if total > 1 and self._terminal:
             self._show("", description, 0, total)
-
-    def __enter__(self) -> "Steps":
-        return self
 
     def __exit__(self, *_: object) -> None:
         if self._bars is not None:
