@@ -183,7 +183,7 @@ def find_pictures(
         seen.add(real)
         for path in entries:
             below = path.relative_to(folder)
-            if path.name.startswith(".") or _fits(below, exclude):
+            if path.name.startswith(".") or (exclude and _fits(below, exclude)):
                 continue
             if is_dir(path):
                 (links if path.is_symlink() else folders).append(path)
