@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, PositiveInt, TypeAdapter
 from pydantic.dataclasses import dataclass
 
-from toonbox.atomic import writing
+from toonbox.atomic import write_file
 from toonbox.errors import ConfigError
 from toonbox.learn.discriminator import Head
 from toonbox.learn.generator import GeneratorConfig, KnobSettings
@@ -273,8 +273,7 @@ def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
 
 def save_config(config: TrainConfig, file: Path) -> None:
     """Write a configuration, defaults included, as TOML; raise OutputError if that fails."""
-    with writing(file) as temporary:
-        temporary.write_text(_as_toml(config), encoding="utf-8")
+    write_file(file, _as_toml(config).encode())
 
 
 def _plain(options: Options, defaults: Options, *names: str) -> Options:

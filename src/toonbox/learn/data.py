@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from toonbox.atomic import make_folder, writing
+from toonbox.atomic import make_folder, write_file, writing
 from toonbox.errors import DataError
 from toonbox.learn.config import CropConfig, TrainConfig
 from toonbox.learn.inspect import FolderReport, inspect_folder, is_blank, read_picture, read_scaled
@@ -64,8 +64,7 @@ class TrainingData:
             "validation": self.validation,
         }
         paths = {name: [str(each.absolute()) for each in files] for name, files in lists.items()}
-        with writing(file) as temporary:
-            temporary.write_text(json.dumps(paths, indent=1), encoding="utf-8")
+        write_file(file, json.dumps(paths, indent=1).encode())
 
     @classmethod
     def load(cls, file: Path) -> "TrainingData":

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toonbox.atomic import replacing
+from toonbox.atomic import write_file
 from toonbox.errors import ConfigError, ShapeError, WeightsError
 
 SLOPE = 0.2  # of leaky ReLU
@@ -250,9 +250,8 @@ CONFIG_KEY = "generator"
 def save_generator(generator: Generator, file: Path) -> None:
     """Write a generator's weights and configuration to one safetensors file."""
     weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
-    with replacing(file) as temporary:
-        # Not `save_file`, which makes the file readable for its owner only.
-        temporary.write_bytes(save(weights, {CONFIG_KEY: json.dumps(asdict(generator.config))}))
+    # Not `save_file`, which makes the file readable for its owner only.
+    write_file(file, save(weights, {CONFIG_KEY: json.dumps(asdict(generator.config))}))
 
 
 def load_generator(file: Path) -> Generator:

@@ -21,7 +21,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from toonbox.atomic import replacing, writing
+from toonbox.atomic import replacing, write_file, writing
 from toonbox.engine.style import GENERATOR
 from toonbox.errors import ConfigError, TrainingError
 from toonbox.learn.config import TrainConfig, load_config, save_config
@@ -105,8 +105,7 @@ def prepare_run(
         "recipe": recipe,
         "start_sha256": begun_with,
     }
-    with writing(about) as temporary:
-        temporary.write_text(json.dumps(environment, indent=2))
+    write_file(about, json.dumps(environment, indent=2).encode())
 
 
 def save(state: TrainingState, out: Path) -> None:
@@ -175,9 +174,7 @@ def reporting(
         if state.step % options.sample_every == 0 or last:
             if bar.disable:
                 print(f"step {state.step} {phase}: {text}", file=sys.stderr, flush=True)
-            file = options.out / "samples" / f"{state.step:06d}.png"
-            file.parent.mkdir(exist_ok=True)
-            with replacing(file) as temporary:
+            with writing(options.out / "samples" / f"{state.step:06d}.png") as temporary:
                 Image.fromarray(sample_grid(state.average.module, samples)).save(temporary)
 
     with closing(writer), bar:

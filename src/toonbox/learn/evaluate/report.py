@@ -12,8 +12,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
 
-from toonbox.atomic import replacing
-from toonbox.errors import OutputError
+from toonbox.atomic import write_file, writing
 from toonbox.learn.evaluate.classifier import Classification
 from toonbox.learn.evaluate.distances import Estimate
 from toonbox.learn.evaluate.feature_networks import CropRule
@@ -222,24 +221,19 @@ def write_report(evaluation: Evaluation, out: Path) -> None:
     Raises:
         OutputError: a file cannot be written.
     """
-    try:
-        (out / "pictures").mkdir(parents=True, exist_ok=True)
-        addresses = {}
-        for number, result in enumerate(evaluation.results):
-            for index, output in enumerate(result.outputs):
-                address = f"pictures/{index:05}-{number}.jpg"
-                with Image.open(output.file) as opened, replacing(out / address) as temporary:
-                    opened.save(temporary, quality=92, subsampling=0)
-                addresses[output.file] = address
-        written = {
-            "results.json": results_json(evaluation),
-            "results.csv": results_csv(evaluation),
-            "per-photo.csv": per_photo_csv(evaluation),
-            "index.html": page(evaluation, addresses),
-        }
-        for name, content in written.items():
-            with replacing(out / name) as temporary:
-                # Names of photos need not be UTF-8.
-                temporary.write_bytes(content.encode(errors="backslashreplace"))
-    except OSError as error:
-        raise OutputError(f"{out}: {error}") from error
+    addresses = {}
+    for number, result in enumerate(evaluation.results):
+        for index, output in enumerate(result.outputs):
+            address = f"pictures/{index:05}-{number}.jpg"
+            with writing(out / address) as temporary, Image.open(output.file) as opened:
+                opened.save(temporary, quality=92, subsampling=0)
+            addresses[output.file] = address
+    written = {
+        "results.json": results_json(evaluation),
+        "results.csv": results_csv(evaluation),
+        "per-photo.csv": per_photo_csv(evaluation),
+        "index.html": page(evaluation, addresses),
+    }
+    for name, content in written.items():
+        # Names of photos need not be UTF-8.
+        write_file(out / name, content.encode(errors="backslashreplace"))
