@@ -7,6 +7,7 @@ from enum import Enum
 from fractions import Fraction
 from functools import partial
 from importlib.util import find_spec
+from itertools import chain, pairwise
 from math import ceil, isfinite
 from pathlib import Path
 from typing import TypeVar
@@ -19,13 +20,7 @@ from toonbox.errors import UsageError
 from toonbox.options import MAX_PIXELS, Compare, StyleOptions, VideoOptions
 from toonbox.parallel import available_processors, ordered_parallel_map, prefetch
 from toonbox.pixels import PhotoArray, Uint8Array, white
-from toonbox.video.read import (
-    Frame,
-    Video,
-    read_frames,
-    read_video,
-    reduced_size,
-)
+from toonbox.video.read import Frame, Video, read_frames, read_video, reduced_size
 from toonbox.video.steadying import Seen, Stabilizer
 
 _logger = logging.getLogger(__name__)
@@ -245,22 +240,15 @@ class Drawing:
     def _wanted(self, after: int | None) -> Iterator[Frame]:
         begin = self.part.after(self.video) if after is None else after
         until = self.part.until(self.video)
-        waiting: Frame | None = None
-
-        def lasting(frame: Frame, end: int) -> Frame:
+        frames = read_frames(self.video, after=begin, max_height=self.max_height, deep=self.deep)
+        for frame, later in pairwise(chain(frames, (None,))):
+            assert frame is not None  # only the last is
+            end = frame.pts + frame.duration if later is None else later.pts
             end = end if until is None else min(end, until)
-            return replace(frame, duration=end - frame.pts)
-
-        for frame in read_frames(
-            self.video, after=begin, max_height=self.max_height, deep=self.deep
-        ):
-            if waiting is not None:
-                yield lasting(waiting, frame.pts)
-            waiting = frame
-            if until is not None and frame.pts >= until:
+            if until is None or frame.pts < until:
+                yield replace(frame, duration=end - frame.pts)
+            if end == until:
                 return
-        if waiting is not None:
-            yield lasting(waiting, waiting.pts + waiting.duration)
 
 
 def drawing_of(
