@@ -289,10 +289,8 @@ def _part(first: int, last: int, cells: int, side: int) -> slice:
 @lru_cache(maxsize=4)
 def _grid(height: int, width: int) -> FloatArray:
     """Return each pixel's own place, (height, width, 2): x and y; the same array each time."""
-    places = np.empty((height, width, 2), np.float32)
-    places[..., 0] = np.arange(width, dtype=np.float32)
-    places[..., 1] = np.arange(height, dtype=np.float32)[:, None]
-    return places
+    rows, columns = np.indices((height, width), np.float32)
+    return np.dstack([columns, rows])
 
 
 def _largest(levels: Any) -> Any:
