@@ -38,6 +38,8 @@ EVERY = 3  # one frame of so many is drawn where videos are steadied; the others
 Steady = Callable[[Uint8Array, Uint8Array], Uint8Array]
 
 _Sketch = tuple[PhotoArray, PhotoArray]  # what `Style.sketch` gives
+# A photo alone is to be carried; None repeats the frame before.
+_Sketched = tuple[Frame, _Sketch | PhotoArray | None]
 Finished = TypeVar("Finished", PhotoArray, VideoFrame, PhotoArray | VideoFrame)
 
 
@@ -198,8 +200,8 @@ class Drawing:
                 yield frame, _Role.DRAWN
             last = frame
 
-    def _sketched(self, marked: tuple[Frame, _Role]) -> tuple[Frame, PhotoArray | _Sketch | None]:
-        """Draw a frame's photo at the network's size; give that alone if it is to be carried."""
+    def _sketched(self, marked: tuple[Frame, _Role]) -> _Sketched:
+        """Draw a frame's photo at the network's size, if it is to be drawn."""
         frame, role = marked
         if role is _Role.REPEATED:
             return frame, None
@@ -210,20 +212,18 @@ class Drawing:
         """Draw a photo, or a part of one, at the size it has."""
         return self.style.sketch(photo, replace(self.options, resolution="native"))
 
-    def _seen(
-        self, sketches: Iterator[tuple[Frame, PhotoArray | _Sketch | None]]
-    ) -> Iterator[tuple[Frame, PhotoArray | _Sketch | None, Seen | None]]:
+    def _seen(self, sketches: Iterator[_Sketched]) -> Iterator[tuple[_Sketched, Seen | None]]:
         """Estimate the motion of each photo, if that is how the video is steadied."""
         for frame, sketch in sketches:
             seen = None
             if sketch is not None and isinstance(self.steady, Stabilizer):
                 seen = self.steady.see(sketch[0] if isinstance(sketch, tuple) else sketch)
-            yield frame, sketch, seen
+            yield (frame, sketch), seen
 
     def _steadied(
-        self, sketches: Iterator[tuple[Frame, PhotoArray | _Sketch | None, Seen | None]]
+        self, sketches: Iterator[tuple[_Sketched, Seen | None]]
     ) -> Iterator[tuple[Frame, _Sketch | None]]:
-        for frame, sketch, seen in sketches:
+        for (frame, sketch), seen in sketches:
             if sketch is None or self.steady is None:
                 assert not isinstance(sketch, np.ndarray)  # nothing is carried then
                 yield frame, sketch
