@@ -126,8 +126,6 @@ class Encoding:
     bits: int = 8
 
     def __post_init__(self) -> None:
-        if self.codec not in _ENCODERS:
-            raise UsageError(f"cannot encode {self.codec}, only {', '.join(_ENCODERS)}")
         encoder = self.encoder
         if self.crf is not None and not 0 <= self.crf <= encoder.worst:
             raise UsageError(
