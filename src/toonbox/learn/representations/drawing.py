@@ -20,7 +20,7 @@ from toonbox.learn.representations.flow import (
     beside,
     detail_step,
 )
-from toonbox.pixels import Uint8Array
+from toonbox.pixels import Uint8Array, from_levels
 
 ROUNDS, MORE_ROUNDS = 3, 2  # of abstraction for surface 1, and additional ones for 2
 PENS = (0.7, 1.05, 1.5)  # line half-widths, steps
@@ -118,7 +118,7 @@ class Layers:
         coherence = Flow.of(without_grain, 3.0).coherence
         kept = strokes(responses[1], coherence)
         layers = *surfaces, *(response / STRONGEST for response in responses), coherence, kept
-        return cls(np.dstack([rgb, *map(_eight_bit, layers)]))
+        return cls(np.dstack([rgb, *(from_levels(255 * layer, np.uint8) for layer in layers)]))
 
     def draw(
         self, look: Look, surface: float = 1.0, structure: float = 1.0, texture: float = 1.0
@@ -154,7 +154,7 @@ class Layers:
         own = np.float32(DARKENED) * colour
         ink = own + np.float32(1 - look.tint) * (np.array(look.ink, np.float32) - own)
         drawn = colour + pen[..., None] * (ink - colour)
-        return _eight_bit(np.asarray(drawn, np.float32)), _eight_bit(left_out)
+        return from_levels(255 * drawn, np.uint8), from_levels(255 * left_out, np.uint8)
 
     def _evened(self, colour: Float, most: float) -> Float:
         """Even out the areas of (H, W, 3), changing colours by `most`, less in dark or detail."""
@@ -299,8 +299,3 @@ def _between(layers: Uint8Array, channels: int, place: float) -> Float:
 def _unit(values: Uint8Array) -> Float:
     unit: Float = values.astype(np.float32) / np.float32(255)
     return unit
-
-
-def _eight_bit(values: Float) -> Uint8Array:
-    eight_bit: Uint8Array = np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
-    return eight_bit
