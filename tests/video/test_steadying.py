@@ -126,6 +126,12 @@ def test_another_size_begins_anew():
         assert steady(photo, drawn(photo)).shape == photo.shape
 
 
+@pytest.mark.parametrize("size", [(3000, 3), (3, 3000)])
+def test_long_frames_are_reduced_to_what_opencv_can_move(size):
+    photo = background(size=size)
+    np.testing.assert_allclose(steadied([photo] * 3)[-1], drawn(photo), atol=1)
+
+
 def carried(photos):
     """Draw the first photo and carry the others; give the cartoons and which parts were drawn."""
     steady, parts = Stabilizer(), []

@@ -24,6 +24,7 @@ INSTALL = "pip install 'toonbox[steady]'"
 FLOW_SIDE = 192  # pixels of the short side at which motion is estimated: quick, and less noise
 ENLARGED = 2  # at most this many times; LEAST_SIDE is always reached
 LEAST_SIDE = 48  # pixels, below which OpenCV finds no motion
+LARGEST_SIDE = 32766  # pixels, above which OpenCV moves nothing
 NOISE = (8.0, 24.0)  # levels of 255 that photos may differ by: without noise, with much
 EDGE = 0.5  # and by this of what they differ by anyway from pixel to pixel: motion is never exact
 CUT = 0.5  # share of a photo that must be found again, or else it is another scene
@@ -114,7 +115,8 @@ class Stabilizer:
         height, width = photo.shape[:2]
         short = min(height, width)
         scale = min(FLOW_SIDE / short, max(ENLARGED, LEAST_SIDE / short))
-        size = max(1, round(width * scale)), max(1, round(height * scale))
+        wide, tall = (max(1, round(side * scale)) for side in (width, height))
+        size = min(wide, LARGEST_SIDE), min(tall, LARGEST_SIDE)
         # Down to a half, linear is as good, and much quicker.
         how = self._cv2.INTER_LINEAR if scale >= 0.5 else self._cv2.INTER_AREA
         small: Uint8Array = self._cv2.resize(photo, size, interpolation=how)
