@@ -18,7 +18,7 @@ def read_toml(file: Path) -> dict[str, Any]:
         ConfigError: missing, or not TOML; names it.
     """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{file}: {reason}") from error

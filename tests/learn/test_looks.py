@@ -30,6 +30,8 @@ def test_a_file_may_leave_numbers_out(tmp_path: Path) -> None:
     file = tmp_path / "my.toml"
     file.write_text("tones = 4\nink = [0.5, 0, 1]\n")
     assert load_look(file) == load_look(str(file)) == Look(tones=4, ink=(0.5, 0, 1))
+    file.write_text("tones = 4", encoding="utf-8-sig")  # as some editors on Windows
+    assert load_look(file) == Look(tones=4)
 
 
 @pytest.mark.parametrize(
