@@ -149,6 +149,14 @@ def test_an_empty_folder_is_wrong_usage(arguments, tmp_path, capsys):
     assert "empty: no picture" in capsys.readouterr().err
 
 
+def test_a_file_in_place_of_the_report_is_refused_before_measuring(arguments, tmp_path, capsys):
+    (tmp_path / "report").touch()
+    assert run(*arguments, "--out", tmp_path / "report") == 1
+    printed = capsys.readouterr()
+    assert "report is a file, not a folder" in printed.err
+    assert not printed.out
+
+
 def test_an_unknown_style_is_named(arguments, capsys):
     assert run(*arguments, "--style", "nothing-like-it") == 1
     assert "nothing-like-it" in capsys.readouterr().err

@@ -73,6 +73,8 @@ def evaluate(
     """
     import numpy as np
 
+    from toonbox.convert.compare import refuse_used_folder
+
     with needs("train"):
         from toonbox.learn.evaluate.classifier import ClassifierConfig
         from toonbox.learn.evaluate.evaluate import evaluate as run
@@ -83,6 +85,8 @@ def evaluate(
         raise UsageError("--features and --classifier compare with --cartoons")
     if (cartoons or train_photos) and not (features or classifier):
         raise UsageError("--cartoons and --train-photos are for --features and --classifier")
+    if out is not None:
+        refuse_used_folder(out, overwrite=True)  # a file, before minutes of measuring
     subjects = _subjects(style or [DEFAULT_STYLE], resolution)
     found = _pictures(photos)
     drawn = np.random.default_rng(seed).permutation(len(found))[:limit]
