@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from toonbox.engine.style import Card, load_style, read_card
+from toonbox.engine.style import Card, load_style, read_card, write_card
 from toonbox.errors import ExportError, OutputError
 from toonbox.learn import export
 from toonbox.learn.config import parse_config, save_config
@@ -162,6 +162,20 @@ def test_a_folder_that_cannot_be_made_is_named(run: Path, tmp_path: Path) -> Non
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="file/mine cannot be made: Not a directory"):
         export_run(run, tmp_path / "file/mine", **DESCRIBED)
+
+
+def test_a_file_that_cannot_be_written_is_named(style: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(style, tmp_path / "mine")
+    weights = folder / "generator.safetensors"
+    for file, write in (
+        ("preview.png", lambda: export.draw_preview(folder)),
+        ("generator.safetensors", lambda: save_generator(generator(), weights)),
+        ("card.toml", lambda: write_card(CARD, folder)),
+    ):
+        (folder / file).unlink()
+        (folder / file).mkdir()
+        with pytest.raises(OutputError, match=f"mine/{file} cannot be written"):
+            write()
 
 
 @pytest.mark.parametrize("detail", [95, 200])

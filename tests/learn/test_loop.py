@@ -28,8 +28,8 @@ from toonbox.learn.data import (
     prepare_drawings,
 )
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator
-from toonbox.learn.run import prepare_run
-from toonbox.learn.state import new_fabric
+from toonbox.learn.run import prepare_run, save
+from toonbox.learn.state import new_fabric, new_state
 from toonbox.learn.train import train
 from toonbox.options import RunOptions
 from workers_here import pool_here
@@ -390,6 +390,19 @@ def test_what_cannot_be_written_is_named(tmp_path: Path, folders, tiny_config) -
         prepare_drawings(tiny_config(), data, options(tmp_path / "file/run"))
 
 
+def test_a_checkpoint_that_cannot_be_written_is_named(tmp_path: Path, tiny_config) -> None:
+    resource = pytest.importorskip("resource")
+    state = new_state(tiny_config(), new_fabric(options(tmp_path)), None)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # as a disk that is full
+    try:
+        with pytest.raises(OutputError, match=r"checkpoint\.pt cannot be written: File too large"):
+            save(state, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU")
 def test_a_missing_device_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--device cuda --devices 1: "):
@@ -403,6 +416,14 @@ def test_a_gone_picture_stops_a_run_that_goes_on(straight: Path, tmp_path: Path)
     file.write_text(json.dumps(lists))
     with pytest.raises(DataError, match=r"gone\.png: no longer exists"):
         TrainingData.load(file).check_files()
+
+
+@pytest.mark.parametrize("text", ["", '{"photos": [', "{}", "[]", '{"photos": 1}'])
+def test_damaged_lists_of_pictures_are_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "data.json"
+    file.write_text(text)
+    with pytest.raises(DataError, match=r"data\.json: is not the list of pictures of a run"):
+        TrainingData.load(file)
 
 
 def test_faces_and_black_and_white_photos_find_their_place(tmp_path: Path, folders) -> None:
@@ -542,6 +563,20 @@ def test_a_finished_run_gets_the_generator_that_it_lacks(
     assert train(config, data, run, Vgg(), None) == 6
     name = "generator.safetensors"
     assert (run.out / name).read_bytes() == (straight / name).read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 4, 5000])
+def test_a_damaged_checkpoint_is_named(straight: Path, tmp_path: Path, size: int) -> None:
+    run = options(tmp_path / "run")
+    shutil.copytree(straight, run.out)
+    checkpoint = run.out / "checkpoint.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:size])
+    config, data = load_config(run.out / "config.toml"), TrainingData.load(run.out / "data.json")
+    named = r"run/checkpoint\.pt: .* is damaged; --start a new run with .*run$"
+    with pytest.raises(TrainingError, match=named):
+        prepare_run(config, run.out, data)
+    with pytest.raises(TrainingError, match=named):
+        train(config, data, run, Vgg(), None)
 
 
 def test_fewer_steps_than_are_done_are_refused(straight: Path, tiny_config, tmp_path: Path) -> None:

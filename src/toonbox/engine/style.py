@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from PIL import Image
 
-from toonbox.atomic import is_file, read_within, replacing
+from toonbox.atomic import is_file, read_within, writing
 from toonbox.engine.guided import NUMPY, Arithmetic, upsample
 from toonbox.engine.session import Session, open_session
 from toonbox.errors import ShapeError, StyleError, UsageError
@@ -146,13 +146,13 @@ def check_card(card: Card) -> None:
 
 
 def write_card(card: Card, folder: Path) -> None:
-    """Write a style's card, by tomli-w of the extra `train`."""
+    """Write a style's card, by tomli-w of the extra `train`; raise OutputError if that fails."""
     import tomli_w
 
     values = asdict(card)
     if knobs := values.pop("knobs"):
         values["knobs"] = " ".join(knobs)
-    with replacing(folder / CARD) as temporary:
+    with writing(folder / CARD) as temporary:
         temporary.write_text(tomli_w.dumps(values), encoding="utf-8")
 
 

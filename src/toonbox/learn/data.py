@@ -68,12 +68,15 @@ class TrainingData:
 
     @classmethod
     def load(cls, file: Path) -> "TrainingData":
-        """Read the file lists of a run."""
-        values = json.loads(file.read_text(encoding="utf-8"))
-        lists = {name: [Path(f) for f in files] for name, files in values.items()}
-        photos = Domain(lists["photos"], lists["face_photos"])
-        cartoons = Domain(lists["cartoons"], lists["face_cartoons"])
-        return cls(photos, cartoons, lists["validation"])
+        """Read the file lists of a run; raise DataError if they cannot be read."""
+        try:
+            values = json.loads(file.read_text(encoding="utf-8"))
+            lists = {name: [Path(f) for f in files] for name, files in values.items()}
+            photos = Domain(lists["photos"], lists["face_photos"])
+            cartoons = Domain(lists["cartoons"], lists["face_cartoons"])
+            return cls(photos, cartoons, lists["validation"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{file}: is not the list of pictures of a run") from error
 
     def check_files(self) -> None:
         """Raise DataError if a listed file no longer exists."""

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toonbox.atomic import make_folder, replacing, writing
+from toonbox.atomic import make_folder, writing
 from toonbox.engine.session import open_session
 from toonbox.engine.style import GENERATOR, SHIPPED, Card, check_card, load_style, write_card
 from toonbox.errors import ExportError, OutputError
@@ -34,6 +34,7 @@ from toonbox.learn.generator import (
     save_generator,
 )
 from toonbox.learn.quantise import find_ranges, photo_squares, with_ranges
+from toonbox.learn.state import load_checkpoint
 from toonbox.pixels import FloatArray
 from toonbox.version import __version__
 
@@ -81,7 +82,8 @@ def export_run(
         force: replace an existing style.
     Raises:
         ExportError: `run` is not a run with a checkpoint, or as in `write_style`.
-        OutputError: the style exists.
+        OutputError: the style exists, and `force` is not set, or cannot be written.
+        TrainingError, DataError: a file of the run is damaged.
     """
     for needed in ("config.toml", "data.json", "environment.json", "checkpoint.pt", GENERATOR):
         if not (run / needed).is_file():
@@ -95,7 +97,7 @@ def export_run(
     if recipe is None:
         environment = run / "environment.json"
         recipe = json.loads(environment.read_text("utf-8")).get("recipe", "")
-    checkpoint = torch.load(run / "checkpoint.pt", map_location="cpu", mmap=True, weights_only=True)
+    checkpoint = load_checkpoint(run / "checkpoint.pt", mmap=True)
     card = Card(
         name=name,
         version=__version__,
@@ -174,7 +176,7 @@ def draw_preview(folder: Path) -> None:
     """Write a style's `preview.png`: the shipped preview photo above its cartoon."""
     photo = decode(PREVIEW_PHOTO).rgb
     cartoon = load_style(folder, engine="onnxruntime")(photo)
-    with replacing(folder / "preview.png") as temporary:
+    with writing(folder / "preview.png") as temporary:
         Image.fromarray(np.vstack([photo, cartoon])).save(temporary, optimize=True)
 
 

@@ -248,7 +248,11 @@ CONFIG_KEY = "generator"
 
 
 def save_generator(generator: Generator, file: Path) -> None:
-    """Write a generator's weights and configuration to one safetensors file."""
+    """Write a generator's weights and configuration to one safetensors file.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
     weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
     # Not `save_file`, which makes the file readable for its owner only.
     write_file(file, save(weights, {CONFIG_KEY: json.dumps(asdict(generator.config))}))

@@ -1,6 +1,7 @@
 """The run's folder: configuration, data, checkpoint, TensorBoard scalars, sample grids."""
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -21,7 +22,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from toonbox.atomic import replacing, write_file, writing
+from toonbox.atomic import write_file, writing
 from toonbox.engine.style import GENERATOR
 from toonbox.errors import ConfigError, TrainingError
 from toonbox.learn.config import TrainConfig, load_config, save_config
@@ -31,7 +32,7 @@ from toonbox.learn.inspect import read_picture
 from toonbox.learn.representations.structure import structure
 from toonbox.learn.representations.surface import surface
 from toonbox.learn.representations.texture import draw_channel_weights, texture
-from toonbox.learn.state import TrainingState
+from toonbox.learn.state import TrainingState, load_checkpoint
 from toonbox.options import RunOptions
 from toonbox.pixels import Uint8Array, from_signed, to_signed
 
@@ -56,7 +57,7 @@ def prepare_run(
     Raises:
         ConfigError: the configuration has no steps, or fewer than the run in the folder has done.
         TrainingError: the folder holds a run whose configuration differs in what that run uses,
-            other than its number of steps; or its teacher differs.
+            other than its number of steps; or its teacher differs; or its checkpoint is damaged.
         OutputError: the folder cannot be written.
     """
     if not config.total_steps:
@@ -75,7 +76,7 @@ def prepare_run(
                 "another --out, or the same options to resume"
             )
     if checkpoint.exists():
-        done = torch.load(checkpoint, map_location="cpu", mmap=True, weights_only=True)["step"]
+        done = load_checkpoint(checkpoint, mmap=True)["step"]
         if config.total_steps < done:
             raise ConfigError(
                 f"{checkpoint}: {done} steps are done, more than the {config.total_steps} of this "
@@ -109,11 +110,16 @@ def prepare_run(
 
 
 def save(state: TrainingState, out: Path) -> None:
-    """Write the checkpoint and, as a separate file, the averaged generator."""
+    """Write the checkpoint and, as a separate file, the averaged generator.
+
+    Raises:
+        OutputError: one of them cannot be written; the one before it stays.
+    """
     if not state.fabric.is_global_zero:
         return
-    with replacing(out / "checkpoint.pt") as temporary:
-        torch.save(state.state_dict(), temporary)
+    buffer = io.BytesIO()  # torch does not tell why it cannot write to a disk
+    torch.save(state.state_dict(), buffer)
+    write_file(out / "checkpoint.pt", buffer.getvalue())
     generator = state.average.module
     assert isinstance(generator, Generator)
     save_generator(generator, out / GENERATOR)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, TypeVar
 
 import torch
@@ -73,6 +75,21 @@ class TrainingState:
         for name, adversary in self.adversaries.items():
             yield f"{name}_discriminator", adversary.discriminator
             yield f"{name}_optimizer", adversary.optimizer
+
+
+def load_checkpoint(file: Path, *, mmap: bool = False) -> dict[str, Any]:
+    """Load a checkpoint on the CPU; with `mmap`, tensors are read from the disk as they are used.
+
+    Raises:
+        TrainingError: it is damaged, perhaps because it was not copied completely.
+    """
+    try:
+        values: dict[str, Any] = torch.load(file, map_location="cpu", mmap=mmap, weights_only=True)
+    except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise TrainingError(
+            f"{file}: cannot be read or is damaged; --start a new run with {file.parent}"
+        ) from error
+    return values
 
 
 def new_fabric(options: RunOptions) -> Fabric:

@@ -47,7 +47,14 @@ from toonbox.learn.representations.structure import structure
 from toonbox.learn.representations.surface import guided_filter, random_palette, surface
 from toonbox.learn.representations.texture import draw_channel_weights, texture
 from toonbox.learn.run import reporting, save
-from toonbox.learn.state import TrainingState, channels_last, new_fabric, new_state, update
+from toonbox.learn.state import (
+    TrainingState,
+    channels_last,
+    load_checkpoint,
+    new_fabric,
+    new_state,
+    update,
+)
 from toonbox.learn.teacher import supersampled
 from toonbox.learn.workers import worker_pool
 from toonbox.options import RunOptions
@@ -75,7 +82,9 @@ def train(
         start: generator that a new run starts from (a larger one is fitted to the configured
             size), and the teacher if the target is `teacher`.
     Raises:
-        TrainingError: a loss or gradient is not finite; the last checkpoint is valid.
+        TrainingError: a loss or gradient is not finite, and the last checkpoint is valid; or the
+            checkpoint to resume is damaged.
+        OutputError: a checkpoint or sample cannot be written.
         ConfigError: `start` does not fit the configuration, or something it needs is missing.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the step and a checkpoint.
     """
@@ -92,7 +101,7 @@ def train(
     state = new_state(config, fabric, features)
     checkpoint = options.out / "checkpoint.pt"
     if checkpoint.exists():
-        state.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        state.load_state_dict(load_checkpoint(checkpoint))
     elif start is not None:
         begin_with(state, start, data)
     teacher = start if config.target == "teacher" else None
