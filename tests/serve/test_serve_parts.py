@@ -1,5 +1,6 @@
 """Parts that other tests reach only in other processes, or through rare failures."""
 
+import asyncio
 import errno
 import threading
 import zipfile
@@ -23,9 +24,11 @@ from toonbox.errors import (
     VideoError,
 )
 from toonbox.options import OutputOptions, StyleOptions
-from toonbox.serve.jobs import FullError, _convert_pictures
+from toonbox.serve.jobs import FullError, Jobs, _convert_pictures
+from toonbox.serve.metrics import Metrics
 from toonbox.serve.pictures import Budget
 from toonbox.serve.problems import status_of
+from toonbox.serve.settings import ServerOptions
 from toonbox.serve.uploads import file_name
 
 
@@ -132,3 +135,27 @@ def test_pictures_without_room(load, photo, tmp_path, pictures, written):
         )  # fmt: skip
     assert len(files_below(tmp_path / "out")) == written
     assert not (tmp_path / "all.zip").exists()
+
+
+def test_the_end_begins_no_waiting_job(style_folder, tmp_path, monkeypatch):
+    begun = threading.Semaphore(0)
+
+    def convert(*_):
+        begun.release()
+        jobs[0].stopped.wait()
+        raise PictureError
+
+    async def end():
+        served = Jobs(tmp_path, ServerOptions(), Budget(None, 1), Metrics())
+        monkeypatch.setattr(served, "_convert", convert)
+        jobs.extend(served.open(style_folder, ()) for _ in range(3))
+        for job in jobs:
+            served.start(job)
+        await asyncio.to_thread(begun.acquire)
+        await served.close()
+
+    jobs = []
+    asyncio.run(end())
+    assert [job.state for job in jobs] == ["cancelled"] * 3
+    assert not begun.acquire(blocking=False)
+    assert not files_below(tmp_path)

@@ -255,9 +255,8 @@ class Jobs:
         await asyncio.to_thread(shutil.rmtree, job.folder, ignore_errors=True)
 
     async def close(self) -> None:
-        """End all of them."""
-        for job in list(self._jobs.values()):
-            await self.delete(job)
+        """End all of them, together: while one ends, none of those that wait may begin."""
+        await asyncio.gather(*map(self.delete, self._jobs.values()))
         await asyncio.to_thread(self._pool.shutdown)
 
     def _run(self, job: ServedJob) -> None:
