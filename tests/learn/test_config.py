@@ -68,7 +68,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, reason: str) -> None:
 
 
 def test_unknown_presets_and_missing_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no preset 'wild'; there are balanced"):
+    with pytest.raises(ConfigError, match="no preset 'wild'; available: balanced"):
         default_config(preset="wild")
     with pytest.raises(ConfigError, match=r"none\.toml"):
         load_config(tmp_path / "none.toml")

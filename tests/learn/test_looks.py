@@ -57,7 +57,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, reason: str) -> None:
 
 
 def test_unknown_looks_and_missing_files_are_named() -> None:
-    with pytest.raises(ConfigError, match="no look 'wild'; there are anime, comic"):
+    with pytest.raises(ConfigError, match="no look 'wild'; available: anime, comic"):
         load_look("wild")
     with pytest.raises(ConfigError, match=r"none\.toml: No such file"):
         load_look("none.toml")

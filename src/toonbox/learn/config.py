@@ -255,7 +255,7 @@ def _overridden(
         config = replace(config, steps=steps)
     if preset is not None:
         if preset not in PRESETS:
-            raise ConfigError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+            raise ConfigError(f"no preset {preset!r}; available: {', '.join(PRESETS)}")
         config = replace(config, weights=PRESETS[preset])
     if look is not None:
         pretrain = replace(config.pretrain, kind="drawing", look=load_look(look))

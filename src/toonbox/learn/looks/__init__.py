@@ -24,7 +24,7 @@ def look_file(name: str) -> Path:
         ConfigError: unknown name; lists the known ones.
     """
     if name not in look_names():
-        raise ConfigError(f"no look {name!r}; there are {', '.join(look_names())}")
+        raise ConfigError(f"no look {name!r}; available: {', '.join(look_names())}")
     return SHIPPED / f"{name}.toml"
 
 
