@@ -72,17 +72,25 @@ def choose_palette(frames: Iterable[VideoFrame], *, transparent: bool = True) ->
     frames = iter(frames)
     first = next(frames)
     size, graph = (first.width, first.height), Graph()
+    # First, so that it works before more frames come.
     generator = graph.add("palettegen", f"reserve_transparent={int(transparent)}")
-    graph.link_nodes(_source(graph, size), generator, graph.add("buffersink")).configure()
-    found = list[VideoFrame]()
+    source, both = _source(graph, size), graph.add("split")
+    seen, sink = graph.add("buffersink"), graph.add("buffersink")
+    source.link_to(both)
+    both.link_to(generator, 0, 0)
+    both.link_to(seen, 1, 0)
+    generator.link_to(sink)
+    graph.configure()
     few: set[Any] | None = set()
     with ffmpeg_errors():
         for number, frame in enumerate(chain([first], frames)):
             few = _few(few, frame, 256 - transparent)
-            graph.push(_timed(frame, number))
-            found += pulled(graph)  # nothing yet, but without asking the frames would pile up
-        graph.push(None)
-        (palette,) = [*found, *pulled(graph)]
+            source.push(_timed(frame, number))
+            # Filters work only when asked, and frames would pile up. Asking for the palette would
+            # not do: it is not ready, and while PyAV raises that error, Ctrl-C is lost.
+            seen.pull()
+        source.push(None)
+        palette = cast(VideoFrame, sink.pull())
     if few:  # palettegen rounds them
         colours = np.array(sorted(few), np.uint8)
         entries = np.resize(colours, (256, 4))
@@ -149,11 +157,11 @@ def _packets(frames: Iterable[VideoFrame], palette: Palette) -> Iterator[bytes]:
     with ffmpeg_errors():
         colours.push(_timed(palette.frame, 0))
         colours.push(None)
-        for frame in chain(map(_timed, frames, count()), [None]):
+        for frame in map(_timed, frames, count()):
             source.push(frame)
-            for drawn in pulled(graph):
-                drawn.time_base = STEP
-                yield from map(bytes, context.encode(drawn))
+            drawn = cast(VideoFrame, sink.pull())  # one for each
+            drawn.time_base = STEP
+            yield from map(bytes, context.encode(drawn))
         yield from map(bytes, context.encode(None))
 
 
@@ -165,15 +173,6 @@ def _timed(frame: VideoFrame, number: int) -> VideoFrame:
     """Set a frame's time to its number: the filters and the encoder need increasing times."""
     frame.pts, frame.time_base = number, STEP
     return frame
-
-
-def pulled(graph: Graph) -> Iterator[VideoFrame]:
-    """Yield the frames that a graph has ready."""
-    while True:
-        try:
-            yield graph.vpull()
-        except (av.BlockingIOError, av.EOFError):
-            return
 
 
 def _sub_blocks(data: bytes) -> bytes:

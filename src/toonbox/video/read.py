@@ -30,7 +30,6 @@ from av.video.reformatter import (
 from av.video.stream import VideoStream
 
 from toonbox.errors import VideoError
-from toonbox.images.gif import pulled
 from toonbox.options import MAX_PIXELS
 from toonbox.parallel import in_time
 from toonbox.pixels import PhotoArray, Uint8Array
@@ -542,7 +541,7 @@ def _deinterlaced(frames: Iterable[VideoFrame], unit: Fraction) -> Iterator[Vide
         now = frame.width, frame.height, frame.format.name
         if graph is not None and now != kind:
             graph.vpush(None)
-            yield from pulled(graph)
+            yield from _pulled(graph)
             graph = None
         if graph is None and frame.interlaced_frame:
             graph, kind = Graph(), now
@@ -558,10 +557,19 @@ def _deinterlaced(frames: Iterable[VideoFrame], unit: Fraction) -> Iterator[Vide
             yield frame
         else:
             graph.vpush(frame)
-            yield from pulled(graph)
+            yield from _pulled(graph)
     if graph is not None:
         graph.vpush(None)
-        yield from pulled(graph)
+        yield from _pulled(graph)
+
+
+def _pulled(graph: Graph) -> Iterator[VideoFrame]:
+    """Yield the frames that a graph has ready."""
+    while True:
+        try:
+            yield graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return
 
 
 def _check_size(path: Path, width: int, height: int, max_pixels: int) -> None:
