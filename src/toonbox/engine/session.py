@@ -8,9 +8,10 @@ from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Lock
 from typing import Any, Self, get_args
 
@@ -489,14 +490,31 @@ class OpenVinoSession(Session):
         elif self.precision == "int8":
             _quantise(network, ranges)
         network = _with_channels_last(network)
-        self._model = core.compile_model(network, "CPU", settings)
-        return _openvino_ends(self._model.inputs), _openvino_ends(self._model.outputs)
+        self._compile = partial(core.compile_model, network, "CPU", settings)
+        self._requests = self._new_requests()
+        return _openvino_ends(network.inputs), _openvino_ends(network.outputs)
+
+    def _new_requests(self) -> SimpleQueue[Any]:
+        """Compile the network, and make what runs it: one for each run at a time.
+
+        They are used again and again: making one waits for the runs under way.
+        """
+        model, requests = self._compile(), SimpleQueue[Any]()
+        for _ in range(self._runs):
+            requests.put(model.create_infer_request())
+        return requests
 
     def _compute(self, inputs: dict[str, FloatArray]) -> FloatArray:
-        # A request of its own for each call: requests are not safe to share between threads.
-        request = self._model.create_infer_request()
-        request.infer(inputs | {"photo": inputs["photo"].transpose(0, 2, 3, 1)})
-        cartoon = np.array(request.get_tensor("cartoon").data, np.float32)
-        if not cartoon.size:  # what a failure looks like with one thread
-            raise RuntimeError("it gives nothing")
-        return cartoon.transpose(0, 3, 1, 2)
+        requests = self._requests
+        request = requests.get()  # no two threads may use one at once
+        try:
+            # Unlike `infer`, this raises errors with one thread, too.
+            request.start_async(inputs | {"photo": inputs["photo"].transpose(0, 2, 3, 1)})
+            request.wait()
+            return np.array(request.get_tensor("cartoon").data, np.float32).transpose(0, 3, 1, 2)
+        except BaseException:
+            # A network that failed, fails again on pictures of the size before (2026.4).
+            self._requests = self._new_requests()
+            raise
+        finally:
+            requests.put(request)
