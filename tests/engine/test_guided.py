@@ -4,8 +4,7 @@ import pytest
 from PIL import Image
 
 from toonbox.engine import guided
-from toonbox.engine.guided import EPS, NUMPY, box_sum, fit, upsample
-from toonbox.engine.opencv import OPENCV
+from toonbox.engine.guided import EPS, NUMPY, box_sum, fastest_arithmetic, fit, upsample
 from toonbox.errors import ShapeError
 from toonbox.pixels import Uint8Array
 
@@ -18,6 +17,7 @@ def colours(*shape: int, seed: int = 0) -> Uint8Array:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+OPENCV = fastest_arithmetic()
 both = pytest.mark.parametrize("arithmetic", [NUMPY, OPENCV], ids=["numpy", "opencv"])
 
 

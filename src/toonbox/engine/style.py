@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from dataclasses import MISSING, asdict, dataclass, fields, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -17,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from toonbox.atomic import is_file, read_within, writing
-from toonbox.engine.guided import NUMPY, Arithmetic, upsample
+from toonbox.engine.guided import NUMPY, Arithmetic, fastest_arithmetic, upsample
 from toonbox.engine.session import Session, open_session
 from toonbox.errors import ShapeError, StyleError, UsageError
 from toonbox.images.encode import to_image
@@ -406,7 +405,7 @@ class Style:
     def _arithmetic(self, shape: tuple[int, ...]) -> Arithmetic:
         """Return OpenCV's for a photo of this shape where it is installed and worth its import."""
         worth = not self.single or shape[0] * shape[1] >= OPENCV_PIXELS
-        return (_opencv() if worth else None) or NUMPY
+        return fastest_arithmetic() if worth else NUMPY
 
     @property
     def _threads(self) -> int:
@@ -501,15 +500,6 @@ class Style:
             raise StyleError(f"{self.card.name}: made values that are not finite numbers")
         pixels: FloatArray = cartoon[0].transpose(1, 2, 0)
         return pixels
-
-
-@cache
-def _opencv() -> Arithmetic | None:
-    try:
-        from toonbox.engine.opencv import OPENCV
-    except ImportError:  # not installed, or without a library of the system that it needs
-        return None
-    return OPENCV
 
 
 def _from_array(array: PhotoArray, name: str) -> Picture:

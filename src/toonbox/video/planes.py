@@ -10,7 +10,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 
-from toonbox.engine.opencv import OPENCV
+from toonbox.engine.guided import fastest_arithmetic
 from toonbox.pixels import FloatArray, Uint8Array
 from toonbox.video.read import FrameColours
 
@@ -40,10 +40,11 @@ def upsample_luma(photo: Uint8Array, small: Uint8Array, cartoon: Uint8Array) -> 
     Returns:
         (H, W).
     """
-    models = OPENCV.fit(small, cartoon)
+    opencv = fastest_arithmetic()
+    models = opencv.fit(small, cartoon)
     slope, offset = (cv2.resize(model, photo.shape[::-1]) for model in models)
     luma = np.empty(photo.shape, np.uint8)
-    OPENCV.apply(photo, slope, offset, luma)
+    opencv.apply(photo, slope, offset, luma)
     return luma
 
 
