@@ -13,7 +13,6 @@ from toonbox.convert.job import (
     MIB,
     Converter,
     Job,
-    Memory,
     Need,
     convert_all,
     in_words,
@@ -28,6 +27,10 @@ from toonbox.options import OutputOptions, StyleOptions
 resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.usefixtures("unmeasured")
 EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def within(style, limit, **options):
+    return Converter(style, StyleOptions(**options), OutputOptions(max_memory=limit))
 
 
 @pytest.fixture
@@ -108,34 +111,34 @@ def test_the_estimate_is_above_what_is_measured_and_not_far(read, write, tmp_pat
 
 
 def test_smaller_limits_mean_smaller_tiles(style):
-    sides = [Memory(style, size * MIB).style.tile for size in (10000, 1200, 900, 500, 330)]
+    sides = [within(style, size * MIB).style.tile for size in (10000, 1200, 900, 500, 330)]
     assert sides == sorted(sides, reverse=True)
     assert sides[0] == 1024
     assert sides[-1] == 128
     with pytest.raises(UsageError, match="100M of memory are too little; at least 285M are needed"):
-        Memory(style, 100 * MIB)
+        within(style, 100 * MIB)
 
 
 def test_what_does_not_fit_is_streamed_or_refused(style, monkeypatch):
-    memory = Memory(style, 600 * MIB)
-    assert not memory.need("a", header(4000, 3000), "JPEG", None).streamed
+    converter = within(style, 600 * MIB)
+    assert not converter.need("a", header(4000, 3000), "JPEG").streamed
     monkeypatch.setattr(module, "can_stream", lambda: True)
-    assert memory.need("a", header(12000, 9000), "JPEG", None).streamed
+    assert converter.need("a", header(12000, 9000), "JPEG").streamed
     with pytest.raises(PictureError, match=r"^a: .*still [\d.]+[MG] if streamed$"):
-        memory.need("a", header(12000, 9000), "JPEG", 5000)
+        within(style, 600 * MIB, resolution=5000).need("a", header(12000, 9000), "JPEG")
     monkeypatch.setattr(module, "can_stream", lambda: False)
     told = r"^a: needs about 1007M of memory, more than the 600M of --max-memory .*toonbox\[huge\]"
     with pytest.raises(MissingExtraError, match=told):
-        memory.need("a", header(12000, 9000), "JPEG", None)
+        converter.need("a", header(12000, 9000), "JPEG")
 
 
 def test_more_channels_and_deeper_ones_take_more(style):
-    memory = Memory(style, 1 << 40)
+    converter = within(style, 1 << 40)
     kinds = [header(100, 100), header(100, 100, transparent=True), header(100, 100, deep=True)]
     kinds.append(header(100, 100, deep=True, transparent=True))
-    sizes = [memory.need("a", kind, "PNG", None).own for kind in kinds]
+    sizes = [converter.need("a", kind, "PNG").own for kind in kinds]
     assert sizes == sorted(set(sizes))
-    assert memory.need("a", kinds[0], "AVIF", None).own > sizes[-1]
+    assert converter.need("a", kinds[0], "AVIF").own > sizes[-1]
 
 
 def test_the_machine_has_a_limit():
@@ -182,10 +185,9 @@ def jobs(photos):
 
 @pytest.mark.parametrize("room", [1, 2, 6])
 def test_only_as_many_are_on_their_way_as_there_is_room_for(room, photos, style, monkeypatch):
-    one = Memory(style, 1 << 40).need("a", header(150, 120, "PNG"), "PNG", None)
-    limit = module._PROCESS + room * one.own + one.network
-    monkeypatch.setattr(module.Memory, "__init__", lambda self, style, _: vars(self).update(
-        style=style, limit=limit, told=True))  # fmt: skip
+    converter = within(style, 1 << 40)
+    one = converter.need("a", header(150, 120, "PNG"), "PNG")
+    converter.limit = module._PROCESS + room * one.own + one.network
     taken, told, most = 0, 0, 0
 
     def counted():
@@ -194,7 +196,7 @@ def test_only_as_many_are_on_their_way_as_there_is_room_for(room, photos, style,
             taken += 1
             yield job
 
-    for outcome in convert_all(counted(), Converter(style), parallel=3):
+    for outcome in convert_all(counted(), converter, parallel=3):
         assert outcome.status == "ok"
         most = max(most, taken - told)
         told += 1
@@ -206,14 +208,14 @@ def test_in_a_batch_large_ones_are_streamed_or_fail_alone(photos, style, monkeyp
     pytest.importorskip("pyvips")
     large = photos[2]
     Image.fromarray(np.random.default_rng(9).integers(0, 256, (300, 500, 3), np.uint8)).save(large)
-    needed = module.Memory.need
+    needed = Converter.need
 
-    def need(memory, name, header, format, resolution):
+    def need(converter, name, header, format):
         if header.width == 500:
             return Need(1000, 1000, True)
-        return needed(memory, name, header, format, resolution)
+        return needed(converter, name, header, format)
 
-    monkeypatch.setattr(module.Memory, "need", need)
+    monkeypatch.setattr(Converter, "need", need)
     outcomes = list(convert_all(jobs(photos), Converter(style), parallel=2))
     assert [outcome.status for outcome in outcomes] == ["ok"] * 6
     assert outcomes[2].size == (500, 300)

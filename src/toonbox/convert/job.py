@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from heapq import nlargest
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -35,21 +36,13 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """What to convert, and where to.
-
-    Attributes:
-        source: a file.
-        target: a file, whose suffix names the format; None returns the bytes of the cartoon.
-        on_existing: what to do if the target exists.
-        data: what is in the source, if that is no file here.
-        name: of the source in messages, if that is not its path.
-    """
+    """What to convert, and where to."""
 
     source: Path
-    target: Path | None = None
+    target: Path | None = None  # its suffix names the format; None returns the cartoon's bytes
     on_existing: Literal["refuse", "skip", "overwrite"] = "refuse"
-    data: bytes | None = None
-    name: str = ""
+    data: bytes | None = None  # what is in the source, if that is no file here
+    name: str = ""  # of the source in messages, if that is not its path
 
     @property
     def shown(self) -> str:
@@ -72,17 +65,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Converted:
-    """A finished job.
+    """A finished job."""
 
-    Attributes:
-        size: width and height in pixels.
-        data: the cartoon's bytes, if it has no target.
-        format: of these, Pillow's name.
-    """
-
-    size: tuple[int, int]
-    data: bytes = b""
-    format: str = ""
+    size: tuple[int, int]  # width and height in pixels
+    data: bytes = b""  # of the cartoon, if it has no target
+    format: str = ""  # of these, Pillow's name
 
 
 MIB = 1 << 20
@@ -99,82 +86,38 @@ _OF_THE_MACHINE = 0.75
 
 @dataclass(frozen=True)
 class Need:
-    """The memory that a picture takes, in bytes, beside the process itself.
+    """The memory that a picture takes, in bytes, beside the process itself."""
 
-    Attributes:
-        own: from reading to writing.
-        network: while it is drawn.
-        streamed: whether it must be read and written a few rows at a time.
-        animated: whether it may be an animation.
-    """
-
-    own: int = 0
-    network: int = 0
-    streamed: bool = False
-    animated: bool = True
-
-
-class Memory:
-    """A limit for the whole process, and the style that keeps to it."""
-
-    def __init__(self, style: Style, limit: int | None = None) -> None:
-        """Choose the tiles in which the network works.
-
-        Args:
-            limit: bytes; None takes three quarters of what the machine has, or of what the
-                container may use.
-        Raises:
-            UsageError: nothing at all can be done with so little.
-        """
-        self.told, self.limit = limit is not None, limit or machine_limit()
-        self.style = style
-        for tile in _TILES:
-            if self._network(10**9) * 2 <= self.limit - _PROCESS:
-                return
-            self.style = copy(style)
-            self.style.tile = min(tile, style.tile)
-        least = _PROCESS + 2 * self._network(10**9)
-        if least > self.limit:
-            given = f"{in_words(self.limit)} of memory are too little"
-            raise UsageError(f"{given}; at least {in_words(least)} are needed")
-
-    def need(self, name: str, header: Header, format: str, resolution: Resolution) -> Need:
-        """Estimate what it takes to draw a picture and write it in a format; choose how to do it.
-
-        Raises:
-            TooLargeError, MissingExtraError: it takes more than the limit; says how much.
-        """
-        pixels = header.width * header.height
-        height, width = self.style.largest_size((header.height, header.width), resolution)
-        network = self._network(height * width) + 20 * min(height * width, pixels)
-        each = max(_PIXEL.get(kind, _OTHER_PIXEL) for kind in (header.format, format))
-        each = max(each, _DEEP_PIXEL) if header.deep else each
-        each += _ALPHA * header.transparent * (1 + header.deep)
-        whole = Need(each * pixels, network, animated=header.animated)
-        if fit([whole], self.limit):
-            return whole
-        streamed = Need(_STREAM[0] + _STREAM[1] * header.width, network, True)
-        limit, needed = in_words(self.limit), in_words(_PROCESS + whole.own + whole.network)
-        allowed = f"more than {limit}, three quarters of this machine's (--max-memory changes that)"
-        if self.told:
-            allowed = f"more than the {limit} of --max-memory (max_memory)"
-        text = f"{name}: needs about {needed} of memory, {allowed}"
-        if not can_stream():
-            raise MissingExtraError(f"{text}; {ADVICE}")
-        if not fit([streamed], self.limit):
-            less = in_words(_PROCESS + streamed.own + streamed.network)
-            raise TooLargeError(f"{text}, and still {less} if streamed")
-        return streamed
-
-    def _network(self, pixels: int) -> int:
-        side = self.style.tile + 2 * self.style.card.reach
-        return _NETWORK * min(pixels, side * side)
+    own: int = 0  # from reading to writing
+    network: int = 0  # while it is drawn
+    streamed: bool = False  # it must be read and written a few rows at a time
+    animated: bool = True  # it may be an animation
 
 
 def fit(needs: Collection[Need], limit: int, jobs: int = 1) -> bool:
     """Return whether pictures fit within a limit of memory, `jobs` of them drawn at a time."""
     networks = nlargest(jobs, (need.network for need in needs))
     return _PROCESS + sum(need.own for need in needs) + sum(networks) <= limit
+
+
+def _with_tiles_for(style: Style, limit: int) -> Style:
+    """Return a style that works in tiles which fit into a limit of memory; UsageError if none do.
+
+    Two of them must fit: pictures are drawn at least two at a time.
+    """
+    for tile in (style.tile, *_TILES):
+        style = copy(style)
+        style.tile = min(tile, style.tile)
+        least = _PROCESS + 2 * _network_memory(style, 10**9)
+        if least <= limit:
+            return style
+    given = f"{in_words(limit)} of memory are too little"
+    raise UsageError(f"{given}; at least {in_words(least)} are needed")
+
+
+def _network_memory(style: Style, pixels: int) -> int:
+    side = style.tile + 2 * style.card.reach
+    return _NETWORK * min(pixels, side * side)
 
 
 def machine_limit() -> int:
@@ -199,15 +142,11 @@ class Converter:
     def __init__(
         self, style: Style, options: StyleOptions | None = None, output: OutputOptions | None = None
     ) -> None:
-        """Choose tiles that fit into memory.
-
-        Raises:
-            UsageError: `max_memory` is too little for anything, or `format` is unknown.
-        """
+        """Choose tiles that fit into memory; raise UsageError if none do."""
         self.options, self.output = options or StyleOptions(), output or OutputOptions()
-        self.memory = Memory(style, self.output.max_memory)
-        self.style = self.memory.style
-        self.format = format_named(self.output.format) if self.output.format else None
+        self.limit = self.output.max_memory or machine_limit()
+        self.style = _with_tiles_for(style, self.limit)
+        self.format = self.output.format and format_named(self.output.format)
 
     def estimate(self, job: Job) -> Need:
         """Read the source's header: how much memory the job takes, and whether it is streamed.
@@ -220,12 +159,40 @@ class Converter:
         limit, in_memory = self.output.max_pixels, job.data is not None or job.target is None
         header = read_header(job.contents, max_pixels=limit, name=job.shown)
         written = self._format(job) or (header.format if in_memory else "PNG")
-        need = self.memory.need(job.shown, header, written, self.options.resolution)
+        need = self.need(job.shown, header, written)
         if need.streamed and in_memory:
             raise TooLargeError(
                 f"{job.shown}: too large to process in memory; convert it from file to file"
             )
         return need
+
+    def need(self, name: str, header: Header, format: str) -> Need:
+        """Estimate what it takes to draw a picture and write it in a format; choose how to do it.
+
+        Raises:
+            TooLargeError, MissingExtraError: it takes more than the limit; says how much.
+        """
+        pixels, shape = header.width * header.height, (header.height, header.width)
+        height, width = self.style.largest_size(shape, self.options.resolution)
+        network = _network_memory(self.style, height * width) + 20 * min(height * width, pixels)
+        each = max(_PIXEL.get(kind, _OTHER_PIXEL) for kind in (header.format, format))
+        each = max(each, _DEEP_PIXEL) if header.deep else each
+        each += _ALPHA * header.transparent * (1 + header.deep)
+        whole = Need(each * pixels, network, animated=header.animated)
+        if fit([whole], self.limit):
+            return whole
+        streamed = Need(_STREAM[0] + _STREAM[1] * header.width, network, True)
+        limit, needed = in_words(self.limit), in_words(_PROCESS + whole.own + whole.network)
+        allowed = f"more than {limit}, three quarters of this machine's (--max-memory changes that)"
+        if self.output.max_memory:
+            allowed = f"more than the {limit} of --max-memory (max_memory)"
+        text = f"{name}: needs about {needed} of memory, {allowed}"
+        if not can_stream():
+            raise MissingExtraError(f"{text}; {ADVICE}")
+        if not fit([streamed], self.limit):
+            less = in_words(_PROCESS + streamed.own + streamed.network)
+            raise TooLargeError(f"{text}, and still {less} if streamed")
+        return streamed
 
     def convert(
         self, job: Job, need: Need | None = None, on_frame: OnFrame = lambda *_: None
@@ -323,22 +290,13 @@ class Converter:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a job.
+    """The result of a job."""
 
-    Attributes:
-        source: the picture, or a folder that could not be read.
-        target: the file for the cartoon, if it got as far as having one.
-        status: skipped if the target existed.
-        seconds: of work, without waiting for its turn.
-        size: width and height in pixels, of a picture that was converted.
-        error: why it failed.
-    """
-
-    source: Path
+    source: Path  # or a folder that could not be read
     target: Path | None
-    status: Literal["ok", "skipped", "failed"]
-    seconds: float = 0.0
-    size: tuple[int, int] | None = None
+    status: Literal["ok", "skipped", "failed"]  # skipped if the target existed
+    seconds: float = 0.0  # of work, without waiting for its turn
+    size: tuple[int, int] | None = None  # width and height in pixels, if it was converted
     error: ToonboxError | None = None
 
 
@@ -362,20 +320,16 @@ def convert_all(
         UsageError: an option that is as wrong for all other pictures.
     """
     parallel = count_jobs(jobs, parallel)
-    memory, converter = converter.memory, copy(converter)
+    converter = copy(converter)
     converter.style = converter.style.shared(parallel)
 
-    def plan(job: Job) -> tuple[Job, Need | Outcome]:
+    def plan(job: Job) -> Need | Outcome:
         """Read the header, to know how many pictures fit into memory."""
-
-        def estimate() -> Need | Outcome:
-            if job.target is not None and job.on_existing == "refuse":
-                refuse_existing(job.target)
-            if job.target is not None and job.on_existing == "skip" and exists(job.target):
-                return Outcome(job.source, job.target, "skipped")
-            return converter.estimate(job)
-
-        return job, done_or_failed(job, estimate)
+        if job.target is not None and job.on_existing == "refuse":
+            refuse_existing(job.target)
+        if job.target is not None and job.on_existing == "skip" and exists(job.target):
+            return Outcome(job.source, job.target, "skipped")
+        return converter.estimate(job)
 
     def work(planned: tuple[Job, Need | Outcome]) -> Outcome:
         job, need = planned
@@ -383,9 +337,10 @@ def convert_all(
 
     def fit_together(planned: list[tuple[Job, Need | Outcome]]) -> bool:
         needs = [need for _, need in planned if isinstance(need, Need)]
-        return fit(needs, memory.limit, parallel)
+        return fit(needs, converter.limit, parallel)
 
-    return ordered_parallel_map(map(plan, jobs), work, parallel, stop, fit_together)
+    planned = ((job, done_or_failed(job, partial(plan, job))) for job in jobs)
+    return ordered_parallel_map(planned, work, parallel, stop, fit_together)
 
 
 def convert_one(
