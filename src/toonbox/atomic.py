@@ -24,11 +24,7 @@ exists, is_dir, is_file = os.path.exists, os.path.isdir, os.path.isfile
 
 
 def read_within(file: Path, limit: int) -> bytes:
-    """Read a file of an untrusted source.
-
-    Raises:
-        OSError: it cannot be read, is a pipe or a device, or has more than `limit` bytes.
-    """
+    """Read an untrusted file; raise OSError for a pipe, a device, or more than `limit` bytes."""
     if file.exists() and not file.is_dir() and not file.is_file():
         raise OSError(errno.EINVAL, "not a regular file")
     with file.open("rb") as opened:
@@ -45,11 +41,7 @@ def refuse_existing(target: Path) -> None:
 
 
 def write_file(target: Path, data: bytes) -> None:
-    """Write a file whole or not at all, with the folders it needs.
-
-    Raises:
-        OutputError: it cannot be written, or exists and is not a file, such as /dev/null.
-    """
+    """Write a file whole or not at all; folders and errors as in `writing`."""
     with writing(target) as temporary:
         temporary.write_bytes(data)
 
@@ -67,7 +59,7 @@ def writing(target: Path) -> Iterator[Path]:
     """Yield a temporary name that becomes `target` if the block succeeds; make missing folders.
 
     Raises:
-        OutputError: as in `write_file`.
+        OutputError: it cannot be written, or exists and is not a file, such as /dev/null.
     """
     if exists(target) and not target.is_file():
         raise OutputError(f"{target} cannot be written: it exists and is not a file")

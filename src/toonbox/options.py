@@ -34,22 +34,6 @@ def option(default: Any, help: str, **settings: Any) -> Any:
     return field(default=default, metadata={"help": help, **settings})
 
 
-def check(options: Any) -> None:
-    """Raise UsageError for a value that its field cannot have: out of range, no choice, or None."""
-    for each in fields(options):
-        name, value = each.name, getattr(options, each.name)
-        if value is None and each.default is not None:
-            raise UsageError(f"{name} cannot be None")
-        if value is None or callable(value):
-            continue
-        if (choices := choices_of(each)) and value not in choices:
-            raise UsageError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
-        low, high = each.metadata.get("min"), each.metadata.get("max", float("inf"))
-        if low is not None and not low <= value <= high:
-            wanted = f"from {low} to {high}" if high < float("inf") else f"at least {low}"
-            raise UsageError(f"{name} must be {wanted}, got {value!r}")
-
-
 def choices_of(option: "Field[Any]") -> tuple[Any, ...]:
     """Return the values that a field can have, if its type enumerates them."""
     if "metavar" in option.metadata:
@@ -58,9 +42,22 @@ def choices_of(option: "Field[Any]") -> tuple[Any, ...]:
     return next((get_args(each) for each in types if get_origin(each) is Literal), ())
 
 
+@dataclass(frozen=True)
 class _Checked:
     def __post_init__(self) -> None:
-        check(self)
+        """Raise UsageError for a value that is out of range, no choice, or None."""
+        for each in fields(self):
+            name, value = each.name, getattr(self, each.name)
+            if value is None and each.default is not None:
+                raise UsageError(f"{name} cannot be None")
+            if value is None or callable(value):
+                continue
+            if (choices := choices_of(each)) and value not in choices:
+                raise UsageError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+            low, high = each.metadata.get("min"), each.metadata.get("max", float("inf"))
+            if low is not None and not low <= value <= high:
+                wanted = f"from {low} to {high}" if high < float("inf") else f"at least {low}"
+                raise UsageError(f"{name} must be {wanted}, got {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,11 +201,7 @@ Options = tuple[StyleOptions, OutputOptions, VideoOptions]
 
 
 def split_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...]:
-    """Sort keyword arguments into one object of each option class.
-
-    Raises:
-        UsageError: an option that none of the classes has, or a value out of range.
-    """
+    """Sort keyword arguments into one object of each option class; UsageError for others."""
     known = {each.name for kind in kinds for each in fields(kind)}
     if unknown := [name for name in given if name not in known]:
         raise UsageError(f"no option {unknown[0]!r}; available: {', '.join(sorted(known))}")

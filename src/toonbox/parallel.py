@@ -23,10 +23,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def prefetch(items: Iterator[Item], count: int) -> Iterator[Item]:
-    """Compute up to `count` items ahead in a thread of their own.
-
-    An error of `items` is raised here when its turn has come.
-    """
+    """Compute up to `count` items ahead in a thread of their own; raise errors in their turn."""
     waiting: deque[Future[list[Item]]] = deque()
 
     def make_one() -> list[Item]:
@@ -98,11 +95,9 @@ def shared_map(
 
 
 def in_time(work: Callable[[], Result], seconds: int) -> Result:
-    """Run `work` in another thread, which is abandoned if it takes too long.
+    """Run `work` in another thread, which is abandoned if it takes too long, with a TimeoutError.
 
-    Raises:
-        TimeoutError: it took longer. Time during which this process was stopped does not count.
-        What the work raises.
+    Time during which this process was stopped does not count.
     """
     future: Future[Result] = Future()
 
@@ -120,11 +115,7 @@ def in_time(work: Callable[[], Result], seconds: int) -> Result:
 
 
 def count_jobs(items: Iterable[object], jobs: int | None) -> int:
-    """Return how many jobs to run at a time: as many as wanted, or one for each core or item.
-
-    Raises:
-        UsageError: less than one.
-    """
+    """Return how many jobs to run at a time; None is one a core; UsageError for less than one."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be at least 1, got {jobs}")
     wanted = available_processors() if jobs is None else jobs
@@ -147,12 +138,10 @@ def _siblings(processor: int) -> str:
 def failing_alone(name: str) -> Iterator[None]:
     """Turn whatever the block raises for one picture or video into an error that names it.
 
-    KeyboardInterrupt and SystemExit are not about the picture, and pass.
-
     Raises:
         ToonboxError: as the block raised it.
         PictureError: more memory is needed than there is.
-        UnexpectedError: anything else.
+        UnexpectedError: any other Exception.
     """
     try:
         yield
@@ -166,11 +155,7 @@ def failing_alone(name: str) -> Iterator[None]:
 
 
 class Stop:
-    """Tells whether the process has been asked to end.
-
-    Attributes:
-        number: of the signal, 0 if there was none.
-    """
+    """Tells whether the process has been asked to end: `number` is the signal, 0 for none."""
 
     number = 0
 
@@ -193,12 +178,8 @@ def end_at_once_from_now() -> None:
 def interruptible(patient: bool = True) -> Iterator[Stop]:
     """Yield a `Stop`, which says whether the process should end, so that begun work can finish.
 
-    The second signal ends the process at once.
-
-    Args:
-        patient: False leaves everything as it is.
-    Raises:
-        KeyboardInterrupt, SystemExit: at the end of the block, see `ending`.
+    At the end of the block `ending` is raised then; a second signal ends the process at once.
+    If not `patient`, everything stays as it is.
     """
     stop = Stop()
 

@@ -12,11 +12,7 @@ T = TypeVar("T")
 
 
 def read_toml(file: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        ConfigError: missing, or not TOML; names it.
-    """
+    """Read a TOML file; raise ConfigError, which names it, if it is missing or not TOML."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:

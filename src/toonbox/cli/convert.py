@@ -50,11 +50,7 @@ _SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF 
 
 
 def photo_named(text: str) -> Path:
-    """Read the name of a photo or a folder as typed.
-
-    Raises:
-        BadParameter: empty, which would be the current folder.
-    """
+    """Read the name of a photo or a folder as typed; without any it would be this folder's."""
     if not text:
         raise BadParameter("A photo's name cannot be empty.")
     return Path(text)

@@ -18,11 +18,7 @@ def parse_resolution(text: str) -> Resolution:
 
 
 def parse_memory(text: str) -> int:
-    """Read a size as typed: bytes, or with K, M, G or T after it, each 1024 times the one before.
-
-    Raises:
-        BadParameter: not a size.
-    """
+    """Read a size as typed: bytes, or K, M, G or T of them, each 1024 times the one before."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?", text.strip(), re.IGNORECASE)
     if not match or float(match[1]) == 0:
         raise BadParameter(f"{text!r} is not a size such as 800M or 1.5G.")
@@ -30,11 +26,7 @@ def parse_memory(text: str) -> int:
 
 
 def parse_time(text: str) -> float:
-    """Read a time as typed, in seconds: 90, 1:30, 0:01:30.5.
-
-    Raises:
-        BadParameter: not a time.
-    """
+    """Read a time as typed, in seconds: 90, 1:30, 0:01:30.5."""
     parts = text.split(":")
     try:
         numbers = [*map(int, parts[:-1]), float(parts[-1])]

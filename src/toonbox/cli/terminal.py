@@ -47,11 +47,7 @@ def complain(message: str) -> None:
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Turn a missing package of an optional part into advice.
-
-    Raises:
-        MissingExtraError: says what to install.
-    """
+    """Turn a missing package of an optional part into a MissingExtraError: what to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -96,21 +92,14 @@ class Outcomes(AbstractContextManager["Outcomes"]):
     """Prints outcomes as they come; as a context manager, lists failures and totals at the end.
 
     The end may be Ctrl-C or SIGTERM, but not an error.
-
-    Attributes:
-        as_json: print each outcome as a line of JSON.
-        stream: where to print outcomes, None for standard output.
-        several: print totals.
-        at_once: print failures as they come.
-        failed: message of each failure by its source.
     """
 
     as_json: bool = False
-    stream: TextIO | None = None
-    several: bool = True
-    at_once: bool = False
+    stream: TextIO | None = None  # where to print outcomes, None for standard output
+    several: bool = True  # print totals
+    at_once: bool = False  # print failures as they come
     counts: Counter[str] = field(default_factory=Counter)
-    failed: dict[Path, str] = field(default_factory=dict)
+    failed: dict[Path, str] = field(default_factory=dict)  # messages
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and issubclass(kind, Exception):
@@ -124,8 +113,12 @@ class Outcomes(AbstractContextManager["Outcomes"]):
     def report(self, outcome: "Outcome") -> None:
         """Print what was written, or everything as JSON."""
         self.counts[outcome.status] += 1
-        if outcome.error is not None:
-            self.fail(outcome.source, outcome.error)
+        if outcome.error is not None:  # which is not kept: its traceback holds the picture
+            message = message_of(outcome.error)
+            named = message.startswith(f"{outcome.source}: ")
+            self.failed[outcome.source] = message if named else f"{outcome.source}: {message}"
+            if self.at_once:
+                complain(self.failed[outcome.source])
         if self.as_json:
             width, height = outcome.size or (None, None)
             record = {
@@ -141,24 +134,15 @@ class Outcomes(AbstractContextManager["Outcomes"]):
         elif outcome.status == "ok":
             _say(f"{outcome.source} -> {outcome.target}", self.stream)
 
-    def fail(self, source: Path, error: ToonboxError) -> None:
-        """Count a failure, and keep its message: its traceback holds the picture in memory."""
-        message = message_of(error)
-        named = message if message.startswith(f"{source}: ") else f"{source}: {message}"
-        self.failed[source] = named
-        if self.at_once:
-            complain(named)
-
 
 class Steps(AbstractContextManager["Steps"]):
     """A bar for the steps of some work, and one for each animation that takes long.
 
-    Bars are shown on standard error, if that is a terminal, from entering this context to leaving
-    it. Call it after each step.
+    Bars are shown on standard error, if that is a terminal, and for steps if there are several.
+    Call it after each step.
     """
 
     def __init__(self, description: str, total: int) -> None:
-        """Show a bar if there is more than one step."""
         self._lock, self._terminal = threading.Lock(), sys.stderr.isatty()
         self._bars: Bars | None = None
         self._tasks: dict[str, TaskID] = {}  # the work's by no name, animations by theirs

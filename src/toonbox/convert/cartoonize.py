@@ -31,6 +31,7 @@ def cartoonize(
         ShapeError: an array of another shape or type.
         UsageError: an option that is unknown or out of range, or a knob the style does not have.
         PictureError: the image's file is damaged, or its mode is I, F or La.
+        UnexpectedError: anything else that a library raises for the picture.
     """
     return loaded(style)(picture, **options)
 
@@ -56,12 +57,11 @@ def cartoonize_file(
     Returns:
         The target.
     Raises:
+        StyleError, UnexpectedError: as in `cartoonize`.
         PictureError: the photo cannot be read, or takes too much memory.
         MissingExtraError: it takes too much memory, and libvips would help.
         UsageError: as in `cartoonize`, or `max_memory` is too little for anything.
         OutputError: the target exists or cannot be written.
-        StyleError: there is no such style, or it is damaged.
-        UnexpectedError: anything else that a library raises for the picture.
     """
     style_options, output = split_options(options, StyleOptions, OutputOptions)
     source = Path(source)

@@ -56,12 +56,7 @@ class FolderColumn:
         return next(named, None)
 
     def draw(self, photo: Picture) -> bytes:
-        """Read the picture of a photo; return a JPEG file.
-
-        Raises:
-            PictureError: there is none, it cannot be read, or its shape is not the photo's.
-            OutputError: it is too large for JPEG.
-        """
+        """Read the picture of a photo, which must have its shape; otherwise as a style's column."""
         file = self.find(Path(photo.name))
         if file is None:
             raise PictureError(f"{photo.name}: {self.folder} has no picture of that name")
@@ -87,7 +82,7 @@ def draw_row(
     """Draw a photo in every column, calling `advance` after each; return JPEGs, the photo's first.
 
     Raises:
-        PictureError, StyleError: the photo cannot be read, or a style fails on it.
+        PictureError, StyleError: the photo or its cartoon cannot be read, or a style fails on it.
         UsageError: a column's settings are invalid.
         OutputError: a picture is too large for JPEG.
     """
@@ -118,9 +113,8 @@ class Comparison:
 
         Args:
             height: of a picture in the sheet, at most, in pixels; its width is at most half more.
-            overwrite: accept a folder that is not empty.
         Raises:
-            OutputError: the folder is a file, or not empty.
+            OutputError: the folder is a file; or it is not empty, and not to be overwritten.
         """
         refuse_used_folder(folder, overwrite)
         self.folder, self.columns, self.height = folder, columns, height
@@ -144,11 +138,7 @@ class Comparison:
         self.rows.append(Row(f"{source.name}, {width} × {height}", files, cells))
 
     def write(self) -> tuple[Path, Path]:
-        """Write the page and the sheet; return their files.
-
-        Raises:
-            OutputError: they cannot be written.
-        """
+        """Write the page and the sheet; return their files; raise OutputError if that fails."""
         page_file, sheet_file = self.folder / "index.html", self.folder / "comparison.png"
         labels = [PHOTO, *(column.label for column in self.columns)]
         write_file(sheet_file, sheet(labels, [row.cells for row in self.rows], self.height))
@@ -211,8 +201,6 @@ def page(labels: Sequence[str], rows: Sequence[Row]) -> str:
         cells[0] += f"<p>{escape(row.title)}</p>"
         lines.append("<tr>" + "</td>\n".join(cells) + "</td></tr>")
     heads = "".join(f'<th scope="col">{escape(label)}</th>' for label in labels)
-    template = Template(
-        resources.files("toonbox.convert").joinpath("compare.html").read_text("utf-8")
-    )
+    template = resources.files("toonbox.convert").joinpath("compare.html").read_text("utf-8")
     width = MIN_COLUMN_REM * len(labels)
-    return template.substitute(labels=heads, rows="\n".join(lines), width=width)
+    return Template(template).substitute(labels=heads, rows="\n".join(lines), width=width)

@@ -22,7 +22,7 @@ from toonbox.images.formats import ANIMATED, SUFFIXES, check_options, format_nam
 from toonbox.images.picture import Header, Picture, decode, open_stream, read_header
 from toonbox.images.streaming import ADVICE, can_stream, open_huge
 from toonbox.images.streaming import FORMATS as STREAMED
-from toonbox.options import OutputOptions, Resolution, StyleOptions
+from toonbox.options import OutputOptions, StyleOptions
 from toonbox.parallel import count_jobs, failing_alone, ordered_parallel_map
 from toonbox.pixels import PhotoArray
 
@@ -149,11 +149,7 @@ class Converter:
         self.format = self.output.format and format_named(self.output.format)
 
     def estimate(self, job: Job) -> Need:
-        """Read the source's header: how much memory the job takes, and whether it is streamed.
-
-        Raises:
-            PictureError, MissingExtraError: it cannot be read, or takes too much memory.
-        """
+        """Read the source's header, to estimate its `need`; errors as in `convert`."""
         if job.is_pipe:
             return Need()
         limit, in_memory = self.output.max_pixels, job.data is not None or job.target is None
@@ -355,11 +351,7 @@ def convert_one(
 
 
 def done_or_failed(job: Job, work: Callable[[], Done]) -> Done | Outcome:
-    """Run `work` for one picture; return whatever it raises as a failure of that picture.
-
-    Raises:
-        UsageError: an option that is as wrong for all other pictures.
-    """
+    """Run `work` for one picture; return what it raises, but for UsageError, as its failure."""
     began = time.perf_counter()
     try:
         with failing_alone(job.shown):

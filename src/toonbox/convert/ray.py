@@ -97,13 +97,10 @@ def _within_this_machine() -> Iterator[None]:
 
 @contextmanager
 def running(address: str | None = None) -> Iterator[None]:
-    """Connect as `start_ray` does, and disconnect afterwards.
+    """Connect as `start_ray` does, and disconnect afterwards; errors are the same.
 
     Ray tells on standard output of workers that have ended, at its own end too; within the block
     that goes to standard error.
-
-    Raises:
-        MissingExtraError, ToonboxError: as in `start_ray`.
     """
     with redirect_stdout(sys.stderr):
         # As Ray does with Ctrl-C: the workers finish what they have begun.

@@ -50,11 +50,7 @@ _Fields = dict[int, list[Any]]  # of a message, by number: whole numbers, and al
 
 
 def network_bytes(file: Path, sha256: str | None = None) -> bytes:
-    """Read a network's file as it is.
-
-    Raises:
-        StyleError: missing or too large, or not of the `sha256` that its card names.
-    """
+    """Read a network's file as it is; raise StyleError if missing, too large or not of `sha256`."""
     try:
         data = read_within(file, MAX_BYTES)
     except OSError as error:
@@ -170,11 +166,8 @@ Ends = list[tuple[str, str]]  # names and types of inputs or outputs
 class Session(ABC):
     """A network ready to run; safe to share between threads.
 
-    Attributes:
-        name: of the engine.
-        precision: what it computes with.
-        threads: for each run.
-        takes_knobs: whether the network has a second input, `knobs`.
+    It has the `name` of its engine, the `precision` it computes in, and `threads` for each run; it
+    `takes_knobs` if the network has such a second input.
     """
 
     def __init__(
@@ -286,12 +279,12 @@ def open_session(
     """
     if engine not in get_args(Engine):
         raise UsageError(f"no engine {engine!r}; available: {', '.join(get_args(Engine))}")
-    keep_freed_memory()
+    if precision not in get_args(Precision):
+        raise UsageError(f"no precision {precision!r}; available: {', '.join(get_args(Precision))}")
     threads = available_processors() if threads is None else threads
     if threads < 1:
         raise UsageError(f"threads must be at least 1, got {threads}")
-    if precision not in get_args(Precision):
-        raise UsageError(f"no precision {precision!r}; available: {', '.join(get_args(Precision))}")
+    keep_freed_memory()
     low = precision in ("bfloat16", "int8")
     chosen = ("openvino" if low else _best_engine(single)) if engine == "auto" else engine
     if chosen == "openvino":
@@ -398,15 +391,13 @@ def choose_precision(wanted: Precision, capabilities: Collection[str], ranges: b
     """
     # On Arm OpenVINO only simulates int8.
     int8 = "INT8" in capabilities and platform.machine().lower() in ("x86_64", "amd64")
-    if wanted == "bfloat16" and "BF16" not in capabilities:
-        raise UsageError("this processor does not support bfloat16")
-    if wanted == "int8" and not int8:
-        raise UsageError("this processor does not support int8")
+    if wanted == "auto":
+        return "int8" if int8 and ranges else "float32"
+    if not {"bfloat16": "BF16" in capabilities, "int8": int8}.get(wanted, True):
+        raise UsageError(f"this processor does not support {wanted}")
     if wanted == "int8" and not ranges:
         raise UsageError("this style was not exported for int8")
-    if wanted != "auto":
-        return wanted
-    return "int8" if int8 and ranges else "float32"
+    return wanted
 
 
 def _int8_ranges(model: Path, network: Any) -> Ranges:

@@ -100,7 +100,7 @@ class Card:
 
 
 def read_card(folder: Path) -> Card:
-    """Read a style's card; ignore entries that this version does not know.
+    """Read a style's card, but for entries that this version does not know.
 
     Raises:
         StyleError: missing, not TOML, too large, or an entry missing or wrong; names the file.
@@ -169,7 +169,7 @@ def styles_folder() -> Path:
 
 
 def find_style(name_or_folder: str | Path) -> Path:
-    """Find a style's folder: a path, or a name among the user's styles, then the shipped ones.
+    """Find a style's folder, by name among the user's and the shipped ones, or by path.
 
     Raises:
         StyleError: there is none; says which there are.
@@ -186,7 +186,7 @@ def find_style(name_or_folder: str | Path) -> Path:
 
 
 def list_styles() -> list[tuple[Card, Path]]:
-    """List the user's and the shipped styles with their folders; a user's hides a shipped one.
+    """List all styles with their folders, a user's in place of a shipped one of its name.
 
     Raises:
         StyleError: one is damaged; names it.
@@ -216,8 +216,8 @@ class Style:
         """Combine a card and the session of its network.
 
         Args:
-            tile: side, in pixels, of the parts in which the network sees what is larger than one
-                of them with its surroundings; smaller ones take less memory and more time.
+            tile: side, in pixels, of the parts in which the network sees a larger photo; smaller
+                ones take less memory and more time.
             single: one picture is all that it will draw.
         """
         self.card, self.session, self.tile, self.single = card, session, tile, single
@@ -231,20 +231,7 @@ class Style:
         return other
 
     def __call__(self, picture: InMemory, **options: Any) -> InMemory:
-        """Turn a photo into a cartoon of the same size.
-
-        Args:
-            picture: a Pillow image of any mode but I, F and La, or an array of uint8 or uint16 and
-                shape (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, in sRGB.
-            options: those of `StyleOptions`: strength, resolution, surface, structure, texture.
-        Returns:
-            For an image, one of mode RGB, L, RGBA or LA, in the colours of the photo, whose `save`
-            keeps its profile and metadata. For an array, one of the same shape and type.
-        Raises:
-            ShapeError: an array of another shape or type.
-            PictureError: the image's file is damaged.
-            UsageError: an option out of range, or a knob that this style does not have.
-        """
+        """Turn a photo into a cartoon; arguments and errors as in `toonbox.cartoonize`."""
         (style_options,) = split_options(options, StyleOptions)
         return self._convert(picture, style_options)
 
@@ -254,12 +241,12 @@ class Style:
         """Turn many photos into cartoons, several at a time, in order.
 
         Args:
-            pictures: as in `__call__`; a few are taken ahead, so each must be an object of its own
+            pictures: a few are taken ahead, so each must be an object of its own
                 (`ImageSequence.Iterator` gives one image again and again: copy its frames).
             jobs: pictures at a time; None for one on each core.
-            options: as in `__call__`.
+            options: as in `toonbox.cartoonize`.
         Raises:
-            What `__call__` raises, naming the picture by its index, when its turn has come.
+            What that raises, naming the picture by its index, when its turn has come.
         """
         (style_options,) = split_options(options, StyleOptions)
         jobs = count_jobs(pictures, jobs)
@@ -288,12 +275,9 @@ class Style:
     def draw(
         self, photo: Picture, options: StyleOptions = DEFAULTS, *, in_place: bool = False
     ) -> PhotoArray:
-        """Draw a decoded photo: (H, W, 3), in its bits and colours; transparent areas stay.
+        """Draw a decoded photo: (H, W, 3), in its bits and colours; errors as in `strips`.
 
-        Args:
-            in_place: overwrite the photo's own values, which halves the memory.
-        Raises:
-            ShapeError, UsageError: as in `strips`.
+        Transparent areas stay. `in_place` overwrites the photo's own values: half the memory.
         """
         strips = self.strips(photo, options)
         cartoon = photo.rgb if in_place else np.empty_like(photo.rgb)
@@ -331,10 +315,10 @@ class Style:
     def sketch(
         self, photo: PhotoArray, options: StyleOptions = DEFAULTS
     ) -> tuple[PhotoArray, PhotoArray]:
-        """Do the first half of `stylize`: all that happens at the network's resolution.
+        """Do the first half of `stylize`, at the network's resolution, for `finish`.
 
         Returns:
-            The photo at its `working_size`, and its cartoon, both (h, w, 3), for `finish`.
+            The photo at its `working_size`, and its cartoon, both (h, w, 3).
         """
         size = self.working_size(photo.shape, options.resolution)
         if size != photo.shape[:2]:
@@ -345,13 +329,7 @@ class Style:
     def finish(
         self, photo: PhotoArray, small: PhotoArray, cartoon: PhotoArray, strength: float = 1.0
     ) -> PhotoArray:
-        """Do the second half: bring a sketch to the photo's size, and blend it with the photo.
-
-        Args:
-            small, cartoon: what `sketch` returned, possibly changed since.
-        Returns:
-            The shape of `photo`.
-        """
+        """Do the second half, (H, W, 3): bring a sketch to the photo's size, and blend both."""
         parts = iter([(slice(None), photo, cartoon)])
         if small.shape != photo.shape:
             levels = to_levels(small), to_levels(cartoon)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from toonbox.errors import UsageError
-from toonbox.options import DEFAULT_STYLE, EngineOptions, check, option
+from toonbox.options import DEFAULT_STYLE, EngineOptions, option
 from toonbox.parallel import available_processors
 
 LEAST_RATE = 16 << 10  # bytes a second that a client should manage on average
@@ -72,7 +72,7 @@ class ServerOptions(EngineOptions):
     keep: float = option(900.0, "Seconds to keep the results of jobs.", min=0.001)
 
     def __post_init__(self) -> None:
-        check(self)
+        super().__post_init__()
         token = self.token or ""
         if not (token.isascii() and token.isprintable() and token == token.strip()):
             raise UsageError("token must be printable ASCII, without spaces at its ends")
