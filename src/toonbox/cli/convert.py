@@ -120,10 +120,9 @@ def cartoonize(
         raise UsageError("--address is for --engine ray")
     if on_ray and (preview is not None or piped):
         raise UsageError("pipes and previews cannot be combined with --engine ray")
-    if on_ray and output_options.max_memory:
-        raise UsageError("--max-memory does not apply to --engine ray")
-    if on_ray and changed(computing):
-        raise UsageError("--precision does not apply to --engine ray")
+    if on_ray and (output_options.max_memory or changed(computing)):
+        name = "max-memory" if output_options.max_memory else "precision"
+        raise UsageError(f"--{name} does not apply to --engine ray")
     if (common.include or common.exclude) and not any(map(is_dir, photos)):
         raise UsageError("--include and --exclude are for folders, and there are none")
     several = len(photos) > 1 or is_dir(photos[0])
@@ -177,17 +176,17 @@ def cartoonize(
             outcomes.report(outcome)
         if pictures:
             with Steps("Cartoonizing", len(pictures)) as step:
-                for outcome in (
-                    convert_on_ray(
+                if on_ray:
+                    done = convert_on_ray(
                         pictures, common.style, style_options, output_options,
                         workers=common.jobs, threads=common.threads or 1, stop=stop,
+                    )  # fmt: skip
+                else:
+                    converter = Converter(loaded, style_options, output_options)
+                    done = convert_all(
+                        pictures, converter, parallel=common.jobs, stop=stop, on_frame=step.frame
                     )
-                    if on_ray
-                    else convert_all(
-                        pictures, Converter(loaded, style_options, output_options),
-                        parallel=common.jobs, stop=stop, on_frame=step.frame,
-                    )
-                ):  # fmt: skip
+                for outcome in done:
                     outcomes.report(outcome)
                     step(str(outcome.source))
         if videos:
@@ -207,21 +206,15 @@ def cartoonize(
 
 @dataclass
 class Plan:
-    """What to do with photos and folders of them, as typed.
-
-    Attributes:
-        jobs: what to convert; a photo that was named on its own fails if its target exists.
-        settled: what needs no conversion: skipped, because the target of a picture in a folder
-            exists, or it is the cartoon of another photo that was named; or failed.
-    """
+    """What to do with photos and folders of them, as typed."""
 
     output: str | None = None
     force: bool = False
     common: CommonOptions = CommonOptions()
     format: str | None = None
     videos: bool = False
-    jobs: "list[Job]" = field(default_factory=list)
-    settled: "list[Outcome]" = field(default_factory=list)
+    jobs: "list[Job]" = field(default_factory=list)  # one named on its own refuses to overwrite
+    settled: "list[Outcome]" = field(default_factory=list)  # what is skipped, or fails, already
     _taken: dict[str, Path] = field(default_factory=dict)
 
     def add_all(self, photos: list[Path], several: bool) -> None:
@@ -284,12 +277,8 @@ class Plan:
 def choose_target(
     photo: Path, output: str | None, several: bool = False, format: str | None = None
 ) -> Path:
-    """Choose the file to write for a photo that was named on its own.
+    """Choose the file to write for a photo that was named on its own, maybe one of several.
 
-    Args:
-        output: what -o says, if anything.
-        several: whether there are more photos.
-        format: the name of the format that is wanted, None for the photo's own.
     Raises:
         UsageError: the output is of a format that cannot be written, or not of the wanted one.
     """
@@ -326,15 +315,6 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _report_one(
-    as_json: bool, source: Path, target: Path, began: float, size: tuple[int, int]
-) -> None:
-    from toonbox.convert.job import Outcome
-
-    outcome = Outcome(source, target, "ok", time.perf_counter() - began, size)
-    Outcomes(as_json).report(outcome)
-
-
 def _convert_pipe(
     photos: list[Path],
     output: str | None,
@@ -343,11 +323,8 @@ def _convert_pipe(
     force: bool,
     load: "Callable[[], Converter]",
 ) -> None:
-    """Convert one picture that comes or goes through a pipe; errors as in `cartoonize_file`.
-
-    The format is that of --format, of the suffix of `output`, or the photo's own.
-    """
-    from toonbox.convert.job import Job
+    """Convert one picture that comes or goes through a pipe; errors as in `cartoonize_file`."""
+    from toonbox.convert.job import Job, Outcome
 
     photo, target = photos[0], None
     if len(photos) > 1 or is_dir(photo):
@@ -376,7 +353,8 @@ def _convert_pipe(
     with Steps("", 1) as step:
         converted = converter.convert(job, on_frame=step.frame)
     if target is not None:
-        _report_one(as_json, photo, target, began, converted.size)
+        taken = time.perf_counter() - began
+        Outcomes(as_json).report(Outcome(photo, target, "ok", taken, converted.size))
         return
     try:
         left = memoryview(converted.data)
@@ -400,6 +378,7 @@ def _write_preview(
     """Write one frame of a video as a PNG picture; errors as in `frame_at` and `writing`."""
     from PIL import Image
 
+    from toonbox.convert.job import Outcome
     from toonbox.video.frames import frame_at
     from toonbox.video.stylizer import composed, video_style_options
 
@@ -423,4 +402,5 @@ def _write_preview(
         image = image.resize((about.square_width(*image.size), image.height))
     with writing(target) as temporary:
         image.save(temporary, "PNG")
-    _report_one(as_json, video, target, began, image.size)
+    taken = time.perf_counter() - began
+    Outcomes(as_json).report(Outcome(video, target, "ok", taken, image.size))
