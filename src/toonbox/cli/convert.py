@@ -183,9 +183,8 @@ def cartoonize(
                     )  # fmt: skip
                 else:
                     converter = Converter(loaded, style_options, output_options)
-                    done = convert_all(
-                        pictures, converter, parallel=common.jobs, stop=stop, on_frame=step.frame
-                    )
+                    converter.on_frame = step.frame
+                    done = convert_all(pictures, converter, parallel=common.jobs, stop=stop)
                 for outcome in done:
                     outcomes.report(outcome)
                     step(str(outcome.source))
@@ -351,7 +350,8 @@ def _convert_pipe(
     converter = load()
     began = time.perf_counter()
     with Steps("", 1) as step:
-        converted = converter.convert(job, on_frame=step.frame)
+        converter.on_frame = step.frame
+        converted = converter.convert(job)
     if target is not None:
         taken = time.perf_counter() - began
         Outcomes(as_json).report(Outcome(photo, target, "ok", taken, converted.size))

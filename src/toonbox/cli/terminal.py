@@ -164,7 +164,7 @@ class Steps(AbstractContextManager["Steps"]):
                 self._bars.advance(self._tasks[""])
 
     def frame(self, name: str, done: int, total: int) -> None:
-        """Show how far an animation is; an `OnFrame`, for use by any thread."""
+        """Show how far an animation is; for use by any thread."""
         with self._lock:
             now = time.monotonic()
             if self._terminal and now - self._began.setdefault(name, now) > LONG:

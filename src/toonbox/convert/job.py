@@ -26,9 +26,6 @@ from toonbox.options import OutputOptions, StyleOptions
 from toonbox.parallel import count_jobs, failing_alone, ordered_parallel_map
 from toonbox.pixels import PhotoArray
 
-# Called after each frame of an animation: its name, frames done, all frames.
-OnFrame = Callable[[str, int, int], None]
-
 Done = TypeVar("Done")
 
 _logger = logging.getLogger(__name__)
@@ -147,6 +144,8 @@ class Converter:
         self.limit = self.output.max_memory or machine_limit()
         self.style = _with_tiles_for(style, self.limit)
         self.format = self.output.format and format_named(self.output.format)
+        # Called after each frame of an animation, in any thread: its name, frames done, all frames.
+        self.on_frame: Callable[[str, int, int], object] = lambda *_: None
 
     def estimate(self, job: Job) -> Need:
         """Read the source's header, to estimate its `need`; errors as in `convert`."""
@@ -190,9 +189,7 @@ class Converter:
             raise TooLargeError(f"{text}, and still {less} if streamed")
         return streamed
 
-    def convert(
-        self, job: Job, need: Need | None = None, on_frame: OnFrame = lambda *_: None
-    ) -> Converted:
+    def convert(self, job: Job, need: Need | None = None) -> Converted:
         """Convert one picture; missing folders are made, and nobody ever sees half a file.
 
         Args:
@@ -208,15 +205,13 @@ class Converter:
             need = need or self.estimate(job)
             if need.streamed:
                 return self._stream(job)
-            converted = self.render(job, on_frame, need.animated)
+            converted = self.render(job, need.animated)
             if job.target is None:
                 return converted
             write_file(job.target, converted.data)
             return Converted(converted.size)
 
-    def render(
-        self, job: Job, on_frame: OnFrame = lambda *_: None, animated: bool = True
-    ) -> Converted:
+    def render(self, job: Job, animated: bool = True) -> Converted:
         """Return the cartoon's bytes without writing them; arguments and errors as in `convert`.
 
         Frames after the first are read only if it may be `animated`, as the format to write must.
@@ -232,14 +227,12 @@ class Converter:
         how = self._choose_format(photo, named), self.output.quality, self.output.lossless
         check_options(*how)
         if isinstance(photo, Animation):
-            data = encode_animation(photo, self._frames(photo, on_frame), *how)
+            data = encode_animation(photo, self._frames(photo), *how)
         else:
             data = encode(photo, self.style.draw(photo, self.options, in_place=True), *how)
         return Converted(photo.size, data, how[0])
 
-    def _frames(
-        self, animation: Animation, on_frame: OnFrame
-    ) -> Iterator[tuple[Picture, PhotoArray]]:
+    def _frames(self, animation: Animation) -> Iterator[tuple[Picture, PhotoArray]]:
         """Draw frame by frame; reuse the cartoon of a frame that repeats the one before."""
         # Frames that differ in detail should not be drawn at different sizes.
         resolution = self.options.resolution or self.style.card.working_resolution
@@ -249,7 +242,7 @@ class Converter:
             now: tuple[Any, Any] = frame.rgb, frame.alpha
             if not all(map(np.array_equal, now, before)):
                 cartoon = self.style.draw(frame, options)
-            on_frame(animation.name, done, len(animation.durations))
+            self.on_frame(animation.name, done, len(animation.durations))
             yield frame, cartoon
             before = now
 
@@ -302,7 +295,6 @@ def convert_all(
     *,
     parallel: int | None = None,
     stop: Callable[[], bool] = lambda: False,
-    on_frame: OnFrame = lambda *_: None,
 ) -> Iterator[Outcome]:
     """Convert many pictures from file to file, and report each in the order of the jobs.
 
@@ -311,7 +303,6 @@ def convert_all(
         parallel: pictures at a time, fewer if they take too much memory together; None for one on
             each core.
         stop: asked before each picture; once it returns True, those begun are still finished.
-        on_frame: see `OnFrame`; called in other threads.
     Raises:
         UsageError: an option that is as wrong for all other pictures.
     """
@@ -329,7 +320,7 @@ def convert_all(
 
     def work(planned: tuple[Job, Need | Outcome]) -> Outcome:
         job, need = planned
-        return need if isinstance(need, Outcome) else convert_one(job, converter, need, on_frame)
+        return need if isinstance(need, Outcome) else convert_one(job, converter, need)
 
     def fit_together(planned: list[tuple[Job, Need | Outcome]]) -> bool:
         needs = [need for _, need in planned if isinstance(need, Need)]
@@ -339,12 +330,10 @@ def convert_all(
     return ordered_parallel_map(planned, work, parallel, stop, fit_together)
 
 
-def convert_one(
-    job: Job, converter: Converter, need: Need, on_frame: OnFrame = lambda *_: None
-) -> Outcome:
+def convert_one(job: Job, converter: Converter, need: Need) -> Outcome:
     """Convert a picture from file to file; arguments and errors as in `convert_all`."""
     began = time.perf_counter()
-    done = done_or_failed(job, lambda: converter.convert(job, need, on_frame))
+    done = done_or_failed(job, lambda: converter.convert(job, need))
     if isinstance(done, Outcome):
         return done
     return Outcome(job.source, job.target, "ok", time.perf_counter() - began, done.size)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import HTTPException
 
 from toonbox.atomic import writing
-from toonbox.convert.job import Converted, Converter, Job, Need, OnFrame, Outcome, convert_all
+from toonbox.convert.job import Converted, Converter, Job, Need, Outcome, convert_all
 from toonbox.engine.style import Style, load_style
 from toonbox.errors import OutputError, ToonboxError, UsageError
 from toonbox.images.formats import becomes_video, cartoon_name, container_of, is_video
@@ -389,11 +389,9 @@ class _Sparing(Converter):
         super().__init__(style, options, output)
         self._space = space
 
-    def render(
-        self, job: Job, on_frame: OnFrame = lambda *_: None, animated: bool = True
-    ) -> Converted:
+    def render(self, job: Job, animated: bool = True) -> Converted:
         """Render as any converter, and count the bytes."""
-        converted = super().render(job, on_frame, animated)
+        converted = super().render(job, animated)
         self._space.take(job.shown, len(converted.data))
         return converted
 

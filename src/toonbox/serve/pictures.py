@@ -259,6 +259,7 @@ class Pictures:
             watched = copy(self.styles.load(style))
             watched.before_run = go_on
             converter = Converter(watched, style_options, limited)
+            converter.on_frame = go_on
             need = converter.estimate(job)
             with self.budget.drawing(need, slot.abandoned.is_set) as worth_it:
                 if not worth_it:
@@ -266,7 +267,7 @@ class Pictures:
                 began = time.perf_counter()
                 self.metrics.waiting.observe(began - asked)
                 try:
-                    return converter.convert(job, need, go_on)
+                    return converter.convert(job, need)
                 finally:
                     taken = time.perf_counter() - began
                     self.metrics.processing.labels(style or self.styles.default).observe(taken)
