@@ -310,13 +310,11 @@ def convert_all(
     converter = copy(converter)
     converter.style = converter.style.shared(parallel)
 
-    def plan(job: Job) -> Need | Outcome:
+    def plan(job: Job) -> tuple[Job, Need | Outcome]:
         """Read the header, to know how many pictures fit into memory."""
-        if job.target is not None and job.on_existing == "refuse":
-            refuse_existing(job.target)
-        if job.target is not None and job.on_existing == "skip" and exists(job.target):
-            return Outcome(job.source, job.target, "skipped")
-        return converter.estimate(job)
+        if outcome := settled(job):
+            return job, outcome
+        return job, done_or_failed(job, partial(converter.estimate, job))
 
     def work(planned: tuple[Job, Need | Outcome]) -> Outcome:
         job, need = planned
@@ -326,8 +324,16 @@ def convert_all(
         needs = [need for _, need in planned if isinstance(need, Need)]
         return fit(needs, converter.limit, parallel)
 
-    planned = ((job, done_or_failed(job, partial(plan, job))) for job in jobs)
-    return ordered_parallel_map(planned, work, parallel, stop, fit_together)
+    return ordered_parallel_map(map(plan, jobs), work, parallel, stop, fit_together)
+
+
+def settled(job: Job) -> Outcome | None:
+    """Return the outcome of a job that is not to be done, because its target exists."""
+    if job.target is None or job.on_existing == "overwrite":
+        return None
+    if job.on_existing == "refuse":
+        return done_or_failed(job, partial(refuse_existing, job.target))
+    return Outcome(job.source, job.target, "skipped") if exists(job.target) else None
 
 
 def convert_one(job: Job, converter: Converter, need: Need) -> Outcome:

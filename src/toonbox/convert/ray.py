@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from toonbox.atomic import exists, refuse_existing
-from toonbox.convert.job import Converter, Job, Need, Outcome, convert_one
+from toonbox.convert.job import Converter, Job, Need, Outcome, convert_one, settled
 from toonbox.engine.style import SHIPPED, find_style, load_style
 from toonbox.errors import MissingExtraError, PictureError, ToonboxError, UnexpectedError
 from toonbox.options import DEFAULT_STYLE, OutputOptions, StyleOptions
@@ -138,12 +137,8 @@ def convert_on_ray(
     """
     given: list[Job] = []
     for job in jobs:
-        assert job.target is not None
-        try:
-            if job.on_existing == "refuse":
-                refuse_existing(job.target)
-        except ToonboxError as exists_already:
-            yield Outcome(job.source, job.target, "failed", error=exists_already)
+        if outcome := settled(job):
+            yield outcome
         else:
             given.append(job)
     for number, outcome in _outcomes(given, style, workers, threads, options, output):
@@ -223,10 +218,7 @@ class _Worker:
         self.converter = Converter(load_style(style, threads=threads), options, output)
 
     def __call__(self, row: Row) -> Row:
-        job = row["job"]
-        if job.on_existing == "skip" and exists(job.target):
-            return row | {"outcome": Outcome(job.source, job.target, "skipped")}
-        outcome = convert_one(job, self.converter, Need())
+        outcome = settled(row["job"]) or convert_one(row["job"], self.converter, Need())
         if isinstance(outcome.error, UnexpectedError):  # the traceback itself cannot be pickled
             outcome.error.add_note("".join(traceback.format_exception(outcome.error)))
         return row | {"outcome": outcome}
