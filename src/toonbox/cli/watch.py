@@ -54,15 +54,13 @@ def watch(
     changes, and every half minute while the disk is full. Exit codes: 0 if all are done, 1 if some
     failed, 143 after SIGTERM.
     """
-    import numpy as np
-
     from toonbox.convert.job import Converter, convert_all
     from toonbox.engine.style import load_style
 
     loaded = load_style(
         common.style, engine=engine, threads=common.threads, precision=computing.precision
     )
-    loaded.stylize(np.zeros((8, 8, 3), np.uint8), drawing)  # report what is wrong now
+    loaded.check(drawing)
     converter = Converter(loaded, drawing, writing)
     arrivals, outcomes = Arrivals(settle), Outcomes(common.json, at_once=True)
     echo(f"watching {folder}, until Ctrl-C", err=True)

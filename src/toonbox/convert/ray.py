@@ -16,8 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from toonbox.convert.job import Converter, Job, Need, Outcome, convert_one, settled
 from toonbox.engine.style import SHIPPED, find_style, load_style
 from toonbox.errors import MissingExtraError, PictureError, ToonboxError, UnexpectedError
@@ -182,9 +180,7 @@ def _finished(
     """Map workers over rows; those whose workers end each time are missing from the result."""
     folder = find_style(style).resolve()
     # Raise errors of the style or its options here, before a cluster is started.
-    load_style(folder, threads=threads).stylize(
-        np.zeros((8, 8, 3), np.uint8), options or StyleOptions()
-    )
+    load_style(folder, threads=threads).check(options or StyleOptions())
     shipped = folder.parent == SHIPPED
     start_ray()
     import ray.data

@@ -441,18 +441,6 @@ def _quantise(network: Any, ranges: Ranges) -> None:
         node.input(1).replace_source_output(rounded(weights, -highest, highest, 255))
 
 
-def _with_channels_last(network: Any) -> Any:
-    """Let an OpenVINO model take and give (N, H, W, C), as it computes and as pictures are."""
-    from openvino import Layout
-    from openvino.preprocess import PrePostProcessor
-
-    ends = PrePostProcessor(network)
-    for end in (ends.input(0), ends.output(0)):
-        end.tensor().set_layout(Layout("NHWC"))
-        end.model().set_layout(Layout("NCHW"))
-    return ends.build()
-
-
 def _openvino_ends(ends: Any) -> Ends:
     """Describe inputs or outputs; of several names of one, only ours matter."""
     ours = {"photo", "knobs", "cartoon"}
@@ -463,24 +451,29 @@ class OpenVinoSession(Session):
     """A network in OpenVINO, on the CPU."""
 
     def _load(self, data: bytes) -> tuple[Ends, Ends]:
-        settings = {
-            "INFERENCE_NUM_THREADS": self._threads,
-            "INFERENCE_PRECISION_HINT": "f32",
-            "NUM_STREAMS": self._runs,
-            # What it has compiled for a picture's size it keeps: for thousands unless told.
-            "CPU_RUNTIME_CACHE_CAPACITY": 100,
-        }
         with _first_use:
             core = _openvino_core()
+        from openvino import Layout
+        from openvino.preprocess import PrePostProcessor
+
         network = core.read_model(data)
         ranges = _int8_ranges(self._path, network)
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         self.precision = choose_precision(self.precision, capabilities, bool(ranges))
-        if self.precision == "bfloat16":
-            settings["INFERENCE_PRECISION_HINT"] = "bf16"
-        elif self.precision == "int8":
+        if self.precision == "int8":
             _quantise(network, ranges)
-        network = _with_channels_last(network)
+        turned = PrePostProcessor(network)  # takes and gives NHWC, as it computes and pictures are
+        for end in (turned.input(0), turned.output(0)):
+            end.tensor().set_layout(Layout("NHWC"))
+            end.model().set_layout(Layout("NCHW"))
+        network = turned.build()
+        settings = {
+            "INFERENCE_NUM_THREADS": self._threads,
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
+            "NUM_STREAMS": self._runs,
+            # What it has compiled for a picture's size it keeps: for thousands unless told.
+            "CPU_RUNTIME_CACHE_CAPACITY": 100,
+        }
         self._compile = partial(core.compile_model, network, "CPU", settings)
         self._requests = self._new_requests()
         return _openvino_ends(network.inputs), _openvino_ends(network.outputs)

@@ -289,6 +289,10 @@ class Style:
         """Draw an array in sRGB, (H, W, 3) of uint8 or uint16; otherwise as `draw`."""
         return self.draw(Picture("<array>", photo), options)
 
+    def check(self, options: StyleOptions) -> None:
+        """Draw a few pixels, which raises now what is wrong with the options or the network."""
+        self.stylize(np.zeros((8, 8, 3), np.uint8), options)
+
     def strips(
         self, photo: Picture, options: StyleOptions = DEFAULTS
     ) -> Iterator[tuple[slice, PhotoArray]]:

@@ -162,7 +162,7 @@ class FrameStylizer:
         """
         style = self._load(name)
         options = video_style_options(style, self._options)
-        style.stylize(np.zeros((8, 8, 3), np.uint8), options)  # report what is wrong now
+        style.check(options)
         steady = None if self._stabilize == "off" else Stabilizer(self._stabilize)
         self.name, self.style, self.options = name, style, options
         self._steady, self._turns = steady, cycle(range(EVERY))
