@@ -87,7 +87,7 @@ def test_what_is_wrong_is_named(photo: Path, tmp_path: Path) -> None:
 def test_without_the_extra_it_says_what_to_install(
     photo: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
 ) -> None:
-    parts = ("toonbox.learn.looks", "toonbox.settings", "toonbox.learn.representations")
+    parts = ("toonbox.learn.looks", "toonbox.learn.settings", "toonbox.learn.representations")
     for name in [n for n in sys.modules if n.startswith(parts)]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cv2", None)

@@ -100,7 +100,7 @@ def fit(needs: Collection[Need], limit: int, jobs: int = 1) -> bool:
 def _with_tiles_for(style: Style, limit: int) -> Style:
     """Return a style that works in tiles which fit into a limit of memory; UsageError if none do.
 
-    Two of them must fit: pictures are drawn at least two at a time.
+    The network may take half of what the process leaves, for pictures need room, too.
     """
     for tile in (style.tile, *_TILES):
         style = copy(style)

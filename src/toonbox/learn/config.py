@@ -19,7 +19,7 @@ from toonbox.learn.looks import load_look
 from toonbox.learn.losses import PRESETS, LossWeights
 from toonbox.learn.representations.drawing import Look
 from toonbox.learn.representations.texture import TextureKind
-from toonbox.settings import check, read_toml
+from toonbox.learn.settings import check, read_toml
 
 STRICT = ConfigDict(extra="forbid")
 Options = TypeVar("Options", "TrainConfig", "PretrainConfig")

@@ -6,7 +6,7 @@ from pydantic import TypeAdapter
 
 from toonbox.errors import ConfigError
 from toonbox.learn.representations.drawing import Look
-from toonbox.settings import check, read_toml
+from toonbox.learn.settings import check, read_toml
 
 SHIPPED = Path(__file__).parent
 _ADAPTER = TypeAdapter(Look)
