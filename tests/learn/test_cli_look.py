@@ -40,7 +40,7 @@ def test_a_preview_is_the_target(photo: Path) -> None:
 
     done = look("preview", photo, "--look", "anime", "--texture", 2)
     assert done.exit_code == 0, done.output
-    expected = Layers.of(read_scaled(photo, 512)).draw(load_look("anime"), texture=2)
+    expected, _ = Layers.of(read_scaled(photo, 512)).draw(load_look("anime"), texture=2)
     with Image.open(photo.with_name("photo.anime.png")) as drawn:
         assert (np.asarray(drawn) == expected).all()
 

@@ -157,6 +157,10 @@ def test_long_and_strong_lines_are_strokes_and_others_dashes() -> None:
     assert strokes(response, ones).max() < 0.6  # the same lines, crowded
 
 
+def draw(layers: Layers, look: Look, **knobs: float) -> np.ndarray:  # type: ignore[type-arg]
+    return layers.draw(look, **knobs)[0].astype(int)
+
+
 def test_dashes_of_texture_can_be_finer_or_left_out() -> None:
     photo = np.full((96, 128, 3), 0.75, np.float32)
     for place, row in enumerate(range(8, 88, 10)):
@@ -164,17 +168,17 @@ def test_dashes_of_texture_can_be_finer_or_left_out() -> None:
         photo[row : row + 3, start : start + 10] = 0.55
     photo[:, 90:94] = 0.05
     layers = Layers.of((photo.clip(0, 1) * 255).astype(np.uint8))
-    drawn, without = (layers.draw(Look(dashes=d)).astype(int) for d in (1.0, 0.0))
+    drawn, without = (draw(layers, Look(dashes=d)) for d in (1.0, 0.0))
     grain = slice(8, 56)
     assert drawn[:, grain].min() < 100
     assert without[:, grain].min() > 150
     np.testing.assert_array_equal(without[:, 80:104], drawn[:, 80:104])
-    _, left_out = layers.draw_with_left_out(Look(dashes=0.0))
+    _, left_out = layers.draw(Look(dashes=0.0))
     assert left_out[:, grain].max() > 100
     assert left_out[:, 80:104].max() == 0
-    _, faint = layers.draw_with_left_out(Look(dashes=0.75, line=0.8, fine=Look().pen))
+    _, faint = layers.draw(Look(dashes=0.75, line=0.8, fine=Look().pen))
     np.testing.assert_allclose(faint, 0.25 * 0.8 * left_out, atol=1)
-    bold, fine = (layers.draw(Look(dashes=1.0, fine=f))[:, grain].astype(int) for f in (1.35, 0.7))
+    bold, fine = (draw(layers, Look(dashes=1.0, fine=f))[:, grain] for f in (1.35, 0.7))
     assert (fine < 100).any()
     assert (fine < 130).sum() < 0.8 * (bold < 130).sum()
 
@@ -207,7 +211,7 @@ def test_layers_hold_the_photo_and_all_that_is_drawn(layers: Layers) -> None:
     assert layers.packed.dtype == np.uint8
     plain = Look(hardness=1, solid=0, line=0, saturation=1, gamma=1)
     photo = layers.packed[..., :3].astype(int)
-    assert np.abs(layers.draw(plain, surface=0) - photo).max() <= 2
+    assert np.abs(draw(layers, plain, surface=0) - photo).max() <= 2
 
 
 def test_knobs_turn_what_they_are_named_after(layers: Layers) -> None:
@@ -217,10 +221,11 @@ def test_knobs_turn_what_they_are_named_after(layers: Layers) -> None:
         return float(np.abs(cv2.Laplacian(image.astype(np.float32), cv2.CV_32F)).mean())
 
     no_lines = Look(line=0)
-    assert roughness(layers.draw(no_lines, surface=0)) > roughness(layers.draw(no_lines, surface=1))
-    dark = [(layers.draw(look, texture=t).min(axis=2) < 40).mean() for t in (0, 1, 2)]
+    rough, smooth = (roughness(draw(layers, no_lines, surface=s)) for s in (0, 1))
+    assert rough > smooth
+    dark = [(draw(layers, look, texture=t).min(axis=2) < 40).mean() for t in (0, 1, 2)]
     assert dark[0] < dark[1] < dark[2]
-    soft, hard = (layers.draw(no_lines, structure=s) for s in (0, 2))
+    soft, hard = (draw(layers, no_lines, structure=s) for s in (0, 2))
     assert len(np.unique(hard[..., 1])) < len(np.unique(soft[..., 1]))
 
 
@@ -228,12 +233,12 @@ def test_a_crop_is_drawn_as_the_whole_picture(layers: Layers) -> None:
     corner, crop = np.s_[:24, :24], Layers(layers.packed[:48, :48])
     # Even areas reach further than what surrounds a crop: they are those of what it shows.
     for even, most in ((0.0, 1), (0.1, 2 * 0.1 * 255)):
-        whole, part = (part.draw(Look(even=even))[corner] for part in (layers, crop))
-        assert np.abs(whole.astype(int) - part).max() <= most
+        whole, part = (draw(part, Look(even=even))[corner] for part in (layers, crop))
+        assert np.abs(whole - part).max() <= most
 
 
 def test_lines_take_the_colour_of_what_they_are_drawn_on(layers: Layers) -> None:
-    black, tinted = (layers.draw(Look(tint=t)) for t in (0.0, 1.0))
+    black, tinted = (draw(layers, Look(tint=t)) for t in (0.0, 1.0))
     assert tinted.min(axis=2).mean() > black.min(axis=2).mean()
 
 
@@ -242,7 +247,7 @@ def test_blacks_stay_where_the_rest_is_lit_up() -> None:
     image[:, 32:] = 140
     layers = Layers.of(image)
     plain = Look(hardness=1, solid=0, line=0, saturation=1, gamma=0.5, blacks=0)
-    lifted, kept = (layers.draw(replace(plain, blacks=b)).astype(int) for b in (0, 0.3))
+    lifted, kept = (draw(layers, replace(plain, blacks=b)) for b in (0, 0.3))
     assert lifted[16, 8, 0] > 50
     assert kept[16, 8, 0] < 20
     np.testing.assert_array_equal(kept[:, 40:], lifted[:, 40:])
@@ -272,21 +277,21 @@ def test_areas_become_even_up_to_their_edges() -> None:
 
 def test_colours_change_by_at_most_what_a_look_allows(layers: Layers) -> None:
     look = Look(hardness=1, solid=0, line=0, saturation=1, gamma=1, even=0)
-    as_it_is = layers.draw(look)
+    as_it_is = draw(layers, look)
     soft = cv2.GaussianBlur(as_it_is.astype(np.float32), (0, 0), 0.6)
-    little, more = (layers.draw(replace(look, even=even)) for even in (0.02, 0.04))
+    little, more = (draw(layers, replace(look, even=even)) for even in (0.02, 0.04))
     assert 3 < np.abs(little - soft).max() <= 0.02 * 255 + 2
     assert np.abs(little - soft).max() < np.abs(more - soft).max() <= 0.04 * 255 + 2
-    np.testing.assert_array_equal(layers.draw(replace(look, even=0.02), structure=2), more)
+    np.testing.assert_array_equal(draw(layers, replace(look, even=0.02), structure=2), more)
     for removed in ({"structure": 0.0}, {"surface": 0.0}):
-        without = layers.draw(look, **removed)
-        np.testing.assert_array_equal(layers.draw(replace(look, even=0.04), **removed), without)
+        without = draw(layers, look, **removed)
+        np.testing.assert_array_equal(draw(layers, replace(look, even=0.04), **removed), without)
 
 
 def test_dark_colours_become_solid_black() -> None:
     image = np.full((32, 64, 3), 20, np.uint8)
     image[:, 32:] = 200
     layers = Layers.of(image)
-    as_it_is, black = (layers.draw(Look(hardness=1, line=0, solid=b)).astype(int) for b in (0, 0.5))
+    as_it_is, black = (draw(layers, Look(hardness=1, line=0, solid=b)) for b in (0, 0.5))
     assert 0 < black[16, 8, 0] < 0.5 * as_it_is[16, 8, 0]
     np.testing.assert_array_equal(black[:, 40:], as_it_is[:, 40:])

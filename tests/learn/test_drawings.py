@@ -233,7 +233,7 @@ def test_ctrl_c_leaves_no_half_file(photos: list[Path], tmp_path: Path) -> None:
 def test_crops_agree_with_the_whole_picture(cached: list[Path], seed: int) -> None:
     look = Look(even=0)  # even areas are those of the crop
     layers = Layers(np.load(cached[0]))
-    whole = np.dstack([layers.packed[..., :3], *layers.draw_with_left_out(look)])
+    whole = np.dstack([layers.packed[..., :3], *layers.draw(look)])
     whole, size = whole.astype(int), 24
     drawings = Drawings(Domain(cached), look, at_one)
     crop = np.dstack(drawings.crop(cached[0], size, np.random.default_rng(seed), 0)).astype(int)

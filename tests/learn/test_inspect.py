@@ -51,7 +51,7 @@ def test_unreadable_files_are_named_with_their_reason(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.gif").write_text("hello")
     report = inspect_folder(tmp_path, minimum_side=64)
-    reasons = {path.name: reason for path, reason in report.unreadable}
+    reasons = {path.name: why for path, why in report.problems["unreadable"].items()}
     assert reasons.keys() == {"cut.jpg", "empty.png", "text.gif"}
     assert reasons["cut.jpg"] == "ends before the picture is complete"
     assert reasons["empty.png"] == "is empty"
@@ -66,7 +66,7 @@ def test_a_picture_cut_short_in_any_format_is_unreadable(tmp_path: Path, suffix:
     cut = save(scene(2), tmp_path / f"cut{suffix}")
     os.truncate(cut, cut.stat().st_size // 2)
     report = inspect_folder(tmp_path, minimum_side=64)
-    assert [path for path, _ in report.unreadable] == [cut]
+    assert [*report.problems["unreadable"]] == [cut]
 
 
 def test_a_picture_too_large_to_be_honest_is_unreadable(
@@ -76,15 +76,16 @@ def test_a_picture_too_large_to_be_honest_is_unreadable(
     save(scene(2, 200, 200), tmp_path / "huge.png")
     monkeypatch.setattr("toonbox.learn.inspect.MAX_PIXELS", 64 * 64)
     report = inspect_folder(tmp_path, minimum_side=64)
-    assert [path.name for path, _ in report.unreadable] == ["huge.png"]
-    assert "larger than the limit of 4,096 pixels" in report.unreadable[0][1]
+    ((path, reason),) = report.problems["unreadable"].items()
+    assert path.name == "huge.png"
+    assert "larger than the limit of 4,096 pixels" in reason
 
 
 def test_small_pictures_are_left_out_by_their_short_side(tmp_path: Path) -> None:
     exact = save(scene(1, 64, 300), tmp_path / "exact.png")
     short = save(scene(2, 63, 300), tmp_path / "short.png")
     report = inspect_folder(tmp_path, minimum_side=64)
-    assert (report.usable, report.too_small) == ([exact], [short])
+    assert (report.usable, [*report.problems["under 64 pixels"]]) == ([exact], [short])
     assert "1 under 64 pixels: short.png" in report.text()
 
 
@@ -101,7 +102,9 @@ def test_copies_are_found_after_resizing_and_recompression(tmp_path: Path) -> No
     coarser = save(scene(1, 192, 240), tmp_path / "c.jpg", quality=40)
     other = save(scene(2, 192, 240), tmp_path / "d.png")
     report = inspect_folder(tmp_path, minimum_side=64)
-    assert report.near_duplicates == [[first, smaller, coarser]]
+    assert report.problems["near-duplicate"] == dict.fromkeys(
+        (smaller, coarser), f"like {first.name}"
+    )
     assert report.usable == [first, other]
     assert "2 near-duplicate: b.png (like a.png), c.jpg (like a.png)" in report.text()
 
@@ -113,7 +116,7 @@ def test_flat_pages_of_different_colours_are_no_copies(tmp_path: Path) -> None:
         save(page, tmp_path / f"{name}.png")
     report = inspect_folder(tmp_path, minimum_side=64)
     assert len(report.usable) == 2
-    assert report.near_duplicates == []
+    assert not report.problems["near-duplicate"]
 
 
 def test_the_same_page_with_another_figure_is_no_copy(tmp_path: Path) -> None:
@@ -130,7 +133,7 @@ def test_blank_pages_are_left_out(tmp_path: Path) -> None:
     figure.paste((0, 0, 0), (0, 0, 100, 300))
     blank = save(figure, tmp_path / "figure.png")
     report = inspect_folder(tmp_path, minimum_side=64)
-    assert (report.usable, report.blank) == ([kept], [blank])
+    assert (report.usable, [*report.problems["mostly blank"]]) == ([kept], [blank])
     assert "1 mostly blank: figure.png" in report.text()
 
 
@@ -142,7 +145,7 @@ def test_pictures_without_colour_are_told_and_kept(tmp_path: Path) -> None:
     print_ = save(Image.fromarray(sepia), tmp_path / "c.png")
     report = inspect_folder(tmp_path, minimum_side=64)
     assert report.usable == [coloured, grey, print_]
-    assert report.black_and_white == [grey, print_]
+    assert [*report.problems["black-and-white"]] == [grey, print_]
     assert "2 black-and-white: b.png, c.png" in report.text()
 
 
@@ -152,7 +155,7 @@ def test_long_lists_are_cut_in_the_text_only(tmp_path: Path) -> None:
         (tmp_path / f"{number}.png").touch()
     report = inspect_folder(tmp_path, minimum_side=64)
     assert "0.png (is empty), 1.png (is empty), and 3 more" in report.text(limit=2)
-    assert len(report.unreadable) == 5
+    assert len(report.problems["unreadable"]) == 5
 
 
 def test_a_folder_without_use_is_an_error_that_says_why(tmp_path: Path) -> None:

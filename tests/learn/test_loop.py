@@ -434,7 +434,7 @@ def test_faces_and_black_and_white_photos_find_their_place(tmp_path: Path, folde
     with Image.open(next(folders[0].iterdir())) as image:
         image.convert("L").transpose(Image.Transpose.ROTATE_180).save(photos / "grey.png")
     data, reports = inspect_training_data(photos, [folders[1]], 32, folders[0], folders[1])
-    assert [f.name for f in reports[0].black_and_white] == ["grey.png"]
+    assert [f.name for f in reports[0].problems["black-and-white"]] == ["grey.png"]
     used = [*data.photos.files, *data.validation]
     assert "grey.png" not in {f.name for f in used}
     assert len(used) == 12

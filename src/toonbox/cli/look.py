@@ -103,6 +103,7 @@ def preview(
     if target.exists() and (not force or target.samefile(photo)):
         raise OutputError(f"{target} exists already; --force overwrites it, but never the photo")
     layers = Layers.of(read_scaled(photo, DESIGNED_SIDE))
+    drawn, _ = layers.draw(chosen, surface, structure, texture)
     with writing(target) as temporary:
-        Image.fromarray(layers.draw(chosen, surface, structure, texture)).save(temporary)
+        Image.fromarray(drawn).save(temporary)
     echo(f"{photo} -> {target}")

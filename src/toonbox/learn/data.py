@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -50,20 +50,20 @@ class TrainingData:
     cartoons: Domain
     validation: list[Path]
 
-    def save(self, file: Path) -> None:
-        """Write the file lists as JSON, with absolute paths.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
-        lists = {
+    @property
+    def lists(self) -> dict[str, Sequence[Path]]:
+        """Return the files by the name of the option that gives them, and `validation`."""
+        return {
             "photos": self.photos.files,
             "cartoons": self.cartoons.files,
             "face_photos": self.photos.faces,
             "face_cartoons": self.cartoons.faces,
             "validation": self.validation,
         }
-        paths = {name: [str(each.absolute()) for each in files] for name, files in lists.items()}
+
+    def save(self, file: Path) -> None:
+        """Write the lists as JSON, with absolute paths; raise OutputError if that fails."""
+        paths = {name: [str(f.absolute()) for f in files] for name, files in self.lists.items()}
         write_file(file, json.dumps(paths, indent=1).encode())
 
     @classmethod
@@ -80,44 +80,23 @@ class TrainingData:
 
     def check_files(self) -> None:
         """Raise DataError if a listed file no longer exists."""
-        photos, cartoons = self.photos, self.cartoons
-        lists = photos.files, photos.faces, cartoons.files, cartoons.faces, self.validation
-        files = [file for files in lists for file in files]
-        if gone := [file for file in files if not file.exists()]:
+        if gone := [f for files in self.lists.values() for f in files if not f.exists()]:
             raise DataError(f"{gone[0]}: no longer exists, nor do {len(gone) - 1} others")
 
-    def not_of(
-        self,
-        photos: Path,
-        cartoons: Sequence[Path] = (),
-        face_photos: Path | None = None,
-        face_cartoons: Path | None = None,
-    ) -> list[str]:
-        """Return the names of these folders, or lists of them, that are not where the files are."""
-        compared = {
-            "photos": ([photos], [*self.photos.files, *self.validation]),
-            "cartoons": (cartoons, self.cartoons.files),
-            "face_photos": ([face_photos] if face_photos else [], self.photos.faces),
-            "face_cartoons": ([face_cartoons] if face_cartoons else [], self.cartoons.faces),
-        }
-        return [
-            name
-            for name, (folders, files) in compared.items()
-            if folders and not _are_in(files, folders)
-        ]
+    def not_of(self, folders: Mapping[str, Sequence[Path]]) -> list[str]:
+        """Return the names, as in `lists`, of folders that are not where the files are."""
+        lists = {**self.lists, "photos": [*self.photos.files, *self.validation]}
+        return [name for name, given in folders.items() if given and not _fill(given, lists[name])]
 
 
-def _are_in(files: Sequence[Path], folders: Sequence[Path]) -> bool:
+def _fill(folders: Sequence[Path], files: Sequence[Path]) -> bool:
     """Return whether all files are below these folders, and at least one below each."""
-    parents = {file.parent for file in files}
-
-    def holds(folder: Path, parent: Path) -> bool:
-        real = parent.resolve().is_relative_to(folder.resolve())
-        return real or parent.is_relative_to(folder.absolute())
-
-    return all(any(holds(folder, each) for folder in folders) for each in parents) and all(
-        any(holds(folder, each) for each in parents) for folder in folders
-    )
+    parents, spellings = {file.parent for file in files}, (Path.absolute, Path.resolve)
+    below = [
+        [any(path(parent).is_relative_to(path(folder)) for path in spellings) for folder in folders]
+        for parent in parents
+    ]
+    return bool(below) and all(map(any, below)) and all(map(any, zip(*below, strict=True)))
 
 
 def inspect_training_data(
@@ -130,18 +109,15 @@ def inspect_training_data(
 ) -> tuple[TrainingData, list[FolderReport]]:
     """Inspect every picture; return the usable ones, without grey photos, and a report per folder.
 
-    No validation photo is among the cartoons or the faces, even if their folders are the same.
+    No validation photo is among the cartoons or the faces, even if their folders are the same. The
+    photos and validation photos of a run that goes on, `before`, stay.
 
-    Args:
-        minimum_side: required short side, pixels.
-        before: data of a run that goes on, whose photos and validation photos stay.
     Raises:
         DataError: a folder is missing or has too few usable pictures.
     """
     folders = [f for f in (photos, *cartoons, face_photos, face_cartoons) if f is not None]
     reports = {folder: inspect_folder(folder, minimum_side=minimum_side) for folder in folders}
-    grey = set(reports[photos].black_and_white)
-    coloured = [file for file in reports[photos].usable if file not in grey]
+    coloured = reports[photos].coloured
     if len(coloured) < 2:
         raise DataError(f"{photos}: training needs at least two usable colour photos")
     # Ordered by a hash of the name, so that adding pictures hardly changes the split.
@@ -151,18 +127,14 @@ def inspect_training_data(
     if before is not None:
         validation, learnt = before.validation, before.photos
     kept_out = {file.resolve() for file in validation}
-    drawn, faces, drawn_faces = (
-        [
-            file
-            for each in folders
-            if each
-            for file in reports[each].usable
-            if file.resolve() not in kept_out
-        ]
-        for folders in (cartoons, [face_photos], [face_cartoons])
-    )
-    domains = Domain(learnt.files, faces or learnt.faces), Domain(drawn, drawn_faces)
-    return TrainingData(*domains, validation), list(reports.values())
+
+    def usable(*folders: Path | None) -> list[Path]:
+        files = (file for each in folders if each for file in reports[each].usable)
+        return [file for file in files if file.resolve() not in kept_out]
+
+    learnt = Domain(learnt.files, usable(face_photos) or learnt.faces)
+    drawn = Domain(usable(*cartoons), usable(face_cartoons))
+    return TrainingData(learnt, drawn, validation), list(reports.values())
 
 
 @dataclass(frozen=True)
@@ -201,10 +173,9 @@ class Drawings:
     def crop(
         self, file: Path, size: int, random: np.random.Generator, step: int
     ) -> list[Uint8Array]:
-        """Return a random crop of a picture, and the same crop of `Layers.draw_with_left_out`.
+        """Return a random crop of a picture, (size, size, 3), and the same crop of `Layers.draw`.
 
-        The picture and its drawing are (size, size, 3), what is left out (size, size, 1). Even
-        areas are those of the crop and its margin; a network does not see much further, either.
+        Even areas are those of the crop and its margin; a network does not see much further.
         """
         packed = np.load(file, mmap_mode="r")
         height, width = packed.shape[:2]
@@ -213,10 +184,9 @@ class Drawings:
         above, before = min(top, MARGIN), min(left, MARGIN)
         part = packed[top - above : top + size + MARGIN, left - before : left + size + MARGIN]
         layers = Layers(np.ascontiguousarray(part))
-        drawing, left_out = layers.draw_with_left_out(self.look, *self.knobs(step))
-        all_three = np.dstack([part[..., :3], drawing, left_out])
-        crop = all_three[above : above + size, before : before + size]
-        return [crop[..., :3], crop[..., 3:6], crop[..., 6:]]
+        drawing, left_out = layers.draw(self.look, *self.knobs(step))
+        all_three = part[..., :3], drawing, left_out[..., None]
+        return [each[above : above + size, before : before + size] for each in all_three]
 
 
 @dataclass(frozen=True)
@@ -269,8 +239,8 @@ def add_noise(
 ) -> Tensor:
     """Add noise to (B, 3, H, W) in [-1, 1]: per pixel and, as from compression, coarser.
 
-    `levels` bounds the standard deviations drawn for each photo, in [0, 255]; `share`, a rank and
-    the number of processes, says which photos of the joint batch these are.
+    `levels` bounds the standard deviations drawn for each photo, in [0, 255]; `share` as in
+    `CropBatches`.
     """
     seeds = np.random.SeedSequence((seed, NOISE, step))
     random = torch.Generator().manual_seed(int(seeds.generate_state(1)[0]))
@@ -289,11 +259,11 @@ def add_noise(
 def prepare_layers(
     photos: Sequence[Path], sides: tuple[int, int], folder: Path | None = None, workers: int = 2
 ) -> list[Path]:
-    """Compute the missing layers of photos; return the layer file of each photo.
+    """Compute the missing layers of photos, 14 bytes per pixel; return the file of each photo.
 
     Args:
         sides: range of the working short side, in pixels. Half of the photos use the largest.
-        folder: where to store layers, 14 bytes per pixel; None for drawings in `cache_folder()`.
+        folder: where to store layers; None for drawings in `cache_folder()`.
     Raises:
         PictureError, DataError: a photo cannot be read; names it.
         OutputError: a layer file cannot be written.
@@ -302,15 +272,13 @@ def prepare_layers(
     folder = folder or cache_folder() / "drawings"
     make_folder(folder)
     placed = [(photo, *_place(photo, sides, folder)) for photo in photos]
-    missing = {file: (photo, side) for photo, side, file in placed if not _is_whole(file)}
-    if missing:
+    if missing := {file: (photo, side) for photo, side, file in placed if not _is_whole(file)}:
         console = Console(stderr=True)
-        with (
-            Progress(console=console, disable=not console.is_terminal) as bar,
-            worker_pool(workers) as pool,
-        ):
+        hidden = not console.is_terminal
+        with worker_pool(workers) as pool:
             jobs = [pool.submit(_write_layers, *job, file) for file, job in missing.items()]
-            for job in bar.track(as_completed(jobs), len(jobs), description="Drawing targets"):
+            done = as_completed(jobs)
+            for job in track(done, "Drawing targets", len(jobs), console=console, disable=hidden):
                 job.result()
     return [file for _, _, file in placed]
 

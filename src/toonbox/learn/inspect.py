@@ -22,16 +22,14 @@ BLANK_SHARE = 0.9  # of a whole picture, above that of crops: parts of a white p
 FLAT_LEVELS = 4  # of 255: largest difference from the median colour that counts as blank
 HASH_BITS = 12  # of 64: differing bits up to which thumbnails are compared
 COPY_LEVELS = 5.0  # of 255: mean difference of thumbnails up to which pictures are duplicates
+GREY = "black-and-white"
 TINT_LEVELS = 6.0  # of 255: variation of colour differences below which a picture is a single tint
 
 
 def read_picture(file: Path, short_side: int | None = None) -> Image.Image:
     """Read a picture upright as RGB, without converting its colour profile.
 
-    Larger JPEG files decode faster to a sufficient `short_side`, in pixels.
-
-    Raises:
-        PictureError: the picture cannot be read; names the file and the reason.
+    Large JPEG files decode faster to a sufficient `short_side`, in pixels. Raises PictureError.
     """
     name = str(file)
     with open_stream(file, name) as stream, naming_damage(name, stream):
@@ -68,43 +66,32 @@ def find_pictures(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class FolderReport:
-    """The result of inspecting a folder and its subfolders."""
+    """The pictures of a folder and its subfolders, and what is wrong with some of them."""
 
     folder: Path
-    minimum_side: int  # required short side, pixels
     files: list[Path]
     usable: list[Path]  # readable, large enough, not blank and not repeated
     sizes: list[tuple[int, int]]  # width and height of the usable ones, pixels, upright
-    unreadable: list[tuple[Path, str]]  # with the reasons
-    too_small: list[Path]
-    blank: list[Path]
-    near_duplicates: list[list[Path]]  # groups that show the same; the first of each is usable
-    black_and_white: list[Path]  # usable ones; the caller decides about them
+    problems: dict[str, dict[Path, str]]  # kind, file, remark; GREY ones are usable all the same
+
+    @property
+    def coloured(self) -> list[Path]:
+        """Return the usable pictures that are not black and white."""
+        return [file for file in self.usable if file not in self.problems[GREY]]
 
     def text(self, limit: int = 10) -> str:
         """Summarise the report, with up to `limit` files per kind of problem."""
-
-        def name(path: Path) -> str:
-            return path.relative_to(self.folder).as_posix()
-
-        problems = {
-            "unreadable": [f"{name(path)} ({reason})" for path, reason in self.unreadable],
-            f"under {self.minimum_side} pixels": [name(path) for path in self.too_small],
-            "mostly blank": [name(path) for path in self.blank],
-            "near-duplicate": [
-                f"{name(copy)} (like {name(first)})"
-                for first, *copies in self.near_duplicates
-                for copy in copies
-            ],
-            "black-and-white": [name(path) for path in self.black_and_white],
-        }
         spans = [
             f"{what} {min(side)} to {max(side)}, median {statistics.median_low(side)}"
             for what, side in zip(("width", "height"), zip(*self.sizes, strict=True), strict=False)
         ]
         sizes = f" ({'; '.join(spans)})" if spans else ""
         lines = [f"{self.folder}: {len(self.files)} found, {len(self.usable)} usable{sizes}"]
-        for kind, names in problems.items():
+        for kind, found in self.problems.items():
+            names = [
+                path.relative_to(self.folder).as_posix() + (f" ({remark})" if remark else "")
+                for path, remark in found.items()
+            ]
             more = [f"and {len(names) - limit} more"] if len(names) > limit else []
             if names:
                 lines.append(f"  {len(names)} {kind}: {', '.join([*names[:limit], *more])}")
@@ -136,9 +123,13 @@ def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
     """Decode every picture below `folder` and report those that are unsuitable for training.
 
     Raises:
-        DataError: the folder is missing or has no usable picture.
+        DataError: the folder is missing or has no picture with a short side of `minimum_side`
+            pixels and without other problems.
     """
-    files = find_pictures(folder)
+    files, usable = find_pictures(folder), list[_Picture]()
+    small = f"under {minimum_side} pixels"
+    kinds = "unreadable", small, "mostly blank", "near-duplicate", GREY
+    problems: dict[str, dict[Path, str]] = {kind: {} for kind in kinds}
     console = Console(stderr=True)
     with (
         # Threads suffice: decoding and resizing release the interpreter lock.
@@ -146,30 +137,22 @@ def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
         Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
     ):
         inspected = bar.track(pool.map(_inspect, files), len(files), description="Inspecting")
-        results = list(zip(files, inspected, strict=True))
-    readable = [found for _, found in results if isinstance(found, _Picture)]
-    large = [picture for picture in readable if min(picture.size) >= minimum_side]
-    groups: list[list[_Picture]] = []
-    for picture in large:
-        if not picture.blank:
-            copies = next((group for group in groups if group[0].shows_same(picture)), None)
-            if copies is None:
-                groups.append([picture])
+        for path, found in zip(files, inspected, strict=True):
+            if isinstance(found, str):
+                problems["unreadable"][path] = found
+            elif min(found.size) < minimum_side:
+                problems[small][path] = ""
+            elif found.blank:
+                problems["mostly blank"][path] = ""
+            elif first := next((each for each in usable if each.shows_same(found)), None):
+                remark = f"like {first.path.relative_to(folder).as_posix()}"
+                problems["near-duplicate"][path] = remark
             else:
-                copies.append(picture)
-    usable = [group[0] for group in groups]
-    report = FolderReport(
-        folder=folder,
-        minimum_side=minimum_side,
-        files=files,
-        usable=[picture.path for picture in usable],
-        sizes=[picture.size for picture in usable],
-        unreadable=[(path, found) for path, found in results if isinstance(found, str)],
-        too_small=[picture.path for picture in readable if min(picture.size) < minimum_side],
-        blank=[picture.path for picture in large if picture.blank],
-        near_duplicates=[[picture.path for picture in group] for group in groups if group[1:]],
-        black_and_white=[picture.path for picture in usable if picture.is_black_and_white()],
-    )
+                usable.append(found)
+                if found.is_black_and_white():
+                    problems[GREY][path] = ""
+    paths, sizes = [each.path for each in usable], [each.size for each in usable]
+    report = FolderReport(folder, files, paths, sizes, problems)
     if not usable:
         raise DataError(f"no usable picture\n{report.text()}")
     return report

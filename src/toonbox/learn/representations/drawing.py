@@ -1,7 +1,4 @@
-"""The drawn target: a drawing of a photo in a look, made without a network.
-
-A photo's layers take seconds and do not depend on look or knobs; drawing from them takes less.
-"""
+"""The drawn target: a drawing of a photo in a look, made without a network."""
 
 from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
@@ -92,7 +89,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Layers:
-    """The layers of a drawing, (H, W, CHANNELS) uint8.
+    """The layers of a drawing in any look, (H, W, CHANNELS) uint8.
 
     The photo, abstracted for surface 1 and 2 (RGB each), line responses for PENS, coherence, and
     `strokes`.
@@ -122,20 +119,11 @@ class Layers:
 
     def draw(
         self, look: Look, surface: float = 1.0, structure: float = 1.0, texture: float = 1.0
-    ) -> Uint8Array:
-        """Draw the photo, (H, W, 3), at knobs in [0, 2].
+    ) -> tuple[Uint8Array, Uint8Array]:
+        """Draw the photo, (H, W, 3), at knobs in [0, 2]; return the ink it spares faint lines, too.
 
         `surface` simplifies shapes, `structure` flattens tones and areas, and `texture` strengthens
-        lines.
-        """
-        return self.draw_with_left_out(look, surface, structure, texture)[0]
-
-    def draw_with_left_out(
-        self, look: Look, surface: float = 1.0, structure: float = 1.0, texture: float = 1.0
-    ) -> tuple[Uint8Array, Uint8Array]:
-        """Return what `draw` does, and the ink that it spares short, faint lines.
-
-        The latter is (H, W); 255 is full.
+        lines. The ink spared short, faint lines is (H, W); 255 is full.
         """
         look = look.turned(structure, texture)
         plain = _between(self.packed[..., :9], 3, surface)
@@ -181,10 +169,9 @@ class Layers:
 def quantise(image: Float, levels: float, hardness: float, gradual: float) -> Float:
     """Move the lightness of (H, W, 3) in [0, 1] towards `levels` equally spaced tones.
 
-    Args:
-        hardness: hardness of the steps; 1 leaves the image unchanged.
-        gradual: gradient of CIE lightness per pixel, in [0, 100], below which steps are soft, to
-            avoid banding in skies and walls; 0 makes all steps hard.
+    A hardness of 1 leaves the image unchanged. Below a gradient of lightness, in [0, 100] per
+    pixel, of `gradual` steps are soft, to avoid banding in skies and walls; 0 makes all hard.
+
     Source: Winnemoeller et al. 2006, section 3.3 (soft luminance quantisation).
     """
     lab = cv2.cvtColor(np.clip(image, 0, 1), cv2.COLOR_RGB2LAB)
@@ -204,15 +191,11 @@ def quantise(image: Float, levels: float, hardness: float, gradual: float) -> Fl
 
 
 def line_response(image: Float, pen: float, length: float, step: Float) -> Float:
-    """Return how much darker each pixel is than its neighbours across the flow, (H, W).
+    """Return how much darker (H, W, 3) is at each pixel than across the flow beside it, (H, W).
 
-    In units of the square root of luminance, which gives dark and light edges similar weight.
+    In units of the square root of luminance, which gives dark and light edges similar weight. The
+    standard deviations `pen`, half the line width, and `length`, along the line, are in steps.
 
-    Args:
-        image: (H, W, 3) in [0, 1].
-        pen: standard deviation of the finer Gaussian, half the line width, in steps.
-        length: standard deviation of the smoothing along the line, in steps.
-        step: (H, W), pixels.
     Source: Kang et al. 2007, eq. 6 to 9 (flow-based difference of Gaussians).
     """
     flow = Flow.of(image, 1.6)
@@ -250,11 +233,7 @@ def strokes(response: Float, coherence: Float) -> Float:
     """Return how surely each pixel's line is a stroke to draw, (H, W), from 0 (a dash) to 1.
 
     Texture, as of grass, crumbs or masonry, gives short, faint lines. Outlines are long; eyes and
-    letters are short but strong.
-
-    Args:
-        response: line responses, (H, W), of the middle one of PENS.
-        coherence: coherence of the flow, (H, W).
+    letters are short but strong. The line responses, (H, W), are of the middle one of PENS.
     """
     look = Look(gain=100.0)  # of one pen, as layers are for all looks
     ink = lines(response, coherence, look.threshold, look.gain, look.crowding)
