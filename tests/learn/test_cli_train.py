@@ -95,6 +95,14 @@ def test_adversarial_steps_need_cartoons(arguments: list[str], tmp_path: Path) -
     done = RUN.invoke(app, [*arguments[:3], "--config", str(config), *arguments[5:]])
     assert isinstance(done.exception, UsageError)
     assert "--cartoons" in str(done.exception)
+    for text, reason in (
+        ('steps = 0\n[pretrain]\nkind = "teacher"\n', "needs --start STYLE"),
+        ('steps = 1\n[pretrain]\nkind = "identity"\n[weights]\ndashes = 1.0\n', "a look to draw"),
+    ):
+        config.write_text(text)
+        done = RUN.invoke(app, [*arguments, "--config", str(config)])
+        assert isinstance(done.exception, UsageError)
+        assert reason in str(done.exception)
     config.write_text("steps = 1\n[weights]\nsurface = 0\ntexture = 0\n")
     done = RUN.invoke(app, [*arguments[:3], "--config", str(config), *arguments[5:], "--dry-run"])
     assert done.exit_code == 0, done.output

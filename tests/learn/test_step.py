@@ -5,13 +5,13 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 
-from toonbox.errors import ConfigError, TrainingError
+from toonbox.errors import TrainingError
 from toonbox.learn.data import add_noise
 from toonbox.learn.features import EfficientNetFeatures
 from toonbox.learn.generator import Generator
 from toonbox.learn.losses import LossWeights, colour_loss, content_loss, weighted_sum
 from toonbox.learn.state import TrainingState, new_state, update
-from toonbox.learn.train import adversarial_step, one_step, pretrain_step, to_device
+from toonbox.learn.train import adversarial_step, one_step, pretrain_step, supersampled, to_device
 from toonbox.pixels import from_signed
 from workers_here import Here
 
@@ -230,19 +230,6 @@ def test_only_the_generator_sees_noise(tiny_config) -> None:
     assert losses["content"].item() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        {"pretrain": {"feature_weight": 1.0}},
-        {"discriminators": {"kind": "features"}},
-        {"weights": {"features": 1.0}},
-    ],
-)
-def test_features_must_be_given_where_they_are_needed(tiny_config, part) -> None:
-    with pytest.raises(ConfigError, match="needs pretrained features"):
-        state_of(tiny_config(**part))
-
-
 def test_knobs_are_told_to_the_generator_and_turn_their_losses(tiny_config) -> None:
     config = tiny_config(generator=KNOBBED, knobs_at_default=0.0, weights={"reconstruction": 0.0})
     state = state_of(config)
@@ -356,3 +343,17 @@ def test_the_target_is_what_the_teacher_draws(tiny_config) -> None:
     _, photo, cartoon, _, _, target, _, _ = step.call_args.args
     assert 0 < (target - photo).abs().mean() < 0.1
     assert torch.equal(cartoon, to_device(images["cartoon"], state.fabric))
+
+
+def test_a_teacher_draws_enlarged_photos() -> None:
+    waves = torch.linspace(0, 12, 32).sin() * 0.8
+    photo = (waves[:, None] * waves).expand(2, 3, 32, 32)
+    seen = []
+
+    def draw(large: torch.Tensor) -> torch.Tensor:
+        seen.append(large.shape)
+        return -large
+
+    assert torch.equal(supersampled(photo, draw, 1), -photo)
+    assert (supersampled(photo, draw, 2) + photo).abs().mean() < 0.01
+    assert seen == [(2, 3, 32, 32), (2, 3, 64, 64)]

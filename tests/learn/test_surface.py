@@ -106,5 +106,5 @@ def test_a_palette_changes_colours_and_nothing_else() -> None:
 def test_processes_share_the_palettes_of_a_batch() -> None:
     image = noise(4, 3, 5, 5)
     joint = random_palette(4, torch.Generator().manual_seed(1))(image)
-    mine = random_palette(4, torch.Generator().manual_seed(1), slice(1, None, 2))(image[1::2])
+    mine = random_palette(2, torch.Generator().manual_seed(1), (1, 2))(image[1::2])
     assert torch.equal(joint[1::2], mine)

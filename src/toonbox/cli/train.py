@@ -81,6 +81,8 @@ def train(
         raise UsageError("with cartoons, --face-photos and --face-cartoons belong together")
     if settings.target == "teacher" and start is None:
         raise UsageError('pretrain.kind = "teacher" needs --start STYLE')
+    if settings.weights.dashes and settings.steps and settings.target != "drawing":
+        raise UsageError("weights.dashes needs a look to draw")
     if preset and not settings.steps:
         raise UsageError("--preset is for adversarial steps, and there are none")
     if features and not settings.needs_features:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import tomli_w
@@ -22,7 +22,6 @@ from toonbox.learn.representations.texture import TextureKind
 from toonbox.learn.settings import check, read_toml
 
 STRICT = ConfigDict(extra="forbid")
-Options = TypeVar("Options", "TrainConfig", "PretrainConfig")
 KNOBS_STREAM = 3  # random number stream; the others are in data.py
 
 
@@ -98,11 +97,11 @@ class StructureConfig:
     gamma: float = Field(default=1.0, gt=0)
 
 
-# Options that affect nothing without such steps.
-OF_PRETRAINING_STEPS = "learning_rate", "gradient_weight", "feature_weight"
-OF_ADVERSARIAL_STEPS = (
-    *("learning_rate", "texture", "photo_guided_filter", "vgg", "discriminators", "structure"),
-    "weights",
+# Options, or how their dotted names begin, that affect nothing without such steps.
+OF_PRETRAINING = "pretrain.learning_rate", "pretrain.gradient_weight", "pretrain.feature_weight"
+OF_ADVERSARIAL = (
+    *("learning_rate", "texture", "photo_guided_filter", "vgg"),
+    *("discriminators.", "structure.", "weights."),
 )
 
 
@@ -161,18 +160,14 @@ class TrainConfig:
         heads = self.discriminators.kind == "features" and bool(self.discriminated)
         return pretraining or adversarial or heads
 
-    def used(self) -> "TrainConfig":
-        """Return the configuration with defaults for what does not affect this run."""
-        adversarial = () if self.steps else OF_ADVERSARIAL_STEPS
-        pretraining = () if self.pretrain.steps else OF_PRETRAINING_STEPS
-        look = () if self.target == "drawing" else ("look",)
-        pretrain = _plain(self.pretrain, PretrainConfig(), *pretraining, *look)
-        return _plain(replace(self, pretrain=pretrain), TrainConfig(), *adversarial)
-
     def differences(self, other: "TrainConfig") -> list[str]:
-        """Return the dotted names of the options that differ."""
+        """Return the dotted names of the options that differ, if they affect this run."""
+        unused: tuple[str, ...] = () if self.steps else OF_ADVERSARIAL
+        unused += () if self.pretrain.steps else OF_PRETRAINING
+        unused += () if self.target == "drawing" else ("pretrain.look.",)
         mine, theirs = (dict(_flat(_ADAPTER.dump_python(each))) for each in (self, other))
-        return sorted(name for name in mine | theirs if mine.get(name) != theirs.get(name))
+        differing = (name for name in mine | theirs if mine.get(name) != theirs.get(name))
+        return sorted(name for name in differing if not name.startswith(unused))
 
     def knobs_at(self, step: int) -> KnobSettings:
         """Return the knobs of a step, a function of seed and step, so that all processes agree."""
@@ -214,9 +209,7 @@ def load_config(
     """Read a configuration from a TOML file; missing options have their defaults.
 
     `preset`, `steps` and `look` override the file's loss weights, adversarial steps and target.
-
-    Raises:
-        ConfigError: the file is unreadable, or has unknown names or invalid values; lists them.
+    Raises ConfigError, which lists unknown names and invalid values.
     """
     return _overridden(parse_config(read_toml(file), str(file)), preset, steps, look)
 
@@ -228,12 +221,10 @@ def default_config(
     look: str | None = None,
     start: GeneratorConfig | None = None,
 ) -> TrainConfig:
-    """Return the configuration of a run without a file.
+    """Return the configuration of a run without a file; arguments as in `load_config`, and these.
 
     Args:
-        adversarial: whether there are cartoons to learn from.
-        preset, look: as in `load_config`.
-        steps: adversarial steps, or pre-training steps if not adversarial; None for 3000.
+        adversarial: whether there are cartoons to learn from; if not, steps are of pre-training.
         start: configuration of the generator to start from. An adversarial run then skips
             pre-training; its target is the output of that generator, or the look if one is given.
     """
@@ -258,8 +249,8 @@ def _overridden(
             raise ConfigError(f"no preset {preset!r}; available: {', '.join(PRESETS)}")
         config = replace(config, weights=PRESETS[preset])
     if look is not None:
-        pretrain = replace(config.pretrain, kind="drawing", look=load_look(look))
-        config = replace(config, pretrain=pretrain)
+        drawing = replace(config.pretrain, kind="drawing", look=load_look(look))
+        config = replace(config, pretrain=drawing)
     return config
 
 
@@ -274,11 +265,6 @@ def parse_config(values: dict[str, Any], source: str) -> TrainConfig:
 def save_config(config: TrainConfig, file: Path) -> None:
     """Write a configuration, defaults included, as TOML; raise OutputError if that fails."""
     write_file(file, _as_toml(config).encode())
-
-
-def _plain(options: Options, defaults: Options, *names: str) -> Options:
-    """Return options with the defaults of those named."""
-    return replace(options, **{name: getattr(defaults, name) for name in names})
 
 
 def _flat(options: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -56,8 +56,8 @@ def prepare_run(
             the run in the folder began with others.
     Raises:
         ConfigError: the configuration has no steps, or fewer than the run in the folder has done.
-        TrainingError: the folder holds a run whose configuration differs in what that run uses,
-            other than its number of steps; or its teacher differs; or its checkpoint is damaged.
+        TrainingError: the run in the folder differs in its configuration, other than the number of
+            steps, or in its teacher; or its checkpoint is damaged.
         OutputError: the folder cannot be written.
     """
     if not config.total_steps:
@@ -70,7 +70,7 @@ def prepare_run(
         now = replace(config, steps=before.steps)
         if not before.steps and not config.steps:
             now = replace(now, pretrain=replace(now.pretrain, steps=before.pretrain.steps))
-        if different := before.used().differences(now.used()):
+        if different := before.differences(now):
             raise TrainingError(
                 f"{out}: holds a run of another configuration ({', '.join(different)}); choose "
                 "another --out, or the same options to resume"
@@ -110,10 +110,9 @@ def prepare_run(
 
 
 def save(state: TrainingState, out: Path) -> None:
-    """Write the checkpoint and, as a separate file, the averaged generator.
+    """Write the checkpoint and, as a separate file, the averaged generator, from one process.
 
-    Raises:
-        OutputError: one of them cannot be written; the one before it stays.
+    Raises OutputError if one of them cannot be written; the one before it stays.
     """
     if not state.fabric.is_global_zero:
         return
@@ -134,9 +133,9 @@ def load_samples(files: Sequence[Path]) -> Tensor:
 
 @torch.no_grad()
 def sample_grid(generator: nn.Module, photos: Tensor) -> Uint8Array:
-    """Lay out one row per photo: input, output, and the output's three representations.
+    """Show each photo, (N, 3, H, W), in a row: input, output, the output's three representations.
 
-    (N, 3, H, W) in [-1, 1] -> (N * (H + GAP), 5 * (W + GAP), 3), with white gaps.
+    The grid is (N * (H + GAP), 5 * (W + GAP), 3), with white gaps.
     """
     rows = []
     for photo in torch.split(photos, 1):

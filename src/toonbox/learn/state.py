@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from toonbox.errors import ConfigError, TrainingError, UsageError
+from toonbox.errors import TrainingError, UsageError
 from toonbox.learn.config import TrainConfig
 from toonbox.learn.discriminator import Discriminator, FeatureDiscriminator
 from toonbox.learn.features import WIDTHS, EfficientNetFeatures
@@ -45,6 +45,11 @@ class TrainingState:
     adversaries: dict[str, Adversary] = field(default_factory=dict)
     features: EfficientNetFeatures | None = None
     step: int = 0
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """Return this process's rank and the number of processes."""
+        return self.fabric.global_rank, self.fabric.world_size
 
     @property
     def learning_rate(self) -> float:
@@ -80,8 +85,7 @@ class TrainingState:
 def load_checkpoint(file: Path, *, mmap: bool = False) -> dict[str, Any]:
     """Load a checkpoint on the CPU; with `mmap`, tensors are read from the disk as they are used.
 
-    Raises:
-        TrainingError: it is damaged, perhaps because it was not copied completely.
+    Raises TrainingError if it is damaged, perhaps because it was not copied completely.
     """
     try:
         values: dict[str, Any] = torch.load(file, map_location="cpu", mmap=mmap, weights_only=True)
@@ -93,11 +97,7 @@ def load_checkpoint(file: Path, *, mmap: bool = False) -> dict[str, Any]:
 
 
 def new_fabric(options: RunOptions) -> Fabric:
-    """Launch a Fabric for the device, processes and precision in the options.
-
-    Raises:
-        UsageError: there is no such device, or there are not so many.
-    """
+    """Launch a Fabric as the options say; raise UsageError if there are no such devices."""
     try:
         fabric = Fabric(
             accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[options.device],
@@ -115,13 +115,7 @@ def new_fabric(options: RunOptions) -> Fabric:
 def new_state(
     config: TrainConfig, fabric: Fabric, features: EfficientNetFeatures | None
 ) -> TrainingState:
-    """Create untrained networks, identical in every process.
-
-    Raises:
-        ConfigError: the configuration needs `features`, and they are None.
-    """
-    if config.needs_features and features is None:
-        raise ConfigError("this configuration needs pretrained features")
+    """Create untrained networks, identical in every process."""
     torch.manual_seed(config.seed)
     generator = channels_last(Generator(config.generator).to(fabric.device))
     average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))  # type: ignore[no-untyped-call]
@@ -130,7 +124,8 @@ def new_state(
     options = config.discriminators
     for name in config.discriminated:
         network: nn.Module
-        if options.kind == "features" and features is not None:
+        if options.kind == "features":
+            assert features is not None
             network = FeatureDiscriminator(features, WIDTHS)
         else:
             network = Discriminator(CHANNELS[name], head=options.head)
@@ -154,10 +149,9 @@ def update(
 ) -> None:
     """Take one optimizer step: backward, average over processes, clip, Adam.
 
-    Raises:
-        TrainingError: the loss or a gradient is not finite; the weights are unchanged.
+    Raises TrainingError if the loss or a gradient is not finite; the weights are unchanged.
     """
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     state.fabric.backward(loss)
     parameters = [p for p in network.parameters() if p.grad is not None]
     if state.fabric.world_size > 1:

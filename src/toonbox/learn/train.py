@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
+from torch.nn import functional
 
 from toonbox.engine.session import keep_freed_memory
-from toonbox.errors import ConfigError
 from toonbox.learn.config import TrainConfig
 from toonbox.learn.data import (
     CropBatches,
@@ -55,7 +55,6 @@ from toonbox.learn.state import (
     new_state,
     update,
 )
-from toonbox.learn.teacher import supersampled
 from toonbox.learn.workers import worker_pool
 from toonbox.options import RunOptions
 from toonbox.parallel import ending, interruptible
@@ -85,17 +84,9 @@ def train(
         TrainingError: a loss or gradient is not finite, and the last checkpoint is valid; or the
             checkpoint to resume is damaged.
         OutputError: a checkpoint or sample cannot be written.
-        ConfigError: `start` does not fit the configuration, or something it needs is missing.
+        ConfigError: `start` does not fit the configuration.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the step and a checkpoint.
     """
-    for needed, given, name in (
-        (config.needs_vgg, vgg, "VGG features"),
-        (config.discriminated, data.cartoons.files, "cartoons"),
-        (config.target == "teacher", start, "a generator to start with"),
-        (config.weights.dashes and config.steps, config.target == "drawing", "a look to draw"),
-    ):
-        if needed and not given:
-            raise ConfigError(f"this configuration needs {name}")
     keep_freed_memory()
     fabric = fabric or new_fabric(options)
     state = new_state(config, fabric, features)
@@ -111,14 +102,13 @@ def train(
     # Before Ctrl-C is deferred: many photos take hours and are resumed anyway.
     with fabric.rank_zero_first(local=True):
         drawn = prepare_drawings(config, data, options)
-    share = fabric.global_rank, fabric.world_size
     with (
         worker_pool(options.workers) as workers,
         interruptible() as asked,
         reporting(state, options, data.validation) as report,
     ):
         saved = time.monotonic()
-        for batch in batches(config, data, options, drawn, state.step, share):
+        for batch in batches(config, data, options, drawn, state.step, state.share):
             losses = one_step(state, batch, vgg, workers, teacher)
             state.step += 1
             report(losses)
@@ -144,19 +134,18 @@ def one_step(
 ) -> dict[str, Tensor]:
     """Run one step of the current phase on a batch of uint8 pictures; return losses by name."""
     images = {name: to_device(picture, state.fabric) for name, picture in batch.items()}
-    photo, target = images["photo"], images.get("target")
-    config = state.config
-    cartoon = images.get("cartoon")
+    photo, target, seed = images["photo"], images.get("target"), state.config.seed
+    config = state.config.pretrain
     if teacher is not None:
         draw = partial(generate, state, network=teacher)
         with torch.no_grad():
-            target = supersampled(photo, draw, config.pretrain.supersampling)
-    noise = config.pretrain.noise
-    share = state.fabric.global_rank, state.fabric.world_size
-    seen = add_noise(photo, noise, config.seed, state.step, share) if noise else photo
-    if state.step < config.pretrain.steps:
+            target = supersampled(photo, draw, config.supersampling)
+    seen = photo
+    if config.noise:
+        seen = add_noise(photo, config.noise, seed, state.step, state.share)
+    if state.step < config.steps:
         return pretrain_step(state, seen, photo if target is None else target)
-    left_out = images.get("left_out")
+    cartoon, left_out = images.get("cartoon"), images.get("left_out")
     return adversarial_step(state, photo, cartoon, vgg, workers, target, left_out, seen)
 
 
@@ -194,9 +183,7 @@ def adversarial_step(
         target: t, the same shape as p; None for no target.
         left_out: ink that t spares short lines, (B, 1, H, W) in [-1, 1]; None for no drawn target.
         seen: what the generator gets for p, the same shape, such as p with noise; None for p.
-    Source:
-        Wang & Yu 2020, section 3.4; as in the authors' code, the discriminators are updated
-        before the generator.
+    Source: Wang & Yu 2020, section 3.4; the discriminators first, as in the authors' code.
     """
     config, weights, autocast = state.config, state.config.weights, state.fabric.autocast
     first = config.pretrain.steps
@@ -213,9 +200,7 @@ def adversarial_step(
     # surface(x) and texture(x); both domains share the channel weights.
     random = torch.Generator().manual_seed(config.seed * 1_000_003 + state.step)
     channel_weights = draw_channel_weights(config.texture, random)
-    rank, processes = state.fabric.global_rank, state.fabric.world_size
-    count, mine = len(photo) * processes, slice(rank, None, processes)
-    palettes = [random_palette(count, random, mine) for _ in range(2)]
+    palettes = [random_palette(len(photo), random, state.share) for _ in range(2)]
 
     def view(name: str, image: Tensor, palette: Callable[[Tensor], Tensor]) -> Tensor:
         if name == "texture":
@@ -279,6 +264,15 @@ def generate(state: TrainingState, photo: Tensor, network: torch.nn.Module | Non
     return output
 
 
+def supersampled(photo: Tensor, draw: Callable[[Tensor], Tensor], factor: int) -> Tensor:
+    """Draw (B, 3, H, W) enlarged by a factor, and reduce the drawing, whose strokes get finer."""
+    if factor == 1:
+        return draw(photo)
+    scaled = partial(functional.interpolate, mode="bicubic", antialias=True)
+    large = draw(scaled(photo, scale_factor=factor).clamp(-1, 1))
+    return scaled(large, size=photo.shape[2:]).clamp(-1, 1)
+
+
 def update_generator(state: TrainingState, loss: Tensor) -> None:
     """Take one optimizer step of the generator and update its moving average."""
     update(state, state.generator, state.generator_optimizer, loss, state.learning_rate)
@@ -292,11 +286,7 @@ def to_device(pictures: Tensor, fabric: Fabric) -> Tensor:
 
 
 def begin_with(state: TrainingState, start: Generator, data: TrainingData) -> None:
-    """Load another generator's weights; fit a larger one to the configured size on photos.
-
-    Raises:
-        ConfigError: it cannot be fitted to the configured size.
-    """
+    """Load another generator's weights; fit a larger one to the configured size on photos."""
     config, wanted = state.config, state.config.generator
     if replace(start.config, monochrome=wanted.monochrome) != wanted:
         photos = Pictures(data.photos, config.crops.photo_side)

@@ -28,20 +28,14 @@ def box_mean(image: Tensor, radius: int) -> Tensor:
 def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tensor:
     """Smooth `image` but preserve the edges of `guide`, channel by channel; both (B, C, H, W).
 
-    Args:
-        radius: in pixels; the window's side is 2 * radius + 1.
-        eps: in squared image units; larger values smooth more.
-    Returns:
-        (B, C, H, W), not clamped; at least float32, also under autocast.
-    Raises:
-        ShapeError: the shapes differ or are not (B, C, H, W).
+    The window's side is 2 * radius + 1 pixels; `eps`, in squared image units, smooths. The output
+    is not clamped, and at least float32, also under autocast. Raises ShapeError if shapes differ.
+
     Source: He et al. 2013, eq. 5-8; one guide channel per image channel as in Wang & Yu's code.
     """
     if guide.shape != image.shape or guide.dim() != 4:
-        raise ShapeError(
-            f"guide and image must be (B, C, H, W) of one shape, got {tuple(guide.shape)} "
-            f"and {tuple(image.shape)}"
-        )
+        shapes = tuple(guide.shape), tuple(image.shape)
+        raise ShapeError(f"guide and image must be (B, C, H, W) of one shape, got {shapes}")
     # Variances are differences of similar numbers, which are noise in half precision.
     precise = torch.promote_types(torch.float32, guide.dtype)
     itself = guide is image
@@ -50,10 +44,8 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tens
     mean_guide = box_mean(guide, radius)
     mean_image = mean_guide if itself else box_mean(image, radius)
     variance = box_mean(guide * guide, radius) - mean_guide * mean_guide
-    covariance = variance
-    if not itself:
-        covariance = box_mean(guide * image, radius) - mean_guide * mean_image
-    slope = covariance / (variance + eps)
+    shared = variance if itself else box_mean(guide * image, radius) - mean_guide * mean_image
+    slope = shared / (variance + eps)
     offset = mean_image - slope * mean_guide
     return box_mean(slope, radius) * guide + box_mean(offset, radius)
 
@@ -67,15 +59,17 @@ def surface(image: Tensor) -> Tensor:
 
 
 def random_palette(
-    count: int, random: torch.Generator, mine: slice = slice(None)
+    count: int, random: torch.Generator, share: tuple[int, int] = (0, 1)
 ) -> Callable[[Tensor], Tensor]:
-    """Draw a channel permutation, a gain and a lift for each of `count` pictures.
+    """Draw a channel permutation, a gain and a lift for each of `count` pictures of a process.
 
-    Returns:
-        A function that recolours (B, 3, H, W), this process's share `mine`, without clipping.
+    `share` is the rank of this process and the number of processes, which draw jointly. Return a
+    function that recolours (B, 3, H, W) without clipping.
     """
-    order = torch.stack([torch.randperm(3, generator=random) for _ in range(count)])[mine]
-    gain, lift = (2 * torch.rand(count, 1, 1, 1, generator=random)[mine] - 1 for _ in range(2))
+    rank, processes = share
+    joint, mine = count * processes, slice(rank, None, processes)
+    order = torch.stack([torch.randperm(3, generator=random) for _ in range(joint)])[mine]
+    gain, lift = (2 * torch.rand(joint, 1, 1, 1, generator=random)[mine] - 1 for _ in range(2))
 
     def recolour(image: Tensor) -> Tensor:
         index = order.to(image.device)[:, :, None, None].expand_as(image)
