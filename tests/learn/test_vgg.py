@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from toonbox.errors import ShapeError, WeightsError
+from toonbox.errors import WeightsError
 from toonbox.learn import features as vgg
 from toonbox.learn.features import VggFeatures, VggKind
 from toonbox.learn.weights import WeightFile
@@ -140,12 +140,6 @@ def test_bfloat16_and_channels_last_stay_close(tmp_path: Path) -> None:
     assert (half.float() - full).abs().mean() < 0.03 * full.abs().mean()
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 16, 16), (3, 16, 16), (1, 3, 7, 16)])
-def test_wrong_shape_is_named(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ShapeError, match=r"expected \(B, 3"):
-        VggFeatures("vgg16")(torch.zeros(shape))
-
-
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"absent\.pth: no such"):
         VggFeatures.load("vgg16", tmp_path / "absent.pth")
@@ -188,16 +182,22 @@ def test_not_a_state_dict(tmp_path: Path) -> None:
 def test_the_other_network_is_refused(tmp_path: Path) -> None:
     save_file(caffe_weights("vgg16"), tmp_path / "16.safetensors")
     save_file(caffe_weights("vgg19"), tmp_path / "19.safetensors")
-    with pytest.raises(WeightsError, match=r"conv3_4.* missing; not the weights of vgg19"):
+    with pytest.raises(WeightsError, match=r"not the weights of vgg19(.|\n)*Missing key"):
         VggFeatures.load("vgg19", tmp_path / "16.safetensors")
-    with pytest.raises(WeightsError, match="does not belong to vgg16"):
+    with pytest.raises(WeightsError, match=r"not the weights of vgg16(.|\n)*Unexpected.*conv3_4"):
         VggFeatures.load("vgg16", tmp_path / "19.safetensors")
 
 
-@pytest.mark.parametrize("bad", [torch.zeros(64, 3, 5, 5), torch.full((64, 3, 3, 3), torch.nan)])
-def test_wrong_tensor_is_named(bad: torch.Tensor, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (torch.zeros(64, 3, 5, 5), r"size mismatch for features\.0\.weight"),
+        (torch.full((64, 3, 3, 3), torch.nan), "not finite"),
+    ],
+)
+def test_wrong_tensor_is_named(bad: torch.Tensor, reason: str, tmp_path: Path) -> None:
     save_file(caffe_weights("vgg16") | {"conv1_1.weight": bad}, tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=r"conv1_1\.weight should be \(64, 3, 3, 3\)"):
+    with pytest.raises(WeightsError, match=rf"w\.safetensors: (.|\n)*{reason}"):
         VggFeatures.load("vgg16", tmp_path / "w.safetensors")
 
 

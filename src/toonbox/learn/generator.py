@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toonbox.atomic import write_file
-from toonbox.errors import ConfigError, ShapeError, WeightsError
+from toonbox.errors import ConfigError, WeightsError
 
 SLOPE = 0.2  # of leaky ReLU
 BEYOND = 1.5  # limit of outputs before clipping; with 1, noise would turn black and white grey
@@ -69,9 +69,8 @@ class GeneratorConfig:
     def reach(self) -> int:
         """Return the radius of the receptive field, in pixels.
 
-        Stem and head add half a kernel each. A stage between resolutions 1 / s and 1 / 2s adds
-        s + 2s on the way down, 2s + s on the way up, and 2s for the bilinear enlargement. Each
-        residual block adds two pixels of the lowest resolution.
+        Stem and head add half a kernel each, a stage between resolutions 1 / s and 1 / 2s adds 3s
+        each way and 2s for the enlargement, a block two pixels of the lowest resolution.
         """
         widest = self.size_multiple
         return self.kernel - 1 + 8 * (widest - 1) + 2 * self.residual_blocks * widest
@@ -146,11 +145,10 @@ class UpSampling(nn.Module):
 
 
 class Generator(nn.Module):
-    """Turn photos into cartoons.
+    """Turn photos into cartoons, after Wang & Yu 2020, appendix.
 
-    Source:
-        Wang & Yu 2020, appendix. Unlike there, the output is clipped to [-1, 1], which removes
-        blotches, and knobs modulate the residual blocks and the skips.
+    Unlike there, the output is clipped to [-1, 1], which removes blotches, and knobs modulate the
+    residual blocks and the skips.
     """
 
     def __init__(self, config: GeneratorConfig | None = None) -> None:
@@ -177,12 +175,8 @@ class Generator(nn.Module):
     def forward(self, photo: Tensor, knobs: Tensor | None = None) -> Tensor:
         """Cartoonize (B, 3, H, W) in [-1, 1] of any size; knobs are (B, 3) or (1, 3) in [0, 2].
 
-        Raises:
-            ShapeError: the photo is not (B, 3, H, W).
-            ConfigError: knobs for a generator that has none.
+        Raises ConfigError if a generator without knobs gets some.
         """
-        if photo.dim() != 4 or photo.shape[1] != 3:
-            raise ShapeError(f"expected (B, 3, H, W), got {tuple(photo.shape)}")
         height, width = photo.shape[-2:]
         padded = pad_to_multiple(photo, self.config.size_multiple)
         return clip_through(self.network(padded, knobs)[..., :height, :width])
@@ -244,31 +238,20 @@ def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
     return image
 
 
-CONFIG_KEY = "generator"
-
-
 def save_generator(generator: Generator, file: Path) -> None:
-    """Write a generator's weights and configuration to one safetensors file.
-
-    Raises:
-        OutputError: the file cannot be written.
-    """
+    """Write weights and configuration to one safetensors file; raise OutputError if that fails."""
     weights = {name: t.detach().cpu().contiguous() for name, t in generator.state_dict().items()}
     # Not `save_file`, which makes the file readable for its owner only.
-    write_file(file, save(weights, {CONFIG_KEY: json.dumps(asdict(generator.config))}))
+    write_file(file, save(weights, {"generator": json.dumps(asdict(generator.config))}))
 
 
 def load_generator(file: Path) -> Generator:
-    """Load a generator on the CPU, in evaluation mode.
-
-    Raises:
-        WeightsError: the file is missing, damaged or not a generator.
-    """
+    """Load a generator on the CPU, in evaluation mode; raise WeightsError if it is damaged."""
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}
             weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        generator = Generator(GeneratorConfig(**json.loads(metadata[CONFIG_KEY])))
+        generator = Generator(GeneratorConfig(**json.loads(metadata["generator"])))
         generator.load_state_dict(weights)
     except KeyError as error:
         raise WeightsError(f"{file}: has no generator configuration") from error

@@ -34,12 +34,9 @@ def _mean_square(scores: Scores, target: float) -> Tensor:
 def content_loss(features_of_output: Tensor, features_of_photo: Tensor) -> Tensor:
     """Return |F(G(p)) - F(p)|, the mean L1 distance of features, (B, C, h, w).
 
-    Returns:
-        Scalar, relative to the mean magnitude of each photo's features: 0 for equal features,
-        about 1 for another photo, for any network and crop size. The authors' code divides the
-        mean by the element count and multiplies by 200: their weights do not carry over.
-    Raises:
-        ShapeError: the shapes differ.
+    It is relative to the mean magnitude of each photo's features: 0 for equal features, about 1 for
+    another photo, for any network and crop size. The authors' code divides the mean by the element
+    count and multiplies by 200: their weights do not carry over. Raises ShapeError.
     """
     output, photo = features_of_output.float(), features_of_photo.float()
     if output.shape != photo.shape:
@@ -56,10 +53,7 @@ def structure_loss(features_of_output: Tensor, features_of_structure: Tensor) ->
 
 
 def perceptual_loss(output: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
-    """Return the mean `content_loss` of features at several scales, no gradient to the target.
-
-    Source: Johnson et al. 2016.
-    """
+    """Return the mean `content_loss` of scales, no gradient to the target (Johnson et al. 2016)."""
     terms = [content_loss(a, b.detach()) for a, b in zip(output, target, strict=True)]
     return torch.stack(terms).mean()
 
@@ -72,9 +66,7 @@ def total_variation(image: Tensor) -> Tensor:
 def colour_loss(output: Tensor, photo: Tensor, window: int = 32) -> Tensor:
     """Return the mean L1 distance of local mean colours, which preserves the photo's palette.
 
-    Args:
-        output, photo: (B, C, H, W) in [-1, 1].
-        window: side of the windows that are averaged, in pixels; they overlap by half.
+    Pictures are (B, C, H, W) in [-1, 1]; the windows, in pixels, overlap by half.
     """
     window = min(window, *output.shape[-2:])
     difference = (output - photo).contiguous()
@@ -98,11 +90,8 @@ def dashes_loss(output: Tensor, target: Tensor, left_out: Tensor) -> Tensor:
     """Return the mean of how much darker than the target the output is on short, faint lines.
 
     A network that cannot see a line's whole length is not sure whether to draw it, and draws faint
-    smears; this makes leaving it out the better answer.
-
-    Args:
-        output, target: (B, C, H, W) in [-1, 1].
-        left_out: (B, 1, H, W) in [0, 1], ink that the target spares them.
+    smears; this makes leaving it out the better answer. `left_out`, (B, 1, H, W) in [0, 1], is the
+    ink that the target spares such lines; pictures are (B, C, H, W) in [-1, 1].
     """
     return (left_out * (target - output).clamp_min(0)).mean()
 

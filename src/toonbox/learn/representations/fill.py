@@ -19,9 +19,7 @@ def fill(image: Float) -> Float:
 
     Borders of segments where the image has no edge, as in a sky, are smoothed away.
 
-    Source:
-        Wang & Yu 2020, section 3.2 (areas of one colour); Felzenszwalb & Huttenlocher 2004
-        (segments); Gastal & Oliveira 2011 (smoothing up to edges).
+    Source: Wang & Yu 2020, section 3.2 (areas); Gastal & Oliveira 2011 (smoothing up to edges).
     """
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB) * LAB + np.array([0, 128, 128], np.float32)
     labels = segment(np.clip(lab, 0, 255).astype(np.uint8), scale=SCALE, minimum_size=MINIMUM)

@@ -36,9 +36,7 @@ class Flow:
     def of(cls, image: Float, sigma: float) -> "Flow":
         """Compute the flow of (H, W, 3) or (H, W) in [0, 1]; `sigma` smooths the tensor, in pixels.
 
-        Source:
-            Brox et al. 2006 (structure tensor of a colour image); Kyprianidis & Kang 2011,
-            section 3.1 (its minor eigenvector is the tangent).
+        Source: Brox et al. 2006 (structure tensor); Kyprianidis & Kang 2011, section 3.1 (tangent).
         """
         gx, gy = _gradient(image)
         tensor = np.dstack([_channel_sum(a * b) for a, b in ((gx, gx), (gx, gy), (gy, gy))])
@@ -59,9 +57,7 @@ class Flow:
 def abstract(image: Float, step: Float) -> Float:
     """Abstract (H, W, 3) by one round; more rounds give larger and simpler shapes.
 
-    Source:
-        Kyprianidis & Kang 2011 (alternating smoothing along the flow and shock filtering);
-        Kang & Lee 2008 (shape-simplifying abstraction).
+    Source: Kyprianidis & Kang 2011 (smoothing along the flow, shock filter); Kang & Lee 2008.
     """
     flow = Flow.of(image, 1.3)
     image = across(image, flow, 2.0, step, 0.06)
@@ -115,8 +111,7 @@ def along(
 
     `tolerance` is the standard deviation of the range weights of a bilateral integral.
 
-    Source:
-        Kang et al. 2007, section 2.2 (flow-based smoothing); Kang & Lee 2008 (its bilateral form).
+    Source: Kang et al. 2007, section 2.2; Kang & Lee 2008 (bilateral).
     """
     x0, y0 = _grid(image)
     field = np.dstack([flow.x, flow.y])

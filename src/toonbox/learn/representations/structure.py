@@ -23,10 +23,9 @@ def segment(
 ) -> Labels:
     """Segment (H, W, 3) into labels (H, W), 0 ... n - 1.
 
-    Args:
-        sigma: Gaussian smoothing beforehand, in pixels.
-        scale: the paper's k; larger values give larger segments.
-        minimum_size: in pixels; smaller segments are merged with a neighbour.
+    `sigma` pixels smooth beforehand, a larger `scale`, the paper's k, gives larger segments, and
+    those of less than `minimum_size` pixels are merged with a neighbour.
+
     Source: Felzenszwalb & Huttenlocher 2004, through OpenCV.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3:
@@ -40,9 +39,7 @@ def merge_segments(rgb: Uint8Array, labels: Labels, target: int = SEGMENTS) -> L
     """Merge the most similar adjacent segments of labels (H, W) until `target` remain.
 
     Similarity is the intersection of the colour histograms, plus the share of the picture outside
-    both segments, which merges small segments first.
-
-    Source: Uijlings et al. 2013 (selective search), section 3.2, colour and size terms.
+    both segments (Uijlings et al. 2013, selective search, section 3.2, colour and size terms).
     """
     count = int(labels.max()) + 1
     if count <= target:

@@ -35,9 +35,7 @@ def draw_channel_weights(kind: TextureKind, generator: torch.Generator | None = 
 def texture(image: Tensor, weights: Tensor) -> Tensor:
     """Return the texture representation, (B, 1, H, W), of (B, 3, H, W) for channel weights (3,)."""
     if image.dim() != 4 or image.shape[1] != 3 or weights.shape != (3,):
-        raise ShapeError(
-            f"expected an image (B, 3, H, W) and weights (3,), got {tuple(image.shape)} "
-            f"and {tuple(weights.shape)}"
-        )
+        shapes = tuple(image.shape), tuple(weights.shape)
+        raise ShapeError(f"expected an image (B, 3, H, W) and weights (3,), got {shapes}")
     weights = weights.to(device=image.device, dtype=image.dtype)
     return (image * weights.view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
