@@ -77,6 +77,7 @@ def test_none(no_styles, capsys):
 
 def test_import_hands_everything_on(monkeypatch, capsys):
     published = pytest.importorskip("toonbox.learn.import_tfjs")
+    styles_folder = pytest.importorskip("toonbox.engine.style").styles_folder
     calls = []
 
     def import_tfjs(*arguments):
@@ -89,9 +90,17 @@ def test_import_hands_everything_on(monkeypatch, capsys):
     options = ("--to", "here", "--licence", "CC0", "--force")
     assert run("import", "model", "--name", "mine", *options) == 0
     assert calls == [
-        (Path("model"), "mine", None, published.LICENCE, False),
-        (Path("model"), "mine", Path("here/mine"), "CC0", True),
+        (Path("model"), styles_folder() / "mine", published.LICENCE, False),
+        (Path("model"), Path("here/mine"), "CC0", True),
     ]
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "/a"])
+def test_the_name_of_an_import_must_be_a_folders(name, tmp_path, capsys):
+    pytest.importorskip("toonbox.learn.import_tfjs")
+    for to in ((), ("--to", tmp_path)):
+        assert run("import", tmp_path, "--name", name, *to) == 2
+        assert "cannot be the name of a folder" in capsys.readouterr().err
 
 
 def test_import_without_a_model_is_one_line(tmp_path, capsys):

@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 CARD = Card("mine", "1", "Ours", 8, 96, "CC0", "", "", "")
-DESCRIBED = {"name": "mine", "description": "Ours", "licence": "CC0", "data": None}
+DESCRIBED = {"description": "Ours", "licence": "CC0", "data": None}
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from toonbox.engine.style import Card, load_style, read_card
-from toonbox.errors import ShapeError, StyleError, UsageError
+from toonbox.errors import StyleError
 from toonbox.learn.import_tfjs import (
     LICENCE,
     AuthorsGenerator,
@@ -206,8 +206,8 @@ def test_imported_style_is_pixel_close(tmp_path: Path) -> None:
     """
     (tmp_path / "model").mkdir()
     meant = write_model(tmp_path / "model", "uint8")
-    folder = import_tfjs(tmp_path / "model", "published", tmp_path / "style")
-    assert folder == tmp_path / "style"
+    folder = import_tfjs(tmp_path / "model", tmp_path / "published")
+    assert folder == tmp_path / "published"
     card = read_card(folder)
     assert (card.name, card.size_multiple, card.licence) == ("published", 8, LICENCE)
     style = load_style(folder, engine="onnxruntime")
@@ -228,9 +228,7 @@ def test_imported_style_is_pixel_close(tmp_path: Path) -> None:
         assert psnr(found[:height, :width], (expected + 1) * 127.5) >= 50
 
 
-def test_model_json_itself_and_the_users_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_model_json_itself_and_a_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {}
 
     def write_style(network: torch.nn.Module, folder: Path, card: Card, force: bool) -> Path:
@@ -238,17 +236,10 @@ def test_model_json_itself_and_the_users_folder(
         return folder
 
     monkeypatch.setattr("toonbox.learn.import_tfjs.write_style", write_style)
-    monkeypatch.setenv("TOONBOX_STYLES", str(tmp_path / "styles"))
     write_model(tmp_path)
-    folder = import_tfjs(tmp_path / "model.json", "hayao", licence="mine", force=True)
-    assert folder == asked["folder"] == tmp_path / "styles" / "hayao"
+    folder = import_tfjs(tmp_path / "model.json", tmp_path / "hayao", licence="mine", force=True)
+    assert folder == asked["folder"] == tmp_path / "hayao"
     assert (asked["name"], asked["licence"], asked["force"]) == ("hayao", "mine", True)
-
-
-@pytest.mark.parametrize("name", ["", "..", "a/b", "/a"])
-def test_name_must_be_a_folders_name(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not a valid name"):
-        import_tfjs(tmp_path, name)
 
 
 @pytest.mark.parametrize(
@@ -276,12 +267,13 @@ KERNEL = "generator/Conv_3/weights"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({KERNEL: None}, r"Conv_3/weights: expected \(3, 3, 64, 64\), found nothing"),
-        ({KERNEL: np.zeros((3, 3, 64, 32))}, r"expected \(3, 3, 64, 64\), found \(3, 3, 64, 32\)"),
-        ({KERNEL: np.full((3, 3, 64, 64), np.nan)}, "Conv_3/weights: .* with NaN or infinity"),
-        ({KERNEL + ":0": np.zeros((3, 3, 64, 64))}, "Conv_3/weights: expected one tensor"),
-        ({"generator/Conv_10/biases": np.zeros(3)}, "Conv_10/biases does not belong"),
-        ({"generator/block_4/conv1/biases": np.zeros(3)}, "block_4/conv1/biases does not belong"),
+        ({KERNEL: None}, r"Missing key.*down2\.weight"),
+        ({KERNEL: np.zeros((3, 3, 64, 32))}, r"size mismatch for down2\.weight: .*32, 64, 3, 3"),
+        ({KERNEL: np.zeros(3)}, r"size mismatch for down2\.weight"),
+        ({KERNEL: np.full((3, 3, 64, 64), np.nan)}, "Conv_3/weights: has NaN or infinity"),
+        ({KERNEL + ":0": np.zeros((3, 3, 64, 64))}, "Conv_3/weights:0: there is another tensor"),
+        ({"generator/Conv_10/biases": np.zeros(3)}, r"Unexpected key.*Conv_10\.bias"),
+        ({"generator/block_4/conv1/biases": np.zeros(3)}, r"Unexpected key.*block_4/conv1\.bias"),
     ],
 )
 def test_wrong_tensors_are_named(change: dict[str, Any], message: str) -> None:
@@ -445,9 +437,3 @@ def test_output_is_unbounded_and_of_the_photos_size(generator: AuthorsGenerator)
         found = generator(a_photo(12, 20) * 1000)
     assert found.shape == (1, 3, 12, 20)
     assert found.abs().max() > 1
-
-
-@pytest.mark.parametrize("shape", [(1, 3, 12, 18), (1, 3, 9, 16), (1, 4, 12, 16), (3, 12, 16)])
-def test_wrong_shape_is_named(shape: tuple[int, ...], generator: AuthorsGenerator) -> None:
-    with pytest.raises(ShapeError, match="multiples of 4, got"):
-        generator(torch.zeros(shape))

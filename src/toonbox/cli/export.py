@@ -4,9 +4,8 @@ from pathlib import Path
 
 from typer import Argument, Option, echo
 
-from toonbox.cli.options import FORCE
+from toonbox.cli.options import FORCE, style_folder
 from toonbox.cli.terminal import needs
-from toonbox.errors import UsageError
 
 
 def export(
@@ -39,17 +38,12 @@ def export(
 
     Example: toonbox export runs/mine --name mine --licence CC-BY-4.0
     """
-    from toonbox.engine.style import styles_folder
-
-    if name in ("", "..") or Path(name).name != name:
-        raise UsageError(f"--name: {name!r} cannot be the name of a folder")
     with needs("train"):
         from toonbox.learn.export import export_run
 
     folder = export_run(
         run,
-        (to or styles_folder()) / name,
-        name=name,
+        style_folder(name, to),
         description=description,
         licence=licence,
         data=data,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import Any
 
 from typer import BadParameter, Option
@@ -50,6 +51,15 @@ def style_names() -> list[str]:
     from toonbox.engine import style
 
     return style.style_names()
+
+
+def style_folder(name: str, parent: Path | None) -> Path:
+    """Return the folder of a new style, by default among the user's; raise UsageError if none."""
+    from toonbox.engine.style import styles_folder
+
+    if name in ("", "..") or Path(name).name != name:
+        raise UsageError(f"--name: {name!r} cannot be the name of a folder")
+    return (parent or styles_folder()) / name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from typer import Argument, Context, Exit, Option, Typer, echo
 
-from toonbox.cli.options import FORCE
+from toonbox.cli.options import FORCE, style_folder
 from toonbox.cli.terminal import complain, needs, printable
 from toonbox.errors import StyleError
 
@@ -77,5 +77,5 @@ def import_style(
     """
     with needs("train"):
         from toonbox.learn.import_tfjs import LICENCE, import_tfjs
-    folder = import_tfjs(source, name, to and to / name, licence or LICENCE, force)
+    folder = import_tfjs(source, style_folder(name, to), licence or LICENCE, force)
     echo(f"{source} -> {folder}")

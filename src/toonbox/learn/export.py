@@ -63,7 +63,6 @@ def export_run(
     run: Path,
     folder: Path,
     *,
-    name: str,
     description: str,
     licence: str,
     data: str | None,
@@ -74,12 +73,8 @@ def export_run(
 ) -> Path:
     """Write the averaged generator of a run as a style folder, with its weights for training.
 
-    Args:
-        data: training data for the card; None for the number of pictures.
-        working_resolution: short side, in pixels; None for the largest in training.
-        detail_resolution: as in the card; 0 for none.
-        recipe: file name of the configuration for the card; None to read it from the run.
-        force: replace an existing style.
+    The options are those of the card, None for what the run says; `force` replaces a style.
+
     Raises:
         ExportError: `run` is not a run with a checkpoint, or as in `write_style`.
         OutputError: the style exists, and `force` is not set, or cannot be written.
@@ -95,11 +90,9 @@ def export_run(
     if config.discriminated:
         counted += f", {len(pictures.cartoons.files)} cartoons"
     if recipe is None:
-        environment = run / "environment.json"
-        recipe = json.loads(environment.read_text("utf-8")).get("recipe", "")
-    checkpoint = load_checkpoint(run / "checkpoint.pt", mmap=True)
+        recipe = json.loads((run / "environment.json").read_text("utf-8")).get("recipe", "")
     card = Card(
-        name=name,
+        name=folder.name,
         version=__version__,
         description=description,
         size_multiple=config.generator.size_multiple,
@@ -112,15 +105,15 @@ def export_run(
         knobs=KNOBS if config.generator.knobs else (),
         reach=config.generator.reach,
         recipe=recipe,
-        steps=checkpoint["step"],
+        steps=load_checkpoint(run / "checkpoint.pt", mmap=True)["step"],
     )
-    folded = SizedGenerator(fold_upsampling(generator))
     present = [file for file in pictures.photos.files if file.exists()]
     photos = photo_squares(present, multiple=config.generator.size_multiple)
     if not photos:
         why = "too small" if present else "gone"
         _logger.warning("%s: its photos are %s, so that the style has no ranges for int8", run, why)
-    write_style(SizedGenerator(generator), folder, card, folded, photos=photos, force=force)
+    plain, folded = (SizedGenerator(each) for each in (generator, fold_upsampling(generator)))
+    write_style(plain, folder, card, folded, photos=photos, force=force)
     save_generator(generator, folder / GENERATOR)
     return folder
 
@@ -139,12 +132,10 @@ def write_style(
     Args:
         network: RGB (B, 3, H, W) in [-1, 1] to the same, with H and W multiples of the card's
             `size_multiple`; if the card has K knobs, it takes them as (1, K), too.
-        card: the style's card; `onnx_sha256` is filled in.
         folded: a faster equivalent of `network`, which is written instead.
         photos: calibration photos as in `find_ranges`; empty to omit int8 ranges.
     Raises:
-        ExportError: the card's numbers do not fit together; or ONNX and `network` differ by more
-            than PARITY_TOLERANCE.
+        ExportError: the card's numbers do not fit together, or ONNX and `network` differ.
         OutputError: the style exists, and `force` is not set, or the folder cannot be written.
     """
     try:
@@ -233,11 +224,7 @@ def check_parity(
 ) -> None:
     """Compare a style file with its network on noise of PARITY_SIZES, padded to `size_multiple`.
 
-    Args:
-        network: maps (1, 3, H, W), and (1, knobs) if positive, to outputs.
-        tolerance: largest absolute difference allowed, in [-1, 1] units.
-    Raises:
-        ExportError: the outputs differ; names the size and the difference.
+    Raises ExportError if they differ by more than `tolerance`, in [-1, 1] units.
     """
     session = open_session(file, engine="onnxruntime")
     random = torch.Generator().manual_seed(0)
@@ -267,9 +254,8 @@ BILINEAR = torch.tensor(
 def fold_upsampling(generator: Generator) -> Generator:
     """Return an equivalent generator that computes faster on CPUs, for export.
 
-    At full resolution C channels are too few for vector units: they become 4 C channels at half
-    resolution, in the order of `torch.pixel_shuffle`, and the enlargement and convolution of
-    `UpSampling` one convolution of the small features.
+    At full resolution C channels are too few for vector units: they become 4 C at half resolution,
+    in the order of `torch.pixel_shuffle`, and each `UpSampling` one convolution of small features.
     """
     net: Any = deepcopy(generator)
     for index, layer in enumerate(net.up):

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from toonbox.atomic import read_within
-from toonbox.engine.style import Card, styles_folder
-from toonbox.errors import ShapeError, StyleError, UsageError
+from toonbox.engine.style import Card
+from toonbox.errors import StyleError
 from toonbox.learn.export import write_style
 from toonbox.learn.generator import SLOPE, ResidualBlock
 from toonbox.learn.representations.surface import guided_filter
@@ -70,15 +70,7 @@ class AuthorsGenerator(nn.Module):
         self.head = nn.Conv2d(32, 3, 7, padding=3)
 
     def forward(self, photo: Tensor) -> Tensor:
-        """Cartoonize (B, 3, H, W) RGB in [-1, 1]; return the same shape, unbounded.
-
-        Raises:
-            ShapeError: not three channels, or H or W is not a multiple of 4.
-        """
-        if not torch.onnx.is_in_onnx_export():  # there, sizes are symbolic
-            shape, multiple = tuple(photo.shape), self.size_multiple
-            if len(shape) != 4 or shape[1] != 3 or any(side % multiple for side in shape[2:]):
-                raise ShapeError(f"expected (B, 3, H, W) with multiples of {multiple}, got {shape}")
+        """(B, 3, H, W) RGB in [-1, 1], H and W multiples of 4 -> the same shape, unbounded."""
         full = _activate(self.stem(photo))
         half = _activate(self.widen1(_activate(self.down1(full))))
         quarter = _activate(self.widen2(_activate(self.down2(half))))
@@ -104,9 +96,9 @@ Stored = Literal["float32", "float16", "int32", "uint16", "uint8", "bool"]
 
 # The unnamed convolutions in the order of the authors' network, which slim names Conv, Conv_1 ...
 UNNAMED = ("stem", "down1", "widen1", "down2", "widen2", "narrow", "up1", "narrow1", "up2", "head")
-SCOPES = {name: f"Conv_{place}" if place else "Conv" for place, name in enumerate(UNNAMED)}
-SCOPES |= {
-    f"blocks.{block}.body.{index}": f"block_{block}/conv{number}"
+LAYERS = {f"Conv_{place}" if place else "Conv": name for place, name in enumerate(UNNAMED)}
+LAYERS |= {
+    f"block_{block}/conv{number}": f"blocks.{block}.body.{index}"
     for block in range(4)
     for number, index in ((1, 0), (2, 2))
 }
@@ -119,10 +111,7 @@ NAME = re.compile(
 
 
 class AuthorsPipeline(nn.Module):
-    """The generator, then a guided filter with the photo.
-
-    Source: Wang & Yu 2020; radius 1 and eps 5e-3 as in the authors' inference code.
-    """
+    """The generator, then a guided filter with the photo, as in the authors' inference code."""
 
     def __init__(self, generator: AuthorsGenerator) -> None:
         super().__init__()
@@ -133,27 +122,21 @@ class AuthorsPipeline(nn.Module):
         return guided_filter(photo, self.generator(photo), radius=1, eps=5e-3).clamp(-1, 1)
 
 
-def import_tfjs(
-    source: Path, name: str, to: Path | None = None, licence: str = LICENCE, force: bool = False
-) -> Path:
+def import_tfjs(source: Path, folder: Path, licence: str = LICENCE, force: bool = False) -> Path:
     """Convert the authors' generator, a TensorFlow.js graph model, to a style folder.
 
     Only the weights are read; the graph is our port of the authors' inference code.
 
     Args:
         source: folder of model.json and its shards, or model.json itself.
-        to: style folder to write; None for `name` in the user's styles folder.
         force: replace an existing style folder.
     Raises:
         StyleError: the model is missing, damaged, or not the authors' network.
-        UsageError: the name is not a valid folder name.
     """
-    if to is None and (name != Path(name).name or name in ("", "..")):
-        raise UsageError(f"{name!r} is not a valid name for a style folder")
     generator = AuthorsGenerator()
     fill(generator, read_tensors(source), source)
     card = Card(
-        name=name,
+        name=folder.name,
         version="published",
         description="The published network of Wang & Yu 2020, from imported weights",
         size_multiple=CROPPED_TO,
@@ -164,7 +147,6 @@ def import_tfjs(
         onnx_sha256="",
         beyond=0,
     )
-    folder = to if to is not None else styles_folder() / name
     return write_style(AuthorsPipeline(generator).eval(), folder, card, force=force)
 
 
@@ -177,31 +159,24 @@ def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Pa
     Raises:
         StyleError: a tensor is missing, duplicated, superfluous, not finite or of another shape.
     """
-    found: dict[str, FloatArray] = {}
+    state: dict[str, Tensor] = {}
     for name, array in tensors.items():
         if match := NAME.fullmatch(name):
-            place = f"generator/{match['scope']}/{match['part']}"
-            if place in found:
-                raise StyleError(f"{source}: {place}: expected one tensor, found another as {name}")
-            found[place] = array
-    state = {}
-    for key, parameter in generator.state_dict().items():
-        path, _, part = key.rpartition(".")
-        place = f"generator/{SCOPES[path]}/{'weights' if part == 'weight' else 'biases'}"
-        shape = tuple(parameter.shape)
-        wanted = (shape[2], shape[3], shape[1], shape[0]) if part == "weight" else shape
-        given = found.pop(place, None)
-        if given is None or given.shape != wanted or not np.isfinite(given).all():
-            what = "nothing" if given is None else f"{given.shape}"
-            what += " with NaN or infinity" if given is not None and given.shape == wanted else ""
-            raise StyleError(f"{source}: {place}: expected {wanted}, found {what}")
-        state[key] = torch.from_numpy(given.transpose(3, 2, 0, 1) if part == "weight" else given)
-    if found:
-        raise StyleError(f"{source}: {min(found)} does not belong to the authors' generator")
-    state["stem.weight"] = state["stem.weight"].flip(1)
-    state["head.weight"] = state["head.weight"].flip(0)
-    state["head.bias"] = state["head.bias"].flip(0)
-    generator.load_state_dict(state)
+            part = "weight" if match["part"] == "weights" else "bias"
+            key = f"{LAYERS.get(match['scope'], match['scope'])}.{part}"
+            if key in state:
+                raise StyleError(f"{source}: {name}: there is another tensor of this name")
+            state[key] = torch.from_numpy(array.transpose(3, 2, 0, 1) if array.ndim == 4 else array)
+            if not state[key].isfinite().all():
+                raise StyleError(f"{source}: {name}: has NaN or infinity")
+    try:
+        generator.load_state_dict(state)
+    except RuntimeError as error:
+        raise StyleError(f"{source}: not the authors' generator: {error}") from error
+    with torch.no_grad():
+        for name, channels in (("stem.weight", 1), ("head.weight", 0), ("head.bias", 0)):
+            parameter = generator.get_parameter(name)
+            parameter.copy_(parameter.flip(channels))
 
 
 class _Quantization(BaseModel):

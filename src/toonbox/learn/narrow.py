@@ -23,12 +23,9 @@ def narrowed(large: Generator, config: GeneratorConfig, photos: Tensor) -> Gener
 
     Each layer is fitted to the large network's pre-activations, reduced to the channels that vary
     most, given the new network's own earlier layers. Each residual block also compensates for the
-    omitted ones before it.
+    omitted ones before it. Photos are (N, 3, H, W) in [-1, 1], H and W multiples of both
+    `size_multiple`s. Raises ConfigError if the new network is wider, deeper or of another kind.
 
-    Args:
-        photos: (N, 3, H, W) in [-1, 1], H and W multiples of both `size_multiple`s.
-    Raises:
-        ConfigError: the new network is wider or deeper, or of another kind.
     Source: He et al. 2017 (channel pruning; its reconstruction step).
     """
     net: Any = large

@@ -27,10 +27,8 @@ def find_ranges(model: onnx.ModelProto, photos: Sequence[FloatArray]) -> Ranges:
     """Choose convolutions to compute in int8; return the lowest and highest value of their inputs.
 
     The output errors of convolutions are nearly independent, so their squares add up: they are
-    taken in order of error until BUDGET is used up, except those of the photo itself.
-
-    Args:
-        photos: (1, 3, H, W) in [-1, 1] each, H and W multiples of the style's `size_multiple`.
+    taken in order of error until BUDGET is used up, except those of the photo itself. Photos are
+    (1, 3, H, W) in [-1, 1] each, H and W multiples of the style's `size_multiple`.
     """
     feeds = _feeds(model, photos)
     names = {n.input[0] for n in model.graph.node if n.op_type == "Conv"} - {"photo"}
@@ -60,7 +58,7 @@ def with_ranges(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
 def photo_squares(files: Sequence[Path], side: int = SIDE, multiple: int = 1) -> list[FloatArray]:
     """Read the central squares of up to PHOTOS photos, (1, 3, S, S) each, in [-1, 1].
 
-    S is `side`, or less for a smaller photo, and a `multiple`; photos under LEAST are left out.
+    S is `side`, or less for a small photo, and a `multiple`; photos under LEAST are left out.
     """
     squares = []
     for file in files[:: max(1, len(files) // PHOTOS)][:PHOTOS]:

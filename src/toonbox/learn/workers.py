@@ -50,8 +50,7 @@ def _end_with_parent() -> None:
 def worker_pool(count: int) -> Iterator[ProcessPoolExecutor]:
     """Yield a pool of up to `count` worker processes, at least one; cancel its queue on exit.
 
-    Raises:
-        TrainingError: a worker, or one of a `DataLoader` within the block, was killed.
+    Raises TrainingError if a worker, or one of a `DataLoader` within the block, was killed.
     """
     pool = ProcessPoolExecutor(max(1, count), QuietContext(), initializer=quiet_worker)
     try:

@@ -18,11 +18,7 @@ def look_names() -> list[str]:
 
 
 def look_file(name: str) -> Path:
-    """Return the file of a shipped look.
-
-    Raises:
-        ConfigError: unknown name; lists the known ones.
-    """
+    """Return the file of a shipped look; raise ConfigError, which lists them, for another name."""
     if name not in look_names():
         raise ConfigError(f"no look {name!r}; available: {', '.join(look_names())}")
     return SHIPPED / f"{name}.toml"
@@ -31,8 +27,7 @@ def look_file(name: str) -> Path:
 def load_look(look: str | Path) -> Look:
     """Load a shipped look by name, or a file: a Path, or a string that ends in .toml.
 
-    Raises:
-        ConfigError: no such look, an unknown parameter, or a value out of range.
+    Raises ConfigError for what is unknown or out of range.
     """
     own = isinstance(look, Path) or look.endswith(".toml")
     file = Path(look) if own else look_file(str(look))
