@@ -15,8 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from rich.console import Console
-from rich.progress import Progress
 
 from knobs_plot import Numbers, Panel, plot
 from toonbox.atomic import replacing
@@ -128,16 +126,11 @@ def turn_all(style: Style, files: Sequence[Path], read: Reader) -> tuple[list[Pa
     Returns:
         The photos that could be read, and (photos, knobs, settings, measures).
     """
-    console = Console(stderr=True)
     used, values = [], []
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        pictures = progress.track(read(files), len(files), description="Turning knobs")
-        for file, rgb in pictures:
-            photo = shrunk(rgb, style.card.working_resolution)
-            used.append(file)
-            values.append(
-                [[measure(photo, c) for c in turned] for turned in cartoons(style, photo)]
-            )
+    for file, rgb in read(files, 1, "Turning knobs"):
+        photo = shrunk(rgb, style.card.working_resolution)
+        used.append(file)
+        values.append([[measure(photo, c) for c in turned] for turned in cartoons(style, photo)])
     return used, np.array(values)
 
 

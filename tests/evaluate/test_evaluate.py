@@ -1,4 +1,3 @@
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -170,24 +169,20 @@ def test_names_must_differ(subjects, networks, name, tmp_path):
         evaluate(subjects, [], [], networks, work=tmp_path)
 
 
-def test_progress_is_told_of_every_step(photos, cartoons, tmp_path):
+def test_every_step_is_counted_in_a_bar(photos, cartoons, tmp_path, monkeypatch):
     told = {}
 
-    @contextmanager
-    def progress(description, total):
+    def tracked(items, description, total):
         told[description] = [0, total]
-
-        def advance():
+        for item in items:
             told[description][0] += 1
+            yield item
 
-        yield advance
-
-    evaluate(
-        [DRAWN], photos, cartoons, [COLOURS], work=tmp_path / "work", draws=3, progress=progress
-    )
+    monkeypatch.setattr("toonbox.learn.evaluate.evaluate.tracked", tracked)
+    evaluate([DRAWN], photos, cartoons, [COLOURS], work=tmp_path / "work", draws=3)
     assert told["drawn"] == [6, 6]
     assert told["colours: cartoons"] == [8, 8]
-    assert told["colours: intervals"] == [6, 6]
+    assert told["colours: intervals"] == [2, 2]
     assert all(done == total for done, total in told.values())
 
 
@@ -225,9 +220,9 @@ def test_an_unreadable_picture_names_its_file(tmp_path):
 def test_failures_are_looked_at_once(tmp_path, monkeypatch):
     read = Reader()
     missing = tmp_path / "none.png"
-    assert list(read([missing], least=0)) == []
+    assert list(read([missing], 0, "once")) == []
     monkeypatch.delattr("toonbox.learn.evaluate.evaluate.read_srgb")
-    assert list(read([missing], least=0)) == []
+    assert list(read([missing], 0, "again")) == []
     assert list(read.failures) == [missing]
 
 

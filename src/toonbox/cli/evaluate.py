@@ -10,7 +10,7 @@ from typer import Exit, Option, echo
 
 from toonbox.atomic import folder_beside
 from toonbox.cli.options import FILE, FOLDER, STYLE_KEYS, STYLE_METAVAR, parse_style, style_names
-from toonbox.cli.terminal import Steps, complain, needs
+from toonbox.cli.terminal import complain, needs
 from toonbox.errors import DataError, UsageError
 from toonbox.options import DEFAULT_STYLE, StyleOptions
 
@@ -101,7 +101,6 @@ def evaluate(
             classifier=ClassifierConfig(seed=seed) if classifier else None,
             draws=draws,
             seed=seed,
-            progress=Steps,
         )
         echo(text(evaluation))
         if out is not None:

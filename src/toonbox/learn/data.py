@@ -10,8 +10,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
@@ -20,6 +18,7 @@ from toonbox.atomic import make_folder, write_file, writing
 from toonbox.errors import DataError
 from toonbox.learn.config import CropConfig, TrainConfig
 from toonbox.learn.inspect import FolderReport, inspect_folder, is_blank, read_picture, read_scaled
+from toonbox.learn.progress import tracked
 from toonbox.learn.representations.drawing import CHANNELS, MARGIN, Layers, Look
 from toonbox.learn.weights import cache_folder
 from toonbox.learn.workers import QuietContext, quiet_worker, worker_pool
@@ -273,12 +272,9 @@ def prepare_layers(
     make_folder(folder)
     placed = [(photo, *_place(photo, sides, folder)) for photo in photos]
     if missing := {file: (photo, side) for photo, side, file in placed if not _is_whole(file)}:
-        console = Console(stderr=True)
-        hidden = not console.is_terminal
         with worker_pool(workers) as pool:
             jobs = [pool.submit(_write_layers, *job, file) for file, job in missing.items()]
-            done = as_completed(jobs)
-            for job in track(done, "Drawing targets", len(jobs), console=console, disable=hidden):
+            for job in tracked(as_completed(jobs), "Drawing targets", len(jobs)):
                 job.result()
     return [file for _, _, file in placed]
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import Progress
 
 from toonbox.errors import DataError, PictureError
 from toonbox.images import formats
 from toonbox.images.picture import load, naming_damage, open_image, open_stream, without_metadata
+from toonbox.learn.progress import tracked
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import Uint8Array, to_eight_bits
 
@@ -130,13 +129,9 @@ def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
     small = f"under {minimum_side} pixels"
     kinds = "unreadable", small, "mostly blank", "near-duplicate", GREY
     problems: dict[str, dict[Path, str]] = {kind: {} for kind in kinds}
-    console = Console(stderr=True)
-    with (
-        # Threads suffice: decoding and resizing release the interpreter lock.
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-        Progress(console=console, disable=not console.is_terminal, transient=True) as bar,
-    ):
-        inspected = bar.track(pool.map(_inspect, files), len(files), description="Inspecting")
+    # Threads suffice: decoding and resizing release the interpreter lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        inspected = tracked(pool.map(_inspect, files), "Inspecting", len(files))
         for path, found in zip(files, inspected, strict=True):
             if isinstance(found, str):
                 problems["unreadable"][path] = found

@@ -17,8 +17,7 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TextColumn
+from rich.progress import MofNCompleteColumn, TextColumn
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -29,6 +28,7 @@ from toonbox.learn.config import TrainConfig, load_config, save_config
 from toonbox.learn.data import TrainingData
 from toonbox.learn.generator import Generator, save_generator
 from toonbox.learn.inspect import read_picture
+from toonbox.learn.progress import bars
 from toonbox.learn.representations.structure import structure
 from toonbox.learn.representations.surface import surface
 from toonbox.learn.representations.texture import draw_channel_weights, texture
@@ -160,12 +160,10 @@ def reporting(
     if not state.fabric.is_global_zero:
         yield lambda _: None
         return
-    config, console = state.config, Console(stderr=True)
+    config = state.config
     samples = load_samples(validation).to(state.fabric.device)
     writer = SummaryWriter(str(options.out / "tensorboard"), purge_step=state.step + 1)
-    loss_column = TextColumn("{task.fields[losses]}")
-    columns = *Progress.get_default_columns(), MofNCompleteColumn(), loss_column
-    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    bar = bars(MofNCompleteColumn(), TextColumn("{task.fields[losses]}"))
     task = bar.add_task("training", total=config.total_steps, completed=state.step, losses="")
 
     def report(losses: dict[str, Tensor]) -> None:

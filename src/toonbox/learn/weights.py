@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pooch
 from platformdirs import user_cache_path
-from rich.console import Console
-from rich.progress import DownloadColumn, Progress
+from rich.progress import DownloadColumn
 
 from toonbox.errors import WeightsError
+from toonbox.learn.progress import bars
 
 TIMEOUT = (10, 30)  # seconds, to connect and between bytes
 
@@ -121,8 +121,7 @@ class _Bar:
     """A progress bar on standard error with pooch's interface."""
 
     def __init__(self) -> None:
-        columns = *Progress.get_default_columns(), DownloadColumn()
-        self._bar, self.total = Progress(*columns, console=Console(stderr=True)), 0
+        self._bar, self.total = bars(DownloadColumn()), 0
         self._task = self._bar.add_task("Downloading weights", total=None)
         self.close = self._bar.stop
 

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from toonbox.learn.discriminator import Discriminator
 from toonbox.learn.evaluate.feature_networks import CropRule, take_crops
+from toonbox.learn.progress import tracked
 from toonbox.learn.representations.structure import SEGMENTS, structure
 from toonbox.learn.representations.surface import surface
 from toonbox.learn.representations.texture import draw_channel_weights, texture
@@ -50,7 +51,6 @@ def train_classifier(
     photos: Iterable[Uint8Array],
     cartoons: Iterable[Uint8Array],
     config: ClassifierConfig,
-    advance: Callable[[], None] = lambda: None,
 ) -> Discriminator:
     """Train a discriminator with a linear head to classify photos and cartoons, (H, W, 3).
 
@@ -69,7 +69,7 @@ def train_classifier(
     random = torch.Generator().manual_seed(config.seed)
     half = config.batch_size // 2
     is_cartoon = torch.arange(2 * half).ge(half).float().unsqueeze(1)
-    for _ in range(config.steps):
+    for _ in tracked(range(config.steps), "classifier: training", config.steps):
         chosen = [kind[torch.randint(len(kind), (half,), generator=random)] for kind in kinds]
         batch = _signed(np.concatenate(chosen))
         mirrored = torch.rand(len(batch), 1, 1, 1, generator=random) < 0.5
@@ -79,7 +79,6 @@ def train_classifier(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         decay.step()
-        advance()
     return network.eval()
 
 
@@ -89,7 +88,6 @@ def classify(
     cartoons: Iterable[Uint8Array],
     styles: Mapping[str, Iterable[Uint8Array]],
     rule: CropRule,
-    advance: Callable[[], None] = lambda: None,
 ) -> Classification:
     """Test a classifier on pictures, (H, W, 3), and styles' outputs that it was not trained on."""
 
@@ -102,7 +100,6 @@ def classify(
             with torch.inference_mode():
                 for name, images in views(crops).items():
                     calls[name].append(float((network(images) > 0).float().mean()))
-            advance()
         return {name: float(np.mean(values)) for name, values in calls.items()}
 
     return Classification(

@@ -75,7 +75,6 @@ def bootstrap(
     other: FloatArray,
     draws: int = 20,
     seed: int = 0,
-    advance: Callable[[], None] = lambda: None,
 ) -> Estimate:
     """Estimate a statistic of crops, of sets (P, K, D) and (Q, L, D), by the bootstrap.
 
@@ -89,7 +88,6 @@ def bootstrap(
     for _ in range(draws):
         samples = (s[random.integers(0, len(s), len(s))] for s in (one, other))
         resampled.append(statistic(*map(crops_of, samples)))
-        advance()
     value, margin = statistic(crops_of(one), crops_of(other)), NORMAL_95 * np.std(resampled, ddof=1)
     return Estimate(value, float(value - margin), float(value + margin))
 

@@ -1,7 +1,6 @@
 """Evaluate styles on photos: draw, measure, compare features, test a classifier."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +26,9 @@ from toonbox.learn.evaluate.distances import (
 from toonbox.learn.evaluate.feature_networks import CropRule, FeatureNetwork, features_of
 from toonbox.learn.evaluate.measures import SMALLEST, means, measure
 from toonbox.learn.evaluate.report import BASELINE, Distances, Evaluation, Output, Result
+from toonbox.learn.progress import tracked
 from toonbox.parallel import failing_alone
 from toonbox.pixels import FloatArray, Uint8Array, from_levels, to_eight_bits, to_levels
-
-Advance = Callable[[], None]
-Progress = Callable[[str, int], AbstractContextManager[Advance]]
 
 LEAST_PHOTOS = 4  # two halves of two
 LEAST_PICTURES = 2
@@ -57,7 +54,6 @@ def evaluate(
     classifier: ClassifierConfig | None = None,
     draws: int = 20,
     seed: int = 0,
-    progress: Progress = lambda *_: nullcontext(lambda: None),
 ) -> Evaluation:
     """Evaluate styles on photos that were held out from training, of which four must be readable.
 
@@ -70,7 +66,6 @@ def evaluate(
         classifier: its configuration (it trains on three quarters of the cartoons); None for none.
         draws: bootstrap draws per distance, at least 2.
         seed: seed of crops, draws and splits.
-        progress: called with a description and a number of steps.
     Raises:
         UsageError: two subjects or two networks have the same name.
         DataError: too few pictures are readable.
@@ -85,11 +80,10 @@ def evaluate(
     read = Reader()
     results = []
     for number, subject in enumerate(everything):
-        with progress(subject.name, len(photos)) as advance:
-            outputs = _draw(subject, read(photos, LEAST_PHOTOS), work / str(number), advance)
+        outputs = _draw(subject, read(photos, LEAST_PHOTOS, subject.name), work / str(number))
         average = means([output.measures for output in outputs])
         results.append(Result(subject.name, subject.resolution, average, outputs, {}))
-    against = results, cartoons, train_photos, read, progress
+    against = results, cartoons, train_photos, read
     rules = {network.name: CropRule(size=network.size, seed=seed) for network in networks}
     for network in networks:
         _add_distances(network, rules[network.name], draws, *against)
@@ -114,20 +108,21 @@ class Reader:
         self.failures: dict[Path, str] = {}
 
     def pictures(
-        self, files: Sequence[Path], least: int = 1, short_side: int | None = None
+        self, files: Sequence[Path], least: int, description: str, short_side: int | None = None
     ) -> Iterator[Uint8Array]:
-        """Yield the readable pictures, reduced to any `short_side`; errors as in `__call__`."""
-        for _, rgb in self(files, least):
+        """Yield the pictures of `__call__` alone, reduced to any `short_side`."""
+        for _, rgb in self(files, least, description):
             yield rgb if short_side is None else shrunk(rgb, short_side)
 
-    def __call__(self, files: Sequence[Path], least: int = 1) -> Iterator[tuple[Path, Uint8Array]]:
-        """Yield each readable file with its picture.
+    def __call__(
+        self, files: Sequence[Path], least: int, description: str
+    ) -> Iterator[tuple[Path, Uint8Array]]:
+        """Yield each readable file with its picture, and count them in a bar.
 
-        Raises:
-            DataError: at the end, if fewer than `least` were readable; lists the reasons.
+        Raises DataError at the end, with the reasons, if fewer than `least` were readable.
         """
         count = 0
-        for file in files:
+        for file in tracked(files, description, len(files)):
             if file in self.failures:
                 continue
             try:
@@ -145,11 +140,7 @@ class Reader:
 
 
 def read_srgb(file: Path) -> Uint8Array:
-    """Read a picture upright as sRGB, (H, W, 3).
-
-    Raises:
-        PictureError: it cannot be read, or a side is shorter than 64 pixels.
-    """
+    """Read a picture upright as sRGB, (H, W, 3); raise PictureError if it is under 64 pixels."""
     picture = decode(file)
     if min(picture.size) < SMALLEST:
         raise PictureError(f"{file}: under {SMALLEST} pixels on one side")
@@ -169,7 +160,7 @@ def shrunk(rgb: Uint8Array, short_side: int) -> Uint8Array:
 
 
 def _draw(
-    subject: Subject, photos: Iterable[tuple[Path, Uint8Array]], folder: Path, advance: Advance
+    subject: Subject, photos: Iterable[tuple[Path, Uint8Array]], folder: Path
 ) -> tuple[Output, ...]:
     """Draw and measure every photo; write the outputs losslessly to a new folder."""
     folder.mkdir(parents=True)
@@ -181,7 +172,6 @@ def _draw(
         with replacing(file) as temporary:
             Image.fromarray(cartoon).save(temporary, compress_level=1)
         outputs.append(Output(photo, file, measure(small, cartoon)))
-        advance()
     return tuple(outputs)
 
 
@@ -193,14 +183,13 @@ def _add_distances(
     cartoons: Sequence[Path],
     train_photos: Sequence[Path],
     read: Reader,
-    progress: Progress,
 ) -> None:
     """Compare the features of each result with those of cartoons and photos."""
 
     def describe(what: str, files: Sequence[Path], short_side: int | None = None) -> FloatArray:
-        with progress(f"{network.name}: {what}", len(files)) as advance:
-            pictures = read.pictures(files, LEAST_PICTURES, short_side)
-            return features_of(pictures, network, rule, advance)
+        description = f"{network.name}: {what}"
+        pictures = read.pictures(files, LEAST_PICTURES, description, short_side)
+        return features_of(pictures, network, rule)
 
     drawn = describe("cartoons", cartoons)
     features = [describe(r.name, [output.file for output in r.outputs]) for r in results]
@@ -215,15 +204,15 @@ def _add_distances(
             (linear_probe(photos[learned], drawn, rule.seed), judged)
             for learned, judged in (halves, reversed(halves))
         ]
-    with progress(f"{network.name}: intervals", draws * len(results)) as advance:
-        for result, each in zip(results, features, strict=True):
-            called = sum(probe(each[judged]) * len(judged) for probe, judged in probes)
-            result.distances[network.name] = Distances(
-                to_cartoons=bootstrap(frechet_distance, each, drawn, draws, rule.seed, advance),
-                to_photos=frechet_distance(crops_of(each), crops_of(photos)),
-                kernel=bootstrap(kernel_distance, each, drawn, draws, rule.seed),
-                called_cartoon=float(called / len(each)),
-            )
+    rows = zip(results, features, strict=True)
+    for result, each in tracked(rows, f"{network.name}: intervals", len(results)):
+        called = sum(probe(each[judged]) * len(judged) for probe, judged in probes)
+        result.distances[network.name] = Distances(
+            to_cartoons=bootstrap(frechet_distance, each, drawn, draws, rule.seed),
+            to_photos=frechet_distance(crops_of(each), crops_of(photos)),
+            kernel=bootstrap(kernel_distance, each, drawn, draws, rule.seed),
+            called_cartoon=float(called / len(each)),
+        )
 
 
 def _classification(
@@ -233,9 +222,12 @@ def _classification(
     cartoons: Sequence[Path],
     train_photos: Sequence[Path],
     read: Reader,
-    progress: Progress,
 ) -> Classification:
     """Train a classifier and test it on other pictures."""
+
+    def pictures(files: Sequence[Path], short_side: int | None = None) -> Iterator[Uint8Array]:
+        return read.pictures(files, 1, "classifier: reading", short_side)
+
     order, mixed = (
         np.random.default_rng(seed).permutation(len(files))
         for files in (results[0].outputs, cartoons)
@@ -244,10 +236,8 @@ def _classification(
     judged = order if train_photos else order[:half]
     learned = train_photos or [results[0].outputs[i].file for i in order[half:]]
     held_out, drawn = ([cartoons[i] for i in part] for part in (mixed[:quarter], mixed[quarter:]))
-    with progress("classifier: training", config.steps) as advance:
-        reduced = read.pictures(learned, short_side=results[0].resolution)
-        network = train_classifier(reduced, read.pictures(drawn), config, advance)
-    baseline, *styled = (read.pictures([r.outputs[i].file for i in judged]) for r in results)
-    outputs = dict(zip([result.name for result in results[1:]], styled, strict=True))
-    with progress("classifier: test", len(judged) * len(results) + quarter) as advance:
-        return classify(network, baseline, read.pictures(held_out), outputs, config.rule, advance)
+    reduced = pictures(learned, results[0].resolution)
+    network = train_classifier(reduced, pictures(drawn), config)
+    outputs = {r.name: pictures([r.outputs[i].file for i in judged]) for r in results}
+    baseline = outputs.pop(BASELINE)
+    return classify(network, baseline, pictures(held_out), outputs, config.rule)

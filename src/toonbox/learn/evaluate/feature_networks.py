@@ -161,14 +161,7 @@ def _load_torchscript(file: Path) -> tuple[int, Run]:
 
 
 def features_of(
-    pictures: Iterable[Uint8Array],
-    network: FeatureNetwork,
-    rule: CropRule,
-    advance: Callable[[], None] = lambda: None,
+    pictures: Iterable[Uint8Array], network: FeatureNetwork, rule: CropRule
 ) -> FloatArray:
     """Compute features of the crops of pictures, (H, W, 3) of any size: (pictures, crops, D)."""
-    features = []
-    for index, rgb in enumerate(pictures):
-        features.append(network(take_crops(rgb, rule, index)))
-        advance()
-    return np.stack(features)
+    return np.stack([network(take_crops(rgb, rule, i)) for i, rgb in enumerate(pictures)])

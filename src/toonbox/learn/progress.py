@@ -1,0 +1,22 @@
+"""Bars on standard error, if that is a terminal."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, ProgressColumn
+
+Item = TypeVar("Item")
+
+
+def bars(*columns: ProgressColumn) -> Progress:
+    """Return bars with columns after the usual ones; they show nothing without a terminal."""
+    console = Console(stderr=True)
+    columns = *Progress.get_default_columns(), *columns
+    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def tracked(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
+    """Yield items, and count them in a bar."""
+    with bars(MofNCompleteColumn()) as bar:
+        yield from bar.track(items, total, description=description)
