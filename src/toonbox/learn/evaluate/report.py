@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from PIL import Image
@@ -97,26 +96,46 @@ def notes(evaluation: Evaluation) -> list[str]:
 def tables(evaluation: Evaluation) -> list[Table]:
     """Build the tables: one per feature network, the classifier's, and the measures."""
     found = [_distance_table(name, evaluation.results) for name in evaluation.rules]
-    if evaluation.classification:
-        found.append(_classifier_table(evaluation.classification))
-    measures = Table(
-        "Content, flatness, outlines, artefacts",
-        "; ".join(f"{measure.title}: {measure.help}" for measure in MEASURES.values()),
-        ("", *(measure.title for measure in MEASURES.values())),
-        [
-            (result.name, *(m.show(result.measures[name]) for name, m in MEASURES.items()))
-            for result in evaluation.results
-        ],
+    if classified := evaluation.classification:
+        # The paper's accuracies by representation, then those by style.
+        shares = {f"cartoons, {name}": share for name, share in classified.representations.items()}
+        shares |= {f"outputs of {name}": share for name, share in classified.styles.items()}
+        rows = [
+            (name, f"{100 * share:.0f}", f"{100 * classified.accuracy(share):.0f}")
+            for name, share in shares.items()
+        ]
+        note = (
+            "Share of crops of held-out pictures that a classifier of photos and cartoons calls "
+            "cartoon, and its accuracy on these and the photos: a representation that lowers the "
+            "accuracy bridges the domains"
+        )
+        rows.insert(0, ("photos", f"{100 * classified.photos:.0f}", "-"))
+        found.append(Table("Classifier", note, ("", "called cartoon %", "accuracy %"), rows))
+    measures = MEASURES.items()
+    found.append(
+        Table(
+            "Content, flatness, outlines, artefacts",
+            "; ".join(f"{measure.title}: {measure.help}" for _, measure in measures),
+            ("", *(measure.title for _, measure in measures)),
+            [
+                (result.name, *(m.show(result.measures[name]) for name, m in measures))
+                for result in evaluation.results
+            ],
+        )
     )
-    return [*found, measures]
+    return found
 
 
 def _distance_table(network: str, results: Sequence[Result]) -> Table:
+    def interval(estimate: Estimate, scale: float = 1) -> str:
+        value, low, high = (scale * each for each in (estimate.value, estimate.low, estimate.high))
+        return f"{value:.1f} [{low:.1f}, {high:.1f}]"
+
     rows = []
     for result in results:
         found = result.distances[network]
         to_photos = "-" if result.name == BASELINE else f"{found.to_photos:.1f}"
-        intervals = _interval(found.to_cartoons), to_photos, _interval(found.kernel, 1000)
+        intervals = interval(found.to_cartoons), to_photos, interval(found.kernel, 1000)
         rows.append((result.name, *intervals, f"{100 * found.called_cartoon:.0f}"))
     return Table(
         f"Features of {network}",
@@ -124,26 +143,6 @@ def _distance_table(network: str, results: Sequence[Result]) -> Table:
         "and crops; probe %: share of crops that a linear probe classifies as cartoon",
         ("", "Frechet to cartoons", "Frechet to photos", "KID x1000 to cartoons", "probe %"),
         rows,
-    )
-
-
-def _interval(estimate: Estimate, scale: float = 1) -> str:
-    value, low, high = (scale * each for each in (estimate.value, estimate.low, estimate.high))
-    return f"{value:.1f} [{low:.1f}, {high:.1f}]"
-
-
-def _classifier_table(found: Classification) -> Table:
-    """Build the paper's table of accuracies by representation, then by style."""
-    shares = {f"cartoons, {name}": share for name, share in found.representations.items()}
-    shares |= {f"outputs of {name}": share for name, share in found.styles.items()}
-    rows = [(n, f"{100 * s:.0f}", f"{100 * found.accuracy(s):.0f}") for n, s in shares.items()]
-    return Table(
-        "Classifier",
-        "Share of crops of held-out pictures that a classifier of photos and cartoons calls "
-        "cartoon, and its accuracy on these and the photos: a representation that lowers the "
-        "accuracy bridges the domains",
-        ("", "called cartoon %", "accuracy %"),
-        [("photos", f"{100 * found.photos:.0f}", "-"), *rows],
     )
 
 
@@ -160,51 +159,62 @@ def text(evaluation: Evaluation) -> str:
     return "\n\n".join(parts) + "\nMeans over photos."
 
 
-def page(evaluation: Evaluation, addresses: dict[Path, str]) -> str:
-    """Render the HTML page; `addresses` are the pictures' URLs by output file."""
+def write_report(evaluation: Evaluation, out: Path) -> None:
+    """Write results.json, results.csv, per-photo.csv, and index.html with its pictures.
+
+    Raises OutputError if a file cannot be written.
+    """
+    addresses = {}
+    for number, result in enumerate(evaluation.results):
+        for index, output in enumerate(result.outputs):
+            addresses[output.file] = f"pictures/{index:05}-{number}.jpg"
+    for file, address in addresses.items():
+        with writing(out / address) as temporary, Image.open(file) as opened:
+            opened.save(temporary, quality=92, subsampling=0)
+    values = asdict(evaluation)
+    for row in values["results"]:
+        row["outputs"] = [{"photo": str(o["photo"]), **o["measures"]} for o in row["outputs"]]
+    per_photo = [
+        {"photo": output["photo"], "name": row["name"], **output}
+        for row in values["results"]
+        for output in row["outputs"]
+    ]
     names = [result.name for result in evaluation.results]
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = files("toonbox.learn.evaluate").joinpath("report.html").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
-        title=f"Evaluation of {', '.join(names[1:])}",
-        names=names,
-        notes=notes(evaluation),
-        tables=tables(evaluation),
-        photos=zip(*(result.outputs for result in evaluation.results), strict=True),
-        addresses=addresses,
-        measures=MEASURES,
+    page = (
+        Environment(autoescape=True, undefined=StrictUndefined)
+        .from_string(template)
+        .render(
+            title=f"Evaluation of {', '.join(names[1:])}",
+            names=names,
+            notes=notes(evaluation),
+            tables=tables(evaluation),
+            photos=zip(*(result.outputs for result in evaluation.results), strict=True),
+            addresses=addresses,
+            measures=MEASURES,
+        )
     )
+    written = {
+        "results.json": json.dumps({"notes": notes(evaluation), **values}, indent=1) + "\n",
+        "results.csv": _csv([_line(result) for result in evaluation.results]),
+        "per-photo.csv": _csv(per_photo),
+        "index.html": page,
+    }
+    for name, content in written.items():
+        # Names of photos need not be UTF-8.
+        write_file(out / name, content.encode(errors="backslashreplace"))
 
 
-def results_json(evaluation: Evaluation) -> str:
-    """Format the evaluation as JSON, without pictures."""
-    values: dict[str, Any] = asdict(evaluation)
-    for result in values["results"]:
-        result["outputs"] = [
-            {"photo": str(output["photo"]), **output["measures"]} for output in result["outputs"]
-        ]
-    return json.dumps({"notes": notes(evaluation), **values}, indent=1) + "\n"
-
-
-def results_csv(evaluation: Evaluation) -> str:
-    """Format one row per style as CSV, with the distances of all networks."""
-    lines = []
-    for result in evaluation.results:
-        line: dict[str, object] = {"name": result.name, "resolution": result.resolution}
-        for network, found in result.distances.items():
-            for name, it in (("frechet", found.to_cartoons), ("kernel", found.kernel)):
-                column = f"{network} {name}_to_cartoons"
-                line |= {column: it.value, f"{column}_low": it.low, f"{column}_high": it.high}
-            line[f"{network} frechet_to_photos"] = found.to_photos
-            line[f"{network} called_cartoon"] = found.called_cartoon
-        lines.append(line | result.measures)
-    return _csv(lines)
-
-
-def per_photo_csv(evaluation: Evaluation) -> str:
-    """Format one row per photo and style as CSV."""
-    rows = [(result.name, output) for result in evaluation.results for output in result.outputs]
-    return _csv([{"photo": str(row.photo), "name": name, **row.measures} for name, row in rows])
+def _line(result: Result) -> dict[str, object]:
+    """Return the numbers of a style, with the distances of all networks."""
+    line: dict[str, object] = {"name": result.name, "resolution": result.resolution}
+    for network, found in result.distances.items():
+        for name, it in (("frechet", found.to_cartoons), ("kernel", found.kernel)):
+            column = f"{network} {name}_to_cartoons"
+            line |= {column: it.value, f"{column}_low": it.low, f"{column}_high": it.high}
+        line[f"{network} frechet_to_photos"] = found.to_photos
+        line[f"{network} called_cartoon"] = found.called_cartoon
+    return line | result.measures
 
 
 def _csv(lines: Sequence[dict[str, object]]) -> str:
@@ -213,27 +223,3 @@ def _csv(lines: Sequence[dict[str, object]]) -> str:
     writer.writeheader()
     writer.writerows(lines)
     return buffer.getvalue()
-
-
-def write_report(evaluation: Evaluation, out: Path) -> None:
-    """Write results.json, results.csv, per-photo.csv, and index.html with its pictures.
-
-    Raises:
-        OutputError: a file cannot be written.
-    """
-    addresses = {}
-    for number, result in enumerate(evaluation.results):
-        for index, output in enumerate(result.outputs):
-            address = f"pictures/{index:05}-{number}.jpg"
-            with writing(out / address) as temporary, Image.open(output.file) as opened:
-                opened.save(temporary, quality=92, subsampling=0)
-            addresses[output.file] = address
-    written = {
-        "results.json": results_json(evaluation),
-        "results.csv": results_csv(evaluation),
-        "per-photo.csv": per_photo_csv(evaluation),
-        "index.html": page(evaluation, addresses),
-    }
-    for name, content in written.items():
-        # Names of photos need not be UTF-8.
-        write_file(out / name, content.encode(errors="backslashreplace"))
