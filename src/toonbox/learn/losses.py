@@ -32,30 +32,24 @@ def _mean_square(scores: Scores, target: float) -> Tensor:
 
 
 def content_loss(features_of_output: Tensor, features_of_photo: Tensor) -> Tensor:
-    """Return |F(G(p)) - F(p)|, the mean L1 distance of features, (B, C, h, w).
+    """Return |F(G(p)) - F(p)|, the mean L1 distance of features, (B, C, h, w); no gradient to F(p).
 
     It is relative to the mean magnitude of each photo's features: 0 for equal features, about 1 for
     another photo, for any network and crop size. The authors' code divides the mean by the element
     count and multiplies by 200: their weights do not carry over. Raises ShapeError.
     """
-    output, photo = features_of_output.float(), features_of_photo.float()
+    output, photo = features_of_output.float(), features_of_photo.detach().float()
     if output.shape != photo.shape:
         raise ShapeError(f"features differ in shape: {tuple(output.shape)}, {tuple(photo.shape)}")
     # Per picture, so that a batch split over processes gives the same gradients.
     distance = (output - photo).abs().mean(dim=(1, 2, 3))
-    scale = photo.detach().abs().mean(dim=(1, 2, 3)).clamp_min(1e-6)
+    scale = photo.abs().mean(dim=(1, 2, 3)).clamp_min(1e-6)
     return (distance / scale).mean()
-
-
-def structure_loss(features_of_output: Tensor, features_of_structure: Tensor) -> Tensor:
-    """Return |F(G(p)) - F(structure(G(p)))| as in `content_loss`; no gradient to the latter."""
-    return content_loss(features_of_output, features_of_structure.detach())
 
 
 def perceptual_loss(output: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
     """Return the mean `content_loss` of scales, no gradient to the target (Johnson et al. 2016)."""
-    terms = [content_loss(a, b.detach()) for a, b in zip(output, target, strict=True)]
-    return torch.stack(terms).mean()
+    return torch.stack([content_loss(a, b) for a, b in zip(output, target, strict=True)]).mean()
 
 
 def total_variation(image: Tensor) -> Tensor:
@@ -105,9 +99,8 @@ def _differences(image: Tensor) -> tuple[Tensor, Tensor]:
 class LossWeights:
     """Weights of the losses in the adversarial steps.
 
-    `reconstruction` (pixels) and `features` (perceptual) keep the output close to the target of
-    pre-training, a drawing or a teacher's output; without them outlines fade in short runs.
-    `dashes` is for drawings. The paper has none of them, nor `colour`.
+    Those from `colour` on are not the paper's. `reconstruction` (pixels) and `features` keep to the
+    target of pre-training; without them outlines fade in short runs. `dashes` is for drawings.
     """
 
     surface: float = 0.4

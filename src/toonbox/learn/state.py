@@ -155,12 +155,9 @@ def update(
     state.fabric.backward(loss)
     parameters = [p for p in network.parameters() if p.grad is not None]
     if state.fabric.world_size > 1:
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        joint = torch.cat([gradient.flatten() for gradient in gradients])
-        averaged: Any = state.fabric.all_reduce(joint, reduce_op="mean")
-        parts = averaged.split([gradient.numel() for gradient in gradients])
-        for gradient, mean in zip(gradients, parts, strict=True):
-            gradient.copy_(mean.view_as(gradient))
+        averaged: Any = state.fabric.all_reduce([p.grad for p in parameters], reduce_op="mean")
+        for parameter, mean in zip(parameters, averaged, strict=True):
+            parameter.grad = mean
     norm = nn.utils.clip_grad_norm_(parameters, GRADIENT_CLIP)
     if not torch.isfinite(norm):
         raise TrainingError(

@@ -2,8 +2,7 @@
 
 The method is Wang & Yu 2020, "Learning to Cartoonize Using White-box Cartoon Representations".
 In comments, p are photos, c cartoons, G the generator, D_s and D_t the surface and texture
-discriminators, F frozen VGG features, and t the target of the reconstruction: a drawing of the
-photo, or a teacher's output for it.
+discriminators, F frozen VGG features, and t a drawing of the photo or a teacher's output for it.
 """
 
 import time
@@ -38,7 +37,6 @@ from toonbox.learn.losses import (
     generator_loss,
     perceptual_loss,
     reconstruction_loss,
-    structure_loss,
     total_variation,
     weighted_sum,
 )
@@ -81,8 +79,7 @@ def train(
         start: generator that a new run starts from (a larger one is fitted to the configured
             size), and the teacher if the target is `teacher`.
     Raises:
-        TrainingError: a loss or gradient is not finite, and the last checkpoint is valid; or the
-            checkpoint to resume is damaged.
+        TrainingError: the checkpoint to resume is damaged, or a loss or gradient is not finite.
         OutputError: a checkpoint or sample cannot be written.
         ConfigError: `start` does not fit the configuration.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the step and a checkpoint.
@@ -239,7 +236,7 @@ def adversarial_step(
             if weights.structure:  # |F(G(p)) - F(structure(G(p)))|
                 flat = torch.from_numpy(np.stack([future.result() for future in segmented]))
                 of_structure = vgg(to_device(flat.permute(0, 3, 1, 2), state.fabric))
-                losses["structure"] = structure_loss(features_of_output, of_structure)
+                losses["structure"] = content_loss(features_of_output, of_structure)
         losses["tv"] = total_variation(output)  # |grad G(p)|^2
         # Not in the paper: keep the photo's palette and stay close to the target.
         losses["colour"] = colour_loss(output, photo)

@@ -41,8 +41,7 @@ def choose_photos(
 ) -> list[Path]:
     """Draw photos, in an order of the seed only, of which every folder of pictures has a cartoon.
 
-    Raises:
-        StyleError: there are no such photos.
+    Raises StyleError if there are none.
     """
     folders = [contender for contender in contenders if isinstance(contender, FolderColumn)]
     shuffled = list(photos)
@@ -69,12 +68,8 @@ class Pairs:
     ) -> None:
         """Set up two contenders and a folder for index.html, pictures/ and sheets/.
 
-        Args:
-            height: largest height of a picture in the sheets, in pixels.
-            overwrite: accept a folder that is not empty, and replace its key.
-        Raises:
-            UsageError: both contenders have the same label.
-            OutputError: the folder is a file, is not empty, or has a key.
+        Sheets are at most `height` pixels high. Raises UsageError if both contenders have the same
+        label, OutputError if the folder is a file or, unless `overwrite`, in use.
         """
         self.labels = [contender.label for contender in contenders]
         if len(set(self.labels)) < 2:
@@ -154,11 +149,7 @@ class Key:
 
 
 def read_key(file: Path) -> Key:
-    """Read a key that `Pairs` wrote.
-
-    Raises:
-        AnswersError: the file cannot be read or is not a key.
-    """
+    """Read a key that `Pairs` wrote; raise AnswersError if the file is none."""
     try:
         values = json.loads(_read(file))
         key = Key(values["id"], [*values["contenders"]], {**values["pairs"]})
@@ -173,10 +164,8 @@ def read_key(file: Path) -> Key:
 def read_answers(file: Path, key: Key) -> dict[str, str]:
     """Read a judge's answers: JSON exported by the page, or lines `NN left|right|same`.
 
-    Remarks may follow on a line; empty lines and lines starting with # are skipped.
-
-    Raises:
-        AnswersError: the file cannot be read, is about other pairs, or has an invalid answer.
+    Remarks may follow on a line; empty lines and lines starting with # are skipped. Raises
+    AnswersError if the file cannot be read, is about other pairs, or has an invalid answer.
     """
     text = _read(file)
     if text.lstrip().startswith("{"):
@@ -231,10 +220,7 @@ def tally(key: Key, judges: Sequence[dict[str, str]]) -> str:
 
 
 def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a share.
-
-    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
-    """
+    """Return the 95 % score interval of a share, after Wilson 1927, "Probable inference"."""
     z = NormalDist().inv_cdf(0.975)
     share, weight = successes / trials, z * z / trials
     middle = share + weight / 2

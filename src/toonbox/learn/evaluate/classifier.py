@@ -55,9 +55,7 @@ def train_classifier(
     """Train a discriminator with a linear head to classify photos and cartoons, (H, W, 3).
 
     Their crops are kept in memory, by default 0.2 MB per picture; half of every batch are cartoons.
-    Scores of the returned network above 0 mean cartoon.
-
-    Source: Wang & Yu 2020 for the experiment; the paper does not give its settings.
+    Scores above 0 mean cartoon. The experiment is of Wang & Yu 2020; the settings are ours.
     """
     kinds = [np.concatenate(list(_crops_of(each, config.rule))) for each in (photos, cartoons)]
     with torch.random.fork_rng(devices=[]):

@@ -31,14 +31,12 @@ class Estimate:
 def frechet_distance(one: FloatArray, other: FloatArray) -> float:
     """Return the Frechet distance of Gaussians fitted to features, (N, D) and (M, D), N, M >= 2.
 
-    |mean difference|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), biased upwards for few samples: compare
-    only values for equal counts.
-
-    Source:
-        Heusel et al. 2017, eq. 6. With S1 = R' R, R S2 R' has the eigenvalues of S1 S2 and is
-        symmetric, several times faster than in torchmetrics, as the bootstrap needs.
+    |mean difference|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Heusel et al. 2017, eq. 6), biased upwards
+    for few samples: compare only values for equal counts.
     """
     _check(one, other, dimensions=2)
+    # With S1 = R' R, R S2 R' has the eigenvalues of S1 S2 and is symmetric: several times faster
+    # than in torchmetrics, as the bootstrap needs.
     fewer, more = sorted((torch.from_numpy(s).double() for s in (one, other)), key=len)
     rows = (fewer - fewer.mean(dim=0)) / (len(fewer) - 1) ** 0.5
     root: Tensor = torch.linalg.qr(rows, mode="r").R
@@ -54,9 +52,7 @@ def kernel_distance(
     """Return the kernel distance (KID, not times 1000) of two sets, (N, D) and (M, D).
 
     It is unbiased, so possibly negative: the mean over subsets of at most `subset_size` crops, if
-    there are more than that.
-
-    Source: Binkowski et al. 2018: degree 3, gamma 1 / D, coefficient 1; through torchmetrics.
+    there are more (Binkowski et al. 2018: degree 3, gamma 1 / D, coefficient 1).
     """
     _check(one, other, dimensions=2)
     random = np.random.default_rng(seed)
@@ -96,10 +92,8 @@ def linear_probe(photos: FloatArray, cartoons: FloatArray, seed: int = 0) -> Pro
     """Train a logistic regression with weight decay to detect cartoons; sets as in `bootstrap`.
 
     It must not judge outputs of the photos it was trained on, which it would recognise by their
-    content. Crops of the larger set are dropped at random to balance the classes.
-
-    Returns:
-        A function that returns the share of crops, (N, K, D), classified as cartoon.
+    content. Crops of the larger set are dropped at random to balance the classes. Return a function
+    that returns the share of crops, (N, K, D), classified as cartoon.
     """
     _check(photos, cartoons, dimensions=3)
     random = np.random.default_rng(seed)

@@ -1,13 +1,13 @@
 """Feature networks from ONNX or TorchScript files, and features of seeded crops."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import torch
-from onnxruntime.capi import onnxruntime_pybind11_state
 from PIL import Image
 from torch import Tensor
 
@@ -18,12 +18,6 @@ from toonbox.pixels import FloatArray, Uint8Array
 TRIES = 8  # per crop, before a blank one is accepted
 FREE_SIZE = 224  # crop side for networks of any input size
 TORCHSCRIPT_SUFFIXES = (".pt", ".ts", ".torchscript")
-ONNX_FAILURES = tuple(  # which have no common base class
-    each
-    for each in vars(onnxruntime_pybind11_state).values()
-    if isinstance(each, type) and issubclass(each, Exception)
-)
-FAILURES: tuple[type[Exception], ...] = *ONNX_FAILURES, RuntimeError, ValueError
 
 Run = Callable[[FloatArray], FloatArray]
 
@@ -55,8 +49,7 @@ class CropRule:
 def take_crops(rgb: Uint8Array, rule: CropRule, index: int) -> Uint8Array:
     """Cut seeded crops from (H, W, 3), (crops, size, size, 3); retry blank ones.
 
-    Relative positions depend on the rule's seed and `index` only: a photo and its output are cut
-    at the same positions.
+    Relative positions depend on the rule's seed and `index` only, the same for photo and output.
     """
     height, width = rgb.shape[:2]
     scale = rule.short_side / min(height, width)
@@ -96,36 +89,36 @@ class FeatureNetwork:
 def load_feature_network(file: Path) -> FeatureNetwork:
     """Load a feature network from an ONNX or TorchScript file.
 
-    Its input is (N, 3, S, S) RGB in [0, 1], its first output (N, D) or (N, D, h, w).
-
-    Raises:
-        WeightsError: the file is missing or damaged, or has another suffix, input or output.
+    Its input is (N, 3, S, S) RGB in [0, 1], its first output (N, D) or (N, D, h, w). Raises
+    WeightsError if the file is missing or damaged, or has another suffix, input or output.
     """
     loaders = {".onnx": _load_onnx, **dict.fromkeys(TORCHSCRIPT_SUFFIXES, _load_torchscript)}
     if not file.is_file():
         raise WeightsError(f"{file}: no such feature network")
     if (suffix := file.suffix.lower()) not in loaders:
         raise WeightsError(f"{file}: its name does not end in {', '.join(loaders)}")
-    try:
+    with _failing(f"{file}: cannot be read as a network"):
         size, compute = loaders[suffix](file)
-    except FAILURES as error:
-        reason = str(error).split("\n", 1)[0]
-        raise WeightsError(f"{file}: cannot be read as a network: {reason}") from error
 
     def run(unit: FloatArray) -> FloatArray:
-        try:
+        with _failing(f"{file}: fails on crops {unit.shape}"):
             return compute(unit)
-        except FAILURES as error:
-            reason = " ".join(str(error).split())
-            raise WeightsError(f"{file}: fails on crops {unit.shape}: {reason}") from error
 
-    found = run(np.zeros((2, 3, size, size), np.float32))
-    if found.ndim not in (2, 4) or len(found) != 2:
-        raise WeightsError(
-            f"{file}: its output for two crops should be (2, D) or (2, D, h, w), "
-            f"found {found.shape}"
-        )
+    shape = run(np.zeros((2, 3, size, size), np.float32)).shape
+    if len(shape) not in (2, 4) or shape[0] != 2:
+        raise WeightsError(f"{file}: its output should be (2, D) or (2, D, h, w), found {shape}")
     return FeatureNetwork(file.stem, size, run)
+
+
+@contextmanager
+def _failing(message: str) -> Iterator[None]:
+    """Raise errors of ONNX Runtime, which have no common base class, and torch as WeightsError."""
+    try:
+        yield
+    except WeightsError:
+        raise
+    except Exception as error:
+        raise WeightsError(f"{message}: {' '.join(str(error).split())}") from error
 
 
 def _load_onnx(file: Path) -> tuple[int, Run]:
@@ -139,10 +132,8 @@ def _load_onnx(file: Path) -> tuple[int, Run]:
     (first, *others), output = session.get_inputs(), session.get_outputs()[0].name
     shape = first.shape
     if others or len(shape) != 4 or shape[1] != 3 or first.type != "tensor(float)":
-        raise WeightsError(
-            f"{file}: expected one float input (N, 3, S, S), found {first.type} {shape}"
-            + f" and {len(others)} more" * bool(others)
-        )
+        found = ", ".join(f"{each.type} {each.shape}" for each in session.get_inputs())
+        raise WeightsError(f"{file}: expected one float input (N, 3, S, S), found {found}")
     size = next((side for side in shape[2:] if isinstance(side, int)), FREE_SIZE)
     return size, lambda unit: session.run([output], {first.name: unit})[0]
 

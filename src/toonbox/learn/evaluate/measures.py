@@ -20,8 +20,7 @@ SMALLEST = 64  # smallest short side, pixels
 def measure(photo: Uint8Array, output: Uint8Array) -> Measures:
     """Compute every measure of a photo and its output, (H, W, 3) each, at working resolution.
 
-    Raises:
-        ShapeError: the shapes differ, are not (H, W, 3), or are smaller than 64 x 64.
+    Raises ShapeError if the shapes differ, are not (H, W, 3), or are smaller than 64 x 64.
     """
     if photo.shape != output.shape or photo.ndim != 3 or photo.shape[2] != 3:
         raise ShapeError(f"expected (H, W, 3) twice, got {photo.shape} and {output.shape}")
@@ -57,9 +56,8 @@ def steepness(levels: FloatArray) -> FloatArray:
 def edge_similarity(photo: Uint8Array, output: Uint8Array) -> float:
     """Return the SSIM of the luminance edge maps, in [-1, 1]; 1 for identical edges.
 
-    The maps are Sobel magnitudes, in which a step from black to white is 255, the data range.
-
-    Source: Wang et al. 2004, eq. 13, K1 = 0.01, K2 = 0.03.
+    The maps are Sobel magnitudes, in which a step from black to white is 255, the data range of
+    Wang et al. 2004, eq. 13, K1 = 0.01, K2 = 0.03.
     """
     one, other = (
         torch.from_numpy(2 * steepness(luminance(rgb)))[None, None] for rgb in (photo, output)
@@ -85,7 +83,7 @@ def colour_segments(rgb: Uint8Array) -> float:
     Narrower ones are outlines, or strips between two colours.
     """
     # OpenCV's erosion has no 32-bit integers; floats are exact up to 2^24 segments.
-    labels = segment(rgb, sigma=0.5, scale=300.0, minimum_size=100).astype(np.float32)
+    labels = segment(rgb, scale=300.0, minimum_size=100).astype(np.float32)
     window = np.ones((5, 5), np.uint8)
     wide = cv2.erode(labels, window) == cv2.dilate(labels, window)
     return float(np.unique(labels[wide]).size / labels.size * 1e6)
@@ -113,10 +111,8 @@ def interior_energy(photo: Uint8Array, output: Uint8Array) -> float:
 def outline_contrast(photo: Uint8Array, output: Uint8Array) -> float:
     """Return the mean depth of dark lines along the photo's strongest edges, in levels.
 
-    Depth is how much darker a line narrower than 7 pixels is than the darker of its sides; the
-    largest within 3 pixels counts. A step without a line has depth 0.
-
-    Source: the black top-hat, Serra 1982, chapter XII.
+    Depth (the black top-hat, Serra 1982, chapter XII) is how much darker a line narrower than 7
+    pixels is than the darker of its sides; the largest within 3 pixels counts. A mere step has 0.
     """
     edges = strongest_edges(photo)
     if not edges.any():
@@ -127,12 +123,10 @@ def outline_contrast(photo: Uint8Array, output: Uint8Array) -> float:
 
 
 def strongest_edges(photo: Uint8Array) -> npt.NDArray[np.bool_]:
-    """Mark the strongest edges of a photo: (H, W, 3) -> (H, W).
+    """Mark the strongest edges of a photo, (H, W, 3) -> (H, W), after Canny 1986, through OpenCV.
 
     Edges are pixels where the magnitude of the luminance gradient, after a Gaussian of sigma 2,
     is above its 95th percentile and maximal along its direction.
-
-    Source: Canny 1986 (non-maximum suppression), through OpenCV.
     """
     levels = cv2.GaussianBlur(luminance(photo), (0, 0), 2.0)
     across, down = (np.rint(128 * part).astype(np.int16) for part in gradient(levels))
