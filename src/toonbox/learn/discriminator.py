@@ -15,9 +15,8 @@ class Discriminator(nn.Module):
     """Distinguish cartoons from outputs in one representation (surface: 3 channels, texture: 1).
 
     Each of three levels has two 3x3 convolutions, the first of stride 2, with 32, 64 and 128
-    channels. All layers are spectrally normalised: the network is about 1-Lipschitz.
-
-    Source: Wang & Yu 2020; the `linear` head of the paper, the `patch` head of the authors' code.
+    channels. All layers are spectrally normalised: the network is about 1-Lipschitz. The `linear`
+    head is that of Wang & Yu 2020, the `patch` head that of the authors' code.
     """
 
     def __init__(self, channels: int = 3, base_channels: int = 32, head: Head = "patch") -> None:
@@ -48,9 +47,8 @@ class Discriminator(nn.Module):
 class FeatureDiscriminator(nn.Module):
     """Small heads on frozen pretrained features at several scales.
 
-    They learn in tens of steps what a discriminator from scratch learns in thousands.
-
-    Source: Sauer et al. 2021 (Projected GANs), section 3, without the random mixing.
+    They learn in tens of steps what a discriminator from scratch learns in thousands (Sauer et al.
+    2021, Projected GANs, section 3, here without the random mixing).
     """
 
     def __init__(

@@ -87,10 +87,7 @@ def _activated(*layers: nn.Module) -> nn.Sequential:
 
 
 class Knobs(nn.Module):
-    """Map knobs to scales and shifts of features; the identity before training.
-
-    Source: Dosovitskiy & Djolonga 2020 (loss-conditional training); Perez et al. 2018 (modulation).
-    """
+    """Map knobs to scales and shifts of features, at first the identity (Perez et al. 2018)."""
 
     def __init__(self, widths: Sequence[int], hidden: int = 64) -> None:
         super().__init__()

@@ -60,12 +60,11 @@ def evaluate(
     Args:
         cartoons: targets of the distances and the classifier, which need at least two.
         work: empty folder for the outputs.
-        train_photos: photos for the linear probe and the classifier. Without them, they learn
-            from one half of `photos` and judge the other, the probe both ways. All these photos are
-            reduced to the working resolution of the first subject.
+        train_photos: photos for the linear probe and the classifier, reduced to the working
+            resolution of the first subject. Without them, they learn from one half of `photos` and
+            judge the other, the probe both ways.
         classifier: its configuration (it trains on three quarters of the cartoons); None for none.
         draws: bootstrap draws per distance, at least 2.
-        seed: seed of crops, draws and splits.
     Raises:
         UsageError: two subjects or two networks have the same name.
         DataError: too few pictures are readable.

@@ -17,9 +17,8 @@ RIDGE = 40.0  # on slopes, against squared errors: segments of a few hundred pix
 def fill(image: Float) -> Float:
     """Fill each segment of (H, W, 3) in [0, 1] with a plane of colour, fitted by least squares.
 
-    Borders of segments where the image has no edge, as in a sky, are smoothed away.
-
-    Source: Wang & Yu 2020, section 3.2 (areas); Gastal & Oliveira 2011 (smoothing up to edges).
+    Borders of segments where the image has no edge, as in a sky, are smoothed away (Gastal &
+    Oliveira 2011).
     """
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB) * LAB + np.array([0, 128, 128], np.float32)
     labels = segment(np.clip(lab, 0, 255).astype(np.uint8), scale=SCALE, minimum_size=MINIMUM)

@@ -36,7 +36,7 @@ class Flow:
     def of(cls, image: Float, sigma: float) -> "Flow":
         """Compute the flow of (H, W, 3) or (H, W) in [0, 1]; `sigma` smooths the tensor, in pixels.
 
-        Source: Brox et al. 2006 (structure tensor); Kyprianidis & Kang 2011, section 3.1 (tangent).
+        Source: Brox et al. 2006; Kyprianidis & Kang 2011, section 3.1.
         """
         gx, gy = _gradient(image)
         tensor = np.dstack([_channel_sum(a * b) for a, b in ((gx, gx), (gx, gy), (gy, gy))])
@@ -55,10 +55,7 @@ class Flow:
 
 
 def abstract(image: Float, step: Float) -> Float:
-    """Abstract (H, W, 3) by one round; more rounds give larger and simpler shapes.
-
-    Source: Kyprianidis & Kang 2011 (smoothing along the flow, shock filter); Kang & Lee 2008.
-    """
+    """Abstract (H, W, 3) by a round; more give simpler shapes (Kyprianidis & Kang 2011)."""
     flow = Flow.of(image, 1.3)
     image = across(image, flow, 2.0, step, 0.06)
     image = along(image, flow, 3.5, step, 0.2)
@@ -68,9 +65,8 @@ def abstract(image: Float, step: Float) -> Float:
 def shock(image: Float, flow: Flow, step: Float) -> Float:
     """Sharpen edges of (H, W, 3): take the lightest or darkest neighbour across the flow.
 
-    The second derivative of luminance across the flow is negative on the light side of an edge.
-
-    Source: Osher & Rudin 1990; Weickert 2003 (coherence-enhancing shock filter).
+    The second derivative of luminance across the flow is negative on the light side of an edge
+    (Osher & Rudin 1990; Weickert 2003).
     """
     luminance = image @ LUMINANCE
     sides = np.arange(1, int(np.ceil(3 * SHOCK_SIGMA)) + 1)
@@ -109,9 +105,8 @@ def along(
 ) -> Float:
     """Smooth along the flow by a Gaussian line integral of `sigma` steps in both directions.
 
-    `tolerance` is the standard deviation of the range weights of a bilateral integral.
-
-    Source: Kang et al. 2007, section 2.2; Kang & Lee 2008 (bilateral).
+    `tolerance` is the standard deviation of the range weights of a bilateral integral (Kang et al.
+    2007, section 2.2; Kang & Lee 2008).
     """
     x0, y0 = _grid(image)
     field = np.dstack([flow.x, flow.y])
@@ -132,10 +127,7 @@ def along(
 
 
 def across(image: Float, flow: Flow, sigma: float, step: Float, tolerance: float) -> Float:
-    """Smooth across the flow by a bilateral filter; arguments as in `along`.
-
-    Source: Kang & Lee 2008; Kyprianidis & Doellner 2008 (orientation-aligned bilateral filter).
-    """
+    """Smooth across the flow by a bilateral filter, as `along` (Kyprianidis & Doellner 2008)."""
     samples = (
         (np.exp(-0.5 * (k / sigma) ** 2), sample)
         for k in range(1, int(np.ceil(2 * sigma)) + 1)

@@ -21,12 +21,10 @@ MEDIAN_FROM = 40.0
 def segment(
     rgb: Uint8Array, *, sigma: float = 0.5, scale: float = 40.0, minimum_size: int = 12
 ) -> Labels:
-    """Segment (H, W, 3) into labels (H, W), 0 ... n - 1.
+    """Segment (H, W, 3) into labels (H, W), 0 ... n - 1 (Felzenszwalb & Huttenlocher 2004).
 
     `sigma` pixels smooth beforehand, a larger `scale`, the paper's k, gives larger segments, and
     those of less than `minimum_size` pixels are merged with a neighbour.
-
-    Source: Felzenszwalb & Huttenlocher 2004, through OpenCV.
     """
     if rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ShapeError(f"expected (H, W, 3), got {rgb.shape}")

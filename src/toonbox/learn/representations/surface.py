@@ -51,10 +51,7 @@ def guided_filter(guide: Tensor, image: Tensor, radius: int, eps: float) -> Tens
 
 
 def surface(image: Tensor) -> Tensor:
-    """Return (B, C, H, W) filtered with itself as the guide, not clamped.
-
-    Source: Wang & Yu 2020, section 3.1; radius and eps of the authors' training code.
-    """
+    """Return (B, C, H, W) filtered by itself, not clamped, as in Wang & Yu's training code."""
     return guided_filter(image, image, radius=5, eps=0.2)
 
 
