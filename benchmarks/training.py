@@ -23,7 +23,7 @@ from toonbox.learn.config import (
     PretrainConfig,
     TrainConfig,
 )
-from toonbox.learn.data import Domain, TrainingData, batches
+from toonbox.learn.data import TrainingData, batches
 from toonbox.learn.features import EfficientNetFeatures, VggFeatures
 from toonbox.learn.state import TrainingState, channels_last, new_fabric, new_state
 from toonbox.learn.train import one_step
@@ -171,8 +171,8 @@ def write_pictures(folder: Path) -> TrainingData:
         files = [folder / f"{draw.__name__}-{index:02}.jpg" for index in range(PICTURES)]
         for index, file in enumerate(files):
             draw(np.random.default_rng((kind, index))).save(file, quality=90)
-        domains.append(Domain(files))
-    return TrainingData(domains[0], domains[1], [])
+        domains.append(files)
+    return TrainingData(*domains)
 
 
 def new_vgg(config: TrainConfig, file: Path | None) -> VggFeatures:

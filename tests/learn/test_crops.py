@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from toonbox.learn.config import CropConfig
-from toonbox.learn.data import CropBatches, Domain, Pictures, pick
+from toonbox.learn.data import CropBatches, Pictures, pick
 from toonbox.pixels import Uint8Array
 
 SIZES = CropConfig(size=32, batch_size=4)
@@ -24,7 +24,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 def batches(files: list[Path], **options: object) -> CropBatches:
-    photos, cartoons = Pictures(Domain(files), (40, 64)), Pictures(Domain(files), (32, 48))
+    photos, cartoons = Pictures(files, [], (40, 64)), Pictures(files, [], (32, 48))
     values = {"photos": photos, "cartoons": cartoons, "config": SIZES, "seed": 3}
     return CropBatches(**{**values, **options})
 
@@ -32,7 +32,7 @@ def batches(files: list[Path], **options: object) -> CropBatches:
 def draw_crop(
     file: Path, size: int, sides: tuple[int, int], random: np.random.Generator
 ) -> Uint8Array:
-    (crop,) = Pictures(Domain([file]), sides).crop(file, size, random, 0)
+    (crop,) = Pictures([file], [], sides).crop(file, size, random, 0)
     return crop
 
 
@@ -62,8 +62,8 @@ def test_processes_share_the_joint_batch(files: list[Path]) -> None:
 
 def test_every_fifth_batch_is_of_faces(files: list[Path]) -> None:
     dark, bright = files[:2], files[-2:]
-    photos, cartoons = Domain(dark, bright), Domain(bright, dark)
-    data = batches(files, photos=Pictures(photos, (40, 64)), cartoons=Pictures(cartoons, (32, 48)))
+    photos, cartoons = Pictures(dark, bright, (40, 64)), Pictures(bright, dark, (32, 48))
+    data = batches(files, photos=photos, cartoons=cartoons)
     for step in range(10):
         batch = data[step]
         faces = step % 5 == 4

@@ -12,7 +12,7 @@ from toonbox.engine.style import Card, load_style, read_card, write_card
 from toonbox.errors import ExportError, OutputError
 from toonbox.learn import export
 from toonbox.learn.config import parse_config, save_config
-from toonbox.learn.data import Domain, TrainingData
+from toonbox.learn.data import TrainingData
 from toonbox.learn.export import SizedGenerator, check_parity, export_run, write_style
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator, save_generator
 
@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     values = {"generator": {"base_channels": 4, "stages": 3, "residual_blocks": 1}}
     save_config(parse_config(values, "test"), folder / "config.toml")
     save_generator(generator(), folder / "generator.safetensors")
-    TrainingData(Domain(files), Domain(files[:2]), files).save(folder / "data.json")
+    TrainingData(files, files[:2]).save(folder / "data.json")
     torch.save({"step": 7}, folder / "checkpoint.pt")
     (folder / "environment.json").write_text('{"recipe": "mine.toml"}')
     return folder
@@ -152,7 +152,7 @@ def test_photos_that_are_gone(run: Path, tmp_path: Path, caplog) -> None:
 def test_photos_that_are_too_small(run: Path, tmp_path: Path, monkeypatch, caplog) -> None:
     shutil.copytree(run, tmp_path / "run")
     Image.new("RGB", (63, 70)).save(tmp_path / "small.png")
-    TrainingData(Domain([tmp_path / "small.png"]), Domain([]), []).save(tmp_path / "run/data.json")
+    TrainingData([tmp_path / "small.png"], []).save(tmp_path / "run/data.json")
     monkeypatch.setattr(export, "write_style", lambda *_, **__: (tmp_path / "mine").mkdir())
     export_run(tmp_path / "run", tmp_path / "mine", **DESCRIBED)
     assert "photos are too small" in caplog.text

@@ -21,7 +21,6 @@ from toonbox.learn import data as data_module
 from toonbox.learn import train as loop
 from toonbox.learn.config import load_config, save_config
 from toonbox.learn.data import (
-    Domain,
     TrainingData,
     batches,
     inspect_training_data,
@@ -170,8 +169,8 @@ def test_a_run_leaves_all_that_is_needed(straight: Path) -> None:
     assert environment["opencv"]
     data = TrainingData.load(straight / "data.json")
     assert len(data.validation) == 6
-    assert len(data.photos.files) == 6
-    assert not set(data.validation) & set(data.photos.files)
+    assert len(data.photos) == 6
+    assert not set(data.validation) & set(data.photos)
     samples = sorted((straight / "samples").iterdir())
     assert [s.name for s in samples] == ["000002.png", "000003.png", "000006.png"]
     with Image.open(samples[-1]) as grid:
@@ -240,7 +239,7 @@ DRAWN = {"steps": 2, "kind": "drawing"}
 def test_only_what_a_run_has_used_must_stay(
     tiny_config, tmp_path: Path, before: dict[str, Any], now: dict[str, Any], refused: str | None
 ) -> None:
-    data = TrainingData(Domain([]), Domain([]), [])
+    data = TrainingData([], [])
     prepare_run(tiny_config(**before), tmp_path, data)
     with pytest.raises(TrainingError, match=refused) if refused else nullcontext():
         prepare_run(tiny_config(**now), tmp_path, data)
@@ -355,7 +354,7 @@ def test_lists_of_pictures_hold_in_every_folder(
     monkeypatch.chdir(tmp_path)
     found = TrainingData.load(tmp_path / "data.json")
     found.check_files()
-    assert found.cartoons.files[0] == folders[1] / "00.png"
+    assert found.cartoons[0] == folders[1] / "00.png"
 
 
 def test_validation_photos_are_no_cartoons_and_no_faces(tmp_path: Path, folders) -> None:
@@ -363,27 +362,27 @@ def test_validation_photos_are_no_cartoons_and_no_faces(tmp_path: Path, folders)
     data, _ = inspect_training_data(
         folders[0], [tmp_path / "linked", folders[1]], 32, folders[0], folders[0]
     )
-    kept = sorted(data.photos.files)
-    assert [file.resolve() for file in data.cartoons.files[:6]] == kept
-    assert data.cartoons.files[6:] == sorted(folders[1].iterdir())
-    assert data.photos.faces == data.cartoons.faces == kept
+    kept = sorted(data.photos)
+    assert [file.resolve() for file in data.cartoons[:6]] == kept
+    assert data.cartoons[6:] == sorted(folders[1].iterdir())
+    assert data.face_photos == data.face_cartoons == kept
 
 
 def test_a_run_that_goes_on_keeps_its_photos_and_gets_faces(folders) -> None:
     photos, cartoons = (sorted(folder.iterdir()) for folder in folders)
-    before = TrainingData(Domain(photos[:5]), Domain([]), photos[5:6])
+    before = TrainingData(photos[:5], [], validation=photos[5:6])
     data, _ = inspect_training_data(folders[0], [folders[1]], 32, *folders, before)
-    assert (data.photos.files, data.validation) == (photos[:5], photos[5:6])
-    assert data.photos.faces == [*photos[:5], *photos[6:]]
-    assert data.cartoons == Domain(cartoons, cartoons)
-    faces = replace(before, photos=Domain(photos[:5], photos[7:]))
+    assert (data.photos, data.validation) == (photos[:5], photos[5:6])
+    assert data.face_photos == [*photos[:5], *photos[6:]]
+    assert data.cartoons == data.face_cartoons == cartoons
+    faces = replace(before, face_photos=photos[7:])
     data, _ = inspect_training_data(folders[0], [folders[1]], 32, before=faces)
-    assert data.photos == faces.photos
+    assert (data.photos, data.face_photos) == (faces.photos, faces.face_photos)
 
 
 def test_what_cannot_be_written_is_named(tmp_path: Path, folders, tiny_config) -> None:
     (tmp_path / "file").touch()
-    data = TrainingData(Domain(sorted(folders[0].iterdir())), Domain([]), [])
+    data = TrainingData(sorted(folders[0].iterdir()), [])
     with pytest.raises(OutputError, match=r"file/run/config\.toml cannot be written: Not a dir"):
         prepare_run(tiny_config(), tmp_path / "file/run", data)
     with pytest.raises(OutputError, match="file/drawings cannot be made: Not a directory"):
@@ -435,11 +434,11 @@ def test_faces_and_black_and_white_photos_find_their_place(tmp_path: Path, folde
         image.convert("L").transpose(Image.Transpose.ROTATE_180).save(photos / "grey.png")
     data, reports = inspect_training_data(photos, [folders[1]], 32, folders[0], folders[1])
     assert [f.name for f in reports[0].problems["black-and-white"]] == ["grey.png"]
-    used = [*data.photos.files, *data.validation]
+    used = [*data.photos, *data.validation]
     assert "grey.png" not in {f.name for f in used}
     assert len(used) == 12
-    assert sorted(data.photos.faces) == sorted(folders[0].iterdir())
-    assert data.cartoons.faces == data.cartoons.files
+    assert sorted(data.face_photos) == sorted(folders[0].iterdir())
+    assert data.face_cartoons == data.cartoons
 
 
 def test_one_photo_is_too_few(tmp_path: Path, folders) -> None:
@@ -588,7 +587,7 @@ def test_fewer_steps_than_are_done_are_refused(straight: Path, tiny_config, tmp_
 @pytest.mark.usefixtures("without_processes")
 def test_dashes_alone_are_compared_with_the_drawing(tiny_config, folders, tmp_path: Path) -> None:
     run, files = options(tmp_path / "run"), sorted(folders[0].iterdir())
-    data = TrainingData(Domain(files[:2]), Domain(files[2:4]), [])
+    data = TrainingData(files[:2], files[2:4])
     weights = {"reconstruction": 0.0, "dashes": 1.0}
     config = tiny_config(steps=1, pretrain={"kind": "drawing", "steps": 0}, weights=weights)
     (batch,) = batches(config, data, run, prepare_drawings(config, data, run))
@@ -606,10 +605,8 @@ def test_a_checkpoint_keeps_its_names(straight: Path) -> None:
 @pytest.mark.usefixtures("without_processes")
 def test_faces_are_drawn_too(tiny_config, folders, tmp_path: Path) -> None:
     config = tiny_config(steps=0)
-    data = TrainingData(
-        Domain(sorted(folders[0].iterdir())), Domain([]), [next(folders[0].iterdir())]
-    )
-    faces = replace(data, photos=Domain(data.photos.files[:2], data.photos.files[2:5]))
+    data = TrainingData(sorted(folders[0].iterdir()), [], validation=[next(folders[0].iterdir())])
+    faces = replace(data, photos=data.photos[:2], face_photos=data.photos[2:5])
     drawn = prepare_drawings(config, faces, options(tmp_path / "run"))
     assert list(drawn) == ["photo"]
     layers = drawn["photo"].files
@@ -622,7 +619,7 @@ def test_cartoons_are_drawn_in_the_look_of_the_discriminators(
 ) -> None:
     run = options(tmp_path / "run")
     files = sorted(folders[0].iterdir())
-    data = TrainingData(Domain(files[:3]), Domain(files[3:5]), files[:1])
+    data = TrainingData(files[:3], files[3:5], validation=files[:1])
     white = {"look": {"saturation": 0.0, "paper": 1.0, "line": 0.0}}
     config = tiny_config(steps=1, pretrain={"kind": "identity", "steps": 0}, discriminators=white)
     drawn = prepare_drawings(config, data, run)

@@ -95,7 +95,7 @@ def train(
     data = TrainingData.load(lists) if lists.exists() else None
     used = (cartoons or []) if settings.discriminated else []
     faces = {"face_photos": face_photos, "face_cartoons": face_cartoons if used else None}
-    adding = settings.discriminated and (data is None or not data.cartoons.files)
+    adding = settings.discriminated and (data is None or not data.cartoons)
     if data is not None:
         data.check_files()
         given = {"photos": [photos]}

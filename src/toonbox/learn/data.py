@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,35 +34,18 @@ SPOT = 4  # pixels of coarse noise, about half a block of a video codec
 
 
 @dataclass(frozen=True)
-class Domain:
-    """Photo or cartoon files. If there are face pictures, every fifth batch is made of them."""
-
-    files: Sequence[Path]
-    faces: Sequence[Path] = ()
-
-
-@dataclass(frozen=True)
 class TrainingData:
-    """Files of both domains, and validation photos that are never trained on."""
+    """Files by the option that gives them, and validation photos that are never trained on."""
 
-    photos: Domain
-    cartoons: Domain
-    validation: list[Path]
-
-    @property
-    def lists(self) -> dict[str, Sequence[Path]]:
-        """Return the files by the name of the option that gives them, and `validation`."""
-        return {
-            "photos": self.photos.files,
-            "cartoons": self.cartoons.files,
-            "face_photos": self.photos.faces,
-            "face_cartoons": self.cartoons.faces,
-            "validation": self.validation,
-        }
+    photos: list[Path]
+    cartoons: list[Path]
+    face_photos: list[Path] = field(default_factory=list)
+    face_cartoons: list[Path] = field(default_factory=list)
+    validation: list[Path] = field(default_factory=list)
 
     def save(self, file: Path) -> None:
         """Write the lists as JSON, with absolute paths; raise OutputError if that fails."""
-        paths = {name: [str(f.absolute()) for f in files] for name, files in self.lists.items()}
+        paths = {name: [str(f.absolute()) for f in files] for name, files in vars(self).items()}
         write_file(file, json.dumps(paths, indent=1).encode())
 
     @classmethod
@@ -70,21 +53,18 @@ class TrainingData:
         """Read the file lists of a run; raise DataError if they cannot be read."""
         try:
             values = json.loads(file.read_text(encoding="utf-8"))
-            lists = {name: [Path(f) for f in files] for name, files in values.items()}
-            photos = Domain(lists["photos"], lists["face_photos"])
-            cartoons = Domain(lists["cartoons"], lists["face_cartoons"])
-            return cls(photos, cartoons, lists["validation"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            return cls(**{name: [Path(f) for f in files] for name, files in values.items()})
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise DataError(f"{file}: is not the list of pictures of a run") from error
 
     def check_files(self) -> None:
         """Raise DataError if a listed file no longer exists."""
-        if gone := [f for files in self.lists.values() for f in files if not f.exists()]:
+        if gone := [file for files in vars(self).values() for file in files if not file.exists()]:
             raise DataError(f"{gone[0]}: no longer exists, nor do {len(gone) - 1} others")
 
     def not_of(self, folders: Mapping[str, Sequence[Path]]) -> list[str]:
-        """Return the names, as in `lists`, of folders that are not where the files are."""
-        lists = {**self.lists, "photos": [*self.photos.files, *self.validation]}
+        """Return the names of the lists whose files are not below the folders given for them."""
+        lists = {**vars(self), "photos": [*self.photos, *self.validation]}
         return [name for name, given in folders.items() if given and not _fill(given, lists[name])]
 
 
@@ -120,7 +100,7 @@ def inspect_training_data(
     # Ordered by a hash of the name, so that adding pictures hardly changes the split.
     ordered = sorted(coloured, key=lambda f: hashlib.sha256(f.name.encode()).hexdigest())
     held_out = min(VALIDATION_PHOTOS, len(coloured) // 2)
-    validation, learnt = ordered[:held_out], Domain(sorted(ordered[held_out:]))
+    validation, learnt = ordered[:held_out], sorted(ordered[held_out:])
     if before is not None:
         validation, learnt = before.validation, before.photos
     kept_out = {file.resolve() for file in validation}
@@ -129,16 +109,17 @@ def inspect_training_data(
         files = (file for each in folders if each for file in reports[each].usable)
         return [file for file in files if file.resolve() not in kept_out]
 
-    learnt = Domain(learnt.files, usable(face_photos) or learnt.faces)
-    drawn = Domain(usable(*cartoons), usable(face_cartoons))
-    return TrainingData(learnt, drawn, validation), list(reports.values())
+    faces = usable(face_photos) or (before.face_photos if before else [])
+    drawn = usable(*cartoons), faces, usable(face_cartoons)
+    return TrainingData(learnt, *drawn, validation), list(reports.values())
 
 
 @dataclass(frozen=True)
 class Pictures:
     """Source of crops; `sides` is the range of the short side before cropping, in pixels."""
 
-    files: Domain
+    files: Sequence[Path]
+    faces: Sequence[Path]  # if there are any, every fifth batch is made of them
     sides: tuple[int, int]
 
     def crop(
@@ -161,9 +142,10 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Drawings:
-    """Source of crops with drawn targets; `files` are those of `prepare_layers`."""
+    """Source of crops with drawn targets; the files are those of `prepare_layers`."""
 
-    files: Domain
+    files: Sequence[Path]
+    faces: Sequence[Path]
     look: Look
     knobs: Callable[[int], tuple[float, float, float]]  # by step; picklable, for the workers
 
@@ -211,9 +193,8 @@ class CropBatches(Dataset[dict[str, Tensor]]):
         self, source: Pictures | Drawings, kind: int, step: int
     ) -> dict[str, tuple[Uint8Array, ...]]:
         """Cut this process's share of the joint batch; mirror half of the crops."""
-        files = source.files.files
-        if source.files.faces and step % FACES_EVERY == FACES_EVERY - 1:
-            files = source.files.faces
+        with_faces = source.faces and step % FACES_EVERY == FACES_EVERY - 1
+        files = source.faces if with_faces else source.files
         (rank, processes), size = self.share, self.config.batch_size
         crops = []
         for position in range(step * size + rank, (step + 1) * size, processes):
@@ -261,7 +242,7 @@ def prepare_layers(
     `sides` is the range of the working short side, in pixels; half of the photos use the largest.
 
     Raises:
-        PictureError, DataError: a photo cannot be read; names it.
+        PictureError, OSError: a photo cannot be read; names it.
         OutputError: a layer file cannot be written.
         TrainingError: a worker was killed; finished layers are kept.
     """
@@ -278,10 +259,7 @@ def prepare_layers(
 
 def _place(photo: Path, sides: tuple[int, int], folder: Path) -> tuple[int, Path]:
     """Return the working short side and the layer file, both by a hash of the photo's file."""
-    try:
-        digest = hashlib.sha256(photo.read_bytes())
-    except OSError as error:
-        raise DataError(f"{photo}: {error.strerror}") from error
+    digest = hashlib.sha256(photo.read_bytes())
     low, high = sides
     draw = digest.digest()[0]
     side = high if draw >= 128 else low + (high - low) * draw // 128
@@ -290,10 +268,9 @@ def _place(photo: Path, sides: tuple[int, int], folder: Path) -> tuple[int, Path
 
 def _is_whole(file: Path) -> bool:
     try:
-        shape = np.load(file, mmap_mode="r").shape
+        return bool(np.load(file, mmap_mode="r").shape[2:] == (CHANNELS,))
     except (OSError, ValueError, EOFError):
         return False
-    return len(shape) == 3 and shape[2] == CHANNELS
 
 
 def _write_layers(photo: Path, side: int, file: Path) -> None:
@@ -307,18 +284,21 @@ def prepare_drawings(
 ) -> dict[str, Drawings]:
     """Compute the missing layers of photos and cartoons that the configuration wants drawn."""
 
-    def prepare(domain: Domain, sides: tuple[int, int], look: Look) -> Drawings:
+    def prepare(
+        files: Sequence[Path], faces: Sequence[Path], sides: tuple[int, int], look: Look
+    ) -> Drawings:
         low, high = (max(side, config.crops.size) for side in sides)
-        pictures = [*domain.files, *domain.faces]
+        pictures, count = [*files, *faces], len(files)
         layers = prepare_layers(pictures, (low, high), options.drawings, options.workers)
-        count = len(domain.files)
-        return Drawings(Domain(layers[:count], layers[count:]), look, config.knobs_at)
+        return Drawings(layers[:count], layers[count:], look, config.knobs_at)
 
-    drawn = {}
+    drawn, crops = {}, config.crops
     if config.target == "drawing":
-        drawn["photo"] = prepare(data.photos, config.crops.photo_side, config.pretrain.look)
+        photos = data.photos, data.face_photos
+        drawn["photo"] = prepare(*photos, crops.photo_side, config.pretrain.look)
     if config.discriminated and (look := config.discriminators.look):
-        drawn["cartoon"] = prepare(data.cartoons, config.crops.cartoon_side, look)
+        cartoons = data.cartoons, data.face_cartoons
+        drawn["cartoon"] = prepare(*cartoons, crops.cartoon_side, look)
     return drawn
 
 
@@ -332,8 +312,10 @@ def batches(
 ) -> Iterator[dict[str, Tensor]]:
     """Yield the batches of `CropBatches`, `drawn` by `prepare_drawings`, from a step to the end."""
     crops, weights = config.crops, config.weights
-    photos = Pictures(data.photos, crops.photo_side)
-    cartoons = Pictures(data.cartoons, crops.cartoon_side) if config.discriminated else None
+    photos = Pictures(data.photos, data.face_photos, crops.photo_side)
+    cartoons = None
+    if config.discriminated:
+        cartoons = Pictures(data.cartoons, data.face_cartoons, crops.cartoon_side)
     drawn_photos = drawn.get("photo", photos)
     held = drawn_photos if weights.held else photos
     for of_photos, of_cartoons, end in (

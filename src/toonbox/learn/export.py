@@ -86,9 +86,9 @@ def export_run(
     config = load_config(run / "config.toml")
     generator = load_generator(run / GENERATOR)
     pictures = TrainingData.load(run / "data.json")
-    counted = f"{len(pictures.photos.files)} photos"
+    counted = f"{len(pictures.photos)} photos"
     if config.discriminated:
-        counted += f", {len(pictures.cartoons.files)} cartoons"
+        counted += f", {len(pictures.cartoons)} cartoons"
     if recipe is None:
         recipe = json.loads((run / "environment.json").read_text("utf-8")).get("recipe", "")
     card = Card(
@@ -107,7 +107,7 @@ def export_run(
         recipe=recipe,
         steps=load_checkpoint(run / "checkpoint.pt", mmap=True)["step"],
     )
-    present = [file for file in pictures.photos.files if file.exists()]
+    present = [file for file in pictures.photos if file.exists()]
     photos = photo_squares(present, multiple=config.generator.size_multiple)
     if not photos:
         why = "too small" if present else "gone"

@@ -286,7 +286,7 @@ def begin_with(state: TrainingState, start: Generator, data: TrainingData) -> No
     """Load another generator's weights; fit a larger one to the configured size on photos."""
     config, wanted = state.config, state.config.generator
     if replace(start.config, monochrome=wanted.monochrome) != wanted:
-        photos = Pictures(data.photos, config.crops.photo_side)
+        photos = Pictures(data.photos, data.face_photos, config.crops.photo_side)
         crops = CropBatches(photos, None, config.crops, config.seed)
         count = -(-CROPS_TO_FIT // config.crops.batch_size)
         fitted_on = torch.cat([crops[step]["photo"] for step in range(count)])
