@@ -42,11 +42,7 @@ _logger = logging.getLogger(__name__)
 
 
 def prepare_run(
-    config: TrainConfig,
-    out: Path,
-    data: TrainingData,
-    recipe: str = "",
-    start: Path | None = None,
+    config: TrainConfig, out: Path, data: TrainingData, recipe: str = "", start: Path | None = None
 ) -> None:
     """Create the run's folder with the resolved configuration, data and environment.
 

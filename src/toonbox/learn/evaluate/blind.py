@@ -85,10 +85,7 @@ class Pairs:
         self.pairs: dict[str, dict[str, str]] = {}
 
     def add(
-        self,
-        source: Path,
-        max_pixels: int = MAX_PIXELS,
-        advance: Callable[[], None] = lambda: None,
+        self, source: Path, max_pixels: int = MAX_PIXELS, advance: Callable[[], None] = lambda: None
     ) -> None:
         """Add a pair; arguments and errors as in `Comparison.add`."""
         photo, *cartoons = draw_row(source, self.contenders, max_pixels, advance)

@@ -48,9 +48,7 @@ class Classification:
 
 
 def train_classifier(
-    photos: Iterable[Uint8Array],
-    cartoons: Iterable[Uint8Array],
-    config: ClassifierConfig,
+    photos: Iterable[Uint8Array], cartoons: Iterable[Uint8Array], config: ClassifierConfig
 ) -> Discriminator:
     """Train a discriminator with a linear head to classify photos and cartoons, (H, W, 3).
 

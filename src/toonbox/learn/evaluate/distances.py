@@ -66,11 +66,7 @@ def kernel_distance(
 
 
 def bootstrap(
-    statistic: Statistic,
-    one: FloatArray,
-    other: FloatArray,
-    draws: int = 20,
-    seed: int = 0,
+    statistic: Statistic, one: FloatArray, other: FloatArray, draws: int = 20, seed: int = 0
 ) -> Estimate:
     """Estimate a statistic of crops, of sets (P, K, D) and (Q, L, D), by the bootstrap.
 
