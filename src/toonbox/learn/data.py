@@ -65,10 +65,10 @@ class TrainingData:
     def not_of(self, folders: Mapping[str, Sequence[Path]]) -> list[str]:
         """Return the names of the lists whose files are not below the folders given for them."""
         lists = {**vars(self), "photos": [*self.photos, *self.validation]}
-        return [name for name, given in folders.items() if given and not _fill(given, lists[name])]
+        return [name for name, given in folders.items() if given and not _below(given, lists[name])]
 
 
-def _fill(folders: Sequence[Path], files: Sequence[Path]) -> bool:
+def _below(folders: Sequence[Path], files: Sequence[Path]) -> bool:
     """Return whether all files are below these folders, and at least one below each."""
     parents, spellings = {file.parent for file in files}, (Path.absolute, Path.resolve)
     below = [

