@@ -149,13 +149,22 @@ def test_photos_that_are_gone(run: Path, tmp_path: Path, caplog) -> None:
     assert "photos are gone" in caplog.text
 
 
-def test_photos_that_are_too_small(run: Path, tmp_path: Path, monkeypatch, caplog) -> None:
+def test_ranges_are_found_on_squares_of_some_photos(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(run, tmp_path / "run")
-    Image.new("RGB", (63, 70)).save(tmp_path / "small.png")
-    TrainingData([tmp_path / "small.png"], []).save(tmp_path / "run/data.json")
-    monkeypatch.setattr(export, "write_style", lambda *_, **__: (tmp_path / "mine").mkdir())
+    for index in range(30):
+        Image.new("RGB", (63, 400), (255, 0, 0)).save(tmp_path / f"{index:02}.png")
+    TrainingData(sorted(tmp_path.glob("*.png")), []).save(tmp_path / "run/data.json")
+    given = {}
+    monkeypatch.setattr(
+        export,
+        "write_style",
+        lambda *_, **options: given.update(options) or (tmp_path / "mine").mkdir(),
+    )
     export_run(tmp_path / "run", tmp_path / "mine", **DESCRIBED)
-    assert "photos are too small" in caplog.text
+    assert [photo.shape for photo in given["photos"]] == [(1, 3, 320, 320)] * 12
+    assert given["photos"][0][0, :, 0, 0].tolist() == [1, -1, -1]
 
 
 def test_a_folder_that_cannot_be_made_is_named(run: Path, tmp_path: Path) -> None:

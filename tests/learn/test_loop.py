@@ -609,8 +609,7 @@ def test_faces_are_drawn_too(tiny_config, folders, tmp_path: Path) -> None:
     faces = replace(data, photos=data.photos[:2], face_photos=data.photos[2:5])
     drawn = prepare_drawings(config, faces, options(tmp_path / "run"))
     assert list(drawn) == ["photo"]
-    layers = drawn["photo"].files
-    assert (len(layers.files), len(layers.faces)) == (2, 3)
+    assert (len(drawn["photo"].files), len(drawn["photo"].faces)) == (2, 3)
 
 
 @pytest.mark.usefixtures("without_processes")
@@ -624,7 +623,7 @@ def test_cartoons_are_drawn_in_the_look_of_the_discriminators(
     config = tiny_config(steps=1, pretrain={"kind": "identity", "steps": 0}, discriminators=white)
     drawn = prepare_drawings(config, data, run)
     assert list(drawn) == ["cartoon"]
-    assert len(drawn["cartoon"].files.files) == 2
+    assert len(drawn["cartoon"].files) == 2
     (batch,) = batches(config, data, run, drawn)
     (plain,) = batches(config, data, run, {})
     assert batch["cartoon"].shape == plain["cartoon"].shape

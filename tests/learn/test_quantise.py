@@ -3,11 +3,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from PIL import Image
 
 from toonbox.engine.session import INT8_RANGES, open_session
 from toonbox.learn import quantise
-from toonbox.learn.quantise import find_ranges, photo_squares, with_ranges
+from toonbox.learn.quantise import find_ranges, with_ranges
 
 
 def photos(count: int = 3) -> list[np.ndarray]:
@@ -56,18 +55,3 @@ def test_ranges_are_noted_beside_the_network(tiny_style) -> None:
     noted = with_ranges(with_ranges(model, {"a0": (-1.0, 2.0)}), {"b": (-3.5, 4.25)})
     assert {each.key: each.value for each in noted.metadata_props} == {INT8_RANGES: "b -3.5 4.25"}
     assert noted.graph == model.graph
-
-
-def test_small_photos_are_left_out(tmp_path: Path) -> None:
-    for index, size in enumerate([(100, 40), (40, 40), (64, 30)]):
-        Image.new("RGB", size, (255, 0, 0)).save(tmp_path / f"{index}.png")
-    squares = photo_squares(sorted(tmp_path.glob("*.png")), 40)
-    assert [each.shape for each in squares] == [(1, 3, 40, 40)] * 2
-    assert squares[0][0, :, 0, 0].tolist() == [1, -1, -1]
-
-
-def test_squares_of_smaller_photos_are_as_large_as_the_style_allows(tmp_path: Path) -> None:
-    for index, size in enumerate([(100, 90), (400, 330), (300, 70), (63, 80)]):
-        Image.new("RGB", size).save(tmp_path / f"{index}.png")
-    squares = photo_squares(sorted(tmp_path.glob("*.png")), multiple=8)
-    assert [each.shape[2:] for each in squares] == [(88, 88), (320, 320), (64, 64)]

@@ -33,7 +33,8 @@ from toonbox.learn.generator import (
     pad_to_multiple,
     save_generator,
 )
-from toonbox.learn.quantise import find_ranges, photo_squares, with_ranges
+from toonbox.learn.quantise import find_ranges, with_ranges
+from toonbox.learn.run import load_samples
 from toonbox.learn.state import load_checkpoint
 from toonbox.pixels import FloatArray
 from toonbox.version import __version__
@@ -44,6 +45,7 @@ PARITY_SIZES = ((64, 64), (97, 131), (33, 200), (1, 9), (240, 77))
 PARITY_TOLERANCE = 1e-3
 HALF_TOLERANCE = 1 / 255
 OPSET = 20
+PHOTOS, PHOTO_SIDE = 12, 320  # for calibration, pixels
 PREVIEW_PHOTO = SHIPPED / "preview-photo.jpg"
 
 
@@ -108,10 +110,13 @@ def export_run(
         steps=load_checkpoint(run / "checkpoint.pt", mmap=True)["step"],
     )
     present = [file for file in pictures.photos if file.exists()]
-    photos = photo_squares(present, multiple=config.generator.size_multiple)
-    if not photos:
-        why = "too small" if present else "gone"
-        _logger.warning("%s: its photos are %s, so that the style has no ranges for int8", run, why)
+    photos: list[FloatArray] = []
+    if present:
+        chosen = present[:: max(1, len(present) // PHOTOS)][:PHOTOS]
+        side = -(-PHOTO_SIDE // card.size_multiple) * card.size_multiple
+        photos = [photo.numpy() for photo in torch.split(load_samples(chosen, side), 1)]
+    else:
+        _logger.warning("%s: its photos are gone, so that the style has no ranges for int8", run)
     plain, folded = (SizedGenerator(each) for each in (generator, fold_upsampling(generator)))
     write_style(plain, folder, card, folded, photos=photos, force=force)
     save_generator(generator, folder / GENERATOR)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from copy import deepcopy
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -10,12 +9,8 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from toonbox.engine.session import INT8_RANGES, INT8_WEIGHT, Ranges
-from toonbox.learn.inspect import read_scaled
-from toonbox.pixels import FloatArray, to_signed
+from toonbox.pixels import FloatArray
 
-PHOTOS = 12
-SIDE = 320  # pixels; side of the calibration photos
-LEAST = 64  # pixels; side of the smallest ones
 SAMPLE = 4000  # values per tensor and photo
 # Mean squared error of all int8 convolutions together, in [-1, 1] units: a PSNR of 49 dB.
 BUDGET = 4 * 10**-4.9
@@ -53,22 +48,6 @@ def with_ranges(model: onnx.ModelProto, ranges: Ranges) -> onnx.ModelProto:
     lines = [f"{name} {low:.6g} {high:.6g}" for name, (low, high) in sorted(ranges.items())]
     helper.set_model_props(noted, {**kept, INT8_RANGES: "\n".join(lines)})
     return noted
-
-
-def photo_squares(files: Sequence[Path], side: int = SIDE, multiple: int = 1) -> list[FloatArray]:
-    """Read the central squares of up to PHOTOS photos, (1, 3, S, S) each, in [-1, 1].
-
-    S is `side`, or less for a small photo, and a `multiple`; photos under LEAST are left out.
-    """
-    squares = []
-    for file in files[:: max(1, len(files) // PHOTOS)][:PHOTOS]:
-        photo = read_scaled(file, side)
-        cut = min(side, *photo.shape[:2]) // multiple * multiple
-        top, left = ((length - cut) // 2 for length in photo.shape[:2])
-        if cut >= min(side, LEAST):
-            square = photo[top : top + cut, left : left + cut].transpose(2, 0, 1)[None]
-            squares.append(to_signed(np.ascontiguousarray(square)))
-    return squares
 
 
 def _feeds(model: onnx.ModelProto, photos: Sequence[FloatArray]) -> list[Feed]:

@@ -120,10 +120,9 @@ def save(state: TrainingState, out: Path) -> None:
     save_generator(generator, out / GENERATOR)
 
 
-def load_samples(files: Sequence[Path]) -> Tensor:
-    """Read the central square of each picture: (N, 3, SAMPLE_SIDE, SAMPLE_SIDE) in [-1, 1]."""
-    size = (SAMPLE_SIDE, SAMPLE_SIDE)
-    squares = [np.asarray(ImageOps.fit(read_picture(file), size)) for file in files]
+def load_samples(files: Sequence[Path], side: int = SAMPLE_SIDE) -> Tensor:
+    """Read the central square of each picture at a size in pixels: (N, 3, S, S) in [-1, 1]."""
+    squares = [np.asarray(ImageOps.fit(read_picture(file), (side, side))) for file in files]
     return torch.from_numpy(to_signed(np.stack(squares))).permute(0, 3, 1, 2).contiguous()
 
 
