@@ -76,12 +76,12 @@ class GeneratorConfig:
         return self.kernel - 1 + 8 * (widest - 1) + 2 * self.residual_blocks * widest
 
 
-def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+def convolution(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
     """Return a convolution with zero padding: its output has the input's size, over the stride."""
     return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
 
 
-def _activated(*layers: nn.Module) -> nn.Sequential:
+def activated(*layers: nn.Module) -> nn.Sequential:
     """Append a leaky ReLU to each layer."""
     return nn.Sequential(*(m for layer in layers for m in (layer, nn.LeakyReLU(SLOPE))))
 
@@ -96,7 +96,7 @@ class Knobs(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         first, second = nn.Linear(len(KNOBS), hidden), nn.Linear(hidden, hidden)
-        self.embed = nn.Sequential(*_activated(first, second), last)
+        self.embed = nn.Sequential(*activated(first, second), last)
 
     def forward(self, knobs: Tensor) -> list[Film]:
         """(B, 3) -> a scale and a shift for each width, each (B, width, 1, 1)."""
@@ -116,7 +116,9 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(*_activated(_conv(channels, channels)), _conv(channels, channels))
+        self.body = nn.Sequential(
+            *activated(convolution(channels, channels)), convolution(channels, channels)
+        )
 
     def forward(self, x: Tensor, film: Film | None = None) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
@@ -131,8 +133,8 @@ class UpSampling(nn.Module):
 
     def __init__(self, wide: int, narrow: int) -> None:
         super().__init__()
-        self.convolve = _activated(_conv(wide, wide))
-        self.refine = _activated(nn.Conv2d(wide, narrow, 3, 1, 1, padding_mode="replicate"))
+        self.convolve = activated(convolution(wide, wide))
+        self.refine = activated(nn.Conv2d(wide, narrow, 3, 1, 1, padding_mode="replicate"))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, wide, H, W) -> (B, narrow, 2H, 2W)."""
@@ -152,16 +154,16 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config = config or GeneratorConfig()
         widths = config.widths
-        self.stem = _activated(_conv(3, widths[0], config.kernel))
+        self.stem = activated(convolution(3, widths[0], config.kernel))
         self.down = nn.ModuleList(
-            _activated(_conv(narrow, wide, stride=2), _conv(wide, wide))
+            activated(convolution(narrow, wide, stride=2), convolution(wide, wide))
             for narrow, wide in pairwise(widths)
         )
         self.blocks = nn.ModuleList(
             ResidualBlock(widths[-1]) for _ in range(config.residual_blocks)
         )
         self.up = nn.ModuleList(UpSampling(wide, narrow) for narrow, wide in pairwise(widths))[::-1]
-        self.head = _conv(widths[0], 3, config.kernel)
+        self.head = convolution(widths[0], 3, config.kernel)
         if config.knobs:
             added = [widths[-1]] * config.residual_blocks
             self.knobs = Knobs([*added, *reversed(widths[:-1])])

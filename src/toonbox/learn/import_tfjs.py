@@ -16,7 +16,7 @@ from toonbox.atomic import read_within
 from toonbox.engine.style import Card
 from toonbox.errors import StyleError
 from toonbox.learn.export import write_style
-from toonbox.learn.generator import SLOPE, ResidualBlock
+from toonbox.learn.generator import ResidualBlock, activated, convolution
 from toonbox.learn.representations.surface import guided_filter
 from toonbox.pixels import FloatArray
 
@@ -54,33 +54,23 @@ class AuthorsGenerator(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, 32, 7, padding=3)
-        self.down1 = HalvingConvolution(32)
-        self.widen1 = nn.Conv2d(32, 64, 3, padding=1)
-        self.down2 = HalvingConvolution(64)
-        self.widen2 = nn.Conv2d(64, 128, 3, padding=1)
+        self.stem = activated(convolution(3, 32, 7))
+        self.down1 = activated(HalvingConvolution(32), convolution(32, 64))
+        self.down2 = activated(HalvingConvolution(64), convolution(64, 128))
         self.blocks = nn.Sequential(*(ResidualBlock(128) for _ in range(4)))
-        self.narrow = nn.Conv2d(128, 64, 3, padding=1)
-        self.up1 = nn.Conv2d(64, 64, 3, padding=1)
-        self.narrow1 = nn.Conv2d(64, 32, 3, padding=1)
-        self.up2 = nn.Conv2d(32, 32, 3, padding=1)
-        self.head = nn.Conv2d(32, 3, 7, padding=3)
+        self.narrow = activated(convolution(128, 64))
+        self.up1 = activated(convolution(64, 64), convolution(64, 32))
+        self.up2 = activated(convolution(32, 32))
+        self.head = convolution(32, 3, 7)
 
     def forward(self, photo: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in [-1, 1], H and W multiples of 4 -> the same shape, unbounded."""
-        full = _activate(self.stem(photo))
-        half = _activate(self.widen1(_activate(self.down1(full))))
-        quarter = _activate(self.widen2(_activate(self.down2(half))))
-        quarter = _activate(self.narrow(self.blocks(quarter)))
-        half = _activate(self.up1(upsample_tensorflow(quarter) + half))
-        half = _activate(self.narrow1(half))
-        full = _activate(self.up2(upsample_tensorflow(half) + full))
-        cartoon: Tensor = self.head(full)
+        full = self.stem(photo)
+        half = self.down1(full)
+        quarter = self.narrow(self.blocks(self.down2(half)))
+        half = self.up1(upsample_tensorflow(quarter) + half)
+        cartoon: Tensor = self.head(self.up2(upsample_tensorflow(half) + full))
         return cartoon
-
-
-def _activate(features: Tensor) -> Tensor:
-    return functional.leaky_relu(features, SLOPE)
 
 
 LICENCE = "CC BY-NC-SA 4.0 (as published by the weights' authors); non-commercial"
@@ -92,7 +82,10 @@ MAX_WEIGHTS = 64 << 20
 Stored = Literal["float32", "float16", "int32", "uint16", "uint8", "bool"]
 
 # The unnamed convolutions in the order of the authors' network, which slim names Conv, Conv_1 ...
-UNNAMED = ("stem", "down1", "widen1", "down2", "widen2", "narrow", "up1", "narrow1", "up2", "head")
+UNNAMED = (
+    *("stem.0", "down1.0", "down1.2", "down2.0", "down2.2"),
+    *("narrow.0", "up1.0", "up1.2", "up2.0", "head"),
+)
 LAYERS = {f"Conv_{place}" if place else "Conv": name for place, name in enumerate(UNNAMED)}
 LAYERS |= {
     f"block_{block}/conv{number}": f"blocks.{block}.body.{index}"
@@ -164,7 +157,7 @@ def fill(generator: AuthorsGenerator, tensors: dict[str, FloatArray], source: Pa
         reason = shorten(str(error), 300)
         raise StyleError(f"{source}: not the authors' generator: {reason}") from error
     with torch.no_grad():
-        for name, channels in (("stem.weight", 1), ("head.weight", 0), ("head.bias", 0)):
+        for name, channels in (("stem.0.weight", 1), ("head.weight", 0), ("head.bias", 0)):
             parameter = generator.get_parameter(name)
             parameter.copy_(parameter.flip(channels))
 
