@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics.image.kid import poly_mmd
 
-from toonbox.errors import ShapeError
 from toonbox.pixels import FloatArray
 
 NORMAL_95 = 1.96  # standard errors on each side of a 95 % interval
@@ -34,7 +33,6 @@ def frechet_distance(one: FloatArray, other: FloatArray) -> float:
     |mean difference|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)) (Heusel et al. 2017, eq. 6), biased upwards
     for few samples: compare only values for equal counts.
     """
-    _check(one, other, dimensions=2)
     # With S1 = R' R, R S2 R' has the eigenvalues of S1 S2 and is symmetric: several times faster
     # than in torchmetrics, as the bootstrap needs.
     fewer, more = sorted((torch.from_numpy(s).double() for s in (one, other)), key=len)
@@ -54,7 +52,6 @@ def kernel_distance(
     It is unbiased, so possibly negative: the mean over subsets of at most `subset_size` crops, if
     there are more (Binkowski et al. 2018: degree 3, gamma 1 / D, coefficient 1).
     """
-    _check(one, other, dimensions=2)
     random = np.random.default_rng(seed)
     size = min(subset_size, len(one), len(other))
     values = []
@@ -74,7 +71,6 @@ def bootstrap(
     1.96 standard errors to each side: percentiles would be shifted, since repeated pictures make
     the sets look further apart. With 20 `draws` the margin is accurate to about a sixth.
     """
-    _check(one, other, dimensions=3)
     random = np.random.default_rng(seed)
     resampled = []
     for _ in range(draws):
@@ -91,7 +87,6 @@ def linear_probe(photos: FloatArray, cartoons: FloatArray, seed: int = 0) -> Pro
     content. Crops of the larger set are dropped at random to balance the classes. Return a function
     that returns the share of crops, (N, K, D), classified as cartoon.
     """
-    _check(photos, cartoons, dimensions=3)
     random = np.random.default_rng(seed)
     sets = [crops_of(photos), crops_of(cartoons)]
     fewer = min(map(len, sets))
@@ -122,11 +117,3 @@ def linear_probe(photos: FloatArray, cartoons: FloatArray, seed: int = 0) -> Pro
 def crops_of(features: FloatArray) -> FloatArray:
     """(P, K, D) -> (P * K, D)."""
     return features.reshape(-1, features.shape[-1])
-
-
-def _check(one: FloatArray, other: FloatArray, dimensions: int) -> None:
-    """Raise ShapeError unless both sets have at least two elements and equal feature lengths."""
-    fits = one.ndim == other.ndim == dimensions and one.shape[-1] == other.shape[-1]
-    if not fits or min(len(one), len(other)) < 2:
-        form = "(N >= 2, D)" if dimensions == 2 else "(pictures >= 2, crops, D)"
-        raise ShapeError(f"expected two sets of features {form}, got {one.shape}, {other.shape}")
