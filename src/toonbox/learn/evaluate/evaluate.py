@@ -79,7 +79,8 @@ def evaluate(
     read = Reader()
     results = []
     for number, subject in enumerate(everything):
-        outputs = _draw(subject, read(photos, LEAST_PHOTOS, subject.name), work / str(number))
+        small = read(photos, LEAST_PHOTOS, subject.name, subject.resolution)
+        outputs = _draw(subject, small, work / str(number))
         average = means([output.measures for output in outputs])
         results.append(Result(subject.name, subject.resolution, average, outputs, {}))
     against = results, cartoons, train_photos, read
@@ -106,17 +107,10 @@ class Reader:
     def __init__(self) -> None:
         self.failures: dict[Path, str] = {}
 
-    def pictures(
-        self, files: Sequence[Path], least: int, description: str, short_side: int | None = None
-    ) -> Iterator[Uint8Array]:
-        """Yield the pictures of `__call__` alone, reduced to any `short_side`."""
-        for _, rgb in self(files, least, description):
-            yield rgb if short_side is None else shrunk(rgb, short_side)
-
     def __call__(
-        self, files: Sequence[Path], least: int, description: str
+        self, files: Sequence[Path], least: int, description: str, short_side: int | None = None
     ) -> Iterator[tuple[Path, Uint8Array]]:
-        """Yield each readable file with its picture, and count them in a bar.
+        """Yield each readable file with its picture, reduced to any `short_side`; show a bar.
 
         Raises DataError at the end, with the reasons, if fewer than `least` were readable.
         """
@@ -131,7 +125,7 @@ class Reader:
                 self.failures[file] = str(error)
                 continue
             count += 1
-            yield file, rgb
+            yield file, rgb if short_side is None else shrunk(rgb, short_side)
         if count < least:
             reasons = [self.failures[file] for file in files if file in self.failures]
             lines = [f"too few usable pictures: {count} of {len(files)}", *reasons]
@@ -165,12 +159,11 @@ def _draw(
     folder.mkdir(parents=True)
     outputs: list[Output] = []
     for photo, rgb in photos:
-        small = shrunk(rgb, subject.resolution)
-        cartoon = subject.cartoonize(small)
+        cartoon = subject.cartoonize(rgb)
         file = folder / f"{len(outputs):05}.png"
         with replacing(file) as temporary:
             Image.fromarray(cartoon).save(temporary, compress_level=1)
-        outputs.append(Output(photo, file, measure(small, cartoon)))
+        outputs.append(Output(photo, file, measure(rgb, cartoon)))
     return tuple(outputs)
 
 
@@ -186,9 +179,8 @@ def _add_distances(
     """Compare the features of each result with those of cartoons and photos."""
 
     def describe(what: str, files: Sequence[Path], short_side: int | None = None) -> FloatArray:
-        description = f"{network.name}: {what}"
-        pictures = read.pictures(files, LEAST_PICTURES, description, short_side)
-        return features_of(pictures, network, rule)
+        found = read(files, LEAST_PICTURES, f"{network.name}: {what}", short_side)
+        return features_of((rgb for _, rgb in found), network, rule)
 
     drawn = describe("cartoons", cartoons)
     features = [describe(r.name, [output.file for output in r.outputs]) for r in results]
@@ -225,7 +217,7 @@ def _classification(
     """Train a classifier and test it on other pictures."""
 
     def pictures(files: Sequence[Path], short_side: int | None = None) -> Iterator[Uint8Array]:
-        return read.pictures(files, 1, "classifier: reading", short_side)
+        return (rgb for _, rgb in read(files, 1, "classifier: reading", short_side))
 
     order, mixed = (
         np.random.default_rng(seed).permutation(len(files))
