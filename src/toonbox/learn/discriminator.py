@@ -1,12 +1,13 @@
 """The discriminators: small, spectrally normalised networks that score patches or pictures."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from toonbox.learn.generator import SLOPE
+from toonbox.learn.generator import activated, convolution
 
 Head = Literal["patch", "linear"]
 
@@ -21,19 +22,18 @@ class Discriminator(nn.Module):
 
     def __init__(self, channels: int = 3, base_channels: int = 32, head: Head = "patch") -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        inputs = channels
-        for outputs in (base_channels, 2 * base_channels, 4 * base_channels):
-            for width, stride in ((inputs, 2), (outputs, 1)):
-                layers.append(spectral_norm(nn.Conv2d(width, outputs, 3, stride, 1)))
-                layers.append(nn.LeakyReLU(SLOPE))
-            inputs = outputs
-        self.body = nn.Sequential(*layers)
+        widths = channels, base_channels, 2 * base_channels, 4 * base_channels
+        convolutions = (
+            spectral_norm(convolution(width, outputs, stride=stride))
+            for inputs, outputs in pairwise(widths)
+            for width, stride in ((inputs, 2), (outputs, 1))
+        )
+        self.body = activated(*convolutions)
         if head == "patch":
-            self.head: nn.Module = spectral_norm(nn.Conv2d(inputs, 1, 1))
+            self.head: nn.Module = spectral_norm(convolution(widths[-1], 1, 1))
         else:
             pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-            self.head = nn.Sequential(pool, spectral_norm(nn.Linear(inputs, 1)))
+            self.head = nn.Sequential(pool, spectral_norm(nn.Linear(widths[-1], 1)))
 
     def forward(self, image: Tensor) -> Tensor:
         """Score (B, C, H, W) in [-1, 1]; the targets are 1 for cartoons and 0 for outputs.
@@ -58,12 +58,11 @@ class FeatureDiscriminator(nn.Module):
         self.features = (features,)  # shared: in a tuple it is not registered as a submodule
         self.heads = nn.ModuleList(
             nn.Sequential(
-                spectral_norm(nn.Conv2d(width, hidden, 1)),
-                nn.LeakyReLU(SLOPE),
-                spectral_norm(nn.Conv2d(hidden, hidden, 3, 1, 1)),
-                nn.LeakyReLU(SLOPE),
-                # No spectral norm: the scores must be able to reach 0 and 1.
-                nn.Conv2d(hidden, 1, 1),
+                *activated(
+                    spectral_norm(convolution(width, hidden, 1)),
+                    spectral_norm(convolution(hidden, hidden)),
+                ),
+                convolution(hidden, 1, 1),  # not normalised, so that scores can reach 0 and 1
             )
             for width in widths
         )
