@@ -9,14 +9,15 @@ from rich.progress import MofNCompleteColumn, Progress, ProgressColumn
 Item = TypeVar("Item")
 
 
-def bars(*columns: ProgressColumn) -> Progress:
-    """Return bars with columns after the usual ones; they show nothing without a terminal."""
+def bars(*columns: ProgressColumn, transient: bool = False) -> Progress:
+    """Return bars with columns after the usual ones; transient ones vanish in the end."""
     console = Console(stderr=True)
     columns = *Progress.get_default_columns(), *columns
-    return Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    hidden = not console.is_terminal
+    return Progress(*columns, console=console, transient=transient, disable=hidden)
 
 
 def tracked(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
     """Yield items, and count them in a bar."""
-    with bars(MofNCompleteColumn()) as bar:
+    with bars(MofNCompleteColumn(), transient=True) as bar:
         yield from bar.track(items, total, description=description)
