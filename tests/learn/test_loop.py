@@ -27,6 +27,7 @@ from toonbox.learn.data import (
     prepare_drawings,
 )
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator
+from toonbox.learn.inspect import FolderReport
 from toonbox.learn.run import prepare_run, save
 from toonbox.learn.state import new_fabric, new_state
 from toonbox.learn.train import train
@@ -53,9 +54,25 @@ def options(out: Path, **values: Any) -> RunOptions:
     return RunOptions(out, **{**defaults, "drawings": out.parent / "drawings", **values})
 
 
+def inspect(
+    photos: Path,
+    cartoons: list[Path],
+    face_photos: Path | None = None,
+    face_cartoons: Path | None = None,
+    before: TrainingData | None = None,
+) -> tuple[TrainingData, list[FolderReport]]:
+    folders = {
+        "photos": [photos],
+        "cartoons": cartoons,
+        "face_photos": [face_photos] if face_photos else [],
+        "face_cartoons": [face_cartoons] if face_cartoons else [],
+    }
+    return inspect_training_data(folders, 32, before)
+
+
 def do_run(config, folders, run: RunOptions) -> None:
     torch.set_num_threads(1)
-    data, _ = inspect_training_data(folders[0], [folders[1]] if config.steps else [], 32)
+    data, _ = inspect(folders[0], [folders[1]] if config.steps else [])
     prepare_run(config, run.out, data)
     train(config, data, run, Vgg() if config.steps else None, None)
 
@@ -349,7 +366,7 @@ def test_lists_of_pictures_hold_in_every_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folders
 ) -> None:
     monkeypatch.chdir(folders[0].parent)
-    data, _ = inspect_training_data(Path("photos"), [Path("cartoons")], 32)
+    data, _ = inspect(Path("photos"), [Path("cartoons")])
     data.save(tmp_path / "data.json")
     monkeypatch.chdir(tmp_path)
     found = TrainingData.load(tmp_path / "data.json")
@@ -359,9 +376,7 @@ def test_lists_of_pictures_hold_in_every_folder(
 
 def test_validation_photos_are_no_cartoons_and_no_faces(tmp_path: Path, folders) -> None:
     (tmp_path / "linked").symlink_to(folders[0])
-    data, _ = inspect_training_data(
-        folders[0], [tmp_path / "linked", folders[1]], 32, folders[0], folders[0]
-    )
+    data, _ = inspect(folders[0], [tmp_path / "linked", folders[1]], folders[0], folders[0])
     kept = sorted(data.photos)
     assert [file.resolve() for file in data.cartoons[:6]] == kept
     assert data.cartoons[6:] == sorted(folders[1].iterdir())
@@ -371,12 +386,12 @@ def test_validation_photos_are_no_cartoons_and_no_faces(tmp_path: Path, folders)
 def test_a_run_that_goes_on_keeps_its_photos_and_gets_faces(folders) -> None:
     photos, cartoons = (sorted(folder.iterdir()) for folder in folders)
     before = TrainingData(photos[:5], [], validation=photos[5:6])
-    data, _ = inspect_training_data(folders[0], [folders[1]], 32, *folders, before)
+    data, _ = inspect(folders[0], [folders[1]], *folders, before)
     assert (data.photos, data.validation) == (photos[:5], photos[5:6])
     assert data.face_photos == [*photos[:5], *photos[6:]]
     assert data.cartoons == data.face_cartoons == cartoons
     faces = replace(before, face_photos=photos[7:])
-    data, _ = inspect_training_data(folders[0], [folders[1]], 32, before=faces)
+    data, _ = inspect(folders[0], [folders[1]], before=faces)
     assert (data.photos, data.face_photos) == (faces.photos, faces.face_photos)
 
 
@@ -432,7 +447,7 @@ def test_faces_and_black_and_white_photos_find_their_place(tmp_path: Path, folde
         (photos / file.name).write_bytes(file.read_bytes())
     with Image.open(next(folders[0].iterdir())) as image:
         image.convert("L").transpose(Image.Transpose.ROTATE_180).save(photos / "grey.png")
-    data, reports = inspect_training_data(photos, [folders[1]], 32, folders[0], folders[1])
+    data, reports = inspect(photos, [folders[1]], folders[0], folders[1])
     assert [f.name for f in reports[0].problems["black-and-white"]] == ["grey.png"]
     used = [*data.photos, *data.validation]
     assert "grey.png" not in {f.name for f in used}
@@ -444,7 +459,7 @@ def test_faces_and_black_and_white_photos_find_their_place(tmp_path: Path, folde
 def test_one_photo_is_too_few(tmp_path: Path, folders) -> None:
     (tmp_path / "a.png").write_bytes((folders[0] / "00.png").read_bytes())
     with pytest.raises(DataError, match="at least two"):
-        inspect_training_data(tmp_path, [folders[1]], 32)
+        inspect(tmp_path, [folders[1]])
 
 
 @pytest.mark.slow
@@ -497,7 +512,7 @@ def lively(**values: Any) -> Generator:
 @pytest.mark.usefixtures("without_processes")
 def test_a_run_begins_with_another_ones_weights(tiny_config, folders, tmp_path: Path) -> None:
     config = tiny_config(generator=KNOBBED, steps=0, pretrain={"steps": 1, "learning_rate": 1e-9})
-    data, _ = inspect_training_data(folders[0], [folders[1]], 32)
+    data, _ = inspect(folders[0], [folders[1]])
     start = lively(**KNOBBED)
     prepare_run(config, tmp_path / "run", data)
     train(config, data, options(tmp_path / "run"), Vgg(), None, start=start)
@@ -511,7 +526,7 @@ def test_a_smaller_run_begins_near_a_larger_start(tiny_config, folders, tmp_path
     start = lively(base_channels=6, stages=2, residual_blocks=2, knobs=True)
     pretrain = {"steps": 1, "learning_rate": 1e-9}
     config = tiny_config(generator=KNOBBED, steps=0, pretrain=pretrain)
-    data, _ = inspect_training_data(folders[0], [folders[1]], 32)
+    data, _ = inspect(folders[0], [folders[1]])
     prepare_run(config, tmp_path / "run", data)
     train(config, data, options(tmp_path / "run"), None, None, start=start)
     ended = load_generator(tmp_path / "run/generator.safetensors")
@@ -522,7 +537,7 @@ def test_a_smaller_run_begins_near_a_larger_start(tiny_config, folders, tmp_path
 
 
 def test_a_start_of_another_size_is_refused(tiny_config, folders, tmp_path: Path) -> None:
-    data, _ = inspect_training_data(folders[0], [folders[1]], 32)
+    data, _ = inspect(folders[0], [folders[1]])
     prepare_run(tiny_config(), tmp_path / "run", data)
     with pytest.raises(ConfigError, match="cannot fit"):
         train(tiny_config(), data, options(tmp_path / "run"), Vgg(), None, start=lively(**KNOBBED))
@@ -535,7 +550,7 @@ def test_a_run_held_to_its_start_learns_what_that_draws(
     start = lively(base_channels=8, stages=2, residual_blocks=1, knobs=True)
     pretrain = {"kind": "teacher", "steps": 40, "learning_rate": 3e-3}
     config = tiny_config(generator=KNOBBED, steps=1, pretrain=pretrain)
-    data, _ = inspect_training_data(folders[0], [folders[1]], 32)
+    data, _ = inspect(folders[0], [folders[1]])
     prepare_run(config, tmp_path / "run", data)
     run = options(tmp_path / "run", sample_every=100, checkpoint_minutes=9.0)
     train(config, data, run, Vgg(), None, start=start)

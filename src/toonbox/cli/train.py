@@ -94,20 +94,20 @@ def train(
     lists = out / "data.json"
     data = TrainingData.load(lists) if lists.exists() else None
     used = (cartoons or []) if settings.discriminated else []
-    faces = {"face_photos": face_photos, "face_cartoons": face_cartoons if used else None}
+    folders = {
+        "photos": [photos],
+        "cartoons": used,
+        "face_photos": [face_photos] if face_photos else [],
+        "face_cartoons": [face_cartoons] if face_cartoons and used else [],
+    }
     adding = settings.discriminated and (data is None or not data.cartoons)
     if data is not None:
         data.check_files()
-        given = {"photos": [photos]}
-        if not adding:
-            given |= {"cartoons": used, **{name: [f] for name, f in faces.items() if f}}
-        if ignored := data.not_of(given):
+        if ignored := data.not_of({"photos": [photos]} if adding else folders):
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in ignored)
             complain(f"{out}: continues with the pictures it began with, and ignores {flags}")
     if data is None or adding:
-        data, reports = inspect_training_data(
-            photos, used, settings.crops.size, **faces, before=data
-        )
+        data, reports = inspect_training_data(folders, settings.crops.size, data)
         for report in reports:
             echo(report.text(), err=True)
     if dry_run:

@@ -79,21 +79,17 @@ def _below(folders: Sequence[Path], files: Sequence[Path]) -> bool:
 
 
 def inspect_training_data(
-    photos: Path,
-    cartoons: Sequence[Path],
-    minimum_side: int,
-    face_photos: Path | None = None,
-    face_cartoons: Path | None = None,
-    before: TrainingData | None = None,
+    folders: Mapping[str, Sequence[Path]], minimum_side: int, before: TrainingData | None = None
 ) -> tuple[TrainingData, list[FolderReport]]:
     """Inspect every picture; return the usable ones, without grey photos, and a report per folder.
 
-    No validation photo is among the cartoons or the faces, even if their folders are the same. The
-    photos and validation photos of a run that goes on, `before`, stay. Raises DataError if a folder
-    is missing or has too few usable pictures.
+    The folders are by the names of TrainingData, one with photos. No validation photo is among the
+    cartoons or the faces, even if their folders are the same. The photos and validation photos of a
+    run that goes on, `before`, stay. Raises DataError if a folder has too few usable pictures.
     """
-    folders = [f for f in (photos, *cartoons, face_photos, face_cartoons) if f is not None]
-    reports = {folder: inspect_folder(folder, minimum_side=minimum_side) for folder in folders}
+    every = [folder for each in folders.values() for folder in each]
+    reports = {folder: inspect_folder(folder, minimum_side=minimum_side) for folder in every}
+    (photos,) = folders["photos"]
     coloured = reports[photos].coloured
     if len(coloured) < 2:
         raise DataError(f"{photos}: training needs at least two usable colour photos")
@@ -105,12 +101,12 @@ def inspect_training_data(
         validation, learnt = before.validation, before.photos
     kept_out = {file.resolve() for file in validation}
 
-    def usable(*folders: Path | None) -> list[Path]:
-        files = (file for each in folders if each for file in reports[each].usable)
+    def usable(name: str) -> list[Path]:
+        files = (file for folder in folders[name] for file in reports[folder].usable)
         return [file for file in files if file.resolve() not in kept_out]
 
-    faces = usable(face_photos) or (before.face_photos if before else [])
-    drawn = usable(*cartoons), faces, usable(face_cartoons)
+    faces = usable("face_photos") or (before.face_photos if before else [])
+    drawn = usable("cartoons"), faces, usable("face_cartoons")
     return TrainingData(learnt, *drawn, validation), list(reports.values())
 
 
