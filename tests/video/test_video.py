@@ -210,13 +210,13 @@ def test_hdr_becomes_sdr(tmp_path, transfer):
 
 def test_hdr_of_a_size_is_converted_by_one_reformatter():
     """FFmpeg takes seconds to make the table for it; another thread must not share it."""
-    first = read._reformatter((64, 48))
-    assert read._reformatter((64, 48)) is first
+    first = read._of_thread.reformatter((64, 48))
+    assert read._of_thread.reformatter((64, 48)) is first
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(read._reformatter, (64, 48)).result() is not first
+        assert pool.submit(lambda: read._of_thread.reformatter((64, 48))).result() is not first
     for side in range(2, 2 + 2 * read._SIZES):
-        read._reformatter((side, side))
-    assert len(read._of_thread.reformatters) <= read._SIZES
+        read._of_thread.reformatter((side, side))
+    assert read._of_thread.reformatter.cache_info().currsize <= read._SIZES
 
 
 @needs_ffmpeg

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import TiffImagePlugin, TiffTags
 
-from toonbox.pixels import Uint16Array, strips_of
+from toonbox.pixels import PhotoArray, Uint16Array, strips_of
 
 PREFIXES = tuple(TiffImagePlugin.PREFIXES)
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS = 256, 257, 258, 259, 262, 273
@@ -168,8 +168,8 @@ def _divide(values: Uint16Array) -> None:
         colours[:] = np.where(opacity == 0, colours, np.minimum(straight, 65535))
 
 
-def upright(values: Uint16Array, orientation: Any) -> Uint16Array:
-    """Apply an EXIF orientation to (H, W, C)."""
+def upright(values: PhotoArray, orientation: Any) -> PhotoArray:
+    """Apply an EXIF orientation to (H, W, C) or (H, W)."""
     if orientation in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
     if orientation in (3, 4, 7, 8):

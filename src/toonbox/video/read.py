@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property, partial
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -30,6 +30,7 @@ from av.video.reformatter import (
 from av.video.stream import VideoStream
 
 from toonbox.errors import VideoError
+from toonbox.images.tiff import upright
 from toonbox.options import MAX_PIXELS
 from toonbox.parallel import in_time
 from toonbox.pixels import PhotoArray, Uint8Array
@@ -53,46 +54,27 @@ _BT709, _BT601, _RGB = 1, 6, 0
 TEN_BITS = "yuv420p10le"
 _PLANES_OF_BYTES = {"yuv420p", "yuvj420p"}  # most videos
 _RGB48 = "rgb48le"
-_MATRICES = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-}
+# FFmpeg's scaler has the same numbers, but one for both kinds of BT.601.
+_MATRICES = {each.value: each for each in Colorspace} | {_BT601: Colorspace.ITU601}
 # Rounding as it should be; without it a frame is darker each time it goes from RGB to YUV.
 _HOW = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
-@dataclass(frozen=True)
-class Orientation:
-    """Rows and columns exchanged, then mirrored: one of eight ways."""
-
-    transposed: bool = False
-    from_below: bool = False
-    from_right: bool = False
-
-    def upright(self, photo: PhotoArray) -> PhotoArray:
-        """Turn a stored frame, (H, W, 3) or (H, W), as it should be shown."""
-        turned = photo.swapaxes(0, 1) if self.transposed else photo
-        turned = turned[::-1] if self.from_below else turned
-        return np.ascontiguousarray(turned[:, ::-1] if self.from_right else turned)
+# EXIF's numbers of the display matrices that show (x, y) at (a x + c y, b x + d y), by the signs
+# of a, b, c and d.
+_ORIENTATIONS = {
+    (1, 0, 0, 1): 1, (-1, 0, 0, 1): 2, (-1, 0, 0, -1): 3, (1, 0, 0, -1): 4,
+    (0, 1, 1, 0): 5, (0, 1, -1, 0): 6, (0, -1, -1, 0): 7, (0, -1, 1, 0): 8,
+}  # fmt: skip
 
 
-def orientation_of(frame: VideoFrame) -> Orientation:
-    """Read a frame's display matrix: (x, y) is shown at (a x + c y, b x + d y).
-
-    Angles that are no multiples of 90 degrees are left as they are stored.
-    """
+def orientation_of(frame: VideoFrame) -> int:
+    """Return a frame's orientation as in EXIF; 1 for angles that are no multiples of 90 degrees."""
     data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if data is not None:
-        a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
-        if a == d == 0 and b and c:
-            return Orientation(True, from_below=b < 0, from_right=c < 0)
-        if b == c == 0 and a and d:
-            return Orientation(False, from_below=d < 0, from_right=a < 0)
-    return Orientation()
+    if data is None:
+        return 1
+    a, b, _, c, d = np.sign(np.frombuffer(data, np.int32)[:5]).tolist()
+    return _ORIENTATIONS.get((a, b, c, d), 1)
 
 
 @dataclass(frozen=True)
@@ -173,8 +155,8 @@ def to_rgb(
     HDR becomes SDR; anything brighter than white becomes white.
     """
     # For HDR FFmpeg makes a table, which takes seconds, and is kept with what converts.
-    reformat = _reformatter(size).reformat if colours.hdr else VideoReformatter().reformat
-    rgb = reformat(
+    converter = _of_thread.reformatter(size) if colours.hdr else VideoReformatter()
+    rgb = converter.reformat(
         frame,
         width=size[0],
         height=size[1],
@@ -190,18 +172,10 @@ def to_rgb(
 
 class _OfThread(threading.local):
     def __init__(self) -> None:
-        self.reformatters: dict[tuple[int, int], VideoReformatter] = {}
+        self.reformatter = lru_cache(_SIZES)(lambda _size: VideoReformatter())
 
 
 _of_thread = _OfThread()
-
-
-def _reformatter(size: tuple[int, int]) -> VideoReformatter:
-    """Return this thread's own for frames of a size: of the last few sizes."""
-    known = _of_thread.reformatters
-    if size not in known and len(known) >= _SIZES:
-        known.clear()
-    return known.setdefault(size, VideoReformatter())
 
 
 def from_rgb(rgb: PhotoArray, colours: FrameColours, format: str = "yuv420p") -> VideoFrame:
@@ -232,7 +206,7 @@ class Video:
     path: Path
     index: int  # of its stream of pictures
     size: tuple[int, int]  # width and height, upright, in pixels that need not be square
-    orientation: Orientation
+    orientation: int  # as in EXIF
     time_base: Fraction  # seconds; the unit of its timestamps
     rate: Fraction | None  # frames a second on average, if known
     start: int  # timestamp of the first frame
@@ -245,7 +219,7 @@ class Video:
 
     def stored(self, size: tuple[int, int]) -> tuple[int, int]:
         """Return the size of frames before they are turned upright to `size`, or after it."""
-        return size[::-1] if self.orientation.transposed else size
+        return size[::-1] if self.orientation > 4 else size
 
     def square_width(self, width: int, height: int) -> int:
         """Return a picture's width with square pixels; raise VideoError if it is too large."""
@@ -277,7 +251,7 @@ class Frame:
         video = self.video
         with self.converting:
             rgb = to_rgb(self.stored, video.stored(size), video.colours, deep=self.deep)
-        return video.orientation.upright(rgb)
+        return upright(rgb, video.orientation)
 
     def luma(self) -> Uint8Array:
         """Return the photo's luma as written, (H, W) of 8 bits, upright."""
@@ -294,7 +268,7 @@ class Frame:
                 interpolation=_HOW,
             )
             plane = _plane(frame, 0)
-        return video.orientation.upright(plane)
+        return upright(plane, video.orientation)
 
     def repeats(self, other: "Frame") -> bool:
         """Return whether two frames are equal, value by value."""
@@ -356,14 +330,14 @@ def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
         return Video(
             path=path,
             index=stream.index,
-            size=size[::-1] if orientation.transposed else size,
+            size=size[::-1] if orientation > 4 else size,
             orientation=orientation,
             time_base=stream.time_base or Fraction(1),
             rate=stream.average_rate or stream.guessed_rate,
             start=first.pts or 0,
             seconds=seconds,
             frames=stream.frames,
-            aspect=1 / aspect if orientation.transposed else aspect,
+            aspect=1 / aspect if orientation > 4 else aspect,
             colours=colours_of(first),
             max_pixels=max_pixels,
             alpha=container.format.name != "gif" and _has_alpha(first, stream),
