@@ -120,7 +120,7 @@ def _gif_frames(data: bytes) -> Iterator[_GifFrame]:
     """Split a GIF into its frames."""
     no_control = b"!\xf9\x04" + bytes(5)
     at = 13 + _table_size(data[10])
-    table, control = data[13:at], no_control
+    head, no_palette, control = data[:at], data[:10] + bytes(3), no_control
     while at < len(data) and data[at] != ord(";"):
         kind, start = data[at], at
         if kind == ord("!"):
@@ -136,21 +136,17 @@ def _gif_frames(data: bytes) -> Iterator[_GifFrame]:
         if data[start : start + 2] == b"!\xf9":
             control = data[start:at]
         elif kind == ord(","):
-            yield _gif_frame(data[:11], table, control, data[start:at])
+            left, top, width, height, coloured = struct.unpack_from("<4HB", data, start + 1)
+            # Pillow takes the palette of the file, if it has one, for a frame's own of greys.
+            own = no_palette if coloured & 0x80 else head
+            flags, hundredths = struct.unpack_from("<BH", control, 3)
+            yield _GifFrame(
+                own + control + data[start:at] + b";",
+                (left, top, left + width, top + height),
+                flags >> 2 & 7,
+                Fraction(hundredths * 10),
+            )
             control = no_control
-
-
-def _gif_frame(head: bytes, table: bytes, control: bytes, block: bytes) -> _GifFrame:
-    """Make a frame of the file's head and table of colours, and of a control and an image block."""
-    left, top, width, height, flags = struct.unpack_from("<4HB", block, 1)
-    own = block[10 : 10 + _table_size(flags)]
-    coloured = (flags if own else head[10]) & 0x87
-    screen = head[:6] + struct.pack("<2H3B", width, height, coloured, 0, 0) + (own or table)
-    place = b"," + struct.pack("<4HB", 0, 0, width, height, flags & 0x40)
-    file = screen + control + place + block[10 + len(own) :] + b";"
-    packed, hundredths = struct.unpack_from("<BH", control, 3)
-    box = (left, top, left + width, top + height)
-    return _GifFrame(file, box, packed >> 2 & 7, Fraction(hundredths * 10))
 
 
 def _table_size(flags: int) -> int:
@@ -177,7 +173,7 @@ def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Ani
         for frame in frames:
             before = canvas.copy() if frame.disposal == 3 else canvas
             alone = open_image(io.BytesIO(frame.file), name, max_pixels)
-            canvas.alpha_composite(alone.convert("RGBA"), frame.box[:2])
+            canvas.alpha_composite(alone.crop(frame.box).convert("RGBA"), frame.box[:2])
             yield canvas, frame.duration
             canvas = before
             if frame.disposal == 2:
