@@ -44,8 +44,8 @@ from toonbox.pixels import PhotoArray, Uint8Array
 
 FOREVER = 0  # of `Animation.plays`
 
-_WEBP_LONGEST = (1 << 24) - 1  # milliseconds
-_AVIF_SHORTEST = 1  # milliseconds, by which libavif replaces 0
+# The shortest and longest frames, in milliseconds; libavif replaces 0 by 1.
+_LIMITS = {"WEBP": (0, (1 << 24) - 1), "AVIF": (1, None)}
 _LEAST = 4096  # pixels that a frame counts for at least: small ones take time, too
 
 _logger = logging.getLogger(__name__)
@@ -53,26 +53,16 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Animation:
-    """An animation whose frames have all been decoded once: they are known to be readable.
+    """An animation whose frames have all been decoded once: they are known to be readable."""
 
-    Attributes:
-        name: what messages call it.
-        format: GIF, PNG, WEBP or AVIF.
-        size: width and height of every frame, upright.
-        durations: of each frame, in milliseconds.
-        plays: how often it is shown; 0 is for ever.
-        transparent: whether the frames have alpha, because one of them is not opaque.
-        metadata: what else the file says; the frames have none.
-        frames: decodes them once more, one after the other, each as it is seen, of 8 bits.
-    """
-
-    name: str
-    format: str
-    size: tuple[int, int]
-    durations: tuple[Fraction, ...]
-    plays: int
-    transparent: bool
-    metadata: Metadata
+    name: str  # what messages call it
+    format: str  # GIF, PNG, WEBP or AVIF
+    size: tuple[int, int]  # width and height of every frame, upright
+    durations: tuple[Fraction, ...]  # of each frame, in milliseconds
+    plays: int  # how often it is shown; 0 is for ever
+    transparent: bool  # whether the frames have alpha, because one of them is not opaque
+    metadata: Metadata  # what else the file says; the frames have none
+    # Decodes them once more, one after the other, each as it is seen, of 8 bits.
     frames: Callable[[], Iterator[Picture]]
 
 
@@ -81,13 +71,8 @@ def read_animation(
 ) -> Picture | Animation:
     """Read an animation, or a picture as `decode` does if it does not move.
 
-    Several pages of a TIFF are no animation: the first one is the picture.
-
-    Args:
-        source, name: as in `decode`.
-        max_pixels: as in `decode`; all frames of an animation count together.
-    Raises:
-        PictureError: as in `decode`; of an animation, because of any of its frames.
+    Arguments and errors are those of `decode`; all frames of an animation count together for
+    `max_pixels`, and any of them may be damaged. Of several pages of a TIFF, the first is read.
     """
     name = name or name_of(source)
     with open_stream(source, name) as stream, naming_damage(name, stream):
@@ -298,10 +283,7 @@ def encode_animation(
         animation: where they come from.
         drawn: frames, and what was made of each, (H, W, 3), taken when needed.
         format: one of `formats.ANIMATED`.
-        quality, lossless: as in `encode`.
-    Raises:
-        UsageError: quality out of range.
-        OutputError: the format cannot hold this animation, or is never lossless.
+        quality, lossless: as in `encode`, as are the errors.
     """
     check_options(format, quality, lossless)
     pairs = iter(drawn)
@@ -317,13 +299,12 @@ def encode_animation(
                 return _encode_apng(animation, pairs, model)
             case "WEBP":  # equal frames that follow each other become one
                 options |= {"loop": min(animation.plays, 65535), "kmin": 0, "kmax": 0, "method": 4}
-                return _saved(animation, pairs, "WEBP", (0, _WEBP_LONGEST), options)
+                return _saved(animation, pairs, format, options)
             case _:
                 options["speed"] = 7  # Pillow's default 6 takes 20 times as long for hardly more
                 if frame.grey:
                     options["subsampling"] = "4:0:0"
-                saved = _saved(animation, pairs, "AVIF", (_AVIF_SHORTEST, None), options)
-                return with_plays(saved, animation.plays)
+                return with_plays(_saved(animation, pairs, format, options), animation.plays)
     except (OSError, RuntimeError, ValueError) as error:
         raise OutputError(f"{animation.name}: cannot be written as {format}: {error}") from error
 
@@ -427,15 +408,9 @@ class _Film(Image.Image):
         return self._at
 
 
-def _saved(
-    animation: Animation,
-    drawn: Drawn,
-    format: str,
-    limits: tuple[int, int | None],
-    options: dict[str, Any],
-) -> bytes:
-    """Write the frames by Pillow; clip their durations to limits in milliseconds."""
-    steps = np.clip(in_steps(animation.durations, 1), *limits).tolist()
+def _saved(animation: Animation, drawn: Drawn, format: str, options: dict[str, Any]) -> bytes:
+    """Write the frames by Pillow."""
+    steps = np.clip(in_steps(animation.durations, 1), *_LIMITS[format]).tolist()
     mode = "RGBA" if animation.transparent else "RGB"
     film = _Film((image_of(*pair).convert(mode) for pair in drawn), len(steps))
     buffer = io.BytesIO()
@@ -451,11 +426,7 @@ _DURATIONS = {b"mvhd": (16, 24), b"tkhd": (20, 28), b"elst": (8, 8)}
 
 
 def avif_plays(data: bytes) -> int:
-    """Return how often an AVIF plays; FOREVER if it does not say.
-
-    Raises:
-        ValueError, struct.error: the file is damaged.
-    """
+    """Return how often an AVIF plays; FOREVER if it does not say, errors of `DAMAGE` if damaged."""
     track = 0
     for kind, at, _, duration in _durations(data):
         if kind == b"tkhd":

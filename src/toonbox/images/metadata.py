@@ -87,10 +87,7 @@ def _resource(records: bytes) -> bytes:
 
 
 def _raw_profile(image: Image.Image, kind: str) -> bytes:
-    """Return what ImageMagick and exiftool write as a PNG text: a name, a length, hex digits.
-
-    Pillow's limit of 64 MiB for all texts of a PNG bounds it.
-    """
+    """Return what ImageMagick and exiftool write as a PNG text: a name, a length, hex digits."""
     text = image.info.get(f"{_RAW_PROFILE}{kind}")
     # Split no further: hostile texts have millions of lines.
     digits = text.strip().split("\n", 2)[2:] if isinstance(text, str) else []
@@ -168,23 +165,14 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Metadata:
-    """What is said about a photo.
+    """What is said about a photo."""
 
-    Attributes:
-        exif: the tags worth keeping, without orientation, as Pillow writes them.
-        xmp: the packet, an XML text, orientation reset.
-        iptc: the IIM records, as they stand in JPEG and TIFF.
-        dpi: horizontal and vertical, pixels per inch.
-        comment: of JPEG, PNG or GIF.
-        texts: other named texts of PNG.
-    """
-
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    iptc: bytes | None = None
-    dpi: tuple[float, float] | None = None
-    comment: str | None = None
-    texts: tuple[tuple[str, str], ...] = ()
+    exif: bytes | None = None  # the tags worth keeping, without orientation, as Pillow writes them
+    xmp: bytes | None = None  # the packet, an XML text, orientation reset
+    iptc: bytes | None = None  # the IIM records, as they stand in JPEG and TIFF
+    dpi: tuple[float, float] | None = None  # horizontal and vertical, pixels per inch
+    comment: str | None = None  # of JPEG, PNG or GIF
+    texts: tuple[tuple[str, str], ...] = ()  # other named texts of PNG
 
     def kept(self, keep: Keep) -> "Metadata":
         """Choose what to write: all, nothing, or all but where the photo was taken.
@@ -213,11 +201,7 @@ _DENSEST = 1032  # bytes that one of a Deflate stream stands for at most
 
 
 def check_metadata(stream: BinaryIO) -> None:
-    """Refuse a JPEG or PNG with so much metadata that Pillow would take minutes to open it.
-
-    Raises:
-        ValueError: it has.
-    """
+    """Raise ValueError for a JPEG or PNG with so much metadata that Pillow would take minutes."""
     stream.seek(0)
     head = stream.read(8)
     if head.startswith(b"\xff\xd8\xff"):
@@ -319,10 +303,7 @@ def _lost_segments(image: Image.Image) -> list[str]:
 
 
 def kept_exif(image: Image.Image, name: str) -> bytes | None:
-    """Return the EXIF data that are also true of a cartoon; None if there are none.
-
-    Damaged data are left out, which is logged. The orientation gets applied to the pixels.
-    """
+    """Return the EXIF data that are also true of a cartoon; None if there are none, or damaged."""
     try:
         found = image.getexif()
         data = _chosen_exif(found, (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo), _STALE_TAGS)

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -82,11 +82,7 @@ _long_texts = _LongTexts()
 
 
 def open_stream(source: bytes | Path, name: str) -> BinaryIO:
-    """Open a file, or the bytes of one; read a pipe to its end.
-
-    Raises:
-        PictureError: missing, a folder, or not readable.
-    """
+    """Open a file, or the bytes of one, or raise PictureError; read a pipe to its end."""
     try:
         stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
         if not stream.seekable():
@@ -153,10 +149,7 @@ def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
 
 @contextmanager
 def naming_damage(name: str, stream: BinaryIO | None = None) -> Iterator[None]:
-    """Turn what Pillow raises for a damaged picture into a PictureError with the reason.
-
-    The header of the file, if there is one, helps to find the reason.
-    """
+    """Turn what Pillow raises for a damaged picture into a PictureError that says why."""
     try:
         yield
     except DAMAGE as error:
@@ -185,10 +178,7 @@ def _reason(error: BaseException, stream: BinaryIO | None) -> str:
 
 @contextmanager
 def _limit(name: str, max_pixels: int) -> Iterator[None]:
-    """Replace Pillow's limit of pixels, which is global, during the block.
-
-    Some of its readers take memory while they open, so its limit is replaced rather than lifted.
-    """
+    """Replace Pillow's global limit of pixels: some readers take memory while they open."""
     with _pillow_limit:
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
         try:
@@ -237,25 +227,15 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A decoded picture, upright.
+    """A decoded picture, upright."""
 
-    Attributes:
-        name: what messages call it.
-        rgb: (H, W, 3) uint8 or uint16, in the picture's own colours.
-        alpha: (H, W) of the same type, 255 or 65535 is opaque; None without transparency.
-        format: Pillow's name of the file's format, "" if it did not come from a file.
-        colours: what the values of `rgb` mean; None for sRGB.
-        icc_profile: says the same to others; None if the picture has none.
-        metadata: what else the file says.
-    """
-
-    name: str
-    rgb: PhotoArray
-    alpha: PhotoArray | None = None
-    format: str = ""
-    colours: Colours | None = None
-    icc_profile: bytes | None = None
-    metadata: Metadata = field(default_factory=Metadata)
+    name: str  # what messages call it
+    rgb: PhotoArray  # (H, W, 3) uint8 or uint16, in the picture's own colours
+    alpha: PhotoArray | None = None  # (H, W) of the same type; 255 or 65535 is opaque
+    format: str = ""  # Pillow's name of the file's format, "" if it did not come from a file
+    colours: Colours | None = None  # what the values of `rgb` mean; None for sRGB
+    icc_profile: bytes | None = None  # says the same to others; None if the picture has none
+    metadata: Metadata = Metadata()  # what else the file says
 
     @property
     def grey(self) -> bool:
@@ -270,22 +250,14 @@ class Picture:
 
 @dataclass(frozen=True)
 class Header:
-    """What the header of a file says about the picture.
+    """What the header of a file says about the picture."""
 
-    Attributes:
-        width, height: in pixels, as in the file, before any rotation.
-        format: Pillow's name.
-        deep: whether it has 16 bits.
-        transparent: whether it may have transparency.
-        animated: whether it has several frames, in a format that we write with several.
-    """
-
-    width: int
+    width: int  # in pixels, as in the file, before any rotation, as is the height
     height: int
-    format: str
-    deep: bool
-    transparent: bool
-    animated: bool = False
+    format: str  # Pillow's name
+    deep: bool  # whether it has 16 bits
+    transparent: bool  # whether it may have transparency
+    animated: bool = False  # whether it has several frames, in a format that we write with several
 
 
 def read_header(
@@ -295,13 +267,11 @@ def read_header(
     name = name or name_of(source)
     with open_stream(source, name) as stream, naming_damage(name, stream):
         image = open_image(stream, name, max_pixels)
+        deep = image.mode.startswith("I") or _raw_mode(image) in _LOW_MODES
         return Header(
-            image.width,
-            image.height,
+            *image.size,
             image.format or "",
-            getattr(image, "deep", False)
-            or image.mode.startswith("I")
-            or _raw_mode(image) in _LOW_MODES,
+            deep or getattr(image, "deep", False),
             image.has_transparency_data,
             is_animated(image),
         )
@@ -352,11 +322,7 @@ def name_of(source: bytes | Path) -> str:
 
 
 def read_image(image: Image.Image, name: str = "<image>") -> Picture:
-    """Read a picture that Pillow has opened, as `decode` does.
-
-    Raises:
-        PictureError: it has no pixels, Pillow cannot load it, or its kind of pixels cannot be used.
-    """
+    """Read a picture that Pillow has opened, as `decode` does; raise PictureError if that fails."""
     if 0 in image.size:
         raise PictureError(f"{name}: has no pixels")
     with naming_damage(name):
@@ -375,11 +341,7 @@ def _read(image: Image.Image, name: str, deep: Uint16Array | None = None) -> Pic
 
 
 def without_metadata(image: Image.Image, name: str, deep: Uint16Array | None = None) -> Picture:
-    """Build a Picture without metadata from a loaded image; `deep` as in `_read`.
-
-    Raises:
-        PictureError: its kind of pixels cannot be used; one of `DAMAGE` for the rest.
-    """
+    """Build a Picture without metadata from a loaded image; `deep` as in `_read`."""
     format = format_of(image)
     profile = None if image.mode == "LAB" else image.info.get("icc_profile")
     deep = _sixteen_bits(image, deep)
