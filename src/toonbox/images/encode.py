@@ -44,15 +44,12 @@ _logger = logging.getLogger(__name__)
 
 
 class CartoonImage(Image.Image):
-    """A Pillow image whose `save` writes the profile and the metadata in its `info`.
+    """A Pillow image whose `save` writes the profile and metadata in its `info`, as do its copies.
 
-    An option of `save` takes the place of what `info` has. Copies do the same.
-
-    Attributes:
-        text: named texts, where Pillow has those of a PNG.
+    An option of `save` takes the place of what `info` has.
     """
 
-    text: dict[str, str]
+    text: dict[str, str]  # where Pillow has those of a PNG
 
     def save(self, fp: Any, format: str | None = None, **params: Any) -> None:
         """Save as Pillow does; warn of metadata that the format cannot hold."""
@@ -155,7 +152,6 @@ def _jpeg_file() -> BinaryIO:
 
 
 def _warn_of_depth(picture: Picture, rgb: PhotoArray, format: str) -> None:
-    """Warn if a photo has 16 bits and the format 8."""
     if rgb.dtype == np.uint16 and format not in SIXTEEN_BITS:
         _logger.warning("%s: its 16 bits become 8, as %s has no more", picture.name, format)
 
@@ -186,7 +182,7 @@ def encode_strips(
     quality: int | None = None,
     lossless: bool = False,
 ) -> None:
-    """Encode a picture that comes in strips, otherwise as `encode` does.
+    """Encode a picture that comes in strips, otherwise as `encode` does, with its errors.
 
     Args:
         picture: provides everything but the pixels, of which only the type matters.
@@ -194,8 +190,6 @@ def encode_strips(
         parts: from top to bottom, (rows, W, 3), and (rows, W) if there is transparency.
         format: one of `streaming.FORMATS`.
         quality, lossless: as in `encode`.
-    Raises:
-        UsageError, OutputError: as in `encode`.
     """
     deep = picture.rgb.dtype == np.uint16 and format in SIXTEEN_BITS
     _warn_of_depth(picture, picture.rgb, format)

@@ -95,16 +95,10 @@ def format_named(name: str) -> str:
 
 
 def toon_suffix(suffix: str, format: str | None = None) -> str:
-    """Choose the suffix for the cartoon of a photo or a video.
+    """Choose the suffix for the cartoon of a photo or a video, from theirs, which may be empty.
 
-    A photo whose format is not written becomes PNG, or JPEG for HEIC; such a video becomes MP4.
-
-    Args:
-        suffix: the photo's or the video's; may be empty.
-        format: the name of the format that is wanted, None for its own; one of pictures is ignored
-            for videos.
-    Raises:
-        UsageError: there is no such format.
+    A photo whose format is not written becomes PNG, or JPEG for HEIC; such a video becomes MP4. A
+    `format` of pictures is ignored for videos; raise UsageError if there is no such format.
     """
     own, wanted = suffix.lower(), f".{format.lower().removeprefix('.')}" if format else ""
     if own in VIDEO_SUFFIXES or (own == ".gif" and wanted in VIDEO_SUFFIXES):
@@ -198,7 +192,7 @@ def find_pictures(
 
 
 def cartoon_name(picture: Path, format: str | None = None) -> str:
-    """Name the cartoon of a single picture, a.toon.jpg; `format` as in `cartoon_below`."""
+    """Name the cartoon of a single picture, a.toon.jpg; `format` as in `toon_suffix`."""
     return f"{picture.stem}{_MARK}{toon_suffix(picture.suffix, format)}"
 
 
@@ -217,12 +211,8 @@ def cartoon_below(
     Where the format changes the old suffix stays in the name (a.heic becomes a.heic.toon.jpg), or
     a.heic and a.jpg would meet.
 
-    Args:
-        picture, folder: as in `find_pictures`.
-        output: the folder for the tree of cartoons; None puts each beside its picture.
-        format: the name of the format that is wanted, None for the picture's own.
-    Raises:
-        UsageError: there is no such format.
+    `output` is the folder for the tree of cartoons; None puts each beside its picture. `format` and
+    errors are those of `toon_suffix`.
     """
     suffix = toon_suffix(picture.suffix, format)
     name = f"{picture.stem if suffix == picture.suffix else picture.name}{_MARK}{suffix}"

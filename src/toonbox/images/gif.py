@@ -48,17 +48,11 @@ def frame_of(pixels: Uint8Array) -> VideoFrame:
 
 @dataclass(frozen=True)
 class Palette:
-    """Colours for some frames, as FFmpeg has them.
+    """Colours for some frames, as FFmpeg has them."""
 
-    Attributes:
-        frame: the colours.
-        size: width and height of the frames.
-        exact: whether these are all the colours that the frames have.
-    """
-
-    frame: VideoFrame
-    size: tuple[int, int]
-    exact: bool
+    frame: VideoFrame  # of the colours
+    size: tuple[int, int]  # width and height of the frames
+    exact: bool  # whether these are all the colours that the frames have
 
 
 def choose_palette(frames: Iterable[VideoFrame], *, transparent: bool = True) -> Palette:
@@ -120,11 +114,9 @@ def gif_blocks(
     """Encode frames, and give the file piece by piece.
 
     Args:
-        frames: those that the palette was chosen for, once more.
+        frames: those that the palette was chosen for, once more; OSError if they are too large.
         delays: of each frame, in steps; those longer than LONGEST are cut.
         plays: how often all is shown; 0 is for ever.
-    Raises:
-        OSError: the frames are too large for a GIF.
     """
     for number, (packet, delay) in enumerate(zip(_packets(frames, palette), delays, strict=True)):
         head = 13 + (6 << (packet[10] & 7)) if number == 0 else 0

@@ -43,9 +43,7 @@ Shape = tuple[int, int, int]  # height, width, channels
 def png_chunks(stream: BinaryIO, *, pixels: bool = True) -> Iterator[tuple[bytes, bytes]]:
     """Yield kind and data of each chunk of a PNG, perhaps without the data of pixels.
 
-    Raises:
-        EOFError: the file is cut off within a chunk.
-        ValueError: a checksum is wrong.
+    Raise EOFError if it is cut off within a chunk, ValueError for a wrong checksum.
     """
     stream.seek(len(SIGNATURE))
     while len(head := stream.read(8)) == 8:
@@ -65,12 +63,12 @@ def png_chunks(stream: BinaryIO, *, pixels: bool = True) -> Iterator[tuple[bytes
 def with_pixels(
     stream: BinaryIO, size: tuple[int, ...], pixels: Iterable[bytes], bits: int | None = None
 ) -> Iterator[bytes]:
-    """Yield a PNG piece by piece: that of `stream`, but for its size and its pixels.
+    """Yield the PNG of `stream` piece by piece, but for its pixels and the chunks of animations.
 
     Args:
-        stream: whose other chunks are kept, but for those of animations.
-        size: width and height.
-        pixels: chunks, not interlaced.
+        stream: the PNG.
+        size: its new width and height.
+        pixels: its new chunks of pixels, not interlaced.
         bits: of each value, if others than in `stream`.
     """
     yield SIGNATURE
@@ -156,12 +154,8 @@ def write_jpeg(
 
     A JPEG may begin anew after any number of blocks, for decoders to find their way after an error.
     So the scans of strips that share their tables can follow each other, and the pixels are those
-    of the picture encoded whole.
-
-    Args:
-        model: a JPEG of the same quality and mode, whose size alone is replaced.
-    Raises:
-        OutputError: a side is too long for JPEG.
+    of the picture encoded whole. The model is a JPEG of the same quality and mode. Raise
+    OutputError if a side is too long for JPEG.
     """
     height, width, _ = shape
     if max(height, width) > _JPEG_SIDE:
@@ -260,19 +254,13 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
 
 
 class FileRows:
-    """The rows of a picture file, upright; asking for earlier rows restarts from the top.
-
-    Attributes:
-        shape: (H, W, 3), or (H, W) of the transparency.
-        dtype: uint8 or uint16.
-        bands: channels in the file.
-    """
+    """The rows of a picture file, upright; asking for earlier rows restarts from the top."""
 
     def __init__(self, source: Path, upright: bool, alpha: bool) -> None:
         self._source, self._upright, self._alpha = source, upright, alpha
         self._start = 0  # of the block, in rows
         image = self._restart()
-        self.bands: int = image.bands
+        self.bands: int = image.bands  # channels in the file
         if image.format not in _TYPES or image.interpretation == "cmyk" or self.bands > 4:
             what = f"{image.interpretation}, {image.format}"
             raise PictureError(f"{source}: its kind of pixels cannot be streamed ({what})")
@@ -281,11 +269,7 @@ class FileRows:
         self._block: PhotoArray = np.empty((0, *self.shape[1:]), self.dtype)
 
     def __getitem__(self, rows: slice) -> PhotoArray:
-        """Return rows.
-
-        Raises:
-            PictureError: the file is damaged.
-        """
+        """Return rows; raise PictureError if the file is damaged."""
         start, stop, _ = rows.indices(self.shape[0])
         if start < self._start:
             self._restart()

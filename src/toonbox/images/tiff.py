@@ -34,15 +34,11 @@ class UnsupportedError(ValueError):
 
 
 class TiffFile(TiffImagePlugin.TiffImageFile):
-    """A TIFF that Pillow decodes, or one of 16 bits, which is decoded here.
+    """A TIFF that Pillow decodes, or one of 16 bits, which is decoded here."""
 
-    Attributes:
-        deep: whether it has 16 bits.
-        values: of those, after `load`: (H, W, C), upright, with straight alpha behind one grey,
-            three RGB, or without alpha four CMYK.
-    """
-
-    deep = False
+    deep = False  # whether it has 16 bits
+    # Of those, after `load`: (H, W, C), upright, with straight alpha behind one grey, three RGB, or
+    # without alpha four CMYK.
     values: Uint16Array | None = None
 
     @property

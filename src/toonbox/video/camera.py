@@ -50,10 +50,7 @@ class LatestValue(Generic[Item]):
         self._thread.start()
 
     def take(self, seconds: float) -> Item | None:
-        """Return the latest item that has not been taken; None if none came in so many seconds.
-
-        In the end, raise what `items` has raised.
-        """
+        """Return the latest item, None if no new one came in time; raise what `items` raised."""
         try:
             taken = self._waiting.get(timeout=seconds)
         except Empty:
@@ -89,14 +86,9 @@ class Camera:
     """A camera, open until it is closed."""
 
     def __init__(self, index: int, max_height: int | None = None) -> None:
-        """Open it, and take a first picture.
+        """Open it, as OpenCV counts them, and take a first picture; raise VideoError if it fails.
 
-        Args:
-            index: 0 for the first camera of the machine, as OpenCV counts them.
-            max_height: pixels; larger pictures are scaled down to it.
-        Raises:
-            MissingExtraError: OpenCV is not installed.
-            VideoError: there is no such camera, or it gives no pictures; says why, as far as known.
+        Larger pictures are scaled down to `max_height` pixels.
         """
         self._cv2, self._index = opencv(), index
         logging = self._cv2.utils.logging
@@ -155,11 +147,7 @@ class FrameStylizer:
         self.change(name)
 
     def change(self, name: str) -> None:
-        """Draw in another style from now on; after an error, still in the old one.
-
-        Raises:
-            StyleError, UsageError, MissingExtraError: it cannot be used so.
-        """
+        """Draw in another style from now on; after a ToonboxError, still in the old one."""
         style = self._load(name)
         options = video_style_options(style, self._options)
         style.check(options)

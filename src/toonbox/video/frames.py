@@ -69,9 +69,7 @@ def frame_at(
 ) -> tuple[Uint8Array, Video]:
     """Return the frame, (H, W, 3) RGB, that a video shows after so many seconds; and the video.
 
-    Raises:
-        VideoError: the video cannot be read, or ends before.
-        UsageError: the time is negative.
+    Raise VideoError if it cannot be read or ends before, UsageError if the time is negative.
     """
     video = read_video(Path(source), max_pixels=max_pixels)
     wanted = part_of(seconds).start

@@ -24,15 +24,11 @@ _NAMES = {"audio": "sound", "subtitle": "subtitles", "attachment": "attachments"
 
 
 def write_gif(target: Path, segments: Sequence[Segment], video: Video) -> None:
-    """Write a video that is shown for ever; warn of what is left out.
+    """Write a video, of the pictures in its segments, to be shown for ever.
 
     Each frame begins at the hundredth of a second next to its time, so that times do not drift. Of
-    those that would be shown for less than two, some are left out.
+    those that would be shown for less than two, some are left out. Pixels become square.
 
-    Args:
-        target: the file.
-        segments: the video's pictures, in order; one frame at least.
-        video: the source, whose pixels need not be square as a GIF's are.
     Raises:
         OSError: it cannot be written.
         VideoError: the source cannot be read any more, or its frames become too large.

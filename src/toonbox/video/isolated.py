@@ -40,8 +40,7 @@ def run_isolated(
         progress, stop: called here when the work calls its own.
         patience: seconds after which the process is killed if it has been told to stop.
     Raises:
-        VideoError: the other process has ended, by a crash in a decoder for example; and what the
-            work raises.
+        VideoError: the process has crashed, as in a decoder; and what the work raises.
     """
     spawning = multiprocessing.get_context("spawn")
     pipe, theirs = spawning.Pipe()

@@ -91,10 +91,9 @@ def _encoded_text(
 def _add_side_streams(
     source: InputContainer, pictures: Stream, target: OutputContainer, path: Path, keep: str
 ) -> dict[int, Convert]:
-    """Add all streams of a video but its pictures to its cartoon; warn of what is lost.
+    """Add all streams of a video but its pictures to its cartoon, or warn that they are lost.
 
-    Returns:
-        How the packets of each stream, by its index, are converted.
+    Return how the packets of each, by its index, are converted.
     """
     converts = {}
     for stream in source.streams:
@@ -192,13 +191,10 @@ def _can_copy(stream: AudioStream, muxer: str) -> bool:
 
 
 def _layout(decoder: AudioCodecContext) -> str | None:
-    """Return the name of a sound's layout; one without a name becomes the usual one.
+    """Return the name of a sound's layout, or of the usual one of as many channels, if there is.
 
-    PyAV frees the description of such a layout with the object that `layout` gives, and FFmpeg
-    would free it again: it has to be replaced whenever it is read.
-
-    Returns:
-        None if it has too many channels for a usual layout.
+    PyAV frees the description of a layout without a name with the object that `layout` gives, and
+    FFmpeg would free it again: it has to be replaced whenever it is read.
     """
     layout = decoder.layout
     if "channels" not in layout.name:
@@ -226,13 +222,8 @@ def join(
 ) -> None:
     """Write a video: its pictures from segments, everything else from its source.
 
-    Args:
-        target, container: the file, and what it becomes.
-        segments, span: its pictures, in order, and the part of the source that they show.
-        video: the source.
-        keep: the policy for metadata, as in `kept_metadata`.
     Raises:
-        OSError: the file cannot be written.
+        OSError: the target cannot be written.
         VideoError: the source cannot be read.
     """
     with (
@@ -262,10 +253,7 @@ def join(
 
 
 def _offset(source: InputContainer, span: Span) -> Fraction:
-    """Return the seconds to subtract from all times: the start of a part, or of a sender's clock.
-
-    Times of other whole videos stay as they are.
-    """
+    """Return the seconds to subtract from all times: a part's start, or that of a sender's clock."""
     if span.start != -inf:
         return Fraction(span.start)
     if source.format.name in _SENDERS_CLOCK:

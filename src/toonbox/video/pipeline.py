@@ -73,8 +73,7 @@ def _kept_folder(target: Path) -> Path:
 def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segments]:
     """Yield the segments of a target, those found of the same job included; make missing folders.
 
-    The job is all that decides how they look. Without one there is a single segment, and it is gone
-    after the block.
+    Without a job, which is all that decides how they look, there is one, gone after the block.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if job is None:

@@ -31,14 +31,9 @@ def to_yuv(rgb: Uint8Array, colours: FrameColours) -> Uint8Array:
 
 
 def upsample_luma(photo: Uint8Array, small: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
-    """Do what `engine.guided.upsample` does, for luma alone, quicker.
+    """Do what `engine.guided.upsample` does, for luma alone, quicker: (H, W) like the photo.
 
-    Args:
-        photo: (H, W).
-        small: (h, w), the photo reduced.
-        cartoon: (h, w), what the network made of it.
-    Returns:
-        (H, W).
+    `small` is the photo reduced, `cartoon` what the network made of it, both (h, w).
     """
     opencv = fastest_arithmetic()
     models = opencv.fit(small, cartoon)
@@ -49,13 +44,7 @@ def upsample_luma(photo: Uint8Array, small: Uint8Array, cartoon: Uint8Array) -> 
 
 
 def to_frame(luma: Uint8Array, yuv: Uint8Array, colours: FrameColours) -> VideoFrame:
-    """Make a frame in yuv420p.
-
-    Args:
-        luma: (H, W), both sides even.
-        yuv: (h, w, 3), of any size, for Cb and Cr.
-        colours: of the frame.
-    """
+    """Make a frame in yuv420p of luma, (H, W), both even, and the Cb and Cr of `yuv`, (h, w, 3)."""
     height, width = luma.shape
     _, blue, red = cv2.split(cv2.resize(yuv, (width // 2, height // 2)))
     values = np.concatenate([plane.ravel() for plane in (luma, blue, red)])

@@ -282,10 +282,9 @@ class Frame:
 
 @contextmanager
 def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]:
-    """Open a video file; FFmpeg takes no memory for frames of more than `max_pixels`.
+    """Open a video file; raise VideoError if it cannot be read, now or before the block ends.
 
-    Raises:
-        VideoError: it cannot be read, now or before the block ends.
+    FFmpeg takes no memory for frames of more than `max_pixels`.
     """
     limit = {"max_pixels": str(min(max_pixels, (1 << 31) - 1))}  # FFmpeg's number has 32 bits
     try:
@@ -310,11 +309,8 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[InputContainer]
 def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
     """Read the properties of a video; its first frame is decoded.
 
-    Args:
-        path: the file.
-        max_pixels: width times height of a frame, now and later; checked before memory is taken.
-    Raises:
-        VideoError: it cannot be read, has no frames, or too large ones.
+    Raise VideoError if it cannot be read, has no frames, or some of more than `max_pixels`, now or
+    later; that is checked before memory is taken.
     """
     with opened(path, max_pixels) as container:
         stream = _pictures_stream(container, path)
@@ -368,7 +364,6 @@ def read_frames(
     """Read the frames of a video in the order they are shown; what is damaged is skipped.
 
     Args:
-        video: from `read_video`.
         after: only frames later than this timestamp; exactly those, whatever the file's index says.
         max_height: larger ones are reduced to it.
         deep: give photos of 16 bits.

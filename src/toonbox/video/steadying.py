@@ -45,16 +45,11 @@ _MIXINGS: dict[str, tuple[float, int]] = {"on": (0.9, 24), "strong": (0.93, 28)}
 
 @dataclass(frozen=True)
 class Seen:
-    """A photo reduced, (h, w, 3), and how it has moved since the one before.
+    """A photo reduced, and how it has moved since the one before."""
 
-    Attributes:
-        back: (h, w, 2), from each pixel to its place in the photo before, small pixels; None for
-            the first.
-    """
-
-    small: Uint8Array
+    small: Uint8Array  # (h, w, 3)
     grey: Uint8Array  # (h, w)
-    back: FloatArray | None
+    back: FloatArray | None  # (h, w, 2), from each pixel to its place before; None for the first
 
 
 @dataclass(frozen=True)
@@ -132,8 +127,7 @@ class Stabilizer:
     ) -> Uint8Array:
         """Return the cartoon to show of a frame that is drawn; all are (H, W, 3) RGB.
 
-        Args:
-            seen: the photo's, if `see` was called for it before.
+        `seen` is what `see` gave for the photo, if it was called before.
         """
         now, steadied, drawn = seen or self.see(photo), cartoon, self._drawn
         if drawn is not None and now.back is not None and drawn.shown.shape == cartoon.shape:

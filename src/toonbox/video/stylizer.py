@@ -51,11 +51,7 @@ class _Role(Enum):
 
 @dataclass(frozen=True)
 class Part:
-    """The part of a video that is wanted, in seconds after its beginning.
-
-    Raises:
-        UsageError: it begins before the video, or ends before it begins.
-    """
+    """The part of a video that is wanted, in seconds after its beginning."""
 
     start: Fraction = Fraction(0)
     end: Fraction | None = None  # None for the video's
@@ -124,12 +120,10 @@ class Drawing:
     def pictures(
         self, after: int | None, *, planar: bool
     ) -> Iterator[tuple[Frame, PhotoArray | VideoFrame]]:
-        """Return what `frames` gives, but the pictures as they are to be written.
+        """Return what `frames` gives later than a timestamp, as it is to be written.
 
-        Args:
-            after: only those later than this timestamp. Some before it are drawn as well if they
-                are steadied, so that it goes on as if it had never ended.
-            planar: give frames in YUV where that is quicker and loses nothing.
+        Some frames before it are drawn, too, if they are steadied, to go on as if it had never
+        ended. If `planar`, frames are in YUV where that is quicker and loses nothing.
         """
         enlarged = self._working != self.size and not self.video.colours.hdr
         quick = planar and enlarged and self.compare is None and find_spec("cv2") is not None

@@ -38,12 +38,7 @@ class Window:
     """A window on the screen; the same thread must open, use and close it."""
 
     def __init__(self, title: str) -> None:
-        """Open it.
-
-        Raises:
-            MissingExtraError: OpenCV is not installed, or was built without windows.
-            OutputError: there is no display.
-        """
+        """Open it; raise MissingExtraError if OpenCV shows none, OutputError without a display."""
         self._cv2, self._name = opencv(), title
         framework = self._cv2.currentUIFramework()
         if not framework:

@@ -103,7 +103,7 @@ _ENCODERS = {
     # Lossless, until the palette is known.
     "gif": _Encoder("libx264rgb", 0, 0, "ultrafast", "preset", ("ultrafast",), False, {}, "rgb24"),
 }  # fmt: skip
-_DEEP = ("hevc", "av1")
+_DEEP = ("hevc", "av1")  # few players know h264 of 10 bits, and PyAV's libvpx makes none
 # Up to this width x265 writes beyond the ends of its memory while it looks ahead ("cutree").
 _X265_NARROW = 48
 _LEAST_AV1 = 32  # pixels: with less on a side SVT-AV1 crashes or never ends
@@ -112,13 +112,7 @@ _X265_LATE = 2  # frames by which it decodes later; a video of no more gets rand
 
 @dataclass(frozen=True)
 class Encoding:
-    """How pictures are encoded; with 10 bits only by hevc and av1.
-
-    Few players know h264 of 10 bits, and PyAV's libvpx makes none.
-
-    Raises:
-        UsageError: the codec has no such crf, preset or bits.
-    """
+    """How pictures are encoded; raise UsageError if the codec has no such crf, preset or bits."""
 
     codec: str  # h264, hevc, vp9, av1 or, for a GIF to be made of them, gif
     crf: int | None = None  # None is what is usual for the codec
@@ -208,10 +202,7 @@ class SegmentWriter:
         context.flags |= Flags.frame_duration
 
     def write(self, picture: PhotoArray | VideoFrame, pts: int, duration: int) -> None:
-        """Encode a frame, to be shown at `pts` for `duration`, in the time base.
-
-        It is RGB, (H, W, 3), of 8 bits, or of 16 where 10 are written; or a frame as written.
-        """
+        """Encode RGB, (H, W, 3), of 16 bits where 10 are written, or a frame as written."""
         frame = picture if isinstance(picture, VideoFrame) else self._frame(picture)
         frame.pts, frame.duration, frame.time_base = pts, duration, self._track.time_base
         self._frames, self._end = self._frames + 1, pts + duration
