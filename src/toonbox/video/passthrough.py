@@ -253,7 +253,7 @@ def join(
 
 
 def _offset(source: InputContainer, span: Span) -> Fraction:
-    """Return the seconds to subtract from all times: a part's start, or that of a sender's clock."""
+    """Return the seconds to subtract from all times: a part's start, or a sender's clock's."""
     if span.start != -inf:
         return Fraction(span.start)
     if source.format.name in _SENDERS_CLOCK:
