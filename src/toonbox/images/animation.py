@@ -18,13 +18,7 @@ from PIL import Image
 
 from toonbox.atomic import ffmpeg_errors
 from toonbox.errors import OutputError, TooLargeError
-from toonbox.images.encode import (
-    channels_of,
-    encode_one_pixel,
-    image_of,
-    save_options,
-    written_rgb,
-)
+from toonbox.images.encode import channels_of, encode_one_pixel, image_of, save_options, written_rgb
 from toonbox.images.formats import check_options
 from toonbox.images.metadata import Metadata, read_metadata
 from toonbox.images.picture import (

@@ -17,13 +17,7 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, PngImagePlugin, Unidentifie
 from toonbox.atomic import is_dir
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
-from toonbox.images.metadata import (
-    DAMAGE,
-    Metadata,
-    check_metadata,
-    join_raw_exif,
-    read_metadata,
-)
+from toonbox.images.metadata import DAMAGE, Metadata, check_metadata, join_raw_exif, read_metadata
 from toonbox.images.tiff import MOST_CHANNELS, PREFIXES, TiffFile, UnsupportedError, upright
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import (

@@ -138,10 +138,7 @@ class Stabilizer:
         return steadied
 
     def carry(
-        self,
-        photo: Uint8Array,
-        draw: Callable[[Uint8Array], Uint8Array],
-        seen: Seen | None = None,
+        self, photo: Uint8Array, draw: Callable[[Uint8Array], Uint8Array], seen: Seen | None = None
     ) -> Uint8Array:
         """Return the cartoon to show of a photo, (H, W, 3); `draw` makes that of a new part."""
         now = seen or self.see(photo)
