@@ -3,9 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
 from fractions import Fraction
-from functools import partial
 from importlib.util import find_spec
 from itertools import chain, pairwise
 from math import ceil, isfinite
@@ -37,16 +35,19 @@ EVERY = 3  # one frame of so many is drawn where videos are steadied; the others
 # asked about.
 Steady = Callable[[Uint8Array, Uint8Array], Uint8Array]
 
-_Sketch = tuple[PhotoArray, PhotoArray]  # what `Style.sketch` gives
-# A photo alone is to be carried; None repeats the frame before.
-_Sketched = tuple[Frame, _Sketch | PhotoArray | None]
 Finished = TypeVar("Finished", PhotoArray, VideoFrame, PhotoArray | VideoFrame)
 
 
-class _Role(Enum):
-    REPEATED = 0  # the frame before, pixel by pixel
-    CARRIED = 1  # what was drawn before, moved along
-    DRAWN = 2
+@dataclass
+class _Step:
+    """A frame on its way, and what has been made of it so far: nothing if it is repeated."""
+
+    frame: Frame
+    repeated: bool  # is the frame before, pixel by pixel
+    carried: bool = False  # is not drawn, but what was drawn before is moved along
+    photo: PhotoArray | None = None  # of the size at which the network works, as is the cartoon
+    seen: Seen | None = None
+    cartoon: PhotoArray | None = None
 
 
 @dataclass(frozen=True)
@@ -130,18 +131,19 @@ class Drawing:
         return self._each(self._written if quick else self._composed, after)
 
     def _each(
-        self, finish: Callable[[Frame, _Sketch], Finished], after: int | None
+        self, finish: Callable[[Frame, PhotoArray, PhotoArray], Finished], after: int | None
     ) -> Iterator[tuple[Frame, Finished]]:
-        """Yield the wanted frames and what is made of their sketches, in other threads."""
+        """Yield the wanted frames and what is made of their cartoons, in other threads."""
 
-        def finished(sketched: tuple[Frame, _Sketch | None]) -> tuple[Frame, Finished | None]:
-            frame, sketch = sketched
-            return frame, None if sketch is None else finish(frame, sketch)
+        def finished(step: _Step) -> tuple[Frame, Finished | None]:
+            if step.photo is None or step.cartoon is None:
+                return step.frame, None
+            return step.frame, finish(step.frame, step.photo, step.cartoon)
 
         frames = prefetch(self._wanted(self._warm_up(after)), READ_AHEAD)
-        sketches = ordered_parallel_map(self._marked(frames), self._sketched, self.jobs)
+        drawn = ordered_parallel_map(self._steps(frames), self._drawn, self.jobs)
         # Each in a thread of its own: together they would take longer than encoding does.
-        seen = prefetch(self._seen(sketches), 2)
+        seen = prefetch(self._seen(drawn), 2)
         steadied = prefetch(self._steadied(seen), 2)
         last: Finished | None = None
         for frame, new in ordered_parallel_map(steadied, finished, self.jobs):
@@ -150,18 +152,18 @@ class Drawing:
             if after is None or frame.pts > after:
                 yield frame, last
 
-    def _cartoon(self, frame: Frame, sketch: _Sketch) -> PhotoArray:
-        return self.style.finish(frame.photo, *sketch, self.options.strength)
+    def _cartoon(self, frame: Frame, photo: PhotoArray, cartoon: PhotoArray) -> PhotoArray:
+        return self.style.finish(frame.photo, photo, cartoon, self.options.strength)
 
-    def _composed(self, frame: Frame, sketch: _Sketch) -> PhotoArray:
-        return composed(frame.photo, self._cartoon(frame, sketch), self.compare)
+    def _composed(self, frame: Frame, photo: PhotoArray, cartoon: PhotoArray) -> PhotoArray:
+        return composed(frame.photo, self._cartoon(frame, photo, cartoon), self.compare)
 
-    def _written(self, frame: Frame, sketch: _Sketch) -> VideoFrame:
+    def _written(self, frame: Frame, photo: PhotoArray, cartoon: PhotoArray) -> VideoFrame:
         """Enlarge luma alone: of the colours, a quarter of the pixels is written."""
         from toonbox.video import planes
 
         colours, strength = self.video.colours.written.of_size(self.size), self.options.strength
-        photo, cartoon = (planes.to_yuv(picture, colours) for picture in sketch)
+        photo, cartoon = planes.to_yuv(photo, colours), planes.to_yuv(cartoon, colours)
         large = frame.luma()
         luma = planes.upsample_luma(large, photo[..., 0], cartoon[..., 0])
         drawn = blended(photo, cartoon, strength)
@@ -176,7 +178,7 @@ class Drawing:
         begin = self.part.after(self.video)
         return earlier if begin is None else max(earlier, begin)
 
-    def _marked(self, frames: Iterator[Frame]) -> Iterator[tuple[Frame, _Role]]:
+    def _steps(self, frames: Iterator[Frame]) -> Iterator[_Step]:
         """Decide for each frame what is done with it: the first of each turn is drawn.
 
         Turns depend on nothing but the time, so that a resumed video draws the same frames.
@@ -185,51 +187,43 @@ class Drawing:
         for frame in frames:
             number = round((frame.pts - video.start) * video.time_base * (video.rate or 25))
             turn = number // EVERY
-            if last is not None and frame.repeats(last):
-                yield frame, _Role.REPEATED
-            elif turn == drawn and isinstance(self.steady, Stabilizer):
-                yield frame, _Role.CARRIED
-            else:
+            step = _Step(frame, repeated=last is not None and frame.repeats(last))
+            if not step.repeated:
+                step.carried = turn == drawn and isinstance(self.steady, Stabilizer)
                 drawn = turn
-                yield frame, _Role.DRAWN
+            yield step
             last = frame
 
-    def _sketched(self, marked: tuple[Frame, _Role]) -> _Sketched:
+    def _drawn(self, step: _Step) -> _Step:
         """Draw a frame's photo at the network's size, if it is to be drawn."""
-        frame, role = marked
-        if role is _Role.REPEATED:
-            return frame, None
-        photo = frame.photo if self._working == frame.size else frame.resized(self._working)
-        return frame, photo if role is _Role.CARRIED else self._sketch(photo)
+        if not step.repeated:
+            frame, size = step.frame, self._working
+            step.photo = frame.photo if size == frame.size else frame.resized(size)
+            step.cartoon = None if step.carried else self._draw(step.photo)
+        return step
 
-    def _sketch(self, photo: PhotoArray) -> _Sketch:
+    def _draw(self, photo: PhotoArray) -> PhotoArray:
         """Draw a photo, or a part of one, at the size it has."""
-        return self.style.sketch(photo, replace(self.options, resolution="native"))
+        return self.style.sketch(photo, replace(self.options, resolution="native"))[1]
 
-    def _seen(self, sketches: Iterator[_Sketched]) -> Iterator[tuple[_Sketched, Seen | None]]:
+    def _seen(self, steps: Iterator[_Step]) -> Iterator[_Step]:
         """Estimate the motion of each photo, if that is how the video is steadied."""
-        for frame, sketch in sketches:
-            seen = None
-            if sketch is not None and isinstance(self.steady, Stabilizer):
-                seen = self.steady.see(sketch[0] if isinstance(sketch, tuple) else sketch)
-            yield (frame, sketch), seen
+        for step in steps:
+            if step.photo is not None and isinstance(self.steady, Stabilizer):
+                step.seen = self.steady.see(step.photo)
+            yield step
 
-    def _steadied(
-        self, sketches: Iterator[tuple[_Sketched, Seen | None]]
-    ) -> Iterator[tuple[Frame, _Sketch | None]]:
-        for (frame, sketch), seen in sketches:
-            if sketch is None or self.steady is None:
-                assert not isinstance(sketch, np.ndarray)  # nothing is carried then
-                yield frame, sketch
-            elif isinstance(sketch, tuple):
-                steady = self.steady
-                if isinstance(steady, Stabilizer):
-                    steady = partial(steady, seen=seen)
-                yield frame, (sketch[0], steady(*sketch))
-            else:
-                assert isinstance(self.steady, Stabilizer)
-                carried = self.steady.carry(sketch, lambda part: self._sketch(part)[1], seen)
-                yield frame, (sketch, carried)
+    def _steadied(self, steps: Iterator[_Step]) -> Iterator[_Step]:
+        for step in steps:
+            steady, photo, cartoon = self.steady, step.photo, step.cartoon
+            if isinstance(steady, Stabilizer) and photo is not None:
+                if cartoon is None:
+                    step.cartoon = steady.carry(photo, self._draw, step.seen)
+                else:
+                    step.cartoon = steady(photo, cartoon, step.seen)
+            elif steady is not None and photo is not None and cartoon is not None:
+                step.cartoon = steady(photo, cartoon)
+            yield step
 
     def _wanted(self, after: int | None) -> Iterator[Frame]:
         begin = self.part.after(self.video) if after is None else after
