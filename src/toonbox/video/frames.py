@@ -20,7 +20,7 @@ from toonbox.options import (
 from toonbox.parallel import failing_alone
 from toonbox.pixels import Uint8Array
 from toonbox.video.read import Video, read_frames, read_video
-from toonbox.video.stylizer import Part, drawing_of, part_of
+from toonbox.video.stylizer import Drawing, Part, part_of
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def video_frames(
     if ignored := {*changed(video_options)} - {"start", "end", "max_height", "stabilize"}:
         raise UsageError(f"{min(ignored)} is only for videos that are written")
     with failing_alone(str(source)):
-        drawing = drawing_of(
+        drawing = Drawing(
             Path(source), loaded(style), style_options, video_options, jobs, max_pixels=max_pixels
         )
         for frame, cartoon in drawing.frames():

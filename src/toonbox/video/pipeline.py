@@ -34,7 +34,7 @@ from toonbox.video.gif import write_gif
 from toonbox.video.isolated import Stop, run_isolated
 from toonbox.video.passthrough import Span, join
 from toonbox.video.steadying import Stabilizer
-from toonbox.video.stylizer import Drawing, drawing_of
+from toonbox.video.stylizer import Drawing
 from toonbox.video.write import Encoding, Segment, Track, read_segment, refuse_tiny, writing_segment
 
 _logger = logging.getLogger(__name__)
@@ -200,7 +200,7 @@ def convert_video(
     container, encoding = container_of(target), _encoding_of(target, video_options)
     with failing_alone(str(source)):
         style = style if isinstance(style, Style) else style()
-        drawing = drawing_of(
+        drawing = Drawing(
             source, style, style_options, video_options, jobs,
             deep=encoding.bits > 8, max_pixels=output.max_pixels,
         )  # fmt: skip
@@ -247,17 +247,13 @@ def _encoding_of(target: Path, options: VideoOptions) -> Encoding:
     return Encoding(codec, crf, preset, 8 if options.bits is None else options.bits)
 
 
-def _refused(targets: Sequence[Path], options: VideoOptions) -> dict[Path, UsageError]:
-    """Find the videos whose kind of file cannot hold what is wanted; if it is all, raise that."""
-    refused = {}
-    for target in targets:
-        try:
-            _encoding_of(target, options)
-        except UsageError as error:
-            refused[target] = error
-    if refused and len(refused) == len(targets):
-        raise refused[targets[0]]
-    return refused
+def _refusal(target: Path, options: VideoOptions) -> UsageError | None:
+    """Return why a target's kind of file cannot hold what is wanted."""
+    try:
+        _encoding_of(target, options)
+    except UsageError as error:
+        return error
+    return None
 
 
 def convert_videos(
@@ -283,15 +279,16 @@ def convert_videos(
     """
     if (stabilize := options[2].stabilize) in ("on", "strong"):
         Stabilizer(stabilize)  # reports what is missing once, and now
-    targets = [job.target for job in jobs if job.target is not None]
-    refused = _refused(targets, options[2])
-    for job in jobs:
+    targets = [job.target for job in jobs if job.target is not None]  # only pictures have none
+    refusals = [_refusal(target, options[2]) for target in targets]
+    if refusals and refusals[0] is not None and all(refusals):
+        raise refusals[0]
+    for job, target, refusal in zip(jobs, targets, refusals, strict=True):
         if stop():
             return
-        source, target, began = job.source, job.target, time.perf_counter()
-        assert target is not None  # only pictures are converted to bytes
-        if target in refused:
-            error = OutputError(f"{target} cannot be written: {refused[target]}")
+        source, began = job.source, time.perf_counter()
+        if refusal is not None:
+            error = OutputError(f"{target} cannot be written: {refusal}")
             yield Outcome(source, target, "failed", error=error)
             continue
         convert = partial(

@@ -83,36 +83,52 @@ def part_of(start: float | None, end: float | None = None) -> Part:
     return Part(Fraction(str(start or 0)), None if end is None else Fraction(str(end)))
 
 
-@dataclass(frozen=True)
 class Drawing:
     """How a video is drawn."""
 
-    video: Video
-    style: Style  # shared by `jobs` threads
-    options: StyleOptions
-    part: Part = Part()
-    max_height: int | None = None  # pixels; higher videos are reduced to it
-    compare: Compare | None = None  # see `composed`
-    jobs: int = 1  # frames to draw at a time
-    steady: Steady | None = None  # with a `Stabilizer`, not every frame is drawn
-    deep: bool = False  # whether photos and cartoons have 16 bits; without `steady`
+    def __init__(
+        self,
+        source: Path,
+        style: Style,
+        style_options: StyleOptions,
+        options: VideoOptions,
+        jobs: int | None,
+        *,
+        deep: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        """Read the video's header; arguments and errors are those of `cartoonize_video`.
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Return the width and height of what is drawn."""
-        return reduced_size(self.video.size, self.max_height)
-
-    @property
-    def picture_size(self) -> tuple[int, int]:
-        """Return the width and height of what `pictures` gives."""
-        width, height = self.size
-        return (2 * width if self.compare == "side" else width), height
-
-    @property
-    def _working(self) -> tuple[int, int]:
-        """Return the width and height at which the network works."""
-        height, width = self.style.working_size(self.size[::-1], self.options.resolution)
-        return width, height
+        If `deep`, photos and cartoons have 16 bits.
+        """
+        self.part, stabilize = part_of(options.start, options.end), options.stabilize
+        if deep and stabilize not in (None, "off"):
+            raise UsageError(
+                "10-bit cartoons cannot be stabilized: use --stabilize off or --bits 8"
+            )
+        self._steady: Steady | None = None
+        if callable(stabilize):
+            self._steady = stabilize
+        elif stabilize in ("on", "strong"):
+            self._steady = Stabilizer(stabilize)  # not every frame is drawn then
+        self.video = read_video(source, max_pixels=max_pixels)
+        if self.video.colours.hdr:
+            _logger.warning(
+                "%s: is in HDR; the cartoon is not, and highlights become white", source
+            )
+        if self.video.alpha:
+            _logger.warning("%s: its alpha channel is left out; the cartoon is opaque", source)
+        if jobs is not None and jobs < 1:
+            raise UsageError(f"jobs must be at least 1, got {jobs}")
+        self._jobs = usual_jobs() if jobs is None else jobs
+        self.style = style.shared(self._jobs)
+        self.options = video_style_options(style, style_options)
+        self._compare, self._max_height, self._deep = options.compare, options.max_height, deep
+        # Width and height of what is drawn, of what the network works at, and of what is written.
+        self._size = width, height = reduced_size(self.video.size, self._max_height)
+        working = self.style.working_size((height, width), self.options.resolution)
+        self._working = working[1], working[0]
+        self.picture_size = (2 * width if self._compare == "side" else width), height
 
     def frames(self) -> Iterator[tuple[Frame, PhotoArray]]:
         """Return the wanted frames, each with the time until the next, and their cartoons."""
@@ -126,8 +142,8 @@ class Drawing:
         Some frames before it are drawn, too, if they are steadied, to go on as if it had never
         ended. If `planar`, frames are in YUV where that is quicker and loses nothing.
         """
-        enlarged = self._working != self.size and not self.video.colours.hdr
-        quick = planar and enlarged and self.compare is None and find_spec("cv2") is not None
+        enlarged = self._working != self._size and not self.video.colours.hdr
+        quick = planar and enlarged and self._compare is None and find_spec("cv2") is not None
         return self._each(self._written if quick else self._composed, after)
 
     def _each(
@@ -141,12 +157,12 @@ class Drawing:
             return step.frame, finish(step.frame, step.photo, step.cartoon)
 
         frames = prefetch(self._wanted(self._warm_up(after)), READ_AHEAD)
-        drawn = ordered_parallel_map(self._steps(frames), self._drawn, self.jobs)
+        drawn = ordered_parallel_map(self._steps(frames), self._drawn, self._jobs)
         # Each in a thread of its own: together they would take longer than encoding does.
         seen = prefetch(self._seen(drawn), 2)
         steadied = prefetch(self._steadied(seen), 2)
         last: Finished | None = None
-        for frame, new in ordered_parallel_map(steadied, finished, self.jobs):
+        for frame, new in ordered_parallel_map(steadied, finished, self._jobs):
             last = last if new is None else new
             assert last is not None  # the first frame repeats none
             if after is None or frame.pts > after:
@@ -156,13 +172,13 @@ class Drawing:
         return self.style.finish(frame.photo, photo, cartoon, self.options.strength)
 
     def _composed(self, frame: Frame, photo: PhotoArray, cartoon: PhotoArray) -> PhotoArray:
-        return composed(frame.photo, self._cartoon(frame, photo, cartoon), self.compare)
+        return composed(frame.photo, self._cartoon(frame, photo, cartoon), self._compare)
 
     def _written(self, frame: Frame, photo: PhotoArray, cartoon: PhotoArray) -> VideoFrame:
         """Enlarge luma alone: of the colours, a quarter of the pixels is written."""
         from toonbox.video import planes
 
-        colours, strength = self.video.colours.written.of_size(self.size), self.options.strength
+        colours, strength = self.video.colours.written.of_size(self._size), self.options.strength
         photo, cartoon = planes.to_yuv(photo, colours), planes.to_yuv(cartoon, colours)
         large = frame.luma()
         luma = planes.upsample_luma(large, photo[..., 0], cartoon[..., 0])
@@ -172,7 +188,7 @@ class Drawing:
     def _warm_up(self, after: int | None) -> int | None:
         """Return the timestamp after which to begin, for frames later than `after`."""
         rate = self.video.rate
-        if after is None or self.steady is None or not rate:
+        if after is None or self._steady is None or not rate:
             return after
         earlier = after - round(WARM_UP / rate / self.video.time_base)
         begin = self.part.after(self.video)
@@ -189,7 +205,7 @@ class Drawing:
             turn = number // EVERY
             step = _Step(frame, repeated=last is not None and frame.repeats(last))
             if not step.repeated:
-                step.carried = turn == drawn and isinstance(self.steady, Stabilizer)
+                step.carried = turn == drawn and isinstance(self._steady, Stabilizer)
                 drawn = turn
             yield step
             last = frame
@@ -209,13 +225,13 @@ class Drawing:
     def _seen(self, steps: Iterator[_Step]) -> Iterator[_Step]:
         """Estimate the motion of each photo, if that is how the video is steadied."""
         for step in steps:
-            if step.photo is not None and isinstance(self.steady, Stabilizer):
-                step.seen = self.steady.see(step.photo)
+            if step.photo is not None and isinstance(self._steady, Stabilizer):
+                step.seen = self._steady.see(step.photo)
             yield step
 
     def _steadied(self, steps: Iterator[_Step]) -> Iterator[_Step]:
         for step in steps:
-            steady, photo, cartoon = self.steady, step.photo, step.cartoon
+            steady, photo, cartoon = self._steady, step.photo, step.cartoon
             if isinstance(steady, Stabilizer) and photo is not None:
                 if cartoon is None:
                     step.cartoon = steady.carry(photo, self._draw, step.seen)
@@ -228,7 +244,7 @@ class Drawing:
     def _wanted(self, after: int | None) -> Iterator[Frame]:
         begin = self.part.after(self.video) if after is None else after
         until = self.part.until(self.video)
-        frames = read_frames(self.video, after=begin, max_height=self.max_height, deep=self.deep)
+        frames = read_frames(self.video, after=begin, max_height=self._max_height, deep=self._deep)
         for frame, later in pairwise(chain(frames, (None,))):
             assert frame is not None  # only the last is
             end = frame.pts + frame.duration if later is None else later.pts
@@ -237,39 +253,6 @@ class Drawing:
                 yield replace(frame, duration=end - frame.pts)
             if end == until:
                 return
-
-
-def drawing_of(
-    source: Path,
-    style: Style,
-    style_options: StyleOptions,
-    options: VideoOptions,
-    jobs: int | None,
-    *,
-    deep: bool = False,
-    max_pixels: int = MAX_PIXELS,
-) -> Drawing:
-    """Prepare to draw a video; the arguments and errors are those of `cartoonize_video`."""
-    part, stabilize = part_of(options.start, options.end), options.stabilize
-    if deep and stabilize not in (None, "off"):
-        raise UsageError("10-bit cartoons cannot be stabilized: use --stabilize off or --bits 8")
-    steady: Steady | None = None
-    if callable(stabilize):
-        steady = stabilize
-    elif stabilize in ("on", "strong"):
-        steady = Stabilizer(stabilize)
-    video = read_video(source, max_pixels=max_pixels)
-    if video.colours.hdr:
-        _logger.warning("%s: is in HDR; the cartoon is not, and highlights become white", source)
-    if video.alpha:
-        _logger.warning("%s: its alpha channel is left out; the cartoon is opaque", source)
-    if jobs is not None and jobs < 1:
-        raise UsageError(f"jobs must be at least 1, got {jobs}")
-    jobs = usual_jobs() if jobs is None else jobs
-    return Drawing(
-        video, style.shared(jobs), video_style_options(style, style_options), part,
-        options.max_height, options.compare, jobs, steady, deep,
-    )  # fmt: skip
 
 
 def video_style_options(style: Style, options: StyleOptions) -> StyleOptions:
