@@ -126,7 +126,9 @@ def gif_blocks(
                 again = max(0, min(plays - 1, 65535))
                 yield b"!\xff\x0bNETSCAPE2.0" + struct.pack("<BBHB", 3, 1, again, 0)
             if comment:
-                yield b"!\xfe" + _sub_blocks(comment.encode())
+                data = comment.encode()
+                parts = (data[at : at + 255] for at in range(0, len(data), 255))
+                yield b"!\xfe" + b"".join(bytes([len(part)]) + part for part in parts) + b"\0"
         # Behind "!", the label, the length of the block and the flags.
         yield packet[head : head + 4] + struct.pack("<H", min(delay, LONGEST)) + packet[head + 6 :]
     yield b";"
@@ -165,8 +167,3 @@ def _timed(frame: VideoFrame, number: int) -> VideoFrame:
     """Set a frame's time to its number: the filters and the encoder need increasing times."""
     frame.pts, frame.time_base = number, STEP
     return frame
-
-
-def _sub_blocks(data: bytes) -> bytes:
-    parts = (data[at : at + 255] for at in range(0, len(data), 255))
-    return b"".join(bytes([len(part)]) + part for part in parts) + b"\0"

@@ -65,7 +65,11 @@ def iptc_of(image: Image.Image) -> bytes | None:
     raw: Any = getattr(getattr(image, "tag_v2", None), "_tagdata", {})
     if raw.get(IPTC_TIFF_TAG):
         return bytes(raw[IPTC_TIFF_TAG])
-    return _iptc_in(_raw_profile(image, "iptc"))
+    data = _raw_profile(image, "iptc")
+    _, found, resource = data.partition(_RESOURCE_HEAD)
+    if found:
+        return resource[4 : 4 + int.from_bytes(resource[:4])] or None
+    return None if data.startswith(b"8BIM") else data or None
 
 
 def iptc_jpeg_segment(records: bytes) -> bytes:
@@ -92,7 +96,7 @@ def _raw_profile(image: Image.Image, kind: str) -> bytes:
     # Split no further: hostile texts have millions of lines.
     digits = text.strip().split("\n", 2)[2:] if isinstance(text, str) else []
     try:
-        return bytes.fromhex("".join(digits).replace("\n", ""))
+        return bytes.fromhex("".join(digits))
     except ValueError:
         return b""
 
@@ -104,13 +108,6 @@ def join_raw_exif(image: Image.Image) -> None:
     if isinstance(text, str):
         *head, digits = text.split("\n", 3)
         image.info[name] = "\n".join([*head, digits.replace("\n", "")])
-
-
-def _iptc_in(data: bytes) -> bytes | None:
-    _, found, resource = data.partition(_RESOURCE_HEAD)
-    if found:
-        return resource[4 : 4 + int.from_bytes(resource[:4])] or None
-    return None if data.startswith(b"8BIM") else data or None
 
 
 # What to keep is listed, not what to drop: the rest may describe the old file's layout.
@@ -188,7 +185,12 @@ class Metadata:
                 return Metadata()
             case "no-gps":
                 xmp = None if self.xmp is None else without_places(self.xmp)
-                exif = _exif_without_places(self.exif)
+                exif = self.exif
+                if exif is not None:
+                    found = Image.Exif()
+                    found.load(exif)
+                    folders, left_out = (ExifTags.IFD.Exif,), (ExifTags.Base.MakerNote,)
+                    exif = _chosen_exif(found, folders, left_out)
                 texts = tuple(text for text in self.texts if "gps" not in text[0].lower())
                 return replace(self, exif=exif, xmp=xmp, texts=texts)
 
@@ -311,28 +313,15 @@ def kept_exif(image: Image.Image, name: str) -> bytes | None:
         _logger.warning("%s: its EXIF data are damaged and are left out", name)
         return None
     if lost := sorted(tag for tag in found if tag not in _LAYOUT_TAGS.union(_KEPT_TAGS)):
-        _logger.warning("%s: left out of its EXIF data: %s", name, _named(lost))
+        names = (ExifTags.TAGS.get(tag) or TiffTags.TAGS.get(tag, str(tag)) for tag in lost)
+        _logger.warning("%s: left out of its EXIF data: %s", name, ", ".join(names))
     return data
-
-
-def _named(tags: Collection[int]) -> str:
-    """Name tags; those without a name by their numbers."""
-    names = {tag: ExifTags.TAGS.get(tag) or TiffTags.lookup(tag).name for tag in tags}
-    return ", ".join(str(tag) if name == "unknown" else name for tag, name in names.items())
 
 
 def exif_bytes(exif: Image.Exif) -> bytes | None:
     """Write tags as Pillow does; None if there are none."""
     data = exif.tobytes()
     return data if data != Image.Exif().tobytes() else None
-
-
-def _exif_without_places(data: bytes | None) -> bytes | None:
-    if data is None:
-        return None
-    exif = Image.Exif()
-    exif.load(data)
-    return _chosen_exif(exif, (ExifTags.IFD.Exif,), (ExifTags.Base.MakerNote,))
 
 
 def _chosen_exif(

@@ -277,18 +277,16 @@ class FileRows:
         place = self._start + len(self._block)
         if stop > place:
             count = min(-(-(stop - place) // _BLOCK) * _BLOCK, self.shape[0] - place)
-            parts = self._block[start - self._start :], self._fetch(place, count)
-            self._block, self._start = np.concatenate(parts)[max(0, start - place) :], start
+            with _damage(self._source):
+                data = self._region.fetch(0, place, self.shape[1], count)
+            read = np.frombuffer(data, self.dtype).reshape(count, -1, self.bands)
+            if self._alpha:
+                read = read[..., -1]
+            else:
+                read = np.repeat(read[..., :1], 3, axis=2) if self.bands < 3 else read[..., :3]
+            block = np.concatenate([self._block[start - self._start :], read])
+            self._block, self._start = block[max(0, start - place) :], start
         return self._block[start - self._start : stop - self._start]
-
-    def _fetch(self, top: int, count: int) -> PhotoArray:
-        width = self.shape[1]
-        with _damage(self._source):
-            data = self._region.fetch(0, top, width, count)
-        values: PhotoArray = np.frombuffer(data, self.dtype).reshape(count, width, self.bands)
-        if self._alpha:
-            return values[..., -1]
-        return np.repeat(values[..., :1], 3, axis=2) if self.bands < 3 else values[..., :3]
 
     def _restart(self) -> Any:
         """Open the file at its top; return the image."""

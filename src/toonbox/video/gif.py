@@ -33,9 +33,10 @@ def write_gif(target: Path, segments: Sequence[Segment], video: Video) -> None:
         OSError: it cannot be written.
         VideoError: the source cannot be read any more, or its frames become too large.
     """
-    frames = _Frames(segments, video)
-    palette = choose_palette(frames)
-    delays = [later - earlier for earlier, later in pairwise([*frames.starts, frames.total])]
+    length = max(SHORTEST, round((segments[-1].end - segments[0].first) / STEP))  # steps
+    starts = list[int]()
+    palette = choose_palette(_frames(segments, video, length, starts))
+    delays = [later - earlier for earlier, later in pairwise([*starts, length])]
     with opened(video.path, max_pixels=video.max_pixels) as source:
         kinds = {stream.type for stream in source.streams}
     if lost := [name for kind, name in _NAMES.items() if kind in kinds]:
@@ -47,29 +48,20 @@ def write_gif(target: Path, segments: Sequence[Segment], video: Video) -> None:
         limit = float(LONGEST * STEP)
         _logger.warning("%s: GIF shows no frame longer than %g s", video.path, limit)
     with target.open("wb") as file:
-        file.writelines(gif_blocks(frames, palette, delays))
+        file.writelines(gif_blocks(_frames(segments, video, length, []), palette, delays))
 
 
-class _Frames:
-    """The frames of a video at the times that a GIF can tell; can be gone through again."""
-
-    def __init__(self, segments: Sequence[Segment], video: Video) -> None:
-        self._segments, self._video = segments, video
-        self._first = segments[0].first
-        self.total = max(SHORTEST, round((segments[-1].end - self._first) / STEP))  # steps
-        self.starts: list[int] = []  # of those that were given, in steps
-
-    def __iter__(self) -> Iterator[VideoFrame]:
-        self.starts = []
-        for frame, seconds in _decoded(self._segments):
-            start = round((seconds - self._first) / STEP)
-            if self.starts and (
-                start - self.starts[-1] < SHORTEST or self.total - start < SHORTEST
-            ):
-                continue
-            self.starts.append(start)
-            width = self._video.square_width(frame.width, frame.height)
-            yield frame.reformat(width=width, format="bgra")
+def _frames(
+    segments: Sequence[Segment], video: Video, length: int, starts: list[int]
+) -> Iterator[VideoFrame]:
+    """Yield the frames that a GIF of a length can show; add to `starts` when, all in steps."""
+    for frame, seconds in _decoded(segments):
+        start = round((seconds - segments[0].first) / STEP)
+        if starts and min(start - starts[-1], length - start) < SHORTEST:
+            continue
+        starts.append(start)
+        width = video.square_width(frame.width, frame.height)
+        yield frame.reformat(width=width, format="bgra")
 
 
 def _decoded(segments: Sequence[Segment]) -> Iterator[tuple[VideoFrame, Fraction]]:

@@ -222,9 +222,7 @@ def join(
 ) -> None:
     """Write a video: its pictures from segments, everything else from its source.
 
-    Raises:
-        OSError: the target cannot be written.
-        VideoError: the source cannot be read.
+    Raise OSError if the target cannot be written, VideoError if the source cannot be read.
     """
     with (
         opened(video.path, max_pixels=video.max_pixels) as source,
@@ -242,23 +240,18 @@ def join(
         pictures.disposition = original.disposition
         converts = _add_side_streams(source, original, made, video.path, keep)
         made.metadata.update(kept_metadata(source.metadata, keep))
-        if span.start != -inf:  # it tells when the video began, not the part
+        offset = Fraction(0)  # in seconds, to be subtracted from all times
+        if span.start != -inf:
+            offset = Fraction(span.start)
+            # It tells when the video began, not the part.
             pictures.metadata.pop("timecode", None)
             made.metadata.pop("timecode", None)
-        offset = _offset(source, span)
+        elif source.format.name in _SENDERS_CLOCK:
+            offset = Fraction(source.start_time or 0, av.time_base)
         made.set_chapters(_chapters(source.chapters(), span, offset))
         drawn = _pictures(segments, pictures)
         beside = _side_packets(source, video.path, converts, span)
         put(made, _moved(heapq.merge(drawn, beside, key=_time), offset))
-
-
-def _offset(source: InputContainer, span: Span) -> Fraction:
-    """Return the seconds to subtract from all times: a part's start, or a sender's clock's."""
-    if span.start != -inf:
-        return Fraction(span.start)
-    if source.format.name in _SENDERS_CLOCK:
-        return Fraction(source.start_time or 0, av.time_base)
-    return Fraction(0)
 
 
 def _options(container: Container, video: Video, source: InputContainer) -> dict[str, str]:
@@ -311,16 +304,24 @@ def _side_packets(
     source: InputContainer, path: Path, converts: dict[int, Convert], span: Span
 ) -> Iterator["Packet[Any]"]:
     """Yield the packets of all other streams, as they are in the source or encoded anew."""
-    clocks = {index: _Clock() for index in converts}
+    # A clock may be set back, as where two videos are joined; some times repeat.
+    last: dict[int, Fraction | float] = dict.fromkeys(converts, -inf)
+    behind, skipped = dict.fromkeys(converts, False), 0
     for packet in _read(source, list(converts)):
-        if packet.size and clocks[packet.stream.index].is_behind(_time(packet)):
-            continue
+        index = packet.stream.index
+        if packet.size:
+            now = _time(packet)
+            behind[index] = now < last[index] or (behind[index] and now == last[index])
+            last[index] = max(last[index], now)
+            if behind[index]:
+                skipped += 1
+                continue
         if packet.stream.type == "subtitle":
             _cut(packet, span)
         wanted = packet.pts is not None and span.start <= _time(packet) < span.end
         if wanted or not packet.size:
-            yield from converts[packet.stream.index](packet)
-    if skipped := sum(clock.skipped for clock in clocks.values()):
+            yield from converts[index](packet)
+    if skipped:
         message = "%s: its clock jumps back: %d packets of sound and the like were skipped"
         _logger.warning(message, path, skipped)
 
@@ -331,22 +332,6 @@ def _read(source: InputContainer, indices: list[int]) -> Iterator["Packet[Any]"]
     # After an error the pictures end, too, and have told so.
     with suppress(av.FFmpegError):
         yield from packets
-
-
-@dataclass
-class _Clock:
-    """Finds packets of a stream whose clock was set back, as where two videos are joined."""
-
-    last: Fraction | float = -inf
-    behind: bool = False
-    skipped: int = 0
-
-    def is_behind(self, time: Fraction) -> bool:
-        """Return whether a packet comes before one that was there already; some times repeat."""
-        self.behind = time < self.last or (self.behind and time == self.last)
-        self.skipped += self.behind
-        self.last = max(self.last, time)
-        return self.behind
 
 
 def _cut(packet: "Packet[Any]", span: Span) -> None:

@@ -323,6 +323,9 @@ def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
             seconds = float(stream.duration * stream.time_base)
         orientation, size = orientation_of(first), (first.width, first.height)
         aspect = stream.sample_aspect_ratio or Fraction(1)
+        told = {name.lower(): value for name, value in stream.metadata.items()}
+        alpha = any(component.is_alpha for component in first.format.components)
+        alpha |= told.get("alpha_mode") == "1"  # of VP9, which is decoded without
         return Video(
             path=path,
             index=stream.index,
@@ -336,15 +339,8 @@ def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
             aspect=1 / aspect if orientation > 4 else aspect,
             colours=colours_of(first),
             max_pixels=max_pixels,
-            alpha=container.format.name != "gif" and _has_alpha(first, stream),
+            alpha=alpha and container.format.name != "gif",
         )
-
-
-def _has_alpha(frame: VideoFrame, stream: VideoStream) -> bool:
-    """Return whether frames have alpha, or a stream that is decoded without, as VP9 is."""
-    told = {name.lower(): value for name, value in stream.metadata.items()}
-    in_frames = any(component.is_alpha for component in frame.format.components)
-    return in_frames or told.get("alpha_mode") == "1"
 
 
 def _pictures_stream(container: InputContainer, path: Path) -> VideoStream:

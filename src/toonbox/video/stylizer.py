@@ -132,7 +132,7 @@ class Drawing:
 
     def frames(self) -> Iterator[tuple[Frame, PhotoArray]]:
         """Return the wanted frames, each with the time until the next, and their cartoons."""
-        return self._each(self._cartoon, None)
+        return self._each(self._composed, None)
 
     def pictures(
         self, after: int | None, *, planar: bool
@@ -168,11 +168,9 @@ class Drawing:
             if after is None or frame.pts > after:
                 yield frame, last
 
-    def _cartoon(self, frame: Frame, photo: PhotoArray, cartoon: PhotoArray) -> PhotoArray:
-        return self.style.finish(frame.photo, photo, cartoon, self.options.strength)
-
     def _composed(self, frame: Frame, photo: PhotoArray, cartoon: PhotoArray) -> PhotoArray:
-        return composed(frame.photo, self._cartoon(frame, photo, cartoon), self._compare)
+        cartoon = self.style.finish(frame.photo, photo, cartoon, self.options.strength)
+        return composed(frame.photo, cartoon, self._compare)
 
     def _written(self, frame: Frame, photo: PhotoArray, cartoon: PhotoArray) -> VideoFrame:
         """Enlarge luma alone: of the colours, a quarter of the pixels is written."""
