@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate, chain, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -86,20 +86,16 @@ def read_animation(
 Images = Callable[[], Iterator[tuple[Image.Image, Fraction]]]
 
 
-class _GifFrame(NamedTuple):
-    """A frame as stored in a GIF: a GIF of its own, and how to put it onto the canvas."""
-
-    file: bytes
-    box: tuple[int, int, int, int]  # left, top, right and bottom, in pixels
-    disposal: int  # of its box before the next frame: 2 clears, 3 restores what was there before
-    duration: Fraction  # milliseconds
+# A frame as stored in a GIF: a GIF of its own; its box on the canvas, left, top, right and bottom;
+# what is done with that before the next frame: 2 clears it, 3 restores it; milliseconds.
+_GifFrame = tuple[bytes, tuple[int, int, int, int], int, Fraction]
 
 
 def _gif_frames(data: bytes) -> Iterator[_GifFrame]:
     """Split a GIF into its frames."""
     no_control = b"!\xf9\x04" + bytes(5)
     at = 13 + _table_size(data[10])
-    head, no_palette, control = data[:at], data[:10] + bytes(3), no_control
+    head, without_palette, control = data[:at], data[:10] + bytes(3), no_control
     while at < len(data) and data[at] != ord(";"):
         kind, start = data[at], at
         if kind == ord("!"):
@@ -115,16 +111,12 @@ def _gif_frames(data: bytes) -> Iterator[_GifFrame]:
         if data[start : start + 2] == b"!\xf9":
             control = data[start:at]
         elif kind == ord(","):
-            left, top, width, height, coloured = struct.unpack_from("<4HB", data, start + 1)
-            # Pillow takes the palette of the file, if it has one, for a frame's own of greys.
-            own = no_palette if coloured & 0x80 else head
-            flags, hundredths = struct.unpack_from("<BH", control, 3)
-            yield _GifFrame(
-                own + control + data[start:at] + b";",
-                (left, top, left + width, top + height),
-                flags >> 2 & 7,
-                Fraction(hundredths * 10),
-            )
+            left, top, width, height, flags = struct.unpack_from("<4HB", data, start + 1)
+            # Of two palettes Pillow takes the wrong one, if the frame's own has greys only.
+            file = (without_palette if flags & 0x80 else head) + control + data[start:at] + b";"
+            packed, hundredths = struct.unpack_from("<BH", control, 3)
+            box = (left, top, left + width, top + height)
+            yield file, box, packed >> 2 & 7, Fraction(hundredths * 10)
             control = no_control
 
 
@@ -138,8 +130,7 @@ def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Ani
         frames = list(_gif_frames(data))
     except (IndexError, struct.error) as error:
         raise EOFError("truncated GIF") from error
-    boxes = (frame.box for frame in frames)
-    sizes = [(right - left, bottom - top) for left, top, right, bottom in boxes]
+    sizes = [(right - left, bottom - top) for _, (left, top, right, bottom), *_ in frames]
     _check_limit(max(base.size, *sizes, key=math.prod), len(frames), max_pixels, name)
     if not data.rstrip(b"\0").endswith(b";"):
         _logger.warning("%s: has no end marker; frames may be missing", name)
@@ -149,14 +140,14 @@ def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Ani
     def images() -> Iterator[tuple[Image.Image, Fraction]]:
         # Pillow and FFmpeg clear to an opaque colour where all browsers clear to nothing.
         canvas = Image.new("RGBA", base.size)
-        for frame in frames:
-            before = canvas.copy() if frame.disposal == 3 else canvas
-            alone = open_image(io.BytesIO(frame.file), name, max_pixels)
-            canvas.alpha_composite(alone.crop(frame.box).convert("RGBA"), frame.box[:2])
-            yield canvas, frame.duration
+        for file, box, disposal, duration in frames:
+            before = canvas.copy() if disposal == 3 else canvas
+            alone = open_image(io.BytesIO(file), name, max_pixels)
+            canvas.alpha_composite(alone.crop(box).convert("RGBA"), box[:2])
+            yield canvas, duration
             canvas = before
-            if frame.disposal == 2:
-                canvas.paste((0, 0, 0, 0), frame.box)
+            if disposal == 2:
+                canvas.paste((0, 0, 0, 0), box)
 
     return _looked_through(base, "GIF", plays, name, images)
 
@@ -332,14 +323,6 @@ def _encode_gif(animation: Animation, drawn: Drawn, comment: str | None) -> byte
     return b"".join(gif.gif_blocks(frames, palette, delays, animation.plays, comment))
 
 
-def _apng_delay(duration: Fraction) -> bytes:
-    """Return milliseconds as APNG has them: seconds, a fraction of two numbers of 16 bits."""
-    seconds = min(duration / 1000, Fraction(65535))
-    if max(seconds.as_integer_ratio()) > 65535:
-        seconds = seconds.limit_denominator(65535 // (int(seconds) + 1))
-    return struct.pack(">2H", *seconds.as_integer_ratio())
-
-
 # FFmpeg's names of pixels of one to four channels.
 _PIXELS = ("gray", "ya8", "rgb24", "rgba")
 
@@ -351,9 +334,13 @@ def _encode_apng(animation: Animation, drawn: Drawn, model: Picture) -> bytes:
     """
     chunks = [chunk(b"acTL", struct.pack(">2I", len(animation.durations), animation.plays))]
     for packet, duration in zip(_apng_packets(animation, drawn), animation.durations, strict=True):
+        seconds = min(duration / 1000, Fraction(65535))
+        if max(seconds.as_integer_ratio()) > 65535:  # both have 16 bits
+            seconds = seconds.limit_denominator(65535 // (int(seconds) + 1))
         for kind, content in png_chunks(io.BytesIO(SIGNATURE + packet)):
             if kind == b"fcTL":  # the delay follows five numbers
-                content = content[:20] + _apng_delay(duration) + content[24:]
+                delay = struct.pack(">2H", *seconds.as_integer_ratio())
+                content = content[:20] + delay + content[24:]
             chunks.append(chunk(kind, content))
     file = io.BytesIO(encode_one_pixel(model, "PNG"))
     return b"".join(with_pixels(file, animation.size, chunks))

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from functools import partial
+from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 from multiprocessing.pool import ExceptionWithTraceback  # type: ignore[attr-defined]
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from toonbox.errors import ToonboxError, VideoError
@@ -17,7 +19,6 @@ from toonbox.parallel import failing_alone, without_signals
 _LOOK_UP = 0.1  # seconds between two questions whether to stop
 
 Result = TypeVar("Result")
-Tell = Callable[[Any], None]
 Stop = Callable[[], bool]
 
 
@@ -25,7 +26,7 @@ def run_isolated(
     name: str,
     work: Callable[..., Result],
     *arguments: Any,
-    progress: Tell,
+    progress: Callable[[Any], None],
     stop: Stop,
     patience: float | None = None,
 ) -> Result:
@@ -97,22 +98,11 @@ def _work(
         with turn:
             pipe.send((kind, what))
 
-    logging.basicConfig(handlers=[_Told(partial(tell, "log"))], force=True)
+    queue: Any = SimpleNamespace(put_nowait=partial(tell, "log"))
+    logging.basicConfig(handlers=[QueueHandler(queue)], force=True)
     try:
         with failing_alone(name):
             result = work(*arguments, progress=partial(tell, "progress"), stop=pipe.poll)
             tell("result", result)
     except ToonboxError as error:
         tell("error", ExceptionWithTraceback(error, error.__traceback__))
-
-
-class _Told(logging.Handler):
-    """Sends what is logged to the process that waits."""
-
-    def __init__(self, tell: Tell) -> None:
-        super().__init__()
-        self._tell = tell
-
-    def emit(self, record: logging.LogRecord) -> None:
-        record.msg, record.args, record.exc_info = record.getMessage(), None, None
-        self._tell(record)
