@@ -62,7 +62,10 @@ class CartoonImage(Image.Image):
             if "icc_profile" in self.info and written not in WITHOUT_PROFILE:
                 kept["icc_profile"] = self.info["icc_profile"]
             if written == "TIFF" and params.get("compression") not in (None, "raw"):
-                _leave_folders_out(kept["exif"], name)
+                for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
+                    if kept["exif"].pop(folder, None) is not None:
+                        text = "%s: left out, as Pillow cannot compress a TIFF that has it: %s"
+                        _logger.warning(text, name, folder.name)
             params = kept | params
         super().save(fp, format, **params)
 
@@ -328,15 +331,6 @@ def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
         exif[ExifTags.Base.ResolutionUnit] = 2
         exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = metadata.dpi
     return exif
-
-
-def _leave_folders_out(exif: Image.Exif, name: str) -> None:
-    """Leave out the folders, for Pillow cannot write them into a compressed TIFF."""
-    for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
-        if folder in exif:
-            del exif[folder]
-            text = "%s: left out, as Pillow cannot compress a TIFF that has it: %s"
-            _logger.warning(text, name, folder.name)
 
 
 def _png_texts(metadata: Metadata) -> PngImagePlugin.PngInfo:

@@ -343,7 +343,10 @@ def without_metadata(image: Image.Image, name: str, deep: Uint16Array | None = N
         example = Image.new("RGB" if deep.shape[2] > 2 else "L", (1, 1))
         _, colours, written = read_colours(example, profile, name)
         if written in (None, profile):
-            return Picture(name, *_split(deep), format, colours, written)
+            channels = deep.shape[2]
+            three = np.repeat(deep[..., :1], 3, axis=2) if channels < 3 else deep[..., :3]
+            opacity = deep[..., -1].copy() if channels in (2, 4) else None
+            return Picture(name, np.ascontiguousarray(three), opacity, format, colours, written)
     if deep is not None:
         _logger.warning("%s: its 16 bits become 8, because its colours are converted", name)
         mode = "CMYK" if image.mode == "CMYK" else ("L", "LA", "RGB", "RGBA")[deep.shape[2] - 1]
@@ -390,14 +393,6 @@ def _sixteen_bits(image: Image.Image, deep: Uint16Array | None) -> Uint16Array |
         alpha = np.where((deep == transparent).all(axis=-1), 0, 65535).astype(np.uint16)
         deep = np.dstack([deep, alpha])
     return upright(deep, image.getexif().get(ExifTags.Base.Orientation))
-
-
-def _split(deep: Uint16Array) -> tuple[Uint16Array, Uint16Array | None]:
-    """Split (H, W, 1 to 4) into colours, (H, W, 3), and alpha, (H, W)."""
-    alpha = deep[..., -1].copy() if deep.shape[2] in (2, 4) else None
-    if deep.shape[2] < 3:
-        return np.repeat(deep[..., :1], 3, axis=2), alpha
-    return np.ascontiguousarray(deep[..., :3]), alpha
 
 
 def _plain(image: Image.Image, name: str) -> Image.Image:

@@ -41,22 +41,15 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
     # without alpha four CMYK.
     values: Uint16Array | None = None
 
-    @property
-    def multiplied(self) -> bool:
-        """Whether the alpha is premultiplied."""
-        return self._extra[:1] == (_MULTIPLIED,)
-
-    @property
-    def unconverted(self) -> bool:
-        """Whether the values are YCbCr, and not in a JPEG, whose decoder makes RGB of them."""
-        tags = self.tag_v2
-        return tags.get(_PHOTOMETRIC) == _YCBCR and tags.get(_COMPRESSION) != _JPEG
+    multiplied = False  # whether the alpha is premultiplied
+    unconverted = False  # whether it has YCbCr, and not in a JPEG, whose decoder makes RGB of it
 
     def _setup(self) -> None:
         tags = self.tag_v2
         self.deep = max(tags.get(_BITS, (1,))) > 8
-        self._extra = tuple(tags.get(_EXTRA, ()))
-        _check_compression(tags.get(_COMPRESSION, 1), self.deep)
+        method, self._extra = tags.get(_COMPRESSION, 1), tuple(tags.get(_EXTRA, ()))
+        self.unconverted = tags.get(_PHOTOMETRIC) == _YCBCR and method != _JPEG
+        _check_compression(method, self.deep)
         if self.deep:
             _check_deep(tags)
             self._photometric = tags.get(_PHOTOMETRIC, 0)
@@ -71,6 +64,7 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
             tags[_CHANNELS] = colours + bool(self._extra)
             tags[_BITS] = (8,) * tags[_CHANNELS]
             tags[_PHOTOMETRIC], tags[_KIND] = self._photometric or 1, (1,)
+        self.multiplied = self._extra[:1] == (_MULTIPLIED,)
         super()._setup()
 
     def load(self) -> Any:

@@ -99,7 +99,7 @@ def _work(
             pipe.send((kind, what))
 
     queue: Any = SimpleNamespace(put_nowait=partial(tell, "log"))
-    logging.basicConfig(handlers=[QueueHandler(queue)], force=True)
+    logging.getLogger().addHandler(QueueHandler(queue))
     try:
         with failing_alone(name):
             result = work(*arguments, progress=partial(tell, "progress"), stop=pipe.poll)

@@ -313,7 +313,14 @@ def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
     later; that is checked before memory is taken.
     """
     with opened(path, max_pixels) as container:
-        stream = _pictures_stream(container, path)
+        # A cover is no stream of pictures.
+        covers = Disposition.attached_pic
+        stream = next((s for s in container.streams.video if not s.disposition & covers), None)
+        if stream is None:
+            others = {each.type for each in container.streams if each.type != "video"}
+            raise VideoError(f"{path}: has no video, only {', '.join(sorted(others)) or 'a cover'}")
+        if stream.codec_context is None:
+            raise VideoError(f"{path}: its video codec is not supported")
         _check_size(path, stream.width, stream.height, max_pixels)
         first = next(_decode(container, stream, Counter(), max_pixels), None)
         if first is None:
@@ -341,17 +348,6 @@ def read_video(path: Path, *, max_pixels: int = MAX_PIXELS) -> Video:
             max_pixels=max_pixels,
             alpha=alpha and container.format.name != "gif",
         )
-
-
-def _pictures_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Find the stream of pictures; a cover is none."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise VideoError(f"{path}: its video codec is not supported")
-            return stream
-    others = {stream.type for stream in container.streams if stream.type != "video"}
-    raise VideoError(f"{path}: has no video, only {', '.join(sorted(others)) or 'a cover'}")
 
 
 def read_frames(
