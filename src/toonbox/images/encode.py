@@ -194,23 +194,20 @@ def encode_strips(
         format: one of `streaming.FORMATS`.
         quality, lossless: as in `encode`.
     """
+    if format not in FORMATS:
+        raise OutputError(f"{picture.name}: cannot be streamed as {format}: {', '.join(FORMATS)}")
     deep = picture.rgb.dtype == np.uint16 and format in SIXTEEN_BITS
     _warn_of_depth(picture, picture.rgb, format)
     model = encode_one_pixel(picture, format, quality, lossless)
     values = (_strip(replace(picture, rgb=rgb, alpha=alpha), format, deep) for rgb, alpha in parts)
     transparent = picture.alpha is not None and format not in WITHOUT_ALPHA
     channels = (1 if picture.grey else 3) + transparent
-    shape, bits = (size[0], size[1], channels), 16 if deep else 8
-    match format:
-        case "JPEG":
-            write_jpeg(stream, model, shape, values, quality or QUALITY)
-        case "PNG":
-            write_png(stream, model, shape, bits, values)
-        case "TIFF":
-            write_tiff(stream, model, shape, bits, values)
-        case _:
-            known = ", ".join(name.lower() for name in FORMATS)
-            raise OutputError(f"{picture.name}: cannot be streamed as {format}: {known}")
+    shape = (size[0], size[1], channels)
+    if format == "JPEG":
+        write_jpeg(stream, model, shape, values, quality or QUALITY)
+    else:
+        write = write_png if format == "PNG" else write_tiff
+        write(stream, model, shape, 16 if deep else 8, values)
 
 
 def encode_one_pixel(

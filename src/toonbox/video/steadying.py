@@ -141,13 +141,17 @@ class Stabilizer:
         self, photo: Uint8Array, draw: Callable[[Uint8Array], Uint8Array], seen: Seen | None = None
     ) -> Uint8Array:
         """Return the cartoon to show of a photo, (H, W, 3); `draw` makes that of a new part."""
-        now = seen or self.see(photo)
-        followed = self._followed(now, photo.shape)
-        if followed is None:
+        now, drawn, agreement = seen or self.see(photo), self._drawn, None
+        if drawn is not None and now.back is not None and drawn.cartoon.shape == photo.shape:
+            # On from where the last frame was: from frame to frame things move little, and are
+            # found.
+            before = self._remapped(drawn.back, now.back + _grid(*now.grey.shape))
+            drawn = replace(drawn, last=now, back=now.back + before)
+            agreement = self._agreement(drawn.seen, now, drawn.back)
+        if drawn is None or agreement is None:
             cartoon = draw(photo)
             self._begin(now, cartoon)
             return cartoon
-        drawn, agreement = followed
         carried = self._moved(drawn.cartoon, drawn.back)
         if boxes := self._missing(agreement, photo.shape):
             share = np.clip(2 * agreement / FOUND - 1, 0, 1)
@@ -162,20 +166,6 @@ class Stabilizer:
         # A copy: whoever gets it may draw on it.
         still, kept = np.zeros((*now.grey.shape, 2), np.float32), cartoon.copy()
         self._drawn = _Drawn(now, kept, now, kept, still)
-
-    def _followed(self, now: Seen, shape: tuple[int, ...]) -> tuple[_Drawn, FloatArray] | None:
-        """Follow the motion from the drawn frame, by the last one, to now: it, and `_agreement`.
-
-        None if there is none of this shape, or it is of another scene.
-        """
-        drawn = self._drawn
-        if drawn is None or now.back is None or drawn.cartoon.shape != shape:
-            return None
-        # On from there: from frame to frame things move little, and are found.
-        before = self._remapped(drawn.back, now.back + _grid(*now.grey.shape))
-        back = now.back + before
-        agreement = self._agreement(drawn.seen, now, back)
-        return None if agreement is None else (replace(drawn, last=now, back=back), agreement)
 
     def _remapped(self, picture: Any, where: FloatArray, method: str = "INTER_LINEAR") -> Any:
         cv2 = self._cv2
@@ -195,24 +185,18 @@ class Stabilizer:
         # The mean of few pixels, with its sign: noise goes away, another thing stays.
         apart = cv2.blur(cv2.subtract(moved, now.small, dtype=cv2.CV_32F), (3, 3))
         apart = _largest(np.abs(apart))
-        allowed = np.clip(6 * np.median(apart[::4, ::4]), *NOISE) + EDGE * self._spread(now.small)
+        # How far levels are from those of the pixels around, once noise is smoothed.
+        around, photo = np.ones((3, 3), np.uint8), cv2.blur(now.small, (3, 3))
+        spread = _largest(cv2.subtract(cv2.dilate(photo, around), cv2.erode(photo, around)))
+        allowed = np.clip(6 * np.median(apart[::4, ::4]), *NOISE) + np.float32(EDGE) * spread
         x, y = where[..., 0], where[..., 1]
         inside = (x >= 0) & (x <= width - 1) & (y >= 0) & (y <= height - 1)
         if (inside & (apart < allowed)).mean() < CUT:
             return None
         agreement = np.clip(1.5 - 1.5 * apart / allowed, 0, 1) * inside
         # Least of the pixels around, so that what does not agree has no seam; then softly.
-        around = np.ones((3, 3), np.uint8)
         soft: FloatArray = cv2.blur(cv2.erode(agreement.astype(np.float32), around), (3, 3))
         return soft
-
-    def _spread(self, photo: Uint8Array) -> FloatArray:
-        """Return how far levels are from those of the pixels around; noise is smoothed first."""
-        cv2, around = self._cv2, np.ones((3, 3), np.uint8)
-        soft = cv2.blur(photo, (3, 3))
-        spread: Uint8Array = cv2.subtract(cv2.dilate(soft, around), cv2.erode(soft, around))
-        levels: FloatArray = _largest(spread).astype(np.float32)
-        return levels
 
     def _moved(self, cartoon: Uint8Array, back: FloatArray) -> Uint8Array:
         """Move a cartoon, (H, W, 3), by the motion found in small photos."""
