@@ -207,7 +207,9 @@ def check_metadata(stream: BinaryIO) -> None:
     stream.seek(0)
     head = stream.read(8)
     if head.startswith(b"\xff\xd8\xff"):
-        if sum(1 for _ in islice(_exif_segments(stream), _MOST_EXIF + 1)) > _MOST_EXIF:
+        exif = (data for marker, data in jpeg_segments(stream) if marker == 0xE1)
+        found = (1 for data in exif if data.startswith(b"Exif\0\0"))
+        if sum(islice(found, _MOST_EXIF + 1)) > _MOST_EXIF:
             raise ValueError(f"has more than {_MOST_EXIF} segments of EXIF data")
     elif head == b"\x89PNG\r\n\x1a\n":
         left = _MOST_INFLATED
@@ -217,24 +219,21 @@ def check_metadata(stream: BinaryIO) -> None:
                 raise ValueError("has too many compressed texts and profiles")
 
 
-def _exif_segments(stream: BinaryIO) -> Iterator[None]:
-    """Find the EXIF segments of a JPEG in front of its pixels, as Pillow does."""
+def jpeg_segments(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield marker and data of the segments of a JPEG up to its scan, as Pillow finds them."""
     stream.seek(2)
     while byte := stream.read(1):
         if byte != b"\xff":  # which Pillow skips
             continue
         while (marker := stream.read(1)) == b"\xff":
             pass
-        _, _, handler = JpegImagePlugin.MARKER.get(0xFF00 | int.from_bytes(marker), ("", "", None))
-        if handler is None:  # it has no content
-            continue
-        length = int.from_bytes(stream.read(2)) - 2
-        start = stream.tell()
-        if marker == b"\xda":
+        kind = int.from_bytes(marker)
+        if JpegImagePlugin.MARKER.get(0xFF00 | kind, ("", "", None))[2] is None:
+            continue  # it has no content
+        length = int.from_bytes(stream.read(2))
+        yield kind, stream.read(max(0, length - 2))
+        if kind == 0xDA:
             return
-        if marker == b"\xe1" and length >= 6 and stream.read(6) == b"Exif\0\0":
-            yield
-        stream.seek(start + max(0, length))
 
 
 def _compressed(stream: BinaryIO) -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -15,7 +16,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from PIL.TiffTags import LONG, LONG8, TAGS_V2_GROUPS
 
 from toonbox.errors import MissingExtraError, OutputError, PictureError
-from toonbox.images.metadata import read_metadata
+from toonbox.images.metadata import jpeg_segments, read_metadata
 from toonbox.images.picture import Picture, format_of, load, naming_damage, open_image, open_stream
 from toonbox.images.tiff import TiffFile
 from toonbox.options import MAX_PIXELS
@@ -165,7 +166,7 @@ def write_jpeg(
     across = -(-width // 8)
     down = max(1, min(_RESTART_LIMIT // across, STRIP_PIXELS // width // 8))
     stream.write(b"\xff\xd8")
-    for marker, data in _jpeg_parts(model)[0]:
+    for marker, data in jpeg_segments(io.BytesIO(model)):
         if marker == 0xC0:
             data = data[:1] + struct.pack(">HH", height, width) + data[5:]
         if marker == 0xDA:
@@ -177,7 +178,8 @@ def write_jpeg(
         buffer = io.BytesIO()
         image = Image.fromarray(values.squeeze(2) if values.shape[2] == 1 else values)
         image.save(buffer, "JPEG", quality=quality, subsampling="4:4:4")
-        stream.write(_jpeg_parts(buffer.getvalue())[1])
+        deque(jpeg_segments(buffer), maxlen=0)  # what follows is the scan
+        stream.write(buffer.read()[:-2])
     stream.write(b"\xff\xd9")
 
 
@@ -191,17 +193,6 @@ def regrouped(strips: Iterable[PhotoArray], rows: int) -> Iterator[PhotoArray]:
             waiting = waiting[rows:]
     if waiting is not None and len(waiting):
         yield waiting
-
-
-def _jpeg_parts(data: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
-    """Split a JPEG of one scan into its segments, marker and data, and the scan."""
-    segments, place = [], 2
-    while True:
-        _, marker, length = struct.unpack_from(">BBH", data, place)
-        segments.append((marker, data[place + 4 : place + 2 + length]))
-        place += 2 + length
-        if marker == 0xDA:
-            return segments, data[place:-2]
 
 
 ADVICE = "pip install 'toonbox[huge]' to stream it row by row"
