@@ -86,38 +86,27 @@ def read_animation(
 Images = Callable[[], Iterator[tuple[Image.Image, Fraction]]]
 
 
-# A frame as stored in a GIF: a GIF of its own; its box on the canvas, left, top, right and bottom;
-# what is done with that before the next frame: 2 clears it, 3 restores it; milliseconds.
-_GifFrame = tuple[bytes, tuple[int, int, int, int], int, Fraction]
-
-
-def _gif_frames(data: bytes) -> Iterator[_GifFrame]:
-    """Split a GIF into its frames."""
-    no_control = b"!\xf9\x04" + bytes(5)
+def _gif_frames(data: bytes) -> Iterator[bytes]:
+    """Split a GIF into its frames as they are stored, each a GIF of its own."""
     at = 13 + _table_size(data[10])
-    head, without_palette, control = data[:at], data[:10] + bytes(3), no_control
+    head, without_palette, start = data[:at], data[:10] + bytes(3), at
     while at < len(data) and data[at] != ord(";"):
-        kind, start = data[at], at
+        kind, flags = data[at], 0
         if kind == ord("!"):
             at += 2
         elif kind == ord(","):
-            at += 11 + _table_size(data[at + 9])
+            flags = data[at + 9]
+            at += 11 + _table_size(flags)
         else:  # which other readers skip, too
             at += 1
             continue
         while data[at]:
             at += data[at] + 1
         at += 1
-        if data[start : start + 2] == b"!\xf9":
-            control = data[start:at]
-        elif kind == ord(","):
-            left, top, width, height, flags = struct.unpack_from("<4HB", data, start + 1)
+        if kind == ord(","):
             # Of two palettes Pillow takes the wrong one, if the frame's own has greys only.
-            file = (without_palette if flags & 0x80 else head) + control + data[start:at] + b";"
-            packed, hundredths = struct.unpack_from("<BH", control, 3)
-            box = (left, top, left + width, top + height)
-            yield file, box, packed >> 2 & 7, Fraction(hundredths * 10)
-            control = no_control
+            yield (without_palette if flags & 0x80 else head) + data[start:at] + b";"
+            start = at
 
 
 def _table_size(flags: int) -> int:
@@ -127,11 +116,11 @@ def _table_size(flags: int) -> int:
 
 def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Animation:
     try:
-        frames = list(_gif_frames(data))
-    except (IndexError, struct.error) as error:
+        files = list(_gif_frames(data))
+    except IndexError as error:
         raise EOFError("truncated GIF") from error
-    sizes = [(right - left, bottom - top) for _, (left, top, right, bottom), *_ in frames]
-    _check_limit(max(base.size, *sizes, key=math.prod), len(frames), max_pixels, name)
+    sizes = [open_image(io.BytesIO(file), name, max_pixels).size for file in files]
+    _check_limit(max(base.size, *sizes, key=math.prod), len(files), max_pixels, name)
     if not data.rstrip(b"\0").endswith(b";"):
         _logger.warning("%s: has no end marker; frames may be missing", name)
     again = base.info.get("loop")
@@ -140,11 +129,12 @@ def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Ani
     def images() -> Iterator[tuple[Image.Image, Fraction]]:
         # Pillow and FFmpeg clear to an opaque colour where all browsers clear to nothing.
         canvas = Image.new("RGBA", base.size)
-        for file, box, disposal, duration in frames:
+        for file in files:
+            alone: Any = open_image(io.BytesIO(file), name, max_pixels)
+            box, disposal = alone.tile[0].extents, alone.disposal_method
             before = canvas.copy() if disposal == 3 else canvas
-            alone = open_image(io.BytesIO(file), name, max_pixels)
             canvas.alpha_composite(alone.crop(box).convert("RGBA"), box[:2])
-            yield canvas, duration
+            yield canvas, Fraction(alone.info.get("duration", 0))
             canvas = before
             if disposal == 2:
                 canvas.paste((0, 0, 0, 0), box)
