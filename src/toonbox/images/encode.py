@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image
 
 from toonbox.errors import OutputError
 from toonbox.images.formats import (
@@ -22,23 +22,12 @@ from toonbox.images.formats import (
     WITHOUT_PROFILE,
     check_options,
 )
-from toonbox.images.metadata import (
-    IPTC_PNG_TEXT,
-    IPTC_RESOURCE,
-    IPTC_TIFF_TAG,
-    Metadata,
-    exif_bytes,
-    iptc_jpeg_segment,
-    iptc_png_text,
-    read_metadata,
-)
+from toonbox.images.metadata import IPTC_RESOURCE, metadata_options, read_metadata
 from toonbox.images.picture import Picture
 from toonbox.images.streaming import FORMATS, write_jpeg, write_png, write_tiff
 from toonbox.pixels import PhotoArray, strips_of, to_eight_bits, white
 
 QUALITY = 95
-_XMP_TAG = 700
-_JPEG_LIMIT = 65533 - 29  # bytes in one segment, without its longest header
 
 _logger = logging.getLogger(__name__)
 
@@ -58,7 +47,7 @@ class CartoonImage(Image.Image):
         written = format.upper() if format else SUFFIXES.get(Path(name).suffix.lower(), "")
         if written in SUFFIXES.values():
             metadata = replace(read_metadata(self, name), exif=self.info.get("exif"))
-            kept = _metadata_options(metadata, written, name)
+            kept = metadata_options(metadata, written, name)
             if "icc_profile" in self.info and written not in WITHOUT_PROFILE:
                 kept["icc_profile"] = self.info["icc_profile"]
             if written == "TIFF" and params.get("compression") not in (None, "raw"):
@@ -254,7 +243,7 @@ def save_options(
     picture: Picture, format: str, quality: int | None, lossless: bool
 ) -> dict[str, Any]:
     """Return Pillow's options with metadata and profile; warn of what is lost."""
-    options = _metadata_options(picture.metadata, format, picture.name)
+    options = metadata_options(picture.metadata, format, picture.name)
     if picture.icc_profile and format not in WITHOUT_PROFILE:
         options["icc_profile"] = picture.icc_profile
     if format in ("JPEG", "WEBP", "AVIF"):
@@ -268,76 +257,3 @@ def save_options(
         # Without `exact`, colours under full transparency are lost.
         options |= {"lossless": lossless, "exact": True}
     return options
-
-
-def _metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, Any]:
-    """Return Pillow's options for metadata; warn once of what the format cannot hold."""
-    exif = _exif_for(metadata, format)
-    options: dict[str, Any] = {"exif": exif_bytes(exif)}
-    lost = {key for key in ("iptc", "comment", "texts") if getattr(metadata, key)}
-    match format:
-        case "JPEG":
-            options, long = _jpeg_options(metadata, options["exif"])
-            lost = long | lost & {"texts"}
-        case "PNG":
-            options |= {"dpi": metadata.dpi, "pnginfo": _png_texts(metadata)}
-            lost.clear()
-        case "TIFF":
-            options = {"exif": exif, "dpi": metadata.dpi}
-            lost.discard("iptc")
-        case "WEBP" | "AVIF":
-            options["xmp"] = metadata.xmp
-        case "GIF":
-            options = {"comment": metadata.comment}
-            lost.discard("comment")
-        case "BMP":
-            options = {"dpi": metadata.dpi}
-        case _:
-            options = {}
-    if format in ("GIF", "BMP", "PPM"):
-        lost |= {key for key in ("exif", "xmp") if getattr(metadata, key)}
-    if lost:
-        names = ", ".join(sorted(lost))
-        _logger.warning("%s: %s has no place for its metadata: %s", name, format, names)
-    return {key: value for key, value in options.items() if value is not None}
-
-
-def _jpeg_options(metadata: Metadata, exif: bytes | None) -> tuple[dict[str, Any], set[str]]:
-    """Return the options, and the names of metadata too long for a segment."""
-    segment = iptc_jpeg_segment(metadata.iptc) if metadata.iptc else None
-    comment = metadata.comment.encode() if metadata.comment else None
-    options = {"exif": exif, "xmp": metadata.xmp, "iptc": segment, "comment": comment}
-    long = {key for key, data in options.items() if data and len(data) > _JPEG_LIMIT}
-    fitting: dict[str, Any] = {k: data for k, data in options.items() if k not in long}
-    fitting["extra"] = fitting.pop("iptc", None)
-    return fitting | {"dpi": metadata.dpi}, long
-
-
-def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
-    """Return the EXIF tags to write, with what some formats store as tags."""
-    exif = Image.Exif()
-    if metadata.exif:
-        exif.load(metadata.exif)
-    if format == "TIFF":
-        exif.get_ifd(ExifTags.IFD.Exif)  # loads it
-    if format == "TIFF" and metadata.xmp:
-        exif[_XMP_TAG] = metadata.xmp
-    if format == "TIFF" and metadata.iptc:
-        exif[IPTC_TIFF_TAG] = metadata.iptc
-    if format in ("WEBP", "AVIF") and metadata.dpi:
-        exif[ExifTags.Base.ResolutionUnit] = 2
-        exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = metadata.dpi
-    return exif
-
-
-def _png_texts(metadata: Metadata) -> PngImagePlugin.PngInfo:
-    info = PngImagePlugin.PngInfo()
-    if metadata.xmp:
-        info.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode())
-    if metadata.iptc:
-        info.add_text(IPTC_PNG_TEXT, iptc_png_text(metadata.iptc), zip=True)
-    if metadata.comment:
-        info.add_text("Comment", metadata.comment)
-    for key, text in metadata.texts:
-        info.add_text(key, text)
-    return info

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, BinaryIO
 
-from PIL import ExifTags, Image, JpegImagePlugin, TiffTags
+from PIL import ExifTags, Image, JpegImagePlugin, PngImagePlugin, TiffTags
 
 from toonbox.options import MetadataPolicy as Keep
 
@@ -48,12 +48,13 @@ def _without(names: str, packet: bytes) -> bytes:
     return packet
 
 
-IPTC_TIFF_TAG = 33723
+_XMP_TAG, IPTC_TIFF_TAG = 700, 33723
 _RAW_PROFILE = "Raw profile type "
 IPTC_PNG_TEXT = f"{_RAW_PROFILE}iptc"
 IPTC_RESOURCE = 0x0404  # of Photoshop's, in JPEG
 _RESOURCE_HEAD = b"8BIM" + struct.pack(">HH", IPTC_RESOURCE, 0)
 _JPEG_HEAD = b"Photoshop 3.0\0"
+_JPEG_LIMIT = 65533 - 29  # bytes in one segment, without its longest header
 
 
 def iptc_of(image: Image.Image) -> bytes | None:
@@ -354,3 +355,68 @@ def _sensible(resolution: Any, unit: float) -> tuple[float, float] | None:
     """Return None for values of damaged files: texts, infinity, more than formats can hold."""
     across, down = (float(value) * unit for value in resolution)
     return (across, down) if 0 < across < 65536 and 0 < down < 65536 else None
+
+
+def metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, Any]:
+    """Return Pillow's options for metadata; warn once of what the format cannot hold."""
+    exif = _exif_for(metadata, format)
+    options: dict[str, Any] = {"exif": exif_bytes(exif)}
+    lost = {key for key in ("iptc", "comment", "texts") if getattr(metadata, key)}
+    match format:
+        case "JPEG":
+            segment = iptc_jpeg_segment(metadata.iptc) if metadata.iptc else None
+            comment = metadata.comment.encode() if metadata.comment else None
+            options |= {"xmp": metadata.xmp, "iptc": segment, "comment": comment}
+            long = {key for key, data in options.items() if data and len(data) > _JPEG_LIMIT}
+            options = {key: data for key, data in options.items() if key not in long}
+            options |= {"dpi": metadata.dpi, "extra": options.pop("iptc", None)}
+            lost = long | lost & {"texts"}
+        case "PNG":
+            options |= {"dpi": metadata.dpi, "pnginfo": _png_texts(metadata)}
+            lost.clear()
+        case "TIFF":
+            options = {"exif": exif, "dpi": metadata.dpi}
+            lost.discard("iptc")
+        case "WEBP" | "AVIF":
+            options["xmp"] = metadata.xmp
+        case "GIF":
+            options = {"comment": metadata.comment}
+            lost.discard("comment")
+        case "BMP":
+            options = {"dpi": metadata.dpi}
+        case _:
+            options = {}
+    if format in ("GIF", "BMP", "PPM"):
+        lost |= {key for key in ("exif", "xmp") if getattr(metadata, key)}
+    if lost:
+        names = ", ".join(sorted(lost))
+        _logger.warning("%s: %s has no place for its metadata: %s", name, format, names)
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _exif_for(metadata: Metadata, format: str) -> Image.Exif:
+    """Return the EXIF tags to write, with what some formats store as tags."""
+    exif = Image.Exif()
+    if metadata.exif:
+        exif.load(metadata.exif)
+    if format == "TIFF":
+        exif.get_ifd(ExifTags.IFD.Exif)  # loads it
+        own = {_XMP_TAG: metadata.xmp, IPTC_TIFF_TAG: metadata.iptc}
+        exif.update({tag: data for tag, data in own.items() if data})
+    if format in ("WEBP", "AVIF") and metadata.dpi:
+        exif[ExifTags.Base.ResolutionUnit] = 2
+        exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = metadata.dpi
+    return exif
+
+
+def _png_texts(metadata: Metadata) -> PngImagePlugin.PngInfo:
+    info = PngImagePlugin.PngInfo()
+    if metadata.xmp:
+        info.add_itxt("XML:com.adobe.xmp", metadata.xmp.decode())
+    if metadata.iptc:
+        info.add_text(IPTC_PNG_TEXT, iptc_png_text(metadata.iptc), zip=True)
+    if metadata.comment:
+        info.add_text("Comment", metadata.comment)
+    for key, text in metadata.texts:
+        info.add_text(key, text)
+    return info
