@@ -20,7 +20,7 @@ from PIL import Image
 from ratios import Ratio, print_ratios
 from toonbox.engine.style import load_style
 from toonbox.pixels import FloatArray, Uint8Array
-from toonbox.video.frames import video_frames
+from toonbox.video.stylizer import video_frames
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 Film = list[Uint8Array]  # of (H, W, 3)

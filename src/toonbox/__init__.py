@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from toonbox.convert.cartoonize import cartoonize, cartoonize_bytes, cartoonize_file
     from toonbox.engine.style import Card, Style, list_styles, load_style
     from toonbox.options import OutputOptions, StyleOptions, VideoOptions
-    from toonbox.video.frames import CartoonFrame, video_frames
     from toonbox.video.pipeline import Progress, VideoResult, cartoonize_video
+    from toonbox.video.stylizer import CartoonFrame, video_frames
 
 __all__ = [
     "Card",
@@ -65,7 +65,7 @@ _MODULES = {
     "convert.cartoonize": ("cartoonize", "cartoonize_bytes", "cartoonize_file"),
     "engine.style": ("Card", "Style", "list_styles", "load_style"),
     "options": ("OutputOptions", "StyleOptions", "VideoOptions"),
-    "video.frames": ("CartoonFrame", "video_frames"),
+    "video.stylizer": ("CartoonFrame", "video_frames"),
     "video.pipeline": ("Progress", "VideoResult", "cartoonize_video"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from toonbox.errors import UsageError, VideoError
-from toonbox.video.frames import frame_at, video_frames
 from toonbox.video.pipeline import cartoonize_video
+from toonbox.video.stylizer import frame_at, video_frames
 from video_files import Clip, motion, needs_ffmpeg, pictures, probe, times
 
 

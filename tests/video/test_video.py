@@ -15,12 +15,12 @@ from PIL import Image
 
 from toonbox.errors import VideoError
 from toonbox.video import read
-from toonbox.video.frames import frame_at
 from toonbox.video.read import (
     read_frames,
     read_video,
     reduced_size,
 )
+from toonbox.video.stylizer import frame_at
 from video_files import Clip, ffmpeg_frames, motion, needs_ffmpeg
 
 

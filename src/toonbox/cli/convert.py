@@ -379,8 +379,7 @@ def _write_preview(
     from PIL import Image
 
     from toonbox.convert.job import Outcome
-    from toonbox.video.frames import frame_at
-    from toonbox.video.stylizer import composed, video_style_options
+    from toonbox.video.stylizer import composed, frame_at, video_style_options
 
     style_options, output_options, video_options = options
     video = videos[0]

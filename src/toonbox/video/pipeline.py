@@ -217,7 +217,7 @@ def convert_video(
                 keep = complete or (video_options.keep_partial and not video_options.resume)
                 written = keep and bool(segments.done)
                 if written:
-                    seconds = drawing.part.seconds(video)
+                    seconds = drawing.seconds
                     progress(Progress(segments.frames, seconds or 0, seconds, 0, drawn=True))
                     done, whole = segments.done, complete and video_options.end is None
                     start = done[0].first if video_options.start else -inf
@@ -319,8 +319,8 @@ def _draw(
     stop: Stop,
 ) -> bool:
     """Draw and encode what the segments do not have yet; return whether all is done."""
-    video, total = drawing.video, drawing.part.seconds(drawing.video)
-    start = video.start + round(drawing.part.start / video.time_base)
+    video, total = drawing.video, drawing.seconds
+    start = video.start + round(drawing.start / video.time_base)
     after = round(segments.done[-1].last / video.time_base) if segments.done else None
     before, new = segments.frames, 0
     drawn = drawing.pictures(after, planar=encoding.takes_planes(track.size))

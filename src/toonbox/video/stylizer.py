@@ -1,4 +1,7 @@
-"""Draw the frames of a video: read ahead, several at a time, yielded in order."""
+"""Draw the frames of a video: read ahead, several at a time, yielded in order.
+
+`video_frames` gives them to whoever shows or encodes them; the rest of this package writes them.
+"""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -8,15 +11,24 @@ from importlib.util import find_spec
 from itertools import chain, pairwise
 from math import ceil, isfinite
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from av.video.frame import VideoFrame
 
+from toonbox.convert.cartoonize import loaded
 from toonbox.engine.style import Style, blended
-from toonbox.errors import UsageError
-from toonbox.options import MAX_PIXELS, Compare, StyleOptions, VideoOptions
-from toonbox.parallel import available_processors, ordered_parallel_map, prefetch
+from toonbox.errors import UsageError, VideoError
+from toonbox.options import (
+    DEFAULT_STYLE,
+    MAX_PIXELS,
+    Compare,
+    StyleOptions,
+    VideoOptions,
+    changed,
+    split_options,
+)
+from toonbox.parallel import available_processors, failing_alone, ordered_parallel_map, prefetch
 from toonbox.pixels import PhotoArray, Uint8Array, white
 from toonbox.video.read import Frame, Video, read_frames, read_video, reduced_size
 from toonbox.video.steadying import Seen, Stabilizer
@@ -50,39 +62,6 @@ class _Step:
     cartoon: PhotoArray | None = None
 
 
-@dataclass(frozen=True)
-class Part:
-    """The part of a video that is wanted, in seconds after its beginning."""
-
-    start: Fraction = Fraction(0)
-    end: Fraction | None = None  # None for the video's
-
-    def __post_init__(self) -> None:
-        if self.start < 0 or (self.end is not None and self.end <= self.start):
-            raise UsageError("--start must be at least 0, and --end later than --start")
-
-    def after(self, video: Video) -> int | None:
-        """Return the timestamp after which it begins; None for the video's beginning."""
-        return video.start + ceil(self.start / video.time_base) - 1 if self.start else None
-
-    def until(self, video: Video) -> int | None:
-        """Return the timestamp before which it ends; None for the video's end."""
-        return None if self.end is None else video.start + ceil(self.end / video.time_base)
-
-    def seconds(self, video: Video) -> float | None:
-        """Return how long it is, if the video knows its own length."""
-        ends = [float(end) for end in (video.seconds, self.end) if end is not None]
-        return max(0.0, min(ends) - float(self.start)) if ends else None
-
-
-def part_of(start: float | None, end: float | None = None) -> Part:
-    """Make a part of numbers; 0.1 is a tenth, not its nearest binary fraction."""
-    for time in (start, end):
-        if time is not None and not isfinite(time):
-            raise UsageError(f"a time must be a number of seconds, got {time}")
-    return Part(Fraction(str(start or 0)), None if end is None else Fraction(str(end)))
-
-
 class Drawing:
     """How a video is drawn."""
 
@@ -101,7 +80,10 @@ class Drawing:
 
         If `deep`, photos and cartoons have 16 bits.
         """
-        self.part, stabilize = part_of(options.start, options.end), options.stabilize
+        self.start = start = _exact(options.start or 0)  # of the wanted part, in seconds
+        end, stabilize = None if options.end is None else _exact(options.end), options.stabilize
+        if start < 0 or (end is not None and end <= start):
+            raise UsageError("--start must be at least 0, and --end later than --start")
         if deep and stabilize not in (None, "off"):
             raise UsageError(
                 "10-bit cartoons cannot be stabilized: use --stabilize off or --bits 8"
@@ -118,6 +100,11 @@ class Drawing:
             )
         if self.video.alpha:
             _logger.warning("%s: its alpha channel is left out; the cartoon is opaque", source)
+        ends = [float(each) for each in (self.video.seconds, end) if each is not None]
+        self.seconds = max(0.0, min(ends) - float(start)) if ends else None  # of it, if known
+        # The timestamps after which and before which it lies; None for the video's.
+        self._after, unit = _after(self.video, start), self.video.time_base
+        self._until = None if end is None else self.video.start + ceil(end / unit)
         if jobs is not None and jobs < 1:
             raise UsageError(f"jobs must be at least 1, got {jobs}")
         self._jobs = usual_jobs() if jobs is None else jobs
@@ -189,8 +176,7 @@ class Drawing:
         if after is None or self._steady is None or not rate:
             return after
         earlier = after - round(WARM_UP / rate / self.video.time_base)
-        begin = self.part.after(self.video)
-        return earlier if begin is None else max(earlier, begin)
+        return earlier if self._after is None else max(earlier, self._after)
 
     def _steps(self, frames: Iterator[Frame]) -> Iterator[_Step]:
         """Decide for each frame what is done with it: the first of each turn is drawn.
@@ -240,8 +226,7 @@ class Drawing:
             yield step
 
     def _wanted(self, after: int | None) -> Iterator[Frame]:
-        begin = self.part.after(self.video) if after is None else after
-        until = self.part.until(self.video)
+        begin, until = self._after if after is None else after, self._until
         frames = read_frames(self.video, after=begin, max_height=self._max_height, deep=self._deep)
         for frame, later in pairwise(chain(frames, (None,))):
             assert frame is not None  # only the last is
@@ -274,3 +259,86 @@ def composed(photo: PhotoArray, cartoon: PhotoArray, compare: Compare | None) ->
         line = np.full_like(photo[:, :2], white(photo))
         return np.concatenate([photo[:, : middle - 1], line, cartoon[:, middle + 1 :]], axis=1)
     return cartoon
+
+
+def _exact(time: float) -> Fraction:
+    """Return seconds as they are written: 0.1 is a tenth, not its nearest binary fraction."""
+    if not isfinite(time):
+        raise UsageError(f"a time must be a number of seconds, got {time}")
+    return Fraction(str(time))
+
+
+def _after(video: Video, seconds: Fraction) -> int | None:
+    """Return the timestamp after which a part begins; None for the video's beginning."""
+    return video.start + ceil(seconds / video.time_base) - 1 if seconds > 0 else None
+
+
+@dataclass(frozen=True)
+class CartoonFrame:
+    """A frame: when it is shown, exactly, in the video's own time, and (H, W, 3) RGB."""
+
+    seconds: Fraction
+    photo: Uint8Array
+    cartoon: Uint8Array
+
+
+def video_frames(
+    source: str | Path,
+    *,
+    style: str | Path | Style = DEFAULT_STYLE,
+    jobs: int | None = None,
+    max_pixels: int = MAX_PIXELS,
+    **options: Any,
+) -> Iterator[CartoonFrame]:
+    """Yield the cartoons of a video's frames, to show or encode them yourself.
+
+    Frames are read and drawn a little ahead in other threads.
+
+    Args:
+        source, style, jobs: as in `cartoonize_video`.
+        max_pixels: as in `OutputOptions`.
+        options: the fields of `StyleOptions`, and start, end, max_height and stabilize of
+            `VideoOptions`.
+    Raises:
+        VideoError, UsageError, StyleError, MissingExtraError, UnexpectedError: as in
+            `cartoonize_video`, with the first frame.
+    """
+    style_options, video_options = split_options(options, StyleOptions, VideoOptions)
+    if ignored := {*changed(video_options)} - {"start", "end", "max_height", "stabilize"}:
+        raise UsageError(f"{min(ignored)} is only for videos that are written")
+    with failing_alone(str(source)):
+        drawing = Drawing(
+            Path(source), loaded(style), style_options, video_options, jobs, max_pixels=max_pixels
+        )
+        for frame, cartoon in drawing.frames():
+            yield CartoonFrame(frame.pts * drawing.video.time_base, frame.photo, cartoon)
+
+
+def frame_at(
+    source: str | Path, seconds: float, max_height: int | None = None, max_pixels: int = MAX_PIXELS
+) -> tuple[Uint8Array, Video]:
+    """Return the frame, (H, W, 3) RGB, that a video shows after so many seconds; and the video.
+
+    Raise VideoError if it cannot be read or ends before, UsageError if the time is negative.
+    """
+    video = read_video(Path(source), max_pixels=max_pixels)
+    wanted = _exact(seconds)
+    if wanted < 0:
+        raise UsageError(f"a time must be at least 0, got {seconds}")
+    exists = video.seconds is None or wanted <= video.seconds
+    shown, end, reached = None, Fraction(0), False
+    # It is hardly older than a second, but slides last longer.
+    for seconds_before in (1, 60, wanted) if exists else (1,):
+        after = _after(video, wanted - seconds_before)
+        for frame in read_frames(video, after=after, max_height=max_height):
+            begins = (frame.pts - video.start) * video.time_base
+            reached = begins >= wanted
+            if begins <= wanted:
+                shown, end = frame, begins + frame.duration * video.time_base
+            if reached:
+                break
+        if shown is not None:
+            break
+    if shown is None or not (exists or reached or wanted <= end):
+        raise VideoError(f"{source}: has no frame at {seconds:g} seconds")
+    return shown.photo, video
