@@ -161,7 +161,15 @@ def _reason(error: BaseException, stream: BinaryIO | None) -> str:
         stream.seek(0)
         head, size = stream.read(4096), stream.seek(0, io.SEEK_END)
     if isinstance(error, UnidentifiedImageError):
-        return _not_a_picture(head)
+        brands = (b"avif", b"avis", *_HEIF_BRANDS)
+        if head.startswith(_SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in brands):
+            return "begins like a picture, but its header is damaged or cut off"
+        try:
+            # Incremental, because the last character may be cut in two.
+            codecs.getincrementaldecoder("utf-8")().decode(head)
+        except UnicodeDecodeError:
+            return "is not a picture"
+        return "is not a picture" if b"\0" in head else "is text, not a picture"
     if isinstance(error, UnsupportedError) or _UNSUPPORTED.search(str(error)):
         return f"is not supported: {error}"
     webp_cut_off = head[8:12] == b"WEBP" and int.from_bytes(head[4:8], "little") + 8 > size
@@ -196,18 +204,6 @@ def _open_heif(stream: BinaryIO, name: str) -> Image.Image:
     stream.seek(0)
     image: Image.Image = HeifImageFile(stream)
     return image
-
-
-def _not_a_picture(head: bytes) -> str:
-    brands = (b"avif", b"avis", *_HEIF_BRANDS)
-    if head.startswith(_SIGNATURES) or (head[4:8] == b"ftyp" and head[8:12] in brands):
-        return "begins like a picture, but its header is damaged or cut off"
-    try:
-        # Incremental, because the last character may be cut in two.
-        codecs.getincrementaldecoder("utf-8")().decode(head)
-    except UnicodeDecodeError:
-        return "is not a picture"
-    return "is not a picture" if b"\0" in head else "is text, not a picture"
 
 
 # Pillow decodes 16 bits to the upper 8; decoded again in these raw modes, they give the lower 8,

@@ -222,12 +222,9 @@ def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         format = format_of(image)
         if format not in FORMATS:
             raise PictureError(f"{name}: only {', '.join(FORMATS)} can be streamed")
-        if isinstance(image, TiffFile) and image.multiplied:
-            raise PictureError(
-                f"{name}: its colours are multiplied by their opacity; it cannot be streamed"
-            )
-        if isinstance(image, TiffFile) and image.unconverted:
-            raise PictureError(f"{name}: its kind of pixels cannot be streamed (YCbCr)")
+        if isinstance(image, TiffFile) and (image.multiplied or image.unconverted):
+            kind = "premultiplied alpha" if image.multiplied else "YCbCr"
+            raise PictureError(f"{name}: its kind of pixels cannot be streamed ({kind})")
         if format == "PNG":  # whose metadata may follow the pixels
             image = open_image(io.BytesIO(without_pixels(stream)), name, max_pixels)
             load(image, name, max_pixels)

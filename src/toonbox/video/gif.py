@@ -1,8 +1,4 @@
-"""A video as an animated GIF, with one palette for all of it.
-
-The segments are read twice, for the palette and for the frames, one frame at a time. So memory does
-not grow with the video.
-"""
+"""A video as an animated GIF; its segments are read twice, for the palette and for the frames."""
 
 import logging
 from collections.abc import Iterator, Sequence
