@@ -218,11 +218,8 @@ def _looked_through(
             for image, _ in images():
                 if profile is None:  # it cannot be used, and that has been logged
                     image.info.pop("icc_profile", None)
-                frame = replace(without_metadata(image, name), format=format)
-                alpha = None if opaque else frame.alpha
-                if alpha is None and not opaque:
-                    alpha = np.full(frame.rgb.shape[:2], 255, np.uint8)
-                yield replace(frame, alpha=alpha)
+                frame = without_metadata(image, name)
+                yield replace(frame, format=format, alpha=None if opaque else frame.alpha)
 
     metadata = read_metadata(base, name)
     return Animation(

@@ -15,13 +15,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from toonbox.errors import OutputError
-from toonbox.images.formats import (
-    SIXTEEN_BITS,
-    SUFFIXES,
-    WITHOUT_ALPHA,
-    WITHOUT_PROFILE,
-    check_options,
-)
+from toonbox.images import formats
 from toonbox.images.metadata import IPTC_RESOURCE, metadata_options, read_metadata
 from toonbox.images.picture import Picture
 from toonbox.images.streaming import FORMATS, write_jpeg, write_png, write_tiff
@@ -44,11 +38,11 @@ class CartoonImage(Image.Image):
         """Save as Pillow does; warn of metadata that the format cannot hold."""
         file = getattr(fp, "name", fp)
         name = os.fsdecode(file) if isinstance(file, str | bytes | os.PathLike) else "<image>"
-        written = format.upper() if format else SUFFIXES.get(Path(name).suffix.lower(), "")
-        if written in SUFFIXES.values():
+        written = format.upper() if format else formats.SUFFIXES.get(Path(name).suffix.lower(), "")
+        if written in formats.SUFFIXES.values():
             metadata = replace(read_metadata(self, name), exif=self.info.get("exif"))
             kept = metadata_options(metadata, written, name)
-            if "icc_profile" in self.info and written not in WITHOUT_PROFILE:
+            if "icc_profile" in self.info and written not in formats.WITHOUT_PROFILE:
                 kept["icc_profile"] = self.info["icc_profile"]
             if written == "TIFF" and params.get("compression") not in (None, "raw"):
                 for folder in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
@@ -106,9 +100,9 @@ def encode(
         UsageError: quality out of range.
         OutputError: the format cannot hold this picture, or is never lossless.
     """
-    check_options(format, quality, lossless)
+    formats.check_options(format, quality, lossless)
     try:
-        if white(rgb) > 255 and format in SIXTEEN_BITS:
+        if white(rgb) > 255 and format in formats.SIXTEEN_BITS:
             buffer, alpha = io.BytesIO(), picture.alpha
             parts = ((rgb[rows], None if alpha is None else alpha[rows]) for rows in strips_of(rgb))
             encode_strips(buffer, picture, rgb.shape, parts, format)
@@ -116,7 +110,7 @@ def encode(
         options = save_options(picture, format, quality, lossless)
         _warn_of_depth(picture, rgb, format)
         values = written_rgb(picture, to_eight_bits(rgb), format)
-        if picture.alpha is not None and format in WITHOUT_ALPHA:
+        if picture.alpha is not None and format in formats.WITHOUT_ALPHA:
             _logger.warning(
                 "%s: %s has no transparency; its background is white", picture.name, format
             )
@@ -144,7 +138,7 @@ def _jpeg_file() -> BinaryIO:
 
 
 def _warn_of_depth(picture: Picture, rgb: PhotoArray, format: str) -> None:
-    if rgb.dtype == np.uint16 and format not in SIXTEEN_BITS:
+    if rgb.dtype == np.uint16 and format not in formats.SIXTEEN_BITS:
         _logger.warning("%s: its 16 bits become 8, as %s has no more", picture.name, format)
 
 
@@ -160,7 +154,7 @@ def _encode_gif(picture: Picture, rgb: PhotoArray, comment: str | None) -> bytes
 
 def written_rgb(picture: Picture, rgb: PhotoArray, format: str) -> PhotoArray:
     """Convert (H, W, 3) to sRGB for formats without profiles."""
-    if format in WITHOUT_PROFILE and picture.colours is not None:
+    if format in formats.WITHOUT_PROFILE and picture.colours is not None:
         return picture.colours.to_srgb(rgb)
     return rgb
 
@@ -185,11 +179,11 @@ def encode_strips(
     """
     if format not in FORMATS:
         raise OutputError(f"{picture.name}: cannot be streamed as {format}: {', '.join(FORMATS)}")
-    deep = picture.rgb.dtype == np.uint16 and format in SIXTEEN_BITS
+    deep = picture.rgb.dtype == np.uint16 and format in formats.SIXTEEN_BITS
     _warn_of_depth(picture, picture.rgb, format)
     model = encode_one_pixel(picture, format, quality, lossless)
     values = (_strip(replace(picture, rgb=rgb, alpha=alpha), format, deep) for rgb, alpha in parts)
-    transparent = picture.alpha is not None and format not in WITHOUT_ALPHA
+    transparent = picture.alpha is not None and format not in formats.WITHOUT_ALPHA
     channels = (1 if picture.grey else 3) + transparent
     shape = (size[0], size[1], channels)
     if format == "JPEG":
@@ -210,7 +204,7 @@ def encode_one_pixel(
 
 def _strip(strip: Picture, format: str, deep: bool) -> PhotoArray:
     """Convert a strip to the channels that its format stores: (rows, W, C)."""
-    if strip.alpha is not None and format in WITHOUT_ALPHA:
+    if strip.alpha is not None and format in formats.WITHOUT_ALPHA:
         array = np.asarray(image_of(strip, to_eight_bits(strip.rgb), format))
         return array.reshape(*array.shape[:2], -1)
     values = channels_of(strip, strip.rgb)
@@ -233,7 +227,7 @@ def image_of(picture: Picture, rgb: PhotoArray, format: str = "PNG") -> Image.Im
         return image
     mode = image.mode
     image.putalpha(Image.fromarray(to_eight_bits(picture.alpha)))
-    if format not in WITHOUT_ALPHA:
+    if format not in formats.WITHOUT_ALPHA:
         return image
     background = Image.new("RGBA", image.size, "white")
     return Image.alpha_composite(background, image.convert("RGBA")).convert(mode)
@@ -244,7 +238,7 @@ def save_options(
 ) -> dict[str, Any]:
     """Return Pillow's options with metadata and profile; warn of what is lost."""
     options = metadata_options(picture.metadata, format, picture.name)
-    if picture.icc_profile and format not in WITHOUT_PROFILE:
+    if picture.icc_profile and format not in formats.WITHOUT_PROFILE:
         options["icc_profile"] = picture.icc_profile
     if format in ("JPEG", "WEBP", "AVIF"):
         options["quality"] = quality or QUALITY
