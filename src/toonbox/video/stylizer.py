@@ -217,10 +217,11 @@ class Drawing:
         for step in steps:
             steady, photo, cartoon = self._steady, step.photo, step.cartoon
             if isinstance(steady, Stabilizer) and photo is not None:
+                seen, step.seen = step.seen, None  # which takes memory
                 if cartoon is None:
-                    step.cartoon = steady.carry(photo, self._draw, step.seen)
+                    step.cartoon = steady.carry(photo, self._draw, seen)
                 else:
-                    step.cartoon = steady(photo, cartoon, step.seen)
+                    step.cartoon = steady(photo, cartoon, seen)
             elif steady is not None and photo is not None and cartoon is not None:
                 step.cartoon = steady(photo, cartoon)
             yield step
