@@ -154,7 +154,6 @@ def find_pictures(
     Links are followed, but each folder is searched once, without a link if possible.
 
     Args:
-        folder: where to begin.
         include: globs, of which one must fit the path below `folder` or the bare name, small and
             capital letters alike; `*` fits slashes too. Without any, all pictures are found.
         exclude: globs of pictures and whole folders to leave out.

@@ -144,19 +144,8 @@ _NO_TEXT = ("XML:com.adobe.xmp", _RAW_PROFILE, "Comment")
 
 # What Pillow has been seen to raise for files that were cut off or altered.
 DAMAGE = (
-    ArithmeticError,
-    AssertionError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
+    *(ArithmeticError, AssertionError, EOFError, LookupError, MemoryError, OSError, RuntimeError),
+    *(SyntaxError, TypeError, ValueError, struct.error, zlib.error, Image.DecompressionBombError),
 )
 _logger = logging.getLogger(__name__)
 

@@ -94,9 +94,8 @@ def open_stream(source: bytes | Path, name: str) -> BinaryIO:
 def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
     """Open a picture and read its header.
 
-    Raises:
-        PictureError: empty, larger than `max_pixels`, a drawing, or of a format that wraps others;
-            one of DAMAGE for the rest.
+    Raise PictureError if it is empty, larger than `max_pixels`, a drawing, or of a format that
+    wraps others; one of DAMAGE for the rest.
     """
     stream.seek(0)
     head = stream.read(12)

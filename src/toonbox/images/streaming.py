@@ -64,13 +64,10 @@ def png_chunks(stream: BinaryIO, *, pixels: bool = True) -> Iterator[tuple[bytes
 def with_pixels(
     stream: BinaryIO, size: tuple[int, ...], pixels: Iterable[bytes], bits: int | None = None
 ) -> Iterator[bytes]:
-    """Yield the PNG of `stream` piece by piece, but for its pixels and the chunks of animations.
+    """Yield the PNG of `stream` piece by piece, without what makes it an animation.
 
-    Args:
-        stream: the PNG.
-        size: its new width and height.
-        pixels: its new chunks of pixels, not interlaced.
-        bits: of each value, if others than in `stream`.
+    It gets another width and height, other chunks of pixels, not interlaced, and perhaps other
+    `bits` of each value.
     """
     yield SIGNATURE
     pixels = iter(pixels)
@@ -206,10 +203,8 @@ def can_stream() -> bool:
 
 
 def open_huge(source: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
-    """Open a JPEG, PNG or TIFF as `decode` does, but leave its pixels in the file.
+    """Open a JPEG, PNG or TIFF as `decode` does, but leave its pixels in the file, as `FileRows`.
 
-    Returns:
-        A picture whose `rgb` and `alpha` are `FileRows`.
     Raises:
         MissingExtraError: libvips is not installed.
         PictureError: as in `decode`, or of a kind that cannot be streamed.

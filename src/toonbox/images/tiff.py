@@ -48,8 +48,12 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         tags = self.tag_v2
         self.deep = max(tags.get(_BITS, (1,))) > 8
         method, self._extra = tags.get(_COMPRESSION, 1), tuple(tags.get(_EXTRA, ()))
+        known = _LOSSLESS if self.deep else TiffImagePlugin.COMPRESSION_INFO
+        if method not in known or method == _WEBP:
+            name = TiffImagePlugin.COMPRESSION_INFO.get(method, f"method {method}")
+            depth = "more than 8 bits, " * self.deep
+            raise UnsupportedError(f"a TIFF of {depth}compressed with {name}")
         self.unconverted = tags.get(_PHOTOMETRIC) == _YCBCR and method != _JPEG
-        _check_compression(method, self.deep)
         if self.deep:
             _check_deep(tags)
             self._photometric = tags.get(_PHOTOMETRIC, 0)
@@ -123,14 +127,6 @@ class TiffFile(TiffImagePlugin.TiffImageFile):
         file.write(data)
         file.seek(0)
         return file
-
-
-def _check_compression(method: int, deep: bool) -> None:
-    known = method in _LOSSLESS if deep else method in TiffImagePlugin.COMPRESSION_INFO
-    if not known or method == _WEBP:
-        name = TiffImagePlugin.COMPRESSION_INFO.get(method, f"method {method}")
-        depth = "more than 8 bits, " * deep
-        raise UnsupportedError(f"a TIFF of {depth}compressed with {name}")
 
 
 def _check_deep(tags: Any) -> None:

@@ -23,11 +23,8 @@ def write_gif(target: Path, segments: Sequence[Segment], video: Video) -> None:
     """Write a video, of the pictures in its segments, to be shown for ever.
 
     Each frame begins at the hundredth of a second next to its time, so that times do not drift. Of
-    those that would be shown for less than two, some are left out. Pixels become square.
-
-    Raises:
-        OSError: it cannot be written.
-        VideoError: the source cannot be read any more, or its frames become too large.
+    those that would be shown for less than two, some are left out. Pixels become square. Raise
+    OSError if it cannot be written, VideoError if the source cannot be read, or becomes too large.
     """
     length = max(SHORTEST, round((segments[-1].end - segments[0].first) / STEP))  # steps
     starts = list[int]()

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import chain, islice
 from math import inf
@@ -41,27 +41,11 @@ _logger = logging.getLogger(__name__)
 
 # Frames of a segment where segments are kept: what is lost at most when a run is killed.
 KEPT_LENGTH = 120
-_WHOLE_VIDEO = 1 << 62
 _JOB = "job.json"
 
 
-@dataclass
-class Segments:
-    """Files of pictures in a folder, in order; each complete."""
-
-    folder: Path
-    length: int  # frames of each, but for the last
-    done: list[Segment] = field(default_factory=list)
-
-    @property
-    def frames(self) -> int:
-        """Count the frames of all."""
-        return sum(segment.frames for segment in self.done)
-
-    @property
-    def next_path(self) -> Path:
-        """Return the name of the next file."""
-        return self.folder / f"{len(self.done):06d}.mp4"
+def _segment_path(folder: Path, number: int) -> Path:
+    return folder / f"{number:06d}.mp4"
 
 
 def _kept_folder(target: Path) -> Path:
@@ -70,15 +54,17 @@ def _kept_folder(target: Path) -> Path:
 
 
 @contextmanager
-def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segments]:
-    """Yield the segments of a target, those found of the same job included; make missing folders.
+def segments_beside(
+    target: Path, job: dict[str, Any] | None
+) -> Iterator[tuple[Path, list[Segment]]]:
+    """Yield a folder for the segments of a target, and those found of the same job; make folders.
 
-    Without a job, which is all that decides how they look, there is one, gone after the block.
+    Without a job, which is all that decides how they look, the folder is gone after the block.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if job is None:
         with folder_beside(target) as temporary:
-            yield Segments(temporary, _WHOLE_VIDEO)
+            yield temporary, []
         return
     folder = _kept_folder(target)
     file, told = folder / _JOB, json.dumps(job, indent=2).encode()
@@ -88,13 +74,13 @@ def segments_beside(target: Path, job: dict[str, Any] | None) -> Iterator[Segmen
     folder.mkdir(exist_ok=True)
     with replacing(file) as unfinished:
         unfinished.write_bytes(told)
-    segments = Segments(folder, KEPT_LENGTH)
-    while (path := segments.next_path).exists():
+    done = list[Segment]()
+    while (path := _segment_path(folder, len(done))).exists():
         try:
-            segments.done.append(read_segment(path))
+            done.append(read_segment(path))
         except OutputError:
             path.unlink()
-    yield segments
+    yield folder, done
 
 
 @dataclass(frozen=True)
@@ -212,14 +198,15 @@ def convert_video(
         track = Track(size, video.time_base, video.rate, video.aspect, colours)
         job = _job(drawing, video_options) if video_options.resume else None
         try:
-            with segments_beside(target, job) as segments:
-                complete = _draw(drawing, segments, track, encoding, progress, stop)
+            with segments_beside(target, job) as (folder, done):
+                length = KEPT_LENGTH if job else None
+                complete = _draw(drawing, folder, done, length, track, encoding, progress, stop)
+                frames, seconds = sum(segment.frames for segment in done), drawing.seconds
                 keep = complete or (video_options.keep_partial and not video_options.resume)
-                written = keep and bool(segments.done)
+                written = keep and bool(done)
                 if written:
-                    seconds = drawing.seconds
-                    progress(Progress(segments.frames, seconds or 0, seconds, 0, drawn=True))
-                    done, whole = segments.done, complete and video_options.end is None
+                    progress(Progress(frames, seconds or 0, seconds, 0, drawn=True))
+                    whole = complete and video_options.end is None
                     start = done[0].first if video_options.start else -inf
                     span = Span(start, inf if whole else done[-1].end)
                     with replacing(target) as temporary:
@@ -231,7 +218,7 @@ def convert_video(
                     shutil.rmtree(_kept_folder(target), ignore_errors=True)
         except OSError as error:
             raise OutputError(f"{target} cannot be written: {error.strerror}") from error
-        return VideoResult(segments.frames, size, complete, written)
+        return VideoResult(frames, size, complete, written)
 
 
 def _encoding_of(target: Path, options: VideoOptions) -> Encoding:
@@ -312,33 +299,38 @@ def convert_videos(
 
 def _draw(
     drawing: Drawing,
-    segments: Segments,
+    folder: Path,
+    done: list[Segment],
+    length: int | None,
     track: Track,
     encoding: Encoding,
     progress: Report,
     stop: Stop,
 ) -> bool:
-    """Draw and encode what the segments do not have yet; return whether all is done."""
+    """Draw and encode what the segments that are done lack; return whether nothing is left.
+
+    A new segment has `length` frames, or all that are left.
+    """
     video, total = drawing.video, drawing.seconds
     start = video.start + round(drawing.start / video.time_base)
-    after = round(segments.done[-1].last / video.time_base) if segments.done else None
-    before, new = segments.frames, 0
+    after = round(done[-1].last / video.time_base) if done else None
+    before, new = sum(segment.frames for segment in done), 0
     drawn = drawing.pictures(after, planar=encoding.takes_planes(track.size))
     stopped = stop()
     for begun in () if stopped else drawn:
-        path = segments.next_path
+        path = _segment_path(folder, len(done))
         with replacing(path) as temporary, writing_segment(temporary, track, encoding) as writer:
-            for frame, picture in chain([begun], islice(drawn, segments.length - 1)):
+            for frame, picture in chain([begun], islice(drawn, length and length - 1)):
                 writer.write(picture, frame.pts, frame.duration)
                 new += 1
                 seconds = float((frame.pts + frame.duration - start) * video.time_base)
                 progress(Progress(before + new, seconds, total, new))
                 if stopped := stop():
                     break
-        segments.done.append(read_segment(path))
+        done.append(read_segment(path))
         if stopped:
             break
-    if not segments.done and not stopped:
+    if not done and not stopped:
         raise VideoError(f"{video.path}: has no frames in the requested part")
     return not stopped
 

@@ -479,10 +479,7 @@ def _decoded(
 
 
 def _as_browsers_show(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-    """Show frames of a GIF whose time is too short for a tenth of a second, as browsers do.
-
-    FFmpeg does so where the time is 0.
-    """
+    """Show frames of a GIF for a tenth of a second, as browsers do, if their time is too short."""
     later = 0
     for frame in frames:
         frame.pts = (frame.pts or 0) + later
