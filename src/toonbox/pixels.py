@@ -95,6 +95,17 @@ def strips_of(photo: Rows) -> Iterator[slice]:
         yield slice(top, min(top + step, height))
 
 
+def upright(values: PhotoArray, orientation: Any) -> PhotoArray:
+    """Apply an EXIF orientation to (H, W, C) or (H, W)."""
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        values = values[::-1]
+    if orientation in (2, 3, 6, 7):
+        values = values[:, ::-1]
+    return np.ascontiguousarray(values)
+
+
 class RgbColours:
     """The colours of an RGB profile; both ways take and give levels, (H, W, 3) in [0, 255].
 

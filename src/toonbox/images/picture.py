@@ -18,7 +18,7 @@ from toonbox.atomic import is_dir
 from toonbox.errors import PictureError, TooLargeError
 from toonbox.images.formats import ANIMATED
 from toonbox.images.metadata import DAMAGE, Metadata, check_metadata, join_raw_exif, read_metadata
-from toonbox.images.tiff import MOST_CHANNELS, PREFIXES, TiffFile, UnsupportedError, upright
+from toonbox.images.tiff import MOST_CHANNELS, PREFIXES, TiffFile, UnsupportedError
 from toonbox.options import MAX_PIXELS
 from toonbox.pixels import (
     Colours,
@@ -29,6 +29,7 @@ from toonbox.pixels import (
     read_colours,
     strips_of,
     to_eight_bits,
+    upright,
 )
 
 # Vector formats: Pillow would run Ghostscript or Windows to rasterise them.

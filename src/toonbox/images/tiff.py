@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import TiffImagePlugin, TiffTags
 
-from toonbox.pixels import PhotoArray, Uint16Array, strips_of
+from toonbox.pixels import Uint16Array, strips_of, upright
 
 PREFIXES = tuple(TiffImagePlugin.PREFIXES)
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _OFFSETS = 256, 257, 258, 259, 262, 273
@@ -152,14 +152,3 @@ def _divide(values: Uint16Array) -> None:
         colours, opacity = values[part][..., :-1], values[part][..., -1:].astype(np.uint32)
         straight = (colours * np.uint32(65535) + opacity // 2) // np.maximum(opacity, 1)
         colours[:] = np.where(opacity == 0, colours, np.minimum(straight, 65535))
-
-
-def upright(values: PhotoArray, orientation: Any) -> PhotoArray:
-    """Apply an EXIF orientation to (H, W, C) or (H, W)."""
-    if orientation in (5, 6, 7, 8):
-        values = values.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        values = values[::-1]
-    if orientation in (2, 3, 6, 7):
-        values = values[:, ::-1]
-    return np.ascontiguousarray(values)

@@ -30,10 +30,9 @@ from av.video.reformatter import (
 from av.video.stream import VideoStream
 
 from toonbox.errors import VideoError
-from toonbox.images.tiff import upright
 from toonbox.options import MAX_PIXELS
 from toonbox.parallel import in_time
-from toonbox.pixels import PhotoArray, Uint8Array
+from toonbox.pixels import PhotoArray, Uint8Array, upright
 
 _logger = logging.getLogger(__name__)
 
