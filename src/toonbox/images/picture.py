@@ -47,33 +47,24 @@ _HEIF_BRANDS = (
 _UNSUPPORTED = re.compile(
     r"\bunsupported|\bnot (yet )?(supported|implemented)|unknown pixel mode", re.IGNORECASE
 )
-_pillow_limit = threading.Lock()
+_pillow_limit, _text_limit = threading.Lock(), threading.Lock()
+_text_limits: list[int] = []
 
 
-class _LongTexts:
-    """Raise Pillow's limit of 1 MiB for a text or profile of a PNG while any thread is inside.
+@contextmanager
+def _long_texts() -> Iterator[None]:
+    """Raise Pillow's global limit of 1 MiB for a text or profile of a PNG, in any thread's block.
 
-    The limit is global. Its other one, for all texts of a PNG together, stays.
+    Its other limit, for all texts of a PNG together, stays.
     """
-
-    def __init__(self) -> None:
-        self._lock, self._inside, self._limit = threading.Lock(), 0, 0
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._limit = PngImagePlugin.MAX_TEXT_CHUNK
-                PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                PngImagePlugin.MAX_TEXT_CHUNK = self._limit
-
-
-_long_texts = _LongTexts()
+    with _text_limit:
+        _text_limits.append(PngImagePlugin.MAX_TEXT_CHUNK)
+        PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
+    try:
+        yield
+    finally:
+        with _text_limit:  # the last one out finds what the first one has put there
+            PngImagePlugin.MAX_TEXT_CHUNK = _text_limits.pop()
 
 
 def open_stream(source: bytes | Path, name: str) -> BinaryIO:
@@ -107,7 +98,7 @@ def open_image(stream: BinaryIO, name: str, max_pixels: int) -> Image.Image:
         raise PictureError(f"{name}: {_wrapper('ICO')}")
     check_metadata(stream)
     stream.seek(0)
-    with _long_texts, _limit(name, max_pixels):
+    with _long_texts(), _limit(name, max_pixels):
         image: Image.Image
         try:
             image = TiffFile(stream) if head.startswith(PREFIXES) else Image.open(stream)
@@ -131,7 +122,7 @@ def _wrapper(format: str) -> str:
 def load(image: Image.Image, name: str, max_pixels: int) -> Image.Image:
     """Decode what `open_image` has opened; raise the same errors."""
     if image.format != "TIFF":
-        with _long_texts:  # a PNG may have them behind its pixels
+        with _long_texts():  # a PNG may have them behind its pixels
             image.load()
         join_raw_exif(image)
         return image
