@@ -331,19 +331,15 @@ def _chosen_exif(
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
     """Read the resolution, from EXIF where a format has no field of its own for it."""
     with contextlib.suppress(*DAMAGE):
-        if found := image.info.get("dpi"):
-            return _sensible(found, 1)
-        exif = image.getexif()
-        unit = {2: 1.0, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit, 2))
-        tags = (ExifTags.Base.XResolution, ExifTags.Base.YResolution)
-        return _sensible([exif[tag] for tag in tags], unit) if unit else None
+        found, unit = image.info.get("dpi"), 1.0
+        if not found:
+            exif = image.getexif()
+            found = [exif[tag] for tag in (ExifTags.Base.XResolution, ExifTags.Base.YResolution)]
+            unit = {2: 1.0, 3: 2.54}.get(exif.get(ExifTags.Base.ResolutionUnit, 2), 0.0)
+        across, down = (float(value) * unit for value in found)
+        if 0 < across < 65536 and 0 < down < 65536:  # no more than formats can hold
+            return across, down
     return None
-
-
-def _sensible(resolution: Any, unit: float) -> tuple[float, float] | None:
-    """Return None for values of damaged files: texts, infinity, more than formats can hold."""
-    across, down = (float(value) * unit for value in resolution)
-    return (across, down) if 0 < across < 65536 and 0 < down < 65536 else None
 
 
 def metadata_options(metadata: Metadata, format: str, name: str) -> dict[str, Any]:
