@@ -202,7 +202,7 @@ class SegmentWriter:
         context.flags |= Flags.frame_duration
 
     def write(self, picture: PhotoArray | VideoFrame, pts: int, duration: int) -> None:
-        """Encode RGB, (H, W, 3), of 16 bits where 10 are written, or a frame as written."""
+        """Encode RGB, (H, W, 3), of 8 or 16 bits, or a frame as written; times in the time base."""
         frame = picture if isinstance(picture, VideoFrame) else self._frame(picture)
         frame.pts, frame.duration, frame.time_base = pts, duration, self._track.time_base
         self._frames, self._end = self._frames + 1, pts + duration
