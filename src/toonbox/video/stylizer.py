@@ -56,7 +56,7 @@ class _Step:
 
     frame: Frame
     repeated: bool  # is the frame before, pixel by pixel
-    carried: bool = False  # is not drawn, but what was drawn before is moved along
+    carried: bool  # is not drawn, but what was drawn before is moved along
     photo: PhotoArray | None = None  # of the size at which the network works, as is the cartoon
     seen: Seen | None = None
     cartoon: PhotoArray | None = None
@@ -186,12 +186,10 @@ class Drawing:
         video, last, drawn = self.video, None, None
         for frame in frames:
             number = round((frame.pts - video.start) * video.time_base * (video.rate or 25))
-            turn = number // EVERY
-            step = _Step(frame, repeated=last is not None and frame.repeats(last))
-            if not step.repeated:
-                step.carried = turn == drawn and isinstance(self._steady, Stabilizer)
-                drawn = turn
-            yield step
+            turn, repeated = number // EVERY, last is not None and frame.repeats(last)
+            carried = not repeated and turn == drawn and isinstance(self._steady, Stabilizer)
+            drawn = drawn if repeated else turn
+            yield _Step(frame, repeated, carried)
             last = frame
 
     def _drawn(self, step: _Step) -> _Step:
