@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 from animation_files import animation_of, frames_of
 from icc_profiles import DISPLAY_P3, rgb_profile
 from toonbox.errors import PictureError
-from toonbox.images import animation as avif
+from toonbox.images import animation
 from toonbox.images.animation import Animation, in_steps
 from toonbox.images.animation import read_animation as read
 from toonbox.images.picture import Picture
@@ -324,6 +324,15 @@ def test_small_frames_count_for_the_limit_too():
         read(apng([(0, RED * 4, 1, 10, 0, 0)] * 2, count=3))
 
 
+def test_too_many_frames_are_refused_before_each_is_opened(monkeypatch):
+    opened = []
+    real = animation.open_image
+    monkeypatch.setattr(animation, "open_image", lambda *a: opened.append(a) or real(*a))
+    with pytest.raises(PictureError, match="together more than the limit"):
+        read(gif(gif_image(0, [0]) * 60_000))
+    assert len(opened) == 1
+
+
 def test_apng_with_more_frames_than_it_says():
     data = apng([(0, RED * 4, 1, 10, 0, 0)] * 5, count=2)
     assert len(read(data, max_pixels=5 * 4096).durations) == 5
@@ -381,10 +390,10 @@ def test_srgb_profile_is_kept():
 @pytest.mark.parametrize("plays", [0, 1, 2, 7])
 def test_avif_plays(plays):
     data = animation_of(frames_of(2, alpha=True), "AVIF", duration=[40, 60])
-    assert avif.avif_plays(data) == 0
-    changed = avif.with_plays(data, plays)
+    assert animation.avif_plays(data) == 0
+    changed = animation.with_plays(data, plays)
     assert (changed == data) == (plays == 0)
-    assert avif.avif_plays(changed) == plays
+    assert animation.avif_plays(changed) == plays
     assert read(changed).plays == plays
     assert Image.open(io.BytesIO(changed)).n_frames == 2
 

@@ -119,6 +119,7 @@ def _read_gif(data: bytes, base: Image.Image, max_pixels: int, name: str) -> Ani
         files = list(_gif_frames(data))
     except IndexError as error:
         raise EOFError("truncated GIF") from error
+    _check_limit(base.size, len(files), max_pixels, name)  # first, as opening them takes time
     sizes = [open_image(io.BytesIO(file), name, max_pixels).size for file in files]
     _check_limit(max(base.size, *sizes, key=math.prod), len(files), max_pixels, name)
     if not data.rstrip(b"\0").endswith(b";"):
