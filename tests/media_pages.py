@@ -2,7 +2,7 @@
 
 from contextlib import contextmanager
 
-from page_server import PATIENCE, wait_for
+from page_server import listening, wait_for
 from toonbox.page import FOLDER
 
 STYLE = "comic-fast"
@@ -10,24 +10,23 @@ AXE = FOLDER / "node_modules/axe-core/axe.min.js"
 
 
 @contextmanager
-def opened(chromium, site, tab, script=None, **settings):
-    """Open a tab of the page in a context of its own, with the fast style; no error may occur.
+def opened(tabs, site, tab, script=None, **settings):
+    """Open a tab of the page, with the fast style; no error may occur.
 
-    Without the service worker, of which tabs are no subject: it fetches the whole site once more.
+    The script runs once the page is there. There is no service worker, of which tabs are no
+    subject: it fetches the whole site once more.
     """
-    context = chromium.new_context(locale="en-GB", service_workers="block", **settings)
-    context.set_default_timeout(PATIENCE)
-    if script:
-        context.add_init_script(script)
-    page = context.new_page()
     errors = []
-    page.on("pageerror", lambda error: errors.append(error))
-    try:
+    settings = {"locale": "en-GB", "service_workers": "block"} | settings
+    with (
+        tabs.open(site, **settings) as page,
+        listening(page, "pageerror", errors.append),
+    ):
         page.goto(f"{site.url}index.html#{tab}")
         wait_for(page, "html[data-ready]")
+        if script:
+            page.evaluate(f"() => {{ {script} }}")
         yield page
-    finally:
-        context.close()
     assert errors == []
 
 

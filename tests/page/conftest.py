@@ -1,4 +1,4 @@
-"""What the tests of the page share: a browser for each file, and the site."""
+"""What the tests of the page share: a browser, and the site."""
 
 import shutil
 from contextlib import ExitStack, closing
@@ -6,13 +6,13 @@ from contextlib import ExitStack, closing
 import pytest
 
 from media_pages import STYLE
-from page_server import CHROMIUM, PATIENCE, Site
+from page_server import CHROMIUM, PATIENCE, Site, Tabs
 from toonbox.engine.style import read_card
 from toonbox.errors import MissingExtraError
 from toonbox.page import shipped_styles, site_files
 
 
-@pytest.fixture(scope="module")  # while it is open, nothing else can run an asyncio loop
+@pytest.fixture(scope="package")  # while it is open, nothing else can run an asyncio loop
 def chromium():
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
     if CHROMIUM is None:
@@ -29,6 +29,11 @@ def chromium():
         )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="package")
+def tabs(chromium):
+    return Tabs(chromium)
 
 
 @pytest.fixture(scope="session")

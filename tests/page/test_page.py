@@ -6,6 +6,7 @@ import re
 import shlex
 import zipfile
 from base64 import b64encode
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 
 from media_pages import axe_missing, violations
-from page_server import PATIENCE, Site, wait_for
+from page_server import PATIENCE, Site, listening, wait_for
 from toonbox import load_style
 from toonbox.engine.style import SHIPPED
 
@@ -53,32 +54,30 @@ def shipped(serve, built_site):
 
 
 @pytest.fixture
-def visit(chromium, site):
+def visit(tabs, site):
     """Open the page; afterwards check that it asked for its own files alone, without errors."""
-    contexts, asked, errors, blocked = [], [], [], []
+    asked, errors, said = [], [], []
 
-    def open_page(url=site.url, ready=True, init="", **settings):
-        # Without service worker where it is not looked at: it fetches all once more.
-        settings = {"service_workers": "block", "locale": "en-GB"} | settings
-        context = chromium.new_context(**settings)
-        contexts.append(context)
-        context.set_default_timeout(PATIENCE)
-        context.on("request", lambda request: asked.append(request.url))
-        page = context.new_page()
-        page.on("pageerror", lambda error: errors.append(error))
-        page.on("console", lambda message: blocked.append(message.text))
-        if init:
-            page.add_init_script(init)
-        page.goto(url)
-        if ready:
-            wait_for(page, "html[data-ready]")
-        return page
+    with ExitStack() as stack:
 
-    yield open_page
-    for context in contexts:
-        context.close()
+        def open_page(site=site, ready=True, init=None, **settings):
+            # Without service worker where it is not looked at: it fetches all once more.
+            settings = {"service_workers": "block", "locale": "en-GB"} | settings
+            page = stack.enter_context(tabs.open(site, init, **settings))
+            for emitter, event, listener in (
+                (page, "pageerror", errors.append),
+                (page, "console", lambda message: said.append(message.text)),
+                (page.context, "request", lambda request: asked.append(request.url)),
+            ):
+                stack.enter_context(listening(emitter, event, listener))
+            page.goto(site.url)
+            if ready:
+                wait_for(page, "html[data-ready]")
+            return page
+
+        yield open_page
     assert errors == []
-    assert not [text for text in blocked if "Content Security Policy" in text]
+    assert not [text for text in said if "Content Security Policy" in text]
     foreign = [url for url in asked if not url.startswith(("http://127.0.0.1", "blob:", "data:"))]
     assert foreign == []
 
@@ -144,7 +143,7 @@ def drop(page, *files, event="drop"):
 
 
 def test_a_dropped_photo_is_downloaded_as_python_draws_it(visit, shipped):
-    page = visit(shipped.url)
+    page = visit(shipped)
     original = photo(208, 152)
     drop(page, file("my photo.png", original))
     expect(page.locator("#drop")).to_be_hidden()
@@ -255,7 +254,7 @@ def test_everything_works_by_keyboard_alone(visit):
 
 
 def test_every_style_is_shown_on_the_photo(visit, shipped):
-    page = visit(shipped.url)
+    page = visit(shipped)
     choose(page, file("a.png"))
     count = len(list(SHIPPED.glob("*/card.toml")))
     expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(count, timeout=PATIENCE)
@@ -413,7 +412,7 @@ def test_several_files_become_one_archive_and_one_that_is_broken_is_named(visit,
 
 
 def test_a_batch_can_be_cancelled(visit, shipped):
-    page = visit(shipped.url)  # whose networks take a while
+    page = visit(shipped)  # whose networks take a while
     choose(page, *[file(f"{index}.png", photo(300, 300)) for index in range(4)])
     page.locator("#download-all").click()
     cancel = page.get_by_role("button", name="Cancel")
@@ -505,7 +504,7 @@ def test_the_language_is_the_readers_and_what_they_choose_is_kept(visit):
 def test_it_works_offline_after_the_first_visit(visit, built_site):
     site = Site(built_site)
     try:
-        page = visit(site.url, service_workers="allow")
+        page = visit(site, service_workers="allow")
         page.evaluate("navigator.serviceWorker.ready.then(() => true)")
         page.evaluate(
             """() => navigator.serviceWorker.controller || new Promise((resolve) =>
@@ -544,39 +543,36 @@ SEND = """() => new Promise((resolve) => {
 })"""
 
 
-def test_the_policy_stops_whatever_would_send_a_photo_away(chromium, site):
-    context = chromium.new_context(service_workers="block")
-    page = context.new_page()
+def test_the_policy_stops_whatever_would_send_a_photo_away(tabs, site):
     answered = []
-    page.on("requestfinished", lambda request: answered.append(request.url))
-    page.goto(site.url)
-    page.wait_for_selector("html[data-ready]", timeout=PATIENCE)
-    assert page.evaluate(SEND) == ["connect-src", "form-action", "img-src"]
-    context.close()
+    with (
+        tabs.open(site, service_workers="block", locale="en-GB") as page,
+        listening(page, "requestfinished", lambda request: answered.append(request.url)),
+    ):
+        page.goto(site.url)
+        wait_for(page, "html[data-ready]")
+        assert page.evaluate(SEND) == ["connect-src", "form-action", "img-src"]
     assert answered
     assert not [url for url in answered if "example.invalid" in url]
 
 
-def test_tabs_follow_the_arrow_keys_and_say_what_fails(visit, small_site):
-    site = Site({name: data for name, data in small_site.items() if name != "video.js"})
-    try:
-        page = visit(site.url)
+def test_tabs_follow_the_arrow_keys_and_say_what_fails(visit, site):
+    with site.without("video.js"):
+        page = visit()
         page.get_by_role("tab", name="Photos").focus()
         page.keyboard.press("ArrowRight")
         expect(page.get_by_role("tab", name="Video")).to_be_focused()
         expect(page.get_by_role("tab", name="Video", selected=True)).to_be_visible()
         panel = page.get_by_role("tabpanel", name="Video")
         expect(panel).to_contain_text("This part of the page cannot be opened", timeout=PATIENCE)
-        assert page.url.endswith("#video")
-        page.keyboard.press("Home")
-        expect(page.get_by_role("tabpanel", name="Photos")).to_be_visible()
-        page.keyboard.press("ArrowLeft")
-        expect(page.get_by_role("tab", name="Camera", selected=True)).to_be_focused()
-        drop(page, file("a.png"))
-        expect(page.get_by_role("tab", name="Photos", selected=True)).to_be_visible()
-        settled(page)
-    finally:
-        site.close()
+    assert page.url.endswith("#video")
+    page.keyboard.press("Home")
+    expect(page.get_by_role("tabpanel", name="Photos")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("tab", name="Camera", selected=True)).to_be_focused()
+    drop(page, file("a.png"))
+    expect(page.get_by_role("tab", name="Photos", selected=True)).to_be_visible()
+    settled(page)
 
 
 def test_settings_changed_on_another_tab_are_drawn_when_the_photos_are_seen_again(visit):
@@ -599,37 +595,34 @@ def test_settings_changed_on_another_tab_are_drawn_when_the_photos_are_seen_agai
     assert value(page, "texture") == 0
 
 
-def test_it_says_when_it_comes_from_the_server(visit, small_site):
-    site = Site(small_site | {"api/styles": b"[]"})
+def test_it_says_when_it_comes_from_the_server(visit, site):
+    site.files["api/styles"] = b"[]"
+    site.asked.clear()
     try:
-        page = visit(site.url)
+        page = visit()
         expect(page.locator("#served")).to_contain_text("This page comes from toonbox serve.")
         choose(page, file("a.png"))
         download(page)
         asked = [name for name in site.asked if name.startswith("api/")]
         assert asked == ["api/styles"]
     finally:
-        site.close()
-    page = visit()
+        del site.files["api/styles"]
+    page.reload()
+    wait_for(page, "html[data-ready]")
     expect(page.locator("#served")).to_be_hidden()
 
 
-def test_a_page_without_its_models_says_so(visit, small_site):
-    site = Site({name: data for name, data in small_site.items() if "styles.json" not in name})
-    try:
-        page = visit(site.url, ready=False)
+def test_a_page_without_its_models_says_so(visit, site):
+    with site.without("models/styles.json"):
+        page = visit(ready=False)
         expect(page.locator(".notice")).to_contain_text(
             "The styles could not be loaded", timeout=PATIENCE
         )
-    finally:
-        site.close()
 
 
-def test_a_style_that_cannot_be_loaded_can_be_chosen_again(visit, small_site):
-    names = [name for name in small_site if name.startswith("models/ink") and "onnx" in name]
-    site = Site({name: data for name, data in small_site.items() if name not in names})
-    try:
-        page = visit(site.url)
+def test_a_style_that_cannot_be_loaded_can_be_chosen_again(visit, site):
+    with site.without("models/ink.onnx"):
+        page = visit()
         choose(page, file("a.png"))
         notices = page.locator(".notice")
         ink = page.locator("#styles").get_by_text("Ink", exact=True)
@@ -638,12 +631,9 @@ def test_a_style_that_cannot_be_loaded_can_be_chosen_again(visit, small_site):
         expect(notices).to_have_text(re.compile(
             "The style Ink could not be loaded. Check the connection, then choose the style again."
         ), timeout=PATIENCE)  # fmt: skip
-        site.files |= {name: small_site[name] for name in names}
-        ink.click()
-        settled(page)
-        expect(notices).to_have_count(1)
-    finally:
-        site.close()
+    ink.click()
+    settled(page)
+    expect(notices).to_have_count(1)
 
 
 def test_files_that_come_before_the_page_is_ready_are_opened(visit):
@@ -664,20 +654,16 @@ def test_files_that_come_before_the_page_is_ready_are_opened(visit):
     settled(page)
 
 
-def test_a_language_that_cannot_be_loaded_leaves_english(visit, small_site):
-    site = Site({name: data for name, data in small_site.items() if name != "i18n/zh.json"})
-    try:
-        page = visit(site.url, locale="zh-CN")
+def test_a_language_that_cannot_be_loaded_leaves_english(visit, site):
+    with site.without("i18n/zh.json"):
+        page = visit(locale="zh-CN")
         html = page.locator("html")
         expect(html).to_have_attribute("lang", "en")
         expect(page.locator(".notice")).to_contain_text("could not be loaded in this language")
         language = page.get_by_label("Language")
         expect(language).to_have_value("en")
-        site.files["i18n/zh.json"] = small_site["i18n/zh.json"]
-        language.select_option("中文")
-        expect(html).to_have_attribute("lang", "zh-Hans")
-    finally:
-        site.close()
+    language.select_option("中文")
+    expect(html).to_have_attribute("lang", "zh-Hans")
 
 
 SMALL = """() => {

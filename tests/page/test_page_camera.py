@@ -63,10 +63,10 @@ def site(serve, tabs_site):
 
 
 @pytest.fixture
-def camera(chromium, site):
+def camera(tabs, site):
     """Open a page on which Chromium's test picture is drawn."""
     permissions = ["camera", "microphone"]
-    with opened(chromium, site, "camera", CAMERA, permissions=permissions) as page:
+    with opened(tabs, site, "camera", CAMERA, permissions=permissions) as page:
         start(page)
         yield page
 
@@ -135,8 +135,8 @@ def test_everything_ends_when_it_is_stopped_or_left(camera):
     assert camera.evaluate(ENDED)
 
 
-def test_it_can_be_left_and_opened_again_while_it_loads(chromium, site):
-    with opened(chromium, site, "photos") as page:
+def test_it_can_be_left_and_opened_again_while_it_loads(tabs, site):
+    with opened(tabs, site, "photos") as page:
         held = []
         page.route("**/camera.js", lambda route: held.append(route))
         with page.expect_request("**/camera.js"):
@@ -151,8 +151,8 @@ def test_it_can_be_left_and_opened_again_while_it_loads(chromium, site):
         expect(page.locator("#photos #styles")).to_be_attached()
 
 
-def test_a_snapshot_is_the_cartoon_that_python_draws(chromium, site):
-    with opened(chromium, site, "camera", PICTURE + CAMERA) as page:
+def test_a_snapshot_is_the_cartoon_that_python_draws(tabs, site):
+    with opened(tabs, site, "camera", PICTURE + CAMERA) as page:
         start(page)
         set_strength(page, 0)
         mirrored = snapshot(page)
@@ -173,7 +173,7 @@ def test_a_snapshot_is_the_cartoon_that_python_draws(chromium, site):
     assert np.abs(live - expected).mean() < np.abs(live - photo).mean() / 2
 
 
-def test_what_is_live_is_what_python_draws_at_the_resolution_that_is_said(chromium, site):
+def test_what_is_live_is_what_python_draws_at_the_resolution_that_is_said(tabs, site):
     y, x = np.mgrid[:360, :480]
     waves = [np.sin(x / (17 + 9 * c)) + np.cos(y / (23 - 5 * c)) for c in range(3)]
     photo = (np.stack(waves, axis=2) * 50 + 128).astype(np.uint8)
@@ -182,7 +182,7 @@ def test_what_is_live_is_what_python_draws_at_the_resolution_that_is_said(chromi
     Image.fromarray(photo).save(written, "PNG")
     one = Site(site.files | {"photo.png": written.getvalue()})
     try:
-        with opened(chromium, one, "camera", PICTURE + CAMERA) as page:
+        with opened(tabs, one, "camera", PICTURE + CAMERA) as page:
             page.get_by_role("button", name="Start the camera").click()
             caption = page.locator("#camera .caption")
             expect(caption).to_contain_text("frames per second", timeout=PATIENCE)
@@ -226,8 +226,8 @@ def test_a_recording_has_pictures_and_sound(camera, tmp_path):
         assert sum(frame.samples for frame in container.decode(audio=0)) > 0
 
 
-def test_turning_the_phone_saves_the_recording(chromium, site, tmp_path):
-    with opened(chromium, site, "camera", PICTURE + CAMERA) as page:
+def test_turning_the_phone_saves_the_recording(tabs, site, tmp_path):
+    with opened(tabs, site, "camera", PICTURE + CAMERA) as page:
         start(page)
         page.get_by_role("button", name="Record", exact=True).click()
         expect(page.get_by_role("button", name="Stop recording")).to_be_visible()
@@ -244,8 +244,8 @@ def test_turning_the_phone_saves_the_recording(chromium, site, tmp_path):
         assert next(container.decode(video=0)).to_ndarray().size > 0
 
 
-def test_the_focus_stays_on_what_is_busy(chromium, site):
-    with opened(chromium, site, "camera", PICTURE + CAMERA) as page:
+def test_the_focus_stays_on_what_is_busy(tabs, site):
+    with opened(tabs, site, "camera", PICTURE + CAMERA) as page:
         start(page)
         page.get_by_label("Record sound").check()
         refusal = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error())"
@@ -265,7 +265,7 @@ def test_the_focus_stays_on_what_is_busy(chromium, site):
             finish.click()
 
 
-def test_another_camera_can_be_started_after_one_that_fails(chromium, site):
+def test_another_camera_can_be_started_after_one_that_fails(tabs, site):
     two = """
     navigator.mediaDevices.enumerateDevices = async () => ["first", "second"].map((deviceId) =>
       ({ deviceId, kind: "videoinput", label: deviceId }));
@@ -275,7 +275,7 @@ def test_another_camera_can_be_started_after_one_that_fails(chromium, site):
       return good(wanted);
     };
     """
-    with opened(chromium, site, "camera", PICTURE + CAMERA + two) as page:
+    with opened(tabs, site, "camera", PICTURE + CAMERA + two) as page:
         start(page)
         page.locator("#camera select").select_option("second")
         expect(page.get_by_role("alert")).to_contain_text("in use by another program")
@@ -283,10 +283,10 @@ def test_another_camera_can_be_started_after_one_that_fails(chromium, site):
         expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_it_says_why_there_is_no_camera(chromium, site):
+def test_it_says_why_there_is_no_camera(tabs, site):
     refusal = "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(%s); }"
     insecure = "() => Object.defineProperty(navigator, 'mediaDevices', { value: undefined })"
-    with opened(chromium, site, "camera") as page:
+    with opened(tabs, site, "camera") as page:
         for script, said in (
             ("() => {}", "has blocked the camera for this page"),  # it was given no permission
             (refusal % "new DOMException('', 'NotFoundError')", "No camera was found"),
@@ -299,8 +299,8 @@ def test_it_says_why_there_is_no_camera(chromium, site):
             expect(page.get_by_role("button", name="Start the camera")).to_be_enabled()
 
 
-def test_the_resolution_follows_the_speed(chromium, site):
-    with opened(chromium, site, "camera") as page:
+def test_the_resolution_follows_the_speed(tabs, site):
+    with opened(tabs, site, "camera") as page:
         settled = page.evaluate(
             """async () => {
               const { Pace } = await import("./camera.js");

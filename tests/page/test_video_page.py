@@ -63,8 +63,8 @@ def uneven(folder):
 
 
 @pytest.fixture
-def page(chromium, site):
-    with opened(chromium, site, "video", PICKER) as page:
+def page(tabs, site):
+    with opened(tabs, site, "video", PICKER) as page:
         yield page
 
 
@@ -211,8 +211,8 @@ window.VideoDecoder = class extends VideoDecoder {
 """
 
 
-def test_one_frame_is_decoded_at_a_time(chromium, site, uneven):
-    with opened(chromium, site, "video", DECODERS) as page:
+def test_one_frame_is_decoded_at_a_time(tabs, site, uneven):
+    with opened(tabs, site, "video", DECODERS) as page:
         choose(page, uneven)
         page.evaluate(
             """() => {
@@ -259,7 +259,7 @@ def test_a_result_is_not_lost_before_it_is_saved(page, uneven, folder):
     expect(link).to_be_hidden()
 
 
-def test_it_says_what_it_cannot_convert(page, chromium, site, folder):
+def test_it_says_what_it_cannot_convert(page, tabs, site, folder):
     """There is no server here, and none is spoken of."""
     (folder / "notes.mp4").write_text("not a video")
     Clip(codec="mpeg4", sound=None, options={}).make(folder / "old.mp4")
@@ -273,14 +273,14 @@ def test_it_says_what_it_cannot_convert(page, chromium, site, folder):
         expect(page.get_by_role("button", name="Convert", exact=True)).to_be_hidden()
         expect(page.get_by_role("button", name="Send and convert")).to_be_hidden()
     without = "delete window.VideoEncoder"
-    with opened(chromium, site, "video", without) as old:
+    with opened(tabs, site, "video", without) as old:
         old.locator("#video input[type=file]").set_input_files(folder / "old.mp4")
         expect(old.get_by_role("alert")).to_contain_text("it lacks WebCodecs")
 
 
-def test_a_video_dropped_on_the_photos_is_opened(chromium, site, uneven):
+def test_a_video_dropped_on_the_photos_is_opened(tabs, site, uneven):
     data = base64.b64encode(uneven.read_bytes()).decode()
-    with opened(chromium, site, "photos") as page:
+    with opened(tabs, site, "photos") as page:
         page.evaluate(
             """(data) => {
               const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));

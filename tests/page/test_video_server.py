@@ -52,9 +52,9 @@ def send(page, path):
 
 
 def test_what_the_browser_cannot_decode_is_converted_on_the_server(
-    chromium, site, old, short, tmp_path
+    tabs, site, old, short, tmp_path
 ):
-    with opened(chromium, site, "video") as page:
+    with opened(tabs, site, "video") as page:
         choose = page.locator("#video input[type=file]")
         choose.set_input_files(short)
         page.get_by_label("From (seconds)").fill("0.2")
@@ -93,8 +93,8 @@ def test_what_the_browser_cannot_decode_is_converted_on_the_server(
     assert (pictures(tmp_path / "cartoon.mp4") != pictures(old)).any()
 
 
-def test_a_job_outlives_the_tab_and_can_be_cancelled(chromium, site, long):
-    with opened(chromium, site, "video") as page:
+def test_a_job_outlives_the_tab_and_can_be_cancelled(tabs, site, long):
+    with opened(tabs, site, "video") as page:
         send(page, long)
         expect(page.locator("#server-status")).to_contain_text("on the server", timeout=PATIENCE)
         page.goto("about:blank")
@@ -108,8 +108,8 @@ def test_a_job_outlives_the_tab_and_can_be_cancelled(chromium, site, long):
         serving.wait_until(lambda: site.server.get(f"/api/jobs/{id}").status == 404)
 
 
-def test_a_server_that_does_not_answer_is_given_up(chromium, site):
-    with opened(chromium, site, "photos") as page:
+def test_a_server_that_does_not_answer_is_given_up(tabs, site):
+    with opened(tabs, site, "photos") as page:
         ended = "retry: 10\n\n"  # milliseconds
         page.route(
             "**/events", lambda route: route.fulfill(content_type="text/event-stream", body=ended)
@@ -123,9 +123,9 @@ def test_a_server_that_does_not_answer_is_given_up(chromium, site):
         assert found == "Unreachable"
 
 
-def test_it_says_why_the_server_could_not(chromium, site, tmp_path):
+def test_it_says_why_the_server_could_not(tabs, site, tmp_path):
     (tmp_path / "notes.mp4").write_text("not a video")
-    with opened(chromium, site, "video") as page:
+    with opened(tabs, site, "video") as page:
         send(page, tmp_path / "notes.mp4")
         alert = page.locator("#video section").get_by_role("alert")
         expect(alert).to_contain_text("The server could not convert the video: ", timeout=PATIENCE)
