@@ -253,7 +253,7 @@ def test_the_browser_is_timed_against_python():
 @pytest.mark.usefixtures("page_in_chromium")
 @pytest.mark.slow
 def test_the_camera_of_the_page_is_timed():
-    done = run_apart("browser_camera.py", "--seconds 1 --repeats 1 --resolution 128")
+    done = run_apart("browser_camera.py", "--seconds 0.2 --repeats 1 --resolution 128")
     assert done.returncode == 0, done.stderr
     assert re.search(r"as it chooses: [\d.]+ frames a second; .* at \d+ px", done.stdout)
     assert min(cells(done.stdout, f"{128:8}")) > 0

@@ -5,7 +5,6 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from media_pages import STYLE
 from page_server import CHROMIUM, PATIENCE, Site, Tabs
 from toonbox.engine.style import read_card
 from toonbox.errors import MissingExtraError
@@ -22,7 +21,7 @@ def chromium():
             executable_path=CHROMIUM,
             timeout=PATIENCE,
             args=[
-                *("--no-sandbox", "--use-fake-device-for-media-stream"),
+                *("--no-sandbox", "--use-fake-device-for-media-stream=fps=10"),
                 # Each page compiles ONNX Runtime anew: so quickly, not for speed afterwards.
                 "--js-flags=--liftoff-only",
             ],
@@ -69,10 +68,3 @@ def small_styles(tmp_path_factory, write_tiny_style):
 def small_site(built_site, small_styles):
     """Give a site that is drawn in a fraction of the time, for what the page does around it."""
     return site_files([*small_styles.values()])
-
-
-@pytest.fixture(scope="session")
-def tabs_site(built_site, small_site):
-    """Give the small site, with the true network of the style that `choose_style` chooses."""
-    name = f"models/{STYLE}.onnx"
-    return small_site | {name: built_site[name]}

@@ -53,20 +53,24 @@ SIZE = (96, 64)
 
 
 @pytest.fixture(scope="module")
-def site(serve, tabs_site):
+def site(serve, small_site):
     photo = Image.new("RGB", SIZE, (200, 80, 60))
     photo.paste((60, 90, 200), (48, 0, 96, 64))
     photo.paste((240, 230, 120), (8, 8, 30, 40))
     written = io.BytesIO()
     photo.save(written, "PNG")
-    return serve(tabs_site | {"photo.png": written.getvalue()})
+    return serve(small_site | {"photo.png": written.getvalue()})
+
+
+def watched(tabs, site, script=CAMERA):
+    """Open a page that may use the camera."""
+    return opened(tabs, site, "camera", script, permissions=["camera", "microphone"])
 
 
 @pytest.fixture
 def camera(tabs, site):
     """Open a page on which Chromium's test picture is drawn."""
-    permissions = ["camera", "microphone"]
-    with opened(tabs, site, "camera", CAMERA, permissions=permissions) as page:
+    with watched(tabs, site) as page:
         start(page)
         yield page
 
@@ -151,8 +155,8 @@ def test_it_can_be_left_and_opened_again_while_it_loads(tabs, site):
         expect(page.locator("#photos #styles")).to_be_attached()
 
 
-def test_a_snapshot_is_the_cartoon_that_python_draws(tabs, site):
-    with opened(tabs, site, "camera", PICTURE + CAMERA) as page:
+def test_a_snapshot_is_the_cartoon_that_python_draws(tabs, site, small_styles):
+    with watched(tabs, site, PICTURE + CAMERA) as page:
         start(page)
         set_strength(page, 0)
         mirrored = snapshot(page)
@@ -166,14 +170,14 @@ def test_a_snapshot_is_the_cartoon_that_python_draws(tabs, site):
     assert photo.shape == (SIZE[1], SIZE[0], 3)
     assert photo[20, 20].argmin() == 2  # the yellow patch is on the left
     np.testing.assert_array_equal(mirrored, photo[:, ::-1])
-    expected = load_style(STYLE, engine="onnxruntime")(photo).astype(int)
+    expected = load_style(small_styles[STYLE], engine="onnxruntime")(photo).astype(int)
     assert np.abs(expected - photo).mean() > 5
     assert np.abs(expected - cartoon).max() <= 2
     # What is shown live has been drawn as well.
     assert np.abs(live - expected).mean() < np.abs(live - photo).mean() / 2
 
 
-def test_what_is_live_is_what_python_draws_at_the_resolution_that_is_said(tabs, site):
+def test_what_is_live_is_what_python_draws_at_the_resolution_that_is_said(tabs, site, small_styles):
     y, x = np.mgrid[:360, :480]
     waves = [np.sin(x / (17 + 9 * c)) + np.cos(y / (23 - 5 * c)) for c in range(3)]
     photo = (np.stack(waves, axis=2) * 50 + 128).astype(np.uint8)
@@ -182,7 +186,7 @@ def test_what_is_live_is_what_python_draws_at_the_resolution_that_is_said(tabs, 
     Image.fromarray(photo).save(written, "PNG")
     one = Site(site.files | {"photo.png": written.getvalue()})
     try:
-        with opened(tabs, one, "camera", PICTURE + CAMERA) as page:
+        with watched(tabs, one, PICTURE + CAMERA) as page:
             page.get_by_role("button", name="Start the camera").click()
             caption = page.locator("#camera .caption")
             expect(caption).to_contain_text("frames per second", timeout=PATIENCE)
@@ -196,7 +200,7 @@ def test_what_is_live_is_what_python_draws_at_the_resolution_that_is_said(tabs, 
         one.close()
     live = read(base64.b64decode(url.split(",")[1])).astype(int)
     resolution = int(re.findall(r"\d+", said)[-1])
-    expected = load_style(STYLE, engine="onnxruntime")(
+    expected = load_style(small_styles[STYLE], engine="onnxruntime")(
         photo, resolution=resolution, strength=0.7
     ).astype(int)
     assert np.abs(expected - photo).mean() > 5
@@ -227,7 +231,7 @@ def test_a_recording_has_pictures_and_sound(camera, tmp_path):
 
 
 def test_turning_the_phone_saves_the_recording(tabs, site, tmp_path):
-    with opened(tabs, site, "camera", PICTURE + CAMERA) as page:
+    with watched(tabs, site, PICTURE + CAMERA) as page:
         start(page)
         page.get_by_role("button", name="Record", exact=True).click()
         expect(page.get_by_role("button", name="Stop recording")).to_be_visible()
@@ -245,7 +249,7 @@ def test_turning_the_phone_saves_the_recording(tabs, site, tmp_path):
 
 
 def test_the_focus_stays_on_what_is_busy(tabs, site):
-    with opened(tabs, site, "camera", PICTURE + CAMERA) as page:
+    with watched(tabs, site, PICTURE + CAMERA) as page:
         start(page)
         page.get_by_label("Record sound").check()
         refusal = "navigator.mediaDevices.getUserMedia = () => Promise.reject(new Error())"
@@ -275,7 +279,7 @@ def test_another_camera_can_be_started_after_one_that_fails(tabs, site):
       return good(wanted);
     };
     """
-    with opened(tabs, site, "camera", PICTURE + CAMERA + two) as page:
+    with watched(tabs, site, PICTURE + CAMERA + two) as page:
         start(page)
         page.locator("#camera select").select_option("second")
         expect(page.get_by_role("alert")).to_contain_text("in use by another program")

@@ -43,8 +43,8 @@ FILES = """async () => {
 
 
 @pytest.fixture(scope="module")
-def site(serve, tabs_site):
-    return serve(tabs_site)
+def site(serve, small_site):
+    return serve(small_site)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def site(tabs_site):
-    server = serving.start(tabs_site, style=STYLE)
+def site(small_site):
+    server = serving.start(small_site, style=STYLE)
     yield Served(server)
     server.stop()
     assert server.reported == []
