@@ -138,7 +138,7 @@ class Tabs:
     """
 
     def __init__(self, browser):
-        self._browser, self._left = browser, {}
+        self._browser, self._left, self._sizes = browser, {}, {}
 
     @contextmanager
     def open(self, site, script=None, **settings):
@@ -148,7 +148,7 @@ class Tabs:
             script: runs in each page before any of its own.
             settings: of the browser context.
         """
-        key = json.dumps([script, settings])
+        key = json.dumps([script, settings], sort_keys=True)
         page = self._left.pop(key, None) or self._new(script, settings)
         try:
             yield page
@@ -163,17 +163,22 @@ class Tabs:
         context.set_default_timeout(PATIENCE)
         if script:
             context.add_init_script(script)
-        return context.new_page()
+        page = context.new_page()
+        self._sizes[page] = page.viewport_size
+        return page
 
     def _leave(self, page, site):
         """End the page, and forget what it has stored and what was set for it."""
         page.unroute_all()
+        page.context.clear_permissions()
         page.goto(urljoin(site.url, "icon.svg"))  # of the same site: another would end the process
         session = page.context.new_cdp_session(page)
         stored = {"origin": site.url, "storageTypes": "all"}
         session.send("Storage.clearDataForOrigin", stored)
         session.detach()
         page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+        if page.viewport_size != self._sizes[page]:
+            page.set_viewport_size(self._sizes[page])
         page.mouse.move(0, 0)
 
 

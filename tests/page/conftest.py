@@ -6,9 +6,11 @@ from contextlib import ExitStack, closing
 import pytest
 
 from page_server import CHROMIUM, PATIENCE, Site, Tabs
-from toonbox.engine.style import read_card
+from toonbox.engine.style import SHIPPED, read_card
 from toonbox.errors import MissingExtraError
-from toonbox.page import shipped_styles, site_files
+from toonbox.page import site_files
+
+SOME = ("comic", "anime", "comic-fast", "ink", "watercolour")  # each is drawn on every photo
 
 
 @pytest.fixture(scope="package")  # while it is open, nothing else can run an asyncio loop
@@ -43,6 +45,13 @@ def built_site():
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="package")
+def small_site_served(small_site):
+    """Serve the small site for all files: the browser compiles ONNX Runtime anew for another."""
+    with closing(Site(small_site)) as site:
+        yield site
+
+
 @pytest.fixture(scope="module")
 def serve():
     """Serve sites until the file's tests are done: serve(files, **settings of Site)."""
@@ -52,15 +61,15 @@ def serve():
 
 @pytest.fixture(scope="session")
 def small_styles(tmp_path_factory, write_tiny_style):
-    """Give folders by name: of the shipped styles, with small networks in place of theirs."""
+    """Give folders by name: of some shipped styles, with small networks in place of theirs."""
     base = tmp_path_factory.mktemp("styles")
     folders = {}
-    for seed, shipped in enumerate(shipped_styles()):
-        card = read_card(shipped)
+    for seed, name in enumerate(SOME):
+        card = read_card(SHIPPED / name)
         folders[card.name] = write_tiny_style(
             card.name, seed, base, card.knobs, working_resolution=card.working_resolution
         )
-        shutil.copy(shipped / "preview.png", folders[card.name])
+        shutil.copy(SHIPPED / name / "preview.png", folders[card.name])
     return folders
 
 

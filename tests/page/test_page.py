@@ -42,9 +42,9 @@ def file(name, data=None, type="image/png"):
     return {"name": name, "mimeType": type, "buffer": photo() if data is None else data}
 
 
-@pytest.fixture(scope="module")
-def site(serve, small_site):
-    return serve(small_site)
+@pytest.fixture
+def site(small_site_served):
+    return small_site_served
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def visit(tabs, site):
 
         def open_page(site=site, ready=True, init=None, **settings):
             # Without service worker where it is not looked at: it fetches all once more.
-            settings = {"service_workers": "block", "locale": "en-GB"} | settings
+            settings = {"locale": "en-GB", "service_workers": "block"} | settings
             page = stack.enter_context(tabs.open(site, init, **settings))
             for emitter, event, listener in (
                 (page, "pageerror", errors.append),
@@ -546,7 +546,7 @@ SEND = """() => new Promise((resolve) => {
 def test_the_policy_stops_whatever_would_send_a_photo_away(tabs, site):
     answered = []
     with (
-        tabs.open(site, service_workers="block", locale="en-GB") as page,
+        tabs.open(site, locale="en-GB", service_workers="block") as page,
         listening(page, "requestfinished", lambda request: answered.append(request.url)),
     ):
         page.goto(site.url)
@@ -595,18 +595,16 @@ def test_settings_changed_on_another_tab_are_drawn_when_the_photos_are_seen_agai
     assert value(page, "texture") == 0
 
 
-def test_it_says_when_it_comes_from_the_server(visit, site):
-    site.files["api/styles"] = b"[]"
+def test_it_says_when_it_comes_from_the_server(visit, site, monkeypatch):
+    monkeypatch.setitem(site.files, "api/styles", b"[]")
     site.asked.clear()
-    try:
-        page = visit()
-        expect(page.locator("#served")).to_contain_text("This page comes from toonbox serve.")
-        choose(page, file("a.png"))
-        download(page)
-        asked = [name for name in site.asked if name.startswith("api/")]
-        assert asked == ["api/styles"]
-    finally:
-        del site.files["api/styles"]
+    page = visit()
+    expect(page.locator("#served")).to_contain_text("This page comes from toonbox serve.")
+    choose(page, file("a.png"))
+    download(page)
+    asked = [name for name in site.asked if name.startswith("api/")]
+    assert asked == ["api/styles"]
+    monkeypatch.delitem(site.files, "api/styles")
     page.reload()
     wait_for(page, "html[data-ready]")
     expect(page.locator("#served")).to_be_hidden()
@@ -681,27 +679,37 @@ SMALL = """() => {
 TOO_WIDE = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 
-@pytest.mark.parametrize("locale", ["en-GB", "zh-CN"])
-def test_a_phone_needs_no_scrolling_sideways(visit, locale):
-    page = visit(locale=locale, viewport={"width": 360, "height": 640}, has_touch=True,
-                 is_mobile=True)  # fmt: skip
-    assert page.evaluate(TOO_WIDE) == 0
-    assert page.evaluate(SMALL) == []
+def each_language(page):
+    """Speak one language after the other."""
+    for code, lang in (("en", "en"), ("zh", "zh-Hans")):
+        page.locator("#language").select_option(code)
+        expect(page.locator("html")).to_have_attribute("lang", lang)
+        yield code
+
+
+def test_a_phone_needs_no_scrolling_sideways(visit):
+    page = visit(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True)
+    for language in each_language(page):
+        assert page.evaluate(TOO_WIDE) == 0, language
+        assert page.evaluate(SMALL) == [], language
     expect(page.locator("#photograph")).to_have_attribute("capture", "environment")
     expect(page.locator("label:has(#photograph)")).to_be_visible()
     choose(page, file("a" * 60 + ".png", photo(300, 200)), file("b.png"), file("c.jpg", b"x"))
     page.locator("summary").click()
-    assert page.evaluate(TOO_WIDE) == 0
-    assert page.evaluate(SMALL) == []
+    for language in each_language(page):
+        assert page.evaluate(TOO_WIDE) == 0, language
+        assert page.evaluate(SMALL) == [], language
     for tab in ("video", "camera"):
         page.locator(f"#tab-{tab}").click()
         expect(page.locator(f"#{tab} > *").first).to_be_attached(timeout=PATIENCE)
-        assert page.evaluate(TOO_WIDE) == 0
+        for language in each_language(page):
+            assert page.evaluate(TOO_WIDE) == 0, (tab, language)
 
 
 def test_it_can_be_enlarged_to_twice_its_size(visit):
     """At 200 % a window of 1280 by 800 has the room of 640 by 400."""
-    page = visit(viewport={"width": 640, "height": 400})
+    page = visit()
+    page.set_viewport_size({"width": 640, "height": 400})
     assert page.evaluate(TOO_WIDE) == 0
     choose(page, file("a.png", photo(300, 200)))
     assert page.evaluate(TOO_WIDE) == 0
@@ -716,14 +724,15 @@ def test_it_can_be_enlarged_to_twice_its_size(visit):
 
 
 @pytest.mark.skipif(axe_missing(), reason="needs axe-core: npm ci --prefix src/toonbox/page")
-@pytest.mark.parametrize("language", ["en", "zh"])
-def test_axe_finds_nothing_to_complain_about(visit, language):
-    page = visit(locale={"en": "en-GB", "zh": "zh-CN"}[language], reduced_motion="reduce")
+def test_axe_finds_nothing_to_complain_about(visit):
+    page = visit()
+    page.emulate_media(reduced_motion="reduce")
 
     def look_at(what):
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            assert violations(page) == [], (what, scheme)
+        for language in each_language(page):
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                assert violations(page) == [], (what, language, scheme)
 
     wait_for(page, "#demo.drawn")
     look_at("welcome")

@@ -42,9 +42,9 @@ FILES = """async () => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def site(serve, small_site):
-    return serve(small_site)
+@pytest.fixture
+def site(small_site_served):
+    return small_site_served
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def shown(page):
     return page.evaluate("document.querySelector('#video canvas').toDataURL()")
 
 
-def test_times_sound_and_pictures_are_those_of_python(page, uneven, folder):
+def test_times_sound_and_pictures_are_those_of_python(page, uneven, folder, small_styles):
     choose(page, uneven)
     convert(page)
     assert result(page, folder / "page.mp4") == "uneven.toon.mp4"
@@ -103,11 +103,12 @@ def test_times_sound_and_pictures_are_those_of_python(page, uneven, folder):
     with av.open(str(folder / "page.mp4")) as container:
         assert container.metadata["title"] == "In the harbour"
 
-    cartoonize_video(uneven, folder / "python.mp4", style=STYLE, crf=1)
+    style = small_styles[STYLE]
+    cartoonize_video(uneven, folder / "python.mp4", style=style, crf=1)
     drawn, expected = pictures(folder / "page.mp4"), pictures(folder / "python.mp4")
     assert drawn.shape == expected.shape == (len(UNEVEN), SIZE[0], SIZE[1], 3)  # upright
     near = np.abs(drawn.astype(int) - expected).mean(axis=(1, 2, 3))
-    cartoonize_video(uneven, folder / "photo.mp4", style=STYLE, crf=1, strength=0)
+    cartoonize_video(uneven, folder / "photo.mp4", style=style, crf=1, strength=0)
     far = np.abs(expected.astype(int) - pictures(folder / "photo.mp4")).mean(axis=(1, 2, 3))
     assert (near < 4).all(), near
     assert (near < far / 2).all(), (near, far)

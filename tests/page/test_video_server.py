@@ -4,7 +4,7 @@ import pytest
 
 from media_pages import STYLE, opened
 from page_server import PATIENCE
-from video_files import Clip, pictures, times
+from video_files import Clip, motion, pictures, times
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
 serving = pytest.importorskip("serving", reason="needs pip install 'toonbox[serve]'")
@@ -41,7 +41,8 @@ def short(tmp_path_factory):
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
     """Make a video that takes a while."""
-    clip = Clip(size=(320, 240), pts=list(range(400)), sound=None)
+    size = (320, 240)
+    clip = Clip(size=size, pts=list(range(400)), frames=[*motion(1, size)] * 400, sound=None)
     return clip.make(tmp_path_factory.mktemp("videos") / "long.mp4")
 
 
