@@ -18,6 +18,7 @@ from media_pages import axe_missing, violations
 from page_server import PATIENCE, Site, listening, wait_for
 from toonbox import load_style
 from toonbox.engine.style import SHIPPED
+from toonbox.page import site_files
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs pip install playwright")
 expect = sync_api.expect
@@ -253,11 +254,15 @@ def test_everything_works_by_keyboard_alone(visit):
     assert seen(page) == anime
 
 
-def test_every_style_is_shown_on_the_photo(visit, shipped):
+def test_every_style_is_shown_on_each_photo_and_loaded_once(visit, shipped):
     page = visit(shipped)
-    choose(page, file("a.png"))
+    shipped.asked.clear()
     count = len(list(SHIPPED.glob("*/card.toml")))
-    expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(count, timeout=PATIENCE)
+    for name in ("a.png", "b.png"):
+        choose(page, file(name, photo(60, 48)))
+        expect(page.get_by_role("heading", name=name)).to_be_visible(timeout=PATIENCE)
+        expect(page.locator("#styles canvas:not(.waiting)")).to_have_count(count, timeout=PATIENCE)
+    assert len([name for name in shipped.asked if name.endswith(".onnx")]) == count
     pictures = page.evaluate(
         "[...document.querySelectorAll('#styles canvas')].map((canvas) => canvas.toDataURL())"
     )
@@ -502,7 +507,7 @@ def test_the_language_is_the_readers_and_what_they_choose_is_kept(visit):
 
 
 def test_it_works_offline_after_the_first_visit(visit, built_site):
-    site = Site(built_site)
+    site = Site(site_files(["comic", "ink"]))
     try:
         page = visit(site, service_workers="allow")
         page.evaluate("navigator.serviceWorker.ready.then(() => true)")

@@ -13,7 +13,7 @@ const VENDOR = new URL("vendor/", import.meta.url).href;
 const TILE = 768; // pixels without overlap; the network takes about 0.4 GB for one
 const STRIP = 1 << 22; // pixels read from a canvas at once
 const KEPT_PIXELS = 32e6; // of cached pictures
-const KEPT_SESSIONS = 6;
+const KEPT_SESSIONS = 8; // all shipped styles, which are drawn on each photo
 const MOST_THREADS = 8; // more take longer to start than they save
 const TRIAL = { side: 192, runs: 2 };
 
