@@ -99,16 +99,19 @@ def test_offline_after_one_visit(able_to_draw, visited, site):
     assert visited.evaluate("name => fetch(name).then(() => 'kept', () => 'gone')", name) == "gone"
 
 
-def test_a_token_reaches_the_server(visited, site):
+def test_what_is_kept_and_what_reaches_the_host(visited, site):
     site.asked.clear()
     visit(visited, f"{site.url}?token=secret")
     assert "index.html" in site.asked  # which sets its cookie, and does not come from the cache
-
-
-def test_large_files_are_kept_once_they_are_used(visited, site):
+    # A large file is kept once it is used.
     name = "vendor/ort-wasm-simd-threaded.jspi.wasm"
     fetch = "async (name) => (await fetch(name)).text()"
     assert visited.evaluate(fetch, name) == "a large runtime"
+    # A host that fails changes nothing,
+    site.missing, site.files = 503, {}
+    visit(visited, site.url)
+    assert visited.evaluate(fetch, "text.txt") == "first"
+    # nor does one that is gone.
     site.close()
     assert visited.evaluate(fetch, name) == "a large runtime"
 
@@ -153,13 +156,6 @@ def test_it_makes_way_for_what_comes_after_the_site(visited, site, worker):
     assert visited.evaluate("async () => (await fetch('text.txt')).text()") == "its own"
     assert visited.evaluate("navigator.serviceWorker.getRegistrations()") == []
     assert visited.evaluate("caches.keys()") == []
-
-
-def test_it_stays_while_the_host_fails(visited, site):
-    site.missing = 503
-    site.files = {}
-    visit(visited, site.url)
-    assert visited.evaluate("async () => (await fetch('text.txt')).text()") == "first"
 
 
 def test_half_a_new_version_is_not_taken(visited, site, folder):

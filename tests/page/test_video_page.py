@@ -144,7 +144,8 @@ def test_a_part_of_a_video_with_odd_sides(page, folder):
 
 
 def test_cancelling_leaves_nothing_and_the_page_usable(page, folder, uneven):
-    Clip(size=SIZE, pts=list(range(1200)), sound=None).make(folder / "long.mp4")
+    frames = [*motion(1, SIZE)] * 1200
+    Clip(size=SIZE, pts=list(range(1200)), frames=frames, sound=None).make(folder / "long.mp4")
     choose(page, folder / "long.mp4")
     page.get_by_label("Write directly to a file").check()
     convert(page)
