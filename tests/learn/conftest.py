@@ -61,7 +61,7 @@ def unmeasured_export() -> Iterator[None]:
 def without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do in this process what is otherwise for workers, which take seconds to start."""
     monkeypatch.setattr("toonbox.learn.train.worker_pool", pool_here)
-    monkeypatch.setattr("toonbox.learn.data.worker_pool", pool_here)
+    monkeypatch.setattr("toonbox.learn.layers.worker_pool", pool_here)
 
 
 @pytest.fixture(scope="session")

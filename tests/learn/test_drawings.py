@@ -17,10 +17,11 @@ import torch
 from PIL import Image
 
 from toonbox.errors import PictureError, TrainingError
-from toonbox.learn import data as drawings
+from toonbox.learn import layers as module
 from toonbox.learn.config import CropConfig
-from toonbox.learn.data import CropBatches, Drawings, prepare_layers
+from toonbox.learn.data import CropBatches, Drawings
 from toonbox.learn.inspect import read_scaled
+from toonbox.learn.layers import prepare_layers
 from toonbox.learn.representations.drawing import CHANNELS, Layers, Look
 from toonbox.learn.workers import worker_pool
 
@@ -51,9 +52,20 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def cached(photos: list[Path], tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The layers of the photos, computed by worker processes."""
-    return prepare_layers(photos, SIDES, tmp_path_factory.mktemp("layers"), workers=2)
+def process() -> Iterator[ProcessPoolExecutor]:
+    """A worker process, started once."""
+    with worker_pool(1) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def cached(
+    photos: list[Path], process: ProcessPoolExecutor, tmp_path_factory: pytest.TempPathFactory
+) -> list[Path]:
+    """The layers of the photos, computed by the worker process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "worker_pool", lambda _: nullcontext(process))
+        return prepare_layers(photos, SIDES, tmp_path_factory.mktemp("layers"))
 
 
 @pytest.fixture
@@ -72,7 +84,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     def pool(_: int):
         yield Pool()
 
-    monkeypatch.setattr(drawings, "worker_pool", pool)
+    monkeypatch.setattr(module, "worker_pool", pool)
     return computed
 
 
@@ -132,13 +144,6 @@ def test_a_file_of_something_else_is_computed_again(
     assert np.load(file).shape[2] == CHANNELS
 
 
-@pytest.fixture(scope="module")
-def process() -> Iterator[ProcessPoolExecutor]:
-    """A worker process, started once."""
-    with worker_pool(1) as pool:
-        yield pool
-
-
 @pytest.mark.parametrize("content", [b"", b"no picture", None])
 def test_a_damaged_photo_is_named(
     photos: list[Path],
@@ -150,7 +155,7 @@ def test_a_damaged_photo_is_named(
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(photos[0].read_bytes()[:200] if content is None else content)
     # In a worker process: the error must survive the way back.
-    monkeypatch.setattr(drawings, "worker_pool", lambda _: nullcontext(process))
+    monkeypatch.setattr(module, "worker_pool", lambda _: nullcontext(process))
     with pytest.raises(PictureError, match=r"damaged\.png: "):
         prepare_layers([damaged], SIDES, tmp_path / "layers", workers=1)
     assert list((tmp_path / "layers").iterdir()) == []
@@ -175,7 +180,7 @@ def halfway(blocked: str) -> str:
 import os, signal, sys, time
 from pathlib import Path
 import numpy as np
-from toonbox.learn import data as drawings
+from toonbox.learn import layers
 
 def save(file, packed):
     Path(file).write_bytes(b"half")
@@ -183,14 +188,14 @@ def save(file, packed):
     {blocked}
 
 def work(*arguments):
-    drawings.np.save = save
+    layers.np.save = save
     return write(*arguments)
 
-write = drawings._write_layers
-drawings._write_layers = work
+write = layers._write_layers
+layers._write_layers = work
 if __name__ == "__main__":
     photos = sorted(Path(sys.argv[1]).iterdir())
-    drawings.prepare_layers(photos, (48, 64), Path(sys.argv[2], "layers"), workers=1)
+    layers.prepare_layers(photos, (48, 64), Path(sys.argv[2], "layers"), workers=1)
 """
 
 

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from toonbox.cli.main import main
 from toonbox.errors import ConfigError, DataError, OutputError, TrainingError, UsageError
-from toonbox.learn import data as data_module
+from toonbox.learn import layers
 from toonbox.learn import train as loop
 from toonbox.learn.config import load_config, save_config
 from toonbox.learn.data import (
@@ -79,7 +79,7 @@ def do_run(config, folders, run: RunOptions) -> None:
 
 def do_run_here(config, folders, run: RunOptions) -> None:
     """Train in a process of its own, and in no other."""
-    loop.worker_pool = data_module.worker_pool = pool_here
+    loop.worker_pool = layers.worker_pool = pool_here
     do_run(config, folders, run)
 
 

@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,20 +13,18 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from toonbox.atomic import make_folder, write_file, writing
+from toonbox.atomic import write_file
 from toonbox.errors import DataError
 from toonbox.learn.config import CropConfig, TrainConfig
-from toonbox.learn.inspect import FolderReport, inspect_folder, is_blank, read_picture, read_scaled
-from toonbox.learn.progress import tracked
-from toonbox.learn.representations.drawing import CHANNELS, MARGIN, Layers, Look
-from toonbox.learn.weights import cache_folder
-from toonbox.learn.workers import QuietContext, quiet_worker, worker_pool
+from toonbox.learn.inspect import FolderReport, inspect_folder, is_blank, read_picture
+from toonbox.learn.layers import prepare_layers
+from toonbox.learn.representations.drawing import MARGIN, Layers, Look
+from toonbox.learn.workers import QuietContext, quiet_worker
 from toonbox.options import RunOptions
 from toonbox.pixels import Uint8Array
 
 VALIDATION_PHOTOS = 8
 FACES_EVERY = 5
-LAYERS_VERSION = 2  # increase when `Layers` changes
 TRIES = 8  # crops drawn before a blank one is accepted
 PHOTO, CARTOON, NOISE = 0, 1, 4  # random number streams; 3 is for knobs
 SPOT = 4  # pixels of coarse noise, about half a block of a video codec
@@ -228,51 +225,6 @@ def add_noise(
     noise = noise[rank::processes]
     noisy = (photo + noise.to(photo.device)).clamp(-1, 1)
     return noisy.contiguous(memory_format=torch.channels_last)
-
-
-def prepare_layers(
-    photos: Sequence[Path], sides: tuple[int, int], folder: Path | None = None, workers: int = 2
-) -> list[Path]:
-    """Compute the missing layers of photos, 14 bytes per pixel; return the file of each photo.
-
-    `sides` is the range of the working short side, in pixels; half of the photos use the largest.
-
-    Raises:
-        PictureError, OSError: a photo cannot be read; names it.
-        OutputError: a layer file cannot be written.
-        TrainingError: a worker was killed; finished layers are kept.
-    """
-    folder = folder or cache_folder() / "drawings"
-    make_folder(folder)
-    placed = [(photo, *_place(photo, sides, folder)) for photo in photos]
-    if missing := {file: (photo, side) for photo, side, file in placed if not _is_whole(file)}:
-        with worker_pool(workers) as pool:
-            jobs = [pool.submit(_write_layers, *job, file) for file, job in missing.items()]
-            for job in tracked(as_completed(jobs), "Drawing targets", len(jobs)):
-                job.result()
-    return [file for _, _, file in placed]
-
-
-def _place(photo: Path, sides: tuple[int, int], folder: Path) -> tuple[int, Path]:
-    """Return the working short side and the layer file, both by a hash of the photo's file."""
-    digest = hashlib.sha256(photo.read_bytes())
-    low, high = sides
-    draw = digest.digest()[0]
-    side = high if draw >= 128 else low + (high - low) * draw // 128
-    return side, folder / f"{digest.hexdigest()[:24]}-{side}-{LAYERS_VERSION}.npy"
-
-
-def _is_whole(file: Path) -> bool:
-    try:
-        return bool(np.load(file, mmap_mode="r").shape[2:] == (CHANNELS,))
-    except (OSError, ValueError, EOFError):
-        return False
-
-
-def _write_layers(photo: Path, side: int, file: Path) -> None:
-    layers = Layers.of(read_scaled(photo, side))
-    with writing(file) as temporary:
-        np.save(temporary, layers.packed)
 
 
 def prepare_drawings(
