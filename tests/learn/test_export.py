@@ -1,6 +1,8 @@
 import shutil
 import tomllib
+from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +15,7 @@ from toonbox.errors import ExportError, OutputError
 from toonbox.learn import export
 from toonbox.learn.config import parse_config, save_config
 from toonbox.learn.data import TrainingData
-from toonbox.learn.export import SizedGenerator, check_parity, export_run, write_style
+from toonbox.learn.export import SizedGenerator, check_parity, export_run, to_onnx, write_style
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator, save_generator
 
 
@@ -48,9 +50,25 @@ DESCRIBED = {"description": "Ours", "licence": "CC0", "data": None}
 
 
 @pytest.fixture(scope="module")
-def style(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("styles") / "mine"
-    return export_run(run, folder, working_resolution=96, **DESCRIBED)
+def exported(
+    run: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[onnx.ModelProto]]:
+    """The run as a style, and its network as torch converted it, which takes seconds."""
+    folder, models = tmp_path_factory.mktemp("styles") / "mine", []
+
+    def convert(*arguments: Any) -> onnx.ModelProto:
+        models.append(to_onnx(*arguments))
+        return deepcopy(models[0])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "to_onnx", convert)
+        export_run(run, folder, working_resolution=96, **DESCRIBED)
+    return folder, models
+
+
+@pytest.fixture(scope="module")
+def style(exported: tuple[Path, list[onnx.ModelProto]]) -> Path:
+    return exported[0]
 
 
 def drawn_by(network: Generator, photo: np.ndarray, *knobs: torch.Tensor) -> np.ndarray:
@@ -139,7 +157,10 @@ def test_knobs_are_an_input_of_the_style(run: Path, tmp_path: Path) -> None:
     assert np.abs(loaded(photo, resolution="native") - expected).max() > 5
 
 
-def test_photos_that_are_gone(run: Path, tmp_path: Path, caplog) -> None:
+def test_photos_that_are_gone(
+    exported, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog
+) -> None:
+    monkeypatch.setattr(export, "to_onnx", lambda *_: exported[1][0])
     shutil.copytree(run, tmp_path / "run")
     listed = (run / "data.json").read_text().replace(str(run), str(tmp_path / "gone"))
     (tmp_path / "run" / "data.json").write_text(listed)
