@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -18,6 +17,9 @@ from toonbox.learn.discriminator import Discriminator, FeatureDiscriminator
 from toonbox.learn.features import WIDTHS, EfficientNetFeatures
 from toonbox.learn.generator import Generator
 from toonbox.options import RunOptions
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 BETAS = (0.5, 0.99)
 GRADIENT_CLIP = 0.5  # largest norm
@@ -38,7 +40,7 @@ class TrainingState:
     """Everything in a checkpoint, and the frozen features; adversaries by representation."""
 
     config: TrainConfig
-    fabric: Fabric
+    fabric: "Fabric"
     generator: nn.Module
     average: AveragedModel
     generator_optimizer: Optimizer
@@ -96,8 +98,10 @@ def load_checkpoint(file: Path, *, mmap: bool = False) -> dict[str, Any]:
     return values
 
 
-def new_fabric(options: RunOptions) -> Fabric:
+def new_fabric(options: RunOptions) -> "Fabric":
     """Launch a Fabric as the options say; raise UsageError if there are no such devices."""
+    from lightning_fabric import Fabric  # takes longer to import than torch; exporting needs none
+
     try:
         fabric = Fabric(
             accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[options.device],
@@ -113,7 +117,7 @@ def new_fabric(options: RunOptions) -> Fabric:
 
 
 def new_state(
-    config: TrainConfig, fabric: Fabric, features: EfficientNetFeatures | None
+    config: TrainConfig, fabric: "Fabric", features: EfficientNetFeatures | None
 ) -> TrainingState:
     """Create untrained networks, identical in every process."""
     torch.manual_seed(config.seed)
