@@ -1,21 +1,25 @@
 """A server for tests: real sockets on 127.0.0.1, in a thread of the test's own process."""
 
 import http.client
+import io
 import json
 import logging
 import os
 import socket
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from PIL import Image
 
 from toonbox.serve.app import create_app
 from toonbox.serve.server import Server, listen
 from toonbox.serve.settings import ServerOptions
 
 LOGS = [logging.getLogger(f"toonbox.serve.{name}") for name in ("app", "limits")]
+LARGE = (2400, 1800)  # pixels: as a BMP more than the system takes for a client that does not read
 PATIENCE = 120  # seconds; on a busy machine anything may take long
 
 
@@ -133,6 +137,24 @@ def answer_on(connection):
     answer = http.client.HTTPResponse(connection)
     answer.begin()
     return Answer(answer.status, answer.headers, answer.read())
+
+
+def noise(size):
+    """The bytes of a JPEG photo of noise."""
+    stream = io.BytesIO()
+    Image.effect_noise(size, 100).save(stream, "JPEG", quality=30)
+    return stream.getvalue()
+
+
+@contextmanager
+def slow_reader(server, data):
+    """Send bytes over a connection that takes very little of the answer before it is read."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    with connection:
+        connection.connect(("127.0.0.1", server.port))
+        connection.sendall(data)
+        yield connection
 
 
 def wait_until(look):

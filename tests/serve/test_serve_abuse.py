@@ -1,7 +1,6 @@
 """What clients do by mistake and on purpose: the server answers, lives on, and keeps nothing."""
 
 import errno
-import io
 import resource
 import selectors
 import socket
@@ -9,9 +8,8 @@ import time
 from contextlib import contextmanager
 
 import pytest
-from PIL import Image
 
-from serving import PATIENCE, answer_on, files_below, form, wait_until
+from serving import LARGE, PATIENCE, answer_on, files_below, form, noise, slow_reader, wait_until
 from toonbox.serve import app
 
 HEAD = "POST /api/cartoonize HTTP/1.1\r\nHost: localhost\r\n"
@@ -96,7 +94,7 @@ def test_a_connection_lives_on_between_requests(serve):
 @pytest.mark.parametrize("stated", ["length", "chunked"])
 def test_a_body_that_does_not_go_on(serve, photo, path, stated, spool):
     body, kind = form(("a.jpg", photo))
-    server = serve(patience=2)
+    server = serve(patience=0.7)
     if stated == "length":
         sent, size = body[:500], f"Content-Length: {len(body)}"
     else:
@@ -178,7 +176,7 @@ def test_a_length_that_lies(serve, photo):
 
 
 def test_what_is_left_of_a_refused_body_is_not_read_for_ever(serve):
-    server = serve(patience=2, max_body=1000)
+    server = serve(patience=1, max_body=1000)
     with server.raw(f"{HEAD}Content-Length: {1 << 40}\r\n\r\n".encode()) as connection:
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413")
         assert is_cut_off(connection, b"x" * 1000)
@@ -209,6 +207,7 @@ def test_huge_heads_of_requests(serve):
     assert server.get("/health").status == 200
 
 
+@pytest.mark.usefixtures("jobs_here")
 def test_names_with_folders_stay_in_theirs(serve, photo, spool):
     server = serve()
     names = ["../../../up.jpg", "..", "C:\\x\\win.jpg", "a\0b.jpg", "\u202egpj.exe.jpg", "x" * 999]
@@ -265,22 +264,16 @@ def test_a_full_disk_while_converting(serve, photo, tmp_path):
 @contextmanager
 def untaken(server):
     """Ask for a large answer without reading it; give its pixels once it is drawn."""
-    stream = io.BytesIO()
-    Image.effect_noise((4000, 3000), 100).save(stream, "JPEG", quality=30)
-    body = stream.getvalue()
+    body = noise(LARGE)
     head = f"{HEAD.replace(' HTTP', '?format=bmp HTTP')}Content-Length: {len(body)}\r\n\r\n"
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    with connection:
-        connection.connect(("127.0.0.1", server.port))
-        connection.sendall(head.encode() + body)
+    with slow_reader(server, head.encode() + body):
         wait_until(lambda: b"toonbox_processing_seconds_count" in server.get("/metrics").body)
-        yield 4000 * 3000
+        yield LARGE[0] * LARGE[1]
 
 
 def test_who_does_not_take_the_answer(serve):
     """A large answer to a client that does not read is dropped after a while."""
-    server = serve(patience=3)
+    server = serve(patience=2)
     with untaken(server):
         wait_until(lambda: taken(server) == server.service.budget._bodies == 0)
 
