@@ -121,10 +121,10 @@ def test_every_variant_trains(tiny_config, options) -> None:
 
 
 def test_discriminators_on_features_learn_to_tell(tiny_config) -> None:
-    config = tiny_config(discriminators={"kind": "features", "learning_rate": 3e-3})
+    config = tiny_config(discriminators={"kind": "features", "learning_rate": 1e-2})
     state = state_of(config, random_features())
     losses = []
-    for state.step in range(25):
+    for state.step in range(14):
         losses.append(adversarial_step(state, batch(), batch(1).sign(), vgg(), Here()))
     for name in ("surface_discriminator", "texture_discriminator"):
         assert losses[-1][name] < 0.5 * losses[0][name]
@@ -133,23 +133,23 @@ def test_discriminators_on_features_learn_to_tell(tiny_config) -> None:
 def test_the_surface_weight_alone_pulls_towards_the_cartoons(tiny_config) -> None:
     only = dict.fromkeys(LossWeights.__dataclass_fields__, 0.0) | {"surface": 1.0}
     config = tiny_config(
-        weights=only, learning_rate=2e-3,
-        discriminators={"learning_rate": 2e-3, "palette_blind": False},
+        weights=only, learning_rate=6e-3,
+        discriminators={"learning_rate": 6e-3, "palette_blind": False},
     )  # fmt: skip
     state = state_of(config)
     photo, cartoon = batch() * 0.2 - 0.6, torch.full((4, 3, 32, 32), 0.8)
-    for state.step in range(60):
+    for state.step in range(25):
         adversarial_step(state, photo, cartoon, vgg(), Here())
     with torch.no_grad():
         assert state.generator(photo).mean() > photo.mean() + 0.2
 
 
 def test_reconstruction_holds_on_to_the_target(tiny_config) -> None:
-    state = state_of(tiny_config(weights={"reconstruction": 20.0}, learning_rate=3e-3))
+    state = state_of(tiny_config(weights={"reconstruction": 20.0}, learning_rate=6e-3))
     photo = batch()
     target = (photo * 0.5 + 0.2).clamp(-1, 1)
     losses = []
-    for state.step in range(20):
+    for state.step in range(12):
         losses.append(adversarial_step(state, photo, batch(1), vgg(), Here(), target))
     assert losses[-1]["reconstruction"] < 0.5 * losses[0]["reconstruction"]
 
@@ -178,10 +178,10 @@ def test_pretraining_learns_its_target(tiny_config) -> None:
 
 
 def test_pretraining_learns_the_features_of_its_target(tiny_config) -> None:
-    pretrain = {"learning_rate": 3e-3, "feature_weight": 1.0}
+    pretrain = {"learning_rate": 1e-2, "feature_weight": 1.0}
     state = state_of(tiny_config(pretrain=pretrain), random_features())
     photo = batch()
-    losses = [pretrain_step(state, photo, 0.3 * photo)["features"].item() for _ in range(30)]
+    losses = [pretrain_step(state, photo, 0.3 * photo)["features"].item() for _ in range(20)]
     assert losses[-1] < 0.6 * losses[0]
 
 
@@ -190,8 +190,8 @@ def test_pretraining_with_noise_learns_to_leave_it_out(tiny_config) -> None:
     unseen = add_noise(torch.zeros(2, 3, 32, 32), 60, 0, 99)
     left = []
     for noise in (0.0, 60.0):
-        state = state_of(tiny_config(pretrain={"steps": 60, "learning_rate": 3e-3, "noise": noise}))
-        for state.step in range(60):
+        state = state_of(tiny_config(pretrain={"steps": 45, "learning_rate": 1e-2, "noise": noise}))
+        for state.step in range(45):
             one_step(state, grey, None, Here())
         with torch.no_grad():
             left.append(state.generator(unseen).abs().mean().item())
@@ -304,11 +304,11 @@ def test_discriminators_get_a_head_start(tiny_config) -> None:
 
 def test_features_of_the_target_are_learnt(tiny_config) -> None:
     only = dict.fromkeys(LossWeights.__dataclass_fields__, 0.0) | {"features": 1.0}
-    config = tiny_config(weights=only, learning_rate=3e-3)
+    config = tiny_config(weights=only, learning_rate=1e-2)
     state = state_of(config, random_features())
     photo = batch()
     losses = []
-    for state.step in range(30):
+    for state.step in range(20):
         losses.append(adversarial_step(state, photo, None, None, Here(), 0.3 * photo)["features"])
     assert losses[-1] < 0.6 * losses[0]
 
