@@ -14,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from toonbox.engine.style import Card, write_card
+from toonbox.parallel import failing_alone
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers side by side: one core for each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -156,6 +157,18 @@ def unmeasured() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
         yield
+
+
+@pytest.fixture
+def isolated_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do in this process what has one of its own otherwise, where that is no subject."""
+
+    def here(name: str, work: Any, *arguments: Any, progress: Any, stop: Any, **_: Any) -> Any:
+        with failing_alone(name):
+            return work(*arguments, progress=progress, stop=stop)
+
+    for module in ("isolated", "pipeline"):
+        monkeypatch.setattr(f"toonbox.video.{module}.run_isolated", here)
 
 
 @pytest.fixture

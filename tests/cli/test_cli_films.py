@@ -340,7 +340,8 @@ def test_ctrl_c_in_a_folder(toonbox, here, monkeypatch):
 
 
 def test_progress_on_a_terminal(style_folder, here):
-    Clip().make(here / "[a]clip.mp4")
+    # Long enough for the bar to be drawn on the way, too: ten times a second.
+    Clip(pts=list(range(120))).make(here / "[a]clip.mp4")
     ours, theirs = pty.openpty()
     process = start(style_folder, "[a]clip.mp4", stderr=theirs)
     os.close(theirs)
@@ -359,7 +360,7 @@ def test_progress_on_a_terminal(style_folder, here):
     process.stdout.close()
     assert b"[a]clip.mp4" in shown
     assert b"fps" in shown
-    assert b"24 frames, writing" in shown
+    assert b"120 frames, writing" in shown
 
 
 def test_ten_bits(toonbox, here):
@@ -397,6 +398,7 @@ def test_videos_into_gif(toonbox, here):
     assert (code, "neither crf" in errors) == (2, True)
 
 
+@pytest.mark.usefixtures("isolated_here")
 def test_a_codec_that_one_of_several_cannot_hold(toonbox, here):
     for name in ("a.mov", "b.mp4"):
         Clip(pts=[0, 1], size=(64, 64)).make(here / name)
@@ -407,6 +409,7 @@ def test_a_codec_that_one_of_several_cannot_hold(toonbox, here):
     assert (code, ".mov cannot hold vp9" in errors) == (2, True)
 
 
+@pytest.mark.usefixtures("isolated_here")
 def test_gif_into_videos(toonbox, here):
     animation(here / "a.gif")
     code, output, errors = toonbox("a.gif", "-o", "a.mp4", "--compare", "side")
@@ -438,6 +441,7 @@ def test_gif_into_gif(toonbox, here):
     assert frames_of("a.toon.gif") == [100, 10, 250]
 
 
+@pytest.mark.usefixtures("isolated_here")
 def test_gif_of_a_folder_stay_what_they_are(toonbox, here):
     (here / "album").mkdir()
     animation(here / "album" / "a.gif")

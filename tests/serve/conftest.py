@@ -6,7 +6,6 @@ from PIL import Image
 
 import serving
 from picture_files import smooth
-from toonbox.parallel import failing_alone
 from video_files import Clip, motion
 
 
@@ -56,14 +55,3 @@ def serve(style_folder, spool):
         server.stop()
     assert [*spool.iterdir()] == []
     assert [error for server in started for error in server.reported] == []
-
-
-@pytest.fixture
-def jobs_here(monkeypatch):
-    """Do jobs in this process, in a thread, where a process of their own is no subject."""
-
-    def here(name, work, *arguments, progress, stop, patience=None):
-        with failing_alone(name):
-            return work(*arguments, progress=progress, stop=stop)
-
-    monkeypatch.setattr("toonbox.video.isolated.run_isolated", here)

@@ -207,7 +207,7 @@ def test_huge_heads_of_requests(serve):
     assert server.get("/health").status == 200
 
 
-@pytest.mark.usefixtures("jobs_here")
+@pytest.mark.usefixtures("isolated_here")
 def test_names_with_folders_stay_in_theirs(serve, photo, spool):
     server = serve()
     names = ["../../../up.jpg", "..", "C:\\x\\win.jpg", "a\0b.jpg", "\u202egpj.exe.jpg", "x" * 999]

@@ -83,7 +83,7 @@ def test_pictures_become_a_zip(serve, photo, style_folder, spool):
         assert (gone.status, gone.detail[:20]) == (404, "there is no such job")
 
 
-@pytest.mark.usefixtures("jobs_here")
+@pytest.mark.usefixtures("isolated_here")
 def test_one_picture_alone(serve, photo):
     server = serve()
     told = server.wait_for_job(started(server, "/api/jobs?format=webp", ("a.jpg", photo))["id"])
@@ -92,7 +92,7 @@ def test_one_picture_alone(serve, photo):
     assert Image.open(io.BytesIO(answer.body)).format == "WEBP"
 
 
-@pytest.mark.usefixtures("jobs_here")
+@pytest.mark.usefixtures("isolated_here")
 def test_a_gif_becomes_a_video(serve):
     stream = io.BytesIO()
     frames = [Image.new("RGB", (64, 48), (value, 0, 0)) for value in (0, 99, 200)]
@@ -103,7 +103,7 @@ def test_a_gif_becomes_a_video(serve):
     assert (told["kind"], told["name"]) == ("video", "a.toon.mp4"), told
 
 
-@pytest.mark.usefixtures("jobs_here")
+@pytest.mark.usefixtures("isolated_here")
 def test_all_pictures_fail(serve):
     server = serve()
     job = started(server, "/api/jobs", ("a.jpg", b"text"), ("b.jpg", b""))
@@ -113,7 +113,7 @@ def test_all_pictures_fail(serve):
     assert (answer.status, answer.detail) == (409, "a.jpg: is text, not a picture")
 
 
-@pytest.mark.usefixtures("jobs_here")
+@pytest.mark.usefixtures("isolated_here")
 def test_a_damaged_video(serve):
     server = serve()
     told = server.wait_for_job(started(server, "/api/jobs", ("a.mp4", b"text" * 99))["id"])
@@ -159,7 +159,7 @@ def events(server, job):
     return [json.loads(part["data"]) for part in parts if part.get("event") == "job"]
 
 
-@pytest.mark.usefixtures("jobs_here")
+@pytest.mark.usefixtures("isolated_here")
 def test_events(serve, photo):
     server = serve()
     job = started(server, "/api/jobs", *((f"{n}.jpg", photo) for n in range(5)))
@@ -183,7 +183,7 @@ def test_cancelled_while_it_runs(serve, long_clip, spool):
     assert b'toonbox_jobs_total{state="cancelled"} 2.0' in server.get("/metrics").body
 
 
-@pytest.mark.usefixtures("jobs_here")
+@pytest.mark.usefixtures("isolated_here")
 def test_a_job_outlives_who_has_asked_and_then_its_time(serve, photo, spool):
     server = serve(keep=0.5)
     body, kind = form(("a.jpg", photo))
@@ -230,7 +230,7 @@ def test_too_many_jobs(serve, long_clip):
         server.ask("DELETE", job["url"])
 
 
-@pytest.mark.usefixtures("jobs_here")
+@pytest.mark.usefixtures("isolated_here")
 def test_limits_of_uploads(serve, photo, spool):
     server = serve(max_disk=2 * len(photo), max_files=4, max_upload=4 * len(photo))
     for files, status, detail in [
@@ -249,7 +249,7 @@ def test_limits_of_uploads(serve, photo, spool):
     assert server.wait_for_job(job["id"])["state"] == "done"
 
 
-@pytest.mark.usefixtures("jobs_here")
+@pytest.mark.usefixtures("isolated_here")
 def test_a_job_of_pictures_that_has_no_room(serve, photo, spool):
     server = serve(max_disk=len(photo) + 1000)
     job = started(server, "/api/jobs?format=bmp", ("a.jpg", photo))
@@ -270,7 +270,7 @@ def test_a_video_that_outgrows_the_room(serve, long_clip, spool):
     assert (files_below(spool), server.service.jobs._left) == ([], len(long_clip) + 1000)
 
 
-@pytest.mark.usefixtures("jobs_here")
+@pytest.mark.usefixtures("isolated_here")
 def test_what_is_downloaded_counts_though_it_is_deleted(serve):
     server = serve(patience=PATIENCE)
     jobs = server.service.jobs
