@@ -16,7 +16,10 @@ from PIL import Image
 from toonbox.engine.style import Card, write_card
 from toonbox.parallel import failing_alone
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers side by side: one core for each
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0"))
+CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+
+if WORKERS:  # side by side: one core for each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # These measure memory, kill processes or start clusters: one after the other, in one worker.
@@ -191,6 +194,27 @@ def group_of(file: str) -> str:
     """
     stem = Path(file).stem
     return "alone" if stem in ALONE else stem
+
+
+def own_core(item: pytest.Item) -> bool:
+    """Tell whether a test keeps to one core, where there are as many workers as cores.
+
+    Threads that change between cores take a quarter more. Browsers have processes of their own, and
+    what is measured depends on the number of cores.
+    """
+    apart = item.path.parent.name == "page" or group_of(item.path.name) == "alone"
+    return 1 < len(CORES) <= WORKERS and not apart
+
+
+@pytest.fixture(autouse=True)
+def usual_cores(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep to this worker's core, and start as many threads as on all of them."""
+    if own_core(request.node):
+        number = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
+        os.sched_setaffinity(0, {CORES[number % len(CORES)]})
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*CORES})
+    elif CORES:
+        os.sched_setaffinity(0, CORES)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -154,7 +154,7 @@ def test_many_compares_batches_and_lists_with_one_after_the_other(monkeypatch):
 
 @pytest.mark.slow
 def test_folder_compares_with_what_is_allowed_and_with_a_plain_loop(monkeypatch):
-    monkeypatch.setattr(module("folder"), "SIZE", (800, 600))
+    monkeypatch.setattr(module("folder"), "SIZE", (1600, 1200))
     monkeypatch.setattr(module("folder"), "AUTHORS_SHORT_SIDE", 72)
     done = run("folder.py", "--count 1 --threads 1 --engine onnxruntime")
     assert done.returncode == 0, done.stderr

@@ -76,11 +76,9 @@ def large(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("look", ["", "--strength 0.5 --texture 1.5"])
-def test_twelve_thousand_by_nine_thousand_stays_under_one_and_a_half_gigabytes(
-    look, large, tmp_path
-):
-    peak, code, errors = peak_of(large, "-o", tmp_path / "out.jpg", *look.split())
+def test_twelve_thousand_by_nine_thousand_stays_under_one_and_a_half_gigabytes(large, tmp_path):
+    look = ("--strength", "0.5", "--texture", "1.5")  # takes more than the defaults
+    peak, code, errors = peak_of(large, "-o", tmp_path / "out.jpg", *look)
     assert code == 0, errors
     assert peak < 1.5e9 / MIB
 
@@ -272,13 +270,13 @@ def test_a_streamed_picture_keeps_its_transparency(style, tmp_path):
 
 
 @pytest.mark.slow
-def test_eight_thousand_by_six_thousand_streamed_is_that_in_memory(tmp_path):
+def test_five_thousand_by_four_thousand_streamed_is_that_in_memory(tmp_path):
     pytest.importorskip("pyvips")
     source = tmp_path / "photo.jpg"
-    repeated(8000, 6000).save(source, quality=92)
+    repeated(5000, 4000).save(source, quality=92)
     style = load_style(engine="onnxruntime")
     one, other = streamed_and_whole(source, ".jpg", style, tmp_path)
-    for top in range(0, 6000, 500):
+    for top in range(0, 4000, 500):
         strip = slice(top, top + 500)
         assert np.abs(one.rgb[strip].astype(np.int16) - other.rgb[strip]).max() <= 1
 

@@ -19,9 +19,10 @@ from toonbox.learn.export import SizedGenerator, check_parity, export_run, to_on
 from toonbox.learn.generator import Generator, GeneratorConfig, load_generator, save_generator
 
 
-def generator(scale: float = 0.05, knobs: bool = False) -> Generator:
+def generator(scale: float = 0.05, stages: int = 3, knobs: bool = False) -> Generator:
     torch.manual_seed(0)
-    network = Generator(GeneratorConfig(base_channels=4, stages=3, residual_blocks=1, knobs=knobs))
+    size = {"base_channels": 4, "stages": stages, "residual_blocks": 1}
+    network = Generator(GeneratorConfig(**size, knobs=knobs))
     torch.nn.init.normal_(network.head.weight, std=scale)
     return network.eval()
 
@@ -139,8 +140,8 @@ def test_the_generator_lies_beside_it(style: Path) -> None:
 def test_knobs_are_an_input_of_the_style(run: Path, tmp_path: Path) -> None:
     knobbed = tmp_path / "run"
     shutil.copytree(run, knobbed)
-    size = {"base_channels": 4, "stages": 3, "residual_blocks": 1, "knobs": True}
-    network = generator(knobs=True)
+    size = {"base_channels": 4, "stages": 2, "residual_blocks": 1, "knobs": True}
+    network = generator(stages=2, knobs=True)
     torch.nn.init.normal_(network.knobs.embed[-1].weight, std=0.5)
     (knobbed / "config.toml").unlink()
     save_config(parse_config({"generator": size}, "test"), knobbed / "config.toml")

@@ -327,7 +327,6 @@ def test_workers_end_with_the_main_process_alone(tmp_path: Path, number: int) ->
 STARTING = """
 import os, signal
 from multiprocessing import active_children
-from torch.utils.data import DataLoader
 from toonbox.errors import TrainingError
 from toonbox.learn.workers import QuietContext, quiet_worker, worker_pool
 
@@ -345,6 +344,7 @@ if __name__ == "__main__":
             os.kill(each.pid, signal.SIGINT)
             os.kill(each.pid, signal.SIGTERM)
         assert found.result() == each.pid
+    from torch.utils.data import DataLoader
     try:
         with worker_pool(1):
             list(DataLoader(Dying(), num_workers=1, multiprocessing_context=QuietContext()))

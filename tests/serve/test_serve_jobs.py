@@ -262,7 +262,7 @@ def test_a_job_of_pictures_that_has_no_room(serve, photo, spool):
 
 def test_a_video_that_outgrows_the_room(serve, long_clip, spool):
     server = serve(max_disk=len(long_clip) + 1000)
-    job = started(server, "/api/jobs?stabilize=off", ("long.mp4", long_clip))
+    job = started(server, "/api/jobs?stabilize=off&crf=1", ("long.mp4", long_clip))
     told = server.wait_for_job(job["id"])
     reason = "the jobs have no more disk space for results (--max-disk)"
     assert (told["state"], told["message"]) == ("failed", reason)

@@ -3,17 +3,19 @@
 from contextlib import suppress
 
 import pytest
-import schemathesis
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis.errors import Unsatisfiable
-from schemathesis.generation import GenerationMode
-from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 EXAMPLES = 4  # for each operation, and as many that break its rules
 
 
 @pytest.mark.slow
 def test_the_api_keeps_its_word(serve):
+    # Here, so that only the worker that runs it takes the seconds of their imports.
+    import schemathesis
+    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis.errors import Unsatisfiable
+    from schemathesis.generation import GenerationMode
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
     server = serve(max_body=100_000)
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{server.port}/openapi.json")
     asked = set()
