@@ -1,13 +1,19 @@
 """Everything that grows gets its points and its page; how long it takes depends on the machine."""
 
+import io
 import json
+import subprocess
 import sys
+from contextlib import nullcontext, redirect_stdout
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
-from ray_settings import PATIENT_RAY
 from test_benchmarks import module, run
+from toonbox.convert import ray
+from toonbox.convert.job import Converter, convert_all
+from toonbox.engine.style import load_style
 from toonbox.parallel import available_processors
 
 pytest.importorskip("matplotlib")
@@ -16,12 +22,28 @@ pytestmark = pytest.mark.usefixtures("unmeasured")
 MANY = 1000
 
 
+def without_ray(monkeypatch):
+    """Compare workers in this process, and let threads stand for those of a cluster."""
+
+    def run_here(command, **_):
+        with redirect_stdout(io.StringIO()) as output:
+            peers.main(*command[2:])
+        return SimpleNamespace(stdout=output.getvalue())
+
+    def convert(jobs, style, workers):
+        return convert_all(jobs, Converter(load_style(style, threads=1)), parallel=workers)
+
+    peers, told = module("growth_peers"), {"PIPE": subprocess.PIPE}
+    told |= {"run": run_here, "CalledProcessError": subprocess.CalledProcessError}
+    monkeypatch.setattr(module("growth"), "subprocess", SimpleNamespace(**told))
+    monkeypatch.setattr(ray, "running", nullcontext)
+    monkeypatch.setattr(ray, "convert_on_ray", convert)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="nothing else limits memory")
 def test_every_series_has_the_points_asked_for(tmp_path, monkeypatch):
-    pytest.importorskip("ray.data")
-    for name, value in PATIENT_RAY.items():
-        monkeypatch.setenv(name, value)
+    without_ray(monkeypatch)
     monkeypatch.setattr(module("inference"), "MATRIX_SIDE", 256)
     page = tmp_path / "page.png"
     done = run(
