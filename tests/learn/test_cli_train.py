@@ -9,6 +9,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from toonbox.cli.main import app
+from toonbox.engine.style import Card, write_card
 from toonbox.errors import (
     ConfigError,
     MissingExtraError,
@@ -172,7 +173,13 @@ def test_a_look_and_photos_are_enough_and_then_a_style_and_cartoons(
     assert load_config(out / "config.toml").pretrain.look == load_look("ink")
     assert '"cartoons": []' in (out / "data.json").read_text()
 
+    def without_network(_: object, folder: Path, card: Card, *__: object, **___: object) -> None:
+        """Leave out what test_export.py has: the conversion, which takes seconds."""
+        folder.mkdir(parents=True)
+        write_card(card, folder)
+
     styles = tmp_path / "styles"
+    monkeypatch.setattr("toonbox.learn.export.write_style", without_network)
     exported = RUN.invoke(app, ["export", str(out), "--name", "mine", "--to", str(styles)])
     assert exported.exit_code == 0, (exported.output, exported.exception)
     monkeypatch.setenv("TOONBOX_STYLES", str(styles))

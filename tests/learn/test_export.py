@@ -9,7 +9,9 @@ import onnx
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from toonbox.cli.main import app
 from toonbox.engine.style import Card, load_style, read_card, write_card
 from toonbox.errors import ExportError, OutputError
 from toonbox.learn import export
@@ -54,8 +56,8 @@ DESCRIBED = {"description": "Ours", "licence": "CC0", "data": None}
 def exported(
     run: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, list[onnx.ModelProto]]:
-    """The run as a style, and its network as torch converted it, which takes seconds."""
-    folder, models = tmp_path_factory.mktemp("styles") / "mine", []
+    """The run as a style, by the command, and its network as converted, which takes seconds."""
+    folder, models = tmp_path_factory.mktemp("styles"), []
 
     def convert(*arguments: Any) -> onnx.ModelProto:
         models.append(to_onnx(*arguments))
@@ -63,8 +65,12 @@ def exported(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "to_onnx", convert)
-        export_run(run, folder, working_resolution=96, **DESCRIBED)
-    return folder, models
+        done = CliRunner().invoke(app, [
+            *("export", str(run), "--name", "mine", "--to", str(folder), "--description", "Ours"),
+            *("--licence", "CC0", "--working-resolution", "96"),
+        ])  # fmt: skip
+    assert (done.exit_code, done.output) == (0, f"{folder / 'mine'}\n"), done.exception
+    return folder / "mine", models
 
 
 @pytest.fixture(scope="module")
