@@ -40,9 +40,9 @@ def short(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def long(tmp_path_factory):
-    """Make a video that takes a while."""
+    """Make a video that takes a while: frames that repeat the one before would not be drawn."""
     size = (320, 240)
-    clip = Clip(size=size, pts=list(range(400)), frames=[*motion(1, size)] * 400, sound=None)
+    clip = Clip(size=size, pts=list(range(2000)), frames=[*motion(2, size)] * 1000, sound=None)
     return clip.make(tmp_path_factory.mktemp("videos") / "long.mp4")
 
 
