@@ -146,6 +146,18 @@ def test_a_network_that_fails_is_named(tiny_style, engine: str, threads: int) ->
     np.testing.assert_array_equal(shared.run(photo(8, 8)), before)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_picture_that_waited_for_one_that_fails_is_still_drawn(tiny_style, threads: int) -> None:
+    pytest.importorskip("openvino")
+    shared = open_session(tiny_style() / "style.onnx", "openvino", threads)
+    before = shared.run(photo(8, 8))
+    waited_for = shared._requests  # by another thread, since before the failure
+    with pytest.raises(StyleError):
+        shared.run(photo(8, 9))
+    shared._requests = waited_for
+    np.testing.assert_array_equal(shared.run(photo(8, 8)), before)
+
+
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("end", [b"photo", b"cartoon"])
 def test_a_network_with_other_ends_is_no_style(tiny_style, engine: str, end: bytes) -> None:

@@ -492,13 +492,18 @@ class OpenVinoSession(Session):
         requests = self._requests
         request = requests.get()  # no two threads may use one at once
         try:
-            # Unlike `infer`, this raises errors with one thread, too.
-            request.start_async(inputs | {"photo": inputs["photo"].transpose(0, 2, 3, 1)})
-            request.wait()
-            return np.array(request.get_tensor("cartoon").data, np.float32).transpose(0, 3, 1, 2)
-        except BaseException:
-            # A network that failed, fails again on pictures of the size before (2026.4).
+            return self._infer(request, inputs)
+        except (RuntimeError, MemoryError):
+            # A network that failed on any picture fails again on those of the size before (2026.4):
+            # from now on a new one is used, and one more shows whether this picture is at fault.
             self._requests = self._new_requests()
-            raise
+            return self._infer(self._compile().create_infer_request(), inputs)
         finally:
             requests.put(request)
+
+    @staticmethod
+    def _infer(request: Any, inputs: dict[str, FloatArray]) -> FloatArray:
+        # Unlike `infer`, this raises errors with one thread, too.
+        request.start_async(inputs | {"photo": inputs["photo"].transpose(0, 2, 3, 1)})
+        request.wait()
+        return np.array(request.get_tensor("cartoon").data, np.float32).transpose(0, 3, 1, 2)
