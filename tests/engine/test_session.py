@@ -1,3 +1,4 @@
+import multiprocessing
 import subprocess
 import sys
 import threading
@@ -239,3 +240,31 @@ def test_signals_are_handled_once_another_thread_let_go_of_a_network(tiny_style)
     command = [sys.executable, "-c", DROPPED_ELSEWHERE, str(tiny_style() / "style.onnx")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "handled\n"), done.stderr
+
+
+FORKED = """
+import multiprocessing, sys
+from pathlib import Path
+import numpy as np
+from toonbox.engine.session import open_session
+
+shared = open_session(Path(sys.argv[1]), "openvino")
+
+def run(photo):
+    return shared.run(photo)
+
+photo = np.linspace(-1, 1, 192, dtype=np.float32).reshape(1, 3, 8, 8)
+before = shared.run(photo)
+with multiprocessing.get_context("fork").Pool(1) as pool:
+    (after,) = pool.map_async(run, [photo]).get(60)
+np.testing.assert_array_equal(after, before)
+"""
+
+
+def test_processes_forked_from_one_with_a_network_can_run_it(tiny_style) -> None:
+    pytest.importorskip("openvino")
+    if "fork" not in multiprocessing.get_all_start_methods():
+        pytest.skip("processes are not forked here")
+    command = [sys.executable, "-c", FORKED, str(tiny_style() / "style.onnx")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -2,6 +2,7 @@
 
 import ctypes
 import hashlib
+import os
 import platform
 import sys
 from abc import ABC, abstractmethod
@@ -475,7 +476,7 @@ class OpenVinoSession(Session):
             "CPU_RUNTIME_CACHE_CAPACITY": 100,
         }
         self._compile = partial(core.compile_model, network, "CPU", settings)
-        self._requests = self._new_requests()
+        self._requests, self._process = self._new_requests(), os.getpid()
         return _openvino_ends(network.inputs), _openvino_ends(network.outputs)
 
     def _new_requests(self) -> SimpleQueue[Any]:
@@ -489,6 +490,8 @@ class OpenVinoSession(Session):
         return requests
 
     def _compute(self, inputs: dict[str, FloatArray]) -> FloatArray:
+        if self._process != os.getpid():  # forked, without the threads that answer requests
+            self._requests, self._process = self._new_requests(), os.getpid()
         requests = self._requests
         request = requests.get()  # no two threads may use one at once
         try:
