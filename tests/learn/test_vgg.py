@@ -192,6 +192,7 @@ def test_the_other_network_is_refused(tmp_path: Path) -> None:
     ("bad", "reason"),
     [
         (torch.zeros(64, 3, 5, 5), r"size mismatch for features\.0\.weight"),
+        (torch.zeros(64), r"size mismatch for features\.0\.weight"),
         (torch.full((64, 3, 3, 3), torch.nan), "not finite"),
     ],
 )

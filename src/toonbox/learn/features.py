@@ -85,13 +85,14 @@ class VggFeatures(nn.Module):
             # Later layers are left out, but those of another kind of VGG are refused.
             if key in own or layer.startswith(COMPARED):
                 state[key] = tensor
-        if caffe:  # BGR
-            state["features.0.weight"] = state["features.0.weight"].flip(1)
         try:
             network.load_state_dict(state)
         except RuntimeError as error:
             reason = shorten(str(error), 300)
             raise WeightsError(f"{file}: not the weights of {kind}: {reason}") from error
+        if caffe:  # BGR
+            first = network.get_parameter("features.0.weight")
+            first.copy_(first.flip(1))
         if not all(parameter.isfinite().all() for parameter in network.parameters()):
             raise WeightsError(f"{file}: has weights that are not finite")
         return network
