@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from toonbox.errors import PictureError, TrainingError
+from toonbox.errors import DataError, PictureError, TrainingError
 from toonbox.learn import layers as module
 from toonbox.learn.config import CropConfig
 from toonbox.learn.data import CropBatches, Drawings
@@ -170,7 +170,7 @@ def test_layers_are_kept_where_the_cache_is(
 
 
 def test_a_missing_photo_is_named(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"No such file.*gone\.png"):
+    with pytest.raises(DataError, match=r"gone\.png: No such file"):
         prepare_layers([tmp_path / "gone.png"], SIDES, tmp_path / "layers")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from toonbox.atomic import make_folder, writing
+from toonbox.errors import DataError
 from toonbox.learn.inspect import read_scaled
 from toonbox.learn.progress import tracked
 from toonbox.learn.representations.drawing import CHANNELS, Layers
@@ -25,7 +26,7 @@ def prepare_layers(
     `sides` is the range of the working short side, in pixels; half of the photos use the largest.
 
     Raises:
-        PictureError, OSError: a photo cannot be read; names it.
+        PictureError, DataError: a photo cannot be read; names it.
         OutputError: a layer file cannot be written.
         TrainingError: a worker was killed; finished layers are kept.
     """
@@ -42,7 +43,10 @@ def prepare_layers(
 
 def _place(photo: Path, sides: tuple[int, int], folder: Path) -> tuple[int, Path]:
     """Return the working short side and the layer file, both by a hash of the photo's file."""
-    digest = hashlib.sha256(photo.read_bytes())
+    try:
+        digest = hashlib.sha256(photo.read_bytes())
+    except OSError as error:
+        raise DataError(f"{photo}: {error.strerror}") from error
     low, high = sides
     draw = digest.digest()[0]
     side = high if draw >= 128 else low + (high - low) * draw // 128
