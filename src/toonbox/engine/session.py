@@ -506,7 +506,12 @@ class OpenVinoSession(Session):
 
     @staticmethod
     def _infer(request: Any, inputs: dict[str, FloatArray]) -> FloatArray:
+        from openvino import Shape, Tensor, Type
+
         # Unlike `infer`, this raises errors with one thread, too.
         request.start_async(inputs | {"photo": inputs["photo"].transpose(0, 2, 3, 1)})
         request.wait()
-        return np.array(request.get_tensor("cartoon").data, np.float32).transpose(0, 3, 1, 2)
+        cartoon = np.array(request.get_tensor("cartoon").data, np.float32)
+        # The copy of the photo would stay where large arrays find room to be used again.
+        request.set_tensor("photo", Tensor(Type.f32, Shape([1, 0, 0, 3])))
+        return cartoon.transpose(0, 3, 1, 2)
