@@ -201,7 +201,7 @@ Options = tuple[StyleOptions, OutputOptions, VideoOptions]
 
 
 def split_options(given: Mapping[str, Any], *kinds: type[Any]) -> tuple[Any, ...]:
-    """Sort keyword arguments into one object of each class; raise UsageError for any other."""
+    """Sort keyword arguments into one object of each class; raise UsageError for unknown ones."""
     known = {each.name for kind in kinds for each in fields(kind)}
     if unknown := [name for name in given if name not in known]:
         raise UsageError(f"no option {unknown[0]!r}; available: {', '.join(sorted(known))}")

@@ -115,7 +115,7 @@ def in_time(work: Callable[[], Result], seconds: int) -> Result:
 
 
 def count_jobs(items: Iterable[object], jobs: int | None) -> int:
-    """Return how many jobs to run at a time, by default one a core; raise UsageError for none."""
+    """Return how many jobs to run at a time, by default one a core; UsageError if it is below 1."""
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be at least 1, got {jobs}")
     wanted = available_processors() if jobs is None else jobs

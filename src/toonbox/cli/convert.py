@@ -50,7 +50,7 @@ _SHAPING = ("start", "end", "max_height", "compare", "stabilize")  # what a GIF 
 
 
 def photo_named(text: str) -> Path:
-    """Read the name of a photo or a folder as typed; an empty one would mean this folder."""
+    """Read the name of a photo or a folder as typed; an empty one would be the current folder."""
     if not text:
         raise BadParameter("A photo's name cannot be empty.")
     return Path(text)

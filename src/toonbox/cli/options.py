@@ -54,7 +54,7 @@ def style_names() -> list[str]:
 
 
 def style_folder(name: str, parent: Path | None) -> Path:
-    """Return the folder of a new style, by default among the user's; raise UsageError if none."""
+    """Return the folder of a new style; raise UsageError if the name cannot be that of a folder."""
     from toonbox.engine.style import styles_folder
 
     if name in ("", "..") or Path(name).name != name:

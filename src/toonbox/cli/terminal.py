@@ -47,7 +47,7 @@ def complain(message: str) -> None:
 
 @contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Turn a missing package of an optional part into a MissingExtraError: what to install."""
+    """Turn a missing optional package into a MissingExtraError that says what to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -164,7 +164,7 @@ class Steps(AbstractContextManager["Steps"]):
                 self._bars.advance(self._tasks[""])
 
     def frame(self, name: str, done: int, total: int) -> None:
-        """Show how far an animation is; for use by any thread."""
+        """Show the progress of an animation; may be called from any thread."""
         with self._lock:
             now = time.monotonic()
             if self._terminal and now - self._began.setdefault(name, now) > LONG:

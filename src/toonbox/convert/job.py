@@ -98,7 +98,7 @@ def fit(needs: Collection[Need], limit: int, jobs: int = 1) -> bool:
 
 
 def _with_tiles_for(style: Style, limit: int) -> Style:
-    """Return a style that works in tiles which fit into a limit of memory; UsageError if none do.
+    """Return a style whose tiles fit into a limit of memory; raise UsageError if none do.
 
     The network may take half of what the process leaves, for pictures need room, too.
     """

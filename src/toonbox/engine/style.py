@@ -100,7 +100,7 @@ class Card:
 
 
 def read_card(folder: Path) -> Card:
-    """Read a style's card, but for entries that this version does not know.
+    """Read a style's card; ignore entries that this version does not know.
 
     Raises:
         StyleError: missing, not TOML, too large, or an entry missing or wrong; names the file.
@@ -169,7 +169,7 @@ def styles_folder() -> Path:
 
 
 def find_style(name_or_folder: str | Path) -> Path:
-    """Find a style's folder, by name among the user's and the shipped ones, or by path.
+    """Find a style's folder: by name, the user's before the shipped ones, or by path.
 
     Raises:
         StyleError: there is none; says which there are.
@@ -231,7 +231,20 @@ class Style:
         return other
 
     def __call__(self, picture: InMemory, **options: Any) -> InMemory:
-        """Turn a photo into a cartoon; arguments and errors as in `toonbox.cartoonize`."""
+        """Turn a photo into a cartoon of the same size.
+
+        Args:
+            picture: a Pillow image of any mode but I, F and La, or an array of uint8 or uint16 and
+                shape (H, W), (H, W, 3) RGB or (H, W, 4) RGBA, in sRGB.
+            options: those of `StyleOptions`: strength, resolution, surface, structure, texture.
+        Returns:
+            For an image, one of mode RGB, L, RGBA or LA, in the colours of the photo, whose `save`
+            keeps its profile and metadata. For an array, one of the same shape and type.
+        Raises:
+            ShapeError: an array of another shape or type.
+            PictureError: the image's file is damaged.
+            UsageError: an option out of range, or a knob that this style does not have.
+        """
         (style_options,) = split_options(options, StyleOptions)
         return self._convert(picture, style_options)
 
@@ -241,12 +254,12 @@ class Style:
         """Turn many photos into cartoons, several at a time, in order.
 
         Args:
-            pictures: a few are taken ahead, so each must be an object of its own
+            pictures: as in `__call__`; a few are taken ahead, so each must be an object of its own
                 (`ImageSequence.Iterator` gives one image again and again: copy its frames).
             jobs: pictures at a time; None for one on each core.
-            options: as in `toonbox.cartoonize`.
+            options: as in `__call__`.
         Raises:
-            What that raises, naming the picture by its index, when its turn has come.
+            What `__call__` raises, naming the picture by its index, when its turn has come.
         """
         (style_options,) = split_options(options, StyleOptions)
         jobs = count_jobs(pictures, jobs)
@@ -290,7 +303,7 @@ class Style:
         return self.draw(Picture("<array>", photo), options)
 
     def check(self, options: StyleOptions) -> None:
-        """Draw a few pixels, which raises now what is wrong with the options or the network."""
+        """Draw a few pixels, so that errors in the options or the network are raised now."""
         self.stylize(np.zeros((8, 8, 3), np.uint8), options)
 
     def strips(

@@ -378,7 +378,7 @@ class _Film(Image.Image):
 
 
 def _saved(animation: Animation, drawn: Drawn, format: str, options: dict[str, Any]) -> bytes:
-    """Write the frames by Pillow."""
+    """Write the frames with Pillow."""
     steps = np.clip(in_steps(animation.durations, 1), *_LIMITS[format]).tolist()
     mode = "RGBA" if animation.transparent else "RGB"
     film = _Film((image_of(*pair).convert(mode) for pair in drawn), len(steps))
@@ -395,7 +395,7 @@ _DURATIONS = {b"mvhd": (16, 24), b"tkhd": (20, 28), b"elst": (8, 8)}
 
 
 def avif_plays(data: bytes) -> int:
-    """Return how often an AVIF plays; FOREVER if it does not say, errors of `DAMAGE` if damaged."""
+    """Return how often an AVIF plays, FOREVER if it does not say; raise one of `DAMAGE`."""
     track = 0
     for kind, at, _, duration in _durations(data):
         if kind == b"tkhd":

@@ -168,7 +168,7 @@ def encode_strips(
     quality: int | None = None,
     lossless: bool = False,
 ) -> None:
-    """Encode a picture that comes in strips, otherwise as `encode` does, with its errors.
+    """Encode a picture that comes in strips; otherwise as `encode`, as are the errors.
 
     Args:
         picture: provides everything but the pixels, of which only the type matters.

@@ -95,7 +95,7 @@ def format_named(name: str) -> str:
 
 
 def toon_suffix(suffix: str, format: str | None = None) -> str:
-    """Choose the suffix for the cartoon of a photo or a video, from theirs, which may be empty.
+    """Choose the suffix of a cartoon from that of its photo or video, which may be empty.
 
     A photo whose format is not written becomes PNG, or JPEG for HEIC; such a video becomes MP4. A
     `format` of pictures is ignored for videos; raise UsageError if there is no such format.

@@ -68,7 +68,7 @@ def _long_texts() -> Iterator[None]:
 
 
 def open_stream(source: bytes | Path, name: str) -> BinaryIO:
-    """Open a file, or the bytes of one, or raise PictureError; read a pipe to its end."""
+    """Open a file or the bytes of one; read a pipe to its end. Raise PictureError if that fails."""
     try:
         stream: BinaryIO = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
         if not stream.seekable():

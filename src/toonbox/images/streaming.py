@@ -64,7 +64,7 @@ def png_chunks(stream: BinaryIO, *, pixels: bool = True) -> Iterator[tuple[bytes
 def with_pixels(
     stream: BinaryIO, size: tuple[int, ...], pixels: Iterable[bytes], bits: int | None = None
 ) -> Iterator[bytes]:
-    """Yield the PNG of `stream` piece by piece, without what makes it an animation.
+    """Yield the PNG in `stream` piece by piece, without its chunks for animation.
 
     It gets another width and height, other chunks of pixels, not interlaced, and perhaps other
     `bits` of each value.

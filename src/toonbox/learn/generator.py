@@ -245,7 +245,7 @@ def save_generator(generator: Generator, file: Path) -> None:
 
 
 def load_generator(file: Path) -> Generator:
-    """Load a generator on the CPU, in evaluation mode; raise WeightsError if it is damaged."""
+    """Load a generator on the CPU, in evaluation mode; raise WeightsError if that fails."""
     try:
         with safe_open(file, framework="pt") as opened:
             metadata = opened.metadata() or {}

@@ -18,6 +18,6 @@ def bars(*columns: ProgressColumn, transient: bool = False) -> Progress:
 
 
 def tracked(items: Iterable[Item], description: str, total: int) -> Iterator[Item]:
-    """Yield items, and count them in a bar."""
+    """Yield items, and show a bar that counts them."""
     with bars(MofNCompleteColumn(), transient=True) as bar:
         yield from bar.track(items, total, description=description)

@@ -86,7 +86,7 @@ class Camera:
     """A camera, open until it is closed."""
 
     def __init__(self, index: int, max_height: int | None = None) -> None:
-        """Open it, as OpenCV counts them, and take a first picture; raise VideoError if it fails.
+        """Open a camera by its number in OpenCV, and read a first frame, or raise VideoError.
 
         Larger pictures are scaled down to `max_height` pixels.
         """

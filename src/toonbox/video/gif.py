@@ -20,7 +20,7 @@ _NAMES = {"audio": "sound", "subtitle": "subtitles", "attachment": "attachments"
 
 
 def write_gif(target: Path, segments: Sequence[Segment], video: Video) -> None:
-    """Write a video, of the pictures in its segments, to be shown for ever.
+    """Write a video's segments as a GIF that repeats for ever.
 
     Each frame begins at the hundredth of a second next to its time, so that times do not drift. Of
     those that would be shown for less than two, some are left out. Pixels become square. Raise
@@ -47,7 +47,7 @@ def write_gif(target: Path, segments: Sequence[Segment], video: Video) -> None:
 def _frames(
     segments: Sequence[Segment], video: Video, length: int, starts: list[int]
 ) -> Iterator[VideoFrame]:
-    """Yield the frames that a GIF of a length can show; add to `starts` when, all in steps."""
+    """Yield the frames that a GIF of `length` steps can show; append their times to `starts`."""
     for frame, seconds in _decoded(segments):
         start = round((seconds - segments[0].first) / STEP)
         if starts and min(start - starts[-1], length - start) < SHORTEST:

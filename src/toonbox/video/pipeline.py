@@ -307,7 +307,7 @@ def _draw(
     progress: Report,
     stop: Stop,
 ) -> bool:
-    """Draw and encode what the segments that are done lack; return whether nothing is left.
+    """Draw and encode what is not in the finished segments yet; return whether all is done.
 
     A new segment has `length` frames, or all that are left.
     """

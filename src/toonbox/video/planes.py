@@ -31,7 +31,7 @@ def to_yuv(rgb: Uint8Array, colours: FrameColours) -> Uint8Array:
 
 
 def upsample_luma(photo: Uint8Array, small: Uint8Array, cartoon: Uint8Array) -> Uint8Array:
-    """Do what `engine.guided.upsample` does, for luma alone, quicker: (H, W) like the photo.
+    """Upsample luma as `engine.guided.upsample` does colours, but faster: (H, W), as the photo.
 
     `small` is the photo reduced, `cartoon` what the network made of it, both (h, w).
     """

@@ -38,7 +38,7 @@ class Window:
     """A window on the screen; the same thread must open, use and close it."""
 
     def __init__(self, title: str) -> None:
-        """Open it; raise MissingExtraError if OpenCV shows none, OutputError without a display."""
+        """Open it; raise MissingExtraError if OpenCV cannot, OutputError if there is no display."""
         self._cv2, self._name = opencv(), title
         framework = self._cv2.currentUIFramework()
         if not framework:

@@ -146,7 +146,7 @@ class Key:
 
 
 def read_key(file: Path) -> Key:
-    """Read a key that `Pairs` wrote; raise AnswersError if the file is none."""
+    """Read a key that `Pairs` wrote; raise AnswersError if the file is not one."""
     try:
         values = json.loads(_read(file))
         key = Key(values["id"], [*values["contenders"]], {**values["pairs"]})
